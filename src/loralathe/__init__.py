@@ -1,0 +1,3 @@
+"""loralathe: turn, cut and graft LoRAs."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""What a tensor is: families as data, recognition with explanation, names in every dialect, blocks."""

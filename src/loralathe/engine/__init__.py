@@ -1,0 +1,1 @@
+"""Type and plan from headers, check, run, report."""

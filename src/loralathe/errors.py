@@ -1,0 +1,66 @@
+"""The exception family: every message says what is wrong, where, and how to fix it.
+
+`InputError` is the person's to mend (exit code 2), `MachineError` the machine's (exit code 3).
+Anything else that reaches the top is a bug of ours (exit code 1).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LatheError(Exception):
+    """Base of all expected errors; `str(error)` is the text that a person sees.
+
+    Parameters
+    ----------
+    what:  one sentence, what is wrong.
+    where: file, key, block, position: whatever finds the place.
+    fix:   what to do about it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.fix = fix
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where:
+            lines.append(f"  where: {self.where}")
+        if self.fix:
+            lines.append(f"  fix:   {self.fix}")
+        return "\n".join(lines)
+
+
+class InputError(LatheError):
+    """Something the person gave cannot be used: a file, an option, a formula."""
+
+    exit_code = 2
+
+
+class MachineError(LatheError):
+    """The machine failed: disk full, out of memory, folder not writable."""
+
+    exit_code = 3
+
+
+def close_matches(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
+    """The candidates most like `name`, best first; comparison ignores case."""
+    by_folded: dict[str, str] = {}
+    for candidate in candidates:
+        by_folded.setdefault(candidate.casefold(), candidate)
+    found = difflib.get_close_matches(name.casefold(), by_folded, n=limit, cutoff=0.6)
+    return [by_folded[folded] for folded in found]
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """`"did you mean 'x' or 'y'?"`, or an empty string when nothing is close."""
+    found = close_matches(name, candidates)
+    if not found:
+        return ""
+    return "did you mean " + " or ".join(f"'{match}'" for match in found) + "?"

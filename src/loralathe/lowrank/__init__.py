@@ -1,0 +1,1 @@
+"""Pure functions on tensors: randomized SVD, rank policies, noise floor, algebra of factors."""

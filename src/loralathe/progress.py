@@ -1,0 +1,181 @@
+"""Progress as events: the work reports what it does, a sink decides who sees it.
+
+The work calls `Progress.task(...)`; sinks are silent, bars on a terminal, JSON lines, or a queue.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+Kind = Literal["start", "advance", "end", "message"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened. `done` and `total` count `unit`s ("B" is bytes); total None is unknown."""
+
+    kind: Kind
+    task: str
+    done: int = 0
+    total: int | None = None
+    unit: str = "B"
+    text: str = ""
+
+
+class Sink(Protocol):
+    """Where events go. Called from one thread at a time."""
+
+    def emit(self, event: Event) -> None: ...
+
+
+class SilentSink:
+    """Drops every event."""
+
+    def emit(self, event: Event) -> None:
+        return
+
+
+class CallableSink:
+    """Hands every event to a function, e.g. `queue.put`."""
+
+    def __init__(self, receive: Callable[[Event], None]) -> None:
+        self._receive = receive
+
+    def emit(self, event: Event) -> None:
+        self._receive(event)
+
+
+class JsonSink:
+    """One JSON object a line; `advance` events are thinned to a few a second."""
+
+    def __init__(self, stream: IO[str], min_interval_s: float = 0.25) -> None:
+        self._stream = stream
+        self._interval = min_interval_s
+        self._last = 0.0
+
+    def emit(self, event: Event) -> None:
+        now = time.monotonic()
+        if event.kind == "advance" and now - self._last < self._interval:
+            return
+        self._last = now
+        print(
+            json.dumps({"event": event.kind} | asdict(event), ensure_ascii=False),
+            file=self._stream,
+            flush=True,
+        )
+
+
+class BarSink:
+    """Rich progress bars with rate and time left, on stderr; shown once a task outlives half a second."""
+
+    def __init__(self, delay_s: float = 0.5) -> None:
+        self._delay = delay_s
+        self._bars: RichProgress | None = None
+        self._ids: dict[str, TaskID] = {}
+        self._started: dict[str, float] = {}
+
+    def emit(self, event: Event) -> None:
+        if event.kind == "message":
+            self._print(event.text)
+        elif event.kind == "start":
+            self._started[event.task] = time.monotonic()
+        elif event.kind == "advance":
+            self._advance(event)
+        else:
+            self._end(event)
+
+    def _print(self, text: str) -> None:
+        from rich.console import Console
+
+        console = self._bars.console if self._bars else Console(stderr=True)
+        console.print(text, markup=False, highlight=False)
+
+    def _advance(self, event: Event) -> None:
+        if event.task not in self._ids:
+            if time.monotonic() - self._started.get(event.task, 0.0) < self._delay:
+                return
+            self._ids[event.task] = self._live(event.unit).add_task(event.task, total=event.total)
+        bars = self._bars
+        if bars is not None:
+            bars.update(self._ids[event.task], completed=event.done, total=event.total)
+
+    def _live(self, unit: str) -> RichProgress:
+        if self._bars is None:
+            from rich import progress as rp
+            from rich.console import Console
+
+            count = rp.DownloadColumn() if unit == "B" else rp.MofNCompleteColumn()
+            rate = [rp.TransferSpeedColumn()] if unit == "B" else []
+            self._bars = rp.Progress(
+                rp.TextColumn("{task.description}"),
+                rp.BarColumn(),
+                count,
+                *rate,
+                rp.TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._bars.start()
+        return self._bars
+
+    def _end(self, event: Event) -> None:
+        self._started.pop(event.task, None)
+        bar = self._ids.pop(event.task, None)
+        if self._bars is not None and bar is not None:
+            self._bars.remove_task(bar)
+            if not self._ids:
+                self._bars.stop()
+                self._bars = None
+
+
+class Task:
+    """A piece of work under way; a context manager, `advance` may be called from any thread."""
+
+    def __init__(self, progress: Progress, name: str, total: int | None, unit: str) -> None:
+        self._progress = progress
+        self.name = name
+        self.total = total
+        self.unit = unit
+        self.done = 0
+
+    def __enter__(self) -> Task:
+        self._progress.emit(Event("start", self.name, 0, self.total, self.unit))
+        return self
+
+    def advance(self, amount: int = 1) -> None:
+        with self._progress.lock:
+            self.done += amount
+            self._progress.emit(Event("advance", self.name, self.done, self.total, self.unit))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.emit(Event("end", self.name, self.done, self.total, self.unit))
+
+
+class Progress:
+    """What work is given to report through. `Progress()` is silent."""
+
+    def __init__(self, sink: Sink | None = None) -> None:
+        self._sink: Sink = sink or SilentSink()
+        self.lock = threading.RLock()
+
+    def emit(self, event: Event) -> None:
+        with self.lock:
+            self._sink.emit(event)
+
+    def task(self, name: str, total: int | None = None, unit: str = "B") -> Task:
+        return Task(self, name, total, unit)
+
+    def message(self, text: str) -> None:
+        self.emit(Event("message", "", text=text))

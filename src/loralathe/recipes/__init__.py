@@ -1,0 +1,1 @@
+"""Expressions: text to untyped graph, TOML recipes."""
