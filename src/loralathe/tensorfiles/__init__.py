@@ -1,1 +1,1 @@
-"""Bytes on disk, with no knowledge of models: safetensors headers, positional reads, atomic writers, hashes."""
+"""Bytes on disk, without knowledge of models: headers, positional reads, atomic writers, hashes."""

@@ -1,0 +1,238 @@
+"""A recipe: named inputs, variables, block lists and steps, plus what to save."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from loralathe.errors import InputError, did_you_mean
+from loralathe.recipes.parse import parse_expression
+from loralathe.recipes.syntax import Node, value_names
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover -- the same parser under its older name
+    import tomli as tomllib
+
+FUNCTIONS = frozenset({"extract", "fp16", "bf16"})
+TABLES = ("inputs", "variables", "blocks", "steps", "save")
+SAVE_KEYS = ("file", "dtype", "discard", "metadata")
+
+
+@dataclass(frozen=True)
+class Save:
+    """One output: a step's name, its file, and how it is written."""
+
+    step: str
+    file: Path
+    dtype: str | None = None
+    discard: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a run needs to know, before any file is opened.
+
+    `steps` keeps the order of definition; a step may use names defined anywhere, but not itself.
+    """
+
+    inputs: Mapping[str, Path]
+    steps: Mapping[str, Node]
+    texts: Mapping[str, str]
+    variables: Mapping[str, float] = field(default_factory=dict)
+    blocks: Mapping[str, str] = field(default_factory=dict)
+    saves: tuple[Save, ...] = ()
+    where: str = "recipe"
+
+    def with_variables(self, settings: Mapping[str, float]) -> Recipe:
+        """The same recipe with other values; InputError for a variable that it does not have."""
+        for name in settings:
+            if name not in self.variables:
+                raise InputError(
+                    f"The recipe has no variable '{name}'.",
+                    where=self.where,
+                    fix=did_you_mean(name, self.variables) or f"it has: {_listing(self.variables)}",
+                )
+        return replace(self, variables={**self.variables, **settings})
+
+
+def make_recipe(
+    *,
+    inputs: Mapping[str, Path],
+    steps: Mapping[str, str],
+    variables: Mapping[str, float] | None = None,
+    blocks: Mapping[str, str] | None = None,
+    saves: Iterable[Save] = (),
+    where: str = "recipe",
+) -> Recipe:
+    """Parse the steps and check that all names are known, unique and not circular.
+
+    Raises InputError for a name used twice, unknown, misspelt or circular, and for a bad formula.
+    """
+    nodes = {name: parse_expression(text, f"{where}, step '{name}'") for name, text in steps.items()}
+    recipe = Recipe(
+        dict(inputs), nodes, dict(steps), dict(variables or {}), dict(blocks or {}), tuple(saves), where
+    )
+    _check_names(recipe)
+    _check_circles(recipe)
+    for save in recipe.saves:
+        if save.step not in nodes:
+            raise InputError(
+                f"[save] names '{save.step}', which is not a step.",
+                where=where,
+                fix=did_you_mean(save.step, nodes) or f"steps are: {_listing(nodes)}",
+            )
+    return recipe
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a TOML recipe; paths in it are relative to its folder.
+
+    Raises InputError for a missing or malformed file, unknown tables or keys, and whatever
+    `make_recipe` refuses.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(
+            f"The recipe cannot be read: {error.strerror}.", where=str(path), fix="check the path"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(
+            f"The recipe is not valid TOML: {error}.",
+            where=str(path),
+            fix="texts stand in quotes, tables in [brackets]; see the example in the README",
+        ) from None
+    return _from_table(data, path)
+
+
+def _from_table(data: Mapping[str, object], path: Path) -> Recipe:
+    where = path.name
+    for table in data:
+        if table not in TABLES:
+            raise InputError(
+                f"The recipe has an unknown table [{table}].",
+                where=where,
+                fix=did_you_mean(table, TABLES) or f"tables are: {_listing(TABLES)}",
+            )
+    folder = path.parent
+    inputs = {name: folder / text for name, text in _texts(data, "inputs", where).items()}
+    saves = tuple(_save(name, entry, folder, where) for name, entry in _table(data, "save", where).items())
+    return make_recipe(
+        inputs=inputs,
+        steps=_texts(data, "steps", where),
+        variables=_numbers(data, where),
+        blocks=_texts(data, "blocks", where),
+        saves=saves,
+        where=where,
+    )
+
+
+def _table(data: Mapping[str, object], name: str, where: str) -> Mapping[str, object]:
+    table = data.get(name, {})
+    if not isinstance(table, dict):
+        raise InputError(
+            f"'{name}' must be a table.", where=where, fix=f"write [{name}] on a line of its own"
+        )
+    return table
+
+
+def _texts(data: Mapping[str, object], name: str, where: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in _table(data, name, where).items():
+        if not isinstance(value, str):
+            raise InputError(f"'{key}' must be a quoted text.", where=f"{where}, [{name}]")
+        found[key] = value
+    return found
+
+
+def _numbers(data: Mapping[str, object], where: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for key, value in _table(data, "variables", where).items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise InputError(f"'{key}' must be a number.", where=f"{where}, [variables]", fix=f"{key} = 0.7")
+        found[key] = float(value)
+    return found
+
+
+def _save(step: str, entry: object, folder: Path, where: str) -> Save:
+    place = f"{where}, [save], '{step}'"
+    if isinstance(entry, str):
+        return Save(step, folder / entry)
+    if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
+        raise InputError(
+            "A saved step needs a file.", where=place, fix=f'{step} = {{ file = "{step}.safetensors" }}'
+        )
+    for key in entry:
+        if key not in SAVE_KEYS:
+            hint = "baking in a VAE is not supported yet" if key == "vae" else did_you_mean(key, SAVE_KEYS)
+            raise InputError(
+                f"A saved step has no option '{key}'.",
+                where=place,
+                fix=hint or f"options: {_listing(SAVE_KEYS)}",
+            )
+    for key in ("dtype", "discard"):
+        if not isinstance(entry.get(key, ""), str):
+            raise InputError(f"'{key}' must be a quoted text.", where=place)
+    metadata = entry.get("metadata", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise InputError("'metadata' must be a table of quoted texts.", where=place)
+    return Save(step, folder / entry["file"], entry.get("dtype"), entry.get("discard"), dict(metadata))
+
+
+def _check_names(recipe: Recipe) -> None:
+    seen: dict[str, str] = dict.fromkeys(FUNCTIONS, "a function")
+    groups: tuple[tuple[str, Iterable[str]], ...] = (
+        ("an input", recipe.inputs),
+        ("a variable", recipe.variables),
+        ("a block list", recipe.blocks),
+        ("a step", recipe.steps),
+    )
+    for kind, names in groups:
+        for name in names:
+            if not name.isidentifier():
+                raise InputError(
+                    f"'{name}' cannot be a name.",
+                    where=recipe.where,
+                    fix="use letters, digits and _, not starting with a digit",
+                )
+            if name in seen:
+                raise InputError(
+                    f"'{name}' is both {seen[name]} and {kind}.", where=recipe.where, fix="rename one of them"
+                )
+            seen[name] = kind
+    for step, node in recipe.steps.items():
+        # Names right of '@' may be built-in presets, which the engine knows.
+        for used in value_names(node):
+            if used.id not in seen:
+                raise InputError(
+                    f"Nothing is called '{used.id}'.",
+                    where=f"{recipe.where}, step '{step}', character {used.at + 1}",
+                    fix=did_you_mean(used.id, seen) or f"known names: {_listing(set(seen) - FUNCTIONS)}",
+                )
+
+
+def _check_circles(recipe: Recipe) -> None:
+    done: set[str] = set()
+
+    def visit(step: str, trail: tuple[str, ...]) -> None:
+        if step in trail:
+            circle = " → ".join((*trail[trail.index(step) :], step))
+            raise InputError(f"The steps go in a circle: {circle}.", where=recipe.where)
+        if step in done:
+            return
+        for used in value_names(recipe.steps[step]):
+            if used.id in recipe.steps:
+                visit(used.id, (*trail, step))
+        done.add(step)
+
+    for step in recipe.steps:
+        visit(step, ())
+
+
+def _listing(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
