@@ -8,7 +8,7 @@ from .architecture import Architecture, Module, Piece
 from .blocks import block_names_for_length, canonical_block, places_without_block
 from .detect import Detected, detect_checkpoint
 from .detect_adapter import AdapterDetected, canonical_of_raw, detect_adapter
-from .dialects import group_by_module, kind_of_module, split_adapter_key
+from .dialects import adapter_key_count, group_by_module, kind_of_module, split_adapter_key
 from .registry import ARCHITECTURES, architecture_by_id
 from .sd1 import SD1
 from .sd2 import SD2
@@ -24,6 +24,7 @@ __all__ = [
     "Detected",
     "Module",
     "Piece",
+    "adapter_key_count",
     "architecture_by_id",
     "block_names_for_length",
     "canonical_block",

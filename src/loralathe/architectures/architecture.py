@@ -129,6 +129,11 @@ class Architecture:
                 found.setdefault(module.name, module)
         return found
 
+    def module(self, name: str) -> Module:
+        """A module by its canonical name, whether or not a checkpoint has it; KeyError if the family cannot."""
+        part, found = self._find_module(name)
+        return self._module(part, found.entry, found.number, part.prefix + fill(found.entry.weight, found.number))
+
     def modules_of_key(self, key: str) -> tuple[Module, ...]:
         """The modules whose weight is this tensor: one, three for a fused q/k/v, none for a bias."""
         part = self._part_of_key(key)

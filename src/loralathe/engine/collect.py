@@ -1,0 +1,96 @@
+"""A delta gathered band by band: the matrix where it is to be decomposed, its energy everywhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from loralathe.engine.evaluate import Band, check_range
+from loralathe.engine.extraction import Extracted, Noise, extract_dense, seed_of
+from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Leaf, RoundLeaf, primary_checkpoint, walk
+from loralathe.engine.job import Context
+from loralathe.engine.local import Local, in_scope
+from loralathe.engine.units import Slice, Unit
+from loralathe.lowrank import rounding_noise_energy, rounding_noise_sigma
+
+
+class DeltaCollector:
+    """Takes the bands of one slice in order; `finish` extracts."""
+
+    def __init__(
+        self,
+        context: Context,
+        unit: Unit,
+        piece: Slice,
+        leaf: ExtractLeaf,
+        local: Local,
+        rank: int,
+        reason: str,
+    ) -> None:
+        self.context = context
+        self.unit = unit
+        self.piece = piece
+        self.leaf = leaf
+        self.local = local
+        self.rank = rank
+        self.reason = reason
+        self.primary = primary_checkpoint(leaf.form)
+        self.energy: list[float] = []
+        self.base: list[float] = []
+        self.matrix: torch.Tensor | None = None
+        if in_scope(piece, leaf.options):
+            shape = (piece.rows, unit.row_elements)
+            self.matrix = context.workspace.get(("delta", leaf), shape, torch.float32)
+
+    def add(self, band: Band) -> None:
+        value = band.combine(self.local, ("delta", self.leaf), self.primary)
+        check_range(value, self.unit, self.local, band, None)
+        self.energy.append(_squares(value))
+        if self.matrix is not None:
+            first = band.start - self.piece.start
+            self.matrix[first : first + value.shape[0]] = value
+        base = band.value(self.local.dense[0].leaf, ("delta", self.leaf), self.primary)
+        self.base.append(_squares(base))
+
+    def finish(self) -> Extracted:
+        energy = math.fsum(self.energy)
+        noise = self._noise()
+        if self.matrix is None:
+            return Extracted(None, energy, 0.0, self.reason, noise)
+        options = self.leaf.options
+        component = self.piece.place.name.partition(".")[0]
+        if (component == "te1" and options.te1) or (component == "te2" and options.te2):
+            options = replace(options, keep_noise=True)
+        seed = seed_of(self.piece.place.name)
+        device = self.context.options.device
+        return extract_dense(self.matrix, energy, self.rank, options, noise, seed, device)
+
+    def _noise(self) -> Noise:
+        """Rounding noise of the inputs in this delta: the coarsest dtype, the largest coefficient."""
+        shape = (self.piece.rows, self.unit.row_elements)
+        count = shape[0] * shape[1]
+        rms = math.sqrt(math.fsum(self.base) / count) if count else 0.0
+        scale = max(abs(term.factor) for term in self.local.dense)
+        dtypes = sorted({name for term in self.local.dense for name in self._dtypes(term.leaf)})
+        return Noise(
+            rounding_noise_sigma(rms, shape, dtypes) * scale,
+            rounding_noise_energy(rms, shape, dtypes) * scale**2,
+        )
+
+    def _dtypes(self, leaf: Leaf) -> Iterator[str]:
+        if isinstance(leaf, CheckpointLeaf):
+            assert self.unit.key is not None
+            yield self.context.sources.checkpoints[leaf.name].tensors[self.unit.key].dtype
+        elif isinstance(leaf, RoundLeaf):
+            yield leaf.dtype
+            for inner in walk(leaf.form):
+                if isinstance(inner, CheckpointLeaf):
+                    yield from self._dtypes(inner)
+
+
+def _squares(value: torch.Tensor) -> float:
+    flat = value.reshape(-1)
+    return float(torch.dot(flat, flat))

@@ -1,0 +1,146 @@
+"""Does everything match? Keys of checkpoints against each other, modules of adapters against bases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from loralathe.adapters import Adapter, check_against, check_blocks, effective, require_fit
+from loralathe.engine.forms import (
+    AdapterLeaf,
+    CheckpointLeaf,
+    ExtractLeaf,
+    Form,
+    RoundLeaf,
+    Term,
+    primary_checkpoint,
+    walk,
+)
+from loralathe.engine.options import RunOptions
+from loralathe.engine.sources import CheckpointSource, Sources
+from loralathe.errors import InputError
+
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What became of an adapter's modules."""
+
+    used: int
+    zero_strength: int
+    unmatched: tuple[str, ...]
+
+
+def check_checkpoints(form: Form, sources: Sources, options: RunOptions) -> None:
+    """Compare every checkpoint of a form with the one that gives the keys; InputError on a misfit."""
+    primary_name = primary_checkpoint(form)
+    for leaf in walk(form):
+        if primary_name is None or not isinstance(leaf, CheckpointLeaf) or leaf.name == primary_name:
+            continue
+        primary, other = sources.checkpoints[primary_name], sources.checkpoints[leaf.name]
+        _check_shapes(primary, other)
+        if not options.allow_unmatched:
+            _check_extra_keys(primary, other)
+
+
+def _check_shapes(primary: CheckpointSource, other: CheckpointSource) -> None:
+    architecture = primary.detected.architecture
+    for key, info in other.tensors.items():
+        mine = primary.tensors.get(key)
+        if mine is None or mine.shape == info.shape or architecture.rule_for_key(key) is not None:
+            continue
+        if key.endswith("input_blocks.0.0.weight") and len(info.shape) == len(mine.shape) == 4:
+            wider, narrower = mine.shape[1], info.shape[1]
+            if mine.shape[0] == info.shape[0] and mine.shape[2:] == info.shape[2:]:
+                if wider > narrower:
+                    continue
+                raise InputError(
+                    f"'{other.name}' takes {narrower} input channels, '{primary.name}' only {wider}",
+                    where=f"{other.path.name} is {other.detected.variant}, "
+                    f"{primary.path.name} is {primary.detected.variant}",
+                    fix="put the inpainting or instruct-pix2pix model first; the result is then one, too",
+                )
+        raise InputError(
+            f"the tensor '{key}' has different shapes",
+            where=f"{primary.path.name}: {list(mine.shape)}, {other.path.name}: {list(info.shape)}",
+            fix="the two models have different structure and cannot be combined",
+        )
+
+
+def _check_extra_keys(primary: CheckpointSource, other: CheckpointSource) -> None:
+    """Keys only in `other`: named rules and whole components may be ignored, the rest is an error."""
+    architecture = primary.detected.architecture
+    extra = [key for key in other.tensors if key not in primary.tensors]
+    components = {architecture.component_of_key(key) for key in primary.tensors}
+    unexplained = [
+        key
+        for key in extra
+        if architecture.rule_for_key(key) is None
+        and (component := architecture.component_of_key(key)) is not None
+        and component in components
+    ] + [
+        key
+        for key in extra
+        if architecture.rule_for_key(key) is None and architecture.component_of_key(key) is None
+    ]
+    if unexplained:
+        raise InputError(
+            f"{len(unexplained)} tensors of '{other.name}' have no counterpart in '{primary.name}'",
+            where=f"{other.path.name}: {_few(unexplained)}",
+            fix="check that both are the models you meant; --allow-unmatched leaves these tensors out",
+        )
+
+
+def adapter_coverage(name: str, forms: Sequence[Form], sources: Sources, options: RunOptions) -> Coverage:
+    """Count an adapter's modules over all its uses; InputError for what matches nothing or misfits."""
+    adapter = sources.adapters[name]
+    unmatched: dict[str, None] = dict.fromkeys(adapter.unmatched)
+    used = set(adapter.modules)
+    for base in _bases(name, forms, sources):
+        fit = check_against(adapter, base.modules, base.file.header)
+        require_fit(adapter, fit, base.detected.architecture.label, allow_unmatched=options.allow_unmatched)
+        unmatched.update(dict.fromkeys(fit.unmatched))
+        used &= {module.name for module in fit.used}
+    if adapter.unmatched and not options.allow_unmatched:
+        raise InputError(
+            f"{len(adapter.unmatched)} parts of the LoRA have no place in {adapter.architecture.label}",
+            where=f"{adapter.file.path}: {_few(list(adapter.unmatched))}",
+            fix="--allow-unmatched leaves them out",
+        )
+    zero = _zero_strength(name, adapter, used, forms)
+    return Coverage(len(used) - zero, zero, tuple(unmatched))
+
+
+def _bases(name: str, forms: Sequence[Form], sources: Sources) -> list[CheckpointSource]:
+    """Checkpoints that stand in one formula with this adapter."""
+    found: dict[str, CheckpointSource] = {}
+    for form in forms:
+        leaves = list(walk(form))
+        if AdapterLeaf(name) in leaves:
+            for leaf in leaves:
+                if isinstance(leaf, CheckpointLeaf):
+                    found[leaf.name] = sources.checkpoints[leaf.name]
+    return list(found.values())
+
+
+def _zero_strength(name: str, adapter: Adapter, used: set[str], forms: Sequence[Form]) -> int:
+    """Modules that no use of the adapter gives a strength other than 0; block lists are checked on the way."""
+    strengths = [
+        term.strength for form in forms for term in _all_terms(form) if term.leaf == AdapterLeaf(name)
+    ]
+    modules = [adapter.modules[module] for module in used]
+    for strength in strengths:
+        check_blocks(strength, modules)
+    return sum(1 for module in modules if all(effective(strength, module) == 0.0 for strength in strengths))
+
+
+def _all_terms(form: Form) -> Iterator[Term]:
+    for term in form.terms:
+        if isinstance(term.leaf, (ExtractLeaf, RoundLeaf)):
+            yield from _all_terms(term.leaf.form)
+        yield term
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

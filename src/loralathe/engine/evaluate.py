@@ -1,0 +1,161 @@
+"""Values of forms, a band of rows at a time: read, widen to fp32, add up.
+
+Bands are small enough to stay in the processor's cache, so a term costs one pass over memory. Their size
+is fixed by the tensor alone: the result does not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Leaf, RoundLeaf, primary_checkpoint
+from loralathe.engine.local import Local, Localiser, LocalTerm
+from loralathe.engine.sources import Sources
+from loralathe.engine.units import Slice, Unit
+from loralathe.engine.workspace import Workspace
+from loralathe.errors import InputError
+from loralathe.tensorfiles import DTYPES, TensorInfo, to_torch_dtype
+
+BAND = 1 << 19
+"""Elements in a band: 2 MiB in fp32, a few of which fit a core's cache."""
+
+Factors2d = tuple[Tensor, Tensor]
+"""(up (out, r), down (r, in·k·k)) in fp32, scale inside."""
+
+
+def bands(piece: Slice, unit: Unit) -> Iterator[tuple[int, int]]:
+    """Row ranges [start, stop) of a slice, at most BAND elements each."""
+    step = max(1, BAND // max(1, unit.row_elements))
+    for start in range(piece.start, piece.stop, step):
+        yield start, min(start + step, piece.stop)
+
+
+class Band:
+    """Rows [start, stop) of one unit, evaluated for any number of forms; leaves are read once."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        localiser: Localiser,
+        workspace: Workspace,
+        unit: Unit,
+        piece: Slice,
+        rows: tuple[int, int],
+        factors: Callable[[Leaf], Factors2d | None],
+    ) -> None:
+        self.sources = sources
+        self.localiser = localiser
+        self.workspace = workspace
+        self.unit = unit
+        self.piece = piece
+        self.start, self.stop = rows
+        self.shape = (self.stop - self.start, unit.row_elements)
+        self._factors = factors
+        self._loaded: dict[Leaf, Tensor] = {}
+
+    def combine(self, local: Local, slot: object, primary: str | None) -> Tensor:
+        """Value (rows, elements of a row) in fp32 of a localised form; valid until `slot` is used again."""
+        total = self.workspace.get(("sum", slot), self.shape, torch.float32)
+        self._dense(local.dense, total, slot, primary)
+        for term in local.lowrank:
+            factors = self._factors(term.leaf)
+            if factors is not None:
+                up, down = factors
+                first = self.start - self.piece.start
+                total.addmm_(up[first : first + self.shape[0]], down, alpha=term.factor)
+        return total
+
+    def _dense(self, terms: tuple[LocalTerm, ...], total: Tensor, slot: object, primary: str | None) -> None:
+        if not terms:
+            total.zero_()
+        for index, term in enumerate(terms):
+            value = self.value(term.leaf, slot, primary)
+            if index == 0:
+                torch.mul(value, term.factor, out=total)
+            else:
+                total.add_(value, alpha=term.factor)
+
+    def value(self, leaf: Leaf, slot: object, primary: str | None) -> Tensor:
+        """A dense leaf's rows in fp32."""
+        if leaf not in self._loaded:
+            if isinstance(leaf, CheckpointLeaf):
+                self._loaded[leaf] = self._read(leaf.name, primary)
+            elif isinstance(leaf, RoundLeaf):
+                self._loaded[leaf] = self._round(leaf, slot)
+            else:
+                raise TypeError(f"{leaf} is no dense leaf")
+        return self._loaded[leaf]
+
+    def _round(self, leaf: RoundLeaf, slot: object) -> Tensor:
+        primary = primary_checkpoint(leaf.form)
+        local = self.localiser.local(leaf.form, self.unit, self.piece, primary)
+        exact = self.combine(local, (slot, leaf), primary)
+        narrow = self.workspace.get(("round", slot, leaf), self.shape, to_torch_dtype(leaf.dtype))
+        return exact.copy_(narrow.copy_(exact))
+
+    def _read(self, name: str, primary: str | None) -> Tensor:
+        assert self.unit.key is not None
+        info = self.sources.checkpoints[name].tensors[self.unit.key]
+        wide = self.workspace.get(("wide", name), self.shape, torch.float32)
+        if info.shape == self.unit.shape:
+            return wide.copy_(self._raw(name, info, self.shape[1]))
+        # The primary takes more input channels (inpainting): the others' come first, the rest is its own.
+        columns = info.numel // info.shape[0]
+        wide.copy_(self.value(CheckpointLeaf(primary or name), "primary", primary))
+        wide[:, :columns] = self._raw(name, info, columns)
+        return wide
+
+    def _raw(self, name: str, info: TensorInfo, columns: int) -> Tensor:
+        """The band's rows in the stored dtype, (rows, columns)."""
+        dtype = to_torch_dtype(info.dtype)
+        raw = self.workspace.get(("raw", name), (self.shape[0], columns), dtype)
+        row_bytes = columns * DTYPES[info.dtype].bits // 8
+        buffer = memoryview(raw.view(-1).view(torch.uint8).numpy())
+        self.sources.checkpoints[name].file.readinto(info, buffer, self.start * row_bytes)
+        return raw
+
+    def blame(self, local: Local) -> str:
+        """Where a NaN or Inf came from: the first input whose rows are not finite."""
+        for term in local.dense:
+            if isinstance(term.leaf, CheckpointLeaf):
+                value = self._loaded.get(term.leaf)
+                if value is not None and not bool(torch.isfinite(value).all()):
+                    return str(self.sources.checkpoints[term.leaf.name].path)
+            elif isinstance(term.leaf, RoundLeaf):
+                primary = primary_checkpoint(term.leaf.form)
+                inner = self.localiser.local(term.leaf.form, self.unit, self.piece, primary)
+                if found := self.blame(inner):
+                    return found
+        for term in local.lowrank:
+            factors = self._factors(term.leaf)
+            if factors and not all(bool(torch.isfinite(factor).all()) for factor in factors):
+                if isinstance(term.leaf, ExtractLeaf):
+                    return "an extracted adapter"
+                return str(self.sources.adapters[term.leaf.name].file.path)  # type: ignore[union-attr]
+        return ""
+
+
+def check_range(value: Tensor, unit: Unit, local: Local, band: Band, dtype: torch.dtype | None) -> None:
+    """InputError when `value` holds NaN or Inf, or would overflow `dtype`; one pass over the band."""
+    if value.numel() == 0:
+        return
+    low, high = (float(bound) for bound in torch.aminmax(value))
+    if not (low - low == 0.0 and high - high == 0.0):
+        culprit = band.blame(local)
+        raise InputError(
+            f"NaN or Inf in the tensor '{unit.name}'",
+            where=culprit or "the result; no input holds one",
+            fix="that file is damaged, or was saved by an overflowing fp16 merge; get it again"
+            if culprit
+            else "a strength or multiplier is far too large",
+        )
+    if dtype is not None and max(-low, high) > torch.finfo(dtype).max:
+        raise InputError(
+            f"the tensor '{unit.name}' reaches {max(-low, high):.4g}, more than {dtype} can hold".replace(
+                "torch.", ""
+            ),
+            fix="save with --dtype bf16 or fp32",
+        )

@@ -1,0 +1,115 @@
+"""Jobs on worker threads: each worker computes with one thread of its own, so results do not depend on how many."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+
+import torch
+
+from loralathe.engine.job import AdapterWant, Cancelled, Context, Job, WeightsWant, run_job
+from loralathe.engine.plan import AdapterOutput, WeightsOutput
+from loralathe.engine.run import Session
+from loralathe.engine.sinks import AdapterSink, WeightsSink
+from loralathe.engine.units import Unit
+from loralathe.engine.workspace import ByteBudget, Workspace
+from loralathe.errors import MachineError
+from loralathe.progress import Progress, Task
+
+
+def execute(session: Session, sinks: Mapping[str, WeightsSink | AdapterSink], progress: Progress) -> None:
+    """Carry out the plan into `sinks`. On the first error, or Ctrl-C, all workers stop and it is raised."""
+    jobs = make_jobs(session, sinks)
+    check_memory(jobs, session.options.memory)
+    cancel = threading.Event()
+    context = Context(session.sources, session.planner.localiser, session.options, Workspace(), cancel.is_set)
+    budget = ByteBudget(session.options.memory)
+    outer_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with progress.task("computing", sum(job.work for job in jobs)) as task:
+            _run_all(jobs, context, budget, cancel, session.options.worker_count(), task)
+    finally:
+        torch.set_num_threads(outer_threads)
+
+
+def _run_all(
+    jobs: list[Job], context: Context, budget: ByteBudget, cancel: threading.Event, workers: int, task: Task
+) -> None:
+    def work(job: Job) -> None:
+        if cancel.is_set():
+            return
+        budget.take(job.nbytes)
+        try:
+            run_job(context, job)
+        except Cancelled:
+            return
+        finally:
+            budget.give(job.nbytes)
+        task.advance(job.work)
+
+    pool = ThreadPoolExecutor(workers, "lathe", initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        futures = [pool.submit(work, job) for job in jobs]
+        _first_failure(futures, cancel)
+    except BaseException:
+        cancel.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+def _first_failure(futures: list[Future[None]], cancel: threading.Event) -> None:
+    """Wait in slices, so that Ctrl-C is noticed; raise the first exception."""
+    waiting: set[Future[None]] = set(futures)
+    while waiting:
+        done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_EXCEPTION)
+        for future in done:
+            error = future.exception()
+            if error is not None:
+                cancel.set()
+                raise error
+
+
+def make_jobs(session: Session, sinks: Mapping[str, WeightsSink | AdapterSink]) -> list[Job]:
+    """One job for each unit that any output wants, in the order of the first output's data."""
+    units: dict[tuple[str, tuple[int, ...]], Unit] = {}
+    weights: dict[tuple[str, tuple[int, ...]], list[WeightsWant]] = {}
+    adapters: dict[tuple[str, tuple[int, ...]], list[AdapterWant]] = {}
+    copies: dict[tuple[str, tuple[int, ...]], list[WeightsWant]] = {}
+    for output in session.plan.outputs:
+        sink = sinks[output.save.step]
+        for unit in _units(output):
+            units.setdefault((unit.name, unit.shape), unit)
+        if isinstance(output, WeightsOutput):
+            for tensor in output.tensors:
+                want = WeightsWant(output, tensor, sink)  # type: ignore[arg-type]
+                place = (tensor.unit.name, tensor.unit.shape)
+                (weights if tensor.action == "compute" else copies).setdefault(place, []).append(want)
+        else:
+            for unit in output.units:
+                adapters.setdefault((unit.name, unit.shape), []).append(
+                    AdapterWant(output, sink)  # type: ignore[arg-type]
+                )
+    return [
+        Job(unit, tuple(weights.get(at, ())), tuple(adapters.get(at, ())), tuple(copies.get(at, ())))
+        for at, unit in units.items()
+    ]
+
+
+def _units(output: WeightsOutput | AdapterOutput) -> Iterable[Unit]:
+    if isinstance(output, WeightsOutput):
+        return (tensor.unit for tensor in output.tensors)
+    return output.units
+
+
+def check_memory(jobs: list[Job], budget: int) -> None:
+    """MachineError when one layer alone needs more than the budget."""
+    largest = max(jobs, key=lambda job: job.nbytes, default=None)
+    if largest is not None and largest.nbytes > budget:
+        raise MachineError(
+            f"the layer '{largest.unit.name}' needs {largest.nbytes >> 20} MiB, "
+            f"more than the memory budget of {budget >> 20} MiB",
+            fix=f"give --memory {(largest.nbytes >> 20) + 64}MB or more",
+        )

@@ -1,0 +1,163 @@
+"""Typed values: every expression of the language is a sum of leaves, each with a strength.
+
+Keeping values in this normal form is what makes algebra free: `(A + 0.7*hina) - A` has the
+coefficient 1 - 1 = 0 at A, so A is never read. A step is a `Form`; nothing is computed here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Union
+
+from loralathe.adapters import Strength
+
+TOLERANCE = 1e-6
+"""A sum of checkpoint coefficients this close to 1 is weights, to 0 a delta (docs/semantics.md §3)."""
+
+CANCELLED = 1e-12
+"""Coefficients whose sum is this small beside its terms cancel exactly in decimal arithmetic."""
+
+
+@dataclass(frozen=True)
+class CheckpointLeaf:
+    """The weights of an input checkpoint."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class AdapterLeaf:
+    """The delta of an input adapter at strength 1."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """How a delta is cut to low rank; see docs/semantics.md §6.
+
+    te1, te2: True keeps an encoder whatever its evidence, False drops it, None decides by the noise floor.
+    round_to: safetensors dtype to which the factors are rounded before later steps use them, or None.
+    """
+
+    rank: int = 64
+    conv_rank: int | None = None
+    exact: bool = False
+    pad_ranks: bool = False
+    keep_noise: bool = False
+    te1: bool | None = None
+    te2: bool | None = None
+    round_to: str | None = None
+
+
+@dataclass(frozen=True)
+class ExtractLeaf:
+    """The low-rank approximation of a delta, module by module."""
+
+    form: Form
+    options: ExtractOptions
+
+
+@dataclass(frozen=True)
+class RoundLeaf:
+    """Weights rounded as a saved file would be."""
+
+    form: Form
+    dtype: str
+
+
+Leaf = Union[CheckpointLeaf, AdapterLeaf, ExtractLeaf, RoundLeaf]  # noqa: UP007 -- forward names
+
+
+@dataclass(frozen=True)
+class Term:
+    """`strength × leaf`; for checkpoints te == unet, and block weights may be attached to both kinds."""
+
+    leaf: Leaf
+    strength: Strength
+
+
+@dataclass(frozen=True)
+class Form:
+    """A sum of terms in the order they were written."""
+
+    terms: tuple[Term, ...]
+
+    def __add__(self, other: Form) -> Form:
+        return Form(self.terms + other.terms)
+
+    def scaled(self, factor: float) -> Form:
+        return Form(tuple(replace(term, strength=term.strength.times(factor)) for term in self.terms))
+
+    @property
+    def checkpoint_sum(self) -> float:
+        """Sum of the coefficients of whole sets of weights: 1 is weights, 0 is a delta."""
+        return math.fsum(term.strength.unet * weight_of(term.leaf) for term in self.terms)
+
+    @property
+    def is_weights(self) -> bool:
+        return abs(self.checkpoint_sum - 1.0) < TOLERANCE
+
+    @property
+    def is_delta(self) -> bool:
+        return abs(self.checkpoint_sum) < TOLERANCE
+
+
+def weight_of(leaf: Leaf) -> float:
+    """How many models' worth of weights a leaf holds."""
+    if isinstance(leaf, CheckpointLeaf):
+        return 1.0
+    if isinstance(leaf, RoundLeaf):
+        return leaf.form.checkpoint_sum
+    return 0.0
+
+
+def settle(parts: list[float]) -> float:
+    """Sum of coefficients; what cancels in decimal arithmetic is exactly 0, and exactly 1 stays 1."""
+    total = math.fsum(parts)
+    if abs(total) <= CANCELLED * math.fsum(abs(part) for part in parts):
+        return 0.0
+    if abs(total - 1.0) <= CANCELLED:
+        return 1.0
+    return total
+
+
+def walk(form: Form) -> Iterator[Leaf]:
+    """All leaves of a form, those inside extractions and roundings too, inner ones first."""
+    for term in form.terms:
+        if isinstance(term.leaf, (ExtractLeaf, RoundLeaf)):
+            yield from walk(term.leaf.form)
+        yield term.leaf
+
+
+def single_leaf(form: Form) -> Leaf | None:
+    """The leaf of a form that is one leaf at strength 1 without block weights, else None."""
+    if len(form.terms) == 1 and form.terms[0].strength == Strength():
+        return form.terms[0].leaf
+    return None
+
+
+def primary_checkpoint(form: Form) -> str | None:
+    """The checkpoint that gives an output its keys: the first whose coefficient does not cancel."""
+    parts: dict[str, list[float]] = {}
+    weighted: set[str] = set()
+    for name, strength in checkpoint_terms(form):
+        parts.setdefault(name, []).append(strength.unet)
+        if strength.blocks is not None:
+            weighted.add(name)
+    for name, factors in parts.items():
+        if settle(factors) != 0.0 or name in weighted:
+            return name
+    return None
+
+
+def checkpoint_terms(form: Form, factor: float = 1.0) -> Iterator[tuple[str, Strength]]:
+    """Checkpoints of a form with their strengths, those inside roundings too."""
+    for term in form.terms:
+        strength = term.strength.times(factor)
+        if isinstance(term.leaf, CheckpointLeaf):
+            yield term.leaf.name, strength
+        elif isinstance(term.leaf, RoundLeaf):
+            yield from checkpoint_terms(term.leaf.form, strength.unet)

@@ -1,0 +1,110 @@
+"""One unit of work: a tensor, and what every output wants of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from loralathe.engine.evaluate import Band, Factors2d, bands, check_range
+from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Leaf, walk
+from loralathe.engine.local import Local, Localiser
+from loralathe.engine.options import RunOptions
+from loralathe.engine.plan import AdapterOutput, TensorPlan, WeightsOutput
+from loralathe.engine.sinks import AdapterSink, WeightsSink
+from loralathe.engine.sources import Sources
+from loralathe.engine.units import Slice, Unit
+from loralathe.engine.workspace import Workspace
+from loralathe.tensorfiles import DTYPES
+
+BAND_BYTES = 4 << 20
+"""Scratch that one leaf takes in a worker: a band in its own dtype and in fp32."""
+
+
+@dataclass(frozen=True)
+class WeightsWant:
+    """A checkpoint output's tensor that this job makes."""
+
+    output: WeightsOutput
+    tensor: TensorPlan
+    sink: WeightsSink
+
+
+@dataclass(frozen=True)
+class AdapterWant:
+    """An adapter output that the modules of this unit belong to."""
+
+    output: AdapterOutput
+    sink: AdapterSink
+
+
+@dataclass(frozen=True)
+class Job:
+    """A unit and all that is wanted of it: tensors to compute, adapters to extract, tensors to copy."""
+
+    unit: Unit
+    weights: tuple[WeightsWant, ...]
+    adapters: tuple[AdapterWant, ...]
+    copies: tuple[WeightsWant, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Estimate of the memory in flight: bands, and for extractions the delta with its workspace."""
+        leaves = {leaf for want in self.weights for leaf in walk(want.output.form)}
+        leaves |= {leaf for want in self.adapters for leaf in walk(want.output.leaf.form)}
+        extractions = sum(isinstance(leaf, ExtractLeaf) for leaf in leaves) + len(self.adapters)
+        rows = max(
+            (piece.rows for piece in self.unit.slices if piece.module and piece.module.scope != "outside"),
+            default=0,
+        )
+        return (len(leaves) + 3) * BAND_BYTES + extractions * 8 * rows * self.unit.row_elements
+
+    @property
+    def work(self) -> int:
+        """Bytes of the tensor, for progress."""
+        return max(1, 2 * self.unit.numel)
+
+
+class Cancelled(Exception):  # noqa: N818 -- no error: another thread failed, or the person interrupted
+    """The run is over; stop quietly."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all jobs of a run share; safe to use from all threads."""
+
+    sources: Sources
+    localiser: Localiser
+    options: RunOptions
+    workspace: Workspace
+    cancelled: Callable[[], bool]
+
+    def bands(self, unit: Unit, piece: Slice, factors: Callable[[Leaf], Factors2d | None]) -> Iterable[Band]:
+        """The slice's rows, band by band; raises Cancelled when the run is over."""
+        for rows in bands(piece, unit):
+            if self.cancelled():
+                raise Cancelled
+            yield Band(self.sources, self.localiser, self.workspace, unit, piece, rows, factors)
+
+
+def run_job(context: Context, job: Job) -> None:
+    """Raises InputError for NaN, Inf or overflow, MachineError when writing fails."""
+    from loralathe.engine.piece import PieceJob
+
+    for want in job.copies:
+        copy_tensor(context, want)
+    if job.weights or job.adapters:
+        for piece in job.unit.slices:
+            PieceJob(context, job, piece).run()
+
+
+def copy_tensor(context: Context, want: WeightsWant) -> None:
+    """A tensor that nothing touches, byte for byte; looked at only on --check-finite."""
+    source = context.sources.checkpoints[want.output.primary]
+    unit = want.tensor.unit
+    if context.options.check_finite and DTYPES[want.tensor.spec.dtype].is_float:
+        leaf = CheckpointLeaf(want.output.primary)
+        for piece in unit.slices:
+            for band in context.bands(unit, piece, lambda _: None):
+                value = band.value(leaf, "scan", want.output.primary)
+                check_range(value, unit, Local((), ()), band, None)
+    want.sink.copy(want.tensor.spec.name, source.file)

@@ -1,0 +1,116 @@
+"""A form seen from one slice: which leaves take part there, and with what coefficient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from loralathe.adapters import effective
+from loralathe.engine.forms import (
+    AdapterLeaf,
+    CheckpointLeaf,
+    ExtractLeaf,
+    ExtractOptions,
+    Form,
+    Leaf,
+    RoundLeaf,
+    checkpoint_terms,
+    settle,
+)
+from loralathe.engine.sources import Sources
+from loralathe.engine.units import Slice, Unit
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTerm:
+    """`factor × leaf` at one slice; factor is never 0."""
+
+    leaf: Leaf
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """What a form amounts to at one slice: dense leaves (whole tensors) and low-rank leaves (factors)."""
+
+    dense: tuple[LocalTerm, ...]
+    lowrank: tuple[LocalTerm, ...]
+
+    @property
+    def is_zero(self) -> bool:
+        return not self.dense and not self.lowrank
+
+    def is_copy_of(self, checkpoint: str) -> bool:
+        """Whether nothing but that checkpoint at coefficient 1 is left."""
+        return not self.lowrank and self.dense == (LocalTerm(CheckpointLeaf(checkpoint), 1.0),)
+
+
+class Localiser:
+    """Localises forms; remembers results, since steps share sub-expressions."""
+
+    def __init__(self, sources: Sources) -> None:
+        self.sources = sources
+        self._memo: dict[tuple[Form, str, int], Local] = {}
+
+    def local(self, form: Form, unit: Unit, piece: Slice, primary: str | None) -> Local:
+        """`form` at one slice. Where a checkpoint lacks the tensor, the checkpoints collapse to `primary`.
+
+        A key only in the primary checkpoint is kept from it (docs/semantics.md §4); in a delta it is 0.
+        """
+        memo = (form, unit.name, piece.start)
+        if memo not in self._memo:
+            self._memo[memo] = self._localise(form, unit, piece, primary)
+        return self._memo[memo]
+
+    def _localise(self, form: Form, unit: Unit, piece: Slice, primary: str | None) -> Local:
+        parts: dict[Leaf, list[float]] = {}
+        for term in form.terms:
+            if self._takes_part(term.leaf, piece):
+                parts.setdefault(term.leaf, []).append(effective(term.strength, piece.place))
+        factors = {leaf: settle(values) for leaf, values in parts.items()}
+        dense = tuple(
+            LocalTerm(leaf, factor)
+            for leaf, factor in factors.items()
+            if factor != 0.0 and isinstance(leaf, (CheckpointLeaf, RoundLeaf))
+        )
+        if unit.key is not None and not all(self._has(term.leaf, unit.key) for term in dense):
+            kept = primary is not None and form.is_weights
+            dense = (LocalTerm(CheckpointLeaf(primary), 1.0),) if kept and primary is not None else ()
+        lowrank = tuple(
+            LocalTerm(leaf, factor)
+            for leaf, factor in factors.items()
+            if factor != 0.0 and isinstance(leaf, (AdapterLeaf, ExtractLeaf))
+        )
+        return Local(dense, lowrank)
+
+    def _takes_part(self, leaf: Leaf, piece: Slice) -> bool:
+        if isinstance(leaf, AdapterLeaf):
+            return piece.module is not None and piece.module.name in self.sources.adapters[leaf.name].modules
+        if isinstance(leaf, ExtractLeaf):
+            return in_scope(piece, leaf.options) and self._reaches(leaf.form, piece)
+        return True
+
+    def _reaches(self, form: Form, piece: Slice) -> bool:
+        """Whether anything in an extracted form touches this module at all."""
+        return any(
+            isinstance(term.leaf, (CheckpointLeaf, RoundLeaf)) or self._takes_part(term.leaf, piece)
+            for term in form.terms
+        )
+
+    def _has(self, leaf: Leaf, key: str) -> bool:
+        if isinstance(leaf, CheckpointLeaf):
+            return key in self.sources.checkpoints[leaf.name].tensors
+        if isinstance(leaf, RoundLeaf):
+            names = [name for name, _ in checkpoint_terms(leaf.form)]
+            return any(key in self.sources.checkpoints[name].tensors for name in names)
+        return True
+
+
+def in_scope(piece: Slice, options: ExtractOptions) -> bool:
+    """Whether an extraction writes factors for this slice (docs/semantics.md §6)."""
+    module = piece.module
+    if module is None or module.scope == "outside":
+        return False
+    if module.scope == "conv" and options.conv_rank is None:
+        return False
+    dropped = {"te1": options.te1 is False, "te2": options.te2 is False}
+    return not dropped.get(module.component, False)

@@ -1,0 +1,165 @@
+"""All outputs of one slice of a tensor: extractions first, then the forms that use them, leaves read once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from loralathe.adapters import load_factors
+from loralathe.engine.collect import DeltaCollector
+from loralathe.engine.evaluate import Band, Factors2d, check_range
+from loralathe.engine.extraction import Extracted, extract_factored, measure_factored, rounded
+from loralathe.engine.forms import AdapterLeaf, ExtractLeaf, Form, Leaf, primary_checkpoint
+from loralathe.engine.job import AdapterWant, Context, Job, WeightsWant
+from loralathe.engine.levels import extractions_at, level, level_of, unrounded
+from loralathe.engine.local import Local, in_scope
+from loralathe.engine.report import ModuleRecord
+from loralathe.engine.units import Slice
+from loralathe.lowrank import Factors, flatten_tucker
+from loralathe.tensorfiles import DTYPES, to_torch_dtype
+
+
+class PieceJob:
+    """The work on one slice; keeps what was extracted for the forms that need it."""
+
+    def __init__(self, context: Context, job: Job, piece: Slice) -> None:
+        self.context = context
+        self.job = job
+        self.unit = job.unit
+        self.piece = piece
+        self.extracted: dict[ExtractLeaf, Extracted] = {}
+        self._factors: dict[Leaf, Factors2d | None] = {}
+
+    def run(self) -> None:
+        extractions = self._extractions()
+        levels = [level(leaf) - 1 for leaf in extractions]
+        levels += [level_of(want.output.form) for want in self.job.weights]
+        for stage in sorted(set(levels)):
+            due = [leaf for leaf in extractions if level(leaf) - 1 == stage]
+            weights = [want for want in self.job.weights if level_of(want.output.form) == stage]
+            self._stage(due, weights)
+        for want in self.job.adapters:
+            self._deliver(want)
+
+    def _extractions(self) -> list[ExtractLeaf]:
+        """Extractions that this slice needs, each once whatever its rounding."""
+        found: dict[ExtractLeaf, None] = {}
+        for want in self.job.weights:
+            found.update(dict.fromkeys(extractions_at(want.output.form, self.piece)))
+        for wish in self.job.adapters:
+            found.update(dict.fromkeys(extractions_at(wish.output.leaf.form, self.piece)))
+            found.setdefault(unrounded(wish.output.leaf))
+        return list(found)
+
+    def _local(self, form: Form) -> Local:
+        return self.context.localiser.local(form, self.unit, self.piece, primary_checkpoint(form))
+
+    def _stage(self, extractions: list[ExtractLeaf], weights: list[WeightsWant]) -> None:
+        """One pass over the rows serves all extractions and tensors that can be made now."""
+        collectors: list[DeltaCollector] = []
+        for leaf in extractions:
+            local = self._local(leaf.form)
+            if local.dense:
+                reason = self._why_outside(leaf)
+                collectors.append(
+                    DeltaCollector(self.context, self.unit, self.piece, leaf, local, self._rank(leaf), reason)
+                )
+            elif local.lowrank:
+                self.extracted[leaf] = self._from_factors(leaf, local)
+        if not collectors and not weights:
+            return
+        for band in self.context.bands(self.unit, self.piece, self.factors):
+            for collector in collectors:
+                collector.add(band)
+            for want in weights:
+                self._write(want, band)
+        for collector in collectors:
+            self.extracted[collector.leaf] = collector.finish()
+
+    def _write(self, want: WeightsWant, band: Band) -> None:
+        local = self._local(want.output.form)
+        step = want.output.save.step
+        value = band.combine(local, step, want.output.primary)
+        spec = want.tensor.spec
+        dtype = to_torch_dtype(spec.dtype)
+        check_range(value, self.unit, local, band, dtype)
+        narrow = self.context.workspace.get(("out", step), band.shape, dtype).copy_(value)
+        row_bytes = self.unit.row_elements * DTYPES[spec.dtype].bits // 8
+        want.sink.write(spec.name, narrow, band.start * row_bytes)
+
+    def factors(self, leaf: Leaf) -> Factors2d | None:
+        """Matrices of a low-rank leaf at this slice; None when it holds nothing here."""
+        if leaf not in self._factors:
+            self._factors[leaf] = self._load(leaf)
+        return self._factors[leaf]
+
+    def _load(self, leaf: Leaf) -> Factors2d | None:
+        module = self.piece.module
+        if module is None:
+            return None
+        if isinstance(leaf, AdapterLeaf):
+            adapter = self.context.sources.adapters[leaf.name]
+            plain = flatten_tucker(load_factors(adapter, adapter.modules[module.name]))
+            return (plain.down.T, plain.up.T) if module.transpose else (plain.up, plain.down)
+        if isinstance(leaf, ExtractLeaf):
+            found = self.extracted.get(unrounded(leaf))
+            if found is None or found.matrices is None:
+                return None
+            dtype = leaf.options.round_to
+            return rounded(found.matrices, to_torch_dtype(dtype)) if dtype else found.matrices
+        raise TypeError(f"{leaf} has no factors")
+
+    def _from_factors(self, leaf: ExtractLeaf, local: Local) -> Extracted:
+        terms, weights = [], []
+        for term in local.lowrank:
+            pair = self.factors(term.leaf)
+            if pair is not None:
+                terms.append(Factors(*pair, (self.piece.rows, self.unit.row_elements)))
+                weights.append(term.factor)
+        if not terms:
+            return Extracted(None, 0.0, 0.0, "zero")
+        if in_scope(self.piece, leaf.options):
+            return extract_factored(terms, weights, self._rank(leaf))
+        return measure_factored(terms, weights, self._why_outside(leaf))
+
+    def _rank(self, leaf: ExtractLeaf) -> int:
+        """As kohya: the convolution rank for k×k kernels, the plain rank for all else."""
+        kernel = any(size > 1 for size in self.unit.shape[2:])
+        return (leaf.options.conv_rank or leaf.options.rank) if kernel else leaf.options.rank
+
+    def _why_outside(self, leaf: ExtractLeaf) -> str:
+        """Left out by an option of the person's, or outside of what any LoRA holds."""
+        everything = replace(leaf.options, te1=None, te2=None, conv_rank=leaf.options.conv_rank or 1)
+        return "left out" if in_scope(self.piece, everything) else "outside"
+
+    def _deliver(self, want: AdapterWant) -> None:
+        """Hand factors, and the record of what was kept, to an adapter output."""
+        leaf = want.output.leaf
+        found = self.extracted.get(unrounded(leaf))
+        if found is None:
+            return
+        record = ModuleRecord(
+            name=self.piece.place.name,
+            block=block_label(self.piece),
+            energy=found.energy,
+            kept=found.kept,
+            noise=found.noise.energy,
+            rank=found.rank,
+            reason=found.reason,
+        )
+        want.sink.record(record)
+        factors = self.factors(leaf)
+        if factors is not None and self.piece.module is not None:
+            up, down = factors
+            if self.piece.module.transpose:
+                up, down = down.T.contiguous(), up.T.contiguous()
+            want.sink.add(self.piece.module, up, down, (self.piece.rows, *self.unit.shape[1:]))
+
+
+def block_label(piece: Slice) -> str:
+    """Block for reports: text encoders apart, and words for what is in no block."""
+    component = piece.place.name.partition(".")[0]
+    if component.startswith("te"):
+        return component.upper()
+    if component == "vae":
+        return "VAE"
+    return piece.place.block or "no block"

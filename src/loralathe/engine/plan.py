@@ -1,0 +1,274 @@
+"""From headers alone: what every output holds, tensor by tensor, and which work makes it.
+
+A plan is data. It is complete before the first tensor is read: what headers can tell fails here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from loralathe.engine.coverage import Coverage, adapter_coverage, check_checkpoints
+from loralathe.engine.forms import (
+    AdapterLeaf,
+    CheckpointLeaf,
+    ExtractLeaf,
+    Form,
+    primary_checkpoint,
+    single_leaf,
+    walk,
+)
+from loralathe.engine.local import Localiser
+from loralathe.engine.options import DTYPES, RunOptions
+from loralathe.engine.sources import Sources
+from loralathe.engine.typed import require_weights
+from loralathe.engine.units import Place, Slice, Unit, modules_by_key, unit_of_key
+from loralathe.errors import InputError, did_you_mean
+from loralathe.recipes import Save
+from loralathe.tensorfiles import DTYPES as FILE_DTYPES
+from loralathe.tensorfiles import TensorSpec
+
+Action = Literal["compute", "copy"]
+Bucket = Literal["changed", "copied", "strength 0", "kept by rule", "only in the first"]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorPlan:
+    """One tensor of a checkpoint output: computed, or its bytes copied from the primary checkpoint."""
+
+    unit: Unit
+    spec: TensorSpec
+    action: Action
+    bucket: Bucket
+
+
+@dataclass(frozen=True)
+class WeightsOutput:
+    """A checkpoint to be made. `tensors` is in the order of the primary file's data."""
+
+    save: Save
+    form: Form
+    primary: str
+    tensors: tuple[TensorPlan, ...]
+    discarded: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def buckets(self) -> Counter[str]:
+        return Counter(tensor.bucket for tensor in self.tensors)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(nbytes_of(tensor.spec) for tensor in self.tensors)
+
+
+@dataclass(frozen=True)
+class AdapterOutput:
+    """An adapter to be extracted; `units` are all tensors of which something is to be measured or kept."""
+
+    save: Save
+    leaf: ExtractLeaf
+    dtype: str
+    units: tuple[Unit, ...]
+
+    @property
+    def max_nbytes(self) -> int:
+        """Upper bound of the file's size, at full rank everywhere."""
+        total = 0
+        for unit in self.units:
+            for piece in unit.slices:
+                if piece.module is not None and piece.module.scope != "outside":
+                    rank = min(self.leaf.options.rank, piece.rows, unit.row_elements)
+                    total += rank * (piece.rows + unit.row_elements)
+        return total * FILE_DTYPES[self.dtype].bits // 8
+
+
+Output = WeightsOutput | AdapterOutput
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a run will do."""
+
+    outputs: tuple[Output, ...]
+    inputs: Mapping[str, Path]
+    coverage: Mapping[str, Coverage]
+    warnings: tuple[str, ...]
+    record: Mapping[str, object] = field(default_factory=dict)
+
+
+class Planner:
+    """Plans outputs over open sources."""
+
+    def __init__(self, sources: Sources, options: RunOptions) -> None:
+        self.sources = sources
+        self.options = options
+        self.localiser = Localiser(sources)
+        self._units: dict[str, dict[str, Unit]] = {}
+
+    def output(self, save: Save, form: Form) -> Output:
+        """Plan one saved step; InputError when it is neither weights nor an extracted adapter."""
+        where = f"step '{save.step}'"
+        check_checkpoints(form, self.sources, self.options)
+        leaf = single_leaf(form)
+        if isinstance(leaf, ExtractLeaf):
+            return self._adapter(save, leaf)
+        require_weights(form, f"'{save.step}' is to be saved, but it", where)
+        return self._weights(save, form, where)
+
+    def units_of(self, name: str) -> Mapping[str, Unit]:
+        """The units of a checkpoint, in the order of its data."""
+        if name not in self._units:
+            source = self.sources.checkpoints[name]
+            held = modules_by_key(source.modules)
+            architecture = source.detected.architecture
+            self._units[name] = {
+                key: unit_of_key(key, info.shape, held.get(key, ()), architecture)
+                for key, info in source.tensors.items()
+            }
+        return self._units[name]
+
+    def _weights(self, save: Save, form: Form, where: str) -> WeightsOutput:
+        primary = primary_checkpoint(form)
+        if primary is None:
+            raise InputError("the checkpoints cancel; nothing gives the output its tensors", where=where)
+        target = target_dtype(save.dtype, where)
+        pattern = _pattern(save.discard, where)
+        source = self.sources.checkpoints[primary]
+        others = [name for name in _checkpoints(form) if name != primary]
+        tensors, discarded = [], []
+        for key, unit in self.units_of(primary).items():
+            if pattern is not None and pattern.search(key):
+                discarded.append(key)
+                continue
+            tensors.append(self._tensor(form, unit, primary, target, others))
+        if pattern is not None and not discarded:
+            raise InputError(f"discard = '{save.discard}' matches no tensor", where=where)
+        return WeightsOutput(
+            save, form, primary, tuple(tensors), tuple(discarded), tuple(_only_in_first(source.name, tensors))
+        )
+
+    def _tensor(
+        self, form: Form, unit: Unit, primary: str, target: str | None, others: list[str]
+    ) -> TensorPlan:
+        assert unit.key is not None
+        source = self.sources.checkpoints[primary]
+        info = source.tensors[unit.key]
+        fixed = source.detected.architecture.rule_for_key(unit.key)
+        is_float = FILE_DTYPES[info.dtype].is_float
+        if fixed is not None or not is_float:
+            return TensorPlan(unit, TensorSpec(unit.key, info.dtype, info.shape), "copy", "kept by rule")
+        dtype = target or info.dtype
+        spec = TensorSpec(unit.key, dtype, info.shape)
+        locals_ = [self.localiser.local(form, unit, piece, primary) for piece in unit.slices]
+        if not all(local.is_copy_of(primary) for local in locals_):
+            return TensorPlan(unit, spec, "compute", "changed")
+        bucket: Bucket = "copied"
+        if any(unit.key not in self.sources.checkpoints[name].tensors for name in others):
+            bucket = "only in the first"
+        elif self._touched(form, unit):
+            bucket = "strength 0"
+        return TensorPlan(unit, spec, "copy" if dtype == info.dtype else "compute", bucket)
+
+    def _touched(self, form: Form, unit: Unit) -> bool:
+        """Whether an adapter holds this module, so that only its strength of 0 leaves it alone."""
+        names = {piece.module.name for piece in unit.slices if piece.module}
+        adapters = {leaf.name for leaf in walk(form) if isinstance(leaf, AdapterLeaf)}
+        return any(names & self.sources.adapters[name].modules.keys() for name in adapters)
+
+    def _adapter(self, save: Save, leaf: ExtractLeaf) -> AdapterOutput:
+        where = f"step '{save.step}'"
+        dtype = target_dtype(save.dtype or leaf_dtype(leaf), where) or "F16"
+        primary = primary_checkpoint(leaf.form)
+        if primary is not None:
+            architecture = self.sources.checkpoints[primary].detected.architecture
+            units = [
+                unit
+                for key, unit in self.units_of(primary).items()
+                if architecture.rule_for_key(key) is None
+                and FILE_DTYPES[self.sources.checkpoints[primary].tensors[key].dtype].is_float
+            ]
+        else:
+            units = list(self._adapter_units(leaf))
+        if not units:
+            raise InputError("there is nothing to extract", where=where)
+        return AdapterOutput(save, leaf, dtype, tuple(units))
+
+    def _adapter_units(self, leaf: ExtractLeaf) -> Iterator[Unit]:
+        """Units of a delta that is made of adapters alone: their modules, no checkpoint needed."""
+        seen: set[str] = set()
+        for inner in walk(leaf.form):
+            if not isinstance(inner, AdapterLeaf):
+                continue
+            adapter = self.sources.adapters[inner.name]
+            for name, held in adapter.modules.items():
+                if name not in seen:
+                    seen.add(name)
+                    module = adapter.architecture.module(name)
+                    shape = held.shape
+                    place = Place(name, module.block)
+                    yield Unit(name, None, shape, (Slice(0, shape[0], place, module),))
+
+
+def leaf_dtype(leaf: ExtractLeaf) -> str:
+    """Adapters are saved in fp16 unless the step was rounded to another dtype."""
+    return {"BF16": "bf16", "F32": "fp32"}.get(leaf.options.round_to or "F16", "fp16")
+
+
+def target_dtype(name: str | None, where: str) -> str | None:
+    """safetensors dtype for a `--dtype` name; None keeps each tensor's own."""
+    if name is None:
+        return None
+    if name not in DTYPES:
+        raise InputError(
+            f"dtype '{name}' is not known",
+            where=where,
+            fix=did_you_mean(name, DTYPES) or "one of " + ", ".join(DTYPES),
+        )
+    return DTYPES[name]
+
+
+def nbytes_of(spec: TensorSpec) -> int:
+    """Bytes of a tensor in a file."""
+    total = 1
+    for size in spec.shape:
+        total *= size
+    return total * FILE_DTYPES[spec.dtype].bits // 8
+
+
+def plan_coverage(forms: Sequence[Form], sources: Sources, options: RunOptions) -> dict[str, Coverage]:
+    """How the modules of every adapter are used; InputError for what does not match."""
+    found: dict[str, Coverage] = {}
+    for form in forms:
+        for leaf in walk(form):
+            if isinstance(leaf, AdapterLeaf):
+                found[leaf.name] = adapter_coverage(leaf.name, forms, sources, options)
+    return found
+
+
+def _checkpoints(form: Form) -> list[str]:
+    names: list[str] = []
+    for leaf in walk(form):
+        if isinstance(leaf, CheckpointLeaf) and leaf.name not in names:
+            names.append(leaf.name)
+    return names
+
+
+def _only_in_first(name: str, tensors: Iterable[TensorPlan]) -> Iterator[str]:
+    keys = [tensor.spec.name for tensor in tensors if tensor.bucket == "only in the first"]
+    if keys:
+        shown = ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
+        yield f"{len(keys)} tensors are only in '{name}' and were taken from it as they are: {shown}"
+
+
+def _pattern(text: str | None, where: str) -> re.Pattern[str] | None:
+    if text is None:
+        return None
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise InputError(f"discard = '{text}' is no regular expression: {error}", where=where) from None

@@ -1,0 +1,114 @@
+"""What a run did: counts, energies per block, ranks; plain numbers for people and for --json."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from loralathe.engine.coverage import Coverage
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleRecord:
+    """One tensor or module of an extraction; energies are squared Frobenius norms.
+
+    energy: of the whole delta;  kept: in the factors;  noise: expected from input rounding alone;
+    rank:   0 where nothing was written;  reason: why the rank is what it is.
+    """
+
+    name: str
+    block: str
+    energy: float
+    kept: float
+    noise: float
+    rank: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlockEnergy:
+    """Sums over a block. kept + truncated + noise + outside = energy.
+
+    truncated: beyond the rank, above what rounding explains;  noise: explained by rounding;
+    outside:   in tensors that a LoRA does not hold (biases, norms, layers out of scope).
+    """
+
+    block: str
+    energy: float
+    kept: float
+    truncated: float
+    noise: float
+    outside: float
+    modules: int
+
+
+@dataclass(frozen=True)
+class ExtractionReport:
+    """How much of a delta an extracted adapter holds."""
+
+    step: str
+    path: Path | None
+    records: tuple[ModuleRecord, ...]
+    rank: int
+
+    @property
+    def written(self) -> int:
+        return sum(1 for record in self.records if record.rank)
+
+    @property
+    def reasons(self) -> Counter[str]:
+        return Counter(record.reason for record in self.records)
+
+    def blocks(self) -> list[BlockEnergy]:
+        """Per block, in order of first appearance of their sorted names."""
+        grouped: dict[str, list[ModuleRecord]] = {}
+        for record in self.records:
+            grouped.setdefault(record.block, []).append(record)
+        return [_block_energy(name, grouped[name]) for name in grouped]
+
+    def total(self) -> BlockEnergy:
+        return _block_energy("total", self.records)
+
+
+def _block_energy(name: str, records: Iterable[ModuleRecord]) -> BlockEnergy:
+    records = list(records)
+    kept = math.fsum(record.kept for record in records)
+    outside = math.fsum(record.energy for record in records if record.reason in OUTSIDE)
+    inside = [record for record in records if record.reason not in OUTSIDE]
+    noise = math.fsum(min(record.noise, max(record.energy - record.kept, 0.0)) for record in inside)
+    energy = math.fsum(record.energy for record in records)
+    truncated = max(energy - kept - outside - noise, 0.0)
+    return BlockEnergy(
+        name, energy, kept, truncated, noise, outside, sum(1 for record in records if record.rank)
+    )
+
+
+OUTSIDE = frozenset({"outside", "left out"})
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """What became of the tensors of a checkpoint output."""
+
+    step: str
+    path: Path | None
+    primary: str
+    dtype: str
+    buckets: Mapping[str, int]
+    nbytes: int
+    discarded: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a run has to say. `seconds` is wall time and goes into no file."""
+
+    weights: tuple[WeightsReport, ...] = ()
+    extractions: tuple[ExtractionReport, ...] = ()
+    coverage: Mapping[str, Coverage] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0

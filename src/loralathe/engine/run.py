@@ -1,0 +1,244 @@
+"""From a recipe to results: open, type, plan, check, run on all cores, commit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from loralathe.adapters import BlockWeights, parse_block_weights
+from loralathe.engine.forms import Form
+from loralathe.engine.options import RunOptions
+from loralathe.engine.plan import AdapterOutput, Output, Plan, Planner, WeightsOutput, plan_coverage
+from loralathe.engine.record import UNKNOWN_HASH, make_record, output_metadata
+from loralathe.engine.report import ExtractionReport, ModuleRecord, Report, WeightsReport
+from loralathe.engine.sources import Sources
+from loralathe.engine.typed import Typer
+from loralathe.errors import InputError, MachineError
+from loralathe.progress import Progress
+from loralathe.recipes import Recipe
+from loralathe.recipes.syntax import value_names
+from loralathe.tensorfiles import check_output, content_hash, free_space
+
+
+@dataclass
+class Session:
+    """A recipe with its inputs open, typed and planned: all that headers can tell. Close it, or use `with`."""
+
+    recipe: Recipe
+    options: RunOptions
+    sources: Sources
+    plan: Plan
+    planner: Planner
+    forms: Mapping[str, Form] = field(default_factory=dict)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sources.close()
+
+
+def open_session(recipe: Recipe, options: RunOptions | None = None) -> Session:
+    """Open the inputs that the saved steps need, type and plan; no tensor is read.
+
+    Raises InputError for everything that headers can tell: unknown or damaged files, mixed
+    architectures, shapes, coverage, types of formulas, block lists.
+    """
+    options = options or RunOptions()
+    needed = needed_inputs(recipe)
+    sources = Sources({name: path for name, path in recipe.inputs.items() if name in needed})
+    try:
+        return _plan(recipe, options, sources)
+    except BaseException:
+        sources.close()
+        raise
+
+
+def _plan(recipe: Recipe, options: RunOptions, sources: Sources) -> Session:
+    warnings = sources.warnings()
+    typer = Typer(
+        recipe, sources.kinds, lambda text: resolve_blocks(text, sources, recipe, options, warnings)
+    )
+    forms = {save.step: typer.step(save.step) for save in recipe.saves}
+    planner = Planner(sources, options)
+    coverage = plan_coverage(list(forms.values()), sources, options)
+    outputs = tuple(planner.output(save, forms[save.step]) for save in recipe.saves)
+    plan = Plan(outputs, sources.paths, coverage, tuple(dict.fromkeys(warnings)))
+    return Session(recipe, options, sources, plan, planner, forms)
+
+
+def resolve_blocks(
+    text: str, sources: Sources, recipe: Recipe, options: RunOptions, warnings: list[str]
+) -> BlockWeights:
+    """Block weights for the architecture at hand, with the person's policy for missing blocks."""
+    if sources.architecture is None:
+        raise InputError("block weights need a model or an adapter", where=text)
+    weights = parse_block_weights(text, sources.architecture, {**options.presets, **recipe.blocks})
+    if weights.unused:
+        label = sources.architecture.label
+        warnings.append(f"{label} has no blocks {' '.join(weights.unused)}; their weights are not used")
+    missing = options.missing_blocks
+    return weights if missing is None else weights.with_missing(float(missing))
+
+
+def needed_inputs(recipe: Recipe) -> set[str]:
+    """Inputs that the saved steps mention, directly or through other steps."""
+    waiting = [save.step for save in recipe.saves]
+    seen: set[str] = set()
+    while waiting:
+        step = waiting.pop()
+        if step in seen:
+            continue
+        seen.add(step)
+        waiting += [name.id for name in value_names(recipe.steps[step]) if name.id in recipe.steps]
+    used = {name.id for step in seen for name in value_names(recipe.steps[step])}
+    return used & recipe.inputs.keys()
+
+
+def run_recipe(recipe: Recipe, options: RunOptions | None = None, progress: Progress | None = None) -> Report:
+    """Make every saved step of a recipe; the outputs appear whole at the end, or not at all.
+
+    Raises InputError for the person's mistakes, MachineError for a full disk or too little memory.
+    """
+    with open_session(recipe, options) as session:
+        return run_session(session, progress)
+
+
+def run_session(session: Session, progress: Progress | None = None) -> Report:
+    """Run a planned session; see `run_recipe`."""
+    from loralathe.engine.execute import execute
+    from loralathe.engine.sinks import AdapterSink, FileAdapter, FileWeights, WeightsSink
+
+    progress = progress or Progress()
+    started = time.monotonic()
+    check_outputs(session)
+    hasher = _Hasher(session, progress)
+    inputs = list(session.plan.inputs.values())
+    sinks: dict[str, WeightsSink | AdapterSink] = {}
+    with ExitStack() as stack:
+        hasher.start()
+        stack.callback(hasher.stop)
+        for output in session.plan.outputs:
+            metadata = metadata_of(session, output, hasher.placeholders())
+            sink: WeightsSink | AdapterSink
+            if isinstance(output, WeightsOutput):
+                sink = FileWeights(output, metadata, inputs, session.options)
+            else:
+                assert session.sources.architecture is not None
+                sink = FileAdapter(output, session.sources.architecture, {}, inputs, session.options)
+            stack.callback(sink.abort)
+            sinks[output.save.step] = sink
+        execute(session, sinks, progress)
+        hashes = hasher.finish()
+        paths: dict[str, Path | None] = {}
+        try:
+            for output in session.plan.outputs:
+                paths[output.save.step] = sinks[output.save.step].commit(metadata_of(session, output, hashes))
+        except BaseException:
+            # All or nothing: outputs already renamed in this run go, too, unless they replaced something.
+            if not session.options.force:
+                for path in paths.values():
+                    if path is not None:
+                        path.unlink(missing_ok=True)
+            raise
+    return make_report(session, sinks, paths, time.monotonic() - started)
+
+
+def metadata_of(session: Session, output: Output, hashes: Mapping[str, str] | None) -> dict[str, str]:
+    """Metadata for one output, with the given input hashes."""
+    files = {name: path.name for name, path in session.plan.inputs.items()}
+    record = make_record(session.recipe, output, hashes, files)
+    inherited: Mapping[str, str] = {}
+    if isinstance(output, WeightsOutput):
+        inherited = session.sources.checkpoints[output.primary].file.header.metadata
+    return output_metadata(output, record, inherited)
+
+
+def check_outputs(session: Session) -> None:
+    """All that can be known of the outputs' places before work begins, free space included."""
+    inputs = list(session.plan.inputs.values())
+    seen: dict[Path, str] = {}
+    need: dict[Path, int] = {}
+    for output in session.plan.outputs:
+        path = output.save.file
+        check_output(path, inputs, session.options.force)
+        other = seen.setdefault(path.resolve(), output.save.step)
+        if other != output.save.step:
+            raise InputError(
+                "two steps are saved to one file", where=f"{path}: '{other}', '{output.save.step}'"
+            )
+        size = output.nbytes if isinstance(output, WeightsOutput) else 0
+        need[path.resolve().parent] = need.get(path.resolve().parent, 0) + size
+    for folder, size in need.items():
+        free = free_space(folder)
+        if size > free:
+            raise MachineError(
+                f"not enough disk space: {size / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free",
+                where=str(folder),
+                fix="free some space, or choose another folder with -o",
+            )
+
+
+def make_report(
+    session: Session, sinks: Mapping[str, object], paths: Mapping[str, Path | None], seconds: float
+) -> Report:
+    """Counts and energies of a finished run."""
+    weights, extractions = [], []
+    for output in session.plan.outputs:
+        step = output.save.step
+        if isinstance(output, WeightsOutput):
+            weights.append(
+                WeightsReport(
+                    step,
+                    paths.get(step),
+                    output.primary,
+                    output.save.dtype or "source",
+                    output.buckets,
+                    output.nbytes,
+                    len(output.discarded),
+                    output.notes,
+                )
+            )
+        else:
+            records = sorted(sinks[step].records, key=_report_order)  # type: ignore[attr-defined]
+            extractions.append(
+                ExtractionReport(step, paths.get(step), tuple(records), output.leaf.options.rank)
+            )
+    return Report(tuple(weights), tuple(extractions), session.plan.coverage, session.plan.warnings, seconds)
+
+
+def _report_order(record: ModuleRecord) -> tuple[int, str, str]:
+    """Blocks in the order of the model, then names."""
+    stages = ("TE", "IN", "MID", "OUT", "no block", "VAE")
+    stage = next((i for i, stage in enumerate(stages) if record.block.startswith(stage)), len(stages))
+    return stage, record.block, record.name
+
+
+class _Hasher:
+    """Content hashes of the inputs, computed beside the work, for the record in the outputs."""
+
+    def __init__(self, session: Session, progress: Progress) -> None:
+        self._paths = session.plan.inputs
+        self._wanted = session.options.hash_inputs
+        self._pool: ThreadPoolExecutor | None = None
+        self._found: dict[str, Future[str]] = {}
+        self._progress = progress
+
+    def placeholders(self) -> dict[str, str] | None:
+        return dict.fromkeys(self._paths, UNKNOWN_HASH) if self._wanted else None
+
+    def start(self) -> None:
+        if self._wanted:
+            self._pool = ThreadPoolExecutor(1, "hash")
+            self._found = {name: self._pool.submit(content_hash, path) for name, path in self._paths.items()}
+
+    def finish(self) -> dict[str, str] | None:
+        return {name: future.result() for name, future in self._found.items()} if self._wanted else None
+
+    def stop(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)

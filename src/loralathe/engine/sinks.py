@@ -1,0 +1,154 @@
+"""Where results go: files, or memory for those who only want to look (studies)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from loralathe.adapters import AdapterHead, adapter_metadata, module_tensors
+from loralathe.architectures import Architecture, Module
+from loralathe.engine.options import RunOptions
+from loralathe.engine.plan import AdapterOutput, WeightsOutput
+from loralathe.engine.report import ModuleRecord
+from loralathe.tensorfiles import (
+    AdapterWriter,
+    CheckpointWriter,
+    TensorFile,
+    from_torch_dtype,
+    to_torch_dtype,
+)
+
+
+class WeightsSink(Protocol):
+    """Takes the tensors of a checkpoint, from any thread."""
+
+    def write(self, key: str, rows: Tensor, start: int) -> None: ...
+    def copy(self, key: str, source: TensorFile) -> None: ...
+    def commit(self, metadata: Mapping[str, str]) -> Path | None: ...
+    def abort(self) -> None: ...
+
+
+class AdapterSink(Protocol):
+    """Takes the factors of an adapter, from any thread, and the record of every tensor looked at."""
+
+    records: list[ModuleRecord]
+
+    def add(self, module: Module, up: Tensor, down: Tensor, shape: tuple[int, ...]) -> None: ...
+    def record(self, record: ModuleRecord) -> None: ...
+    def commit(self, metadata: Mapping[str, str]) -> Path | None: ...
+    def abort(self) -> None: ...
+
+
+class FileWeights:
+    """A checkpoint file; `metadata` must have its final length, hashes may follow on commit."""
+
+    def __init__(
+        self, output: WeightsOutput, metadata: Mapping[str, str], inputs: list[Path], options: RunOptions
+    ) -> None:
+        specs = [tensor.spec for tensor in output.tensors]
+        self._writer = CheckpointWriter(output.save.file, specs, metadata, force=options.force, inputs=inputs)
+
+    def write(self, key: str, rows: Tensor, start: int) -> None:
+        self._writer.write(key, as_bytes(rows), start)
+
+    def copy(self, key: str, source: TensorFile) -> None:
+        self._writer.copy_from(key, source, key)
+
+    def commit(self, metadata: Mapping[str, str]) -> Path:
+        self._writer.set_metadata(metadata)
+        return self._writer.commit()
+
+    def abort(self) -> None:
+        self._writer.abort()
+
+
+class MemoryWeights:
+    """A checkpoint as a dictionary of tensors in the output's dtypes."""
+
+    def __init__(self, output: WeightsOutput) -> None:
+        self.tensors: dict[str, Tensor] = {
+            tensor.spec.name: torch.empty(tensor.spec.shape, dtype=to_torch_dtype(tensor.spec.dtype))
+            for tensor in output.tensors
+        }
+
+    def write(self, key: str, rows: Tensor, start: int) -> None:
+        target = self.tensors[key].view(-1)
+        first = start // target.element_size()
+        target[first : first + rows.numel()] = rows.reshape(-1)
+
+    def copy(self, key: str, source: TensorFile) -> None:
+        self.tensors[key] = source.read(key)
+
+    def commit(self, metadata: Mapping[str, str]) -> None:
+        return None
+
+    def abort(self) -> None:
+        self.tensors.clear()
+
+
+class FileAdapter:
+    """An adapter file in kohya naming."""
+
+    def __init__(
+        self,
+        output: AdapterOutput,
+        architecture: Architecture,
+        metadata: Mapping[str, str],
+        inputs: list[Path],
+        options: RunOptions,
+    ) -> None:
+        self.records: list[ModuleRecord] = []
+        leaf = output.leaf.options
+        self._head = AdapterHead(
+            architecture, leaf.rank, leaf.conv_rank, output.dtype, pad_ranks=leaf.pad_ranks
+        )
+        self._metadata = adapter_metadata(self._head) | dict(metadata)
+        self._lock = threading.Lock()
+        self._writer = AdapterWriter(output.save.file, {}, force=options.force, inputs=inputs)
+
+    def add(self, module: Module, up: Tensor, down: Tensor, shape: tuple[int, ...]) -> None:
+        for name, tensor in module_tensors(self._head, module.name, up, down, shape).items():
+            self._writer.add(name, from_torch_dtype(tensor.dtype), tuple(tensor.shape), as_bytes(tensor))
+
+    def record(self, record: ModuleRecord) -> None:
+        with self._lock:
+            self.records.append(record)
+
+    def commit(self, metadata: Mapping[str, str]) -> Path:
+        return self._writer.commit(self._metadata | dict(metadata))
+
+    def abort(self) -> None:
+        self._writer.abort()
+
+
+class MemoryAdapter:
+    """An adapter as factors by module: (up (out, r), down (r, columns), shape of the weight)."""
+
+    def __init__(self) -> None:
+        self.records: list[ModuleRecord] = []
+        self.factors: dict[str, tuple[Tensor, Tensor, tuple[int, ...]]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, module: Module, up: Tensor, down: Tensor, shape: tuple[int, ...]) -> None:
+        with self._lock:
+            self.factors[module.name] = (up.clone(), down.clone(), shape)
+
+    def record(self, record: ModuleRecord) -> None:
+        with self._lock:
+            self.records.append(record)
+
+    def commit(self, metadata: Mapping[str, str]) -> None:
+        return None
+
+    def abort(self) -> None:
+        self.factors.clear()
+
+
+def as_bytes(tensor: Tensor) -> memoryview:
+    """The tensor's bytes without a copy (it must be contiguous)."""
+    return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())

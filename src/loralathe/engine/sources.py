@@ -1,0 +1,121 @@
+"""The inputs of a run, open: what each file is, and which tensors it has under the family's own names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from loralathe.adapters import Adapter, open_adapter
+from loralathe.architectures import Architecture, Detected, Module, adapter_key_count, detect_checkpoint
+from loralathe.errors import InputError
+from loralathe.tensorfiles import TensorFile, TensorInfo, open_tensorfile
+
+
+@dataclass(frozen=True)
+class CheckpointSource:
+    """A checkpoint open for reading. `tensors` is keyed as in the file."""
+
+    name: str
+    file: TensorFile
+    detected: Detected
+    modules: Mapping[str, Module]
+
+    @property
+    def path(self) -> Path:
+        return self.file.path
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]:
+        return self.file.header.tensors
+
+
+class Sources:
+    """All inputs of a run, all of one architecture; a context manager that closes the files."""
+
+    def __init__(self, inputs: Mapping[str, Path]) -> None:
+        self._stack = ExitStack()
+        self.checkpoints: dict[str, CheckpointSource] = {}
+        self.adapters: dict[str, Adapter] = {}
+        try:
+            adapters: dict[str, Path] = {}
+            for name, path in inputs.items():
+                file = self._stack.enter_context(open_tensorfile(path))
+                if adapter_key_count(file.header.tensors):
+                    adapters[name] = path
+                else:
+                    self.checkpoints[name] = _checkpoint(name, file)
+            self.architecture = self._common_architecture()
+            for name, path in adapters.items():
+                self.adapters[name] = self._stack.enter_context(open_adapter(path, self.architecture))
+            if self.architecture is None:
+                self.architecture = _of_adapters(self.adapters.values())
+        except BaseException:
+            self._stack.close()
+            raise
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        return dict.fromkeys(self.checkpoints, "checkpoint") | dict.fromkeys(self.adapters, "adapter")
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """Input name to path, in the order given."""
+        files = {name: source.path for name, source in self.checkpoints.items()}
+        return files | {name: adapter.file.path for name, adapter in self.adapters.items()}
+
+    def _common_architecture(self) -> Architecture | None:
+        first: CheckpointSource | None = None
+        for source in self.checkpoints.values():
+            if first is None:
+                first = source
+            elif source.detected.architecture.id != first.detected.architecture.id:
+                raise InputError(
+                    "the checkpoints are of different architectures",
+                    where=f"{first.path.name} is {first.detected.architecture.label}, "
+                    f"{source.path.name} is {source.detected.architecture.label}",
+                    fix="arithmetic needs models of one family",
+                )
+        return first.detected.architecture if first else None
+
+    def warnings(self) -> list[str]:
+        """What is allowed but worth saying: mixed predictions."""
+        known: dict[str, str] = {}
+        for source in self.checkpoints.values():
+            if source.detected.prediction is not None:
+                known.setdefault(source.detected.prediction, source.path.name)
+        if len(known) > 1:
+            listing = ", ".join(f"{name} is {kind}-prediction" for kind, name in known.items())
+            return [f"mixing prediction types: {listing}; the result has the first one's marks"]
+        return []
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __enter__(self) -> Sources:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _checkpoint(name: str, file: TensorFile) -> CheckpointSource:
+    detected = detect_checkpoint(file.header, str(file.path))
+    return CheckpointSource(name, file, detected, detected.architecture.modules(file.header.tensors))
+
+
+def _of_adapters(adapters: Iterable[Adapter]) -> Architecture | None:
+    found: Architecture | None = None
+    for adapter in adapters:
+        if found is not None and adapter.architecture.id != found.id:
+            raise InputError(
+                "the adapters are of different architectures",
+                where=f"{adapter.file.path.name} is {adapter.architecture.label}, another is {found.label}",
+                fix="arithmetic needs adapters of one family",
+            )
+        found = adapter.architecture
+    return found

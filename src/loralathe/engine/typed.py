@@ -1,0 +1,275 @@
+"""Syntax to typed values: what each name is, whether a value is weights or a delta, and what was meant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from loralathe.adapters import BlockWeights, Strength, parse_elements
+from loralathe.engine.forms import (
+    AdapterLeaf,
+    CheckpointLeaf,
+    ExtractLeaf,
+    ExtractOptions,
+    Form,
+    RoundLeaf,
+    Term,
+    single_leaf,
+)
+from loralathe.errors import InputError, did_you_mean
+from loralathe.recipes import Add, At, Call, Name, Negate, Node, Number, Product, Recipe, Text, render
+
+Value = Form | float
+
+ROUNDING = {"fp16": "F16", "bf16": "BF16"}
+EXTRACT_KEYS = ("rank", "conv_rank", "exact", "pad_ranks", "keep_noise", "te1", "te2")
+PLANNED_KEYS = ("energy", "size")
+ADAPTER_KEYS = ("te", "unet", "elements")
+
+
+class Typer:
+    """Types the steps of one recipe.
+
+    kinds:  input name -> "checkpoint" or "adapter", known from the headers.
+    blocks: resolves the right side of `@` for the architecture at hand.
+    """
+
+    def __init__(
+        self, recipe: Recipe, kinds: Mapping[str, str], blocks: Callable[[str], BlockWeights]
+    ) -> None:
+        self.recipe = recipe
+        self.kinds = kinds
+        self.blocks = blocks
+        self._steps: dict[str, Value] = {}
+
+    def step(self, name: str) -> Form:
+        """The value of a step; InputError when it is a bare number."""
+        value = self._step(name)
+        if isinstance(value, float):
+            raise InputError(
+                f"Step '{name}' is a number, not weights or a delta.",
+                where=self.recipe.where,
+                fix="numbers belong under [variables]",
+            )
+        return value
+
+    def _step(self, name: str) -> Value:
+        if name not in self._steps:
+            where = f"{self.recipe.where}, step '{name}'"
+            try:
+                self._steps[name] = _Evaluation(self, where).value(self.recipe.steps[name])
+            except InputError as error:
+                if error.where is None:
+                    raise InputError(error.what, where=where, fix=error.fix) from None
+                raise
+        return self._steps[name]
+
+
+class _Evaluation:
+    """Evaluates one step's graph; knows where it stands for errors."""
+
+    def __init__(self, typer: Typer, where: str) -> None:
+        self.typer = typer
+        self.where = where
+
+    def error(self, what: str, node: Node, fix: str | None = None) -> InputError:
+        return InputError(what, where=f"{self.where}, character {node.at + 1}: {render(node)}", fix=fix)
+
+    def value(self, node: Node) -> Value:
+        if isinstance(node, Number):
+            return node.value
+        if isinstance(node, Name):
+            return self.name(node)
+        if isinstance(node, Negate):
+            value = self.value(node.value)
+            return -value if isinstance(value, float) else value.scaled(-1.0)
+        if isinstance(node, Add):
+            return self.sum(node)
+        if isinstance(node, Product):
+            return self.product(node)
+        if isinstance(node, At):
+            return self.at(node)
+        if isinstance(node, Call):
+            return self.call(node)
+        raise self.error("A quoted text cannot stand here.", node, "block lists belong to the right of '@'")
+
+    def name(self, node: Name) -> Value:
+        recipe = self.typer.recipe
+        if node.id in recipe.variables:
+            return recipe.variables[node.id]
+        if node.id in recipe.steps:
+            return self.typer._step(node.id)
+        if node.id in recipe.blocks:
+            raise self.error(
+                f"'{node.id}' is a list of block weights.", node, f"attach it to a delta: x@{node.id}"
+            )
+        return Form((Term(self.leaf(node.id), Strength()),))
+
+    def leaf(self, name: str) -> CheckpointLeaf | AdapterLeaf:
+        return CheckpointLeaf(name) if self.typer.kinds[name] == "checkpoint" else AdapterLeaf(name)
+
+    def sum(self, node: Add) -> Value:
+        left, right = self.value(node.left), self.value(node.right)
+        if isinstance(left, float) and isinstance(right, float):
+            return left + right
+        if isinstance(left, float) or isinstance(right, float):
+            raise self.error(
+                "A number cannot be added to weights or a delta.", node, "numbers multiply: 0.7*x"
+            )
+        return left + right
+
+    def product(self, node: Product) -> Value:
+        left, right = self.value(node.left), self.value(node.right)
+        if isinstance(left, float):
+            return left * right if isinstance(right, float) else right.scaled(left)
+        if isinstance(right, float):
+            return left.scaled(right)
+        raise self.error(
+            "Two models cannot be multiplied.", node, "one side of '*' must be a number or variable"
+        )
+
+    def form(self, node: Node) -> Form:
+        value = self.value(node)
+        if isinstance(value, float):
+            raise self.error("Weights or a delta are needed here, not a number.", node)
+        return value
+
+    def number(self, node: Node) -> float:
+        value = self.value(node)
+        if not isinstance(value, float):
+            raise self.error("A number is needed here.", node)
+        return value
+
+    def at(self, node: At) -> Form:
+        form = self.form(node.value)
+        if not form.is_delta:
+            raise self.error(
+                "Block weights attach to a delta or an adapter, not to weights.",
+                node,
+                "a block-weighted sum is A + (B - A)@X",
+            )
+        if any(term.strength.blocks is not None for term in form.terms):
+            raise self.error("This value has block weights already.", node, "multiply the two lists into one")
+        blocks = self.typer.blocks(self.block_text(node.blocks))
+        return Form(
+            tuple(replace(term, strength=replace(term.strength, blocks=blocks)) for term in form.terms)
+        )
+
+    def block_text(self, node: Name | Text) -> str:
+        recipe = self.typer.recipe
+        if isinstance(node, Text):
+            return node.value
+        if node.id in recipe.blocks:
+            return recipe.blocks[node.id]
+        known = "step" if node.id in recipe.steps else "input" if node.id in recipe.inputs else "variable"
+        if node.id in recipe.steps or node.id in recipe.inputs or node.id in recipe.variables:
+            raise self.error(f"'{node.id}' is a {known}, not a list of block weights.", node)
+        return node.id
+
+    def call(self, node: Call) -> Form:
+        if node.function == "extract":
+            return self.extract(node)
+        if node.function in ROUNDING:
+            return self.round(node)
+        if self.typer.kinds.get(node.function) == "adapter":
+            return self.adapter(node)
+        raise self.error(
+            f"'{node.function}' cannot be called.",
+            node,
+            "functions are extract, fp16 and bf16; adapters can be called",
+        )
+
+    def arguments(self, node: Call, allowed: tuple[str, ...]) -> dict[str, Node]:
+        found: dict[str, Node] = {}
+        for key, value in node.kwargs:
+            if key in PLANNED_KEYS and node.function == "extract":
+                raise self.error(f"extract({key}=…) is not supported yet.", node, "use rank= for now")
+            if key not in allowed:
+                hint = did_you_mean(key, allowed) or "known: " + ", ".join(allowed)
+                raise self.error(f"{node.function}() has no argument '{key}'.", node, hint)
+            if key in found:
+                raise self.error(f"'{key}' is given twice.", node)
+            found[key] = value
+        return found
+
+    def only_argument(self, node: Call) -> Form:
+        if len(node.args) != 1:
+            raise self.error(f"{node.function}() takes exactly one value.", node)
+        return self.form(node.args[0])
+
+    def adapter(self, node: Call) -> Form:
+        if node.args:
+            raise self.error(
+                "An adapter takes named strengths only.", node, f"{node.function}(te=0.5, unet=0.8)"
+            )
+        given = self.arguments(node, ADAPTER_KEYS)
+        strength = Strength(
+            te=self.number(given["te"]) if "te" in given else 1.0,
+            unet=self.number(given["unet"]) if "unet" in given else 1.0,
+        )
+        if "elements" in given:
+            text = given["elements"]
+            if not isinstance(text, Text):
+                raise self.error("elements= needs a quoted rule.", node, "elements='IN04-OUT02:attn2:0.5'")
+            strength = replace(strength, elements=parse_elements(text.value))
+        return Form((Term(AdapterLeaf(node.function), strength),))
+
+    def round(self, node: Call) -> Form:
+        if node.kwargs:
+            raise self.error(f"{node.function}() takes one value and nothing else.", node)
+        form = self.only_argument(node)
+        dtype = ROUNDING[node.function]
+        leaf = single_leaf(form)
+        if isinstance(leaf, ExtractLeaf):
+            leaf = ExtractLeaf(leaf.form, replace(leaf.options, round_to=dtype))
+            return Form((Term(leaf, Strength()),))
+        if not form.is_weights:
+            raise self.error(
+                f"{node.function}() rounds weights or an extracted adapter; this is {describe(form)}.", node
+            )
+        return Form((Term(RoundLeaf(form, dtype), Strength()),))
+
+    def extract(self, node: Call) -> Form:
+        given = self.arguments(node, EXTRACT_KEYS)
+        form = self.only_argument(node)
+        if not form.is_delta:
+            raise self.error(
+                f"extract() needs a delta; this is {describe(form)}.",
+                node,
+                "subtract the base: extract(B2 - B, rank=64)",
+            )
+        ranks = {key: self.rank(key, given[key]) for key in ("rank", "conv_rank") if key in given}
+        flags = {
+            key: self.number(given[key]) != 0.0
+            for key in ("exact", "pad_ranks", "keep_noise", "te1", "te2")
+            if key in given
+        }
+        options = ExtractOptions(**ranks, **flags)  # type: ignore[arg-type]
+        return Form((Term(ExtractLeaf(form, options), Strength()),))
+
+    def rank(self, key: str, node: Node) -> int:
+        value = self.number(node)
+        if not math.isfinite(value) or value != int(value) or value < 1:
+            raise self.error(f"{key} must be a whole number of at least 1, not {value:g}.", node)
+        return int(value)
+
+
+def describe(form: Form) -> str:
+    """What a value is, in words for errors: "weights", "a delta", "2 models' worth of weights"."""
+    if form.is_weights:
+        return "weights"
+    if form.is_delta:
+        return "a delta"
+    return f"{form.checkpoint_sum:g} models' worth of weights"
+
+
+def require_weights(form: Form, what: str, where: str) -> None:
+    """InputError unless `form` is weights, saying what was probably meant."""
+    if form.is_weights:
+        return
+    if form.is_delta:
+        fix = "a delta becomes an adapter with extract(…, rank=64), or weights when added to a checkpoint"
+    else:
+        fix = "weights must add up to one model: 0.5*A + 0.5*B, or A + (B - C)"
+    raise InputError(f"{what} is {describe(form)}.", where=where, fix=fix)

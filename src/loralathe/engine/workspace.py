@@ -1,0 +1,45 @@
+"""Reused buffers: a worker's scratch memory, so that streaming does not pay for fresh pages."""
+
+from __future__ import annotations
+
+import threading
+
+import torch
+
+
+class Workspace(threading.local):
+    """Flat buffers by slot, one set a thread; a slot grows to the largest size asked of it."""
+
+    def __init__(self) -> None:
+        self._slots: dict[tuple[object, torch.dtype], torch.Tensor] = {}
+
+    def get(self, slot: object, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """An uninitialised tensor of `shape`; the next `get` of the same slot and dtype hands it out again."""
+        numel = 1
+        for size in shape:
+            numel *= size
+        held = self._slots.get((slot, dtype))
+        if held is None or held.numel() < numel:
+            held = torch.empty(numel, dtype=dtype)
+            self._slots[slot, dtype] = held
+        return held[:numel].view(shape)
+
+
+class ByteBudget:
+    """Bytes that may be in flight at once. A request larger than the whole budget waits to be alone."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+        self._freed = threading.Condition()
+
+    def take(self, amount: int) -> None:
+        with self._freed:
+            while self._used and self._used + amount > self._limit:
+                self._freed.wait()
+            self._used += amount
+
+    def give(self, amount: int) -> None:
+        with self._freed:
+            self._used -= amount
+            self._freed.notify_all()
