@@ -40,8 +40,7 @@ class TensorFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        check_is_file(self.path)
-        self._file = _open(self.path)
+        self._file = open_regular(self.path)
         try:
             status = os.fstat(self._file.fileno())
             self.identity = (status.st_dev, status.st_ino)
@@ -107,7 +106,9 @@ class TensorFile:
         return raw.view(dtype).reshape(shape)
 
 
-def _open(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BinaryIO:
+    """Open any file, unbuffered; InputError for a missing one (close names are offered) or a folder."""
+    check_is_file(path)
     try:
         return open(path, "rb", buffering=0)
     except OSError as error:
