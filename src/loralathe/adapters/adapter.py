@@ -1,4 +1,4 @@
-"""An adapter file: opened, recognised, every module named and checked. Factors stay on disk until asked for."""
+"""An adapter file: opened, recognised, every module named and checked. Factors stay on disk."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from types import MappingProxyType, TracebackType
 from ..architectures import (
     SD1,
     SD2,
-    Architecture,
     AdapterDetected,
+    Architecture,
     canonical_of_raw,
     detect_adapter,
     group_by_module,
@@ -80,7 +80,7 @@ def _parse(file: TensorFile, wanted: Architecture | None) -> Adapter:
             raise _named_twice(file, modules[name].raw_name, raw_name)
         kind = USABLE.get(detected.kinds[raw_name], "lora")
         block = architecture.block_of_module(name)
-        modules[name] = read_module(file, name, raw_name, kind, block, parts)
+        modules[name] = read_module(file, parts, name=name, raw_name=raw_name, kind=kind, block=block)
     return Adapter(
         file,
         architecture,

@@ -1,4 +1,4 @@
-"""The factors of a module as tensors, and their dense delta. alpha / rank is applied here and nowhere else."""
+"""The factors of a module as tensors, and their dense delta. alpha / rank is applied here, nowhere else."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _read(adapter: Adapter, module: AdapterModule, part: str, dtype: torch.dtype
 
 
 def delta(factors: Factors, weight_shape: tuple[int, ...]) -> torch.Tensor:
-    """The dense difference up·down, or Σ_rs up[o,r] mid[r,s,·,·] down[s,i] with a core, in the weight's shape.
+    """The dense difference in the weight's shape: up·down, with a core Σ_rs up[o,r] mid[r,s,·,·] down[s,i].
 
     A 1×1 convolution and a linear layer may stand for each other. ValueError when the sizes do not agree.
     """

@@ -41,7 +41,7 @@ class Fit:
 
 
 def weight_shape(module: Module, header: Header) -> tuple[int, ...]:
-    """Shape of a module's weight as (out, in[, k, k]): the row slice of a fused tensor, axes turned if stored so."""
+    """Shape of a module's weight as (out, in[, k, k]): its row slice of a fused tensor, axes."""
     shape = header.tensors[module.key].shape
     if module.transpose:
         shape = shape[::-1]
@@ -79,7 +79,7 @@ def check_against(adapter: Adapter, modules: Mapping[str, Module], header: Heade
 
 
 def require_fit(adapter: Adapter, fit: Fit, base_label: str, *, allow_unmatched: bool = False) -> None:
-    """Raises InputError when nothing matches, a shape differs, or modules are unmatched and not allowed to be.
+    """Raises InputError when nothing matches, a shape differs, or unmatched modules are not allowed.
 
     `base_label` names the base's family ("SDXL").
     """
@@ -93,10 +93,9 @@ def require_fit(adapter: Adapter, fit: Fit, base_label: str, *, allow_unmatched:
             fix=f"use a LoRA made for {base_label}",
         )
     if fit.unmatched and not allow_unmatched:
-        count = len(fit.unmatched)
         raise InputError(
-            f"{count} {'part' if count == 1 else 'parts'} of the LoRA {'has' if count == 1 else 'have'} no place "
-            f"in the base ({base_label}); {len(fit.used)} modules have",
+            f"{len(fit.unmatched)} of the LoRA's {len(fit.unmatched) + len(fit.used)} modules "
+            f"have no place in the base ({base_label})",
             where=f"{where}: {_some(fit.unmatched)}",
             fix=f"use a LoRA made for {base_label}, or --allow-unmatched to leave them out",
         )

@@ -61,7 +61,7 @@ class AdapterModule:
 
 
 def read_module(
-    file: TensorFile, name: str, raw_name: str, kind: str, block: str | None, parts: Mapping[str, str]
+    file: TensorFile, parts: Mapping[str, str], *, name: str, raw_name: str, kind: str, block: str | None
 ) -> AdapterModule:
     """The module made of `parts` (part as the file spells it → tensor key), its alpha read.
 
