@@ -74,6 +74,7 @@ class AdapterOutput:
     leaf: ExtractLeaf
     dtype: str
     units: tuple[Unit, ...]
+    prediction: str
 
     @property
     def max_nbytes(self) -> int:
@@ -184,7 +185,9 @@ class Planner:
         where = f"step '{save.step}'"
         dtype = target_dtype(save.dtype or leaf_dtype(leaf), where) or "F16"
         primary = primary_checkpoint(leaf.form)
+        prediction = "epsilon"
         if primary is not None:
+            prediction = self.sources.checkpoints[primary].detected.prediction or prediction
             architecture = self.sources.checkpoints[primary].detected.architecture
             units = [
                 unit
@@ -196,7 +199,7 @@ class Planner:
             units = list(self._adapter_units(leaf))
         if not units:
             raise InputError("there is nothing to extract", where=where)
-        return AdapterOutput(save, leaf, dtype, tuple(units))
+        return AdapterOutput(save, leaf, dtype, tuple(units), prediction)
 
     def _adapter_units(self, leaf: ExtractLeaf) -> Iterator[Unit]:
         """Units of a delta that is made of adapters alone: their modules, no checkpoint needed."""

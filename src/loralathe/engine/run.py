@@ -129,7 +129,7 @@ def run_session(session: Session, progress: Progress | None = None) -> Report:
                 sink = FileWeights(output, metadata, inputs, session.options)
             else:
                 assert session.sources.architecture is not None
-                sink = FileAdapter(output, session.sources.architecture, {}, inputs, session.options)
+                sink = FileAdapter(output, session.sources.architecture, inputs, session.options)
             stack.callback(sink.abort)
             sinks[output.save.step] = sink
         execute(session, sinks, progress)

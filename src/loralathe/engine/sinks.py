@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from loralathe.adapters import AdapterHead, adapter_metadata, module_tensors
+from loralathe.adapters import AdapterFormat, AdapterNotes, adapter_metadata, kohya_tensors
 from loralathe.architectures import Architecture, Module
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import AdapterOutput, WeightsOutput
@@ -92,28 +92,30 @@ class MemoryWeights:
 
 
 class FileAdapter:
-    """An adapter file in kohya naming."""
+    """An adapter file in kohya naming; alpha is the nominal rank everywhere."""
 
     def __init__(
-        self,
-        output: AdapterOutput,
-        architecture: Architecture,
-        metadata: Mapping[str, str],
-        inputs: list[Path],
-        options: RunOptions,
+        self, output: AdapterOutput, architecture: Architecture, inputs: list[Path], options: RunOptions
     ) -> None:
         self.records: list[ModuleRecord] = []
-        leaf = output.leaf.options
-        self._head = AdapterHead(
-            architecture, leaf.rank, leaf.conv_rank, output.dtype, pad_ranks=leaf.pad_ranks
+        extraction = output.leaf.options
+        pad_to = max(extraction.rank, extraction.conv_rank or 0) if extraction.pad_ranks else None
+        self._format = AdapterFormat(architecture, float(extraction.rank), output.dtype, pad_to)
+        notes = AdapterNotes(
+            rank=extraction.rank,
+            alpha=float(extraction.rank),
+            conv_rank=extraction.conv_rank,
+            prediction=output.prediction,
+            title=output.save.file.stem,
         )
-        self._metadata = adapter_metadata(self._head) | dict(metadata)
+        self._metadata = adapter_metadata(architecture, notes)
         self._lock = threading.Lock()
         self._writer = AdapterWriter(output.save.file, {}, force=options.force, inputs=inputs)
 
     def add(self, module: Module, up: Tensor, down: Tensor, shape: tuple[int, ...]) -> None:
-        for name, tensor in module_tensors(self._head, module.name, up, down, shape).items():
-            self._writer.add(name, from_torch_dtype(tensor.dtype), tuple(tensor.shape), as_bytes(tensor))
+        factors = Factors(up, down, shape)
+        for name, dtype, tensor in kohya_tensors(module.name, factors, shape, self._format):
+            self._writer.add(name, dtype, tuple(tensor.shape), as_bytes(tensor))
 
     def record(self, record: ModuleRecord) -> None:
         with self._lock:
