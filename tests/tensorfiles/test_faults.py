@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,12 @@ def write_whole(target: Path) -> None:
         writer.commit()
 
 
+def write_adapter(target: Path) -> None:
+    with AdapterWriter(target, {}) as writer:
+        writer.add("a", "U8", (3,), b"abc")
+        writer.commit()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_signals_leave_nothing(tmp_path: Path, number: signal.Signals) -> None:
     code = stop(start(PRELUDE + WAIT, tmp_path / "x.safetensors"), number)
@@ -67,9 +74,12 @@ def test_signals_leave_nothing(tmp_path: Path, number: signal.Signals) -> None:
 
 def test_a_forked_child_that_is_stopped_keeps_its_parents_file(tmp_path: Path) -> None:
     code = """
+    heard, said = os.pipe()
     child = os.fork()
     if not child:
+        os.write(said, b"!")  # before this, a signal would be lost in Python's own work after a fork
         time.sleep(60)
+    os.read(heard, 1)
     os.kill(child, signal.SIGTERM)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
     writer.write("t", bytes((1 << 16) - 1000), 1000)
@@ -161,21 +171,26 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -
 @pytest.mark.parametrize("call", ["pwrite", "posix_fallocate", "fsync"])
 def test_full_disk_under_an_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     monkeypatch.setattr(os, call, full)
-    with (
-        pytest.raises(MachineError, match="disk is full"),
-        AdapterWriter(tmp_path / "x.safetensors", {}) as writer,
-    ):
-        writer.add("a", "U8", (3,), b"abc")
-        writer.commit()
+    with pytest.raises(MachineError, match="disk is full"):
+        write_adapter(tmp_path / "x.safetensors")
     monkeypatch.undo()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_full_disk_seen_by_the_flusher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = threading.Event()
+
+    def full_later(fd: int) -> None:
+        tried.set()
+        full()
+
     monkeypatch.setattr(flusher, "_EVERY", 64)
-    monkeypatch.setattr(flusher, "_sync_data", full)
-    with pytest.raises(MachineError, match="disk is full"):
-        write_whole(tmp_path / "x.safetensors")
+    monkeypatch.setattr(flusher, "_sync_data", full_later)
+    with CheckpointWriter(tmp_path / "x.safetensors", SPECS, {}) as writer:
+        writer.write("t", bytes(1 << 16))
+        assert tried.wait(10)
+        with pytest.raises(MachineError, match="disk is full"):
+            writer.commit()
     assert list(tmp_path.iterdir()) == []
 
 
