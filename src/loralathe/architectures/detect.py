@@ -9,7 +9,6 @@ from itertools import islice
 from ..errors import InputError
 from .architecture import Architecture
 from .dialects import adapter_key_count
-from .foreign import name_foreign
 from .parts import UNET_PREFIX
 from .registry import ARCHITECTURES
 from .signatures import HeaderLike, TensorLike
@@ -105,6 +104,8 @@ def _prediction(arch: Architecture, header: HeaderLike) -> tuple[str | None, str
 
 
 def _unrecognised(tensors: Mapping[str, TensorLike], name: str | None) -> InputError:
+    from .foreign import name_foreign
+
     kind = name_foreign(tensors)
     if kind is not None:
         return InputError(f"this is {kind.what}, not a supported checkpoint", where=name, fix=kind.fix)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from ..errors import InputError
 from .architecture import Architecture
 from .dialects import PARTS, RawModules, adapter_key_count, group_by_module, kind_of_module
-from .foreign import name_foreign
 from .registry import ARCHITECTURES
 from .signatures import HeaderLike, TensorLike
 
@@ -131,6 +130,8 @@ def _unsupported(foreign: str | None, raw: RawModules, name: str | None) -> Inpu
 
 
 def _no_adapter(tensors: Mapping[str, TensorLike], name: str | None) -> InputError:
+    from .foreign import name_foreign
+
     arch = next((known for known in ARCHITECTURES if known.signature.matches(tensors)), None)
     if arch is not None:
         return InputError(
