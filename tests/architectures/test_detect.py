@@ -189,3 +189,8 @@ def test_families_exclude_each_other() -> None:
     for family in checkpoints.FAMILIES:
         tensors = checkpoints.tiny_specs(family)
         assert sum(arch.signature.matches(tensors) for arch in ARCHITECTURES) == (family != "sdxl-refiner")
+
+
+def test_a_stray_adapter_key_does_not_hide_a_checkpoint() -> None:
+    stray = {"lora_unet_conv_in.lora_up.weight": Spec((4, 2))}
+    assert detect_checkpoint(header({**checkpoints.manifest("ckpt_sd15"), **stray})).architecture is SD1

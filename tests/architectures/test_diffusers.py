@@ -134,3 +134,10 @@ def test_unknown_diffusers_names_have_no_piece() -> None:
     assert SDXL.piece_of_diffusers("unet", "conv_in.scale") is None
     assert SDXL.piece_of_diffusers("te3", "conv_in.weight") is None
     assert SDXL.piece_of_diffusers("te2", "text_projection.bias") is None
+
+
+def test_a_tensor_under_two_spellings_is_mapped_once() -> None:
+    stored = "conditioner.embedders.1.model.text_projection"
+    mapped = diffusers_map(SDXL, [stored, f"{stored}.weight"])
+    assert [piece.key for piece in mapped.pieces.values()] == [stored]
+    assert mapped.remainder == {f"{stored}.weight": "a second spelling of a tensor that is there already"}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -174,3 +178,12 @@ def test_unknown_modules_have_no_adapter_name() -> None:
         SDXL.kohya_name("unet.input_blocks.99.1.proj_in")
     with pytest.raises(KeyError, match="vae"):
         SDXL.kohya_name("vae.decoder.conv_in")
+
+
+def test_importing_the_room_loads_neither_torch_nor_numpy() -> None:
+    code = "import sys, loralathe.architectures; print({'torch', 'numpy'} & sys.modules.keys())"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"

@@ -37,11 +37,17 @@ def diffusers_map(arch: Architecture, keys: Iterable[str]) -> DiffusersMap:
     pieces: dict[tuple[str, str], Piece] = {}
     remainder: dict[str, str] = {}
     for key, found in by_key.items():
-        kept = [piece for piece in found if f"{piece.component}.{piece.diffusers_key}" not in dropped]
-        for piece in kept:
-            pieces[piece.component, piece.diffusers_key] = piece
+        kept = {
+            (piece.component, piece.diffusers_key): piece
+            for piece in found
+            if f"{piece.component}.{piece.diffusers_key}" not in dropped
+        }
         if not kept:
             remainder[key] = "last layer, not used" if found else _reason(arch, key)
+        elif kept.keys() & pieces.keys():
+            remainder[key] = "a second spelling of a tensor that is there already"
+        else:
+            pieces |= kept
     return DiffusersMap(pieces, remainder)
 
 
