@@ -147,7 +147,7 @@ def test_copies_are_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: 
     if way != "kernel":
         monkeypatch.delattr(os, "copy_file_range", raising=False)
     monkeypatch.setattr(positional, "_POSITIONAL", way != "no position")
-    monkeypatch.setattr(positional, "_COPY_BUFFER", 1000)
+    monkeypatch.setattr(positional, "_copy_buffer", lambda: memoryview(bytearray(1000)))
     tensors = {f"t{i}": torch.randn(i, 77) for i in range(6)}
     save_file(tensors, tmp_path / "in.safetensors")
     with open_tensorfile(tmp_path / "in.safetensors") as source:
