@@ -8,7 +8,7 @@ from .architecture import Architecture, Module, Piece
 from .blocks import block_names_for_length, canonical_block, places_without_block
 from .detect import Detected, detect_checkpoint
 from .detect_adapter import AdapterDetected, canonical_of_raw, detect_adapter
-from .dialects import adapter_key_count, group_by_module, kind_of_module, split_adapter_key
+from .dialects import group_by_module, kind_of_module, shows_adapter, split_adapter_key
 from .diffusers import DiffusersMap, diffusers_map
 from .registry import ARCHITECTURES, architecture_by_id
 from .sd1 import SD1
@@ -26,7 +26,6 @@ __all__ = [
     "DiffusersMap",
     "Module",
     "Piece",
-    "adapter_key_count",
     "architecture_by_id",
     "block_names_for_length",
     "canonical_block",
@@ -37,5 +36,6 @@ __all__ = [
     "group_by_module",
     "kind_of_module",
     "places_without_block",
+    "shows_adapter",
     "split_adapter_key",
 ]

@@ -134,9 +134,8 @@ class Architecture:
 
     def module(self, name: str) -> Module:
         """A module by its canonical name, whether or not a checkpoint has it; KeyError if the family cannot."""
-        part, found = self._find_module(name)
-        key = part.prefix + fill(found.entry.weight, found.number)
-        return self._module(part, found.entry, found.number, key)
+        part, entry, number = self._find_module(name)
+        return self._module(part, entry, number, part.prefix + fill(entry.weight, number))
 
     def _unused_modules(self, names: Iterable[str]) -> set[str]:
         """The deepest layer of an encoder that is read one layer before: no trainer touches it."""

@@ -10,7 +10,7 @@ import torch
 
 from loralathe.engine.evaluate import Band, check_range
 from loralathe.engine.extraction import Extracted, Noise, extract_dense, seed_of
-from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Leaf, RoundLeaf, primary_checkpoint, walk
+from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Leaf, RoundLeaf, walk
 from loralathe.engine.job import Context
 from loralathe.engine.local import Local, in_scope
 from loralathe.engine.units import Slice, Unit
@@ -37,7 +37,7 @@ class DeltaCollector:
         self.local = local
         self.rank = rank
         self.reason = reason
-        self.primary = primary_checkpoint(leaf.form)
+        self.primary = leaf.form.primary
         self.energy: list[float] = []
         self.base: list[float] = []
         self.matrix: torch.Tensor | None = None

@@ -13,7 +13,6 @@ from loralathe.engine.forms import (
     Form,
     RoundLeaf,
     Term,
-    primary_checkpoint,
     walk,
 )
 from loralathe.engine.options import RunOptions
@@ -34,7 +33,7 @@ class Coverage:
 
 def check_checkpoints(form: Form, sources: Sources, options: RunOptions) -> None:
     """Compare every checkpoint of a form with the one that gives the keys; InputError on a misfit."""
-    primary_name = primary_checkpoint(form)
+    primary_name = form.primary
     for leaf in walk(form):
         if primary_name is None or not isinstance(leaf, CheckpointLeaf) or leaf.name == primary_name:
             continue
@@ -125,7 +124,7 @@ def _bases(name: str, forms: Sequence[Form], sources: Sources) -> list[Checkpoin
 
 
 def _zero_strength(name: str, adapter: Adapter, used: set[str], forms: Sequence[Form]) -> int:
-    """Modules that no use of the adapter gives a strength other than 0; block lists are checked on the way."""
+    """Modules that no use of the adapter gives a strength other than 0; checks block lists on the way."""
     strengths = [
         term.strength for form in forms for term in _all_terms(form) if term.leaf == AdapterLeaf(name)
     ]

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Leaf, RoundLeaf, primary_checkpoint
+from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Leaf, RoundLeaf
 from loralathe.engine.local import Local, Localiser, LocalTerm
 from loralathe.engine.sources import Sources
 from loralathe.engine.units import Slice, Unit
 from loralathe.engine.workspace import Workspace
 from loralathe.errors import InputError
-from loralathe.tensorfiles import DTYPES, TensorInfo, to_torch_dtype
+from loralathe.tensorfiles import DTYPES, TensorInfo, tensor_bytes, to_torch_dtype
 
 BAND = 1 << 19
 """Elements in a band: 2 MiB in fp32, a few of which fit a core's cache."""
@@ -90,7 +90,7 @@ class Band:
         return self._loaded[leaf]
 
     def _round(self, leaf: RoundLeaf, slot: object) -> Tensor:
-        primary = primary_checkpoint(leaf.form)
+        primary = leaf.form.primary
         local = self.localiser.local(leaf.form, self.unit, self.piece, primary)
         exact = self.combine(local, (slot, leaf), primary)
         narrow = self.workspace.get(("round", slot, leaf), self.shape, to_torch_dtype(leaf.dtype))
@@ -113,8 +113,8 @@ class Band:
         dtype = to_torch_dtype(info.dtype)
         raw = self.workspace.get(("raw", name), (self.shape[0], columns), dtype)
         row_bytes = columns * DTYPES[info.dtype].bits // 8
-        buffer = memoryview(raw.view(-1).view(torch.uint8).numpy())
-        self.sources.checkpoints[name].file.readinto(info, buffer, self.start * row_bytes)
+        file = self.sources.checkpoints[name].file
+        file.readinto(info, tensor_bytes(raw), self.start * row_bytes)
         return raw
 
     def blame(self, local: Local) -> str:
@@ -125,7 +125,7 @@ class Band:
                 if value is not None and not bool(torch.isfinite(value).all()):
                     return str(self.sources.checkpoints[term.leaf.name].path)
             elif isinstance(term.leaf, RoundLeaf):
-                primary = primary_checkpoint(term.leaf.form)
+                primary = term.leaf.form.primary
                 inner = self.localiser.local(term.leaf.form, self.unit, self.piece, primary)
                 if found := self.blame(inner):
                     return found

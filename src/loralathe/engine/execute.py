@@ -1,4 +1,4 @@
-"""Jobs on worker threads: each worker computes with one thread of its own, so results do not depend on how many."""
+"""Jobs on worker threads. Each computes with one thread of its own: results do not depend on how many."""
 
 from __future__ import annotations
 

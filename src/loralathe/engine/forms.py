@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Union
 
 from loralathe.adapters import Strength
@@ -52,20 +53,41 @@ class ExtractOptions:
     round_to: str | None = None
 
 
+class _HashedOnce:
+    """Forms nest deeply and are looked up for every tensor, so their hash is computed once."""
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(tuple(getattr(self, item.name) for item in fields(self)))  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True)
-class ExtractLeaf:
+class ExtractLeaf(_HashedOnce):
     """The low-rank approximation of a delta, module by module."""
 
     form: Form
     options: ExtractOptions
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def unrounded(self) -> ExtractLeaf:
+        """The extraction itself, shared by its rounded forms."""
+        if self.options.round_to is None:
+            return self
+        return ExtractLeaf(self.form, replace(self.options, round_to=None))
+
 
 @dataclass(frozen=True)
-class RoundLeaf:
+class RoundLeaf(_HashedOnce):
     """Weights rounded as a saved file would be."""
 
     form: Form
     dtype: str
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 Leaf = Union[CheckpointLeaf, AdapterLeaf, ExtractLeaf, RoundLeaf]  # noqa: UP007 -- forward names
@@ -80,10 +102,13 @@ class Term:
 
 
 @dataclass(frozen=True)
-class Form:
+class Form(_HashedOnce):
     """A sum of terms in the order they were written."""
 
     terms: tuple[Term, ...]
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def __add__(self, other: Form) -> Form:
         return Form(self.terms + other.terms)
@@ -91,7 +116,7 @@ class Form:
     def scaled(self, factor: float) -> Form:
         return Form(tuple(replace(term, strength=term.strength.times(factor)) for term in self.terms))
 
-    @property
+    @cached_property
     def checkpoint_sum(self) -> float:
         """Sum of the coefficients of whole sets of weights: 1 is weights, 0 is a delta."""
         return math.fsum(term.strength.unet * weight_of(term.leaf) for term in self.terms)
@@ -104,6 +129,30 @@ class Form:
     def is_delta(self) -> bool:
         return abs(self.checkpoint_sum) < TOLERANCE
 
+    @cached_property
+    def primary(self) -> str | None:
+        """The checkpoint that gives an output its keys: the first whose coefficient does not cancel."""
+        parts: dict[str, list[float]] = {}
+        weighted: set[str] = set()
+        for name, strength in checkpoint_terms(self):
+            parts.setdefault(name, []).append(strength.unet)
+            if strength.blocks is not None:
+                weighted.add(name)
+        for name, factors in parts.items():
+            if settle(factors) != 0.0 or name in weighted:
+                return name
+        return None
+
+    @cached_property
+    def level(self) -> int:
+        """How many extractions, one inside the other, must be done before this form."""
+        return max((level_of(term.leaf) for term in self.terms), default=0)
+
+    @cached_property
+    def leaves(self) -> frozenset[Leaf]:
+        """All leaves, those inside extractions and roundings too."""
+        return frozenset(walk(self))
+
 
 def weight_of(leaf: Leaf) -> float:
     """How many models' worth of weights a leaf holds."""
@@ -112,6 +161,13 @@ def weight_of(leaf: Leaf) -> float:
     if isinstance(leaf, RoundLeaf):
         return leaf.form.checkpoint_sum
     return 0.0
+
+
+def level_of(leaf: Leaf) -> int:
+    """The level of a leaf: an extraction counts itself."""
+    if isinstance(leaf, ExtractLeaf):
+        return leaf.form.level + 1
+    return leaf.form.level if isinstance(leaf, RoundLeaf) else 0
 
 
 def settle(parts: list[float]) -> float:
@@ -136,20 +192,6 @@ def single_leaf(form: Form) -> Leaf | None:
     """The leaf of a form that is one leaf at strength 1 without block weights, else None."""
     if len(form.terms) == 1 and form.terms[0].strength == Strength():
         return form.terms[0].leaf
-    return None
-
-
-def primary_checkpoint(form: Form) -> str | None:
-    """The checkpoint that gives an output its keys: the first whose coefficient does not cancel."""
-    parts: dict[str, list[float]] = {}
-    weighted: set[str] = set()
-    for name, strength in checkpoint_terms(form):
-        parts.setdefault(name, []).append(strength.unet)
-        if strength.blocks is not None:
-            weighted.add(name)
-    for name, factors in parts.items():
-        if settle(factors) != 0.0 or name in weighted:
-            return name
     return None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from loralathe.engine.evaluate import Band, Factors2d, bands, check_range
-from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Leaf, walk
+from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Leaf
 from loralathe.engine.local import Local, Localiser
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import AdapterOutput, TensorPlan, WeightsOutput
@@ -49,8 +49,8 @@ class Job:
     @property
     def nbytes(self) -> int:
         """Estimate of the memory in flight: bands, and for extractions the delta with its workspace."""
-        leaves = {leaf for want in self.weights for leaf in walk(want.output.form)}
-        leaves |= {leaf for want in self.adapters for leaf in walk(want.output.leaf.form)}
+        leaves = {leaf for want in self.weights for leaf in want.output.form.leaves}
+        leaves |= {leaf for want in self.adapters for leaf in want.output.leaf.form.leaves}
         extractions = sum(isinstance(leaf, ExtractLeaf) for leaf in leaves) + len(self.adapters)
         rows = max(
             (piece.rows for piece in self.unit.slices if piece.module and piece.module.scope != "outside"),

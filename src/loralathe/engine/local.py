@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from loralathe.adapters import effective
@@ -114,3 +115,13 @@ def in_scope(piece: Slice, options: ExtractOptions) -> bool:
         return False
     dropped = {"te1": options.te1 is False, "te2": options.te2 is False}
     return not dropped.get(module.component, False)
+
+
+def extractions_at(form: Form, piece: Slice) -> Iterator[ExtractLeaf]:
+    """Extractions inside a form whose factors reach this slice, inner ones first, without their rounding."""
+    for term in form.terms:
+        if isinstance(term.leaf, RoundLeaf):
+            yield from extractions_at(term.leaf.form, piece)
+        elif isinstance(term.leaf, ExtractLeaf) and in_scope(piece, term.leaf.options):
+            yield from extractions_at(term.leaf.form, piece)
+            yield term.leaf.unrounded

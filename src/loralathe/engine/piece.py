@@ -8,10 +8,9 @@ from loralathe.adapters import load_factors
 from loralathe.engine.collect import DeltaCollector
 from loralathe.engine.evaluate import Band, Factors2d, check_range
 from loralathe.engine.extraction import Extracted, extract_factored, measure_factored, rounded
-from loralathe.engine.forms import AdapterLeaf, ExtractLeaf, Form, Leaf, primary_checkpoint
+from loralathe.engine.forms import AdapterLeaf, ExtractLeaf, Form, Leaf
 from loralathe.engine.job import AdapterWant, Context, Job, WeightsWant
-from loralathe.engine.levels import extractions_at, level, level_of, unrounded
-from loralathe.engine.local import Local, in_scope
+from loralathe.engine.local import Local, extractions_at, in_scope
 from loralathe.engine.report import ModuleRecord
 from loralathe.engine.units import Slice
 from loralathe.lowrank import Factors, flatten_tucker
@@ -31,11 +30,11 @@ class PieceJob:
 
     def run(self) -> None:
         extractions = self._extractions()
-        levels = [level(leaf) - 1 for leaf in extractions]
-        levels += [level_of(want.output.form) for want in self.job.weights]
+        levels = [leaf.form.level for leaf in extractions]
+        levels += [want.output.form.level for want in self.job.weights]
         for stage in sorted(set(levels)):
-            due = [leaf for leaf in extractions if level(leaf) - 1 == stage]
-            weights = [want for want in self.job.weights if level_of(want.output.form) == stage]
+            due = [leaf for leaf in extractions if leaf.form.level == stage]
+            weights = [want for want in self.job.weights if want.output.form.level == stage]
             self._stage(due, weights)
         for want in self.job.adapters:
             self._deliver(want)
@@ -47,11 +46,11 @@ class PieceJob:
             found.update(dict.fromkeys(extractions_at(want.output.form, self.piece)))
         for wish in self.job.adapters:
             found.update(dict.fromkeys(extractions_at(wish.output.leaf.form, self.piece)))
-            found.setdefault(unrounded(wish.output.leaf))
+            found.setdefault(wish.output.leaf.unrounded)
         return list(found)
 
     def _local(self, form: Form) -> Local:
-        return self.context.localiser.local(form, self.unit, self.piece, primary_checkpoint(form))
+        return self.context.localiser.local(form, self.unit, self.piece, form.primary)
 
     def _stage(self, extractions: list[ExtractLeaf], weights: list[WeightsWant]) -> None:
         """One pass over the rows serves all extractions and tensors that can be made now."""
@@ -101,7 +100,7 @@ class PieceJob:
             plain = flatten_tucker(load_factors(adapter, adapter.modules[module.name]))
             return (plain.down.T, plain.up.T) if module.transpose else (plain.up, plain.down)
         if isinstance(leaf, ExtractLeaf):
-            found = self.extracted.get(unrounded(leaf))
+            found = self.extracted.get(leaf.unrounded)
             if found is None or found.matrices is None:
                 return None
             dtype = leaf.options.round_to
@@ -134,7 +133,7 @@ class PieceJob:
     def _deliver(self, want: AdapterWant) -> None:
         """Hand factors, and the record of what was kept, to an adapter output."""
         leaf = want.output.leaf
-        found = self.extracted.get(unrounded(leaf))
+        found = self.extracted.get(leaf.unrounded)
         if found is None:
             return
         record = ModuleRecord(

@@ -18,7 +18,6 @@ from loralathe.engine.forms import (
     CheckpointLeaf,
     ExtractLeaf,
     Form,
-    primary_checkpoint,
     single_leaf,
     walk,
 )
@@ -134,7 +133,7 @@ class Planner:
         return self._units[name]
 
     def _weights(self, save: Save, form: Form, where: str) -> WeightsOutput:
-        primary = primary_checkpoint(form)
+        primary = form.primary
         if primary is None:
             raise InputError("the checkpoints cancel; nothing gives the output its tensors", where=where)
         target = target_dtype(save.dtype, where)
@@ -184,7 +183,7 @@ class Planner:
     def _adapter(self, save: Save, leaf: ExtractLeaf) -> AdapterOutput:
         where = f"step '{save.step}'"
         dtype = target_dtype(save.dtype or leaf_dtype(leaf), where) or "F16"
-        primary = primary_checkpoint(leaf.form)
+        primary = leaf.form.primary
         prediction = "epsilon"
         if primary is not None:
             prediction = self.sources.checkpoints[primary].detected.prediction or prediction

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loralathe.adapters import BlockWeights, parse_block_weights
+from loralathe.adapters import BlockWeights, parse_block_weights, parse_elements
+from loralathe.architectures import Architecture
 from loralathe.engine.forms import Form
 from loralathe.engine.options import RunOptions
-from loralathe.engine.plan import AdapterOutput, Output, Plan, Planner, WeightsOutput, plan_coverage
+from loralathe.engine.plan import Output, Plan, Planner, WeightsOutput, plan_coverage
 from loralathe.engine.record import UNKNOWN_HASH, make_record, output_metadata
 from loralathe.engine.report import ExtractionReport, ModuleRecord, Report, WeightsReport
 from loralathe.engine.sources import Sources
@@ -26,7 +27,7 @@ from loralathe.tensorfiles import check_output, content_hash, free_space
 
 @dataclass
 class Session:
-    """A recipe with its inputs open, typed and planned: all that headers can tell. Close it, or use `with`."""
+    """A recipe with its inputs open, typed and planned: all that headers can tell. Use in a `with` block."""
 
     recipe: Recipe
     options: RunOptions
@@ -61,7 +62,10 @@ def open_session(recipe: Recipe, options: RunOptions | None = None) -> Session:
 def _plan(recipe: Recipe, options: RunOptions, sources: Sources) -> Session:
     warnings = sources.warnings()
     typer = Typer(
-        recipe, sources.kinds, lambda text: resolve_blocks(text, sources, recipe, options, warnings)
+        recipe,
+        sources.kinds,
+        lambda text: resolve_blocks(text, sources, recipe, options, warnings),
+        lambda text: parse_elements(text, require_architecture(sources)),
     )
     forms = {save.step: typer.step(save.step) for save in recipe.saves}
     planner = Planner(sources, options)
@@ -75,14 +79,22 @@ def resolve_blocks(
     text: str, sources: Sources, recipe: Recipe, options: RunOptions, warnings: list[str]
 ) -> BlockWeights:
     """Block weights for the architecture at hand, with the person's policy for missing blocks."""
-    if sources.architecture is None:
-        raise InputError("block weights need a model or an adapter", where=text)
-    weights = parse_block_weights(text, sources.architecture, {**options.presets, **recipe.blocks})
+    architecture = require_architecture(sources)
+    weights = parse_block_weights(text, architecture, {**options.presets, **recipe.blocks})
     if weights.unused:
-        label = sources.architecture.label
+        label = architecture.label
         warnings.append(f"{label} has no blocks {' '.join(weights.unused)}; their weights are not used")
     missing = options.missing_blocks
     return weights if missing is None else weights.with_missing(float(missing))
+
+
+def require_architecture(sources: Sources) -> Architecture:
+    """The family of the inputs; every recipe that names blocks has at least one."""
+    if sources.architecture is None:
+        raise InputError(
+            "the recipe uses no model and no adapter", fix="name at least one input in a saved step"
+        )
+    return sources.architecture
 
 
 def needed_inputs(recipe: Recipe) -> set[str]:

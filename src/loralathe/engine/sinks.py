@@ -15,11 +15,12 @@ from loralathe.architectures import Architecture, Module
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import AdapterOutput, WeightsOutput
 from loralathe.engine.report import ModuleRecord
+from loralathe.lowrank import Factors
 from loralathe.tensorfiles import (
     AdapterWriter,
     CheckpointWriter,
     TensorFile,
-    from_torch_dtype,
+    tensor_bytes,
     to_torch_dtype,
 )
 
@@ -54,7 +55,7 @@ class FileWeights:
         self._writer = CheckpointWriter(output.save.file, specs, metadata, force=options.force, inputs=inputs)
 
     def write(self, key: str, rows: Tensor, start: int) -> None:
-        self._writer.write(key, as_bytes(rows), start)
+        self._writer.write(key, tensor_bytes(rows), start)
 
     def copy(self, key: str, source: TensorFile) -> None:
         self._writer.copy_from(key, source, key)
@@ -115,7 +116,7 @@ class FileAdapter:
     def add(self, module: Module, up: Tensor, down: Tensor, shape: tuple[int, ...]) -> None:
         factors = Factors(up, down, shape)
         for name, dtype, tensor in kohya_tensors(module.name, factors, shape, self._format):
-            self._writer.add(name, dtype, tuple(tensor.shape), as_bytes(tensor))
+            self._writer.add(name, dtype, tuple(tensor.shape), tensor_bytes(tensor))
 
     def record(self, record: ModuleRecord) -> None:
         with self._lock:
@@ -149,8 +150,3 @@ class MemoryAdapter:
 
     def abort(self) -> None:
         self.factors.clear()
-
-
-def as_bytes(tensor: Tensor) -> memoryview:
-    """The tensor's bytes without a copy (it must be contiguous)."""
-    return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from loralathe.adapters import Adapter, open_adapter
-from loralathe.architectures import Architecture, Detected, Module, adapter_key_count, detect_checkpoint
+from loralathe.architectures import Architecture, Detected, Module, detect_checkpoint, shows_adapter
 from loralathe.errors import InputError
 from loralathe.tensorfiles import TensorFile, TensorInfo, open_tensorfile
 
@@ -43,7 +43,7 @@ class Sources:
             adapters: dict[str, Path] = {}
             for name, path in inputs.items():
                 file = self._stack.enter_context(open_tensorfile(path))
-                if adapter_key_count(file.header.tensors):
+                if shows_adapter(file.header.tensors):
                     adapters[name] = path
                 else:
                     self.checkpoints[name] = _checkpoint(name, file)

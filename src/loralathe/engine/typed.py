@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from loralathe.adapters import BlockWeights, Strength, parse_elements
+from loralathe.adapters import BlockWeights, ElementRule, Strength
 from loralathe.engine.forms import (
     AdapterLeaf,
     CheckpointLeaf,
@@ -32,15 +32,20 @@ class Typer:
     """Types the steps of one recipe.
 
     kinds:  input name -> "checkpoint" or "adapter", known from the headers.
-    blocks: resolves the right side of `@` for the architecture at hand.
+    blocks: resolves the right side of `@` for the architecture at hand;  elements: the same for rules.
     """
 
     def __init__(
-        self, recipe: Recipe, kinds: Mapping[str, str], blocks: Callable[[str], BlockWeights]
+        self,
+        recipe: Recipe,
+        kinds: Mapping[str, str],
+        blocks: Callable[[str], BlockWeights],
+        elements: Callable[[str], tuple[ElementRule, ...]],
     ) -> None:
         self.recipe = recipe
         self.kinds = kinds
         self.blocks = blocks
+        self.elements = elements
         self._steps: dict[str, Value] = {}
 
     def step(self, name: str) -> Form:
@@ -212,7 +217,7 @@ class _Evaluation:
             text = given["elements"]
             if not isinstance(text, Text):
                 raise self.error("elements= needs a quoted rule.", node, "elements='IN04-OUT02:attn2:0.5'")
-            strength = replace(strength, elements=parse_elements(text.value))
+            strength = replace(strength, elements=self.typer.elements(text.value))
         return Form((Term(AdapterLeaf(node.function), strength),))
 
     def round(self, node: Call) -> Form:

@@ -14,7 +14,7 @@ class Workspace(threading.local):
         self._slots: dict[tuple[object, torch.dtype], torch.Tensor] = {}
 
     def get(self, slot: object, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        """An uninitialised tensor of `shape`; the next `get` of the same slot and dtype hands it out again."""
+        """An uninitialised tensor of `shape`; the next `get` of the same slot hands it out again."""
         numel = 1
         for size in shape:
             numel *= size

@@ -74,8 +74,9 @@ def make_recipe(
     Raises InputError for a name used twice, unknown, misspelt or circular, and for a bad formula.
     """
     nodes = {name: parse_expression(text, f"{where}, step '{name}'") for name, text in steps.items()}
+    numbers = {name: float(value) for name, value in (variables or {}).items()}
     recipe = Recipe(
-        dict(inputs), nodes, dict(steps), dict(variables or {}), dict(blocks or {}), tuple(saves), where
+        dict(inputs), nodes, dict(steps), numbers, dict(blocks or {}), tuple(saves), where
     )
     _check_names(recipe)
     _check_circles(recipe)
