@@ -24,7 +24,7 @@ from loralathe.adapters.adapter import open_adapter
 from loralathe.adapters.blockweights import parse_block_weights
 from loralathe.adapters.fit import check_against, fits, require_fit
 from loralathe.adapters.strength import Strength, effective
-from loralathe.architectures import SD1, SD2, SDXL
+from loralathe.architectures import SD1, SD2, SDXL, Architecture
 from loralathe.errors import InputError
 
 MODULE = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
@@ -50,7 +50,7 @@ def one_module(rank: int = 2, **extra: torch.Tensor) -> dict[str, torch.Tensor]:
     ],
 )
 def test_whole_loras_are_recognised_and_fit(
-    tmp_path: Path, lora: str, conv_rank: int | None, architecture: object, count: int
+    tmp_path: Path, lora: str, conv_rank: int | None, architecture: Architecture, count: int
 ) -> None:
     tensors = tiny_lora(lora, rank=4, alpha=2, conv_rank=conv_rank, seed=1)
     path = write_safetensors(tmp_path / "a.safetensors", tensors)
@@ -62,20 +62,20 @@ def test_whole_loras_are_recognised_and_fit(
         kernels = {m.name for m in adapter.modules.values() if m.kind == "locon"}
         assert all((module.rank == 2) == (module.name in kernels) for module in adapter.modules.values())
         modules = adapter.architecture.modules(base.tensors)
-        fit = check_against(adapter, modules, base)  # type: ignore[arg-type]
+        fit = check_against(adapter, modules, base)
         assert (len(fit.used), fit.unmatched, fit.mismatched) == (count, (), ())
         require_fit(adapter, fit, adapter.architecture.label)
 
 
 @pytest.mark.parametrize(("family", "architecture"), [("sd15", SD1), ("sdxl", SDXL)])
-def test_every_module_gets_its_place_of_the_long_list(family: str, architecture: object) -> None:
+def test_every_module_gets_its_place_of_the_long_list(family: str, architecture: Architecture) -> None:
     """Against the table of blocks in the manifests; each place of the list has a value of its own."""
-    names = architecture.long_blocks  # type: ignore[attr-defined]
+    names = architecture.long_blocks
     weights = parse_block_weights(",".join(str(n + 2) for n in range(len(names))), architecture)
     table = raw_manifest("lbw_blocks")[family]
-    for raw_name, (_, block, _, _) in table.items():  # type: ignore[attr-defined]
-        module = architecture.module_of_kohya(raw_name)  # type: ignore[attr-defined]
-        own = architecture.block_of_module(module)  # type: ignore[attr-defined]
+    for raw_name, (_, block, _, _) in table.items():
+        module = architecture.module_of_kohya(raw_name)
+        own = architecture.block_of_module(module)
         expected = 1 if block is None else names.index(block) + 2
         assert weights.weight_of(module, own) == expected, raw_name
 
@@ -244,14 +244,14 @@ def full_width_lora(tmp_path: Path, text_width: int, channels: int = 640) -> Pat
     ],
 )
 def test_a_lora_of_another_family_is_told_apart(
-    tmp_path: Path, text_width: int, base: str, architecture: object, made_for: str
+    tmp_path: Path, text_width: int, base: str, architecture: Architecture, made_for: str
 ) -> None:
     path = full_width_lora(tmp_path, text_width)
     base_header = header(base)
-    label = architecture.label  # type: ignore[attr-defined]
-    modules = architecture.modules(base_header.tensors)  # type: ignore[attr-defined]
-    with open_adapter(path, architecture) as adapter:  # type: ignore[arg-type]
-        fit = check_against(adapter, modules, base_header)  # type: ignore[arg-type]
+    label = architecture.label
+    modules = architecture.modules(base_header.tensors)
+    with open_adapter(path, architecture) as adapter:
+        fit = check_against(adapter, modules, base_header)
         with pytest.raises(InputError) as caught:
             require_fit(adapter, fit, label)
     base_width = base_header.tensors[modules[CANONICAL.replace("attn1.to_q", "attn2.to_k")].key].shape[1]
@@ -271,7 +271,7 @@ def test_unmatched_is_an_error_unless_allowed(tmp_path: Path) -> None:
             "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q.weight"
         )[0]
         base = FakeHeader({module.key: Spec((6, 4))}, {})
-        fit = check_against(adapter, {module.name: module}, base)  # type: ignore[arg-type]
+        fit = check_against(adapter, {module.name: module}, base)
         require_fit(adapter, fit, "SD 1.5", allow_unmatched=True)
         with pytest.raises(InputError) as caught:
             require_fit(adapter, fit, "SD 1.5")
@@ -280,7 +280,7 @@ def test_unmatched_is_an_error_unless_allowed(tmp_path: Path) -> None:
             f"  where: {path}: {MODULE.replace('to_q', 'to_k')}\n"
             "  fix:   use a LoRA made for SD 1.5, or --allow-unmatched to leave them out"
         )
-        nothing = check_against(adapter, {}, base)  # type: ignore[arg-type]
+        nothing = check_against(adapter, {}, base)
         with pytest.raises(InputError, match=r"no module of the LoRA is in the base \(SD 1.5\)"):
             require_fit(adapter, nothing, "SD 1.5", allow_unmatched=True)
 

@@ -1,4 +1,4 @@
-"""What is written reads back as the same delta, in the shapes, alphas and notes that other programs expect."""
+"""What is written reads back as the same delta, in the shapes, alphas and notes that others expect."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from checkpoints import header, manifest, write_safetensors
 from loralathe.adapters.adapter import open_adapter
 from loralathe.adapters.factors import load_factors
+from loralathe.adapters.fit import weight_shape
 from loralathe.adapters.metadata import AdapterNotes, adapter_metadata
 from loralathe.adapters.write import AdapterFormat, NamedTensor, kohya_tensors
-from loralathe.architectures import SD1, SD2, SDXL
+from loralathe.architectures import SD1, SD2, SDXL, Architecture
 from loralathe.errors import InputError
 from loralathe.lowrank import Factors
 
@@ -24,13 +25,11 @@ LINEAR = "unet.input_blocks.4.1.transformer_blocks.0.attn1.to_q"
 PROJ = "unet.input_blocks.4.1.proj_in"
 
 
-def factors(
-    shape: tuple[int, ...], rank: int, *, core: bool = False, std: float = 1.0, seed: int = 0
-) -> Factors:
+def factors(shape: tuple[int, ...], rank: int, *, core: bool = False, seed: int = 0) -> Factors:
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*size: int) -> torch.Tensor:
-        return std * torch.randn(size, generator=generator)
+        return torch.randn(size, generator=generator)
 
     out, inner, *kernel = shape
     if core:
@@ -60,7 +59,7 @@ def written(tensors: tuple[NamedTensor, ...], path: Path) -> Path:
     seed=st.integers(0, 1000),
 )
 def test_what_is_written_reads_back(
-    tmp_path_factory: pytest.TempPathFactory,
+    *, tmp_path_factory: pytest.TempPathFactory,
     place: tuple[str, tuple[int, ...]], rank: int, alpha: float, pad: int, core: bool, seed: int,
 ) -> None:  # fmt: skip
     name, shape = place
@@ -79,8 +78,10 @@ def test_what_is_written_reads_back(
     ("name", "shape", "core", "shapes"),
     [
         (LINEAR, (6, 5), False, {"lora_up.weight": (6, 2), "lora_down.weight": (2, 5), "alpha": ()}),
-        (PROJ, (6, 5, 1, 1), False, {"lora_up.weight": (6, 2, 1, 1), "lora_down.weight": (2, 5, 1, 1), "alpha": ()}),
-        (CONV, (6, 5, 3, 3), False, {"lora_up.weight": (6, 2, 1, 1), "lora_down.weight": (2, 5, 3, 3), "alpha": ()}),
+        (PROJ, (6, 5, 1, 1), False, {"lora_up.weight": (6, 2, 1, 1), "lora_down.weight": (2, 5, 1, 1),
+                                     "alpha": ()}),
+        (CONV, (6, 5, 3, 3), False, {"lora_up.weight": (6, 2, 1, 1), "lora_down.weight": (2, 5, 3, 3),
+                                     "alpha": ()}),
         (CONV, (6, 5, 3, 3), True, {"lora_up.weight": (6, 2, 1, 1), "lora_down.weight": (2, 5, 1, 1),
                                     "lora_mid.weight": (2, 2, 3, 3), "alpha": ()}),
     ],
@@ -106,30 +107,26 @@ def test_shapes_as_kohya_writes_them(
     ],
 )
 def test_whole_files_have_the_names_and_shapes_of_the_trainer(
-    architecture: object, checkpoint: str, lora: str
+    architecture: Architecture, checkpoint: str, lora: str
 ) -> None:
-    """Every module at full width, on the meta device: names and shapes are those of sd-scripts' own file."""
+    """Every module at full width and rank 8: names and shapes are those of sd-scripts' own file."""
     base = header(checkpoint)
-    modules = architecture.modules(base.tensors)  # type: ignore[attr-defined]
-    form = AdapterFormat(architecture, 8.0, "F16")  # type: ignore[arg-type]
+    form = AdapterFormat(architecture, 8.0, "F16")
     expected = manifest(lora)
     shapes: dict[str, tuple[int, ...]] = {}
-    for module in modules.values():
-        if module.scope == "outside" or f"{architecture.kohya_name(module.name)}.alpha" not in expected:  # type: ignore[attr-defined]
-            continue
-        shape = base.tensors[module.key].shape
-        shape = (shape[0] // module.part[1], *shape[1:]) if module.part else shape
-        for tensor in kohya_tensors(module.name, factors((1, 1, *shape[2:]), 8), (1, 1, *shape[2:]), form):
-            shapes[tensor.name] = tuple(tensor.tensor.shape)
-    assert set(shapes) == set(expected)
-    assert {name: len(shape) for name, shape in shapes.items()} == {
-        name: len(spec.shape) for name, spec in expected.items()
-    }
+    for module in architecture.modules(base.tensors).values():
+        if module.scope == "linear" or (module.scope == "conv" and lora.endswith("conv")):
+            shape = weight_shape(module, base)
+            zeros = Factors(torch.zeros(shape[0], 8), torch.zeros(8, torch.Size(shape[1:]).numel()), shape)
+            for tensor in kohya_tensors(module.name, zeros, shape, form):
+                shapes[tensor.name] = tuple(tensor.tensor.shape)
+    assert shapes == {name: spec.shape for name, spec in expected.items()}
 
 
 @pytest.mark.parametrize(
     ("alpha", "dtype", "stored"),
-    [(64.0, "F16", "F16"), (320.0, "BF16", "BF16"), (301.0, "BF16", "F32"), (2049.0, "F16", "F32"), (301.0, "F32", "F32")],
+    [(64.0, "F16", "F16"), (320.0, "BF16", "BF16"), (301.0, "BF16", "F32"), (2049.0, "F16", "F32"),
+     (301.0, "F32", "F32")],
 )  # fmt: skip
 def test_alpha_is_stored_exactly(alpha: float, dtype: str, stored: str) -> None:
     tensor = kohya_tensors(LINEAR, factors((6, 5), 2), (6, 5), AdapterFormat(SD1, alpha, dtype))[-1]
@@ -189,9 +186,11 @@ def test_formats_that_are_not_written(dtype: str, alpha: float) -> None:
             "ss_network_alpha": "64.0", "ss_network_args": "{}", "ss_network_dim": "64",
             "ss_network_module": "networks.lora", "ss_v2": "False"}),
         (SD2, AdapterNotes(4, 4, conv_rank=8, prediction="v", title="hina"), {
-            "modelspec.architecture": "stable-diffusion-v2-768-v/lora", "modelspec.implementation": "diffusers",
+            "modelspec.architecture": "stable-diffusion-v2-768-v/lora",
+            "modelspec.implementation": "diffusers",
             "modelspec.prediction_type": "v", "modelspec.resolution": "768x768",
-            "modelspec.sai_model_spec": "1.0.1", "modelspec.title": "hina", "ss_base_model_version": "sd_v2_v",
+            "modelspec.sai_model_spec": "1.0.1", "modelspec.title": "hina",
+            "ss_base_model_version": "sd_v2_v",
             "ss_network_alpha": "4.0", "ss_network_args": '{"conv_dim": "8", "conv_alpha": "4.0"}',
             "ss_network_dim": "4", "ss_network_module": "networks.lora", "ss_v2": "True"}),
         (SDXL, AdapterNotes(None, 32, prediction="edm-v"), {
@@ -203,7 +202,7 @@ def test_formats_that_are_not_written(dtype: str, alpha: float) -> None:
             "ss_network_module": "networks.lora", "ss_v2": "False"}),
     ],
 )  # fmt: skip
-def test_metadata(architecture: object, notes: AdapterNotes, expected: dict[str, str]) -> None:
-    metadata = adapter_metadata(architecture, notes)  # type: ignore[arg-type]
+def test_metadata(architecture: Architecture, notes: AdapterNotes, expected: dict[str, str]) -> None:
+    metadata = adapter_metadata(architecture, notes)
     assert metadata == expected
     assert list(metadata) == sorted(metadata)
