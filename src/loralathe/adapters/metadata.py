@@ -1,7 +1,7 @@
 """The metadata that readers of LoRA files expect, without a date, a host or a path.
 
 kohya's `ss_*` keys and the `modelspec.*` block (sai_model_spec 1.0.1), all values strings. A1111 and Forge
-read `ss_base_model_version`, `ss_v2` and `modelspec.architecture` to tell families apart; no loader needs any.
+read `ss_base_model_version`, `ss_v2` and `modelspec.architecture` to tell families apart; loaders need none.
 """
 
 from __future__ import annotations

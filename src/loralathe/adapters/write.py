@@ -59,9 +59,9 @@ def kohya_tensors(
 ) -> tuple[NamedTensor, ...]:
     """lora_up, lora_down, alpha (and lora_mid) of one module, whose delta is that of `factors`.
 
-    `weight_shape` is that of the base's weight, (out, in) or (out, in, k, k), and decides between the shapes of
-    a linear layer and of a convolution. Raises InputError when a value is not finite or overflows the dtype,
-    KeyError for a module that has no kohya name, ValueError when the pad rank is below the module's.
+    `weight_shape` is that of the base's weight, (out, in) or (out, in, k, k), and decides between the shapes
+    of a linear layer and of a convolution. Raises InputError for values that are not finite or overflow the
+    dtype, KeyError for a module that has no kohya name, ValueError when the pad rank is below the module's.
     """
     raw_name = form.architecture.kohya_name(module_name)
     rank = factors.down.shape[0] if form.pad_to is None else form.pad_to
