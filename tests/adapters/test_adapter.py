@@ -259,8 +259,37 @@ def test_a_lora_of_another_family_is_told_apart(
     assert str(caught.value) == (
         f"the shapes of 1 of 2 modules differ from the base's ({label})\n"
         f"  where: {path}: {key}: [640, {text_width}], the base has [640, {base_width}]\n"
-        f"  fix:   the LoRA reads text of the width of {made_for}; use a LoRA made for {label}"
+        f"  fix:   this one is made for {made_for}; use a LoRA made for {label}"
     )
+
+
+def test_a_whole_lora_of_another_family_is_told_apart(tmp_path: Path) -> None:
+    """Tiny widths: only names and ranks of tensors can tell."""
+    path = write_safetensors(tmp_path / "a.safetensors", tiny_lora("sd1", rank=1, alpha=1, seed=0))
+    for family, base_architecture in (("sd2", SD2), ("sdxl", SDXL)):
+        base = FakeHeader(tiny_specs(family), {})
+        with open_adapter(path, base_architecture) as adapter:
+            fit = check_against(adapter, base_architecture.modules(base.tensors), base)
+            with pytest.raises(
+                InputError, match=r"  fix:   this one is made for SD 1.5; use a LoRA made for SD"
+            ):
+                require_fit(adapter, fit, base_architecture.label)
+
+
+@pytest.mark.parametrize(("text_width", "architecture"), [(768, SD1), (1024, SD2), (2048, SDXL)])
+def test_the_text_width_tells_the_family_of_a_small_lora(
+    tmp_path: Path, text_width: int, architecture: Architecture
+) -> None:
+    with open_adapter(full_width_lora(tmp_path, text_width)) as adapter:
+        assert adapter.architecture is architecture
+
+
+def test_peft_words_under_kohya_names(tmp_path: Path) -> None:
+    tensors = {
+        k.replace("lora_up", "lora_B").replace("lora_down", "lora_A"): v for k, v in one_module().items()
+    }
+    with open_adapter(write_safetensors(tmp_path / "a.safetensors", tensors), SD1) as adapter:
+        assert adapter.modules[CANONICAL].shape == (6, 4)
 
 
 def test_unmatched_is_an_error_unless_allowed(tmp_path: Path) -> None:
