@@ -23,8 +23,9 @@ from checkpoints import (
 from loralathe.adapters.adapter import open_adapter
 from loralathe.adapters.blockweights import parse_block_weights
 from loralathe.adapters.fit import check_against, fits, require_fit
+from loralathe.adapters.kinds import refuse_unusable
 from loralathe.adapters.strength import Strength, effective
-from loralathe.architectures import SD1, SD2, SDXL, Architecture
+from loralathe.architectures import SD1, SD2, SDXL, Architecture, detect_adapter
 from loralathe.errors import InputError
 
 MODULE = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
@@ -203,6 +204,29 @@ def test_kinds_that_are_not_read(tmp_path: Path, kind: str, parts: list[str]) ->
 
 
 @pytest.mark.parametrize(
+    ("manifest_name", "counts"),
+    [
+        ("lora_lycoris_sdxl_loha", "LoHa 1052 (of 1052)"),
+        ("lora_lycoris_sdxl_lokr_factor8_tucker", "LoKr 1052 (of 1052)"),
+        ("lora_lycoris_sdxl_dora", "DoRA 1052 (of 1052)"),
+        ("lora_lycoris_sdxl_locon_norm", "norm 255 (of 1307)"),
+        ("lora_lycoris_sdxl_glora", "GLoRA 1052 (of 1052)"),
+        ("lora_lycoris_sdxl_diag_oft", "OFT 1052 (of 1052)"),
+        ("lora_peft_sdxl_dora", "DoRA 560 (of 560)"),
+    ],
+)
+def test_kinds_of_real_files_are_counted(manifest_name: str, counts: str) -> None:
+    with pytest.raises(InputError) as caught:
+        refuse_unusable(detect_adapter(header(manifest_name)), FILE)
+    assert caught.value.what == f"this adapter holds modules of a kind that is not read so far: {counts}"
+
+
+@pytest.mark.parametrize("manifest_name", ["lora_lycoris_sdxl_locon", "lora_lycoris_sdxl_locon_tucker"])
+def test_kinds_of_real_files_that_are_read(manifest_name: str) -> None:
+    refuse_unusable(detect_adapter(header(manifest_name)), FILE)
+
+
+@pytest.mark.parametrize(
     ("parts", "layout"),
     [
         (("lora_A", "lora_B"), "PEFT (lora_A, lora_B)"),
@@ -285,9 +309,8 @@ def test_the_text_width_tells_the_family_of_a_small_lora(
 
 
 def test_peft_words_under_kohya_names(tmp_path: Path) -> None:
-    tensors = {
-        k.replace("lora_up", "lora_B").replace("lora_down", "lora_A"): v for k, v in one_module().items()
-    }
+    words = {"lora_up": "lora_B", "lora_down": "lora_A"}
+    tensors = {f"{MODULE}.{words[key.split('.')[1]]}.weight": v for key, v in one_module().items()}
     with open_adapter(write_safetensors(tmp_path / "a.safetensors", tensors), SD1) as adapter:
         assert adapter.modules[CANONICAL].shape == (6, 4)
 

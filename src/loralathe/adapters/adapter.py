@@ -111,8 +111,8 @@ def own_architecture(header: Header, detected: AdapterDetected) -> Architecture:
     """The family that an adapter was made for, as far as its header tells.
 
     SD 1 and SD 2 share all names, and a LoRA of few modules may fit SDXL too. The text width tells them
-    apart, else the projections (convolutions in SD 1, linear layers in SD 2 as sd-scripts builds it), else the
-    trainer's note, else it is the first.
+    apart, else the projections (convolutions in SD 1, linear layers in SD 2 as sd-scripts builds it), else
+    the trainer's note, else it is the first.
     """
     candidates = detected.architectures
     downs = {
