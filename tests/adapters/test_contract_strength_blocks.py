@@ -101,8 +101,8 @@ ROWS = [
     ("§1 lbwe= replaces the block weight", "hina:lbw=NONE:lbwe=IN05:attn:0.4", "sdxl", "IN05 k2", 0.4),
     ("§1 lbwe= is times s", "hina:0.5:lbwe=IN05:attn:0.4", "sdxl", "IN05 k2", 0.2),
     ("§1 else block weight", "hina:0.5:lbw=HinaBlock:lbwe=IN05:attn:0.4", "sdxl", "IN04 q1", 0.0),
-    ("§1 a preset in lbwe= takes no further items", "hina:lbwe=ATTNDEEPOFF:0.5:HinaBlock", "sdxl", "IN05 k2", 0.0),
-    ("§1 a preset in lbwe= takes no further items", "hina:lbwe=ATTNDEEPOFF:0.5:HinaBlock", "sdxl", "IN08", 0.25),
+    ("§1 a preset in lbwe= is one item", "hina:lbwe=ATTNDEEPOFF:0.5:HinaBlock", "sdxl", "IN05 k2", 0.0),
+    ("§1 a preset in lbwe= is one item", "hina:lbwe=ATTNDEEPOFF:0.5:HinaBlock", "sdxl", "IN08", 0.25),
     ("§1 items after a rule in lbwe=", "hina:lbwe=IN05:attn:0:0.5:HinaBlock", "sdxl", "IN08", 0.25),
     # §2: the lists
     ("§2 12 on SDXL", f"hina:{LIST_12}", "sdxl", "te1", 1.0),
