@@ -22,10 +22,10 @@ from checkpoints import (
 )
 from loralathe.adapters.adapter import open_adapter
 from loralathe.adapters.blockweights import parse_block_weights
-from loralathe.adapters.fit import check_against, fits, require_fit
+from loralathe.adapters.fit import check_against, fits, require_fit, weight_shape
 from loralathe.adapters.kinds import refuse_unusable
 from loralathe.adapters.strength import Strength, effective
-from loralathe.architectures import SD1, SD2, SDXL, Architecture, detect_adapter
+from loralathe.architectures import SD1, SD2, SDXL, Architecture, Module, detect_adapter
 from loralathe.errors import InputError
 
 MODULE = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
@@ -342,6 +342,22 @@ def test_shapes_that_fit() -> None:
     assert fits((4, 2, 1, 1), (4, 2))
     assert not fits((4, 2, 3, 3), (4, 18))
     assert not fits((4, 2), (2, 4))
+
+
+@pytest.mark.parametrize(
+    ("part", "transpose", "stored", "shape"),
+    [
+        (None, False, (12, 4), (12, 4)),
+        ((1, 3), False, (12, 4), (4, 4)),
+        (None, True, (4, 12), (12, 4)),
+        (None, False, (12, 4, 3, 3), (12, 4, 3, 3)),
+    ],
+)
+def test_shape_of_a_base_weight(
+    part: tuple[int, int] | None, transpose: bool, stored: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
+    module = Module("te2.x", "te2", "key", part, transpose, "BASE", "linear")
+    assert weight_shape(module, FakeHeader({"key": Spec(stored)}, {})) == shape
 
 
 def test_the_room_is_light() -> None:
