@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_safetensors
 from safetensors.torch import load_file
 
+from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_safetensors
 from loralathe.engine import Report, RunOptions, run_recipe
 from loralathe.recipes import Save, make_recipe
 

@@ -12,6 +12,7 @@ from functools import cache
 
 import numpy as np
 import torch
+
 from checkpoints import raw_manifest
 
 Array = np.ndarray
