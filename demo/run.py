@@ -101,7 +101,7 @@ def main() -> None:
         report += [f"## {number}. {title}", "", "```console", f"$ lathe {command}", text.rstrip(), "```", ""]
     (folder / "report.md").write_text("\n".join(report), encoding="utf-8")
     print(
-        f"\nDone in {time.monotonic() - started:.0f} s. All files are in {folder}/, the story in report.md there."
+        f"\nDone in {time.monotonic() - started:.0f} s; all files, and the story in report.md, are in {folder}/"
     )
 
 
