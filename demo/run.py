@@ -100,9 +100,7 @@ def main() -> None:
         print(text, flush=True)
         report += [f"## {number}. {title}", "", "```console", f"$ lathe {command}", text.rstrip(), "```", ""]
     (folder / "report.md").write_text("\n".join(report), encoding="utf-8")
-    print(
-        f"\nDone in {time.monotonic() - started:.0f} s; all files, and the story in report.md, are in {folder}/"
-    )
+    print(f"\nDone in {time.monotonic() - started:.0f} s; the story is in {folder}/report.md")
 
 
 def make_files(folder: Path) -> None:
