@@ -1,0 +1,67 @@
+"""Run a recipe for a command: show what will be done, do it, show what was done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loralathe.cli.options import Common
+from loralathe.cli.screen import Screen
+from loralathe.recipes import Recipe, render
+from loralathe.recipes.syntax import block_names
+
+if TYPE_CHECKING:
+    from loralathe.engine import Report
+
+
+def launch(recipe: Recipe, common: Common) -> Report | None:
+    """Run the recipe with the common options, or show its plan with --dry-run (then None)."""
+    from loralathe.cli.show_recipe import show_recipe
+    from loralathe.engine import run_recipe
+
+    screen = Screen(common.as_json, common.quiet)
+    recipe = with_lists(recipe, common)
+    show_recipe(screen, recipe)
+    if common.dry_run:
+        _show_plan(screen, recipe, common)
+        return None
+    report = run_recipe(recipe, common.run_options(), screen.progress())
+    from loralathe.cli.show_report import show_report
+
+    show_report(screen, report)
+    return report
+
+
+def _show_plan(screen: Screen, recipe: Recipe, common: Common) -> None:
+    from loralathe.cli.show_plan import show_plan
+    from loralathe.engine import open_session
+    from loralathe.engine.run import check_outputs
+
+    with open_session(recipe, common.run_options()) as session:
+        check_outputs(session)
+        show_plan(screen, session)
+
+
+def with_lists(recipe: Recipe, common: Common) -> Recipe:
+    """Lists of a preset file that the recipe uses become its own, so that its record is complete."""
+    used = {name.id for step in recipe.steps.values() for name in block_names(step)}
+    found = {name: common.presets[name] for name in sorted(used) if name in common.presets}
+    return replace(recipe, blocks={**found, **recipe.blocks}) if found else recipe
+
+
+def texts(recipe: Recipe) -> dict[str, str]:
+    """Steps as normalised formulas."""
+    return {name: render(node) for name, node in recipe.steps.items()}
+
+
+def read_presets(screen: Screen, path: Path | None) -> dict[str, str]:
+    """Block lists of a preset file; broken lines are noted and passed over."""
+    if path is None:
+        return {}
+    from loralathe.adapters import read_preset_file
+
+    found = read_preset_file(path)
+    for problem in found.problems:
+        screen.note(f"{path.name}, {problem}")
+    return dict(found.presets)

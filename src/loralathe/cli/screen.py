@@ -1,0 +1,100 @@
+"""What a person sees, and what a program reads: results on stdout, progress and notes on stderr.
+
+With --json, stdout holds JSON lines only and people's text moves to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from loralathe.cli.jsonable import line
+from loralathe.progress import BarSink, JsonSink, Progress, SilentSink, Sink
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+PIPE_WIDTH = 100
+"""Columns when the output is no terminal, which has no width of its own."""
+
+
+class Screen:
+    """Where a command shows things. Rich is imported when something is shown."""
+
+    def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+
+    @cached_property
+    def console(self) -> Console:
+        from rich.console import Console
+
+        stream = sys.stderr if self.as_json else sys.stdout
+        width = None if stream.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
+        return Console(file=stream, width=width, highlight=False)
+
+    def progress(self) -> Progress:
+        """Bars on a terminal, JSON lines with --json, otherwise nothing."""
+        sink: Sink = SilentSink()
+        if self.as_json:
+            sink = JsonSink(sys.stdout)
+        elif not self.quiet and sys.stderr.isatty():
+            sink = BarSink()
+        return Progress(sink)
+
+    def event(self, name: str, **fields: object) -> None:
+        """A JSON line on stdout, with --json only."""
+        if self.as_json:
+            print(line(name, **fields), flush=True)
+
+    def show(self, *parts: RenderableType) -> None:
+        """People's text; silent with --quiet."""
+        if not self.quiet:
+            for part in parts:
+                self.console.print(part, markup=False)
+
+    def note(self, text: str) -> None:
+        """Something worth knowing, on stderr."""
+        if not self.quiet:
+            print(f"lathe: note: {text}", file=sys.stderr)
+
+
+def facts(rows: Iterable[tuple[str, str]], indent: int = 2) -> Table:
+    """Labels and values in two aligned columns; a long value continues below itself."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    for label, value in rows:
+        grid.add_row(Text(" " * indent + label), Text(value))
+    return grid
+
+
+def heading(text: str) -> RenderableType:
+    """A line that opens a section."""
+    from rich.text import Text
+
+    return Text(text, style="bold", overflow="fold")
+
+
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str] | None = None
+) -> Table:
+    """Right-aligned numbers under their names, the first column left; the total under a rule."""
+    from rich import box
+    from rich.table import Table
+
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=True, padding=(0, 1), header_style="bold", show_edge=False)
+    for number, name in enumerate(columns):
+        grid.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
+    for number, row in enumerate(rows):
+        grid.add_row(*row, end_section=total is not None and number == len(rows) - 1)
+    if total is not None:
+        grid.add_row(*total, style="bold")
+    return grid
