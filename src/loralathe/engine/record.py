@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import loralathe
+from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import AdapterOutput, Output
 from loralathe.recipes import Recipe, render
 from loralathe.recipes.syntax import block_names, value_names
@@ -17,7 +18,11 @@ STALE = ("modelspec.hash_sha256", "modelspec.date", "sshs_model_hash", "sshs_leg
 
 
 def make_record(
-    recipe: Recipe, output: Output, hashes: Mapping[str, str] | None, files: Mapping[str, str]
+    recipe: Recipe,
+    output: Output,
+    run: RunOptions,
+    hashes: Mapping[str, str] | None,
+    files: Mapping[str, str],
 ) -> dict[str, object]:
     """The part of the recipe that made `output`, as plain data; no paths, no dates.
 
@@ -38,12 +43,14 @@ def make_record(
         "steps": {step: render(recipe.steps[step]) for step in recipe.steps if step in steps},
     }
     variables = {name: value for name, value in recipe.variables.items() if name in used}
-    blocks = {name: text for name, text in recipe.blocks.items() if name in lists}
-    options = {
-        key: value
-        for key, value in (("dtype", output.save.dtype), ("discard", output.save.discard))
-        if value is not None
+    known = {**run.presets, **recipe.blocks}
+    blocks = {name: text for name, text in known.items() if name in lists}
+    choices = {
+        "dtype": output.save.dtype,
+        "discard": output.save.discard,
+        "missing_blocks": run.missing_blocks,
     }
+    options = {key: value for key, value in choices.items() if value is not None}
     return record | {
         key: value
         for key, value in (("variables", variables), ("blocks", blocks), ("options", options))
@@ -80,8 +87,3 @@ def read_record(metadata: Mapping[str, str]) -> dict[str, object] | None:
     except (KeyError, ValueError):
         return None
     return record if isinstance(record, dict) else None
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names for a message, in order, comma-separated."""
-    return ", ".join(names)

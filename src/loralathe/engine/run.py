@@ -27,7 +27,7 @@ from loralathe.tensorfiles import check_output, content_hash, free_space
 
 @dataclass
 class Session:
-    """A recipe with its inputs open, typed and planned: all that headers can tell. Use in a `with` block."""
+    """A recipe with its inputs open, typed and planned: all that headers can tell; a context manager."""
 
     recipe: Recipe
     options: RunOptions
@@ -163,7 +163,7 @@ def run_session(session: Session, progress: Progress | None = None) -> Report:
 def metadata_of(session: Session, output: Output, hashes: Mapping[str, str] | None) -> dict[str, str]:
     """Metadata for one output, with the given input hashes."""
     files = {name: path.name for name, path in session.plan.inputs.items()}
-    record = make_record(session.recipe, output, hashes, files)
+    record = make_record(session.recipe, output, session.options, hashes, files)
     inherited: Mapping[str, str] = {}
     if isinstance(output, WeightsOutput):
         inherited = session.sources.checkpoints[output.primary].file.header.metadata

@@ -75,9 +75,7 @@ def make_recipe(
     """
     nodes = {name: parse_expression(text, f"{where}, step '{name}'") for name, text in steps.items()}
     numbers = {name: float(value) for name, value in (variables or {}).items()}
-    recipe = Recipe(
-        dict(inputs), nodes, dict(steps), numbers, dict(blocks or {}), tuple(saves), where
-    )
+    recipe = Recipe(dict(inputs), nodes, dict(steps), numbers, dict(blocks or {}), tuple(saves), where)
     _check_names(recipe)
     _check_circles(recipe)
     for save in recipe.saves:
