@@ -55,7 +55,7 @@ def weighted_sum_command(a: Path, b: Path, multiplier: float, **options: Any) ->
     from loralathe.cli.names import stem
 
     name = f"{stem(a)}+{multiplier:g}({stem(b)}-{stem(a)})"
-    _combine({"A": a, "B": b}, "A - M*A + M*B", {"M": multiplier}, name, common(options))
+    _combine({"A": a, "B": b}, "(1 - M)*A + M*B", {"M": multiplier}, name, common(options))
 
 
 @click.command("convert", cls=LatheCommand, epilog=CONVERT_EPILOG)

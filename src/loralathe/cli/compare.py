@@ -48,6 +48,4 @@ def compare_command(
     from loralathe.engine.compare import compare_files
 
     screen = Screen(as_json, quiet)
-    show_comparison(
-        screen, compare_files(x, y, base, rank=rank, progress=screen.progress(), threads=threads)
-    )
+    show_comparison(screen, compare_files(x, y, base, rank=rank, progress=screen.progress(), threads=threads))

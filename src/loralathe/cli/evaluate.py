@@ -144,5 +144,7 @@ def _output_of(word: str, recipe: Recipe) -> tuple[str, Path]:
     raise InputError(
         f"the recipe saves no step '{step}'" if equals else "the recipe saves several steps",
         where=f"-o {word}",
-        fix=did_you_mean(step, steps) if equals and did_you_mean(step, steps) else f"write -o {steps[0]}=FILE",
+        fix=did_you_mean(step, steps)
+        if equals and did_you_mean(step, steps)
+        else f"write -o {steps[0]}=FILE",
     )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe.cli.options import Common
 from loralathe.cli.screen import Screen
-from loralathe.recipes import Recipe, render
-from loralathe.recipes.syntax import block_names
+from loralathe.recipes import Recipe
 
 if TYPE_CHECKING:
     from loralathe.engine import Report
@@ -21,7 +19,6 @@ def launch(recipe: Recipe, common: Common) -> Report | None:
     from loralathe.engine import run_recipe
 
     screen = Screen(common.as_json, common.quiet)
-    recipe = with_lists(recipe, common)
     show_recipe(screen, recipe)
     if common.dry_run:
         _show_plan(screen, recipe, common)
@@ -41,18 +38,6 @@ def _show_plan(screen: Screen, recipe: Recipe, common: Common) -> None:
     with open_session(recipe, common.run_options()) as session:
         check_outputs(session)
         show_plan(screen, session)
-
-
-def with_lists(recipe: Recipe, common: Common) -> Recipe:
-    """Lists of a preset file that the recipe uses become its own, so that its record is complete."""
-    used = {name.id for step in recipe.steps.values() for name in block_names(step)}
-    found = {name: common.presets[name] for name in sorted(used) if name in common.presets}
-    return replace(recipe, blocks={**found, **recipe.blocks}) if found else recipe
-
-
-def texts(recipe: Recipe) -> dict[str, str]:
-    """Steps as normalised formulas."""
-    return {name: render(node) for name, node in recipe.steps.items()}
 
 
 def read_presets(screen: Screen, path: Path | None) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
+from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -101,18 +102,15 @@ def _times(one: float, other: float) -> float:
     return float(Decimal(repr(one)) * Decimal(repr(other)))
 
 
-def merge_recipe(
-    base: Path, specs: Sequence[AdapterSpec], lists: dict[str, str], settings: Common
-) -> Recipe:
+def merge_recipe(base: Path, specs: Sequence[AdapterSpec], lists: dict[str, str], settings: Common) -> Recipe:
     """The command as a recipe: `base + 0.7*hina@Face`."""
     from loralathe.cli.names import InputNames, beside
     from loralathe.recipes import Save, make_recipe
 
-    known = {*lists, *settings.presets}
-    names = InputNames({STEP, *known, *(spec.blocks for spec in specs if spec.blocks)})
+    names = InputNames({STEP, *lists, *(spec.blocks for spec in specs if spec.blocks)})
     formula = names.name(base)
     for spec in specs:
-        formula += _term(names.name(spec.path), spec, known)
+        formula += _term(names.name(spec.path), spec)
     file = settings.file or beside(base, _file_name(base, specs))
     return make_recipe(
         inputs=names.inputs,
@@ -123,7 +121,7 @@ def merge_recipe(
     )
 
 
-def _term(name: str, spec: AdapterSpec, lists: set[str]) -> str:
+def _term(name: str, spec: AdapterSpec) -> str:
     """` + 0.7*hina@Face`, ` - hina`, ` + hina(te=0, unet=0.7)@"1,0,…"`."""
     arguments = []
     sign, strength = "+", ""
@@ -135,14 +133,14 @@ def _term(name: str, spec: AdapterSpec, lists: set[str]) -> str:
     if spec.elements:
         arguments.append(f"elements={spec.elements!r}")
     call = f"({', '.join(arguments)})" if arguments else ""
-    return f" {sign} {strength}{name}{call}{_blocks(spec.blocks, lists)}"
+    return f" {sign} {strength}{name}{call}{_blocks(spec.blocks)}"
 
 
-def _blocks(blocks: str | None, lists: set[str]) -> str:
-    """A list of the person's goes by its name where formulas can say it; anything else is quoted."""
+def _blocks(blocks: str | None) -> str:
+    """A list goes by its name where formulas can say it; anything else is quoted."""
     if blocks is None:
         return ""
-    return f"@{blocks}" if blocks in lists and blocks.isidentifier() else f"@{blocks!r}"
+    return f"@{blocks}" if blocks.isidentifier() and not iskeyword(blocks) else f"@{blocks!r}"
 
 
 def _file_name(base: Path, specs: Sequence[AdapterSpec]) -> str:

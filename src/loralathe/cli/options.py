@@ -14,6 +14,12 @@ import click
 if TYPE_CHECKING:
     from loralathe.engine import RunOptions
 
+    PathType = click.ParamType[Path]
+    FloatType = click.ParamType[float]
+    IntType = click.ParamType[int]
+else:  # click before 8.4 has no type argument
+    PathType = FloatType = IntType = click.ParamType
+
 F = TypeVar("F", bound=Callable[..., object])
 
 DTYPE_NAMES = ("source", "fp16", "bf16", "fp32")
@@ -21,7 +27,7 @@ UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?\s*", re.IGNORECASE)
 
 
-class FilePath(click.ParamType):
+class FilePath(PathType):
     """A path as given; whether it exists is for the library to say, which knows close names."""
 
     name = "file"
@@ -30,7 +36,7 @@ class FilePath(click.ParamType):
         return Path(value)
 
 
-class Number(click.ParamType):
+class Number(FloatType):
     """A finite number."""
 
     name = "number"
@@ -45,7 +51,7 @@ class Number(click.ParamType):
         return number
 
 
-class MemorySize(click.ParamType):
+class MemorySize(IntType):
     """`2GB`, `800MB`, `1.5GiB`: bytes in powers of 1024."""
 
     name = "size"
@@ -74,7 +80,7 @@ class LatheCommand(click.Command):
         shared: list[tuple[str, str]] = []
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(parameter, click.Option):
                 (shared if parameter.name in COMMON_NAMES else own).append(record)
         for title, records in (("Options", own), ("Common options", shared)):
             if records:
@@ -139,9 +145,7 @@ def common_options(dtype: str | None = "source", outputs: bool = False) -> Calla
             help=f"Store numbers as source (each tensor's own), fp16, bf16 or fp32.{default}",
         ),
         click.option("--dry-run", is_flag=True, help="Show the plan and write nothing."),
-        click.option(
-            "--allow-unmatched", is_flag=True, help="Leave out tensors that have no counterpart."
-        ),
+        click.option("--allow-unmatched", is_flag=True, help="Leave out tensors that have no counterpart."),
         click.option("--check-finite", is_flag=True, help="Look for NaN in copied tensors, too."),
         click.option(
             "--hash/--no-hash", "hash_inputs", default=True, help="Record the inputs' hashes. Default: yes."

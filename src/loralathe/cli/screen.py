@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ from loralathe.progress import BarSink, JsonSink, Progress, SilentSink, Sink
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.table import Table
 
 PIPE_WIDTH = 100
 """Columns when the output is no terminal, which has no width of its own."""
@@ -63,38 +61,8 @@ class Screen:
             print(f"lathe: note: {text}", file=sys.stderr)
 
 
-def facts(rows: Iterable[tuple[str, str]], indent: int = 2) -> Table:
-    """Labels and values in two aligned columns; a long value continues below itself."""
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True, style="dim")
-    grid.add_column(overflow="fold")
-    for label, value in rows:
-        grid.add_row(Text(" " * indent + label), Text(value))
-    return grid
-
-
 def heading(text: str) -> RenderableType:
     """A line that opens a section."""
     from rich.text import Text
 
     return Text(text, style="bold", overflow="fold")
-
-
-def table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str] | None = None
-) -> Table:
-    """Right-aligned numbers under their names, the first column left; the total under a rule."""
-    from rich import box
-    from rich.table import Table
-
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=True, padding=(0, 1), header_style="bold", show_edge=False)
-    for number, name in enumerate(columns):
-        grid.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
-    for number, row in enumerate(rows):
-        grid.add_row(*row, end_section=total is not None and number == len(rows) - 1)
-    if total is not None:
-        grid.add_row(*total, style="bold")
-    return grid

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from loralathe.cli.screen import Screen, facts, heading, table
+from loralathe.cli.layout import Columns, Facts
+from loralathe.cli.screen import Screen, heading
 from loralathe.cli.wording import amount, counts, dtype_shares, few, size
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def show_inspection(
     rows += _metadata(seen.metadata)
     rows += _recipe(seen.record)
     rows += list((hashes or {}).items())
-    screen.show(facts(rows))
+    screen.show(Facts(rows))
     if norms is not None:
         screen.show("", _norm_table(norms, seen.kind))
 
@@ -90,14 +92,18 @@ def _checkpoint(found: CheckpointFacts) -> list[tuple[str, str]]:
         ("", f"{len(found.short_blocks)} with attention: {shorthand(found.short_blocks)}"),
     ]
     if found.kept_by_rule:
-        text = counts((count, rule) for rule, count in found.kept_by_rule.items())
-        rows.append(("kept as is", text))
+        rules = [f"{rule} ({count})" for rule, count in found.kept_by_rule.items()]
+        rows.append(("kept as is", " · ".join(rules)))
     return rows
 
 
 def _adapter(found: AdapterFacts, known: bool) -> list[tuple[str, str]]:
-    kinds = ", ".join(f"{kind} {count}" for kind, count in found.kinds.items())
-    rows = [("modules", f"{found.modules}" + (f" ({kinds})" if kinds else ""))]
+    from loralathe.engine.inspect_adapter import kind_name
+
+    kinds = Counter[str]()
+    for kind, count in found.kinds.items():
+        kinds[kind_name(kind)] += count
+    rows = [("modules", counts((count, kind) for kind, count in kinds.items()))]
     if known:
         rows.insert(0, ("layout", DIALECTS.get(found.dialect, found.dialect)))
         parts = [(count, COMPONENTS.get(name, name)) for name, count in found.components.items()]
@@ -139,7 +145,10 @@ def _parts(seen: Inspection) -> list[tuple[str, str]]:
     if seen.kind == "adapter" and seen.family is not None:
         return []
     rows = [
-        (part.name, f"{amount(part.parameters)} parameters, {part.tensors:,} tensors, {dtype_shares(part.dtypes)}")
+        (
+            part.name,
+            f"{amount(part.parameters)} parameters, {part.tensors:,} tensors, {dtype_shares(part.dtypes)}",
+        )
         for part in seen.parts[:GROUPS]
     ]
     rest = len(seen.parts) - GROUPS
@@ -170,7 +179,9 @@ def _recipe(record: Mapping[str, object] | None) -> list[tuple[str, str]]:
     for name, source in inputs.items():
         known = source if isinstance(source, dict) else {}
         digest = known.get("sha256")
-        lines.append(f"{name} = {known.get('file', '?')}" + (f"  (sha256 {str(digest)[:10]}…)" if digest else ""))
+        lines.append(
+            f"{name} = {known.get('file', '?')}" + (f"  (sha256 {str(digest)[:10]}…)" if digest else "")
+        )
     lines += [f"{name} = {value}" for name, value in _table(record, "variables").items()]
     lines += [f"{name} = {value}" for name, value in _table(record, "blocks").items()]
     version = f"made by loralathe {record.get('version', '?')}: {record.get('save', '?')}"
@@ -182,7 +193,7 @@ def _table(record: Mapping[str, object], name: str) -> Mapping[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def _norm_table(norms: Sequence[Norm], kind: str) -> object:
+def _norm_table(norms: Sequence[Norm], kind: str) -> Columns:
     what = "modules" if kind == "adapter" else "tensors"
     broken = any(norm.broken for norm in norms)
     columns = ["block", what, "parameters", "norm", "rms", *(["NaN/Inf"] if broken else [])]
@@ -191,4 +202,4 @@ def _norm_table(norms: Sequence[Norm], kind: str) -> object:
          *([str(norm.broken or "–")] if broken else [])]
         for norm in norms
     ]  # fmt: skip
-    return table(columns, rows[:-1], rows[-1])
+    return Columns(columns, rows[:-1], rows[-1])

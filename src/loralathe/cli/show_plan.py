@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loralathe.cli.screen import Screen, facts, heading
+from loralathe.cli.layout import Facts
+from loralathe.cli.screen import Screen, heading
 from loralathe.cli.show_report import BUCKETS
 from loralathe.cli.wording import counts, dtype_name, few, size
 
@@ -35,11 +36,11 @@ def show_plan(screen: Screen, session: Session) -> None:
     if screen.quiet:
         return
     for file, _, rows in outputs:
-        screen.show(heading(f"would write {file}"), facts(rows))
-    screen.show(heading("would read"), facts([_use(use) for use in uses]))
+        screen.show(heading(f"would write {file}"), Facts(rows))
+    screen.show(heading("would read"), Facts([_use(use) for use in uses]))
     for name, use in plan.coverage.items():
         if use.unmatched:
-            screen.show(facts([(name, f"{len(use.unmatched)} modules unmatched: {few(use.unmatched)}")]))
+            screen.show(Facts([(name, f"{len(use.unmatched)} modules unmatched: {few(use.unmatched)}")]))
 
 
 def _weights(output: WeightsOutput) -> tuple[str, dict[str, object], list[tuple[str, str]]]:

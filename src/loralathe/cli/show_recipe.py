@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from loralathe.cli.screen import Screen, facts, heading
+from loralathe.cli.layout import Facts
+from loralathe.cli.screen import Screen, heading
 from loralathe.recipes import Recipe, render
 
 
@@ -28,4 +29,4 @@ def show_recipe(screen: Screen, recipe: Recipe) -> None:
     rows = [(name, str(path)) for name, path in recipe.inputs.items()]
     rows += [(name, f"{value:g}") for name, value in recipe.variables.items()]
     rows += list(recipe.blocks.items())
-    screen.show(facts(rows))
+    screen.show(Facts(rows))

@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from loralathe.cli.screen import Screen, facts, heading, table
+from loralathe.cli.layout import Columns, Facts
+from loralathe.cli.screen import Screen, heading
 from loralathe.cli.wording import counts, few, percent, size
 from loralathe.cli.wording import duration as seconds_text
 
 if TYPE_CHECKING:
     from loralathe.engine import BlockEnergy, ExtractionReport, Report, WeightsReport
+    from loralathe.engine.coverage import Coverage
 
 BUCKETS = ("changed", "copied", "strength 0", "kept by rule", "only in the first")
 REASONS = {
@@ -19,7 +21,7 @@ REASONS = {
     "shape": "capped by their size",
     "noise": "cut at the rounding noise",
     "zero": "without difference",
-    "left out": "left out by option",
+    "left out": "not asked for",
 }
 COLUMNS = ("block", "modules", "rank", "share %", "kept %", "truncated %", "noise %", "outside %")
 
@@ -34,8 +36,9 @@ def show_report(screen: Screen, report: Report) -> None:
     for extraction in report.extractions:
         _show_extraction(screen, extraction)
     for weights in report.weights:
-        _show_weights(screen, weights, report)
-    screen.show(facts([("time", seconds_text(report.seconds))]))
+        _show_weights(screen, weights)
+    rows = [(name, _coverage(use)) for name, use in report.coverage.items()]
+    screen.show(Facts([*rows, ("time", seconds_text(report.seconds))]))
 
 
 def _event(screen: Screen, report: Report) -> None:
@@ -63,7 +66,7 @@ def _event(screen: Screen, report: Report) -> None:
     )
 
 
-def _show_weights(screen: Screen, weights: WeightsReport, report: Report) -> None:
+def _show_weights(screen: Screen, weights: WeightsReport) -> None:
     screen.show(heading(f"→ {weights.path}"))
     stored = f"as in {weights.primary}" if weights.dtype == "source" else weights.dtype
     named = [(weights.buckets.get(name, 0), name) for name in BUCKETS]
@@ -71,15 +74,16 @@ def _show_weights(screen: Screen, weights: WeightsReport, report: Report) -> Non
         ("size", f"{size(weights.nbytes)}, {stored}"),
         ("tensors", counts([*named, (weights.discarded, "discarded")])),
     ]
-    for name, use in report.coverage.items():
-        unmatched = len(use.unmatched)
-        rows.append(
-            (name, counts([(use.used, "modules used"), (use.zero_strength, "at strength 0"), (unmatched, "unmatched")]))
-        )
-        if use.unmatched:
-            rows.append(("", few(use.unmatched)))
     rows += [("note", note) for note in weights.notes]
-    screen.show(facts(rows))
+    screen.show(Facts(rows))
+
+
+def _coverage(use: Coverage) -> str:
+    """What became of an adapter's modules."""
+    found = counts(
+        [(use.used, "modules used"), (use.zero_strength, "at strength 0"), (len(use.unmatched), "unmatched")]
+    )
+    return f"{found}: {few(use.unmatched)}" if use.unmatched else found
 
 
 def _show_extraction(screen: Screen, extraction: ExtractionReport) -> None:
@@ -90,9 +94,13 @@ def _show_extraction(screen: Screen, extraction: ExtractionReport) -> None:
         if record.rank:
             ranks.setdefault(record.block, []).append(record.rank)
     everything = [rank for group in ranks.values() for rank in group]
-    rows = [_row(block, ranks.get(block.block, []), total.energy) for block in extraction.blocks()]
-    screen.show(table(COLUMNS, rows, _row(total, everything, total.energy)))
-    screen.show(facts(_extraction_facts(extraction, total)))
+    rows = [
+        _row(block, ranks.get(block.block, []), total.energy)
+        for block in extraction.blocks()
+        if block.energy > 0
+    ]
+    screen.show(Columns(COLUMNS, rows, _row(total, everything, total.energy)))
+    screen.show(Facts(_extraction_facts(extraction, total)))
 
 
 def _extraction_facts(extraction: ExtractionReport, total: BlockEnergy) -> list[tuple[str, str]]:
@@ -102,9 +110,15 @@ def _extraction_facts(extraction: ExtractionReport, total: BlockEnergy) -> list[
     if inside > 0:
         error = math.sqrt(max(0.0, 1.0 - total.kept / inside))
         rows.append(("error", f"{100 * error:.2f} % of the difference that a LoRA can hold"))
+    untouched = [block.block for block in extraction.blocks() if block.energy == 0]
+    if untouched:
+        rows.append(("equal", f"nothing differs in {' '.join(untouched)}"))
     if total.outside > 0:
         rows.append(
-            ("outside", f"{percent(total.outside / total.energy)} % of the energy is in tensors that the LoRA leaves out")
+            (
+                "outside",
+                f"{percent(total.outside / total.energy)} % of the energy is in tensors that the LoRA lacks",
+            )
         )
     return rows
 

@@ -48,16 +48,13 @@ def dtype_name(name: str) -> str:
 
 
 def dtype_shares(parameters: Mapping[str, int]) -> str:
-    """`fp16`, or `fp16 96 %, fp32 4 %`; what is under half a percent goes by its count."""
-    total = sum(parameters.values())
-    if len(parameters) == 1:
-        return dtype_name(next(iter(parameters)))
-    return ", ".join(_share(name, count, total) for name, count in parameters.items())
-
-
-def _share(name: str, count: int, total: int) -> str:
-    share = count / total if total else 0.0
-    return f"{dtype_name(name)} {100 * share:.0f} %" if share >= 0.005 else f"{dtype_name(name)} ({count:,})"
+    """`fp16`, `fp16 96 %, fp32 4 %`, or `fp16 and 77 × I64` where the rest is next to nothing."""
+    total = sum(parameters.values()) or 1
+    large = {name: count for name, count in parameters.items() if count / total >= 0.005}
+    small = [f"{count:,} × {dtype_name(name)}" for name, count in parameters.items() if name not in large]
+    shares = [f"{dtype_name(name)} {100 * count / total:.0f} %" for name, count in large.items()]
+    main = dtype_name(next(iter(large))) if len(large) == 1 else ", ".join(shares)
+    return " and ".join(part for part in (main, ", ".join(small)) if part)
 
 
 def few(names: Iterable[str], shown: int = 3) -> str:

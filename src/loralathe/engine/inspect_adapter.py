@@ -30,7 +30,7 @@ RANKED = (
 READABLE = frozenset({"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8"})
 """dtypes of alphas that are read without torch."""
 
-_NAMES = {"lora": "LoRA", "locon": "LoCon"}
+_NAMES = {"lora": "LoRA", "locon": "LoCon", "unknown": "of unknown kind"}
 
 
 def detect(header: Header) -> tuple[AdapterDetected, Architecture] | InputError:
@@ -44,13 +44,14 @@ def detect(header: Header) -> tuple[AdapterDetected, Architecture] | InputError:
 
 def adapter_name(facts: AdapterFacts) -> str:
     """`LoRA`, `LoCon`, `LoHa and norm`: the kinds in the words of people, LoRA beside LoCon not named."""
-    names = list(dict.fromkeys(_people(kind) for kind in facts.kinds if kind != "unknown"))
+    names = list(dict.fromkeys(kind_name(kind) for kind in facts.kinds if kind != "unknown"))
     if "LoCon" in names and "LoRA" in names:
         names.remove("LoRA")
     return " and ".join(names) or "adapter"
 
 
-def _people(kind: str) -> str:
+def kind_name(kind: str) -> str:
+    """`lora` → LoRA, `loha-tucker` → LoHa."""
     name = people_name(kind)
     return _NAMES.get(name, name)
 

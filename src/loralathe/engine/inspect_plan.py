@@ -13,7 +13,6 @@ from loralathe.engine.forms import (
     Form,
     Leaf,
     RoundLeaf,
-    primary_checkpoint,
 )
 from loralathe.engine.plan import Output, WeightsOutput
 from loralathe.engine.run import Session
@@ -74,7 +73,7 @@ def _keys(session: Session, output: Output) -> Iterator[tuple[str, str]]:
 
 def _of_unit(session: Session, form: Form, unit: Unit) -> Iterator[tuple[str, str]]:
     for piece in unit.slices:
-        local = session.planner.localiser.local(form, unit, piece, primary_checkpoint(form))
+        local = session.planner.localiser.local(form, unit, piece, form.primary)
         for term in (*local.dense, *local.lowrank):
             yield from _of_leaf(session, term.leaf, unit, piece)
 
