@@ -141,10 +141,9 @@ def _output_of(word: str, recipe: Recipe) -> tuple[str, Path]:
         return step, Path(file)
     if len(steps) == 1 and not (equals and step.isidentifier()):
         return steps[0], Path(word)
+    choices = " or ".join(f"-o {name}=FILE" for name in steps)
     raise InputError(
         f"the recipe saves no step '{step}'" if equals else "the recipe saves several steps",
         where=f"-o {word}",
-        fix=did_you_mean(step, steps)
-        if equals and did_you_mean(step, steps)
-        else f"write -o {steps[0]}=FILE",
+        fix=(did_you_mean(step, steps) if equals else "") or f"write {choices}",
     )

@@ -65,4 +65,4 @@ def heading(text: str) -> RenderableType:
     """A line that opens a section."""
     from rich.text import Text
 
-    return Text(text, style="bold", overflow="fold")
+    return Text(text, style="bold", no_wrap=True, overflow="ignore")

@@ -67,7 +67,7 @@ def _row(block: BlockComparison, overlap: bool) -> list[str]:
         str(block.equal or "–"),
         _number(block.cosine, ".4f"),
         _number(block.ratio, ".4f"),
-        _number(block.difference, ".3g"),
+        _number(block.difference, "#.3g"),
     ]
     return row + ([_number(block.up, ".3f"), _number(block.down, ".3f")] if overlap else [])
 

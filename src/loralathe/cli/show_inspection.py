@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from loralathe.cli.layout import Columns, Facts
 from loralathe.cli.screen import Screen, heading
-from loralathe.cli.wording import amount, counts, dtype_shares, few, size
+from loralathe.cli.wording import amount, counts, dtype_shares, few, figures, plural, size
 
 if TYPE_CHECKING:
     from loralathe.engine.inspect_facts import AdapterFacts, CheckpointFacts, Coverage, Inspection
@@ -50,11 +51,9 @@ def show_inspection(
         rows += _checkpoint(seen.checkpoint)
     if seen.adapter:
         rows += _adapter(seen.adapter, seen.family is not None)
-    rows += _parts(seen)
-    rows += _metadata(seen.metadata)
-    rows += _recipe(seen.record)
-    rows += list((hashes or {}).items())
-    screen.show(Facts(rows))
+    # One block of facts each: long names of tensors or metadata must not push all others aside.
+    groups = (rows, _parts(seen), _metadata(seen.metadata), _recipe(seen.record), (hashes or {}).items())
+    screen.show(*(Facts(group) for group in groups if group))
     if norms is not None:
         screen.show("", _norm_table(norms, seen.kind))
 
@@ -74,7 +73,7 @@ def _general(seen: Inspection) -> list[tuple[str, str]]:
     rows.append(
         (
             "size",
-            f"{size(seen.size)}, {seen.tensors:,} tensors, {amount(seen.parameters)} parameters, "
+            f"{size(seen.size)}, {plural(seen.tensors, 'tensor')}, {amount(seen.parameters)} parameters, "
             + (dtype_shares(seen.dtypes) or "nothing"),
         )
     )
@@ -84,10 +83,14 @@ def _general(seen: Inspection) -> list[tuple[str, str]]:
 def _checkpoint(found: CheckpointFacts) -> list[tuple[str, str]]:
     from loralathe.architectures.blocks import shorthand
 
-    prediction = found.prediction or "unknown"
     rows = [
         ("layout", f"original, {found.in_channels} input channels"),
-        ("predicts", f"{prediction} ({found.prediction_source})"),
+        (
+            "predicts",
+            f"{found.prediction} ({found.prediction_source})"
+            if found.prediction
+            else found.prediction_source,
+        ),
         ("blocks", f"{len(found.long_blocks)}: {shorthand(found.long_blocks)}"),
         ("", f"{len(found.short_blocks)} with attention: {shorthand(found.short_blocks)}"),
     ]
@@ -131,11 +134,13 @@ def _histogram(found: Mapping[int | None, int] | Mapping[float | None, int]) -> 
 
 def _coverage(coverage: Sequence[Coverage]) -> list[tuple[str, str]]:
     """Blocks with equal numbers of modules stand together: `102 each in IN07 IN08 MID`."""
+    from loralathe.architectures.blocks import shorthand
+
     groups: dict[int, list[str]] = {}
     for entry in coverage:
         groups.setdefault(entry.modules, []).append(entry.block)
     lines = [
-        f"{count:>4}{' each' if len(blocks) > 1 else '     '} in {' '.join(blocks)}"
+        f"{count:>4}{' each' if len(blocks) > 1 else '     '} in {shorthand(tuple(blocks))}"
         for count, blocks in sorted(groups.items(), reverse=True)
     ]
     return [("coverage" if number == 0 else "", line) for number, line in enumerate(lines)]
@@ -147,7 +152,7 @@ def _parts(seen: Inspection) -> list[tuple[str, str]]:
     rows = [
         (
             part.name,
-            f"{amount(part.parameters)} parameters, {part.tensors:,} tensors, {dtype_shares(part.dtypes)}",
+            f"{amount(part.parameters)} parameters, {plural(part.tensors, 'tensor')}, {dtype_shares(part.dtypes)}",
         )
         for part in seen.parts[:GROUPS]
     ]
@@ -161,7 +166,8 @@ def _metadata(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
     shown = [(key, _short(metadata[key])) for key in SUMMARY if metadata.get(key)]
     rest = [key for key in metadata if key not in SUMMARY and key != KEY]
     if rest:
-        shown.append(("metadata", f"{len(rest)} more entries: {few(sorted(rest))} (--json shows all)"))
+        more = "1 more entry" if len(rest) == 1 else f"{len(rest)} more entries"
+        shown.append(("metadata", f"{more}: {few(sorted(rest))} (--json shows all)"))
     return shown
 
 
@@ -174,18 +180,34 @@ def _recipe(record: Mapping[str, object] | None) -> list[tuple[str, str]]:
     """The recipe that made the file, as one would type it."""
     if record is None:
         return []
-    steps, inputs = _table(record, "steps"), _table(record, "inputs")
-    lines = [f"{name} = {text}" for name, text in steps.items()]
-    for name, source in inputs.items():
+    steps = {name: str(text) for name, text in _table(record, "steps").items()}
+    lines = [f"{name} = {steps[name]}" for name in _in_order(steps)]
+    for name, source in _table(record, "inputs").items():
         known = source if isinstance(source, dict) else {}
         digest = known.get("sha256")
         lines.append(
             f"{name} = {known.get('file', '?')}" + (f"  (sha256 {str(digest)[:10]}…)" if digest else "")
         )
-    lines += [f"{name} = {value}" for name, value in _table(record, "variables").items()]
-    lines += [f"{name} = {value}" for name, value in _table(record, "blocks").items()]
-    version = f"made by loralathe {record.get('version', '?')}: {record.get('save', '?')}"
+    for table in ("variables", "blocks"):
+        lines += [f"{name} = {_plain(value)}" for name, value in _table(record, table).items()]
+    version = f"made by loralathe {record.get('version', '?')} as {record.get('save', '?')}"
     return [("recipe", version), *(("", line) for line in lines)]
+
+
+def _in_order(steps: Mapping[str, str]) -> list[str]:
+    """Steps after those that they use; the record itself is sorted by name."""
+    used = {name: set(re.findall(r"[^\W\d]\w*", text)) & steps.keys() for name, text in steps.items()}
+    order: list[str] = []
+    while len(order) < len(steps):
+        ready = [name for name in steps if name not in order and used[name] <= {*order, name}]
+        if not ready:  # circular: nothing that loralathe wrote
+            return list(steps)
+        order += ready
+    return order
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _table(record: Mapping[str, object], name: str) -> Mapping[str, object]:
@@ -198,7 +220,7 @@ def _norm_table(norms: Sequence[Norm], kind: str) -> Columns:
     broken = any(norm.broken for norm in norms)
     columns = ["block", what, "parameters", "norm", "rms", *(["NaN/Inf"] if broken else [])]
     rows = [
-        [norm.block, str(norm.items), amount(norm.elements), f"{norm.norm:.4g}", f"{norm.rms:.3g}",
+        [norm.block, str(norm.items), amount(norm.elements), figures(norm.norm, 4), figures(norm.rms),
          *([str(norm.broken or "–")] if broken else [])]
         for norm in norms
     ]  # fmt: skip

@@ -27,6 +27,16 @@ def amount(count: float) -> str:
     raise AssertionError
 
 
+def plural(count: int, word: str) -> str:
+    """`1 tensor`, `2,515 tensors`."""
+    return f"{count:,} {word}" + ("" if count == 1 else "s")
+
+
+def figures(value: float, digits: int = 3) -> str:
+    """`0.0140`, `8.24`, `102`: so many significant digits, zeros at the end kept."""
+    return f"{value:#.{digits}g}".removesuffix(".")
+
+
 def duration(seconds: float) -> str:
     """`0.8 s`, `42 s`, `3 min 5 s`."""
     if seconds < 9.95:

@@ -44,7 +44,8 @@ def detect(header: Header) -> tuple[AdapterDetected, Architecture] | InputError:
 
 def adapter_name(facts: AdapterFacts) -> str:
     """`LoRA`, `LoCon`, `LoHa and norm`: the kinds in the words of people, LoRA beside LoCon not named."""
-    names = list(dict.fromkeys(kind_name(kind) for kind in facts.kinds if kind != "unknown"))
+    kinds = sorted((kind for kind in facts.kinds if kind != "unknown"), key=lambda kind: kind == "norm")
+    names = list(dict.fromkeys(map(kind_name, kinds)))
     if "LoCon" in names and "LoRA" in names:
         names.remove("LoRA")
     return " and ".join(names) or "adapter"

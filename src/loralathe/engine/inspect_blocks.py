@@ -38,7 +38,7 @@ def in_model_order(labels: Iterable[str], architecture: Architecture | None) -> 
     return sorted(labels, key=lambda label: (place.get(label, len(order)), label))
 
 
-def common_prefixes(keys: Iterable[str], most: int = 16, deepest: int = 4) -> dict[str, str]:
+def common_prefixes(keys: Iterable[str], most: int = 10, deepest: int = 4) -> dict[str, str]:
     """Key to a short group name, for files of unknown kind: as many path parts as give a readable list.
 
     Parts are added while all keys share them, or while the groups stay few.

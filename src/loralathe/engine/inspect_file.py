@@ -105,7 +105,7 @@ def _adapter(file: TensorFile) -> _Seen:
     found = detect(file.header)
     if isinstance(found, InputError):
         facts = adapter_facts(file, None, None)
-        what = f"{adapter_name(facts)}: {_what_of(found)}"
+        what = f"{adapter_name(facts)} for {_what_of(found).partition(' for ')[2] or 'no known family'}"
         return _Seen("adapter", what, found.fix, group=_first_words, adapter=facts)
     detected, arch = found
     facts = adapter_facts(file, detected, arch)
