@@ -23,7 +23,11 @@ BAND = 1 << 19
 """Elements in a band: 2 MiB in fp32, a few of which fit a core's cache."""
 
 Factors2d = tuple[Tensor, Tensor]
-"""(up (out, r), down (r, in·k·k)) in fp32, scale inside."""
+"""(up (out, r), down (r, in·k·k)), scale inside."""
+
+
+LoadFactors = Callable[[Leaf, torch.dtype], Factors2d | None]
+"""Factors of a low-rank leaf in a dtype; None where it holds nothing."""
 
 
 def bands(piece: Slice, unit: Unit) -> Iterator[tuple[int, int]]:
@@ -44,7 +48,7 @@ class Band:
         unit: Unit,
         piece: Slice,
         rows: tuple[int, int],
-        factors: Callable[[Leaf], Factors2d | None],
+        factors: LoadFactors,
     ) -> None:
         self.sources = sources
         self.localiser = localiser
@@ -56,12 +60,17 @@ class Band:
         self._factors = factors
         self._loaded: dict[Leaf, Tensor] = {}
 
-    def combine(self, local: Local, slot: object, primary: str | None) -> Tensor:
-        """Value (rows, elements of a row) in fp32 of a localised form; valid until `slot` is used again."""
-        total = self.workspace.get(("sum", slot), self.shape, torch.float32)
+    def combine(
+        self, local: Local, slot: object, primary: str | None, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Value (rows, elements of a row) of a localised form; valid until `slot` is used again.
+
+        dtype: float32, or float64 where the output is fp32 and fp32 sums would show in its last digit.
+        """
+        total = self.workspace.get(("sum", slot), self.shape, dtype)
         self._dense(local.dense, total, slot, primary)
         for term in local.lowrank:
-            factors = self._factors(term.leaf)
+            factors = self._factors(term.leaf, dtype)
             if factors is not None:
                 up, down = factors
                 first = self.start - self.piece.start
@@ -130,7 +139,7 @@ class Band:
                 if found := self.blame(inner):
                     return found
         for term in local.lowrank:
-            factors = self._factors(term.leaf)
+            factors = self._factors(term.leaf, torch.float32)
             if factors and not all(bool(torch.isfinite(factor).all()) for factor in factors):
                 if isinstance(term.leaf, ExtractLeaf):
                     return "an extracted adapter"

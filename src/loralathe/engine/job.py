@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from loralathe.engine.evaluate import Band, Factors2d, bands, check_range
-from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Leaf
+from loralathe.engine.evaluate import Band, LoadFactors, bands, check_range
+from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf
 from loralathe.engine.local import Local, Localiser
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import AdapterOutput, TensorPlan, WeightsOutput
@@ -78,7 +78,7 @@ class Context:
     workspace: Workspace
     cancelled: Callable[[], bool]
 
-    def bands(self, unit: Unit, piece: Slice, factors: Callable[[Leaf], Factors2d | None]) -> Iterable[Band]:
+    def bands(self, unit: Unit, piece: Slice, factors: LoadFactors) -> Iterable[Band]:
         """The slice's rows, band by band; raises Cancelled when the run is over."""
         for rows in bands(piece, unit):
             if self.cancelled():
@@ -104,7 +104,7 @@ def copy_tensor(context: Context, want: WeightsWant) -> None:
     if context.options.check_finite and DTYPES[want.tensor.spec.dtype].is_float:
         leaf = CheckpointLeaf(want.output.primary)
         for piece in unit.slices:
-            for band in context.bands(unit, piece, lambda _: None):
+            for band in context.bands(unit, piece, lambda _leaf, _dtype: None):
                 value = band.value(leaf, "scan", want.output.primary)
                 check_range(value, unit, Local((), ()), band, None)
     want.sink.copy(want.tensor.spec.name, source.file)
