@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 
 import click
@@ -82,4 +83,8 @@ def lathe() -> None:
 def main() -> None:
     """Entry point of the `lathe` command."""
     end_on_sigterm()
+    for stream in (sys.stdout, sys.stderr):
+        # A console that lacks a character, or a file name that is no UTF-8, must not end the work.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     lathe(prog_name="lathe")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
     from rich.text import Text
 
-LABEL = 8
+LABEL = 10
 """Least width of the labels, so that sections below each other line up."""
 INDENT = "  "
 GAP = "   "

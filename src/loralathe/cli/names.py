@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ from loralathe.recipes.document import FUNCTIONS
 
 SUFFIX = ".safetensors"
 LONGEST = 120
-"""Characters of a file name that is made up; file systems take 255 bytes."""
+"""Bytes of a file name that is made up; file systems take 255."""
 
 
 def identifier(text: str) -> str:
@@ -82,7 +83,7 @@ def numbers(words: Sequence[str]) -> dict[str, float]:
 def beside(first: Path, name: str) -> Path:
     """A result's file: in the folder of the first input, its name made harmless and not too long."""
     clean = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "", name).strip(". ") or "result"
-    while len(clean.encode()) > LONGEST:
+    while len(os.fsencode(clean)) > LONGEST:
         clean = clean[:-1]
     return first.with_name(clean + SUFFIX)
 

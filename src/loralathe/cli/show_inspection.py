@@ -12,7 +12,7 @@ from loralathe.cli.screen import Screen, heading
 from loralathe.cli.wording import amount, counts, dtype_shares, few, figures, plural, size
 
 if TYPE_CHECKING:
-    from loralathe.engine.inspect_facts import AdapterFacts, CheckpointFacts, Coverage, Inspection
+    from loralathe.engine.inspect_facts import AdapterFacts, CheckpointFacts, Coverage, Inspection, Part
     from loralathe.engine.inspect_norms import Norm
 
 COMPONENTS = {"unet": "U-Net", "te1": "text encoder 1", "te2": "text encoder 2", "vae": "VAE"}
@@ -83,14 +83,10 @@ def _general(seen: Inspection) -> list[tuple[str, str]]:
 def _checkpoint(found: CheckpointFacts) -> list[tuple[str, str]]:
     from loralathe.architectures.blocks import shorthand
 
+    source = found.prediction_source
     rows = [
         ("layout", f"original, {found.in_channels} input channels"),
-        (
-            "predicts",
-            f"{found.prediction} ({found.prediction_source})"
-            if found.prediction
-            else found.prediction_source,
-        ),
+        ("predicts", f"{found.prediction} ({source})" if found.prediction else source),
         ("blocks", f"{len(found.long_blocks)}: {shorthand(found.long_blocks)}"),
         ("", f"{len(found.short_blocks)} with attention: {shorthand(found.short_blocks)}"),
     ]
@@ -139,8 +135,9 @@ def _coverage(coverage: Sequence[Coverage]) -> list[tuple[str, str]]:
     groups: dict[int, list[str]] = {}
     for entry in coverage:
         groups.setdefault(entry.modules, []).append(entry.block)
+    width = len(str(max(groups)))
     lines = [
-        f"{count:>4}{' each' if len(blocks) > 1 else '     '} in {shorthand(tuple(blocks))}"
+        f"{count:>{width}} {'each ' if len(blocks) > 1 else ''}in {shorthand(tuple(blocks))}"
         for count, blocks in sorted(groups.items(), reverse=True)
     ]
     return [("coverage" if number == 0 else "", line) for number, line in enumerate(lines)]
@@ -149,22 +146,21 @@ def _coverage(coverage: Sequence[Coverage]) -> list[tuple[str, str]]:
 def _parts(seen: Inspection) -> list[tuple[str, str]]:
     if seen.kind == "adapter" and seen.family is not None:
         return []
-    rows = [
-        (
-            part.name,
-            f"{amount(part.parameters)} parameters, {plural(part.tensors, 'tensor')}, {dtype_shares(part.dtypes)}",
-        )
-        for part in seen.parts[:GROUPS]
-    ]
+    rows = [(part.name, _part(part)) for part in seen.parts[:GROUPS]]
     rest = len(seen.parts) - GROUPS
     return rows + ([("…", f"{rest} more groups")] if rest > 0 else [])
+
+
+def _part(part: Part) -> str:
+    counted = plural(part.tensors, "tensor")
+    return f"{amount(part.parameters)} parameters, {counted}, {dtype_shares(part.dtypes)}"
 
 
 def _metadata(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
     from loralathe.engine import KEY
 
     shown = [(key, _short(metadata[key])) for key in SUMMARY if metadata.get(key)]
-    rest = [key for key in metadata if key not in SUMMARY and key != KEY]
+    rest = [key for key in metadata if key not in (*SUMMARY, KEY, "format")]
     if rest:
         more = "1 more entry" if len(rest) == 1 else f"{len(rest)} more entries"
         shown.append(("metadata", f"{more}: {few(sorted(rest))} (--json shows all)"))
