@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from loralathe.engine.evaluate import Band, LoadFactors, bands, check_range
+from loralathe.engine.evaluate import Band, LoadFactors, bands, checked_energy
 from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf
-from loralathe.engine.local import Local, Localiser
+from loralathe.engine.local import Local, Localiser, LocalTerm
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import AdapterOutput, TensorPlan, WeightsOutput
 from loralathe.engine.sinks import AdapterSink, WeightsSink
@@ -16,7 +16,7 @@ from loralathe.engine.units import Slice, Unit
 from loralathe.engine.workspace import Workspace
 from loralathe.tensorfiles import DTYPES
 
-BAND_BYTES = 4 << 20
+BAND_BYTES = 2 << 20
 """Scratch that one leaf takes in a worker: a band in its own dtype and in fp32."""
 
 
@@ -103,8 +103,9 @@ def copy_tensor(context: Context, want: WeightsWant) -> None:
     unit = want.tensor.unit
     if context.options.check_finite and DTYPES[want.tensor.spec.dtype].is_float:
         leaf = CheckpointLeaf(want.output.primary)
+        copied = Local((LocalTerm(leaf, 1.0),), ())
         for piece in unit.slices:
             for band in context.bands(unit, piece, lambda _leaf, _dtype: None):
                 value = band.value(leaf, "scan", want.output.primary)
-                check_range(value, unit, Local((), ()), band, None)
+                checked_energy(value, unit, copied, band, None)
     want.sink.copy(want.tensor.spec.name, source.file)

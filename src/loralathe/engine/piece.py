@@ -8,7 +8,7 @@ import torch
 
 from loralathe.adapters import load_factors
 from loralathe.engine.collect import DeltaCollector
-from loralathe.engine.evaluate import Band, Factors2d, check_range
+from loralathe.engine.evaluate import Band, Factors2d, checked_energy
 from loralathe.engine.extraction import Extracted, extract_factored, measure_factored, rounded
 from loralathe.engine.forms import AdapterLeaf, ExtractLeaf, Form, Leaf
 from loralathe.engine.job import AdapterWant, Context, Job, WeightsWant
@@ -84,7 +84,7 @@ class PieceJob:
         # Sums in fp32 are invisible in 16 bits, but not in an fp32 output.
         working = torch.float64 if dtype in (torch.float32, torch.float64) else torch.float32
         value = band.combine(local, step, want.output.primary, working)
-        check_range(value, self.unit, local, band, dtype)
+        checked_energy(value, self.unit, local, band, dtype)
         narrow = self.context.workspace.get(("out", step), band.shape, dtype).copy_(value)
         row_bytes = self.unit.row_elements * DTYPES[spec.dtype].bits // 8
         want.sink.write(spec.name, narrow, band.start * row_bytes)

@@ -57,6 +57,7 @@ class Recipe:
                     where=self.where,
                     fix=did_you_mean(name, self.variables) or f"it has: {_listing(self.variables)}",
                 )
+        _check_finite(settings, self.where)
         return replace(self, variables={**self.variables, **settings})
 
 
@@ -76,6 +77,7 @@ def make_recipe(
     nodes = {name: parse_expression(text, f"{where}, step '{name}'") for name, text in steps.items()}
     numbers = {name: float(value) for name, value in (variables or {}).items()}
     recipe = Recipe(dict(inputs), nodes, dict(steps), numbers, dict(blocks or {}), tuple(saves), where)
+    _check_finite(numbers, where)
     _check_names(recipe)
     _check_circles(recipe)
     for save in recipe.saves:
@@ -179,6 +181,16 @@ def _save(step: str, entry: object, folder: Path, where: str) -> Save:
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise InputError("'metadata' must be a table of quoted texts", where=place)
     return Save(step, folder / entry["file"], entry.get("dtype"), entry.get("discard"), dict(metadata))
+
+
+def _check_finite(variables: Mapping[str, float], where: str) -> None:
+    for name, value in variables.items():
+        if not math.isfinite(value):
+            raise InputError(
+                f"the variable '{name}' is {value}, not a number to multiply by",
+                where=where,
+                fix=f"{name} = 0.7",
+            )
 
 
 def _check_names(recipe: Recipe) -> None:

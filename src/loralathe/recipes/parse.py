@@ -16,6 +16,7 @@ _REFUSED: dict[type[ast.AST], str] = {
     ast.Pow: "powers are not part of the language",
     ast.Attribute: "names with a dot are not part of the language",
     ast.Subscript: "square brackets are not part of the language; block weights are attached with '@'",
+    ast.Tuple: "a comma separates arguments of a call and nothing else; decimals take a point: 0.7",
     ast.Lambda: "formulas cannot define functions",
     ast.Compare: "comparisons are not part of the language",
 }
