@@ -180,3 +180,10 @@ def test_memory_sizes(run, done, models: Path, tmp_path: Path) -> None:  # type:
         done(*words, "--memory", text)
     for text in ("5", "x", "-1GB", "1KB"):
         assert run(*words, "--memory", text).exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["cpux", "cuda:99"])
+def test_devices_that_are_not_there(run, models: Path, name: str) -> None:  # type: ignore[no-untyped-def]
+    result = run("extract", *files(models, "b", "a"), "--device", name, "--dry-run")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"lathe: error: the device '{name}' cannot be used\n  where: ")

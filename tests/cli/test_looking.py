@@ -86,3 +86,10 @@ def test_compare_json(done, models: Path, words: tuple[str, ...]) -> None:  # ty
     total = event["comparison"]["total"]
     assert -1 <= total["cosine"] <= 1
     assert 0 < total["up"] <= 1
+
+
+def test_quiet_keeps_what_was_asked_for(done, models: Path) -> None:  # type: ignore[no-untyped-def]
+    assert done("inspect", models / "a.safetensors", "-q").stdout == CHECKPOINT
+    as_json = done("inspect", models / "a.safetensors", "-q", "--json")
+    assert json.loads(as_json.stdout)["event"] == "inspection"
+    assert as_json.stderr == ""

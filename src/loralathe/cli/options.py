@@ -155,7 +155,7 @@ def common_options(dtype: str | None = "source", outputs: bool = False) -> Calla
         click.option(
             "--memory", type=MemorySize(), default="1GB", metavar="SIZE", help="In flight. Default: 1GB."
         ),
-        *_showing(),
+        *_showing("Say nothing but errors."),
     ]
     return _apply(options)
 
@@ -173,13 +173,13 @@ def _output_of_each() -> Callable[[F], F]:
 def showing_options(function: F) -> F:
     """--json, --quiet and --threads, for commands that only look."""
     threads = click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Default: every core.")
-    return _apply([threads, *_showing()])(function)
+    return _apply([threads, *_showing("No progress; with --json no text.")])(function)
 
 
-def _showing() -> list[Callable[[F], F]]:
+def _showing(quiet: str) -> list[Callable[[F], F]]:
     return [
         click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout, text on stderr."),
-        click.option("-q", "--quiet", is_flag=True, help="Only errors and results asked for."),
+        click.option("-q", "--quiet", is_flag=True, help=quiet),
     ]
 
 

@@ -55,6 +55,12 @@ class Screen:
             for part in parts:
                 self.console.print(part, markup=False)
 
+    def result(self, *parts: RenderableType) -> None:
+        """What a command that only looks was asked for; --quiet leaves it out only where JSON has it."""
+        if not (self.quiet and self.as_json):
+            for part in parts:
+                self.console.print(part, markup=False)
+
     def note(self, text: str) -> None:
         """Something worth knowing, on stderr."""
         if not self.quiet:

@@ -16,16 +16,14 @@ if TYPE_CHECKING:
 def show_comparison(screen: Screen, found: Comparison) -> None:
     """What differs, where, how much."""
     screen.event("comparison", identical=found.identical, comparison=found)
-    if screen.quiet:
-        return
     items = "modules" if found.of == "deltas" else "tensors"
-    screen.show(heading(_title(found)), Facts(_facts(found, items)))
+    screen.result(heading(_title(found)), Facts(_facts(found, items)))
     if not found.identical and found.blocks:
         overlap = found.total.up is not None
         columns = ["block", items, "equal", "cosine", "‖Y‖/‖X‖", "‖X−Y‖/‖X‖"]
         columns += [f"up{_k(found)}", f"down{_k(found)}"] if overlap else []
         rows = [_row(block, overlap) for block in found.blocks]
-        screen.show("", Columns(columns, rows, _row(found.total, overlap)))
+        screen.result("", Columns(columns, rows, _row(found.total, overlap)))
 
 
 def _title(found: Comparison) -> str:

@@ -43,9 +43,7 @@ def show_inspection(
 ) -> None:
     """Show one file; norms and hashes where they were asked for."""
     _event(screen, seen, norms, hashes)
-    if screen.quiet:
-        return
-    screen.show(*([] if first else [""]), heading(f"{seen.path.name}: {seen.what}"))
+    screen.result(*([] if first else [""]), heading(f"{seen.path.name}: {seen.what}"))
     rows = _general(seen)
     if seen.checkpoint:
         rows += _checkpoint(seen.checkpoint)
@@ -53,9 +51,9 @@ def show_inspection(
         rows += _adapter(seen.adapter, seen.family is not None)
     # One block of facts each: long names of tensors or metadata must not push all others aside.
     groups = (rows, _parts(seen), _metadata(seen.metadata), _recipe(seen.record), (hashes or {}).items())
-    screen.show(*(Facts(group) for group in groups if group))
+    screen.result(*(Facts(group) for group in groups if group))
     if norms is not None:
-        screen.show("", _norm_table(norms, seen.kind))
+        screen.result("", _norm_table(norms, seen.kind))
 
 
 def _event(
