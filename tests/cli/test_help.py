@@ -74,7 +74,7 @@ def test_every_command_shows_an_example_within_the_width(done, name: str) -> Non
     text = done(name, "--help").stdout
     assert "Example" in text
     assert f"  lathe {name} " in text
-    assert max(map(len, text.splitlines())) <= 110
+    assert max(map(len, text.splitlines())) <= 100
 
 
 @pytest.mark.parametrize("name", COMMANDS)

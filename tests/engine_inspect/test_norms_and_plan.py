@@ -103,3 +103,22 @@ def test_a_plan_reads_the_primary_whole(folder: Path, tmp_path: Path) -> None:
         uses = {use.name: use for use in input_uses(session)}
     assert uses["A"].nbytes == uses["A"].of
     assert 0 < uses["L"].nbytes < uses["L"].of
+
+
+def test_errors_of_threads_come_out_and_stop_the_rest() -> None:
+    from loralathe.engine.inspect_stream import in_parallel
+    from loralathe.progress import Progress
+
+    done: list[int] = []
+
+    def work(item: int) -> int:
+        done.append(item)
+        if item == 3:
+            raise InputError("three")
+        return item
+
+    with Progress().task("x", 10) as task:
+        assert in_parallel(range(3), work, lambda _: 1, task, 2, lambda _: 2 << 30) == [0, 1, 2]
+        with pytest.raises(InputError, match="three"):
+            in_parallel(range(3, 5000), work, lambda _: 1, task, 1)
+    assert len(done) < 5000

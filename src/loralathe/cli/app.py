@@ -30,7 +30,7 @@ Examples:
   lathe inspect hina.safetensors
   lathe merge baseA.safetensors hina.safetensors:0.7
   lathe extract tuned.safetensors baseA.safetensors --rank 64
-  lathe eval "B + 0.8*hina - 0.7*(B - A)" A=a.safetensors B=b.safetensors hina=hina.safetensors
+  lathe eval "B + hina - 0.7*(B - A)" A=a.safetensors B=b.safetensors hina=hina.safetensors
 """
 
 

@@ -19,7 +19,7 @@ M may be negative: plus moves A away from C, minus towards it.
 \b
 Examples:
   lathe add-difference A.safetensors tuned.safetensors base.safetensors -m 0.7
-  lathe add-difference hinaB.safetensors B.safetensors A.safetensors -m -0.7 -o hinaB-towards-A.safetensors
+  lathe add-difference hinaB.safetensors B.safetensors A.safetensors -m -0.7 -o mix.safetensors
 """
 SUM_EPILOG = """\b
 Example:

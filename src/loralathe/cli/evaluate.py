@@ -23,7 +23,7 @@ Formulas know + and -, * by numbers, parentheses, @ for block weights, adapters 
 \b
 Examples:
   lathe eval "A + 0.7*hina" A=baseA.safetensors hina=hina.safetensors
-  lathe eval "B + 0.8*hina@Face - M*(B - A)" A=a.safetensors B=b.safetensors hina=hina.safetensors \\
+  lathe eval "B + hina@Face - M*(B - A)" A=a.safetensors B=b.safetensors hina=hina.safetensors \\
         --blocks Face=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1 --set M=0.7 -o result.safetensors
   lathe eval "extract(B - A, rank=32)" A=a.safetensors B=b.safetensors -o difference.safetensors
 """

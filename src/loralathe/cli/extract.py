@@ -12,14 +12,14 @@ from loralathe.cli.options import FilePath, LatheCommand, common, common_options
 STEP = "lora"
 
 EPILOG = """\b
-The report tells, per block, what the LoRA holds of the difference (kept), what lies beyond its rank
-(truncated), what rounding of the files explains (noise), and what no LoRA holds, such as biases and
-norms (outside).
+The report tells, per block, what the LoRA holds of the difference (kept), what lies beyond its
+rank (truncated), what rounding of the files explains (noise), and what no LoRA holds, such as
+biases and norms (outside).
 
 \b
 Examples:
   lathe extract tuned.safetensors base.safetensors
-  lathe extract tuned.safetensors base.safetensors --rank 32 --conv-rank 16 -o character.safetensors
+  lathe extract tuned.safetensors base.safetensors --rank 32 --conv-rank 16 -o hina.safetensors
   lathe extract tuned.safetensors base.safetensors --no-te1 --no-te2 --dtype bf16
 """
 

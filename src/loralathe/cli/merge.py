@@ -28,15 +28,16 @@ if TYPE_CHECKING:
 STEP = "merged"
 
 EPILOG = """\b
-ADAPTER is PATH[:STRENGTH][:BLOCKS][:te=X][:unet=Y][:lbw=B][:lbwe=E], items after the path in any order.
+ADAPTER is PATH[:STRENGTH][:BLOCKS][:te=X][:unet=Y][:lbw=B][:lbwe=E], items in any order.
 BLOCKS is a list (1,0,0,0.3,…), blocks by name (IN04=0.3,OUT00=1), or the name of a list:
 yours (--blocks, --presets) or a built-in one (ALL, INS, MIDD, OUTALL, …).
 
 \b
 Examples:
   lathe merge baseA.safetensors hina.safetensors:0.7
-  lathe merge baseA.safetensors hina.safetensors:0.7:Face --blocks Face=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1
-  lathe merge baseA.safetensors hina.safetensors:0.7:te=0 style.safetensors:0.4:OUTALL -o mix.safetensors
+  lathe merge baseA.safetensors hina.safetensors:0.7:te=0 style.safetensors:0.4:OUTALL
+  lathe merge baseA.safetensors hina.safetensors:0.7:Face -o mix.safetensors \\
+        --blocks Face=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1
 """
 
 

@@ -142,7 +142,7 @@ def common_options(dtype: str | None = "source", outputs: bool = False) -> Calla
             type=click.Choice(DTYPE_NAMES, case_sensitive=False),
             metavar="NAME",
             default=dtype,
-            help=f"Store numbers as source (each tensor's own), fp16, bf16 or fp32.{default}",
+            help=f"Numbers as source (each tensor's own), fp16, bf16 or fp32.{default}",
         ),
         click.option("--dry-run", is_flag=True, help="Show the plan and write nothing."),
         click.option("--allow-unmatched", is_flag=True, help="Leave out tensors that have no counterpart."),

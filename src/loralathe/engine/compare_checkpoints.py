@@ -36,7 +36,7 @@ def compare_checkpoints(
         work = _Work.over(files, architecture, (rank or LEADING) if base else None)
         sizes = {key: sum(file.header.tensors[key].nbytes for file in files) for key in keys.floats}
         with progress.task("comparing", sum(sizes.values())) as task:
-            found = in_parallel(keys.floats, work.compare, sizes.__getitem__, task, threads)
+            found = in_parallel(keys.floats, work.compare, sizes.__getitem__, task, threads, work.memory)
         blocks, total = by_block(found, architecture)
         return Comparison(
             x=x,
@@ -118,6 +118,10 @@ class _Work:
         header = files[0].header
         modules = modules_by_key(architecture.modules(header.tensors)) if architecture and rank else {}
         return _Work(files, labels_of(header, architecture), modules, rank)
+
+    def memory(self, key: str) -> int:
+        """Bytes of the matrices that `compare` holds: both deltas, and about as much for decomposing."""
+        return 16 * self.files[0].header.tensors[key].numel if self.modules.get(key) else 0
 
     def compare(self, key: str) -> Compared:
         infos = [(file, file.header.tensors[key]) for file in self.files]

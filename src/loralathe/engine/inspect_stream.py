@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from loralathe.engine.workspace import ByteBudget
 from loralathe.progress import Task
 from loralathe.tensorfiles import DTYPES, TensorFile, TensorInfo, to_torch_dtype
 
 PIECE = 1 << 19
 """Elements read at once: 2 MiB in fp32."""
+
+MEMORY = 1 << 30
+"""Bytes that all threads together may take for matrices."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -44,18 +48,29 @@ def read_flat(file: TensorFile, info: TensorInfo, start: int, stop: int) -> Tens
 
 
 def in_parallel(
-    items: Sequence[T], work: Callable[[T], R], size: Callable[[T], int], task: Task, threads: int | None
+    items: Sequence[T],
+    work: Callable[[T], R],
+    size: Callable[[T], int],
+    task: Task,
+    threads: int | None,
+    memory: Callable[[T], int] = lambda _: 0,
 ) -> list[R]:
     """`work` on every item, results in the order of the items; each thread computes with one of its own.
 
-    The first error stops the rest, and so does Ctrl-C.
+    size: what an item adds to the progress;  memory: bytes that working on it takes, of which MEMORY may
+    be taken at once. The first error stops the rest, and so does Ctrl-C.
     """
     stop = threading.Event()
+    budget = ByteBudget(MEMORY)
 
     def one(item: T) -> R | None:
         if stop.is_set():
             return None
-        result = work(item)
+        budget.take(memory(item))
+        try:
+            result = work(item)
+        finally:
+            budget.give(memory(item))
         task.advance(size(item))
         return result
 
@@ -64,12 +79,19 @@ def in_parallel(
     pool = ThreadPoolExecutor(threads or os.cpu_count() or 1, "look", torch.set_num_threads, (1,))
     try:
         futures = [pool.submit(one, item) for item in items]
-        results = [future.result() for future in futures]
+        # In slices, so that Ctrl-C is noticed on every system.
+        while wait(futures, timeout=0.2, return_when=FIRST_EXCEPTION).not_done:
+            if any(future.done() and future.exception() for future in futures):
+                break
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(before)
-    return [result for result in results if result is not None]
+    failed = (future.exception() for future in futures if not future.cancelled())
+    error = next((found for found in failed if found is not None), None)
+    if error is not None:
+        raise error
+    return [result for future in futures if (result := future.result()) is not None]
 
 
 def squares(values: Tensor) -> float:
