@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_safetensors
+from cli.kit import Run
 from loralathe.cli import lathe
 
 WIDTH = 32
@@ -36,9 +36,6 @@ def quiet_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
     monkeypatch.setenv("LORALATHE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.delenv("LATHE_DEBUG", raising=False)
-
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from cli.kit import Run
+
 KEY = "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_v.weight"
 ARTICLE = """
 [inputs]
@@ -39,14 +41,14 @@ def files(models: Path, *names: str) -> list[Path]:
     return [models / f"{name}.safetensors" for name in names]
 
 
-def test_add_difference(done, models: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_add_difference(done: Run, models: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.safetensors"
     done("add-difference", *files(models, "a", "b", "c"), "-m", "-0.7", "--dtype", "fp32", "-o", out)
     a, b, c = wide(models, "a", "b", "c")
     np.testing.assert_allclose(load_file(out)[KEY], a - 0.7 * (b - c), rtol=1e-6, atol=1e-8)
 
 
-def test_weighted_sum(done, models: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_weighted_sum(done: Run, models: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.safetensors"
     done("weighted-sum", *files(models, "a", "b"), "-m", "0.3", "--dtype", "fp32", "-o", out)
     a, b = wide(models, "a", "b")
@@ -55,7 +57,7 @@ def test_weighted_sum(done, models: Path, tmp_path: Path) -> None:  # type: igno
     assert np.array_equal(load_file(out)[KEY].astype(np.float64), a)
 
 
-def test_convert(run, done, models: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_convert(run: Run, done: Run, models: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.safetensors"
     done("convert", models / "a.safetensors", "--dtype", "FP32", "-o", out)
     converted = load_file(out)
@@ -64,7 +66,7 @@ def test_convert(run, done, models: Path, tmp_path: Path) -> None:  # type: igno
     assert run("convert", models / "a.safetensors", "--dtype", "source", "-o", out).exit_code == 2
 
 
-def test_extract(done, models: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_extract(done: Run, models: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.safetensors"
     shown = done("extract", *files(models, "b", "a"), "--rank", "4", "--conv-rank", "2", "-o", out).stdout
     lora = load_file(out)
@@ -83,7 +85,7 @@ def test_extract(done, models: Path, tmp_path: Path) -> None:  # type: ignore[no
     assert not any(line.endswith(" ") for line in lines)
 
 
-def test_eval_with_variables_and_blocks(done, models: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_eval_with_variables_and_blocks(done: Run, models: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.safetensors"
     a, b, hina = files(models, "a", "b", "hina")
     formula = "B + hina@NoMid - M*(B - A)"
@@ -93,7 +95,7 @@ def test_eval_with_variables_and_blocks(done, models: Path, tmp_path: Path) -> N
     np.testing.assert_allclose(load_file(out)[KEY], other - 0.25 * (other - one), rtol=1e-6, atol=1e-8)
 
 
-def test_eval_without_files(run) -> None:  # type: ignore[no-untyped-def]
+def test_eval_without_files(run: Run) -> None:
     result = run("eval", "A + B")
     assert result.exit_code == 2
     assert "the formula has no files to work on" in result.stderr
@@ -106,7 +108,7 @@ def article(models: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_run_with_a_setting(done, article: Path, models: Path) -> None:  # type: ignore[no-untyped-def]
+def test_run_with_a_setting(done: Run, article: Path, models: Path) -> None:
     done("run", article, "--set", "M=0")
     with safe_open(article.parent / "B2.safetensors", "np") as file:
         assert json.loads(file.metadata()["loralathe"])["variables"] == {"M": 0.0}
@@ -114,7 +116,7 @@ def test_run_with_a_setting(done, article: Path, models: Path) -> None:  # type:
     assert (article.parent / "lora2.safetensors").is_file()
 
 
-def test_run_with_other_outputs(run, done, article: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_run_with_other_outputs(run: Run, done: Run, article: Path, tmp_path: Path) -> None:
     other = tmp_path / "other=name.safetensors"
     done("run", article, "-o", f"B2={other}", "--dry-run")
     result = run("run", article, "-o", "x.safetensors")
@@ -122,7 +124,7 @@ def test_run_with_other_outputs(run, done, article: Path, tmp_path: Path) -> Non
     assert "did you mean 'lora2'?" in run("run", article, "-o", "lora3=x.safetensors").stderr
 
 
-def test_dry_run_plans_and_writes_nothing(done, models: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_dry_run_plans_and_writes_nothing(done: Run, models: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.safetensors"
     formula = "extract((A + 0.7*hina) - A, rank=4)"
     a, hina = files(models, "a", "hina")
@@ -132,7 +134,7 @@ def test_dry_run_plans_and_writes_nothing(done, models: Path, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_outputs_are_not_replaced_unasked(run, done, models: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_outputs_are_not_replaced_unasked(run: Run, done: Run, models: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.safetensors"
     out.write_text("precious")
     words = ("convert", models / "a.safetensors", "--dtype", "bf16", "-o", out)
@@ -143,14 +145,14 @@ def test_outputs_are_not_replaced_unasked(run, done, models: Path, tmp_path: Pat
     done(*words, "--force")
 
 
-def test_quiet_says_nothing(done, models: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_quiet_says_nothing(done: Run, models: Path, tmp_path: Path) -> None:
     result = done(
         "convert", models / "a.safetensors", "--dtype", "bf16", "-o", tmp_path / "x.safetensors", "-q"
     )
     assert result.output == ""
 
 
-def test_json_lines(done, models: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_json_lines(done: Run, models: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.safetensors"
     result = done("extract", *files(models, "b", "a"), "--rank", "2", "-o", out, "--json")
     events = [json.loads(line) for line in result.stdout.splitlines()]
@@ -166,7 +168,7 @@ def test_json_lines(done, models: Path, tmp_path: Path) -> None:  # type: ignore
     assert "extract(tuned - base, rank=2)" in result.stderr
 
 
-def test_memory_sizes(run, done, models: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_memory_sizes(run: Run, done: Run, models: Path, tmp_path: Path) -> None:
     words = (
         "convert",
         models / "a.safetensors",
@@ -183,7 +185,7 @@ def test_memory_sizes(run, done, models: Path, tmp_path: Path) -> None:  # type:
 
 
 @pytest.mark.parametrize("name", ["cpux", "cuda:99"])
-def test_devices_that_are_not_there(run, models: Path, name: str) -> None:  # type: ignore[no-untyped-def]
+def test_devices_that_are_not_there(run: Run, models: Path, name: str) -> None:
     result = run("extract", *files(models, "b", "a"), "--device", name, "--dry-run")
     assert result.exit_code == 2
     assert result.stderr.startswith(f"lathe: error: the device '{name}' cannot be used\n  where: ")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.kit import Run
+
 CASES = {
     "megre a b": "there is no command 'megre'; did you mean 'merge'?\n  fix:   see lathe --help",
     "xyzzy": "there is no command 'xyzzy'; commands are inspect, merge, extract, add-difference, "
@@ -43,7 +45,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("line", CASES)
-def test_words(run, models: Path, line: str) -> None:  # type: ignore[no-untyped-def]
+def test_words(run: Run, models: Path, line: str) -> None:
     names = {name: str(models / f"{name}.safetensors") for name in ("a", "b", "c", "hina", "style")}
     result = run(*(word.format(**names) for word in line.split()))
     assert result.exit_code == 2
@@ -51,7 +53,7 @@ def test_words(run, models: Path, line: str) -> None:  # type: ignore[no-untyped
     assert result.stdout == ""
 
 
-def test_library_errors_come_through(run, models: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_library_errors_come_through(run: Run, models: Path, tmp_path: Path) -> None:
     missing = run("inspect", models / "hinaa.safetensors")
     assert missing.exit_code == 2
     assert "did you mean 'hina.safetensors'" in missing.stderr

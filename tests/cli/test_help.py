@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.kit import Run
 from loralathe.cli.app import COMMANDS
 
 HEAVY = ("torch", "numpy", "rich", "safetensors")
@@ -63,14 +64,14 @@ def test_help_takes_under_300_ms_of_a_processor(tmp_path: Path) -> None:
     assert min(spent) < 0.3
 
 
-def test_overview_lists_every_command(done) -> None:  # type: ignore[no-untyped-def]
+def test_overview_lists_every_command(done: Run) -> None:
     text = done("--help").stdout
     for name in COMMANDS:
         assert f"  {name} " in text
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_shows_an_example_within_the_width(done, name: str) -> None:  # type: ignore[no-untyped-def]
+def test_every_command_shows_an_example_within_the_width(done: Run, name: str) -> None:
     text = done(name, "--help").stdout
     assert "Example" in text
     assert f"  lathe {name} " in text
@@ -89,13 +90,13 @@ def test_command_and_overview_agree(name: str) -> None:
     assert command.help
 
 
-def test_version(done) -> None:  # type: ignore[no-untyped-def]
+def test_version(done: Run) -> None:
     import loralathe
 
     assert done("--version").stdout == f"lathe {loralathe.__version__}\n"
 
 
-def test_no_arguments_show_the_help(run) -> None:  # type: ignore[no-untyped-def]
+def test_no_arguments_show_the_help(run: Run) -> None:
     result = run()
     assert result.exit_code == 2
     assert "Commands:" in result.stderr

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.kit import Run
+
 CHECKPOINT = """\
 a.safetensors: SD 1.5 checkpoint
   size        2.2 MB, 1,131 tensors, 1.03 million parameters, fp16 and 77 × I64
@@ -34,16 +36,16 @@ hina.safetensors: LoRA for SD 1.5
 """
 
 
-def test_inspect_a_checkpoint(done, models: Path) -> None:  # type: ignore[no-untyped-def]
+def test_inspect_a_checkpoint(done: Run, models: Path) -> None:
     assert done("inspect", models / "a.safetensors").stdout == CHECKPOINT
 
 
-def test_inspect_several_files(done, models: Path) -> None:  # type: ignore[no-untyped-def]
+def test_inspect_several_files(done: Run, models: Path) -> None:
     shown = done("inspect", models / "hina.safetensors", models / "a.safetensors").stdout
     assert shown == f"{ADAPTER}\n{CHECKPOINT}"
 
 
-def test_inspect_reads_the_recipe_back(done, models: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_inspect_reads_the_recipe_back(done: Run, models: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.safetensors"
     done("add-difference", *(models / f"{name}.safetensors" for name in "abc"), "-m", "0.5", "-o", out)
     shown = done("inspect", out).stdout
@@ -53,7 +55,7 @@ def test_inspect_reads_the_recipe_back(done, models: Path, tmp_path: Path) -> No
     assert "              M = 0.5\n" in shown
 
 
-def test_inspect_json_holds_everything(done, models: Path) -> None:  # type: ignore[no-untyped-def]
+def test_inspect_json_holds_everything(done: Run, models: Path) -> None:
     lines = done(
         "inspect", models / "a.safetensors", models / "hina.safetensors", "--json", "--norms", "--hash"
     ).stdout
@@ -65,20 +67,20 @@ def test_inspect_json_holds_everything(done, models: Path) -> None:  # type: ign
     assert len(second["hashes"]["SHA-256"]) == 64
 
 
-def test_compare_shows_blocks_and_total(done, models: Path) -> None:  # type: ignore[no-untyped-def]
+def test_compare_shows_blocks_and_total(done: Run, models: Path) -> None:
     shown = done("compare", models / "a.safetensors", models / "b.safetensors").stdout.splitlines()
     assert shown[0] == "weights of X and Y"
     assert any(line.strip().startswith("OUT11") for line in shown)
     assert shown[-1].split()[0] == "total"
 
 
-def test_compare_equal_files(done, models: Path) -> None:  # type: ignore[no-untyped-def]
+def test_compare_equal_files(done: Run, models: Path) -> None:
     shown = done("compare", models / "a.safetensors", models / "a.safetensors").stdout
     assert shown.startswith("no difference\n")
 
 
 @pytest.mark.parametrize("words", [("a", "b", "--base", "c"), ("hina", "style")])
-def test_compare_json(done, models: Path, words: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
+def test_compare_json(done: Run, models: Path, words: tuple[str, ...]) -> None:
     paths = [word if word.startswith("-") else models / f"{word}.safetensors" for word in words]
     event = json.loads(done("compare", *paths, "--json").stdout.splitlines()[-1])
     assert event["event"] == "comparison"
@@ -88,7 +90,7 @@ def test_compare_json(done, models: Path, words: tuple[str, ...]) -> None:  # ty
     assert 0 < total["up"] <= 1
 
 
-def test_quiet_keeps_what_was_asked_for(done, models: Path) -> None:  # type: ignore[no-untyped-def]
+def test_quiet_keeps_what_was_asked_for(done: Run, models: Path) -> None:
     assert done("inspect", models / "a.safetensors", "-q").stdout == CHECKPOINT
     as_json = done("inspect", models / "a.safetensors", "-q", "--json")
     assert json.loads(as_json.stdout)["event"] == "inspection"

@@ -11,6 +11,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from cli.kit import Run
 from loralathe.adapters import parse_spec
 from loralathe.cli.merge import merge_recipe, named_lists
 from loralathe.cli.options import Common
@@ -96,7 +97,7 @@ def expected(models: Path, key: str, lora: str, strength: float) -> np.ndarray:
     return base[key].astype(np.float64) + strength * scale * (up @ down)
 
 
-def test_numbers_record_and_report(done, models: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_numbers_record_and_report(done: Run, models: Path, tmp_path: Path) -> None:
     out = tmp_path / "ergebnis mit Ümlaut.safetensors"
     shown = done(
         "merge", models / "a.safetensors", f"{models / 'hina.safetensors'}:0.8", "--te", "0.5", "-o", out
@@ -113,14 +114,14 @@ def test_numbers_record_and_report(done, models: Path, tmp_path: Path) -> None: 
     assert len(record["inputs"]["hina"]["sha256"]) == 64
 
 
-def test_hashes_are_optional(done, models: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_hashes_are_optional(done: Run, models: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.safetensors"
     done("merge", models / "a.safetensors", models / "hina.safetensors", "--no-hash", "-o", out)
     with safe_open(out, "np") as file:
         assert json.loads(file.metadata()["loralathe"])["inputs"]["hina"] == {"file": "hina.safetensors"}
 
 
-def test_lists_of_a_preset_file_are_used_and_recorded(done, models: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_lists_of_a_preset_file_are_used_and_recorded(done: Run, models: Path, tmp_path: Path) -> None:
     presets = tmp_path / "lbwpresets.txt"
     presets.write_text("FACE:0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,1\nbroken line\n")
     out = tmp_path / "x.safetensors"
@@ -140,7 +141,7 @@ def test_lists_of_a_preset_file_are_used_and_recorded(done, models: Path, tmp_pa
     assert record["blocks"] == {"FACE": "0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,1"}
 
 
-def test_missing_blocks_need_a_word(run, done, models: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_missing_blocks_need_a_word(run: Run, done: Run, models: Path, tmp_path: Path) -> None:
     words = (
         "merge",
         models / "a.safetensors",
@@ -156,7 +157,7 @@ def test_missing_blocks_need_a_word(run, done, models: Path, tmp_path: Path) -> 
     done(*words, "--missing-blocks", "0")
 
 
-def test_the_default_name_is_beside_the_base(done, models: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_default_name_is_beside_the_base(done: Run, models: Path, tmp_path: Path) -> None:
     for name in ("a", "hina"):
         shutil.copy(models / f"{name}.safetensors", tmp_path)
     done("merge", tmp_path / "a.safetensors", f"{tmp_path / 'hina.safetensors'}:0.7", "-q")
