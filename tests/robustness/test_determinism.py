@@ -45,7 +45,6 @@ def test_the_cache_of_hashes(
     originals: Path, tmp_path: Path, reference: dict[str, bytes], hash_cache: Path
 ) -> None:
     """Cold, warm, damaged, and where no cache can be."""
-    assert not list(hash_cache.rglob("*.json"))
     assert make(originals, tmp_path / "cold") == reference
     entries = list(hash_cache.rglob("*.json"))
     assert len(entries) == 3
