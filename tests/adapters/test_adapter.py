@@ -22,9 +22,10 @@ from checkpoints import (
 )
 from loralathe.adapters.adapter import open_adapter
 from loralathe.adapters.blockweights import parse_block_weights
-from loralathe.adapters.fit import check_against, fits, require_fit
+from loralathe.adapters.fit import check_against, fits, require_fit, weight_shape
+from loralathe.adapters.kinds import refuse_unusable
 from loralathe.adapters.strength import Strength, effective
-from loralathe.architectures import SD1, SD2, SDXL, Architecture
+from loralathe.architectures import SD1, SD2, SDXL, Architecture, Module, detect_adapter
 from loralathe.errors import InputError
 
 MODULE = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
@@ -203,6 +204,29 @@ def test_kinds_that_are_not_read(tmp_path: Path, kind: str, parts: list[str]) ->
 
 
 @pytest.mark.parametrize(
+    ("manifest_name", "counts"),
+    [
+        ("lora_lycoris_sdxl_loha", "LoHa 1052 (of 1052)"),
+        ("lora_lycoris_sdxl_lokr_factor8_tucker", "LoKr 1052 (of 1052)"),
+        ("lora_lycoris_sdxl_dora", "DoRA 1052 (of 1052)"),
+        ("lora_lycoris_sdxl_locon_norm", "norm 255 (of 1307)"),
+        ("lora_lycoris_sdxl_glora", "GLoRA 1052 (of 1052)"),
+        ("lora_lycoris_sdxl_diag_oft", "OFT 1052 (of 1052)"),
+        ("lora_peft_sdxl_dora", "DoRA 560 (of 560)"),
+    ],
+)
+def test_kinds_of_real_files_are_counted(manifest_name: str, counts: str) -> None:
+    with pytest.raises(InputError) as caught:
+        refuse_unusable(detect_adapter(header(manifest_name)), FILE)
+    assert caught.value.what == f"this adapter holds modules of a kind that is not read so far: {counts}"
+
+
+@pytest.mark.parametrize("manifest_name", ["lora_lycoris_sdxl_locon", "lora_lycoris_sdxl_locon_tucker"])
+def test_kinds_of_real_files_that_are_read(manifest_name: str) -> None:
+    refuse_unusable(detect_adapter(header(manifest_name)), FILE)
+
+
+@pytest.mark.parametrize(
     ("parts", "layout"),
     [
         (("lora_A", "lora_B"), "PEFT (lora_A, lora_B)"),
@@ -259,8 +283,36 @@ def test_a_lora_of_another_family_is_told_apart(
     assert str(caught.value) == (
         f"the shapes of 1 of 2 modules differ from the base's ({label})\n"
         f"  where: {path}: {key}: [640, {text_width}], the base has [640, {base_width}]\n"
-        f"  fix:   the LoRA reads text of the width of {made_for}; use a LoRA made for {label}"
+        f"  fix:   this one is made for {made_for}; use a LoRA made for {label}"
     )
+
+
+def test_a_whole_lora_of_another_family_is_told_apart(tmp_path: Path) -> None:
+    """Tiny widths: only names and ranks of tensors can tell."""
+    path = write_safetensors(tmp_path / "a.safetensors", tiny_lora("sd1", rank=1, alpha=1, seed=0))
+    for family, base_architecture in (("sd2", SD2), ("sdxl", SDXL)):
+        base = FakeHeader(tiny_specs(family), {})
+        with open_adapter(path, base_architecture) as adapter:
+            fit = check_against(adapter, base_architecture.modules(base.tensors), base)
+            with pytest.raises(
+                InputError, match=r"  fix:   this one is made for SD 1.5; use a LoRA made for SD"
+            ):
+                require_fit(adapter, fit, base_architecture.label)
+
+
+@pytest.mark.parametrize(("text_width", "architecture"), [(768, SD1), (1024, SD2), (2048, SDXL)])
+def test_the_text_width_tells_the_family_of_a_small_lora(
+    tmp_path: Path, text_width: int, architecture: Architecture
+) -> None:
+    with open_adapter(full_width_lora(tmp_path, text_width)) as adapter:
+        assert adapter.architecture is architecture
+
+
+def test_peft_words_under_kohya_names(tmp_path: Path) -> None:
+    words = {"lora_up": "lora_B", "lora_down": "lora_A"}
+    tensors = {f"{MODULE}.{words[key.split('.')[1]]}.weight": v for key, v in one_module().items()}
+    with open_adapter(write_safetensors(tmp_path / "a.safetensors", tensors), SD1) as adapter:
+        assert adapter.modules[CANONICAL].shape == (6, 4)
 
 
 def test_unmatched_is_an_error_unless_allowed(tmp_path: Path) -> None:
@@ -290,6 +342,22 @@ def test_shapes_that_fit() -> None:
     assert fits((4, 2, 1, 1), (4, 2))
     assert not fits((4, 2, 3, 3), (4, 18))
     assert not fits((4, 2), (2, 4))
+
+
+@pytest.mark.parametrize(
+    ("part", "transpose", "stored", "shape"),
+    [
+        (None, False, (12, 4), (12, 4)),
+        ((1, 3), False, (12, 4), (4, 4)),
+        (None, True, (4, 12), (12, 4)),
+        (None, False, (12, 4, 3, 3), (12, 4, 3, 3)),
+    ],
+)
+def test_shape_of_a_base_weight(
+    part: tuple[int, int] | None, transpose: bool, stored: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
+    module = Module("te2.x", "te2", "key", part, transpose, "BASE", "linear")
+    assert weight_shape(module, FakeHeader({"key": Spec(stored)}, {})) == shape
 
 
 def test_the_room_is_light() -> None:

@@ -155,6 +155,17 @@ def test_padding_keeps_what_is_there_and_refuses_to_cut() -> None:
         kohya_tensors(LINEAR, one, (6, 5), AdapterFormat(SD1, 4.0, pad_to=1))
 
 
+def test_a_core_of_two_ranks_becomes_square() -> None:
+    two = factors((6, 5, 3, 3), 3, core=True)
+    assert two.mid is not None
+    two = replace(two, up=two.up[:, :2], mid=two.mid[:2])
+    up, down, mid, alpha = kohya_tensors(CONV, two, (6, 5, 3, 3), AdapterFormat(SD1, 3.0, "F32"))
+    assert (up.tensor.shape, mid.tensor.shape[:2], down.tensor.shape[:1]) == ((6, 3, 1, 1), (3, 3), (3,))
+    again = Factors(up.tensor.flatten(1), down.tensor.flatten(1), two.shape, mid.tensor)
+    torch.testing.assert_close(product(again), product(two))
+    assert alpha.tensor.item() == 3
+
+
 def test_overflow_names_the_tensor() -> None:
     big = factors((6, 5), 2)
     big = replace(big, up=torch.full_like(big.up, 7e4))

@@ -12,9 +12,9 @@ from .factors import delta, load_factors
 from .fit import Fit, Mismatch, check_against, require_fit, weight_shape
 from .metadata import AdapterNotes, adapter_metadata
 from .modules import AdapterModule
-from .presetfiles import PresetFile, read_element_preset_file, read_preset_file
+from .presetfiles import PresetFile, parse_preset_option, read_element_preset_file, read_preset_file
 from .spec import AdapterSpec, parse_spec
-from .strength import Strength, check_blocks, effective, rules_without_effect
+from .strength import Strength, check_blocks, effective, resolve, rules_without_effect
 from .tokens import seeded_tokens
 from .write import AdapterFormat, NamedTensor, kohya_tensors
 
@@ -42,10 +42,12 @@ __all__ = [
     "open_adapter",
     "parse_block_weights",
     "parse_elements",
+    "parse_preset_option",
     "parse_spec",
     "read_element_preset_file",
     "read_preset_file",
     "require_fit",
+    "resolve",
     "rules_without_effect",
     "seeded_tokens",
     "weight_shape",

@@ -172,6 +172,8 @@ def _names_for_length(length: int, family: BlockFamily, where: str) -> tuple[str
     lists = lists_that_fit(family)
     if length in lists:
         return lists[length]
+    if length == 2:
+        where += ", read as two weights; a decimal has a point"
     fits = "; ".join(f"{n}: {shorthand(names)}" for n, names in lists.items())
     raise InputError(
         f"a list of {length} block weights does not fit {family.label}",

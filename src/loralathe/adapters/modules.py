@@ -22,6 +22,8 @@ PART_NAMES = {
     "lora_up.weight": "up",
     "lora_down.weight": "down",
     "lora_mid.weight": "mid",
+    "lora_B.weight": "up",  # PEFT's words, met under kohya's module names too
+    "lora_A.weight": "down",
     "alpha": "alpha",
 }
 SPARSE_BIAS = frozenset({"bias_indices", "bias_values", "bias_size"})

@@ -64,7 +64,7 @@ def kohya_tensors(
     dtype, KeyError for a module that has no kohya name, ValueError when the pad rank is below the module's.
     """
     raw_name = form.architecture.kohya_name(module_name)
-    rank = factors.down.shape[0] if form.pad_to is None else form.pad_to
+    rank = max(factors.up.shape[1], factors.down.shape[0]) if form.pad_to is None else form.pad_to
     balance = math.sqrt(rank / form.alpha)
     up, down, mid = _padded(factors, rank)
     parts = {"lora_up": up * balance, "lora_down": down * balance}
@@ -79,13 +79,15 @@ def kohya_tensors(
 
 
 def _padded(factors: Factors, rank: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """The factors with zeros up to `rank`; ValueError when they have more already."""
+    """The factors with zeros up to `rank`, a core made square; ValueError when they have more already."""
     from torch.nn.functional import pad
 
     up, down, mid = factors.up, factors.down, factors.mid
     missing = (rank - up.shape[1], rank - down.shape[0])
     if min(missing) < 0:
         raise ValueError(f"rank {max(up.shape[1], down.shape[0])} cannot be padded to {rank}")
+    if missing == (0, 0):
+        return up, down, mid
     if mid is not None:
         mid = pad(mid, (0, 0, 0, 0, 0, missing[1], 0, missing[0]))
     return pad(up, (0, missing[0])), pad(down, (0, 0, 0, missing[1])), mid

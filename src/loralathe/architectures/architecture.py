@@ -133,7 +133,7 @@ class Architecture:
         return found
 
     def module(self, name: str) -> Module:
-        """A module by its canonical name, whether or not a checkpoint has it; KeyError if the family cannot."""
+        """A module by its canonical name, had by a checkpoint or not; KeyError if the family cannot."""
         part, entry, number = self._find_module(name)
         return self._module(part, entry, number, part.prefix + fill(entry.weight, number))
 

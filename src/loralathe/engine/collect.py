@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from loralathe.engine.evaluate import Band, check_range
+from loralathe.engine.evaluate import Band, checked_energy
 from loralathe.engine.extraction import Extracted, Noise, extract_dense, seed_of
 from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Leaf, RoundLeaf, walk
 from loralathe.engine.job import Context
@@ -46,14 +46,16 @@ class DeltaCollector:
             self.matrix = context.workspace.get(("delta", leaf), shape, torch.float32)
 
     def add(self, band: Band) -> None:
-        value = band.combine(self.local, ("delta", self.leaf), self.primary)
-        check_range(value, self.unit, self.local, band, None)
-        self.energy.append(_squares(value))
-        if self.matrix is not None:
-            first = band.start - self.piece.start
-            self.matrix[first : first + value.shape[0]] = value
-        base = band.value(self.local.dense[0].leaf, ("delta", self.leaf), self.primary)
-        self.base.append(_squares(base))
+        slot = ("delta", self.leaf)
+        first = band.start - self.piece.start
+        if self.matrix is None:
+            value = band.combine(self.local, slot, self.primary)
+        else:
+            rows = self.matrix[first : first + band.shape[0]]
+            value = band.combine_into(rows, self.local, slot, self.primary)
+        self.energy.append(checked_energy(value, self.unit, self.local, band, None))
+        base = band.value(self.local.dense[0].leaf, slot, self.primary).reshape(-1)
+        self.base.append(float(torch.dot(base, base)))
 
     def finish(self) -> Extracted:
         energy = math.fsum(self.energy)
@@ -89,8 +91,3 @@ class DeltaCollector:
             for inner in walk(leaf.form):
                 if isinstance(inner, CheckpointLeaf):
                     yield from self._dtypes(inner)
-
-
-def _squares(value: torch.Tensor) -> float:
-    flat = value.reshape(-1)
-    return float(torch.dot(flat, flat))

@@ -6,6 +6,7 @@ is fixed by the tensor alone: the result does not depend on the number of thread
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -19,11 +20,15 @@ from loralathe.engine.workspace import Workspace
 from loralathe.errors import InputError
 from loralathe.tensorfiles import DTYPES, TensorInfo, tensor_bytes, to_torch_dtype
 
-BAND = 1 << 19
-"""Elements in a band: 2 MiB in fp32, a few of which fit a core's cache."""
+BAND = 1 << 18
+"""Elements in a band: 1 MiB in fp32, what one pass leaves is still in the core's cache for the next."""
 
 Factors2d = tuple[Tensor, Tensor]
-"""(up (out, r), down (r, in·k·k)) in fp32, scale inside."""
+"""(up (out, r), down (r, in·k·k)), scale inside."""
+
+
+LoadFactors = Callable[[Leaf, torch.dtype], Factors2d | None]
+"""Factors of a low-rank leaf in a dtype; None where it holds nothing."""
 
 
 def bands(piece: Slice, unit: Unit) -> Iterator[tuple[int, int]]:
@@ -44,7 +49,7 @@ class Band:
         unit: Unit,
         piece: Slice,
         rows: tuple[int, int],
-        factors: Callable[[Leaf], Factors2d | None],
+        factors: LoadFactors,
     ) -> None:
         self.sources = sources
         self.localiser = localiser
@@ -55,13 +60,23 @@ class Band:
         self.shape = (self.stop - self.start, unit.row_elements)
         self._factors = factors
         self._loaded: dict[Leaf, Tensor] = {}
+        self._read_already: dict[str, Tensor] = {}
 
-    def combine(self, local: Local, slot: object, primary: str | None) -> Tensor:
-        """Value (rows, elements of a row) in fp32 of a localised form; valid until `slot` is used again."""
-        total = self.workspace.get(("sum", slot), self.shape, torch.float32)
+    def combine(
+        self, local: Local, slot: object, primary: str | None, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Value (rows, elements of a row) of a localised form; valid until `slot` is used again.
+
+        dtype: float32, or float64 where the output is fp32 and fp32 sums would show in its last digit.
+        """
+        total = self.workspace.get(("sum", slot), self.shape, dtype)
+        return self.combine_into(total, local, slot, primary)
+
+    def combine_into(self, total: Tensor, local: Local, slot: object, primary: str | None) -> Tensor:
+        """The same in a tensor of the caller's, float32 or float64."""
         self._dense(local.dense, total, slot, primary)
         for term in local.lowrank:
-            factors = self._factors(term.leaf)
+            factors = self._factors(term.leaf, total.dtype)
             if factors is not None:
                 up, down = factors
                 first = self.start - self.piece.start
@@ -69,14 +84,29 @@ class Band:
         return total
 
     def _dense(self, terms: tuple[LocalTerm, ...], total: Tensor, slot: object, primary: str | None) -> None:
+        """Σ factor · leaf, in as few passes as it takes: all of them wait for memory, not for arithmetic."""
         if not terms:
             total.zero_()
-        for index, term in enumerate(terms):
-            value = self.value(term.leaf, slot, primary)
-            if index == 0:
-                torch.mul(value, term.factor, out=total)
-            else:
-                total.add_(value, alpha=term.factor)
+            return
+        first, rest = terms[0], terms[1:]
+        if first.factor == 1.0 and rest and total.dtype == torch.float32:
+            base, other = self.value(first.leaf, slot, primary), self.value(rest[0].leaf, slot, primary)
+            torch.add(base, other, alpha=rest[0].factor, out=total)
+            rest = rest[1:]
+        else:
+            total.copy_(self._stored(first.leaf, slot, primary))
+            if first.factor != 1.0:
+                total.mul_(first.factor)
+        for term in rest:
+            total.add_(self.value(term.leaf, slot, primary), alpha=term.factor)
+
+    def _stored(self, leaf: Leaf, slot: object, primary: str | None) -> Tensor:
+        """A dense leaf's rows in the dtype at hand: a copy that widens needs no fp32 in between."""
+        if isinstance(leaf, CheckpointLeaf) and leaf not in self._loaded:
+            info = self._info(leaf.name)
+            if info.shape == self.unit.shape:
+                return self._raw(leaf.name, info, self.shape[1])
+        return self.value(leaf, slot, primary)
 
     def value(self, leaf: Leaf, slot: object, primary: str | None) -> Tensor:
         """A dense leaf's rows in fp32."""
@@ -96,9 +126,12 @@ class Band:
         narrow = self.workspace.get(("round", slot, leaf), self.shape, to_torch_dtype(leaf.dtype))
         return exact.copy_(narrow.copy_(exact))
 
-    def _read(self, name: str, primary: str | None) -> Tensor:
+    def _info(self, name: str) -> TensorInfo:
         assert self.unit.key is not None
-        info = self.sources.checkpoints[name].tensors[self.unit.key]
+        return self.sources.checkpoints[name].tensors[self.unit.key]
+
+    def _read(self, name: str, primary: str | None) -> Tensor:
+        info = self._info(name)
         wide = self.workspace.get(("wide", name), self.shape, torch.float32)
         if info.shape == self.unit.shape:
             return wide.copy_(self._raw(name, info, self.shape[1]))
@@ -109,20 +142,23 @@ class Band:
         return wide
 
     def _raw(self, name: str, info: TensorInfo, columns: int) -> Tensor:
-        """The band's rows in the stored dtype, (rows, columns)."""
+        """The band's rows in the stored dtype, (rows, columns); read once."""
+        if name in self._read_already:
+            return self._read_already[name]
         dtype = to_torch_dtype(info.dtype)
         raw = self.workspace.get(("raw", name), (self.shape[0], columns), dtype)
         row_bytes = columns * DTYPES[info.dtype].bits // 8
         file = self.sources.checkpoints[name].file
         file.readinto(info, tensor_bytes(raw), self.start * row_bytes)
+        self._read_already[name] = raw
         return raw
 
     def blame(self, local: Local) -> str:
         """Where a NaN or Inf came from: the first input whose rows are not finite."""
         for term in local.dense:
             if isinstance(term.leaf, CheckpointLeaf):
-                value = self._loaded.get(term.leaf)
-                if value is not None and not bool(torch.isfinite(value).all()):
+                value = self._stored(term.leaf, "blame", term.leaf.name)
+                if not bool(torch.isfinite(value).all()):
                     return str(self.sources.checkpoints[term.leaf.name].path)
             elif isinstance(term.leaf, RoundLeaf):
                 primary = term.leaf.form.primary
@@ -130,7 +166,7 @@ class Band:
                 if found := self.blame(inner):
                     return found
         for term in local.lowrank:
-            factors = self._factors(term.leaf)
+            factors = self._factors(term.leaf, torch.float32)
             if factors and not all(bool(torch.isfinite(factor).all()) for factor in factors):
                 if isinstance(term.leaf, ExtractLeaf):
                     return "an extracted adapter"
@@ -138,10 +174,23 @@ class Band:
         return ""
 
 
-def check_range(value: Tensor, unit: Unit, local: Local, band: Band, dtype: torch.dtype | None) -> None:
-    """InputError when `value` holds NaN or Inf, or would overflow `dtype`; one pass over the band."""
-    if value.numel() == 0:
-        return
+def checked_energy(value: Tensor, unit: Unit, local: Local, band: Band, dtype: torch.dtype | None) -> float:
+    """Σ value²; InputError when `value` holds NaN or Inf, or would overflow `dtype`.
+
+    No element exceeds the root of the sum of squares, which takes a third of the time of a minimum and
+    maximum; those are looked for only when the sum cannot clear the band.
+    """
+    flat = value.reshape(-1)
+    energy = float(torch.dot(flat, flat))
+    limit = math.inf if dtype is None else torch.finfo(dtype).max
+    if not energy < min(limit**2, torch.finfo(torch.float32).max):
+        _check_extremes(value, unit, local, band, limit, dtype)
+    return energy
+
+
+def _check_extremes(
+    value: Tensor, unit: Unit, local: Local, band: Band, limit: float, dtype: torch.dtype | None
+) -> None:
     low, high = (float(bound) for bound in torch.aminmax(value))
     if not (low - low == 0.0 and high - high == 0.0):
         culprit = band.blame(local)
@@ -152,7 +201,7 @@ def check_range(value: Tensor, unit: Unit, local: Local, band: Band, dtype: torc
             if culprit
             else "a strength or multiplier is far too large",
         )
-    if dtype is not None and max(-low, high) > torch.finfo(dtype).max:
+    if max(-low, high) > limit:
         raise InputError(
             f"the tensor '{unit.name}' reaches {max(-low, high):.4g}, more than {dtype} can hold".replace(
                 "torch.", ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from loralathe.engine.evaluate import Band, Factors2d, bands, check_range
-from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Leaf
+from loralathe.engine.evaluate import Band, LoadFactors, bands, checked_energy
+from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf
 from loralathe.engine.local import Local, Localiser, LocalTerm
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import AdapterOutput, TensorPlan, WeightsOutput
@@ -16,7 +16,7 @@ from loralathe.engine.units import Slice, Unit
 from loralathe.engine.workspace import Workspace
 from loralathe.tensorfiles import DTYPES
 
-BAND_BYTES = 4 << 20
+BAND_BYTES = 2 << 20
 """Scratch that one leaf takes in a worker: a band in its own dtype and in fp32."""
 
 
@@ -78,7 +78,7 @@ class Context:
     workspace: Workspace
     cancelled: Callable[[], bool]
 
-    def bands(self, unit: Unit, piece: Slice, factors: Callable[[Leaf], Factors2d | None]) -> Iterable[Band]:
+    def bands(self, unit: Unit, piece: Slice, factors: LoadFactors) -> Iterable[Band]:
         """The slice's rows, band by band; raises Cancelled when the run is over."""
         for rows in bands(piece, unit):
             if self.cancelled():
@@ -105,7 +105,7 @@ def copy_tensor(context: Context, want: WeightsWant) -> None:
         leaf = CheckpointLeaf(want.output.primary)
         copied = Local((LocalTerm(leaf, 1.0),), ())
         for piece in unit.slices:
-            for band in context.bands(unit, piece, lambda _: None):
+            for band in context.bands(unit, piece, lambda _leaf, _dtype: None):
                 value = band.value(leaf, "scan", want.output.primary)
-                check_range(value, unit, copied, band, None)
+                checked_energy(value, unit, copied, band, None)
     want.sink.copy(want.tensor.spec.name, source.file)

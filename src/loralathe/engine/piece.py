@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
+
 from loralathe.adapters import load_factors
 from loralathe.engine.collect import DeltaCollector
-from loralathe.engine.evaluate import Band, Factors2d, check_range
+from loralathe.engine.evaluate import Band, Factors2d, checked_energy
 from loralathe.engine.extraction import Extracted, extract_factored, measure_factored, rounded
 from loralathe.engine.forms import AdapterLeaf, ExtractLeaf, Form, Leaf
 from loralathe.engine.job import AdapterWant, Context, Job, WeightsWant
@@ -26,7 +28,7 @@ class PieceJob:
         self.unit = job.unit
         self.piece = piece
         self.extracted: dict[ExtractLeaf, Extracted] = {}
-        self._factors: dict[Leaf, Factors2d | None] = {}
+        self._factors: dict[tuple[Leaf, torch.dtype], Factors2d | None] = {}
 
     def run(self) -> None:
         extractions = self._extractions()
@@ -77,34 +79,37 @@ class PieceJob:
     def _write(self, want: WeightsWant, band: Band) -> None:
         local = self._local(want.output.form)
         step = want.output.save.step
-        value = band.combine(local, step, want.output.primary)
         spec = want.tensor.spec
         dtype = to_torch_dtype(spec.dtype)
-        check_range(value, self.unit, local, band, dtype)
+        # Sums in fp32 are invisible in 16 bits, but not in an fp32 output.
+        working = torch.float64 if dtype in (torch.float32, torch.float64) else torch.float32
+        value = band.combine(local, step, want.output.primary, working)
+        checked_energy(value, self.unit, local, band, dtype)
         narrow = self.context.workspace.get(("out", step), band.shape, dtype).copy_(value)
         row_bytes = self.unit.row_elements * DTYPES[spec.dtype].bits // 8
         want.sink.write(spec.name, narrow, band.start * row_bytes)
 
-    def factors(self, leaf: Leaf) -> Factors2d | None:
+    def factors(self, leaf: Leaf, dtype: torch.dtype = torch.float32) -> Factors2d | None:
         """Matrices of a low-rank leaf at this slice; None when it holds nothing here."""
-        if leaf not in self._factors:
-            self._factors[leaf] = self._load(leaf)
-        return self._factors[leaf]
+        if (leaf, dtype) not in self._factors:
+            self._factors[leaf, dtype] = self._load(leaf, dtype)
+        return self._factors[leaf, dtype]
 
-    def _load(self, leaf: Leaf) -> Factors2d | None:
+    def _load(self, leaf: Leaf, dtype: torch.dtype) -> Factors2d | None:
         module = self.piece.module
         if module is None:
             return None
         if isinstance(leaf, AdapterLeaf):
             adapter = self.context.sources.adapters[leaf.name]
-            plain = flatten_tucker(load_factors(adapter, adapter.modules[module.name]))
+            plain = flatten_tucker(load_factors(adapter, adapter.modules[module.name], dtype))
             return (plain.down.T, plain.up.T) if module.transpose else (plain.up, plain.down)
         if isinstance(leaf, ExtractLeaf):
             found = self.extracted.get(leaf.unrounded)
             if found is None or found.matrices is None:
                 return None
-            dtype = leaf.options.round_to
-            return rounded(found.matrices, to_torch_dtype(dtype)) if dtype else found.matrices
+            round_to = leaf.options.round_to
+            up, down = rounded(found.matrices, to_torch_dtype(round_to)) if round_to else found.matrices
+            return up.to(dtype), down.to(dtype)
         raise TypeError(f"{leaf} has no factors")
 
     def _from_factors(self, leaf: ExtractLeaf, local: Local) -> Extracted:

@@ -53,7 +53,7 @@ class Typer:
         value = self._step(name)
         if isinstance(value, float):
             raise InputError(
-                f"Step '{name}' is a number, not weights or a delta.",
+                f"step '{name}' is a number, not weights or a delta",
                 where=self.recipe.where,
                 fix="numbers belong under [variables]",
             )
@@ -97,7 +97,7 @@ class _Evaluation:
             return self.at(node)
         if isinstance(node, Call):
             return self.call(node)
-        raise self.error("A quoted text cannot stand here.", node, "block lists belong to the right of '@'")
+        raise self.error("a quoted text cannot stand here", node, "block lists belong to the right of '@'")
 
     def name(self, node: Name) -> Value:
         recipe = self.typer.recipe
@@ -107,7 +107,7 @@ class _Evaluation:
             return self.typer._step(node.id)
         if node.id in recipe.blocks:
             raise self.error(
-                f"'{node.id}' is a list of block weights.", node, f"attach it to a delta: x@{node.id}"
+                f"'{node.id}' is a list of block weights", node, f"attach it to a delta: x@{node.id}"
             )
         return Form((Term(self.leaf(node.id), Strength()),))
 
@@ -120,7 +120,7 @@ class _Evaluation:
             return left + right
         if isinstance(left, float) or isinstance(right, float):
             raise self.error(
-                "A number cannot be added to weights or a delta.", node, "numbers multiply: 0.7*x"
+                "a number cannot be added to weights or a delta", node, "numbers multiply: 0.7*x"
             )
         return left + right
 
@@ -131,31 +131,31 @@ class _Evaluation:
         if isinstance(right, float):
             return left.scaled(right)
         raise self.error(
-            "Two models cannot be multiplied.", node, "one side of '*' must be a number or variable"
+            "two models cannot be multiplied", node, "one side of '*' must be a number or variable"
         )
 
     def form(self, node: Node) -> Form:
         value = self.value(node)
         if isinstance(value, float):
-            raise self.error("Weights or a delta are needed here, not a number.", node)
+            raise self.error("weights or a delta are needed here, not a number", node)
         return value
 
     def number(self, node: Node) -> float:
         value = self.value(node)
         if not isinstance(value, float):
-            raise self.error("A number is needed here.", node)
+            raise self.error("a number is needed here", node)
         return value
 
     def at(self, node: At) -> Form:
         form = self.form(node.value)
         if not form.is_delta:
             raise self.error(
-                "Block weights attach to a delta or an adapter, not to weights.",
+                "block weights attach to a delta or an adapter, not to weights",
                 node,
                 "a block-weighted sum is A + (B - A)@X",
             )
         if any(term.strength.blocks is not None for term in form.terms):
-            raise self.error("This value has block weights already.", node, "multiply the two lists into one")
+            raise self.error("this value has block weights already", node, "multiply the two lists into one")
         blocks = self.typer.blocks(self.block_text(node.blocks))
         return Form(
             tuple(replace(term, strength=replace(term.strength, blocks=blocks)) for term in form.terms)
@@ -167,9 +167,11 @@ class _Evaluation:
             return node.value
         if node.id in recipe.blocks:
             return recipe.blocks[node.id]
-        known = "step" if node.id in recipe.steps else "input" if node.id in recipe.inputs else "variable"
+        known = (
+            "a step" if node.id in recipe.steps else "an input" if node.id in recipe.inputs else "a variable"
+        )
         if node.id in recipe.steps or node.id in recipe.inputs or node.id in recipe.variables:
-            raise self.error(f"'{node.id}' is a {known}, not a list of block weights.", node)
+            raise self.error(f"'{node.id}' is {known}, not a list of block weights", node)
         return node.id
 
     def call(self, node: Call) -> Form:
@@ -180,7 +182,7 @@ class _Evaluation:
         if self.typer.kinds.get(node.function) == "adapter":
             return self.adapter(node)
         raise self.error(
-            f"'{node.function}' cannot be called.",
+            f"'{node.function}' cannot be called",
             node,
             "functions are extract, fp16 and bf16; adapters can be called",
         )
@@ -189,24 +191,24 @@ class _Evaluation:
         found: dict[str, Node] = {}
         for key, value in node.kwargs:
             if key in PLANNED_KEYS and node.function == "extract":
-                raise self.error(f"extract({key}=…) is not supported yet.", node, "use rank= for now")
+                raise self.error(f"extract({key}=…) is not supported yet", node, "use rank= for now")
             if key not in allowed:
                 hint = did_you_mean(key, allowed) or "known: " + ", ".join(allowed)
-                raise self.error(f"{node.function}() has no argument '{key}'.", node, hint)
+                raise self.error(f"{node.function}() has no argument '{key}'", node, hint)
             if key in found:
-                raise self.error(f"'{key}' is given twice.", node)
+                raise self.error(f"'{key}' is given twice", node)
             found[key] = value
         return found
 
     def only_argument(self, node: Call) -> Form:
         if len(node.args) != 1:
-            raise self.error(f"{node.function}() takes exactly one value.", node)
+            raise self.error(f"{node.function}() takes exactly one value", node)
         return self.form(node.args[0])
 
     def adapter(self, node: Call) -> Form:
         if node.args:
             raise self.error(
-                "An adapter takes named strengths only.", node, f"{node.function}(te=0.5, unet=0.8)"
+                "an adapter takes named strengths only", node, f"{node.function}(te=0.5, unet=0.8)"
             )
         given = self.arguments(node, ADAPTER_KEYS)
         strength = Strength(
@@ -216,13 +218,13 @@ class _Evaluation:
         if "elements" in given:
             text = given["elements"]
             if not isinstance(text, Text):
-                raise self.error("elements= needs a quoted rule.", node, "elements='IN04-OUT02:attn2:0.5'")
+                raise self.error("elements= needs a quoted rule", node, "elements='IN04-OUT02:attn2:0.5'")
             strength = replace(strength, elements=self.typer.elements(text.value))
         return Form((Term(AdapterLeaf(node.function), strength),))
 
     def round(self, node: Call) -> Form:
         if node.kwargs:
-            raise self.error(f"{node.function}() takes one value and nothing else.", node)
+            raise self.error(f"{node.function}() takes one value and nothing else", node)
         form = self.only_argument(node)
         dtype = ROUNDING[node.function]
         leaf = single_leaf(form)
@@ -231,7 +233,7 @@ class _Evaluation:
             return Form((Term(leaf, Strength()),))
         if not form.is_weights:
             raise self.error(
-                f"{node.function}() rounds weights or an extracted adapter; this is {describe(form)}.", node
+                f"{node.function}() rounds weights or an extracted adapter; this is {describe(form)}", node
             )
         return Form((Term(RoundLeaf(form, dtype), Strength()),))
 
@@ -240,7 +242,7 @@ class _Evaluation:
         form = self.only_argument(node)
         if not form.is_delta:
             raise self.error(
-                f"extract() needs a delta; this is {describe(form)}.",
+                f"extract() needs a delta; this is {describe(form)}",
                 node,
                 "subtract the base: extract(B2 - B, rank=64)",
             )
@@ -256,7 +258,7 @@ class _Evaluation:
     def rank(self, key: str, node: Node) -> int:
         value = self.number(node)
         if not math.isfinite(value) or value != int(value) or value < 1:
-            raise self.error(f"{key} must be a whole number of at least 1, not {value:g}.", node)
+            raise self.error(f"{key} must be a whole number of at least 1, not {value:g}", node)
         return int(value)
 
 
@@ -277,4 +279,4 @@ def require_weights(form: Form, what: str, where: str) -> None:
         fix = "a delta becomes an adapter with extract(…, rank=64), or weights when added to a checkpoint"
     else:
         fix = "weights must add up to one model: 0.5*A + 0.5*B, or A + (B - C)"
-    raise InputError(f"{what} is {describe(form)}.", where=where, fix=fix)
+    raise InputError(f"{what} is {describe(form)}", where=where, fix=fix)

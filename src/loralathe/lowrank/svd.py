@@ -180,7 +180,7 @@ def factored_svd(up: Tensor, down: Tensor, rank: int | None = None) -> SVD:
     core = left_core.double() @ right_core.double().T
     U, S, Vh = torch.linalg.svd(core, full_matrices=False)
     norms = torch.linalg.matrix_norm(left_core.double(), 2) * torch.linalg.matrix_norm(right_core.double(), 2)
-    found = S[:rank] > torch.finfo(up.dtype).eps * norms
+    found = S[:rank] > math.sqrt(up.shape[1]) * torch.finfo(up.dtype).eps * norms
     U, S, Vh = U[:, :rank][:, found], S[:rank][found], Vh[:rank][found]
     dtype = up.dtype
     return SVD(left @ U.to(dtype), S.to(dtype), Vh.to(dtype) @ right.T)

@@ -53,7 +53,7 @@ class Recipe:
         for name in settings:
             if name not in self.variables:
                 raise InputError(
-                    f"The recipe has no variable '{name}'.",
+                    f"the recipe has no variable '{name}'",
                     where=self.where,
                     fix=did_you_mean(name, self.variables) or f"it has: {_listing(self.variables)}",
                 )
@@ -83,7 +83,7 @@ def make_recipe(
     for save in recipe.saves:
         if save.step not in nodes:
             raise InputError(
-                f"[save] names '{save.step}', which is not a step.",
+                f"[save] names '{save.step}', which is not a step",
                 where=where,
                 fix=did_you_mean(save.step, nodes) or f"steps are: {_listing(nodes)}",
             )
@@ -100,11 +100,11 @@ def read_recipe(path: Path) -> Recipe:
         data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(
-            f"The recipe cannot be read: {error.strerror}.", where=str(path), fix="check the path"
+            f"the recipe cannot be read: {error.strerror}", where=str(path), fix="check the path"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(
-            f"The recipe is not valid TOML: {error}.",
+            f"the recipe is not valid TOML: {error}",
             where=str(path),
             fix="texts stand in quotes, tables in [brackets]; see the example in the README",
         ) from None
@@ -116,7 +116,7 @@ def _from_table(data: Mapping[str, object], path: Path) -> Recipe:
     for table in data:
         if table not in TABLES:
             raise InputError(
-                f"The recipe has an unknown table [{table}].",
+                f"the recipe has an unknown table [{table}]",
                 where=where,
                 fix=did_you_mean(table, TABLES) or f"tables are: {_listing(TABLES)}",
             )
@@ -136,9 +136,7 @@ def _from_table(data: Mapping[str, object], path: Path) -> Recipe:
 def _table(data: Mapping[str, object], name: str, where: str) -> Mapping[str, object]:
     table = data.get(name, {})
     if not isinstance(table, dict):
-        raise InputError(
-            f"'{name}' must be a table.", where=where, fix=f"write [{name}] on a line of its own"
-        )
+        raise InputError(f"'{name}' must be a table", where=where, fix=f"write [{name}] on a line of its own")
     return table
 
 
@@ -146,7 +144,7 @@ def _texts(data: Mapping[str, object], name: str, where: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for key, value in _table(data, name, where).items():
         if not isinstance(value, str):
-            raise InputError(f"'{key}' must be a quoted text.", where=f"{where}, [{name}]")
+            raise InputError(f"'{key}' must be a quoted text", where=f"{where}, [{name}]")
         found[key] = value
     return found
 
@@ -155,7 +153,7 @@ def _numbers(data: Mapping[str, object], where: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for key, value in _table(data, "variables", where).items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise InputError(f"'{key}' must be a number.", where=f"{where}, [variables]", fix=f"{key} = 0.7")
+            raise InputError(f"'{key}' must be a number", where=f"{where}, [variables]", fix=f"{key} = 0.7")
         found[key] = float(value)
     return found
 
@@ -166,22 +164,22 @@ def _save(step: str, entry: object, folder: Path, where: str) -> Save:
         return Save(step, folder / entry)
     if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
         raise InputError(
-            "A saved step needs a file.", where=place, fix=f'{step} = {{ file = "{step}.safetensors" }}'
+            "a saved step needs a file", where=place, fix=f'{step} = {{ file = "{step}.safetensors" }}'
         )
     for key in entry:
         if key not in SAVE_KEYS:
             hint = "baking in a VAE is not supported yet" if key == "vae" else did_you_mean(key, SAVE_KEYS)
             raise InputError(
-                f"A saved step has no option '{key}'.",
+                f"a saved step has no option '{key}'",
                 where=place,
                 fix=hint or f"options: {_listing(SAVE_KEYS)}",
             )
     for key in ("dtype", "discard"):
         if not isinstance(entry.get(key, ""), str):
-            raise InputError(f"'{key}' must be a quoted text.", where=place)
+            raise InputError(f"'{key}' must be a quoted text", where=place)
     metadata = entry.get("metadata", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise InputError("'metadata' must be a table of quoted texts.", where=place)
+        raise InputError("'metadata' must be a table of quoted texts", where=place)
     return Save(step, folder / entry["file"], entry.get("dtype"), entry.get("discard"), dict(metadata))
 
 
@@ -189,7 +187,7 @@ def _check_finite(variables: Mapping[str, float], where: str) -> None:
     for name, value in variables.items():
         if not math.isfinite(value):
             raise InputError(
-                f"The variable '{name}' is {value}, not a number to multiply by.",
+                f"the variable '{name}' is {value}, not a number to multiply by",
                 where=where,
                 fix=f"{name} = 0.7",
             )
@@ -207,13 +205,13 @@ def _check_names(recipe: Recipe) -> None:
         for name in names:
             if not name.isidentifier():
                 raise InputError(
-                    f"'{name}' cannot be a name.",
+                    f"'{name}' cannot be a name",
                     where=recipe.where,
                     fix="use letters, digits and _, not starting with a digit",
                 )
             if name in seen:
                 raise InputError(
-                    f"'{name}' is both {seen[name]} and {kind}.", where=recipe.where, fix="rename one of them"
+                    f"'{name}' is both {seen[name]} and {kind}", where=recipe.where, fix="rename one of them"
                 )
             seen[name] = kind
     for step, node in recipe.steps.items():
@@ -221,7 +219,7 @@ def _check_names(recipe: Recipe) -> None:
         for used in value_names(node):
             if used.id not in seen:
                 raise InputError(
-                    f"Nothing is called '{used.id}'.",
+                    f"nothing is called '{used.id}'",
                     where=f"{recipe.where}, step '{step}', character {used.at + 1}",
                     fix=did_you_mean(used.id, seen) or f"known names: {_listing(set(seen) - FUNCTIONS)}",
                 )
@@ -233,7 +231,7 @@ def _check_circles(recipe: Recipe) -> None:
     def visit(step: str, trail: tuple[str, ...]) -> None:
         if step in trail:
             circle = " → ".join((*trail[trail.index(step) :], step))
-            raise InputError(f"The steps go in a circle: {circle}.", where=recipe.where)
+            raise InputError(f"the steps go in a circle: {circle}", where=recipe.where)
         if step in done:
             return
         for used in value_names(recipe.steps[step]):

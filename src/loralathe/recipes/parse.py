@@ -29,10 +29,10 @@ def parse_expression(text: str, where: str = "formula") -> Node:
     grammar: + and -, * by numbers, @ with block weights, parentheses, names, calls, numbers, quoted texts.
     """
     if not text.strip():
-        raise InputError("The formula is empty.", where=where, fix='write one, e.g. "A + 0.7*lora"')
+        raise InputError("the formula is empty", where=where, fix='write one, e.g. "A + 0.7*lora"')
     if len(text) > MAX_LENGTH or _bracket_depth(text) > MAX_DEPTH:
         raise InputError(
-            f"The formula is too long or nested too deeply ({len(text)} characters).",
+            f"the formula is too long or nested too deeply ({len(text)} characters)",
             where=where,
             fix="split it into named steps of a recipe",
         )
@@ -43,7 +43,7 @@ def parse_expression(text: str, where: str = "formula") -> Node:
         column = min((error.offset or 1) - 1, len(stripped))
         raise _refusal(stripped, column, "the formula cannot be read here", where) from None
     except (ValueError, RecursionError, MemoryError) as error:
-        raise InputError(f"The formula cannot be read: {error}.", where=where) from None
+        raise InputError(f"the formula cannot be read: {error}", where=where) from None
     return _Reader(stripped, where).read(tree.body, 0)
 
 
@@ -57,7 +57,7 @@ def _bracket_depth(text: str) -> int:
 
 def _refusal(text: str, column: int, what: str, where: str) -> InputError:
     return InputError(
-        f"{what[0].upper()}{what[1:]}.",
+        what,
         where=f"{where}, character {column + 1}\n    {text}\n    {' ' * column}^",
         fix="allowed: + - * @ ( ), numbers, names, quoted block lists, calls such as extract(x, rank=64)",
     )

@@ -1,0 +1,43 @@
+# Everything runs in .venv, which is made on first use. Exact versions: constraints.txt.
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+endif
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo test test-slow lint bench fuzz clean
+
+help:
+	@echo "make demo       the article's method on tiny models, result in demo-out/"
+	@echo "make test       lint and tests (a few minutes)"
+	@echo "make test-slow  all tests, the slow ones too"
+	@echo "make lint       ruff and mypy"
+	@echo "make bench      full-size benchmarks: needs 60 GB of disk and half an hour"
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e ".[render,dev]"
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/python demo/run.py --out demo-out
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-slow: lint
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Speed and memory on full-size files, each figure beside a baseline of the same run: see README.md."""
