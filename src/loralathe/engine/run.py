@@ -22,7 +22,7 @@ from loralathe.errors import InputError, MachineError
 from loralathe.progress import Progress
 from loralathe.recipes import Recipe
 from loralathe.recipes.syntax import value_names
-from loralathe.tensorfiles import check_output, content_hash, free_space
+from loralathe.tensorfiles import check_output, content_hash, free_space, remove_stale
 
 
 @dataclass
@@ -177,6 +177,8 @@ def check_outputs(session: Session) -> None:
     need: dict[Path, int] = {}
     for output in session.plan.outputs:
         path = output.save.file
+        # Before anything is refused: a run killed while it named its output left a second name behind.
+        remove_stale(path.resolve())
         check_output(path, inputs, session.options.force)
         other = seen.setdefault(path.resolve(), output.save.step)
         if other != output.save.step:
