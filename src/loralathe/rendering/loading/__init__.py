@@ -1,4 +1,4 @@
-"""Models from one file, a diffusers folder or memory; configurations come from the shapes, nothing from a hub."""
+"""Models from one file, a diffusers folder or memory; configurations come from shapes, nothing from a hub."""
 
 from loralathe.rendering.loading.checkpoint import open_folder, open_model
 from loralathe.rendering.loading.model import Model, TextEncoder

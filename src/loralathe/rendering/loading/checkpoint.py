@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from loralathe.architectures import SD1, SDXL, Architecture, architecture_by_id, detect_checkpoint
 from loralathe.errors import InputError
+from loralathe.rendering.libraries import library
 from loralathe.rendering.loading import shapes
 from loralathe.rendering.loading.model import Model, TextEncoder, name_modules
 from loralathe.rendering.loading.networks import load_clip, load_open_clip, load_unet, load_vae
 from loralathe.rendering.loading.prediction import ends_in_noise, prediction_of
 from loralathe.rendering.loading.weights import Weights
 from loralathe.rendering.samplers import Prediction
-
-if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
-
-# No network is ever asked for anything; this also stops libraries that would ask by themselves.
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
 
 
 def open_model(weights: Weights, dtype: torch.dtype, *, prediction: Prediction | None = None) -> Model:
@@ -97,25 +90,21 @@ def described(architecture: Architecture, *networks: Any) -> tuple[TextEncoder, 
 
 def open_folder(folder: Path, dtype: torch.dtype, *, prediction: Prediction | None = None) -> Model:
     """The same from a diffusers folder (model_index.json, unet/, text_encoder/, vae/ …)."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection
-
+    diffusers, transformers = library("diffusers"), library("transformers")
     architecture = _family_of_folder(folder)
 
     def load(kind: Any, name: str) -> Any:
         found = kind.from_pretrained(str(folder / name), local_files_only=True, torch_dtype=dtype)
         return found.eval().requires_grad_(False)
 
-    networks = [load(CLIPTextModel, "text_encoder")]
+    networks = [load(transformers.CLIPTextModel, "text_encoder")]
     if architecture is SDXL:
-        networks.append(load(CLIPTextModelWithProjection, "text_encoder_2"))
-    unet = load(UNet2DConditionModel, "unet")
-    vae: AutoencoderKL | None = load(AutoencoderKL, "vae") if (folder / "vae").is_dir() else None
+        networks.append(load(transformers.CLIPTextModelWithProjection, "text_encoder_2"))
+    unet = load(diffusers.UNet2DConditionModel, "unet")
+    vae = load(diffusers.AutoencoderKL, "vae") if (folder / "vae").is_dir() else None
     encoders = described(architecture, *networks)
     scheduler = _json(folder / "scheduler" / "scheduler_config.json")
-    noted: Prediction = (
-        "v_prediction" if scheduler.get("prediction_type") == "v_prediction" else "epsilon"
-    )
+    noted: Prediction = "v_prediction" if scheduler.get("prediction_type") == "v_prediction" else "epsilon"
     return Model(
         name=str(folder),
         architecture=architecture,

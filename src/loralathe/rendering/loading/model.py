@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from loralathe.architectures import Architecture
 from loralathe.rendering.prompts.chunks import Padding
 from loralathe.rendering.samplers import Prediction
-
-if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, UNet2DConditionModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +41,15 @@ class TextEncoder:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """An open model. `modules` maps canonical names to the torch modules an adapter can act on."""
+    """An open model. `modules` maps canonical names to the torch modules an adapter can act on.
+
+    unet is a diffusers UNet2DConditionModel, vae an AutoencoderKL or None.
+    """
 
     name: str
     architecture: Architecture
-    unet: UNet2DConditionModel
-    vae: AutoencoderKL | None
+    unet: Any
+    vae: Any
     encoders: tuple[TextEncoder, ...]
     prediction: Prediction
     zero_terminal_snr: bool

@@ -23,8 +23,8 @@ class Shaped(Protocol):
 class Weights(Protocol):
     """Named tensors. `tensors` and `metadata` are a header; `read` fetches one tensor."""
 
-    name: str
-
+    @property
+    def name(self) -> str: ...
     @property
     def tensors(self) -> Mapping[str, Shaped]: ...
     @property
@@ -92,9 +92,7 @@ class _Shape:
     shape: tuple[int, ...]
 
 
-def read_under(
-    weights: Weights, prefixes: Iterable[str], dtype: torch.dtype
-) -> dict[str, torch.Tensor]:
+def read_under(weights: Weights, prefixes: Iterable[str], dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """All tensors whose key starts with one of `prefixes`, floats cast to `dtype`.
 
     Tensors of one dtype are not copied, so a model in fp32 made from weights in memory shares them.
