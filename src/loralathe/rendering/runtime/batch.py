@@ -63,8 +63,7 @@ def _term(
 def applied(model: Model, terms: Mapping[str, Sequence[Term]]) -> Iterator[None]:
     """While the block runs, the model's layers add these terms to their outputs."""
     handles = [
-        model.modules[name].register_forward_hook(hook_of(of_module))
-        for name, of_module in terms.items()
+        model.modules[name].register_forward_hook(hook_of(of_module)) for name, of_module in terms.items()
     ]
     try:
         yield

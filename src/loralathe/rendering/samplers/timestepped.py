@@ -1,6 +1,7 @@
 """DDIM, PLMS, UniPC and LCM: samplers that live on whole training steps, run by diffusers' schedulers.
 
 Settings follow A1111's: times 1, 1 + k, 1 + 2k … with k = 1000 // n, whatever schedule is asked for.
+UniPC keeps diffusers' order 2 and B₂(h): A1111's order 3 with B₁(h) divides by zero on the step to σ = 0.
 """
 
 from __future__ import annotations
@@ -54,9 +55,7 @@ def scheduler_for(name: str, prediction: Prediction, *, zero_terminal_snr: bool)
     elif name == "PLMS":
         made = diffusers.PNDMScheduler(**common, skip_prk_steps=True, set_alpha_to_one=False)
     elif name == "UniPC":
-        made = diffusers.UniPCMultistepScheduler(
-            **common, solver_order=3, solver_type="bh1", timestep_spacing="leading"
-        )
+        made = diffusers.UniPCMultistepScheduler(**common, timestep_spacing="leading")
     elif name == "LCM":
         made = diffusers.LCMScheduler(**{**common, "steps_offset": 0}, set_alpha_to_one=True)
     else:
