@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from checkpoints import tiny_checkpoint, tiny_lora, write_safetensors
 
 Tensors = dict[str, torch.Tensor]

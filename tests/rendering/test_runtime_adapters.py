@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkpoints import raw_manifest, write_safetensors
 from safetensors.torch import load_file
 
+from checkpoints import raw_manifest, write_safetensors
 from loralathe.errors import InputError
 from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer, Presets
 
 Tensors = dict[str, torch.Tensor]
 BASE = ImageRequest(
-    "base", prompt="a portrait, (blue:1.2) hair", negative="bad", seed=3, steps=3, cfg=3.0, sampler="Euler",
+    "base", prompt="a portrait, (blue:1.2) hair", negative="bad", seed=3, steps=2, cfg=3.0, sampler="Euler",
     width=64, height=64,
 )  # fmt: skip
 
@@ -32,7 +32,7 @@ def pictures(renderer: LocalRenderer, requests: Sequence[ImageRequest]) -> list[
 
 
 def latents(renderer: LocalRenderer, requests: Sequence[ImageRequest]) -> torch.Tensor:
-    """The latents behind the pictures of requests that share one batch: finer to compare than 8-bit levels."""
+    """The latents behind the pictures of requests that share a batch: finer than 8-bit levels."""
     from loralathe.rendering.bench import Bench
     from loralathe.rendering.prepare import prepare
 
@@ -43,13 +43,6 @@ def latents(renderer: LocalRenderer, requests: Sequence[ImageRequest]) -> torch.
 
 
 # A merge by hand: names and blocks from the manifests, float64 arithmetic.
-
-
-def block_of(family: str) -> Mapping[str, Any]:
-    """kohya module name → LoRA-Block-Weight block, from the table made with the real extension."""
-    table: Any = raw_manifest("lbw_blocks")
-    section = table["sd15" if family == "sd1" else "sdxl"]
-    return {name: entry[-1] if isinstance(entry, list) else entry for name, entry in section.items()}
 
 
 def targets(family: str) -> dict[str, tuple[str, int | None]]:
@@ -149,8 +142,9 @@ def test_a_tag_equals_the_merged_checkpoint(
     assert (ours - theirs).abs().max() <= 1e-3
 
 
-@pytest.mark.parametrize("family", ["sd1", "sdxl"])
-@pytest.mark.parametrize("sampler", ["Euler a", "DPM++ 2M SDE", "DPM++ SDE"])
+@pytest.mark.parametrize(
+    ("family", "sampler"), [("sd1", "Euler a"), ("sd1", "DPM++ SDE"), ("sdxl", "DPM++ 2M SDE")]
+)
 def test_a_mixed_batch_equals_one_at_a_time(
     family: str, sampler: str, checkpoint_of: Callable[[str], Tensors], lora_folder: Path
 ) -> None:
@@ -161,7 +155,7 @@ def test_a_mixed_batch_equals_one_at_a_time(
         base,
         replace(base, adapters=(use,)),
         replace(base, adapters=(replace(use, te=0.0, unet=-1.0), other), seed=4),
-        replace(base, prompt="[a|b] <lora:%s-linear:0.4:start=1>" % family, cfg=6.0),
+        replace(base, prompt=f"[a|b] <lora:{family}-linear:0.4:start=1>", cfg=6.0),
         replace(base, prompt="word " * 90, adapters=(replace(use, stop=1),)),
         replace(base, prompt="a cat :0.7 AND a dog", adapters=(other,)),
     ]
@@ -177,11 +171,11 @@ def test_pictures_do_not_depend_on_the_batch_size(
 ) -> None:
     requests = [
         replace(BASE, seed=seed, adapters=(AdapterUse("sd1-conv", strength, strength),))
-        for seed, strength in [(0, 0.0), (0, 0.5), (1, 1.0), (2, -0.5), (2, 0.2)]
+        for seed, strength in [(0, 0.0), (1, 1.0), (2, -0.5)]
     ]
     requests.append(replace(BASE, width=72))
     shown = []
-    for size in (1, 4):
+    for size in (1, 2):
         with LocalRenderer(
             weights={"base": checkpoint_of("sd1")}, lora_dirs=[lora_folder], batch_size=size
         ) as renderer:
@@ -215,7 +209,7 @@ def test_steps_of_an_adapter(checkpoint_of: Callable[[str], Tensors], lora_folde
                     (replace(use, stop=1),),
                     (replace(use, start=1),),
                     (replace(use, stop=1), replace(use, start=1)),
-                    (replace(use, stop=0), replace(use, start=3)),
+                    (replace(use, stop=0), replace(use, start=2)),
                 )
             ],
         )
@@ -286,9 +280,7 @@ def test_what_does_not_fit_is_refused_before_the_first_step(
         for part in ("w1_a", "w1_b", "w2_a", "w2_b")
     }
     write_safetensors(tmp_path / "loha.safetensors", loha)
-    with LocalRenderer(
-        weights={"base": checkpoint_of("sd1")}, lora_dirs=[lora_folder, tmp_path]
-    ) as renderer:
+    with LocalRenderer(weights={"base": checkpoint_of("sd1")}, lora_dirs=[lora_folder, tmp_path]) as renderer:
         assert "did you mean 'sd1-linear'" in refused(renderer, prompt="<lora:sd1-linaer:1>")
         assert "LoHa" in refused(renderer, AdapterUse("loha"))
         assert "SD 1.5" in refused(renderer, AdapterUse("sdxl-linear"))
