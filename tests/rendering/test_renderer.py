@@ -86,11 +86,10 @@ def test_models_are_opened_once_and_texts_encoded_once(
     assert sorted(texts) == ["", "", "x", "x"]
 
 
-def test_what_is_wrong_with_the_last_request_is_said_first(checkpoint_of: CheckpointOf) -> None:
-    with LocalRenderer(weights={"sd1": checkpoint_of("sd1")}) as renderer:
-        for wrong in ({"sampler": "Eular"}, {"prompt": "<lora:nobody>"}, {"checkpoint": "none.safetensors"}):
-            with pytest.raises(InputError):
-                renderer.render([BASE, replace(BASE, **wrong)], lambda index, image: pytest.fail("rendered"))
+def test_what_is_wrong_with_the_last_request_is_said_first(studio: LocalRenderer) -> None:
+    for wrong in ({"sampler": "Eular"}, {"prompt": "<lora:nobody>"}, {"checkpoint": "none.safetensors"}):
+        with pytest.raises(InputError):
+            studio.render([BASE, replace(BASE, **wrong)], lambda index, image: pytest.fail("rendered"))
 
 
 def test_odd_prompts_are_told_and_rendered(checkpoint_of: CheckpointOf) -> None:
@@ -105,13 +104,12 @@ def test_odd_prompts_are_told_and_rendered(checkpoint_of: CheckpointOf) -> None:
     assert (advances[-1].done, advances[-1].total) == (4, 4)
 
 
-def test_schedules_switch_where_they_say(checkpoint_of: CheckpointOf) -> None:
+def test_schedules_switch_where_they_say(studio: LocalRenderer) -> None:
     base = replace(BASE, steps=4, sampler="Heun")
-    with LocalRenderer(weights={"sd1": checkpoint_of("sd1")}) as renderer:
-        found = drawn(
-            renderer,
-            [replace(base, prompt=p) for p in ("cat", "[cat:dog:1.0]", "dog", "[cat:dog:0]", "[cat:dog:2]")],
-        )
+    found = drawn(
+        studio,
+        [replace(base, prompt=p) for p in ("cat", "[cat:dog:1.0]", "dog", "[cat:dog:0]", "[cat:dog:2]")],
+    )
     shown = {index: np.asarray(image) for index, image in found.items()}
     assert np.array_equal(shown[0], shown[1])
     assert np.array_equal(shown[2], shown[3])
@@ -119,24 +117,22 @@ def test_schedules_switch_where_they_say(checkpoint_of: CheckpointOf) -> None:
     assert not np.array_equal(shown[4], shown[2])
 
 
-def test_infotext_is_in_the_picture(checkpoint_of: CheckpointOf, tmp_path: Path) -> None:
-    with LocalRenderer(weights={"sd1": checkpoint_of("sd1")}) as renderer:
-        paths = render(renderer, RenderOptions(BASE, tmp_path / "out", seed=9, count=2))
-        again = render(renderer, RenderOptions(BASE, tmp_path / "out", seed=9))
-        with pytest.raises(InputError, match="one file"):
-            render(renderer, RenderOptions(BASE, tmp_path / "x.png", count=2))
+def test_infotext_is_in_the_picture(studio: LocalRenderer, tmp_path: Path) -> None:
+    paths = render(studio, RenderOptions(BASE, tmp_path / "out", seed=9, count=2))
+    again = render(studio, RenderOptions(BASE, tmp_path / "out", seed=9))
+    with pytest.raises(InputError, match="one file"):
+        render(studio, RenderOptions(BASE, tmp_path / "x.png", count=2))
     assert [path.name for path in (*paths, *again)] == ["00000-9.png", "00001-10.png", "00002-9.png"]
     text = png_text(paths[1])
     assert text is not None
     assert read_infotext(text).entries["Seed"] == "10"
 
 
-def test_clip_skip(checkpoint_of: CheckpointOf) -> None:
-    with LocalRenderer(weights={"sd1": checkpoint_of("sd1"), "sdxl": checkpoint_of("sdxl")}) as renderer:
-        requests = [replace(BASE, checkpoint=c, clip_skip=s) for c in ("sd1", "sdxl") for s in (1, 2, 3)]
-        shown = {i: np.asarray(image) for i, image in drawn(renderer, requests).items()}
-        with pytest.raises(InputError, match="clip skip"):
-            drawn(renderer, [replace(BASE, clip_skip=9)])
+def test_clip_skip(studio: LocalRenderer) -> None:
+    requests = [replace(BASE, checkpoint=c, clip_skip=s) for c in ("sd1", "sdxl") for s in (1, 2, 3)]
+    shown = {i: np.asarray(image) for i, image in drawn(studio, requests).items()}
+    with pytest.raises(InputError, match="clip skip"):
+        drawn(studio, [replace(BASE, clip_skip=9)])
     assert not np.array_equal(shown[0], shown[1])
     assert not np.array_equal(shown[1], shown[2])
     assert np.array_equal(shown[3], shown[4])  # 2 is SDXL's own
@@ -151,6 +147,22 @@ def test_low_vram_gives_the_same_pictures(checkpoint_of: CheckpointOf) -> None:
     ):
         one, other = drawn(plain, [BASE])[0], drawn(thrifty, [BASE])[0]
     assert np.array_equal(np.asarray(one), np.asarray(other))
+
+
+@pytest.mark.parametrize(("dtype", "apart"), [("fp16", 1.0), ("bf16", 6.0)])
+def test_half_precision_is_close(
+    studio: LocalRenderer, checkpoint_of: CheckpointOf, lora_folder: Path, dtype: Any, apart: float
+) -> None:
+    requests = [
+        replace(BASE, prompt="(x:1.2) <lora:sd1-tucker:0.2>", sampler=name) for name in ("Euler", "DDIM")
+    ]
+    expected = drawn(studio, requests)
+    weights = {"sd1": checkpoint_of("sd1")}
+    with LocalRenderer("cpu", dtype, weights=weights, lora_dirs=[lora_folder]) as renderer:
+        found = drawn(renderer, requests)
+    for index, image in expected.items():
+        difference = np.abs(np.asarray(found[index]).astype(int) - np.asarray(image).astype(int))
+        assert 0 < difference.mean() < apart
 
 
 def test_emphasis_keeps_the_mean_of_each_row() -> None:

@@ -74,7 +74,7 @@ def with_time_width(config: Config, pooled_width: int) -> Config:
 def vae_config(shapes: Shapes, prefix: str, *, scaling_factor: float, side: int) -> Config:
     """Arguments of diffusers' AutoencoderKL, for a VAE in the original or the diffusers layout.
 
-    `side` is the size in pixels that the family was trained at: tiles, where they are asked for, are that big.
+    `side` is the size in pixels that the family was trained at; tiles, where asked for, are that big.
     """
     down, block = ("down", "block") if f"{prefix}encoder.down.0.block.0.conv1.weight" in shapes else (
         "down_blocks", "resnets"
