@@ -212,7 +212,12 @@ def check(drawn: Drawn, name: str, prediction: str = "epsilon") -> None:
     assert (ours - theirs).abs().max() <= 1e-4
 
 
-@pytest.mark.parametrize("name", CASES)
+SLOW = ("Euler Exponential", "Euler Karras", "PLMS", "LMS")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in CASES]
+)
 def test_sd1_equals_the_pipeline(drawn: Callable[..., Drawn], name: str) -> None:
     check(drawn("sd1"), name)
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from checkpoints import manifest, write_safetensors
+from loralathe.architectures import detect_checkpoint
 from loralathe.errors import InputError
 from loralathe.rendering import ImageRequest, LocalRenderer
 from loralathe.rendering.loading import FileWeights, MemoryWeights, Model, load_vae, open_folder, open_model
-from loralathe.rendering.loading.prediction import SD2_TELLTALE
+from loralathe.rendering.loading.prediction import SD2_TELLTALE, prediction_of
 from loralathe.rendering.loading.shapes import clip_config, open_clip_config, unet_config, vae_config
 
 Tensors = dict[str, torch.Tensor]
@@ -94,15 +96,20 @@ def test_full_size_configurations_fit_every_tensor() -> None:
         }
 
 
+def predicts(tensors: Tensors, wanted: Any = None) -> str:
+    weights = MemoryWeights("m", tensors, {})
+    return prediction_of(detect_checkpoint(weights), weights, wanted)
+
+
 def test_marks_and_overrides(checkpoint_of: CheckpointOf) -> None:
     sdxl = checkpoint_of("sdxl")
-    assert (opened(sdxl).prediction, opened(sdxl).zero_terminal_snr) == ("epsilon", False)
+    assert predicts(sdxl) == "epsilon"
+    assert predicts(sdxl, "v_prediction") == "v_prediction"
+    assert predicts({**sdxl, "v_pred": torch.empty(0)}) == "v_prediction"
+    with pytest.raises(InputError, match="EDM"):
+        predicts({**sdxl, "edm_mean": torch.zeros(4), "edm_std": torch.ones(4)})
     marked = opened({**sdxl, "v_pred": torch.empty(0), "ztsnr": torch.empty(0)})
     assert (marked.prediction, marked.zero_terminal_snr) == ("v_prediction", True)
-    forced = open_model(MemoryWeights("m", sdxl, {}), torch.float32, prediction="v_prediction")
-    assert forced.prediction == "v_prediction"
-    with pytest.raises(InputError, match="EDM"):
-        opened({**sdxl, "edm_mean": torch.zeros(4), "edm_std": torch.ones(4)})
 
 
 @pytest.mark.parametrize(("spread", "expected"), [(0.02, "epsilon"), (0.2, "v_prediction")])
@@ -112,7 +119,7 @@ def test_sd2_is_told_by_the_spread_of_a_bias(
     tensors = dict(checkpoint_of("sd2"))
     bias = tensors[SD2_TELLTALE]
     tensors[SD2_TELLTALE] = (bias - bias.mean()) / bias.std(correction=0) * spread
-    assert opened(tensors).prediction == expected
+    assert predicts(tensors) == expected
 
 
 def test_position_ids_and_old_names_do_not_matter(checkpoint_of: CheckpointOf) -> None:

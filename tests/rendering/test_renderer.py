@@ -149,7 +149,9 @@ def test_low_vram_gives_the_same_pictures(checkpoint_of: CheckpointOf) -> None:
     assert np.array_equal(np.asarray(one), np.asarray(other))
 
 
-@pytest.mark.parametrize(("dtype", "apart"), [("fp16", 1.0), ("bf16", 6.0)])
+@pytest.mark.parametrize(
+    ("dtype", "apart"), [("fp16", 1.0), pytest.param("bf16", 6.0, marks=pytest.mark.slow)]
+)
 def test_half_precision_is_close(
     studio: LocalRenderer, checkpoint_of: CheckpointOf, lora_folder: Path, dtype: Any, apart: float
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -119,8 +120,17 @@ LISTS = {
 }
 
 
-@pytest.mark.parametrize("family", ["sd1", "sdxl"])
-@pytest.mark.parametrize("kind", ["linear", "conv", "tucker"])
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [
+        ("sd1", "linear"),
+        ("sd1", "tucker"),
+        pytest.param("sd1", "conv", marks=pytest.mark.slow),
+        ("sdxl", "linear"),
+        ("sdxl", "conv"),
+        pytest.param("sdxl", "tucker", marks=pytest.mark.slow),
+    ],
+)
 def test_a_tag_equals_the_merged_checkpoint(
     family: str, kind: str, checkpoint_of: Callable[[str], Tensors], lora_folder: Path, studio: LocalRenderer
 ) -> None:
@@ -144,7 +154,12 @@ def test_a_tag_equals_the_merged_checkpoint(
 
 
 @pytest.mark.parametrize(
-    ("family", "sampler"), [("sd1", "Euler a"), ("sd1", "DPM++ SDE"), ("sdxl", "DPM++ 2M SDE")]
+    ("family", "sampler"),
+    [
+        pytest.param("sd1", "Euler a", marks=pytest.mark.slow),
+        ("sd1", "DPM++ SDE"),
+        ("sdxl", "DPM++ 2M SDE"),
+    ],
 )
 def test_a_mixed_batch_equals_one_at_a_time(family: str, sampler: str, studio: LocalRenderer) -> None:
     use = AdapterUse(f"{family}-linear", 0.5, 0.7)
@@ -227,11 +242,12 @@ def test_strengths_of_one_adapter_named_twice_add_up(studio: LocalRenderer) -> N
     assert torch.allclose(twice, once, atol=1e-5)
 
 
-def test_modules_at_zero_cost_nothing(studio: LocalRenderer) -> None:
+def test_modules_at_zero_cost_nothing(studio: LocalRenderer, lora_folder: Path, tmp_path: Path) -> None:
     from loralathe.rendering.bench import Bench
     from loralathe.rendering.prepare import prepare
 
-    use = AdapterUse("sd1-linear", te=0.0, unet=1.0, blocks="IN01=1,*=0")
+    fresh = shutil.copy(lora_folder / "sd1-linear.safetensors", tmp_path)
+    use = AdapterUse(str(fresh), te=0.0, unet=1.0, blocks="IN01=1,*=0")
     opened = studio._shelf.get("sd1", None)
     bench = Bench(opened, studio._habits)
     one = prepare(0, replace(BASE, adapters=(use,)), studio._folders)
