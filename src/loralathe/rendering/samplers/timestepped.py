@@ -55,9 +55,17 @@ def scheduler_for(name: str, prediction: Prediction, *, zero_terminal_snr: bool)
     elif name == "PLMS":
         made = diffusers.PNDMScheduler(**common, skip_prk_steps=True, set_alpha_to_one=False)
     elif name == "UniPC":
-        made = diffusers.UniPCMultistepScheduler(**common, timestep_spacing="leading")
+        made = diffusers.UniPCMultistepScheduler(
+            **common,
+            rescale_betas_zero_snr=zero_terminal_snr,
+            timestep_spacing="trailing" if zero_terminal_snr else "leading",
+        )
     elif name == "LCM":
-        made = diffusers.LCMScheduler(**{**common, "steps_offset": 0}, set_alpha_to_one=True)
+        made = diffusers.LCMScheduler(
+            **{**common, "steps_offset": 0},
+            set_alpha_to_one=True,
+            rescale_betas_zero_snr=zero_terminal_snr,
+        )
     else:
         raise ValueError(f"{name} is not a timestep sampler")
     return cast("Scheduler", made)
