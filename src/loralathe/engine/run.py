@@ -122,12 +122,14 @@ def run_recipe(recipe: Recipe, options: RunOptions | None = None, progress: Prog
 
 def run_session(session: Session, progress: Progress | None = None) -> Report:
     """Run a planned session; see `run_recipe`."""
+    progress = progress or Progress()
+    started = time.monotonic()
+    # Before torch is imported, so that "the output exists" comes at once.
+    check_outputs(session)
+
     from loralathe.engine.execute import execute
     from loralathe.engine.sinks import AdapterSink, FileAdapter, FileWeights, WeightsSink
 
-    progress = progress or Progress()
-    started = time.monotonic()
-    check_outputs(session)
     hasher = _Hasher(session, progress)
     inputs = list(session.plan.inputs.values())
     sinks: dict[str, WeightsSink | AdapterSink] = {}
