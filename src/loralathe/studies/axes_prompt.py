@@ -46,7 +46,7 @@ def _check_occurs(search: str, draft: Draft) -> None:
     raise InputError(
         f"Prompt S/R looks for '{search}', which the prompt does not contain.",
         where=f"prompt: {prompt}",
-        fix=did_you_mean(search, [*words, *prompt.split()])
+        fix=did_you_mean(search, [*words, *prompt.replace(",", " ").split()])
         or "the first value must occur, letter for letter",
     )
 
@@ -56,7 +56,7 @@ def build_prompt_order(wanted: Wanted) -> Axis:
     texts = [text for text in parse_texts(wanted.text) if text]
     if not 2 <= len(texts) <= MAX_ORDERED:
         raise InputError(
-            f"Prompt order takes 2 to {MAX_ORDERED} texts; {len(texts)} make {factorial(len(texts)):,} orders.",
+            f"Prompt order takes 2 to {MAX_ORDERED} texts; these make {factorial(len(texts)):,} orders.",
             where=wanted.text,
         )
     _places(wanted.base.request.prompt, texts)

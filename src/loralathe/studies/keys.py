@@ -16,7 +16,7 @@ KEY_LENGTH = 24
 
 
 def file_identity(path: str) -> str:
-    """Name, size and time of change: quick, and equal for the same file. What is no file stands for itself."""
+    """Name, size and time of change: quick, and equal for the same file. What is no file is its own name."""
     try:
         status = Path(path).stat()
     except OSError:

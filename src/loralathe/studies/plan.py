@@ -70,7 +70,7 @@ def plan_grid(
     """All cells of a grid, without rendering any.
 
     `limit` is the most cells that are made without asking; None asks never. `vary_seed` names axes ("xy")
-    along which the seed counts up. Raises InputError for a grid over the limit and for what an axis cannot do.
+    along which the seed counts up. Raises InputError for a grid over the limit and for cells that cannot be.
     """
     x, y, z = (axis or NOTHING for axis in axes)
     _check_size((x, y, z), limit)
