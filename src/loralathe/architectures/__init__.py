@@ -1,1 +1,37 @@
-"""What a tensor is: families as data, recognition with explanation, names in every dialect, blocks."""
+"""What a tensor is: families as data, recognition with explanation, names in every dialect, blocks.
+
+A family is one file (`sd1.py`, `sd2.py`, `sdxl.py`) and one line in `registry.py`. Nothing here
+reads a file: recognition takes a header, anything with `tensors` (key → shape) and `metadata`.
+"""
+
+from .architecture import Architecture, Module, Piece
+from .blocks import block_names_for_length, canonical_block, places_without_block
+from .detect import Detected, detect_checkpoint
+from .detect_adapter import AdapterDetected, canonical_of_raw, detect_adapter
+from .dialects import group_by_module, kind_of_module, split_adapter_key
+from .registry import ARCHITECTURES, architecture_by_id
+from .sd1 import SD1
+from .sd2 import SD2
+from .sdxl import SDXL
+
+__all__ = [
+    "ARCHITECTURES",
+    "SD1",
+    "SD2",
+    "SDXL",
+    "AdapterDetected",
+    "Architecture",
+    "Detected",
+    "Module",
+    "Piece",
+    "architecture_by_id",
+    "block_names_for_length",
+    "canonical_block",
+    "canonical_of_raw",
+    "detect_adapter",
+    "detect_checkpoint",
+    "group_by_module",
+    "kind_of_module",
+    "places_without_block",
+    "split_adapter_key",
+]

@@ -1,0 +1,125 @@
+"""Does an adapter fit a base? Every module against the weight it would change, from headers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..architectures import Module
+from ..errors import InputError
+from ..tensorfiles import Header
+from .adapter import Adapter
+from .modules import AdapterModule
+
+TEXT_WIDTHS = {768: "SD 1.5", 1024: "SD 2", 2048: "SDXL"}
+"""Columns of attn2.to_k: the width of the text that the U-Net reads."""
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A module whose delta has another shape than the base's weight, both as (out, in[, k, k])."""
+
+    module: AdapterModule
+    base_shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.module.raw_name}: {list(self.module.shape)}, the base has {list(self.base_shape)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Where each module of an adapter ends on a base.
+
+    used: modules whose weight is there and fits; unmatched: raw names (and keys) without a place in the base;
+    mismatched: the weight is there, its shape is another.
+    """
+
+    used: tuple[AdapterModule, ...]
+    unmatched: tuple[str, ...]
+    mismatched: tuple[Mismatch, ...]
+
+
+def weight_shape(module: Module, header: Header) -> tuple[int, ...]:
+    """Shape of a module's weight as (out, in[, k, k]): the row slice of a fused tensor, axes turned if stored so."""
+    shape = header.tensors[module.key].shape
+    if module.transpose:
+        shape = shape[::-1]
+    return shape if module.part is None else (shape[0] // module.part[1], *shape[1:])
+
+
+def fits(delta: tuple[int, ...], weight: tuple[int, ...]) -> bool:
+    """Whether a delta can be added: equal shapes, a 1×1 convolution and a linear layer counting as equal."""
+    return _without_unit_kernel(delta) == _without_unit_kernel(weight)
+
+
+def _without_unit_kernel(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape[:2] if shape[2:] == (1, 1) else shape
+
+
+def check_against(adapter: Adapter, modules: Mapping[str, Module], header: Header) -> Fit:
+    """Sorts the adapter's modules into used, unmatched and mismatched; raises nothing.
+
+    `modules` are the base's (`Architecture.modules`), `header` is the base's.
+    """
+    used: list[AdapterModule] = []
+    unmatched: list[str] = list(adapter.unmatched)
+    mismatched: list[Mismatch] = []
+    for name, module in adapter.modules.items():
+        base = modules.get(name)
+        if base is None:
+            unmatched.append(module.raw_name)
+            continue
+        shape = weight_shape(base, header)
+        if fits(module.shape, shape):
+            used.append(module)
+        else:
+            mismatched.append(Mismatch(module, shape))
+    return Fit(tuple(used), tuple(unmatched), tuple(mismatched))
+
+
+def require_fit(adapter: Adapter, fit: Fit, base_label: str, *, allow_unmatched: bool = False) -> None:
+    """Raises InputError when nothing matches, a shape differs, or modules are unmatched and not allowed to be.
+
+    `base_label` names the base's family ("SDXL").
+    """
+    where = str(adapter.file.path)
+    if fit.mismatched:
+        raise _mismatch_error(fit, base_label, where)
+    if not fit.used:
+        raise InputError(
+            f"no module of the LoRA is in the base ({base_label})",
+            where=f"{where}: {_some(fit.unmatched)}",
+            fix=f"use a LoRA made for {base_label}",
+        )
+    if fit.unmatched and not allow_unmatched:
+        count = len(fit.unmatched)
+        raise InputError(
+            f"{count} {'part' if count == 1 else 'parts'} of the LoRA {'has' if count == 1 else 'have'} no place "
+            f"in the base ({base_label}); {len(fit.used)} modules have",
+            where=f"{where}: {_some(fit.unmatched)}",
+            fix=f"use a LoRA made for {base_label}, or --allow-unmatched to leave them out",
+        )
+
+
+def _mismatch_error(fit: Fit, base_label: str, where: str) -> InputError:
+    made_for = _family_by_text_width(fit)
+    total = len(fit.used) + len(fit.mismatched)
+    what = f"the shapes of {len(fit.mismatched)} of {total} modules differ from the base's ({base_label})"
+    fix = f"use a LoRA made for {base_label}"
+    if made_for is not None and made_for != base_label:
+        fix = f"the LoRA reads text of the width of {made_for}; {fix}"
+    shown = "; ".join(str(mismatch) for mismatch in fit.mismatched[:_SHOWN])
+    return InputError(what, where=f"{where}: {shown}", fix=fix)
+
+
+def _family_by_text_width(fit: Fit) -> str | None:
+    for mismatch in fit.mismatched:
+        if mismatch.module.name.endswith(".attn2.to_k"):
+            return TEXT_WIDTHS.get(mismatch.module.shape[1])
+    return None
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

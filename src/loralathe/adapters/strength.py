@@ -1,0 +1,93 @@
+"""Strength: how much of an adapter goes into each module; the one definition for all of loralathe.
+
+    effective(module) = s × w
+    s = te strength for text-encoder modules, unet strength for the rest
+    w = value of the last matching element rule, else the weight of the module's block, else 1
+
+Linear, sign kept, no square root (SEMANTICS §1). alpha / rank is no part of it: factors carry that.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from ..errors import InputError
+from .blocks import block_names_of, is_text_encoder
+from .blockweights import BlockWeights, missing_blocks_error
+from .elements import ElementRule, last_match
+
+
+class Addressed(Protocol):
+    """What strength must know of a module."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def block(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """Strengths of one adapter, with its block weights and element rules."""
+
+    te: float = 1.0
+    unet: float = 1.0
+    blocks: BlockWeights | None = None
+    elements: tuple[ElementRule, ...] = ()
+
+    def times(self, factor: float = 1.0, *, te: float = 1.0, unet: float = 1.0) -> Strength:
+        """`factor * adapter(te=te, unet=unet)`, and what `--te` and `--unet` do: strengths multiply."""
+        return replace(self, te=self.te * factor * te, unet=self.unet * factor * unet)
+
+    def at(self, blocks: BlockWeights) -> Strength:
+        """`adapter@blocks`. Raises InputError when block weights are attached already."""
+        if self.blocks is not None:
+            raise InputError(
+                "block weights are attached twice",
+                where=f"{self.blocks} and {blocks}",
+                fix="keep one of them",
+            )
+        return replace(self, blocks=blocks)
+
+    def with_elements(self, rules: tuple[ElementRule, ...]) -> Strength:
+        """Adds rules behind those it has; a later match wins over an earlier one."""
+        return replace(self, elements=(*self.elements, *rules))
+
+
+def effective(strength: Strength, module: Addressed) -> float:
+    """Effective strength of one module. Raises InputError for a module in a block that a list lacks."""
+    s = strength.te if is_text_encoder(module.name) else strength.unet
+    return s * weight(strength, module)
+
+
+def weight(strength: Strength, module: Addressed) -> float:
+    """The w of `effective`: element rule, else block weight, else 1."""
+    by_element = last_match(strength.elements, module.name, module.block)
+    if by_element is not None:
+        return by_element
+    return 1.0 if strength.blocks is None else strength.blocks.weight_of(module.name, module.block)
+
+
+def check_blocks(strength: Strength, modules: Iterable[Addressed]) -> None:
+    """Raises InputError that counts the modules, by block, which the block list leaves without a weight."""
+    if strength.blocks is None:
+        return
+    counts: Counter[str] = Counter()
+    for module in modules:
+        if last_match(strength.elements, module.name, module.block) is None and not strength.blocks.covers(
+            module.name, module.block
+        ):
+            counts[block_names_of(module.name, module.block)[-1]] += 1
+    if counts:
+        raise missing_blocks_error(dict(sorted(counts.items())))
+
+
+def rules_without_effect(strength: Strength, modules: Iterable[Addressed]) -> tuple[ElementRule, ...]:
+    """Element rules that match none of the modules: most likely misspelt, so worth a warning."""
+    addressed = list(modules)
+    return tuple(
+        rule for rule in strength.elements if not any(rule.matches(m.name, m.block) for m in addressed)
+    )

@@ -1,0 +1,281 @@
+"""What an architecture is, and every question about names that can be answered from its data.
+
+One instance a family (`sd1.py`, `sd2.py`, `sdxl.py`): structure and prefixes only. Nothing here
+knows a width or a depth, so a model a sixteenth as wide with two layers is understood alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from .names import Found, Layer, LayerTable, Part, Scope, Transform, fill, flat
+from .rules import find_rule
+from .signatures import Signature
+from .unet import UNet, block_of_path
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One layer that an adapter can change.
+
+    name:      canonical, `component.path`: `unet.input_blocks.4.1.proj_in`; OpenCLIP layers carry
+               the same transformers-style names as CLIP: `te2.text_model.encoder.layers.3.mlp.fc1`
+    component: 'unet', 'te1', 'te2' or 'vae'
+    key:       checkpoint key of its weight, original layout, with prefix
+    part:      (i, n): the i-th of n equal row slices of that tensor; None: all of it
+    transpose: the checkpoint stores the weight as (in, out) instead of (out, in)
+    block:     BASE, IN00…, MID, OUT00…; None for layers in no block
+    scope:     'linear': attention, MLP and projection layers (what kohya trains by default);
+               'conv': resnets and samplers (trained with a conv rank); 'outside': all else
+    """
+
+    name: str
+    component: str
+    key: str
+    part: Part | None
+    transpose: bool
+    block: str | None
+    scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A tensor, or an equal row slice of one, and its place in the diffusers layout.
+
+    diffusers tensor = transform(original[rows of part]); `conv1x1_to_linear` drops two axes of size 1.
+    """
+
+    key: str
+    part: Part | None
+    transform: Transform
+    component: str
+    diffusers_key: str
+
+
+@dataclass(frozen=True)
+class Component:
+    """One network inside a checkpoint.
+
+    root:    every key of the component starts so; prefix: the keys of its layers do
+    implied: path start that old files leave out of their keys (CLIP's inner `text_model.`)
+    folder:  its folder in the diffusers layout; kohya: how adapter files start its names, the
+             first of them when writing; spelling: which of the two paths adapters write
+    last_layer_unused: diffusers drops the deepest encoder layer (SD 2 reads the one before)
+    """
+
+    id: str
+    root: str
+    prefix: str
+    folder: str
+    layers: Callable[[], Iterable[Layer]]
+    kohya: tuple[str, ...] = ()
+    spelling: Literal["original", "diffusers"] = "original"
+    implied: str = ""
+    last_layer_unused: bool = False
+
+    @cached_property
+    def table(self) -> LayerTable:
+        return LayerTable(self.layers())
+
+    def tensor(self, key: str) -> Found[tuple[tuple[Layer, str], ...]] | None:
+        """The layers a checkpoint key holds, each with 'weight' or 'bias'."""
+        if not key.startswith(self.prefix):
+            return None
+        relative = key[len(self.prefix) :]
+        found = self.table.by_tensor.find(relative)
+        if found is None and self.implied and not relative.startswith(self.implied):
+            found = self.table.by_tensor.find(self.implied + relative)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Architecture:
+    """A model family; see the module docstring. `eq=False`: the instances are compared by identity."""
+
+    id: str
+    label: str
+    unet: UNet
+    parts: tuple[Component, ...]
+    signature: Signature
+    also_accepts: tuple[tuple[str, ...], ...] = ()
+    default_prediction: str | None = "epsilon"
+    marks: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def components(self) -> dict[str, str]:
+        """Component id → the key prefix of its layers."""
+        return {part.id: part.prefix for part in self.parts}
+
+    @cached_property
+    def long_blocks(self) -> tuple[str, ...]:
+        """Names of the long block list in order: BASE, every block of the U-Net."""
+        return self.unet.blocks()
+
+    @cached_property
+    def short_blocks(self) -> tuple[str, ...]:
+        """Names of the short block list: BASE and the blocks that hold attention."""
+        return self.unet.attention_blocks()
+
+    # Modules
+
+    def modules(self, header_keys: Iterable[str]) -> dict[str, Module]:
+        """Canonical name → module, for every layer among these checkpoint keys (norms included)."""
+        found: dict[str, Module] = {}
+        for key in header_keys:
+            for module in self.modules_of_key(key):
+                found.setdefault(module.name, module)
+        return found
+
+    def modules_of_key(self, key: str) -> tuple[Module, ...]:
+        """The modules whose weight is this tensor: one, three for a fused q/k/v, none for a bias."""
+        part = self._part_of_key(key)
+        found = part.tensor(key) if part else None
+        if part is None or found is None:
+            return ()
+        return tuple(
+            self._module(part, entry, found.number, key) for entry, role in found.entry if role == "weight"
+        )
+
+    def _module(self, part: Component, entry: Layer, number: str | None, key: str) -> Module:
+        path = fill(entry.name, number)
+        return Module(
+            name=f"{part.id}.{path}",
+            component=part.id,
+            key=key,
+            part=entry.part,
+            transpose=entry.transform == "transpose",
+            block=self._block(part.id, path),
+            scope=entry.scope,
+        )
+
+    # Names in adapter files
+
+    def module_of_kohya(self, name: str) -> str | None:
+        """Canonical name of `lora_unet_…`, `lora_te…`; original and diffusers spelling; None if not ours."""
+        for part in self.parts:
+            for prefix in part.kohya:
+                if not name.startswith(prefix):
+                    continue
+                found = part.table.by_flat.find(name[len(prefix) :])
+                if found is not None:
+                    return f"{part.id}.{fill(found.entry.name, found.number)}"
+        return None
+
+    def kohya_name(self, module_name: str) -> str:
+        """How sd-scripts names this module; KeyError for a module the family cannot have."""
+        part, found = self._find_module(module_name)
+        if not part.kohya:
+            raise KeyError(f"adapters have no name for modules of '{part.id}'")
+        path = found.entry.name if part.spelling == "original" else found.entry.diffusers
+        return part.kohya[0] + flat(fill(path or found.entry.name, found.number))
+
+    def module_named(self, module_name: str) -> str | None:
+        """The name itself if the family can have such a module, else None."""
+        component, _, path = module_name.partition(".")
+        part = self._part(component)
+        return module_name if part and part.table.by_name.find(path) else None
+
+    def module_of_diffusers(self, component: str, path: str) -> str | None:
+        """Canonical name of a diffusers path: ('unet', 'conv_in') → 'unet.input_blocks.0.0'; else None."""
+        part = self._part(component)
+        found = part.table.by_diffusers.find(path) if part else None
+        return f"{component}.{fill(found.entry.name, found.number)}" if found else None
+
+    def diffusers_path(self, module_name: str) -> str | None:
+        """Path of a module inside its diffusers component; None where that layout lacks it."""
+        _, found = self._find_module(module_name)
+        return fill(found.entry.diffusers, found.number) if found.entry.diffusers else None
+
+    # Blocks, components, rules
+
+    def block_of_key(self, key: str) -> str | None:
+        """Block of any checkpoint key: BASE for text encoders; None for time_embed, label_emb, out, VAE."""
+        part = self._part_of_key(key)
+        return self._block(part.id, key[len(part.prefix) :]) if part else None
+
+    def block_of_module(self, module_name: str) -> str | None:
+        """Block of a module by its canonical name."""
+        component, _, path = module_name.partition(".")
+        return self._block(component, path)
+
+    def component_of_key(self, key: str) -> str | None:
+        """'unet', 'te1', 'te2' or 'vae'; None for what belongs to no network (marks, buffers, EMA)."""
+        part = self._part_of_key(key)
+        return part.id if part else None
+
+    def knows_key(self, key: str) -> bool:
+        """Is this a weight or bias of the family? (Anything else: see `rule_for_key`.)"""
+        part = self._part_of_key(key)
+        return part is not None and part.tensor(key) is not None
+
+    def rule_for_key(self, key: str) -> str | None:
+        """Name of the rule by which this key is never averaged but taken from the first checkpoint."""
+        rule = find_rule(key)
+        return rule.name if rule else None
+
+    def is_frozen(self, key: str) -> bool:
+        """Marks, position ids and buffers: copied byte for byte, never cast."""
+        rule = find_rule(key)
+        return rule is not None and rule.frozen
+
+    # Diffusers layout
+
+    def pieces_of_key(self, key: str) -> tuple[Piece, ...]:
+        """Where this tensor goes in the diffusers layout: () if it has no place there."""
+        part = self._part_of_key(key)
+        found = part.tensor(key) if part else None
+        if part is None or found is None:
+            return ()
+        return tuple(
+            _piece(part, entry, role, found.number, key)
+            for entry, role in found.entry
+            if entry.diffusers is not None
+        )
+
+    def piece_of_diffusers(self, component: str, diffusers_key: str) -> Piece | None:
+        """The piece of the original layout that makes up this diffusers tensor."""
+        part = self._part(component)
+        path, _, role = diffusers_key.rpartition(".")
+        found = part.table.by_diffusers.find(path) if part else None
+        if part is None or found is None or role not in ("weight", "bias"):
+            return None
+        tensor = found.entry.weight if role == "weight" else found.entry.bias
+        if tensor is None:
+            return None
+        return _piece(part, found.entry, role, found.number, part.prefix + fill(tensor, found.number))
+
+    # Look-ups
+
+    def _part(self, component: str) -> Component | None:
+        return next((part for part in self.parts if part.id == component), None)
+
+    def _part_of_key(self, key: str) -> Component | None:
+        return next((part for part in self.parts if key.startswith(part.root)), None)
+
+    def _find_module(self, module_name: str) -> tuple[Component, Found[Layer]]:
+        component, _, path = module_name.partition(".")
+        part = self._part(component)
+        found = part.table.by_name.find(path) if part else None
+        if part is None or found is None:
+            raise KeyError(f"{self.label} has no module '{module_name}'")
+        return part, found
+
+    def _block(self, component: str, path: str) -> str | None:
+        if component.startswith("te"):
+            return "BASE"
+        block = block_of_path(path) if component == "unet" else None
+        return block if block in self.long_blocks else None
+
+
+def _piece(part: Component, entry: Layer, role: str, number: str | None, key: str) -> Piece:
+    assert entry.diffusers is not None
+    return Piece(
+        key=key,
+        part=entry.part,
+        transform=entry.transform if role == "weight" else "none",
+        component=part.id,
+        diffusers_key=f"{fill(entry.diffusers, number)}.{role}",
+    )

@@ -1,0 +1,139 @@
+"""Which family a checkpoint belongs to, and why not when it belongs to none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from ..errors import InputError
+from .architecture import Architecture
+from .dialects import adapter_key_count
+from .foreign import name_foreign
+from .parts import UNET_PREFIX
+from .registry import ARCHITECTURES
+from .signatures import HeaderLike, TensorLike
+
+VARIANTS = {4: "base", 8: "instruct-pix2pix", 9: "inpainting"}
+_PREDICTION_METADATA = ("modelspec.prediction_type", "modelspec.predict_key")
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """What a checkpoint's header tells.
+
+    layout:      'original': one file, keys as the model's authors named them
+    variant:     'base', 'inpainting' or 'instruct-pix2pix', by the number of input channels
+    components:  ids of the networks in the file, in the order of the architecture's parts
+    prediction:  'epsilon', 'v', 'edm-v', 'edm'; None when the header cannot tell
+    prediction_source: how that is known, as a phrase for people
+    """
+
+    architecture: Architecture
+    layout: str
+    variant: str
+    in_channels: int
+    components: tuple[str, ...]
+    prediction: str | None
+    prediction_source: str
+
+
+def detect_checkpoint(header: HeaderLike, name: str | None = None) -> Detected:
+    """Recognise a checkpoint from key names and tensor ranks; `name` is what errors call the file.
+
+    Raises InputError for a LoRA, for a known kind of file that is not a supported checkpoint, for a
+    U-Net with tensors missing, and otherwise with the nearest family and what it lacks.
+    """
+    tensors = header.tensors
+    if adapter_key_count(tensors):
+        raise InputError(
+            "this is a LoRA (an adapter), not a checkpoint",
+            where=name,
+            fix="give the base model here; a LoRA is added to it, as in 'base + 0.7*lora'",
+        )
+    arch = next((known for known in ARCHITECTURES if known.signature.matches(tensors)), None)
+    if arch is None:
+        raise _unrecognised(tensors, name)
+    _check_complete(arch, tensors, name)
+    channels = tensors[f"{UNET_PREFIX}input_blocks.0.0.weight"].shape[1]
+    if channels not in VARIANTS:
+        raise InputError(
+            f"this {arch.label} model takes {channels} input channels",
+            where=name,
+            fix="known are 4 (text to image), 9 (inpainting) and 8 (instruct-pix2pix)",
+        )
+    prediction, source = _prediction(arch, header)
+    return Detected(
+        architecture=arch,
+        layout="original",
+        variant=VARIANTS[channels],
+        in_channels=channels,
+        components=_components(arch, tensors),
+        prediction=prediction,
+        prediction_source=source,
+    )
+
+
+def _components(arch: Architecture, tensors: Mapping[str, TensorLike]) -> tuple[str, ...]:
+    present = {arch.component_of_key(key) for key in tensors if arch.knows_key(key)}
+    return tuple(part.id for part in arch.parts if part.id in present)
+
+
+def _check_complete(arch: Architecture, tensors: Mapping[str, TensorLike], name: str | None) -> None:
+    missing = [key for path in arch.unet.required() if (key := UNET_PREFIX + path) not in tensors]
+    if missing:
+        raise InputError(
+            f"this {arch.label} checkpoint is incomplete: {len(missing)} tensors of its U-Net are missing",
+            where=_in_file(name, _few(missing)),
+            fix="get the file again, or the tool that wrote it dropped them",
+        )
+
+
+def _prediction(arch: Architecture, header: HeaderLike) -> tuple[str | None, str]:
+    """Marks first (loaders obey them), then what the writer noted, then the family's own way."""
+    for mark, prediction in arch.marks.items():
+        if mark in header.tensors:
+            return prediction, f"the file carries the mark {mark}"
+    for key in _PREDICTION_METADATA:
+        noted = header.metadata.get(key, "").casefold()
+        if noted in ("epsilon", "v"):
+            return noted, f"metadata {key}"
+    if arch.default_prediction is None:
+        return None, "unknown from header: only the weights can tell"
+    without = ", no v-prediction mark in the file" if arch.marks else ""
+    return arch.default_prediction, f"{arch.label} default{without}"
+
+
+def _unrecognised(tensors: Mapping[str, TensorLike], name: str | None) -> InputError:
+    kind = name_foreign(tensors)
+    if kind is not None:
+        return InputError(f"this is {kind.what}, not a supported checkpoint", where=name, fix=kind.fix)
+    nearest = max(
+        ARCHITECTURES, key=lambda arch: (arch.signature.share(tensors), -_complaints(arch, tensors))
+    )
+    if not nearest.signature.share(tensors):
+        some = _few(list(islice(tensors, 4))) if tensors else "it has no tensors"
+        return InputError(
+            "this file is no Stable Diffusion checkpoint: none of the tensors that mark one are in it",
+            where=_in_file(name, some),
+            fix="SD 1.5, SD 2 and SDXL checkpoints in one .safetensors file are supported",
+        )
+    reasons = _few(list(nearest.signature.complaints(tensors)))
+    return InputError(
+        f"no known model family; the nearest is {nearest.label}",
+        where=_in_file(name, reasons),
+        fix="check that the file is complete and a base model, not a part of one",
+    )
+
+
+def _complaints(arch: Architecture, tensors: Mapping[str, TensorLike]) -> int:
+    return sum(1 for _ in arch.signature.complaints(tensors))
+
+
+def _few(items: list[str], limit: int = 3) -> str:
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more
+
+
+def _in_file(name: str | None, detail: str) -> str:
+    return f"{name}: {detail}" if name else detail

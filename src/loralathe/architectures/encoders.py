@@ -1,0 +1,52 @@
+"""Text encoders: transformers' CLIP and OpenCLIP, both under transformers' layer names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .names import Layer, Scope, layer
+
+LAYER = "text_model.encoder.layers.#"
+BLOCK = "transformer.resblocks.#"
+EMBEDDINGS = "text_model.embeddings"
+PROJECTIONS = ("q_proj", "k_proj", "v_proj")
+
+# (name inside a layer, OpenCLIP's name or None where it is a slice of the fused in_proj, scope)
+INSIDE: tuple[tuple[str, str, Scope], ...] = (
+    ("layer_norm1", "ln_1", "outside"),
+    ("layer_norm2", "ln_2", "outside"),
+    ("self_attn.out_proj", "attn.out_proj", "linear"),
+    ("mlp.fc1", "mlp.c_fc", "linear"),
+    ("mlp.fc2", "mlp.c_proj", "linear"),
+)
+
+
+def clip_layers() -> Iterator[Layer]:
+    """CLIP as transformers names it: the original layout and diffusers agree."""
+    yield layer(f"{EMBEDDINGS}.token_embedding")
+    yield layer(f"{EMBEDDINGS}.position_embedding")
+    yield layer("text_model.final_layer_norm")
+    for name, _, scope in INSIDE:
+        yield layer(f"{LAYER}.{name}", scope=scope)
+    for projection in PROJECTIONS:
+        yield layer(f"{LAYER}.self_attn.{projection}", scope="linear")
+
+
+def open_clip_layers(*, projection: bool) -> Iterator[Layer]:
+    """OpenCLIP: q, k, v are thirds of the rows of one tensor, the projection is stored transposed.
+
+    projection: whether the diffusers model keeps `text_projection` (SDXL does, SD 2 does not).
+    """
+    yield layer(f"{EMBEDDINGS}.token_embedding", original="token_embedding")
+    position = f"{EMBEDDINGS}.position_embedding"
+    yield Layer(position, position, "positional_embedding", None)
+    yield layer("text_model.final_layer_norm", original="ln_final")
+    for name, original, scope in INSIDE:
+        yield layer(f"{LAYER}.{name}", scope=scope, original=f"{BLOCK}.{original}")
+    for i, name in enumerate(PROJECTIONS):
+        path, fused = f"{LAYER}.self_attn.{name}", f"{BLOCK}.attn.in_proj"
+        yield Layer(path, path, f"{fused}_weight", f"{fused}_bias", "linear", (i, len(PROJECTIONS)))
+    kept = "text_projection" if projection else None
+    yield Layer("text_projection", kept, "text_projection", None, transform="transpose")
+    # Some writers store it as a linear layer, not transposed.
+    yield Layer("text_projection", kept, "text_projection.weight", None)

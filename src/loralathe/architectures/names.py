@@ -1,0 +1,124 @@
+"""Layers in several spellings, by rule: in a template, `#` stands for any one number.
+
+A model is a few dozen templates, whatever its depth: `transformer.resblocks.#.mlp.c_fc` covers
+3 layers or 32. One number per template is free; the numbers that make up the family's
+structure (`input_blocks.4.1`) are spelled out, so a layer that the family lacks is not found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+Scope = Literal["linear", "conv", "outside"]
+Transform = Literal["none", "transpose", "conv1x1_to_linear"]
+Part = tuple[int, int]
+
+T = TypeVar("T")
+ANY = "#"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of a component; every name is relative to the component's key prefix.
+
+    name:      canonical path; what an adapter's module is called after the component
+    diffusers: path in the diffusers layout; None where that layout has no place for it
+    weight:    tensor in the original layout
+    bias:      the same for its bias; None where the layer is a bare tensor
+    part:      (i, n): the layer is the i-th of n equal row slices of those tensors
+    transform: what turns the original weight into the diffusers one
+    """
+
+    name: str
+    diffusers: str | None
+    weight: str
+    bias: str | None
+    scope: Scope = "outside"
+    part: Part | None = None
+    transform: Transform = "none"
+
+
+def layer(
+    name: str,
+    diffusers: str | None = "",
+    scope: Scope = "outside",
+    *,
+    original: str | None = None,
+    transform: Transform = "none",
+) -> Layer:
+    """A layer whose tensors are `original.weight` and `original.bias`; names default to `name`."""
+    stem = name if original is None else original
+    path = name if diffusers == "" else diffusers
+    return Layer(name, path, f"{stem}.weight", f"{stem}.bias", scope, None, transform)
+
+
+def flat(dotted: str) -> str:
+    """A path as adapter files spell it: dots become underscores."""
+    return dotted.replace(".", "_")
+
+
+def fill(template: str, number: str | None) -> str:
+    """The template with its free number put in."""
+    return template if number is None else template.replace(ANY, number)
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[T]):
+    """What a template index answers: the entry and the number that stood at `#`."""
+
+    entry: T
+    number: str | None
+
+
+class TemplateIndex(Generic[T]):
+    """Look names up among templates, in as many dictionary probes as the name has numbers."""
+
+    def __init__(self, entries: Mapping[str, T], separator: str) -> None:
+        self._entries = entries
+        self._separator = separator
+
+    def find(self, name: str) -> Found[T] | None:
+        exact = self._entries.get(name)
+        if exact is not None:
+            return None if ANY in name else Found(exact, None)
+        tokens = name.split(self._separator)
+        for position, token in enumerate(tokens):
+            if not _is_number(token):
+                continue
+            tokens[position] = ANY
+            entry = self._entries.get(self._separator.join(tokens))
+            if entry is not None:
+                return Found(entry, token)
+            tokens[position] = token
+        return None
+
+
+def _is_number(token: str) -> bool:
+    """Plain ASCII digits without leading zeros: `0`, `17`; never `007`, which names no layer."""
+    return token.isascii() and token.isdigit() and (token == "0" or token[0] != "0")
+
+
+class LayerTable:
+    """All layers of one component, found by any of their names."""
+
+    def __init__(self, layers: Iterable[Layer]) -> None:
+        self.layers = tuple(layers)
+        names: dict[str, Layer] = {}
+        paths: dict[str, Layer] = {}
+        flats: dict[str, Layer] = {}
+        tensors: dict[str, list[tuple[Layer, str]]] = {}
+        for entry in self.layers:
+            names.setdefault(entry.name, entry)
+            flats.setdefault(flat(entry.name), entry)
+            if entry.diffusers is not None:
+                paths.setdefault(entry.diffusers, entry)
+                flats.setdefault(flat(entry.diffusers), entry)
+            tensors.setdefault(entry.weight, []).append((entry, "weight"))
+            if entry.bias is not None:
+                tensors.setdefault(entry.bias, []).append((entry, "bias"))
+        self.by_name = TemplateIndex(names, ".")
+        self.by_diffusers = TemplateIndex(paths, ".")
+        self.by_flat = TemplateIndex(flats, "_")
+        self.by_tensor = TemplateIndex({key: tuple(found) for key, found in tensors.items()}, ".")

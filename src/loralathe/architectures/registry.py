@@ -1,0 +1,22 @@
+"""Every family that can be worked on. A new one is one new file and one line here."""
+
+from __future__ import annotations
+
+from ..errors import InputError, did_you_mean
+from .architecture import Architecture
+from .sd1 import SD1
+from .sd2 import SD2
+from .sdxl import SDXL
+
+ARCHITECTURES: tuple[Architecture, ...] = (SD1, SD2, SDXL)
+
+
+def architecture_by_id(name: str) -> Architecture:
+    """'sd1', 'sd2' or 'sdxl', in any case; InputError with close matches otherwise."""
+    by_id = {arch.id: arch for arch in ARCHITECTURES}
+    found = by_id.get(name.casefold())
+    if found is None:
+        raise InputError(
+            f"no model family is called '{name}'", fix=did_you_mean(name, by_id) or f"use {', '.join(by_id)}"
+        )
+    return found

@@ -1,0 +1,55 @@
+"""Tensors that are not weights of the model, or that nothing ever reads: the named rules for them.
+
+A key under a rule always comes from the first checkpoint of a formula and is never averaged; a
+`frozen` one is not even cast, because loaders read its exact values (or its mere presence).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRule:
+    """name: for reports; pattern: regular expression over the whole key; frozen: kept byte for byte."""
+
+    name: str
+    pattern: str
+    frozen: bool
+
+
+_SCHEDULE = (
+    r"(sqrt_)?(one_minus_)?alphas_cumprod(_prev)?|(log|sqrt)_one_minus_alphas_cumprod|betas"
+    r"|sqrt_recipm?1?_alphas_cumprod|sqrt_recipm1_alphas_cumprod"
+    r"|posterior_(variance|log_variance_clipped|mean_coef[12])|l?vlb_weights|logvar|scale_factor"
+    r"|(denoiser\.)?(log_)?sigmas"
+)
+RULES = (
+    KeyRule("prediction marks", r"v_pred|ztsnr|edm_vpred\.sigma_(max|min)|edm_mean|edm_std", True),
+    KeyRule("position ids", r".*\bposition_ids", True),
+    KeyRule("schedule buffers", _SCHEDULE, True),
+    KeyRule("attention mask buffers", r".*\.attn_mask", True),
+    KeyRule("EMA copies", r"model_ema\..*", False),
+    KeyRule("training leftovers", r"first_stage_model\.loss\..*|embedding_manager\..*|global_step", False),
+    KeyRule("logit scale, unused in pictures", r"(.*\.)?logit_scale", False),
+    KeyRule(
+        "CLIP-L projection, unused in pictures",
+        r"cond_stage_model\.transformer\.text_projection\.weight",
+        False,
+    ),
+)
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> tuple[tuple[KeyRule, re.Pattern[str]], ...]:
+    return tuple((rule, re.compile(rule.pattern)) for rule in RULES)
+
+
+def find_rule(key: str) -> KeyRule | None:
+    """The first rule whose pattern is the whole key."""
+    for rule, pattern in _compiled():
+        if pattern.fullmatch(key):
+            return rule
+    return None

@@ -1,0 +1,50 @@
+"""Recognise a family by which tensors a file has and of what rank: never by their sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class TensorLike(Protocol):
+    """What is read of a tensor: its shape."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+class HeaderLike(Protocol):
+    """What is read of a file: names, shapes and the metadata beside them."""
+
+    @property
+    def tensors(self) -> Mapping[str, TensorLike]: ...
+    @property
+    def metadata(self) -> Mapping[str, str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Keys with the rank (number of axes) they must have, and keys that must not be there."""
+
+    has: Mapping[str, int]
+    lacks: tuple[str, ...] = field(default=())
+
+    def complaints(self, tensors: Mapping[str, TensorLike]) -> Iterator[str]:
+        """One phrase for each condition the file does not meet; none means recognised."""
+        for key, rank in self.has.items():
+            tensor = tensors.get(key)
+            if tensor is None:
+                yield f"{key} is missing"
+            elif len(tensor.shape) != rank:
+                yield f"{key} has {len(tensor.shape)} axes, not {rank}"
+        for key in self.lacks:
+            if key in tensors:
+                yield f"{key} should not be there"
+
+    def matches(self, tensors: Mapping[str, TensorLike]) -> bool:
+        return next(self.complaints(tensors), None) is None
+
+    def share(self, tensors: Mapping[str, TensorLike]) -> float:
+        """Share of the wanted keys that are there, 0 to 1."""
+        return sum(key in tensors for key in self.has) / len(self.has)

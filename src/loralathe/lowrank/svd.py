@@ -1,0 +1,180 @@
+"""Truncated singular value decompositions: randomized, exact, and of products that are never formed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .rangefinder import Projection, block_lanczos, gram64
+
+DENSE_RATIO = 3
+"""Up to this many times the rank, the whole small side is cheaper to diagonalise than to search."""
+
+LARGEST_BASIS = 12
+"""The search gives up refining when its basis is this many times the rank; white noise needs about 4."""
+
+EXHAUSTED = 1e-13
+"""Share of the energy that fp32 products cannot resolve any more."""
+
+
+class SVD(NamedTuple):
+    """U (m, r) and Vh (r, n) with orthonormal columns and rows, S (r,) falling: A ≈ U · diag(S) · Vh."""
+
+    U: Tensor
+    S: Tensor
+    Vh: Tensor
+
+    def truncate(self, rank: int) -> SVD:
+        """The leading `rank` triplets; all of them when there are fewer."""
+        return SVD(self.U[:, :rank], self.S[:rank], self.Vh[:rank])
+
+
+def energy(A: Tensor, chunk: int = 1 << 16) -> float:
+    """‖A‖_F², widened and summed in float64 whatever the dtype of A; any shape."""
+    flat = (A.T if A.ndim == 2 and A.T.is_contiguous() else A).reshape(-1)
+    # One buffer for all chunks: fresh ones would cost more in page faults than the sum itself.
+    buffer = torch.empty(min(chunk, flat.numel()), dtype=torch.float64, device=A.device)
+    total = 0.0
+    for part in flat.split(chunk):
+        wide = buffer[: part.numel()].copy_(part)
+        total += float(wide @ wide)
+    return total
+
+
+def randomized_svd(
+    A: Tensor,
+    rank: int,
+    *,
+    seed: int = 0,
+    tolerance: float = 1e-3,
+    floor: float = 0.0,
+    block: int | None = None,
+) -> SVD:
+    """Leading `rank` singular triplets of A (m, n), fp32 or fp64, within `tolerance` of the best error.
+
+    Grows a Krylov basis (see `rangefinder`) until the Frobenius error of the rank-r approximation is
+    estimated to lie within a factor 1 + tolerance of the optimum (Eckart–Young). Fast decay ends the
+    search early, white noise late. Singular values up to `floor` need not be found: a search that has
+    settled everything above it stops. Returns fewer triplets when A has a lower rank, none for a zero matrix.
+
+    The starting block comes from a CPU generator seeded by `seed`, on every device, so that a result is
+    a function of (A, rank, options) alone.
+    """
+    _check(A, rank)
+    m, n = A.shape
+    if m > n:
+        flipped = randomized_svd(A.T, rank, seed=seed, tolerance=tolerance, floor=floor, block=block)
+        return SVD(flipped.Vh.T, flipped.S, flipped.U.T)
+    total = energy(A)
+    if total == 0.0:
+        return empty_svd(A)
+    if m <= max(DENSE_RATIO * rank, 64):
+        whole = Projection(torch.eye(m, dtype=A.dtype, device=A.device), A, gram64(A))
+        return _rayleigh_ritz(whole, rank)
+    generator = torch.Generator().manual_seed(seed)
+    settled = _Settled(rank, total, tolerance, floor)
+    for projection in block_lanczos(A, block or default_block(rank), generator):
+        if settled.after(projection.gram):
+            break
+    return _rayleigh_ritz(projection, rank)
+
+
+def default_block(rank: int) -> int:
+    """Columns a step: half the rank, in whole vector registers; narrower is wiser, wider is faster GEMM."""
+    return min(64, max(16, -(-rank // 32) * 16))
+
+
+class _Settled:
+    """Watches the energy captured in the leading Ritz values and says when more steps would not pay.
+
+    The gains of successive steps fall at least geometrically (Saad 2011, §6.6), so the energy still to be
+    won is at most gain · ρ / (1 − ρ), ρ being the ratio of the last two gains.
+    """
+
+    def __init__(self, rank: int, total: float, tolerance: float, floor: float) -> None:
+        self.rank, self.total, self.tolerance, self.floor = rank, total, tolerance, floor
+        self.captured: list[float] = []
+
+    def after(self, gram: Tensor) -> bool:
+        size = gram.shape[0]
+        if size < self.rank:
+            return False
+        values = torch.linalg.eigvalsh(gram).flip(0)[: self.rank]
+        captured = float(values[values > self.floor**2].sum())
+        self.captured.append(captured)
+        rest = self.total - captured
+        if rest <= EXHAUSTED * self.total or size >= LARGEST_BASIS * self.rank:
+            return True
+        if len(self.captured) < 3:
+            return False
+        before, middle, last = self.captured[-3:]
+        gain = max(last - middle, 0.0)
+        ratio = min(gain / (middle - before), 0.9) if middle > before else 0.0
+        return gain * ratio / (1 - ratio) <= 2 * self.tolerance * rest
+
+
+def _rayleigh_ritz(projection: Projection, rank: int) -> SVD:
+    """SVD of the projected matrix through its float64 Gram matrix; null directions are left out."""
+    values, vectors = torch.linalg.eigh(projection.gram)
+    values, vectors = values.flip(0)[:rank], vectors.flip(1)[:, :rank]
+    found = values > EXHAUSTED * values[0]
+    S, V = values[found].sqrt(), vectors[:, found]
+    dtype = projection.B.dtype
+    U = projection.Q @ V.to(dtype)
+    Vh = (V / S).T.to(dtype) @ projection.B
+    return SVD(U, S.to(dtype), Vh)
+
+
+def exact_svd(A: Tensor, rank: int | None = None) -> SVD:
+    """Thin SVD of A (m, n) by LAPACK, cut to `rank`; a long side is reduced by QR first (Chan 1982)."""
+    _check(A, 1 if rank is None else rank)
+    m, n = A.shape
+    if m < n:
+        flipped = exact_svd(A.T, rank)
+        return SVD(flipped.Vh.T, flipped.S, flipped.U.T)
+    if not bool(A.any()):
+        return empty_svd(A)
+    if 2 * m > 3 * n:
+        Q, R = torch.linalg.qr(A)
+        U, S, Vh = torch.linalg.svd(R, full_matrices=False)
+        U = Q @ U[:, :rank]
+    else:
+        U, S, Vh = torch.linalg.svd(A, full_matrices=False)
+    return SVD(U[:, :rank], S[:rank], Vh[:rank])
+
+
+def factored_svd(up: Tensor, down: Tensor, rank: int | None = None) -> SVD:
+    """SVD of up (m, k) · down (k, n), cut to `rank`, without the (m, n) product.
+
+    QR of both thin factors leaves a small core whose SVD is the product's (Golub & Van Loan 2013, §2.4.5
+    applied to the two triangles); the core is multiplied and decomposed in float64.
+    """
+    left, left_core = torch.linalg.qr(up)
+    right, right_core = torch.linalg.qr(down.T)
+    core = left_core.double() @ right_core.double().T
+    U, S, Vh = torch.linalg.svd(core, full_matrices=False)
+    found = S[:rank] > 0
+    U, S, Vh = U[:, :rank][:, found], S[:rank][found], Vh[:rank][found]
+    dtype = up.dtype
+    return SVD(left @ U.to(dtype), S.to(dtype), Vh.to(dtype) @ right.T)
+
+
+def empty_svd(A: Tensor) -> SVD:
+    """The decomposition of a zero matrix of A's shape: no triplets."""
+    m, n = A.shape
+    return SVD(A.new_empty(m, 0), A.new_empty(0), A.new_empty(0, n))
+
+
+def split_sqrt(svd: SVD) -> tuple[Tensor, Tensor]:
+    """up = U·√S (m, r) and down = √S·Vh (r, n): both factors get the same norm, so both round alike."""
+    root = svd.S.sqrt()
+    return svd.U * root, root[:, None] * svd.Vh
+
+
+def _check(A: Tensor, rank: int) -> None:
+    if A.ndim != 2 or A.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"a 2-D float32 or float64 tensor is needed, not {tuple(A.shape)} {A.dtype}")
+    if rank < 1:
+        raise ValueError(f"rank must be at least 1, not {rank}")

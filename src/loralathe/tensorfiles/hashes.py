@@ -1,0 +1,125 @@
+"""The fingerprints under which web UIs and trainers know a model file, over the bytes really on disk.
+
+| name               | bytes hashed with SHA-256                                   | digits kept |
+|--------------------|-------------------------------------------------------------|-------------|
+| AutoV1             | [1 MiB, 1 MiB + 64 KiB) of the file                         | first 8     |
+| AutoV2             | the whole file                                              | first 10    |
+| sshs_model_hash    | the data section: all after the header, so free of metadata | all 64      |
+| sshs_legacy_hash   | as AutoV1, of the file as if it had only `ss_*` metadata    | first 8     |
+
+Sources: A1111 modules/sd_models.py and modules/hashes.py; kohya sd-scripts library/train_util.py. A range
+that the file does not reach is hashed as far as it goes: small files all have e3b0c442, the hash of nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loralathe.progress import Progress
+from loralathe.tensorfiles.hash_cache import HashCache
+from loralathe.tensorfiles.header import Header, encode_header
+from loralathe.tensorfiles.positional import read_at
+from loralathe.tensorfiles.reader import TensorFile, open_regular
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Digest
+
+PathLike = str | os.PathLike[str]
+
+LEGACY_START = 0x100000
+LEGACY_LENGTH = 0x10000
+_PIECE = 4 << 20
+
+
+def autov1(path: PathLike) -> str:
+    """A1111's first model hash: 8 hex digits over 64 KiB in the middle; any file will do."""
+    with _open(path) as (fd, size):
+        end = min(size, LEGACY_START + LEGACY_LENGTH)
+        return _hash_range(fd, LEGACY_START, end, str(path)).hexdigest()[:8]
+
+
+def autov2(path: PathLike, *, cache: bool = True, progress: Progress | None = None) -> str:
+    """A1111's model hash: the first 10 hex digits of `content_hash`."""
+    return content_hash(path, cache=cache, progress=progress)[:10]
+
+
+def content_hash(path: PathLike, *, cache: bool = True, progress: Progress | None = None) -> str:
+    """SHA-256 of the whole file, 64 hex digits; remembered in the user's cache folder if `cache`."""
+    with _open(path) as (fd, size):
+        before = os.fstat(fd)
+        store = HashCache() if cache else None
+        known = store.get(Path(path), before) if store else None
+        if known is not None:
+            return known
+        found = _hash_range(fd, 0, size, str(path), progress=progress).hexdigest()
+        after = os.fstat(fd)
+        if store and (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
+            store.put(Path(path), before, found)
+        return found
+
+
+def model_hash(path: PathLike) -> str:
+    """`sshs_model_hash` (A1111's AutoV3): 64 hex digits over the data section of a safetensors file."""
+    with TensorFile(path) as file:
+        return model_hash_of(file.fileno(), file.header, str(path))
+
+
+def legacy_hash(path: PathLike) -> str:
+    """`sshs_legacy_hash`: 8 hex digits, see the table above.
+
+    The header hashed is the one the official library writes for these tensors in this order with the file's
+    own `ss_*` metadata, keys sorted. (A trainer's key order is arbitrary; it matters only for headers over 1 MiB.)
+    """
+    with TensorFile(path) as file:
+        return legacy_hash_of(file.fileno(), file.header, file.header.metadata, str(path))
+
+
+def model_hash_of(fd: int, header: Header, where: str) -> str:
+    """`model_hash` of an open file."""
+    return _hash_range(fd, header.data_start, header.file_size, where).hexdigest()
+
+
+def legacy_hash_of(fd: int, header: Header, metadata: Mapping[str, str], where: str) -> str:
+    """`legacy_hash` of an open file whose metadata is, or will be, `metadata`."""
+    kept = {key: text for key, text in metadata.items() if key.startswith("ss_")}
+    encoded = encode_header(header.tensors.values(), kept)
+    digest = hashlib.sha256(encoded[LEGACY_START : LEGACY_START + LEGACY_LENGTH])
+    # Where the range would lie in the file on disk, whose header has another length.
+    shift = header.data_start - len(encoded)
+    begin = max(LEGACY_START, len(encoded)) + shift
+    end = min(LEGACY_START + LEGACY_LENGTH + shift, header.file_size)
+    return _hash_range(fd, begin, end, where, digest=digest).hexdigest()[:8]
+
+
+@contextmanager
+def _open(path: PathLike) -> Iterator[tuple[int, int]]:
+    with open_regular(Path(path)) as file:
+        yield file.fileno(), os.fstat(file.fileno()).st_size
+
+
+def _hash_range(
+    fd: int,
+    begin: int,
+    end: int,
+    where: str,
+    *,
+    progress: Progress | None = None,
+    digest: Digest | None = None,
+) -> Digest:
+    """SHA-256 over bytes [begin, end) of a file, nothing when end <= begin; continues `digest` if given."""
+    digest = digest or hashlib.sha256()
+    total = max(end - begin, 0)
+    buffer = memoryview(bytearray(min(_PIECE, total)))
+    with (progress or Progress()).task(f"hashing {Path(where).name}", total) as task:
+        while begin < end:
+            piece = buffer[: end - begin]
+            read_at(fd, piece, begin, where)
+            digest.update(piece)
+            begin += len(piece)
+            task.advance(len(piece))
+    return digest

@@ -1,0 +1,284 @@
+"""The header of a safetensors file: parsed, checked completely, and encoded. Bytes in, frozen data out.
+
+Format: 8 bytes little-endian length n, n bytes of JSON, then the data section that the tensors cover exactly.
+Everything the official library checks is checked here, and more: duplicate keys are refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from types import MappingProxyType
+from typing import NoReturn, TypeGuard, cast
+
+from loralathe.errors import InputError, did_you_mean
+from loralathe.tensorfiles.dtypes import DTYPES, alignment_rank
+
+LENGTH_BYTES = 8
+MAX_HEADER_BYTES = 100_000_000
+"""The official library's limit."""
+METADATA_KEY = "__metadata__"
+_SIZE_LIMIT = 2**63
+
+_DAMAGED = "download or copy the file again; it is damaged or was written by a faulty program"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """Where one tensor lies: bytes [begin, end) of the data section."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+    @property
+    def nbytes(self) -> int:
+        return self.end - self.begin
+
+    @property
+    def numel(self) -> int:
+        return prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A tensor that is to be written; its place follows from its position in the plan."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes the tensor takes; ValueError when sub-byte elements do not fill whole bytes."""
+        size, rest = divmod(prod(self.shape) * DTYPES[self.dtype].bits, 8)
+        if rest:
+            raise ValueError(
+                f"{self.name}: shape {list(self.shape)} of {self.dtype} is not a whole number of bytes"
+            )
+        return size
+
+
+@dataclass(frozen=True)
+class Header:
+    """A checked header: `tensors` in order of offset, `data_start` and `file_size` bytes from the start."""
+
+    tensors: Mapping[str, TensorInfo]
+    metadata: Mapping[str, str]
+    data_start: int
+    file_size: int
+
+
+class _DuplicateKeyError(ValueError):
+    pass
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise _DuplicateKeyError(twice)
+    return found
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _natural(text: str) -> int:
+    if text[0] == "-" or len(text) > 19:
+        raise ValueError(f"{text[:24]} is not a size")
+    return int(text)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_natural)
+
+
+def header_length(prefix: bytes, file_size: int, where: str) -> int:
+    """Length of the JSON part, from the file's first 8 bytes; InputError when the file cannot hold it."""
+    length = int.from_bytes(prefix, "little")
+    if length > MAX_HEADER_BYTES:
+        raise InputError(
+            f"not a safetensors file, or a damaged one: its header would be {length:,} bytes long",
+            where=where,
+            fix=f"the format allows {MAX_HEADER_BYTES:,}; check that this is a safetensors model",
+        )
+    if LENGTH_BYTES + length > file_size:
+        raise InputError(
+            f"truncated: the header needs {LENGTH_BYTES + length:,} bytes, the file has {file_size:,}",
+            where=where,
+            fix="download or copy the file again",
+        )
+    return length
+
+
+def parse_header(text: bytes, file_size: int, where: str) -> Header:
+    """Check the JSON part of a file of `file_size` bytes; an InputError names the tensor and the numbers."""
+    table = _load_json(text, where)
+    metadata = _check_metadata(table.pop(METADATA_KEY, None), where)
+    data_start = LENGTH_BYTES + len(text)
+    infos = sorted(
+        (_check_tensor(name, entry, where) for name, entry in table.items()),
+        key=lambda info: (info.begin, info.end),
+    )
+    _check_coverage(infos, file_size - data_start, where)
+    return Header(
+        MappingProxyType({info.name: info for info in infos}),
+        MappingProxyType(metadata),
+        data_start,
+        file_size,
+    )
+
+
+def _load_json(text: bytes, where: str) -> dict[str, object]:
+    try:
+        decoded = text.decode("utf-8")
+        # Other readers refuse lone surrogates; `encode` finds those written as escapes.
+        table, end = _DECODER.raw_decode(decoded, len(decoded) - len(decoded.lstrip(" \t\r\n")))
+        if decoded[end:].strip(" \t\r\n"):
+            raise ValueError("something follows the JSON object")
+        if "\\u" in decoded:
+            json.dumps(table, ensure_ascii=False).encode("utf-8")
+    except _DuplicateKeyError as error:
+        raise InputError(f"the header names '{error}' twice", where=where, fix=_DAMAGED) from error
+    except (ValueError, RecursionError) as error:
+        reason = str(error) or type(error).__name__
+        raise InputError(f"the header is not valid JSON: {reason}", where=where, fix=_DAMAGED) from error
+    if not isinstance(table, dict):
+        raise InputError("the header is not a JSON object", where=where, fix=_DAMAGED)
+    return table
+
+
+def _check_metadata(value: object, where: str) -> dict[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InputError(f"{METADATA_KEY} is not a JSON object", where=where, fix=_DAMAGED)
+    for key, text in value.items():
+        if not isinstance(text, str):
+            raise InputError(
+                f"metadata '{key}' is not text but {type(text).__name__}",
+                where=where,
+                fix="the format allows only text; rewrite the file's metadata with every value as a string",
+            )
+    return cast("dict[str, str]", value)
+
+
+def _check_tensor(name: str, entry: object, where: str) -> TensorInfo:
+    at = f"{where}, tensor '{name}'"
+    if not isinstance(entry, dict):
+        raise InputError("tensor entry is not a JSON object", where=at, fix=_DAMAGED)
+    dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        guess = did_you_mean(dtype, DTYPES) if isinstance(dtype, str) else ""
+        raise InputError(
+            f"unknown dtype {dtype!r}", where=at, fix=guess or f"the format knows {', '.join(DTYPES)}"
+        )
+    if not _all_sizes(shape):
+        raise InputError(f"shape is not a list of sizes: {shape!r:.80}", where=at, fix=_DAMAGED)
+    if not _all_sizes(offsets) or len(offsets) != 2:
+        raise InputError(f"data_offsets is not a pair of offsets: {offsets!r:.80}", where=at, fix=_DAMAGED)
+    begin, end = offsets
+    info = TensorInfo(name, dtype, tuple(shape), begin, end)
+    bits = info.numel * DTYPES[dtype].bits
+    if bits != 8 * (end - begin):
+        raise InputError(
+            f"shape {list(shape)} of {dtype} is {_size_text(bits)},"
+            f" its range [{begin}, {end}) is {end - begin:,}",
+            where=at,
+            fix=_DAMAGED,
+        )
+    if not bits and prod(size for size in shape if size) >= _SIZE_LIMIT:
+        raise InputError(f"shape {list(shape)} is beyond any size", where=at, fix=_DAMAGED)
+    return info
+
+
+def _size_text(bits: int) -> str:
+    return f"{bits:,} bits" if bits % 8 else f"{bits // 8:,} bytes"
+
+
+def _all_sizes(value: object) -> TypeGuard[list[int]]:
+    # `type(x) is int` because bool is an int to Python and not to JSON.
+    return isinstance(value, list) and all(type(item) is int for item in value)
+
+
+def _check_coverage(infos: Sequence[TensorInfo], data_size: int, where: str) -> None:
+    """The tensors must tile [0, data_size): no hole, no overlap, nothing beyond, no bytes left over."""
+    at = 0
+    for info in infos:
+        if info.begin != at:
+            kind = "overlaps the tensor before it" if info.begin < at else "leaves a hole before it"
+            raise InputError(
+                f"tensor data {kind}: starts at {info.begin:,}, expected {at:,}",
+                where=f"{where}, tensor '{info.name}'",
+                fix=_DAMAGED,
+            )
+        at = info.end
+    if at > data_size:
+        first = next(info for info in infos if info.end > data_size)
+        raise InputError(
+            f"truncated: the tensors need {at:,} bytes, the file has {data_size:,} after its header",
+            where=f"{where}, tensor '{first.name}' ends at {first.end:,}",
+            fix="download or copy the file again",
+        )
+    if at < data_size:
+        raise InputError(
+            f"{data_size - at:,} bytes at the end belong to no tensor", where=where, fix=_DAMAGED
+        )
+
+
+def plan_layout(specs: Iterable[TensorSpec]) -> dict[str, TensorInfo]:
+    """Byte ranges of tensors laid one after the other in the order given; ValueError on names used twice."""
+    layout: dict[str, TensorInfo] = {}
+    at = 0
+    for spec in specs:
+        if spec.name in layout or spec.name == METADATA_KEY:
+            raise ValueError(f"tensor name '{spec.name}' is taken")
+        layout[spec.name] = TensorInfo(spec.name, spec.dtype, tuple(spec.shape), at, at + spec.nbytes)
+        at += spec.nbytes
+    return layout
+
+
+def encode_header(tensors: Iterable[TensorInfo], metadata: Mapping[str, str]) -> bytes:
+    """Length prefix and JSON, as the official library writes it: compact, padded with spaces to 8 bytes.
+
+    Metadata comes first with its keys sorted, so equal contents are equal bytes.
+    """
+    table: dict[str, object] = {}
+    if metadata:
+        table[METADATA_KEY] = {key: _metadata_text(key, metadata[key]) for key in sorted(metadata)}
+    for info in tensors:
+        table[info.name] = {
+            "dtype": info.dtype,
+            "shape": info.shape,
+            "data_offsets": (info.begin, info.end),
+        }
+    try:
+        text = json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            "metadata or a tensor name holds half a character (a lone surrogate)", fix="retype it"
+        ) from error
+    text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER_BYTES:
+        raise InputError(
+            f"the header would be {len(text):,} bytes, the format allows {MAX_HEADER_BYTES:,}",
+            fix="shorten the metadata",
+        )
+    return len(text).to_bytes(LENGTH_BYTES, "little") + text
+
+
+def _metadata_text(key: object, value: object) -> str:
+    if not isinstance(key, str) or not isinstance(value, str):
+        raise InputError(f"metadata '{key}' is not text but {type(value).__name__}", fix="give it as text")
+    return value
+
+
+def in_file_order(specs: Iterable[TensorSpec]) -> list[TensorSpec]:
+    """The format's customary order: largest dtype first, then by name, so that every tensor is aligned."""
+    return sorted(specs, key=lambda spec: (-alignment_rank(spec.dtype), spec.name))

@@ -1,0 +1,92 @@
+"""Questions about a place to write to, asked before any work: may it be written, and is there room."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from loralathe.errors import InputError, LatheError, MachineError
+
+SUFFIX = ".safetensors"
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+
+def check_output(
+    path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]] = (), force: bool = False
+) -> None:
+    """Raise unless a result may be written to `path`; nothing is touched.
+
+    InputError: suffix is not .safetensors; the folder is absent; the file is one of `inputs` under any name
+    (links included); it exists and `force` is not set. MachineError: the folder is not writable.
+    """
+    target = Path(path)
+    where = str(target)
+    if target.suffix.casefold() != SUFFIX:
+        fix = f"name it '{target.with_suffix(SUFFIX).name}'" if target.name else "name a file"
+        raise InputError("only safetensors files are written", where=where, fix=fix)
+    folder = Path(os.path.realpath(target)).parent
+    if not folder.is_dir():
+        raise InputError(
+            "the folder does not exist", where=str(folder), fix=f"create it: mkdir -p '{folder}'"
+        )
+    for source in inputs:
+        if same_file(target, source):
+            raise InputError(
+                "the output is one of the inputs",
+                where=f"{where} is {source}",
+                fix="choose another output name",
+            )
+    if target.is_dir():
+        raise InputError("a folder has this name", where=where, fix="choose another output name")
+    if os.path.lexists(target) and not force:
+        raise InputError(
+            "the output exists", where=where, fix="choose another name, or replace it with --force"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise MachineError(
+            "the folder is not writable",
+            where=str(folder),
+            fix="choose another folder, or change its permissions",
+        )
+
+
+def same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """Whether two paths lead to one existing file, through any hard or symbolic link."""
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):
+        return False
+
+
+def free_space(path: str | os.PathLike[str]) -> int:
+    """Free bytes on the disk that `path` is on or would be on; the path itself need not exist."""
+    place = Path(os.path.realpath(path))
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def write_error(error: OSError, path: Path) -> LatheError:
+    """What a person should know about a failed write of `path`."""
+    where = str(path)
+    if error.errno in _FULL:
+        free = free_space(path)
+        return MachineError(
+            f"the disk is full ({free:,} bytes free)",
+            where=where,
+            fix="free some space, or write to another disk",
+        )
+    if error.errno == errno.EFBIG:
+        return MachineError(
+            "the file is larger than this disk or this account allows",
+            where=where,
+            fix="FAT32 disks end at 4 GiB: write to another disk; else raise the limit (ulimit -f)",
+        )
+    return MachineError(
+        f"the file could not be written: {error.strerror or error}",
+        where=where,
+        fix="check the disk and the folder",
+    )

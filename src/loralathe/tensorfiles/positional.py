@@ -1,0 +1,91 @@
+"""Reads and writes at a position: they share no file pointer, so any thread may do them at any time.
+
+POSIX has calls for it. Elsewhere a lock and a seek do the same, one call at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from loralathe.errors import InputError
+
+_MOST_AT_ONCE = 1 << 30
+"""Some systems refuse 2 GiB or more in one call."""
+_COPY_BUFFER = 8 << 20
+_POSITIONAL = hasattr(os, "preadv") and hasattr(os, "pwrite")
+_seek_lock = threading.Lock()
+
+
+def read_at(fd: int, buffer: memoryview, offset: int, where: str) -> None:
+    """Fill `buffer` (bytes, writable) from `offset`; InputError when the file ends before."""
+    done = 0
+    while done < len(buffer):
+        got = _read_some(fd, buffer[done : done + _MOST_AT_ONCE], offset + done)
+        if got == 0:
+            raise InputError(
+                f"the file became shorter while it was read: no byte at {offset + done:,}",
+                where=where,
+                fix="run again when nothing else writes the file",
+            )
+        done += got
+
+
+def write_at(fd: int, data: memoryview, offset: int) -> None:
+    """Write all of `data` (bytes) at `offset`; OSError as the system gives it."""
+    done = 0
+    while done < len(data):
+        done += _write_some(fd, data[done : done + _MOST_AT_ONCE], offset + done)
+
+
+def copy_range(source: int, source_at: int, target: int, target_at: int, count: int, *, where: str) -> None:
+    """Copy `count` bytes between files without a change; inside the kernel where it can.
+
+    sendfile is not tried: it writes at the shared file pointer, so it is not positional, and between two
+    files it is no faster than a large buffer.
+    """
+    done = _copy_in_kernel(source, source_at, target, target_at, count)
+    if done == count:
+        return
+    buffer = memoryview(bytearray(min(_COPY_BUFFER, count - done)))
+    while done < count:
+        piece = buffer[: count - done]
+        read_at(source, piece, source_at + done, where)
+        write_at(target, piece, target_at + done)
+        done += len(piece)
+
+
+def _copy_in_kernel(source: int, source_at: int, target: int, target_at: int, count: int) -> int:
+    """How many bytes `copy_file_range` copied before it gave up; what is wrong shows in the plain copy."""
+    if not hasattr(os, "copy_file_range"):
+        return 0
+    done = 0
+    while done < count:
+        try:
+            got = os.copy_file_range(
+                source, target, min(count - done, _MOST_AT_ONCE), source_at + done, target_at + done
+            )
+        except OSError:
+            return done
+        if got == 0:
+            return done
+        done += got
+    return done
+
+
+def _read_some(fd: int, buffer: memoryview, offset: int) -> int:
+    if _POSITIONAL:
+        return os.preadv(fd, [buffer], offset)
+    with _seek_lock:
+        os.lseek(fd, offset, os.SEEK_SET)
+        data = os.read(fd, min(len(buffer), _COPY_BUFFER))
+    buffer[: len(data)] = data
+    return len(data)
+
+
+def _write_some(fd: int, data: memoryview, offset: int) -> int:
+    if _POSITIONAL:
+        return os.pwrite(fd, data, offset)
+    with _seek_lock:
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.write(fd, data)

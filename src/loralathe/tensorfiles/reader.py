@@ -1,0 +1,146 @@
+"""A safetensors file open for reading: a checked header and positional reads, safe from any thread."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO
+
+from loralathe.errors import InputError, did_you_mean
+from loralathe.tensorfiles.dtypes import DTYPES, to_torch_dtype
+from loralathe.tensorfiles.header import LENGTH_BYTES, Header, TensorInfo, header_length, parse_header
+from loralathe.tensorfiles.positional import read_at
+from loralathe.tensorfiles.recognise import check_content, check_is_file
+
+if TYPE_CHECKING:
+    import torch
+
+_PEEK = 64
+
+
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """The checked header of a safetensors file; InputError says what is wrong with any other file."""
+    with TensorFile(path) as file:
+        return file.header
+
+
+def open_tensorfile(path: str | os.PathLike[str]) -> TensorFile:
+    """Open a safetensors file for reading; errors as `read_header`. Close it, or use it in a `with` block."""
+    return TensorFile(path)
+
+
+class TensorFile:
+    """An open safetensors file.
+
+    path:     as given.
+    header:   checked on opening.
+    identity: (st_dev, st_ino), equal for every name of the same file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._file = open_regular(self.path)
+        try:
+            status = os.fstat(self._file.fileno())
+            self.identity = (status.st_dev, status.st_ino)
+            self.header = _read_header(self._file.fileno(), self.path, status.st_size)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> TensorFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def info(self, name: str) -> TensorInfo:
+        """The tensor called `name`; InputError with close names when there is none."""
+        found = self.header.tensors.get(name)
+        if found is None:
+            raise InputError(
+                f"no tensor '{name}'",
+                where=str(self.path),
+                fix=did_you_mean(name, self.header.tensors) or None,
+            )
+        return found
+
+    def readinto(self, info: TensorInfo, buffer: memoryview, start: int = 0) -> None:
+        """Fill `buffer` with bytes [start, start + len(buffer)) of a tensor of this file."""
+        view = memoryview(buffer)
+        if not 0 <= start <= start + view.nbytes <= info.nbytes:
+            raise ValueError(f"{info.name}: bytes [{start}, {start + view.nbytes}) of {info.nbytes}")
+        if view.nbytes:
+            at = self.header.data_start + info.begin + start
+            read_at(self.fileno(), view.cast("B"), at, f"{self.path}, tensor '{info.name}'")
+
+    def read_bytes(self, name: str) -> bytearray:
+        """The raw bytes of a tensor, little-endian, row-major; no torch needed."""
+        info = self.info(name)
+        data = bytearray(info.nbytes)
+        self.readinto(info, memoryview(data))
+        return data
+
+    def read(self, name: str, rows: tuple[int, int] | None = None) -> torch.Tensor:
+        """A tensor in its own dtype, or rows [rows[0], rows[1]) of its first axis.
+
+        InputError when torch has no such dtype (sub-byte floats).
+        """
+        import torch
+
+        info = self.info(name)
+        dtype = _torch_dtype(info, self.path)
+        start, count, shape = _select(info, rows)
+        # Uninitialised memory: a large tensor is not worth zeroing only to be overwritten.
+        raw = torch.empty(count, dtype=torch.uint8)
+        self.readinto(info, raw.numpy().data, start)
+        return raw.view(dtype).reshape(shape)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open any file, unbuffered; InputError for a missing one (close names are offered) or a folder."""
+    check_is_file(path)
+    try:
+        return open(path, "rb", buffering=0)
+    except OSError as error:
+        raise InputError(
+            f"cannot be opened: {error.strerror}", where=str(path), fix="check the file's permissions"
+        ) from error
+
+
+def _read_header(fd: int, path: Path, size: int) -> Header:
+    where = str(path)
+    start = bytearray(min(size, _PEEK))
+    read_at(fd, memoryview(start), 0, where)
+    check_content(path, bytes(start), size)
+    length = header_length(bytes(start[:LENGTH_BYTES]), size, where)
+    text = bytearray(length)
+    read_at(fd, memoryview(text), LENGTH_BYTES, where)
+    return parse_header(bytes(text), size, where)
+
+
+def _torch_dtype(info: TensorInfo, path: Path) -> torch.dtype:
+    try:
+        return to_torch_dtype(info.dtype)
+    except InputError as error:
+        raise InputError(error.what, where=f"{path}, tensor '{info.name}'", fix=error.fix) from error
+
+
+def _select(info: TensorInfo, rows: tuple[int, int] | None) -> tuple[int, int, tuple[int, ...]]:
+    """(first byte, bytes, shape) of the rows asked for."""
+    if rows is None:
+        return 0, info.nbytes, info.shape
+    first, last = rows
+    if not info.shape or not 0 <= first <= last <= info.shape[0]:
+        raise ValueError(f"{info.name}: rows {rows} of shape {list(info.shape)}")
+    row = TensorInfo(info.name, info.dtype, info.shape[1:], 0, 0).numel * DTYPES[info.dtype].bits // 8
+    return first * row, (last - first) * row, (last - first, *info.shape[1:])

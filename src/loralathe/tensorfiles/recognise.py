@@ -1,0 +1,89 @@
+"""Says what a file that is no safetensors file is, so that the message can teach. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from loralathe.errors import InputError, did_you_mean
+
+_PICKLE_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".bin"})
+_CONVERT = (
+    "convert it to safetensors first (A1111: Checkpoint Merger, 'No interpolation', safetensors), "
+    "or download the safetensors version"
+)
+_NOT_A_MODEL = "download the model file itself"
+
+
+def check_is_file(path: Path) -> None:
+    """InputError when `path` is missing (close names are offered), a folder, or no regular file."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError("no such file", where=str(path), fix=_close_names(path)) from None
+    except ValueError:
+        raise InputError("not a path", where=repr(str(path)), fix="take out the NUL character") from None
+    except OSError as error:
+        raise InputError(
+            f"cannot be opened: {error.strerror}", where=str(path), fix="check the path"
+        ) from error
+    if stat.S_ISDIR(mode):
+        raise InputError("a folder, not a file", where=str(path), fix=_files_inside(path))
+    if not stat.S_ISREG(mode):
+        raise InputError("not a regular file", where=str(path), fix="give the path of a safetensors file")
+
+
+def _close_names(path: Path) -> str:
+    try:
+        names = [entry.name for entry in os.scandir(path.parent) if not entry.is_dir()]
+    except OSError:
+        return f"the folder {path.parent} does not exist or cannot be listed"
+    return did_you_mean(path.name, names) or "check the path and the spelling"
+
+
+def _files_inside(path: Path) -> str:
+    try:
+        models = sorted(child.name for child in path.iterdir() if child.suffix.casefold() == ".safetensors")
+    except OSError:
+        models = []
+    if not models:
+        return "give the path of one safetensors file"
+    shown = ", ".join(f"'{name}'" for name in models[:3])
+    return f"name one of the files inside, such as {shown}"
+
+
+def check_content(path: Path, start: bytes, size: int) -> None:
+    """InputError when the first bytes show another format (empty, pickle, text, …).
+
+    start: the first 16 or more bytes of the file, fewer when it is shorter. size: of the file, in bytes.
+    """
+    where = str(path)
+    if size == 0:
+        raise InputError("the file is empty", where=where, fix="download or copy it again")
+    if _is_pickle(path, start):
+        raise InputError("a PyTorch pickle file, which is not yet read", where=where, fix=_CONVERT)
+    if start.startswith(b"version https://git-lfs"):
+        fix = "run `git lfs pull`, or download the file itself"
+        raise InputError("a Git LFS pointer, not the model", where=where, fix=fix)
+    if start.startswith(b"GGUF"):
+        raise InputError("a GGUF file, which is not read", where=where, fix="use the safetensors version")
+    if start.lstrip()[:1] == b"<":
+        raise InputError("a web page, not a model", where=where, fix=_NOT_A_MODEL)
+    if size < 10:
+        raise InputError(f"truncated: only {size} bytes", where=where, fix="download or copy it again")
+    if _is_text(start):
+        raise InputError("a text file, not a model", where=where, fix=_NOT_A_MODEL)
+
+
+def _is_pickle(path: Path, start: bytes) -> bool:
+    # A safetensors file that only carries the wrong suffix is fine: its ninth byte opens the JSON object.
+    if start[8:9] == b"{" and start[:4] != b"PK\x03\x04":
+        return False
+    protocol = start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+    return start[:4] == b"PK\x03\x04" or protocol or path.suffix.casefold() in _PICKLE_SUFFIXES
+
+
+def _is_text(start: bytes) -> bool:
+    # The length prefix of a real header has zero bytes at its upper end; text has none.
+    return bool(start) and all(byte >= 32 or byte in b"\t\r\n" for byte in start)

@@ -1,0 +1,169 @@
+"""A file that appears whole or not at all: written under a temporary name beside its target, then renamed.
+
+The writer holds a lock on its temporary file. A process that is killed outright leaves the file behind with
+the lock free, which is how the next run that writes the same target knows it may remove it.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import sys
+from pathlib import Path
+
+from loralathe.errors import InputError
+from loralathe.tensorfiles.last_rites import forget, remember
+from loralathe.tensorfiles.locking import try_lock
+from loralathe.tensorfiles.outputs import write_error
+
+_FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0)
+_SUFFIX = ".part"
+_NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+
+class StagedFile:
+    """A temporary file, open and locked, that `commit` turns into `target`.
+
+    Its mode follows the umask like any new file. A target that is a symbolic link is followed, not replaced.
+    """
+
+    def __init__(self, target: Path, *, replace: bool) -> None:
+        self.target = target
+        self._final = Path(os.path.realpath(target))
+        self._replace = replace
+        remove_stale(self._final)
+        try:
+            self._temporary, self.fd = _create_locked(self._final)
+        except OSError as error:
+            raise write_error(error, target) from error
+        self._open = True
+        self._settled = False
+        remember(self._temporary)
+
+    def allocate(self, size: int) -> None:
+        """Take `size` bytes of disk now, so that a full disk shows before the work; OSError if it cannot."""
+        if hasattr(os, "posix_fallocate") and size:
+            try:
+                os.posix_fallocate(self.fd, 0, size)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+                    raise
+        os.ftruncate(self.fd, size)
+
+    def commit(self) -> None:
+        """Make the bytes durable, give the file its name, make that durable. A failure leaves nothing."""
+        try:
+            os.fsync(self.fd)
+            if sys.platform == "win32":
+                os.close(self.fd)
+                self._open = False
+            self._give_name()
+            _sync_folder(self._final.parent)
+        except OSError as error:
+            self.discard()
+            raise write_error(error, self.target) from error
+        except BaseException:
+            self.discard()
+            raise
+        self._settled = True
+        forget(self._temporary)
+        self._close()
+
+    def discard(self) -> None:
+        """Remove every trace; does nothing after `commit` or a second time."""
+        self._close()
+        if not self._settled:
+            self._settled = True
+            self._temporary.unlink(missing_ok=True)
+            forget(self._temporary)
+
+    def _close(self) -> None:
+        if self._open:
+            self._open = False
+            os.close(self.fd)
+
+    def _give_name(self) -> None:
+        if self._replace:
+            os.replace(self._temporary, self._final)
+            return
+        try:
+            _rename_to_free_name(self._temporary, self._final)
+        except FileExistsError:
+            raise InputError(
+                "the output appeared while it was being computed",
+                where=str(self.target),
+                fix="choose another name, or replace it with --force",
+            ) from None
+
+
+def _rename_to_free_name(source: Path, target: Path) -> None:
+    """Rename that never replaces; FileExistsError when the name is taken."""
+    if sys.platform != "win32":
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+        else:
+            source.unlink()
+            return
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    os.rename(source, target)
+
+
+def remove_stale(target: Path) -> list[Path]:
+    """Delete temporary files for `target` whose writer is gone, and list them; living ones are locked."""
+    removed = []
+    for path in target.parent.glob(f"{_prefix(target)}*{_SUFFIX}"):
+        try:
+            fd = os.open(path, _FLAGS)
+        except OSError:
+            continue
+        try:
+            stale = try_lock(fd)
+            if stale and sys.platform != "win32":
+                path.unlink(missing_ok=True)
+        except OSError:
+            stale = False  # no locks on this disk: better a leftover than another run's file
+        finally:
+            os.close(fd)
+        if stale:
+            path.unlink(missing_ok=True)
+            removed.append(path)
+    return removed
+
+
+def _prefix(target: Path) -> str:
+    # A digest, because a long name with a prefix and a suffix may be more than a file name can hold.
+    digest = hashlib.sha256(target.name.casefold().encode("utf-8", "surrogateescape")).hexdigest()
+    return f".lathe-{digest[:12]}-"
+
+
+def _create_locked(target: Path) -> tuple[Path, int]:
+    while True:
+        path = target.parent / f"{_prefix(target)}{secrets.token_hex(6)}{_SUFFIX}"
+        fd = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            locked = try_lock(fd)
+        except OSError:
+            return path, fd  # no locks on this disk
+        # Between creation and lock another run may have taken the file for a stale one.
+        if locked and os.fstat(fd).st_nlink:
+            return path, fd
+        os.close(fd)
+
+
+def _sync_folder(folder: Path) -> None:
+    if sys.platform == "win32":
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network disks cannot sync folders
+            raise
+    finally:
+        os.close(fd)

@@ -1,0 +1,205 @@
+"""Tiny checkpoints and LoRAs in the true layouts: every key of the real files, widths divided.
+
+Names and shapes come from the manifests in `tests/data/manifests`, not from the package, so they
+can judge it. Benchmarks read the same manifests at full size (`width_divisor=1`).
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+MANIFESTS = Path(__file__).parent / "data" / "manifests"
+VOCABULARY, TINY_VOCABULARY = 49408, 64
+POSITIONS = 77
+FAMILIES = {  # family → (checkpoint manifest, default width divisor)
+    "sd1": ("ckpt_sd15", 16),
+    "sd1-inpainting": ("ckpt_sd15_inpainting", 16),
+    "sd2": ("ckpt_sd21_768v", 16),
+    "sdxl": ("ckpt_sdxl_base", 32),
+    "sdxl-refiner": ("ckpt_sdxl_refiner", 32),
+}
+LORAS = {  # family → (manifest of attention layers only, manifest with convolutions)
+    "sd1": ("lora_kohya_sd15_linear", "lora_kohya_sd15_conv"),
+    "sd2": ("lora_kohya_sd21_linear", None),
+    "sdxl": ("lora_kohya_sdxl_linear", "lora_kohya_sdxl_conv"),
+    "sdxl-diffusers-names": (None, "lora_kohya_sdxl_conv_diffusers_names"),
+}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Shape and safetensors dtype of one tensor."""
+
+    shape: tuple[int, ...]
+    dtype: str = "F16"
+
+
+@dataclass(frozen=True)
+class FakeHeader:
+    """A header without a file: what recognition needs."""
+
+    tensors: Mapping[str, Spec]
+    metadata: Mapping[str, str]
+
+
+@cache
+def raw_manifest(name: str) -> Mapping[str, object]:
+    """The JSON of a manifest, by its name without `.json.gz`; do not change it."""
+    with gzip.open(MANIFESTS / f"{name}.json.gz", "rt", encoding="utf-8") as file:
+        loaded: dict[str, object] = json.load(file)
+    return loaded
+
+
+@cache
+def manifest(name: str) -> Mapping[str, Spec]:
+    """Key → Spec of a manifest of tensors."""
+    return {
+        key: Spec(tuple(entry["shape"]), entry["dtype"])  # type: ignore[index]
+        for key, entry in raw_manifest(name).items()
+    }
+
+
+def header(name: str, metadata: Mapping[str, str] | None = None) -> FakeHeader:
+    """The full-size header of a manifest."""
+    return FakeHeader(manifest(name), dict(metadata or {}))
+
+
+def header_of(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> FakeHeader:
+    """The header that these tensors would have in a file."""
+    return FakeHeader({key: Spec(tuple(t.shape)) for key, t in tensors.items()}, dict(metadata or {}))
+
+
+def shrink(shape: tuple[int, ...], divisor: int) -> tuple[int, ...]:
+    """Divide the widths of a shape; kernels, image and latent channels (below 64) and positions stay.
+
+    Every width of these families is a multiple of 64, so equal widths stay equal and thirds stay thirds.
+    """
+    return tuple(_shrink_axis(size, divisor) if axis < 2 else size for axis, size in enumerate(shape))
+
+
+def _shrink_axis(size: int, divisor: int) -> int:
+    if divisor == 1 or size < 64 or size == POSITIONS:
+        return size
+    if size == VOCABULARY:
+        return TINY_VOCABULARY
+    assert size % divisor == 0, f"{size} is no multiple of {divisor}"
+    return size // divisor
+
+
+def tiny_specs(family: str, width_divisor: int | None = None) -> dict[str, Spec]:
+    """The tensors of a narrowed checkpoint, as shapes."""
+    name, default = FAMILIES[family]
+    divisor = default if width_divisor is None else width_divisor
+    return {key: Spec(shrink(spec.shape, divisor), spec.dtype) for key, spec in manifest(name).items()}
+
+
+def tiny_checkpoint(
+    family: str,
+    *,
+    seed: int,
+    width_divisor: int | None = None,
+    dtype: str = "F16",
+    std: float = 0.03,
+) -> dict[str, torch.Tensor]:
+    """All tensors of a checkpoint with narrow layers: SD 1 8 MB, SDXL 7 MB in F16.
+
+    Normal values of standard deviation `std`, norm weights around 1; `position_ids` are 0…76 in int64.
+    The same seed gives the same tensors, each independent of the others.
+    """
+    import torch
+
+    tensors = {}
+    for key, spec in tiny_specs(family, width_divisor).items():
+        if key.endswith("position_ids"):
+            tensors[key] = torch.arange(POSITIONS).reshape(spec.shape)
+            continue
+        values = _noise(key, spec.shape, seed) * std
+        if len(spec.shape) == 1 and key.endswith(".weight"):
+            values += 1.0
+        tensors[key] = values.to(_torch_dtype(dtype))
+    return tensors
+
+
+def second_checkpoint(
+    first: Mapping[str, torch.Tensor], delta_std: float, seed: int
+) -> dict[str, torch.Tensor]:
+    """Another model of the same layout: `first` plus noise on every float tensor, in the same dtypes."""
+    return {
+        key: (tensor.float() + delta_std * _noise(key, tuple(tensor.shape), seed)).to(tensor.dtype)
+        if tensor.is_floating_point()
+        else tensor.clone()
+        for key, tensor in first.items()
+    }
+
+
+def tiny_lora(
+    family: str,
+    *,
+    rank: int,
+    alpha: float | None,
+    conv_rank: int | None = None,
+    seed: int,
+    dtype: str = "F16",
+    width_divisor: int | None = None,
+    std: float = 0.1,
+) -> dict[str, torch.Tensor]:
+    """A kohya LoRA whose shapes fit `tiny_checkpoint(family)` of the same `width_divisor`.
+
+    `conv_rank` adds resnets and samplers: kernels above 1x1 get that rank, all others `rank`, as
+    sd-scripts does. `alpha` None leaves the alpha tensors out.
+    """
+    import torch
+
+    linear, conv = LORAS[family]
+    name = linear if conv_rank is None and linear else conv
+    assert name is not None, f"no manifest of a {family} LoRA with convolutions"
+    default = FAMILIES[family.removesuffix("-diffusers-names")][1]
+    divisor = default if width_divisor is None else width_divisor
+    shapes = manifest(name)
+    tensors = {}
+    for key, spec in shapes.items():
+        module, _, part = key.partition(".")
+        if part == "alpha":
+            if alpha is not None:
+                tensors[key] = torch.tensor(alpha, dtype=_torch_dtype(dtype))
+            continue
+        has_kernel = any(size > 1 for size in shapes[f"{module}.lora_down.weight"].shape[2:])
+        r = conv_rank if has_kernel and conv_rank is not None else rank
+        outer, inner, *kernel = shrink(spec.shape, divisor)
+        shape = (r, inner, *kernel) if part == "lora_down.weight" else (outer, r, *kernel)
+        tensors[key] = (_noise(key, shape, seed) * std).to(_torch_dtype(dtype))
+    return tensors
+
+
+def write_safetensors(
+    path: Path | str, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
+) -> Path:
+    """Write with the reference library; returns the path."""
+    from safetensors.torch import save_file
+
+    save_file(dict(tensors), str(path), metadata=dict(metadata) if metadata else None)
+    return Path(path)
+
+
+def _noise(key: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:
+    import torch
+
+    generator = torch.Generator().manual_seed(zlib.crc32(key.encode()) ^ (seed * 0x9E3779B1 & 0xFFFFFFFF))
+    return torch.randn(shape, generator=generator)
+
+
+def _torch_dtype(name: str) -> torch.dtype:
+    import torch
+
+    names = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+    return names[name]
