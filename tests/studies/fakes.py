@@ -13,7 +13,7 @@ from loralathe.rendering.request import AdapterUse, ImageRequest
 
 
 def use(file: str = "hina.safetensors", strength: float = 1.0, blocks: str | None = None) -> AdapterUse:
-    return AdapterUse(file, strength, strength, blocks, None, None, None)
+    return AdapterUse(file, strength, strength, blocks)
 
 
 def request(**changes: object) -> ImageRequest:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loralathe.errors import InputError
-from loralathe.rendering.request import AdapterUse, ImageRequest
+from loralathe.rendering.request import ImageRequest
 from loralathe.studies.axes import AXIS_KINDS, parse_axis
 from loralathe.studies.axis import Axis
 from loralathe.studies.blocktext import BLOCK_LISTS, read_block_text, select_blocks
@@ -177,17 +177,8 @@ def test_prompt_order_keeps_what_lies_between() -> None:
         cells("prompt order = hat, cat")
 
 
-def read_tags(prompt: str) -> tuple[str, tuple[AdapterUse, ...]]:
-    if "<lora:" not in prompt:
-        return prompt, ()
-    before, _, rest = prompt.partition("<lora:")
-    body, _, after = rest.partition(">")
-    name, strength = body.split(":")
-    return before + after, (use(f"loras/{name}.safetensors", float(strength)),)
-
-
 def test_tags_are_text_to_prompt_axes_and_adapters_to_the_rest() -> None:
-    context = replace(CONTEXT, read_tags=read_tags)
+    context = CONTEXT
     base = request(prompt="1girl <lora:hina:0.5>", adapters=())
     swapped = cells("prompt s/r = hina, mio", base, context)
     assert [c.adapters[0].file for c in swapped] == ["loras/hina.safetensors", "loras/mio.safetensors"]

@@ -99,6 +99,7 @@ def test_every_field_counts() -> None:
         replace(base, adapters=(replace(adapter, **{name: change}),))
         for name, change in {
             "file": "f", "te": 0.5, "unet": 0.5, "blocks": "ALL", "elements": "::0", "start": 2, "stop": 3,
+            "x": 0.5,
         }.items()
     ]  # fmt: skip
-    assert len({request_key(r, str) for r in [base, *variants]}) == 21
+    assert len({request_key(r, str) for r in [base, *variants]}) == 22

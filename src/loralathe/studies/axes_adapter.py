@@ -32,7 +32,7 @@ def _locate(wanted: Wanted) -> tuple[str, Locate]:
             adapter_name(u.file): u.file for u in wanted.base.request.adapters
         }
         file = resolve_file(target, known, "adapter")
-        added = AdapterUse(file, 1.0, 1.0, None, None, None, None)
+        added = AdapterUse(file)
 
         def find_or_add(draft: Draft) -> tuple[int, AdapterUse]:
             for index, use in enumerate(draft.request.adapters):
@@ -76,7 +76,7 @@ def build_lora(wanted: Wanted) -> Axis:
     def apply(draft: Draft, file: str | None) -> Draft:
         adapters = draft.request.adapters
         index = len(adapters) if alone else find_adapter(draft.request, target)
-        use = AdapterUse("", 1.0, 1.0, None, None, None, None) if alone else adapters[index]
+        use = AdapterUse("") if alone else adapters[index]
         if file is not None:
             return draft.with_adapter(index, replace(use, file=file))
         kept = (*adapters[:index], *adapters[index + 1 :])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from loralathe.architectures import SD1, SDXL
 from loralathe.errors import InputError, did_you_mean
 from loralathe.studies.values import show_number
 
@@ -17,13 +18,11 @@ def _numbered(prefix: str, numbers: Iterable[int]) -> tuple[str, ...]:
     return tuple(f"{prefix}{number:02d}" for number in numbers)
 
 
+_FLUX = (*_numbered("D", range(19)), *_numbered("S", range(38)))
 BLOCK_LISTS: Mapping[int, tuple[str, ...]] = {
-    12: ("BASE", *_numbered("IN", (4, 5, 7, 8)), "MID", *_numbered("OUT", range(6))),
-    17: ("BASE", *_numbered("IN", (1, 2, 4, 5, 7, 8)), "MID", *_numbered("OUT", range(3, 12))),
-    20: ("BASE", *_numbered("IN", range(9)), "MID", *_numbered("OUT", range(9))),
-    26: ("BASE", *_numbered("IN", range(12)), "MID", *_numbered("OUT", range(12))),
-    57: (*_numbered("D", range(19)), *_numbered("S", range(38))),
-    61: ("CLIP", "T5", "IN", *_numbered("D", range(19)), *_numbered("S", range(38)), "OUT"),
+    **{len(names): names for family in (SDXL, SD1) for names in (family.short_blocks, family.long_blocks)},
+    57: _FLUX,
+    61: ("CLIP", "T5", "IN", *_FLUX, "OUT"),
 }
 ENCODERS = ("TE1", "TE2")
 REST = "*"

@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Protocol
 
 from loralathe.errors import InputError, did_you_mean
+from loralathe.rendering.prompts.networks import lift_tags
 from loralathe.rendering.request import AdapterUse, ImageRequest
 from loralathe.studies.blocktext import BLOCK_LISTS, BlockText, read_block_text, select_blocks
 
@@ -46,7 +47,6 @@ class Context:
     presets: Mapping[str, str] = field(default_factory=dict)
     blocks: tuple[str, ...] = BLOCK_LISTS[26]
     recipe: RecipeSource | None = None
-    read_tags: Callable[[str], tuple[str, tuple[AdapterUse, ...]]] | None = None
     draw_seed: Callable[[], int] = lambda: secrets.randbelow(2**32 - 1)
 
 
@@ -100,12 +100,20 @@ def find_adapter(request: ImageRequest, name: str) -> int:
 
 
 def pull_tags(draft: Draft, context: Context) -> Draft:
-    """Turn `<lora:…>` tags of the prompt into adapters; they come after those the request already has."""
-    if context.read_tags is None:
-        return draft
-    prompt, adapters = context.read_tags(draft.request.prompt)
-    request = replace(draft.request, prompt=prompt, adapters=(*draft.request.adapters, *adapters))
-    return replace(draft, request=request)
+    """Turn `<lora:…>` tags of the prompt into adapters; they come after those the request already has.
+
+    A tag that cannot be read is left out, as the renderer leaves it out; the study reports it once.
+    """
+    lifted = lift_tags(draft.request.prompt)
+    adapters = tuple(_resolved(use, context) for use in (*draft.request.adapters, *lifted.adapters))
+    return replace(draft, request=replace(draft.request, prompt=lifted.prompt, adapters=adapters))
+
+
+def _resolved(use: AdapterUse, context: Context) -> AdapterUse:
+    """A name becomes the file it stands for, so that a cell's key follows the file's content."""
+    by_folded = {name.casefold(): file for name, file in context.loras.items()}
+    file = by_folded.get(use.file.casefold())
+    return use if file is None else replace(use, file=file)
 
 
 def settle_blocks(draft: Draft, context: Context) -> Draft:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 from loralathe.rendering.request import ImageRequest
@@ -34,7 +33,7 @@ def request_key(
 
     A recipe takes the checkpoint's place by its own identity and the values of its variables.
     """
-    fields = asdict(request)
+    fields = request.to_json()
     fields["checkpoint"] = identify(request.checkpoint) if recipe is None else [recipe, *variables]
     fields["vae"] = None if request.vae is None else identify(request.vae)
     for use in fields["adapters"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
@@ -149,13 +149,6 @@ def _jobs(cells: list[Cell]) -> tuple[Job, ...]:
         Job(key, same[0].request, same[0].variables, tuple(cell.position for cell in same))
         for key, same in grouped.items()
     )
-
-
-def evaluated(job: Job, evaluate: Callable[[Mapping[str, float]], str] | None) -> ImageRequest:
-    """The job's request with the recipe's weights in place of the checkpoint."""
-    if evaluate is None:
-        return job.request
-    return replace(job.request, checkpoint=evaluate(dict(job.variables)))
 
 
 def describe_variables(variables: tuple[tuple[str, float], ...]) -> str:

@@ -5,17 +5,18 @@ The picture is renamed into place first and its description last: a cell counts 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
 from loralathe.errors import MachineError
-from loralathe.rendering.request import ImageRequest
+from loralathe.studies.plan import Job
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -42,8 +43,6 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def png_bytes(image: Image.Image, text: dict[str, str] | None = None) -> bytes:
     """The image as PNG, with its own text chunks (A1111's `parameters`) and those of `text`."""
-    import io
-
     chunks = PngImagePlugin.PngInfo()
     own = {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
     for key, value in (own | (text or {})).items():
@@ -68,10 +67,10 @@ class CellStore:
     def has(self, key: str) -> bool:
         return self.description(key).is_file() and self.picture(key).is_file()
 
-    def put(self, key: str, request: ImageRequest, image: Image.Image) -> None:
-        write_atomically(self.picture(key), png_bytes(image))
-        fields = json.dumps({"key": key, "request": asdict(request)}, ensure_ascii=False, indent=1)
-        write_atomically(self.description(key), fields.encode())
+    def put(self, job: Job, image: Image.Image) -> None:
+        fields = {"key": job.key, "request": job.request.to_json(), "variables": dict(job.variables)}
+        write_atomically(self.picture(job.key), png_bytes(image))
+        write_atomically(self.description(job.key), json.dumps(fields, ensure_ascii=False, indent=1).encode())
 
     def open(self, key: str) -> Image.Image:
         """The picture in RGB, its text chunks in `info`. Raises MachineError when it is damaged."""

@@ -59,7 +59,8 @@ def sheet_of(plan: GridPlan, part: Part, look: GridLook, scale: float = 1.0) -> 
     )
 
 
-def _whole(plan: GridPlan) -> list[Part]:
+def whole_parts(plan: GridPlan) -> list[Part]:
+    """One part for every Z value, all of its cells."""
     nx, ny, nz = plan.shape
     return [Part(k, (0, nx), (0, ny)) for k in range(nz)]
 
@@ -114,7 +115,7 @@ def draw_grid(plan: GridPlan, open_cell: Open, look: GridLook) -> Iterator[tuple
     When the grid is over the limits, `grid.png` is a smaller overview and the full-size tiles follow as
     `grid-z1-r1c1.png`, each with the legend of its own cells.
     """
-    parts = _whole(plan)
+    parts = whole_parts(plan)
     if _fits(composed_size(plan, parts, look), look):
         yield "grid.png", compose(plan, parts, open_cell, look)
         return
@@ -127,8 +128,8 @@ def draw_grid(plan: GridPlan, open_cell: Open, look: GridLook) -> Iterator[tuple
 def fitting_scale(plan: GridPlan, look: GridLook) -> float:
     """The largest of 1, 0.9, 0.81 … at which the whole grid is within the limits."""
     scale = 1.0
-    while not _fits(composed_size(plan, _whole(plan), look, scale), look) and scale > 1e-3:
-        width, height = composed_size(plan, _whole(plan), look, scale)
+    while not _fits(composed_size(plan, whole_parts(plan), look, scale), look) and scale > 1e-3:
+        width, height = composed_size(plan, whole_parts(plan), look, scale)
         over = max(width / look.max_side, height / look.max_side, sqrt(width * height / look.max_pixels))
         scale *= min(0.9, 1 / over)
     return scale
@@ -160,7 +161,7 @@ def _tile_name(plan: GridPlan, part: Part) -> str:
 
 def draw_sub_grids(plan: GridPlan, open_cell: Open, look: GridLook) -> Iterator[tuple[str, Image.Image]]:
     """One `grid-z1.png` for every Z value, scaled down when one alone is over the limits."""
-    for part in _whole(plan):
+    for part in whole_parts(plan):
         size = composed_size(plan, [part], look)
         scale = 1.0 if _fits(size, look) else fitting_scale(plan, look)
         yield f"grid-z{part.z + 1}.png", compose(plan, [part], open_cell, look, scale)

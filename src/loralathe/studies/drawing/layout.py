@@ -67,8 +67,8 @@ class Layout:
 
 
 def font_size(slot: tuple[int, int]) -> int:
-    """(width + height) / 40, between 11 and 44 pixels: a sheet shown whole on a screen can still be read."""
-    return max(11, min(44, (slot[0] + slot[1]) // 40))
+    """(width + height) / 28, between 11 and 72 pixels: a sheet shown whole on a screen can still be read."""
+    return max(11, min(72, (slot[0] + slot[1]) // 28))
 
 
 def lay_out(sheet: Sheet, *, fixed: tuple[int, int] | None = None) -> Layout:
