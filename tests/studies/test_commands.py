@@ -42,7 +42,8 @@ def test_the_merge_command_is_one_shell_line() -> None:
     recipe = cell_recipe(request(adapters=uses), presets)
     assert recipe is not None
     assert shlex.split(recipe.command) == [
-        "lathe", "merge", "baseA.safetensors", "my loras/hina.safetensors:0.7:lbw=HinaBlock", "b.safetensors:1:lbw=ALL",
+        "lathe", "merge", "baseA.safetensors",
+        "my loras/hina.safetensors:0.7:lbw=HinaBlock", "b.safetensors:1:lbw=ALL",
         "--blocks", "HinaBlock=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1",
     ]  # fmt: skip
 

@@ -53,7 +53,8 @@ def test_tables_hold_the_values_and_scores(tmp_path: Path, renderer: FakeRendere
     result = run_grid(options(tmp_path), renderer)
     rows = list(csv.DictReader((tmp_path / "results.csv").read_text(encoding="utf-8-sig").splitlines()))
     assert [(row["hina"], row["Seed"], row["seed"]) for row in rows] == [
-        ("0", "1", "1"), ("0.5", "1", "1"), ("1", "1", "1"), ("0", "2", "2"), ("0.5", "2", "2"), ("1", "2", "2"),
+        ("0", "1", "1"), ("0.5", "1", "1"), ("1", "1", "1"),
+        ("0", "2", "2"), ("0.5", "2", "2"), ("1", "2", "2"),
     ]  # fmt: skip
     assert (rows[0]["diff %"], rows[0]["SSIM"], rows[0]["pHash"]) == ("0", "1", "0")
     assert float(rows[1]["diff %"]) == pytest.approx(result.cells[1].scores["diff %"], rel=1e-5)

@@ -13,13 +13,19 @@ _LETTERS = "XYZ"
 
 def grid_infotext(plan: GridPlan, first: Mapping[str | tuple[int, int], object]) -> dict[str, str]:
     """`{"parameters": …}` for the grid's PNG, or nothing when the first cell carries no text."""
-    text = first.get("parameters")
-    if not isinstance(text, str):
+    text = own_text(first).get("parameters")
+    if text is None:
         return {}
     parts = ["Script: X/Y/Z plot"]
     for letter, axis in zip(_LETTERS, plan.axes, strict=True):
         parts += _axis_parts(letter, axis)
     return {"parameters": f"{text}, {', '.join(parts)}"}
+
+
+def own_text(info: Mapping[str | tuple[int, int], object]) -> dict[str, str]:
+    """`{"parameters": …}` of a picture, or nothing."""
+    text = info.get("parameters")
+    return {"parameters": text} if isinstance(text, str) else {}
 
 
 def _axis_parts(letter: str, axis: Axis) -> list[str]:

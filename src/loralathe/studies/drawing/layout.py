@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from loralathe.studies.drawing.text import Label, make_label
 
@@ -30,7 +31,8 @@ PLAIN = Style()
 class Sheet:
     """One table of pictures: slots of `slot` (width, height) under column labels, beside row labels.
 
-    `title` stands above everything (the value of Z); `x_title` and `y_title` name the axes.
+    `title` stands above everything (the value of Z); `x_title` and `y_title` name the axes. `meters` are
+    small bars under the labels of the columns or rows, each 0 to 1.
     """
 
     columns: tuple[str, ...]
@@ -41,6 +43,8 @@ class Sheet:
     y_title: str = ""
     legend: bool = True
     margin: int = 4
+    meters: tuple[float, ...] = ()
+    meters_on: Literal["columns", "rows"] = "rows"
 
 
 @dataclass(frozen=True, slots=True)

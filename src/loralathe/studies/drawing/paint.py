@@ -26,6 +26,7 @@ def paint_sheet(
     draw = ImageDraw.Draw(canvas)
     if sheet.legend:
         _paint_legend(draw, corner, layout, style)
+        _paint_meters(draw, corner, layout, sheet, style)
     for row in range(len(sheet.rows)):
         for column in range(len(sheet.columns)):
             x, y = layout.cell(column, row)
@@ -54,6 +55,29 @@ def _paint_legend(draw: ImageDraw.ImageDraw, corner: tuple[int, int], layout: La
     for index, label in enumerate(layout.rows):
         _, y = layout.cell(0, index)
         draw_label(draw, label, (x0 + layout.left - layout.pad, y0 + y + h / 2), style.ink, "r")
+
+
+def _paint_meters(
+    draw: ImageDraw.ImageDraw, corner: tuple[int, int], layout: Layout, sheet: Sheet, style: Style
+) -> None:
+    thick = max(3, layout.pad // 2)
+    w, h = layout.slot
+    for index, share in enumerate(sheet.meters):
+        if sheet.meters_on == "columns":
+            x, y = layout.cell(index, 0)
+            left, right = corner[0] + x, corner[0] + x + w - 1
+            top = corner[1] + y - thick - 2
+        else:
+            _, y = layout.cell(0, index)
+            label = layout.rows[index]
+            right = corner[0] + layout.left - layout.pad
+            left = right - max(label.width for label in layout.rows)
+            top = corner[1] + y + h // 2 + label.height // 2 + layout.pad // 2
+        draw.rectangle((left, top, right, top + thick - 1), fill=style.line)
+        if share > 0:
+            length = max(1, round((right - left) * min(share, 1)))
+            start = left if sheet.meters_on == "columns" else right - length
+            draw.rectangle((start, top, start + length, top + thick - 1), fill=style.accent)
 
 
 def _paint_cell(
