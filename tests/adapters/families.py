@@ -1,31 +1,29 @@
+"""The families of the contract's table: the real ones, and Flux, whose architecture is not there yet."""
+
+from __future__ import annotations
+
 from dataclasses import dataclass
 
+from loralathe.adapters.blocks import BlockFamily
+from loralathe.architectures import SD1, SD2, SDXL
 
-def numbered(prefix: str, stop: int, start: int = 0) -> tuple[str, ...]:
-    return tuple(f"{prefix}{n:02d}" for n in range(start, stop))
+__all__ = ["FLUX", "SD1", "SD2", "SDXL", "BlockFamily"]
+
+
+def numbered(prefix: str, stop: int) -> tuple[str, ...]:
+    return tuple(f"{prefix}{n:02d}" for n in range(stop))
 
 
 @dataclass(frozen=True)
-class Family:
+class Blocks:
     id: str
     label: str
     short_blocks: tuple[str, ...]
     long_blocks: tuple[str, ...]
+    also_accepts: tuple[tuple[str, ...], ...] = ()
 
 
-SD1 = Family(
-    "sd1",
-    "SD 1.5",
-    ("BASE", "IN01", "IN02", "IN04", "IN05", "IN07", "IN08", "MID", *numbered("OUT", 12, 3)),
-    ("BASE", *numbered("IN", 12), "MID", *numbered("OUT", 12)),
-)
-SDXL = Family(
-    "sdxl",
-    "SDXL",
-    ("BASE", "IN04", "IN05", "IN07", "IN08", "MID", *numbered("OUT", 6)),
-    ("BASE", *numbered("IN", 9), "MID", *numbered("OUT", 9)),
-)
-FLUX = Family(
+FLUX = Blocks(
     "flux",
     "Flux",
     (*numbered("D", 19), *numbered("S", 38)),

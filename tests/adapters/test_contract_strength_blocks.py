@@ -13,9 +13,8 @@ import pytest
 
 from adapters.families import FLUX, SD1, SDXL
 from loralathe.adapters.blockweights import parse_block_weights
-from loralathe.adapters.elements import parse_elements
 from loralathe.adapters.spec import parse_spec
-from loralathe.adapters.strength import Strength, effective
+from loralathe.adapters.strength import Strength, effective, resolve
 from loralathe.errors import InputError
 
 FAMILIES = {"sd1": SD1, "sdxl": SDXL, "flux": FLUX}
@@ -62,10 +61,8 @@ def strength_of(
 ) -> Strength:
     """What every caller does with an adapter argument."""
     spec = parse_spec(text, exists=lambda path: False)
-    blocks = parse_block_weights(spec.blocks, FAMILIES[family], PRESETS) if spec.blocks else None
-    rules = parse_elements(spec.elements, FAMILIES[family]) if spec.elements else ()
-    blocks = blocks.with_missing(missing) if blocks else None
-    return Strength(spec.te, spec.unet, blocks, rules).times(te=te, unet=unet)
+    strength = resolve(spec, FAMILIES[family], block_presets=PRESETS, missing=missing)
+    return strength.times(te=te, unet=unet)
 
 
 LIST_12 = "1,.1,.2,.3,.4,.5,.6,.7,.8,.9,1.1,1.2"  # BASE IN04 IN05 IN07 IN08 MID OUT00…OUT05
@@ -104,6 +101,9 @@ ROWS = [
     ("§1 lbwe= replaces the block weight", "hina:lbw=NONE:lbwe=IN05:attn:0.4", "sdxl", "IN05 k2", 0.4),
     ("§1 lbwe= is times s", "hina:0.5:lbwe=IN05:attn:0.4", "sdxl", "IN05 k2", 0.2),
     ("§1 else block weight", "hina:0.5:lbw=HinaBlock:lbwe=IN05:attn:0.4", "sdxl", "IN04 q1", 0.0),
+    ("§1 a preset in lbwe= is one item", "hina:lbwe=ATTNDEEPOFF:0.5:HinaBlock", "sdxl", "IN05 k2", 0.0),
+    ("§1 a preset in lbwe= is one item", "hina:lbwe=ATTNDEEPOFF:0.5:HinaBlock", "sdxl", "IN08", 0.25),
+    ("§1 items after a rule in lbwe=", "hina:lbwe=IN05:attn:0:0.5:HinaBlock", "sdxl", "IN08", 0.25),
     # §2: the lists
     ("§2 12 on SDXL", f"hina:{LIST_12}", "sdxl", "te1", 1.0),
     ("§2 12 on SDXL", f"hina:{LIST_12}", "sdxl", "IN07", 0.3),
@@ -310,6 +310,11 @@ ERRORS = [
      "  fix:   write PATH[:STRENGTH][:BLOCKS][:te=X][:unet=Y][:lbw=B][:lbwe=E]"),
     ("§2 length", "hina:1,0,1", "sd1",
      "a list of 3 block weights does not fit SD 1.5\n  where: block weights '1,0,1'\n"
+     "  fix:   lists that fit are 17: BASE IN01 IN02 IN04 IN05 IN07 IN08 MID OUT03…OUT11; "
+     "26: BASE IN00…IN11 MID OUT00…OUT11"),
+    ("§2 length 2 is a decimal comma", "hina:0,7", "sd1",
+     "a list of 2 block weights does not fit SD 1.5\n"
+     "  where: block weights '0,7', read as two weights; a decimal has a point\n"
      "  fix:   lists that fit are 17: BASE IN01 IN02 IN04 IN05 IN07 IN08 MID OUT03…OUT11; "
      "26: BASE IN00…IN11 MID OUT00…OUT11"),
     ("§2 another family's length", "hina:" + LIST_17, "sdxl",

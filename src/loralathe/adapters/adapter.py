@@ -1,17 +1,18 @@
-"""An adapter file: opened, recognised, every module named and checked. Factors stay on disk until asked for."""
+"""An adapter file: opened, recognised, every module named and checked. Factors stay on disk."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
 
 from ..architectures import (
     SD1,
     SD2,
-    Architecture,
+    SDXL,
     AdapterDetected,
+    Architecture,
     canonical_of_raw,
     detect_adapter,
     group_by_module,
@@ -26,6 +27,7 @@ from .modules import SPARSE_BIAS, AdapterModule, read_module
 class Adapter:
     """A LoRA or LoCon file. Close it, or use it in a `with` block.
 
+    architecture: the one that names were looked up in; made_for: the family the file itself is for
     modules:   canonical name → module, in the order of the file
     unmatched: raw names of modules that the architecture does not have, and keys of tensors that belong to
                no module; an error for whoever uses the adapter, unless the person allows it
@@ -33,6 +35,7 @@ class Adapter:
 
     file: TensorFile
     architecture: Architecture
+    made_for: Architecture
     modules: Mapping[str, AdapterModule] = field(hash=False)
     unmatched: tuple[str, ...]
     metadata: Mapping[str, str] = field(hash=False)
@@ -66,7 +69,8 @@ def open_adapter(path: str | os.PathLike[str], architecture: Architecture | None
 def _parse(file: TensorFile, wanted: Architecture | None) -> Adapter:
     detected = detect_adapter(file.header, str(file.path))
     refuse_unusable(detected, str(file.path))
-    architecture = wanted or own_architecture(file.header, detected)
+    made_for = own_architecture(file.header, detected)
+    architecture = wanted or made_for
     grouped = group_by_module(file.header.tensors.keys())
     modules: dict[str, AdapterModule] = {}
     unmatched: list[str] = []
@@ -80,10 +84,11 @@ def _parse(file: TensorFile, wanted: Architecture | None) -> Adapter:
             raise _named_twice(file, modules[name].raw_name, raw_name)
         kind = USABLE.get(detected.kinds[raw_name], "lora")
         block = architecture.block_of_module(name)
-        modules[name] = read_module(file, name, raw_name, kind, block, parts)
+        modules[name] = read_module(file, parts, name=name, raw_name=raw_name, kind=kind, block=block)
     return Adapter(
         file,
         architecture,
+        made_for,
         MappingProxyType(modules),
         (*unmatched, *grouped.strangers),
         file.header.metadata,
@@ -98,25 +103,29 @@ def _named_twice(file: TensorFile, first: str, second: str) -> InputError:
     )
 
 
+TEXT_WIDTHS = {768: SD1, 1024: SD2, 2048: SDXL}
+"""Columns of attn2.to_k: the width of the text that the U-Net reads."""
+
+
 def own_architecture(header: Header, detected: AdapterDetected) -> Architecture:
     """The family that an adapter was made for, as far as its header tells.
 
-    SD 1 and SD 2 share all names. Their projections tell them apart: convolutions in SD 1, linear layers in
-    SD 2 as sd-scripts builds it; else the text width 1024; else the trainer's note; else it is SD 1.
+    SD 1 and SD 2 share all names, and a LoRA of few modules may fit SDXL too. The text width tells them
+    apart, else the projections (convolutions in SD 1, linear layers in SD 2 as sd-scripts builds it), else
+    the trainer's note, else it is the first.
     """
     candidates = detected.architectures
-    if not {SD1, SD2} <= set(candidates):
+    downs = {
+        name: header.tensors[key].shape
+        for raw_name, name in detected.names.items()
+        if (key := f"{raw_name}.lora_down.weight") in header.tensors
+    }
+    by_width = {TEXT_WIDTHS.get(shape[1]) for name, shape in downs.items() if name.endswith(".attn2.to_k")}
+    for architecture in candidates:
+        if architecture in by_width:
+            return architecture
+    if SD2 not in candidates:
         return candidates[0]
-    return SD2 if _looks_like_sd2(header, list(detected.names.items())) else SD1
-
-
-def _looks_like_sd2(header: Header, names: Sequence[tuple[str, str]]) -> bool:
-    for raw_name, name in names:
-        down = header.tensors.get(f"{raw_name}.lora_down.weight")
-        if down is None:
-            continue
-        if name.endswith((".proj_in", ".proj_out")):
-            return len(down.shape) == 2
-        if name.endswith((".attn2.to_k", ".attn2.to_v")) and len(down.shape) == 2:
-            return down.shape[1] == 1024
-    return header.metadata.get("ss_v2") == "True"
+    projections = {len(shape) for name, shape in downs.items() if name.endswith((".proj_in", ".proj_out"))}
+    noted = header.metadata.get("ss_v2") == "True"
+    return SD2 if projections == {2} or (noted and not projections) else candidates[0]

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Protocol
 
+from ..architectures.blocks import shorthand
 from ..errors import InputError, did_you_mean
 
 TEXT_ENCODER_NAMES = ("TE1", "TE2")
 """Accepted beside the blocks of every family; they name one text encoder and win over BASE."""
 
 SPELLINGS_OF_MID = ("M00", "MID00")
-
-WIDE_BLOCKS = (
-    "BASE",
-    *(f"IN{n:02d}" for n in range(12)),
-    "MID",
-    *(f"OUT{n:02d}" for n in range(12)),
-)
-"""The 26 places of Stable Diffusion 1; smaller U-Nets use the places they have."""
 
 
 class BlockFamily(Protocol):
@@ -32,6 +24,8 @@ class BlockFamily(Protocol):
     def short_blocks(self) -> tuple[str, ...]: ...
     @property
     def long_blocks(self) -> tuple[str, ...]: ...
+    @property
+    def also_accepts(self) -> tuple[tuple[str, ...], ...]: ...
 
 
 def canonical_block(name: str, family: BlockFamily, *, where: str) -> str:
@@ -45,29 +39,13 @@ def canonical_block(name: str, family: BlockFamily, *, where: str) -> str:
     raise InputError(
         f"'{name.strip()}' is not a block of {family.label}",
         where=where,
-        fix=fix or "blocks: " + " ".join(abridged(family.long_blocks)),
+        fix=fix or "blocks: " + shorthand(family.long_blocks),
     )
 
 
 def known_text_encoders(family: BlockFamily) -> tuple[str, ...]:
     """TE1 and TE2 where text encoders share the block BASE; Flux has CLIP and T5 of its own."""
     return TEXT_ENCODER_NAMES if "BASE" in family.long_blocks else ()
-
-
-def abridged(names: Iterable[str]) -> list[str]:
-    """Runs of numbered blocks shortened for people: `IN00 IN01 IN02` → `IN00…IN02`."""
-    runs: list[list[str]] = []
-    for name in names:
-        if runs and _follows(runs[-1][-1], name):
-            runs[-1].append(name)
-        else:
-            runs.append([name])
-    return [piece for run in runs for piece in (run if len(run) < 3 else [f"{run[0]}…{run[-1]}"])]
-
-
-def _follows(before: str, after: str) -> bool:
-    letters, digits = before.rstrip("0123456789"), before[len(before.rstrip("0123456789")) :]
-    return bool(digits) and after == f"{letters}{int(digits) + 1:02d}"
 
 
 def component_of(module_name: str) -> str:

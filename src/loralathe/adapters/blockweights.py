@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from ..architectures.blocks import shorthand
 from ..errors import InputError, did_you_mean
-from .blocks import WIDE_BLOCKS, BlockFamily, abridged, block_names_of, canonical_block
+from .blocks import BlockFamily, block_names_of, canonical_block
 from .builtins import builtin_names, builtin_weights
 from .numbers import looks_like_number, number_text, parse_number
 from .tokens import TokenValue, is_token, refuse_tokens
@@ -162,10 +163,8 @@ def _value(text: str, block: str, where: str, value_of: TokenValue) -> float:
 
 
 def lists_that_fit(family: BlockFamily) -> dict[int, tuple[str, ...]]:
-    """Block names by list length: the family's short and long list, and 26 on every U-Net inside those 26."""
-    lists = [family.short_blocks, family.long_blocks]
-    if set(family.long_blocks) <= set(WIDE_BLOCKS):
-        lists.append(WIDE_BLOCKS)
+    """Block names by list length: the family's short and long list, then those of others that it can read."""
+    lists = (family.short_blocks, family.long_blocks, *family.also_accepts)
     return {len(names): names for names in lists}
 
 
@@ -173,7 +172,9 @@ def _names_for_length(length: int, family: BlockFamily, where: str) -> tuple[str
     lists = lists_that_fit(family)
     if length in lists:
         return lists[length]
-    fits = "; ".join(f"{n}: {' '.join(abridged(names))}" for n, names in lists.items())
+    if length == 2:
+        where += ", read as two weights; a decimal has a point"
+    fits = "; ".join(f"{n}: {shorthand(names)}" for n, names in lists.items())
     raise InputError(
         f"a list of {length} block weights does not fit {family.label}",
         where=where,

@@ -1,11 +1,11 @@
-"""The factors of a module as tensors, and their dense delta. alpha / rank is applied here and nowhere else."""
+"""The factors of a module as tensors, and their dense delta. alpha / rank is applied here, nowhere else."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from .fit import fits
 from .modules import AdapterModule
 
 if TYPE_CHECKING:
@@ -45,17 +45,12 @@ def _read(adapter: Adapter, module: AdapterModule, part: str, dtype: torch.dtype
 
 
 def delta(factors: Factors, weight_shape: tuple[int, ...]) -> torch.Tensor:
-    """The dense difference up·down, or Σ_rs up[o,r] mid[r,s,·,·] down[s,i] with a core, in the weight's shape.
+    """The dense difference in the weight's shape: up·down, with a core Σ_rs up[o,r] mid[r,s,·,·] down[s,i].
 
-    A 1×1 convolution and a linear layer may stand for each other. ValueError when the sizes do not agree.
+    A 1×1 convolution and a linear layer may stand for each other. ValueError when the shapes do not fit.
     """
-    out, inner = factors.up.shape[0], factors.down.shape
-    kernel = tuple(factors.mid.shape[2:]) if factors.mid is not None else ()
-    if (out, inner[1] * math.prod(kernel)) != (weight_shape[0], math.prod(weight_shape[1:])):
-        raise ValueError(f"factors of {tuple(factors.shape)} make no delta for {tuple(weight_shape)}")
-    if factors.mid is None:
-        return (factors.up @ factors.down).reshape(weight_shape)
-    # Down first: (r, s, k, k) × (s, i) is the small product, so the large one is a single matmul.
-    right = factors.mid.movedim(1, -1) @ factors.down  # (r, k, k, i)
-    right = right.movedim(-1, 1).flatten(1)  # (r, i·k·k)
-    return (factors.up @ right).reshape(weight_shape)
+    from ..lowrank import dense
+
+    if not fits(factors.shape, weight_shape):
+        raise ValueError(f"factors of {factors.shape} make no delta for {weight_shape}")
+    return dense(factors).reshape(weight_shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..architectures import Module
@@ -11,8 +11,6 @@ from ..tensorfiles import Header
 from .adapter import Adapter
 from .modules import AdapterModule
 
-TEXT_WIDTHS = {768: "SD 1.5", 1024: "SD 2", 2048: "SDXL"}
-"""Columns of attn2.to_k: the width of the text that the U-Net reads."""
 _SHOWN = 3
 
 
@@ -41,7 +39,7 @@ class Fit:
 
 
 def weight_shape(module: Module, header: Header) -> tuple[int, ...]:
-    """Shape of a module's weight as (out, in[, k, k]): the row slice of a fused tensor, axes turned if stored so."""
+    """Shape of a module's weight as (out, in[, k, k]): its row slice of a fused tensor, axes."""
     shape = header.tensors[module.key].shape
     if module.transpose:
         shape = shape[::-1]
@@ -79,47 +77,36 @@ def check_against(adapter: Adapter, modules: Mapping[str, Module], header: Heade
 
 
 def require_fit(adapter: Adapter, fit: Fit, base_label: str, *, allow_unmatched: bool = False) -> None:
-    """Raises InputError when nothing matches, a shape differs, or modules are unmatched and not allowed to be.
+    """Raises InputError when nothing matches, a shape differs, or unmatched modules are not allowed.
 
     `base_label` names the base's family ("SDXL").
     """
     where = str(adapter.file.path)
+    fix = f"use a LoRA made for {base_label}"
+    if adapter.made_for is not adapter.architecture:
+        fix = f"this one is made for {adapter.made_for.label}; {fix}"
     if fit.mismatched:
-        raise _mismatch_error(fit, base_label, where)
+        raise InputError(
+            f"the shapes of {len(fit.mismatched)} of {len(fit.used) + len(fit.mismatched)} modules "
+            f"differ from the base's ({base_label})",
+            where=f"{where}: {_some(fit.mismatched, '; ')}",
+            fix=fix,
+        )
     if not fit.used:
         raise InputError(
             f"no module of the LoRA is in the base ({base_label})",
             where=f"{where}: {_some(fit.unmatched)}",
-            fix=f"use a LoRA made for {base_label}",
+            fix=fix,
         )
     if fit.unmatched and not allow_unmatched:
-        count = len(fit.unmatched)
         raise InputError(
-            f"{count} {'part' if count == 1 else 'parts'} of the LoRA {'has' if count == 1 else 'have'} no place "
-            f"in the base ({base_label}); {len(fit.used)} modules have",
+            f"{len(fit.unmatched)} of the LoRA's {len(fit.unmatched) + len(fit.used)} modules "
+            f"have no place in the base ({base_label})",
             where=f"{where}: {_some(fit.unmatched)}",
-            fix=f"use a LoRA made for {base_label}, or --allow-unmatched to leave them out",
+            fix=f"{fix}, or --allow-unmatched to leave them out",
         )
 
 
-def _mismatch_error(fit: Fit, base_label: str, where: str) -> InputError:
-    made_for = _family_by_text_width(fit)
-    total = len(fit.used) + len(fit.mismatched)
-    what = f"the shapes of {len(fit.mismatched)} of {total} modules differ from the base's ({base_label})"
-    fix = f"use a LoRA made for {base_label}"
-    if made_for is not None and made_for != base_label:
-        fix = f"the LoRA reads text of the width of {made_for}; {fix}"
-    shown = "; ".join(str(mismatch) for mismatch in fit.mismatched[:_SHOWN])
-    return InputError(what, where=f"{where}: {shown}", fix=fix)
-
-
-def _family_by_text_width(fit: Fit) -> str | None:
-    for mismatch in fit.mismatched:
-        if mismatch.module.name.endswith(".attn2.to_k"):
-            return TEXT_WIDTHS.get(mismatch.module.shape[1])
-    return None
-
-
-def _some(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+def _some(items: Sequence[object], separator: str = ", ") -> str:
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return separator.join(map(str, items[:_SHOWN])) + more

@@ -32,7 +32,7 @@ def people_name(kind: str) -> str:
 
 
 def refuse_unusable(detected: AdapterDetected, where: str) -> None:
-    """Raises InputError that counts the modules of each kind, or names the dialect, that cannot be used yet."""
+    """Raises InputError that names the kinds (with counts) or the dialect that cannot be used yet."""
     usable = {*USABLE, "unknown"}  # an unknown one has parts missing, and gets an error that names them
     counts = Counter(people_name(kind) for kind in detected.kinds.values() if kind not in usable)
     if counts:

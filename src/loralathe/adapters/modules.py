@@ -22,6 +22,8 @@ PART_NAMES = {
     "lora_up.weight": "up",
     "lora_down.weight": "down",
     "lora_mid.weight": "mid",
+    "lora_B.weight": "up",  # PEFT's words, met under kohya's module names too
+    "lora_A.weight": "down",
     "alpha": "alpha",
 }
 SPARSE_BIAS = frozenset({"bias_indices", "bias_values", "bias_size"})
@@ -61,7 +63,7 @@ class AdapterModule:
 
 
 def read_module(
-    file: TensorFile, name: str, raw_name: str, kind: str, block: str | None, parts: Mapping[str, str]
+    file: TensorFile, parts: Mapping[str, str], *, name: str, raw_name: str, kind: str, block: str | None
 ) -> AdapterModule:
     """The module made of `parts` (part as the file spells it → tensor key), its alpha read.
 

@@ -37,6 +37,18 @@ class PresetFile:
     problems: tuple[Problem, ...]
 
 
+def parse_preset_option(text: str) -> tuple[str, str]:
+    """`--blocks NAME=LIST` → (name, list); the list is judged where it is used, when the family is known."""
+    name, equals, values = (part.strip() for part in text.partition("="))
+    if not (name and equals and values) or "," in name:
+        raise InputError(
+            "a block preset needs a name and a list",
+            where=f"'{text}'",
+            fix="write NAME=LIST, for instance HinaBlock=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1",
+        )
+    return name, values
+
+
 def read_preset_file(path: Path) -> PresetFile:
     """Block presets, one a line: `name:list`. A line with `#` is a comment; a later name wins, as there.
 

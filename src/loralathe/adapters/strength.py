@@ -10,14 +10,16 @@ Linear, sign kept, no square root (SEMANTICS §1). alpha / rank is no part of it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..errors import InputError
-from .blocks import block_names_of, is_text_encoder
-from .blockweights import BlockWeights, missing_blocks_error
-from .elements import ElementRule, last_match
+from .blocks import BlockFamily, block_names_of, is_text_encoder
+from .blockweights import NO_PRESETS, BlockWeights, missing_blocks_error, parse_block_weights
+from .elements import NO_ELEMENT_PRESETS, ElementRule, last_match, parse_elements
+from .spec import AdapterSpec
+from .tokens import TokenValue
 
 
 class Addressed(Protocol):
@@ -55,6 +57,27 @@ class Strength:
     def with_elements(self, rules: tuple[ElementRule, ...]) -> Strength:
         """Adds rules behind those it has; a later match wins over an earlier one."""
         return replace(self, elements=(*self.elements, *rules))
+
+
+def resolve(
+    spec: AdapterSpec,
+    family: BlockFamily,
+    *,
+    block_presets: Mapping[str, str] = NO_PRESETS,
+    element_presets: Mapping[str, str] = NO_ELEMENT_PRESETS,
+    missing: float | None = None,
+    tokens: TokenValue | None = None,
+) -> Strength:
+    """The strength that a command-line adapter means on a family of models.
+
+    `missing` is `--missing-blocks`; `tokens` gives R, U and X their values when rendering. Raises InputError.
+    """
+    blocks = None
+    if spec.blocks is not None:
+        parsed = parse_block_weights(spec.blocks, family, block_presets, tokens=tokens)
+        blocks = parsed.with_missing(missing) if missing is not None else parsed
+    rules = () if spec.elements is None else parse_elements(spec.elements, family, element_presets)
+    return Strength(spec.te, spec.unet, blocks, rules)
 
 
 def effective(strength: Strength, module: Addressed) -> float:

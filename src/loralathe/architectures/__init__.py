@@ -9,6 +9,7 @@ from .blocks import block_names_for_length, canonical_block, places_without_bloc
 from .detect import Detected, detect_checkpoint
 from .detect_adapter import AdapterDetected, canonical_of_raw, detect_adapter
 from .dialects import group_by_module, kind_of_module, split_adapter_key
+from .diffusers import DiffusersMap, diffusers_map
 from .registry import ARCHITECTURES, architecture_by_id
 from .sd1 import SD1
 from .sd2 import SD2
@@ -22,6 +23,7 @@ __all__ = [
     "AdapterDetected",
     "Architecture",
     "Detected",
+    "DiffusersMap",
     "Module",
     "Piece",
     "architecture_by_id",
@@ -30,6 +32,7 @@ __all__ = [
     "canonical_of_raw",
     "detect_adapter",
     "detect_checkpoint",
+    "diffusers_map",
     "group_by_module",
     "kind_of_module",
     "places_without_block",

@@ -7,10 +7,11 @@ knows a width or a depth, so a model a sixteenth as wide with two layers is unde
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
+from .encoders import ENCODER_LAYERS, deepest_layer
 from .names import Found, Layer, LayerTable, Part, Scope, Transform, fill, flat
 from .rules import find_rule
 from .signatures import Signature
@@ -127,7 +128,17 @@ class Architecture:
         for key in header_keys:
             for module in self.modules_of_key(key):
                 found.setdefault(module.name, module)
+        for name in found.keys() & self._unused_modules(found):
+            found[name] = replace(found[name], scope="outside")
         return found
+
+    def _unused_modules(self, names: Iterable[str]) -> set[str]:
+        """The deepest layer of an encoder that is read one layer before: no trainer touches it."""
+        unused: set[str] = set()
+        for part in self.parts:
+            if part.last_layer_unused:
+                unused |= deepest_layer(names, f"{part.id}.{ENCODER_LAYERS}")
+        return unused
 
     def modules_of_key(self, key: str) -> tuple[Module, ...]:
         """The modules whose weight is this tensor: one, three for a fused q/k/v, none for a bias."""
@@ -135,9 +146,8 @@ class Architecture:
         found = part.tensor(key) if part else None
         if part is None or found is None:
             return ()
-        return tuple(
-            self._module(part, entry, found.number, key) for entry, role in found.entry if role == "weight"
-        )
+        layers, number = found
+        return tuple(self._module(part, entry, number, key) for entry, role in layers if role == "weight")
 
     def _module(self, part: Component, entry: Layer, number: str | None, key: str) -> Module:
         path = fill(entry.name, number)
@@ -161,16 +171,17 @@ class Architecture:
                     continue
                 found = part.table.by_flat.find(name[len(prefix) :])
                 if found is not None:
-                    return f"{part.id}.{fill(found.entry.name, found.number)}"
+                    entry, number = found
+                    return f"{part.id}.{fill(entry.name, number)}"
         return None
 
     def kohya_name(self, module_name: str) -> str:
         """How sd-scripts names this module; KeyError for a module the family cannot have."""
-        part, found = self._find_module(module_name)
+        part, entry, number = self._find_module(module_name)
         if not part.kohya:
             raise KeyError(f"adapters have no name for modules of '{part.id}'")
-        path = found.entry.name if part.spelling == "original" else found.entry.diffusers
-        return part.kohya[0] + flat(fill(path or found.entry.name, found.number))
+        path = entry.name if part.spelling == "original" else entry.diffusers
+        return part.kohya[0] + flat(fill(path or entry.name, number))
 
     def module_named(self, module_name: str) -> str | None:
         """The name itself if the family can have such a module, else None."""
@@ -182,12 +193,12 @@ class Architecture:
         """Canonical name of a diffusers path: ('unet', 'conv_in') → 'unet.input_blocks.0.0'; else None."""
         part = self._part(component)
         found = part.table.by_diffusers.find(path) if part else None
-        return f"{component}.{fill(found.entry.name, found.number)}" if found else None
+        return f"{component}.{fill(found[0].name, found[1])}" if found else None
 
     def diffusers_path(self, module_name: str) -> str | None:
         """Path of a module inside its diffusers component; None where that layout lacks it."""
-        _, found = self._find_module(module_name)
-        return fill(found.entry.diffusers, found.number) if found.entry.diffusers else None
+        _, entry, number = self._find_module(module_name)
+        return fill(entry.diffusers, number) if entry.diffusers else None
 
     # Blocks, components, rules
 
@@ -229,10 +240,9 @@ class Architecture:
         found = part.tensor(key) if part else None
         if part is None or found is None:
             return ()
+        layers, number = found
         return tuple(
-            _piece(part, entry, role, found.number, key)
-            for entry, role in found.entry
-            if entry.diffusers is not None
+            _piece(part, entry, role, number, key) for entry, role in layers if entry.diffusers is not None
         )
 
     def piece_of_diffusers(self, component: str, diffusers_key: str) -> Piece | None:
@@ -242,10 +252,9 @@ class Architecture:
         found = part.table.by_diffusers.find(path) if part else None
         if part is None or found is None or role not in ("weight", "bias"):
             return None
-        tensor = found.entry.weight if role == "weight" else found.entry.bias
-        if tensor is None:
-            return None
-        return _piece(part, found.entry, role, found.number, part.prefix + fill(tensor, found.number))
+        entry, number = found
+        tensor = entry.weight if role == "weight" else entry.bias
+        return _piece(part, entry, role, number, part.prefix + fill(tensor, number)) if tensor else None
 
     # Look-ups
 
@@ -255,13 +264,13 @@ class Architecture:
     def _part_of_key(self, key: str) -> Component | None:
         return next((part for part in self.parts if key.startswith(part.root)), None)
 
-    def _find_module(self, module_name: str) -> tuple[Component, Found[Layer]]:
+    def _find_module(self, module_name: str) -> tuple[Component, Layer, str | None]:
         component, _, path = module_name.partition(".")
         part = self._part(component)
         found = part.table.by_name.find(path) if part else None
         if part is None or found is None:
             raise KeyError(f"{self.label} has no module '{module_name}'")
-        return part, found
+        return part, *found
 
     def _block(self, component: str, path: str) -> str | None:
         if component.startswith("te"):

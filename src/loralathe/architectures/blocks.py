@@ -7,7 +7,7 @@ import re
 from ..errors import InputError
 from .architecture import Architecture
 
-_NAME = re.compile(r"(IN|OUT)(\d{1,2})|(M|MID)(00?)?|BASE", re.IGNORECASE)
+_NAME = re.compile(r"(?P<side>IN|OUT)(?P<number>\d{1,2})|(?P<middle>MID(00)?|M00)|BASE", re.ASCII)
 
 
 def block_names_for_length(arch: Architecture, length: int) -> tuple[str, ...]:
@@ -39,13 +39,12 @@ def places_without_block(arch: Architecture, length: int) -> tuple[str, ...]:
 
 def canonical_block(name: str) -> str | None:
     """'in4', 'IN04' → 'IN04'; 'M00', 'MID00', 'mid' → 'MID'; None if it is no block name at all."""
-    match = _NAME.fullmatch(name.strip())
+    match = _NAME.fullmatch(name.strip().upper())
     if match is None:
         return None
-    side, number, middle, _ = match.groups()
-    if side:
-        return f"{side.upper()}{int(number):02d}"
-    return "MID" if middle and name.strip().upper() != "M" else ("BASE" if not middle else None)
+    if match["side"]:
+        return f"{match['side']}{int(match['number']):02d}"
+    return "MID" if match["middle"] else "BASE"
 
 
 def shorthand(names: tuple[str, ...]) -> str:

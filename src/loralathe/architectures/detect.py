@@ -8,8 +8,7 @@ from itertools import islice
 
 from ..errors import InputError
 from .architecture import Architecture
-from .dialects import adapter_key_count
-from .foreign import name_foreign
+from .dialects import shows_adapter
 from .parts import UNET_PREFIX
 from .registry import ARCHITECTURES
 from .signatures import HeaderLike, TensorLike
@@ -45,12 +44,6 @@ def detect_checkpoint(header: HeaderLike, name: str | None = None) -> Detected:
     U-Net with tensors missing, and otherwise with the nearest family and what it lacks.
     """
     tensors = header.tensors
-    if adapter_key_count(tensors):
-        raise InputError(
-            "this is a LoRA (an adapter), not a checkpoint",
-            where=name,
-            fix="give the base model here; a LoRA is added to it, as in 'base + 0.7*lora'",
-        )
     arch = next((known for known in ARCHITECTURES if known.signature.matches(tensors)), None)
     if arch is None:
         raise _unrecognised(tensors, name)
@@ -105,6 +98,14 @@ def _prediction(arch: Architecture, header: HeaderLike) -> tuple[str | None, str
 
 
 def _unrecognised(tensors: Mapping[str, TensorLike], name: str | None) -> InputError:
+    from .foreign import name_foreign
+
+    if shows_adapter(tensors):
+        return InputError(
+            "this is a LoRA (an adapter), not a checkpoint",
+            where=name,
+            fix="give the base model here; a LoRA is added to it, as in 'base + 0.7*lora'",
+        )
     kind = name_foreign(tensors)
     if kind is not None:
         return InputError(f"this is {kind.what}, not a supported checkpoint", where=name, fix=kind.fix)

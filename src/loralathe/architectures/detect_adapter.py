@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import InputError
 from .architecture import Architecture
-from .dialects import PARTS, RawModules, adapter_key_count, group_by_module, kind_of_module
-from .foreign import name_foreign
+from .dialects import PARTS, RawModules, group_by_module, kind_of_module, shows_adapter
 from .registry import ARCHITECTURES
 from .signatures import HeaderLike, TensorLike
 
@@ -56,7 +55,7 @@ def detect_adapter(header: HeaderLike, name: str | None = None) -> AdapterDetect
     Raises InputError for a checkpoint, a file without adapter tensors, and a LoRA of a family that
     is not supported or not known (then a few of its names are shown).
     """
-    if not adapter_key_count(header.tensors):
+    if not shows_adapter(header.tensors):
         raise _no_adapter(header.tensors, name)
     raw = group_by_module(header.tensors.keys())
     named = {arch: _canonical_names(arch, raw) for arch in ARCHITECTURES}
@@ -131,6 +130,8 @@ def _unsupported(foreign: str | None, raw: RawModules, name: str | None) -> Inpu
 
 
 def _no_adapter(tensors: Mapping[str, TensorLike], name: str | None) -> InputError:
+    from .foreign import name_foreign
+
     arch = next((known for known in ARCHITECTURES if known.signature.matches(tensors)), None)
     if arch is not None:
         return InputError(

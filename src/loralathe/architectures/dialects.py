@@ -58,9 +58,9 @@ def split_adapter_key(key: str) -> tuple[str, str] | None:
     return None
 
 
-def adapter_key_count(keys: Iterable[str]) -> int:
-    """How many keys show a kind of adapter by themselves; 0 for every checkpoint."""
-    return sum(1 for key in keys if (split := split_adapter_key(key)) is not None and PARTS[split[1]])
+def shows_adapter(keys: Iterable[str]) -> bool:
+    """Is there a key that shows a kind of adapter by itself? No tensor of a supported checkpoint does."""
+    return any(split is not None and PARTS[split[1]] for split in map(split_adapter_key, keys))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from .names import Layer, Scope, layer
 
-LAYER = "text_model.encoder.layers.#"
+ENCODER_LAYERS = "text_model.encoder.layers."
+LAYER = f"{ENCODER_LAYERS}#"
 BLOCK = "transformer.resblocks.#"
 EMBEDDINGS = "text_model.embeddings"
 PROJECTIONS = ("q_proj", "k_proj", "v_proj")
@@ -50,3 +51,13 @@ def open_clip_layers(*, projection: bool) -> Iterator[Layer]:
     yield Layer("text_projection", kept, "text_projection", None, transform="transpose")
     # Some writers store it as a linear layer, not transposed.
     yield Layer("text_projection", kept, "text_projection.weight", None)
+
+
+def deepest_layer(names: Iterable[str], prefix: str) -> set[str]:
+    """Those of `names` that lie in the highest-numbered layer behind `prefix` (`…layers.`)."""
+    by_depth: dict[int, set[str]] = {}
+    for name in names:
+        number = name.removeprefix(prefix).partition(".")[0] if name.startswith(prefix) else ""
+        if number.isdigit():
+            by_depth.setdefault(int(number), set()).add(name)
+    return by_depth[max(by_depth)] if by_depth else set()

@@ -16,15 +16,19 @@ LATER = "SD 1.5, SD 2 and SDXL checkpoints are supported"
 class Foreign:
     """A kind of file that can be named.
 
-    what: how an error calls it ('this is …'); fix: what to do; prefixes: tried before each key.
+    what: how an error calls it ('this is …'); fix: what to do; prefixes: tried before each key;
+    alone: it is that only if the file has no U-Net of a checkpoint beside it.
     """
 
     what: str
     fix: str
     signature: Signature
     prefixes: tuple[str, ...] = ("",)
+    alone: bool = False
 
     def matches(self, tensors: Mapping[str, TensorLike]) -> bool:
+        if self.alone and any(key.startswith(_UNET) for key in tensors):
+            return False
         return any(_moved(self.signature, prefix).matches(tensors) for prefix in self.prefixes)
 
 
@@ -108,25 +112,32 @@ FOREIGN: tuple[Foreign, ...] = (
         ("", "diffusion_model."),
     ),
     Foreign(
+        "a checkpoint without its U-Net",
+        WHOLE,
+        Signature({"decoder.conv_in.weight": 4, "decoder.mid.block_1.conv1.weight": 4}),
+        ("first_stage_model.",),
+        alone=True,
+    ),
+    Foreign(
         "a VAE alone in the diffusers layout (a file of a diffusers folder)",
         WHOLE,
         Signature({"decoder.conv_in.weight": 4, "decoder.mid_block.resnets.0.conv1.weight": 4}),
         ("", "vae."),
+        alone=True,
     ),
     Foreign(
         "a VAE alone",
         WHOLE,
-        Signature(
-            {"decoder.conv_in.weight": 4, "decoder.mid.block_1.conv1.weight": 4},
-            lacks=("model.diffusion_model.input_blocks.0.0.weight",),
-        ),
-        ("", "first_stage_model.", "vae."),
+        Signature({"decoder.conv_in.weight": 4, "decoder.mid.block_1.conv1.weight": 4}),
+        ("", "vae."),
+        alone=True,
     ),
     Foreign(
         "a text encoder alone",
         WHOLE,
         Signature({"text_model.encoder.layers.0.mlp.fc1.weight": 2, "text_model.final_layer_norm.weight": 1}),
         ("", "text_encoder.", "text_encoder_2.", "cond_stage_model.transformer."),
+        alone=True,
     ),
     Foreign(
         "a T5 text encoder alone",

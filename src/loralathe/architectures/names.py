@@ -16,6 +16,7 @@ Transform = Literal["none", "transpose", "conv1x1_to_linear"]
 Part = tuple[int, int]
 
 T = TypeVar("T")
+Found = tuple[T, str | None]
 ANY = "#"
 
 
@@ -64,16 +65,11 @@ def fill(template: str, number: str | None) -> str:
     return template if number is None else template.replace(ANY, number)
 
 
-@dataclass(frozen=True, slots=True)
-class Found(Generic[T]):
-    """What a template index answers: the entry and the number that stood at `#`."""
-
-    entry: T
-    number: str | None
-
-
 class TemplateIndex(Generic[T]):
-    """Look names up among templates, in as many dictionary probes as the name has numbers."""
+    """Look names up among templates, in as many dictionary probes as the name has numbers.
+
+    `find` answers (entry, the number that stood at `#`, None for a template without one).
+    """
 
     def __init__(self, entries: Mapping[str, T], separator: str) -> None:
         self._entries = entries
@@ -82,7 +78,7 @@ class TemplateIndex(Generic[T]):
     def find(self, name: str) -> Found[T] | None:
         exact = self._entries.get(name)
         if exact is not None:
-            return None if ANY in name else Found(exact, None)
+            return None if ANY in name else (exact, None)
         tokens = name.split(self._separator)
         for position, token in enumerate(tokens):
             if not _is_number(token):
@@ -90,7 +86,7 @@ class TemplateIndex(Generic[T]):
             tokens[position] = ANY
             entry = self._entries.get(self._separator.join(tokens))
             if entry is not None:
-                return Found(entry, token)
+                return entry, token
             tokens[position] = token
         return None
 

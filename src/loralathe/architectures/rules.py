@@ -21,10 +21,9 @@ class KeyRule:
 
 
 _SCHEDULE = (
-    r"(sqrt_)?(one_minus_)?alphas_cumprod(_prev)?|(log|sqrt)_one_minus_alphas_cumprod|betas"
-    r"|sqrt_recipm?1?_alphas_cumprod|sqrt_recipm1_alphas_cumprod"
-    r"|posterior_(variance|log_variance_clipped|mean_coef[12])|l?vlb_weights|logvar|scale_factor"
-    r"|(denoiser\.)?(log_)?sigmas"
+    r"betas|alphas_cumprod(_prev)?|posterior_(variance|log_variance_clipped|mean_coef[12])"
+    r"|sqrt_(alphas|one_minus_alphas|recip_alphas|recipm1_alphas)_cumprod|log_one_minus_alphas_cumprod"
+    r"|l?vlb_weights|logvar|scale_factor|denoiser\.(log_)?sigmas"
 )
 RULES = (
     KeyRule("prediction marks", r"v_pred|ztsnr|edm_vpred\.sigma_(max|min)|edm_mean|edm_std", True),

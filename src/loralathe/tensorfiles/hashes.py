@@ -73,7 +73,7 @@ def legacy_hash(path: PathLike) -> str:
     """`sshs_legacy_hash`: 8 hex digits, see the table above.
 
     The header hashed is the one the official library writes for these tensors in this order with the file's
-    own `ss_*` metadata, keys sorted. (A trainer's key order is arbitrary; it matters only for headers over 1 MiB.)
+    own `ss_*` metadata, keys sorted. (Trainers' key order is arbitrary; it matters only above 1 MiB.)
     """
     with TensorFile(path) as file:
         return legacy_hash_of(file.fileno(), file.header, file.header.metadata, str(path))

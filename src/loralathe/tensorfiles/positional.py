@@ -15,6 +15,7 @@ _MOST_AT_ONCE = 1 << 30
 _COPY_BUFFER = 8 << 20
 _POSITIONAL = hasattr(os, "preadv") and hasattr(os, "pwrite")
 _seek_lock = threading.Lock()
+_local = threading.local()
 
 
 def read_at(fd: int, buffer: memoryview, offset: int, where: str) -> None:
@@ -47,12 +48,20 @@ def copy_range(source: int, source_at: int, target: int, target_at: int, count: 
     done = _copy_in_kernel(source, source_at, target, target_at, count)
     if done == count:
         return
-    buffer = memoryview(bytearray(min(_COPY_BUFFER, count - done)))
+    buffer = _copy_buffer()
     while done < count:
         piece = buffer[: count - done]
         read_at(source, piece, source_at + done, where)
         write_at(target, piece, target_at + done)
         done += len(piece)
+
+
+def _copy_buffer() -> memoryview:
+    """This thread's buffer, made once: fresh memory for every tensor would cost as much as the copy."""
+    buffer: memoryview | None = getattr(_local, "buffer", None)
+    if buffer is None:
+        buffer = _local.buffer = memoryview(bytearray(_COPY_BUFFER))
+    return buffer
 
 
 def _copy_in_kernel(source: int, source_at: int, target: int, target_at: int, count: int) -> int:

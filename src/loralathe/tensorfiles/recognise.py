@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from pathlib import Path
@@ -63,6 +64,8 @@ def check_content(path: Path, start: bytes, size: int) -> None:
         raise InputError("the file is empty", where=where, fix="download or copy it again")
     if _is_pickle(path, start):
         raise InputError("a PyTorch pickle file, which is not yet read", where=where, fix=_CONVERT)
+    if start[4:8] == bytes(4):
+        return  # the upper half of a possible header length, which no text or GGUF file has
     if start.startswith(b"version https://git-lfs"):
         fix = "run `git lfs pull`, or download the file itself"
         raise InputError("a Git LFS pointer, not the model", where=where, fix=fix)
@@ -77,13 +80,17 @@ def check_content(path: Path, start: bytes, size: int) -> None:
 
 
 def _is_pickle(path: Path, start: bytes) -> bool:
-    # A safetensors file that only carries the wrong suffix is fine: its ninth byte opens the JSON object.
-    if start[8:9] == b"{" and start[:4] != b"PK\x03\x04":
-        return False
-    protocol = start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
-    return start[:4] == b"PK\x03\x04" or protocol or path.suffix.casefold() in _PICKLE_SUFFIXES
+    if start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05"):
+        # A header of 0x...0280 bytes starts like a pickle too, but a JSON object follows its length.
+        return start[4:8] != bytes(4) or start[8:9] != b"{"
+    # A safetensors file that only carries the wrong suffix is read.
+    return path.suffix.casefold() in _PICKLE_SUFFIXES and start[8:9] != b"{"
 
 
 def _is_text(start: bytes) -> bool:
-    # The length prefix of a real header has zero bytes at its upper end; text has none.
-    return bool(start) and all(byte >= 32 or byte in b"\t\r\n" for byte in start)
+    try:
+        # Incremental, because the last character may be cut.
+        text = codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return False
+    return all(character >= " " or character in "\t\r\n" for character in text)

@@ -32,7 +32,7 @@ def cumulative_signal(*, zero_terminal_snr: bool = False) -> Floats:
         root = (root - root[-1]) * root[0] / (root[0] - root[-1])
         signal = root**2
         signal[-1] = LOWEST_SIGNAL
-    return signal
+    return np.asarray(signal, dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +115,7 @@ def simple(n: int, levels: NoiseLevels) -> Floats:
 
 
 def ddim(n: int, levels: NoiseLevels) -> Floats:
-    """Levels of the training steps 1, 1 + k, 1 + 2k … with k = 1000 // n: n of them, where A1111 may add one."""
+    """Levels of the training steps 1, 1 + k, 1 + 2k … with k = 1000 // n; n of them (A1111 may add one)."""
     stride = max(TRAIN_STEPS // n, 1)
     places = np.minimum(1 + np.arange(n) * stride, TRAIN_STEPS - 1)
     return _to_zero(levels.sigmas[places[::-1]])

@@ -97,7 +97,7 @@ def dpm2_ancestral(denoise: Denoise, x: torch.Tensor, sigmas: Levels, noise: Noi
 
 
 def lms(denoise: Denoise, x: torch.Tensor, sigmas: Levels, noise: Noise, order: int = 4) -> torch.Tensor:
-    """Linear multistep (Adams–Bashforth on uneven steps): the polynomial through the last slopes, integrated."""
+    """Linear multistep (Adams–Bashforth on uneven steps): the last slopes' polynomial, integrated."""
     slopes: list[torch.Tensor] = []
     for step, sigma, following in steps_of(sigmas):
         slopes = [slope(x, sigma, denoise(x, sigma, step)), *slopes][:order]

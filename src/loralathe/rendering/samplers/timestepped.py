@@ -1,14 +1,19 @@
 """DDIM, PLMS, UniPC and LCM: samplers that live on whole training steps, run by diffusers' schedulers.
 
 Settings follow A1111's: times 1, 1 + k, 1 + 2k … with k = 1000 // n, whatever schedule is asked for.
+UniPC keeps diffusers' order 2 and B₂(h): A1111's order 3 with B₁(h) divides by zero on the step to σ = 0.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import torch
+
+from loralathe.rendering.libraries import library
+from loralathe.rendering.samplers.levels import BETA_END, BETA_START, TRAIN_STEPS
 
 if TYPE_CHECKING:
     from loralathe.rendering.samplers.names import Prediction
@@ -30,10 +35,7 @@ class Scheduler(Protocol):
 
 def scheduler_for(name: str, prediction: Prediction, *, zero_terminal_snr: bool) -> Scheduler:
     """diffusers' scheduler behind one of A1111's timestep samplers."""
-    import diffusers
-
-    from loralathe.rendering.samplers.levels import BETA_END, BETA_START, TRAIN_STEPS
-
+    diffusers = library("diffusers")
     common = {
         "num_train_timesteps": TRAIN_STEPS,
         "beta_start": BETA_START,
@@ -53,15 +55,12 @@ def scheduler_for(name: str, prediction: Prediction, *, zero_terminal_snr: bool)
     elif name == "PLMS":
         made = diffusers.PNDMScheduler(**common, skip_prk_steps=True, set_alpha_to_one=False)
     elif name == "UniPC":
-        made = diffusers.UniPCMultistepScheduler(
-            **common, solver_order=3, solver_type="bh1", timestep_spacing="leading"
-        )
+        made = diffusers.UniPCMultistepScheduler(**common, timestep_spacing="leading")
     elif name == "LCM":
         made = diffusers.LCMScheduler(**{**common, "steps_offset": 0}, set_alpha_to_one=True)
     else:
         raise ValueError(f"{name} is not a timestep sampler")
-    scheduler: Scheduler = made
-    return scheduler
+    return cast("Scheduler", made)
 
 
 def run_scheduler(
@@ -72,8 +71,6 @@ def run_scheduler(
     generators: Sequence[torch.Generator],
 ) -> torch.Tensor:
     """Latents from `noise` (batch, 4, h, w); image i draws any later noise from generators[i]."""
-    import inspect
-
     scheduler.set_timesteps(steps)
     x = noise * scheduler.init_noise_sigma
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters

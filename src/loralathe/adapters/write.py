@@ -1,0 +1,128 @@
+"""Factors as the tensors of a kohya file: names, shapes, alpha, rounding to the dtype of the file.
+
+alpha is one number for the whole file, because readers of metadata, and most people, expect that; the factors
+carry the rest: both are scaled by √(rank / alpha), so that alpha / rank · up · down is the delta.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..architectures import Architecture
+from ..errors import InputError
+from ..tensorfiles import to_torch_dtype
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..lowrank import Factors
+
+ADAPTER_DTYPES = ("F16", "BF16", "F32")
+
+
+class NamedTensor(NamedTuple):
+    """A tensor ready to be written; `dtype` is the safetensors name."""
+
+    name: str
+    dtype: str
+    tensor: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterFormat:
+    """How a file is written.
+
+    architecture: gives the kohya names
+    alpha:        written beside every module, the nominal rank
+    dtype:        F16, BF16 or F32
+    pad_to:       rank that every module is padded to with zeros, for readers that know one rank only
+    """
+
+    architecture: Architecture
+    alpha: float
+    dtype: str = "F16"
+    pad_to: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ADAPTER_DTYPES:
+            raise InputError(
+                f"a LoRA is not written in {self.dtype}", fix="use one of " + ", ".join(ADAPTER_DTYPES)
+            )
+        if not (math.isfinite(self.alpha) and self.alpha > 0):
+            raise InputError(f"alpha {self.alpha:g} cannot be written", fix="use a number above 0")
+
+
+def kohya_tensors(
+    module_name: str, factors: Factors, weight_shape: tuple[int, ...], form: AdapterFormat
+) -> tuple[NamedTensor, ...]:
+    """lora_up, lora_down, alpha (and lora_mid) of one module, whose delta is that of `factors`.
+
+    `weight_shape` is that of the base's weight, (out, in) or (out, in, k, k), and decides between the shapes
+    of a linear layer and of a convolution. Raises InputError for values that are not finite or overflow the
+    dtype, KeyError for a module that has no kohya name, ValueError when the pad rank is below the module's.
+    """
+    raw_name = form.architecture.kohya_name(module_name)
+    rank = max(factors.up.shape[1], factors.down.shape[0]) if form.pad_to is None else form.pad_to
+    balance = math.sqrt(rank / form.alpha)
+    up, down, mid = _padded(factors, rank)
+    parts = {"lora_up": up * balance, "lora_down": down * balance}
+    if mid is not None:
+        parts["lora_mid"] = mid
+    shapes = _shapes(rank, weight_shape, has_core=mid is not None)
+    tensors = [
+        _cast(f"{raw_name}.{part}.weight", tensor.reshape(shapes[part]), form.dtype)
+        for part, tensor in parts.items()
+    ]
+    return (*tensors, _alpha(raw_name, form))
+
+
+def _padded(factors: Factors, rank: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """The factors with zeros up to `rank`, a core made square; ValueError when they have more already."""
+    from torch.nn.functional import pad
+
+    up, down, mid = factors.up, factors.down, factors.mid
+    missing = (rank - up.shape[1], rank - down.shape[0])
+    if min(missing) < 0:
+        raise ValueError(f"rank {max(up.shape[1], down.shape[0])} cannot be padded to {rank}")
+    if missing == (0, 0):
+        return up, down, mid
+    if mid is not None:
+        mid = pad(mid, (0, 0, 0, 0, 0, missing[1], 0, missing[0]))
+    return pad(up, (0, missing[0])), pad(down, (0, 0, 0, missing[1])), mid
+
+
+def _shapes(rank: int, weight_shape: tuple[int, ...], *, has_core: bool) -> dict[str, tuple[int, ...]]:
+    out, inner, *kernel = weight_shape
+    if not kernel:
+        return {"lora_up": (out, rank), "lora_down": (rank, inner)}
+    core = tuple(kernel)
+    return {
+        "lora_up": (out, rank, 1, 1),
+        "lora_down": (rank, inner, 1, 1) if has_core else (rank, inner, *core),
+        "lora_mid": (rank, rank, *core),
+    }
+
+
+def _cast(name: str, tensor: torch.Tensor, dtype: str) -> NamedTensor:
+    rounded = tensor.to(to_torch_dtype(dtype))
+    if not bool(rounded.isfinite().all()):
+        finite = bool(tensor.isfinite().all())
+        raise InputError(
+            f"a value of {float(tensor.abs().max()):.3g} overflows {dtype}" if finite else "NaN or infinity",
+            where=f"tensor '{name}'",
+            fix="save with --dtype bf16 or fp32" if finite else "check the inputs with --check-finite",
+        )
+    return NamedTensor(name, dtype, rounded.contiguous())
+
+
+def _alpha(raw_name: str, form: AdapterFormat) -> NamedTensor:
+    """alpha in the dtype of the file, or in F32 where that cannot hold the number exactly (301 in BF16)."""
+    import torch
+
+    exact = torch.tensor(form.alpha, dtype=torch.float32)
+    rounded = exact.to(to_torch_dtype(form.dtype))
+    if rounded.item() == form.alpha:
+        return NamedTensor(f"{raw_name}.alpha", form.dtype, rounded)
+    return NamedTensor(f"{raw_name}.alpha", "F32", exact)

@@ -1,0 +1,108 @@
+"""A difference of weights as a product of thin factors, and the algebra that never multiplies them out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .rangefinder import gram64
+from .svd import SVD, empty_svd, factored_svd
+
+
+@dataclass(frozen=True)
+class Factors:
+    """A delta of a weight of `shape`, (out, in) or (out, in, kh, kw); every scale is already inside.
+
+    Plain: up (out, r), down (r, in·kh·kw), delta = up · down in `shape`.
+    Tucker (LoCon with a mid tensor): up (out, r), down (s, in), mid (r, s, kh, kw),
+    delta[o, c, k, l] = Σ_ij mid[i, j, k, l] · up[o, i] · down[j, c].
+    """
+
+    up: Tensor
+    down: Tensor
+    shape: tuple[int, ...]
+    mid: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        out, width = self.shape[0], math.prod(self.shape[1:])
+        inner = (self.up.shape[1], width)
+        if self.mid is not None:
+            inner = (self.mid.shape[1], self.shape[1])
+            if self.mid.shape != (self.up.shape[1], self.down.shape[0], *self.shape[2:]):
+                raise ValueError(f"mid {tuple(self.mid.shape)} does not fit a weight of {self.shape}")
+        if tuple(self.up.shape[:1]) != (out,) or tuple(self.down.shape) != inner:
+            raise ValueError(
+                f"up {tuple(self.up.shape)} and down {tuple(self.down.shape)} make no weight of {self.shape}"
+            )
+
+    @property
+    def rank(self) -> int:
+        """Columns of up: an upper bound of the delta's rank."""
+        return self.up.shape[1]
+
+
+def flatten_tucker(factors: Factors) -> Factors:
+    """The same delta as two factors: mid is folded into down, exactly; plain factors come back as they are.
+
+    down'[i, (c, k, l)] = Σ_j mid[i, j, k, l] · down[j, c].
+    """
+    if factors.mid is None:
+        return factors
+    down = torch.einsum("ijkl,jc->ickl", factors.mid, factors.down).reshape(factors.rank, -1)
+    return replace(factors, down=down, mid=None)
+
+
+def dense(factors: Factors) -> Tensor:
+    """The delta itself, in the weight's shape."""
+    plain = flatten_tucker(factors)
+    return (plain.up @ plain.down).reshape(plain.shape)
+
+
+def concatenate(terms: Sequence[Factors], weights: Sequence[float]) -> Factors:
+    """Σ weight · term as one pair of factors of the summed rank: exact, nothing is averaged or squared.
+
+    The weight goes on up alone, keeping its sign; terms of weight 0 take no columns.
+    """
+    if not terms or len(terms) != len(weights):
+        raise ValueError(f"{len(terms)} terms and {len(weights)} weights cannot be summed")
+    shape = terms[0].shape
+    if any(term.shape != shape for term in terms):
+        raise ValueError(f"terms of different weights: {sorted({term.shape for term in terms})}")
+    used = [(flatten_tucker(t), w) for t, w in zip(terms, weights, strict=True) if w != 0]
+    if not used:
+        first = flatten_tucker(terms[0])
+        return replace(first, up=first.up[:, :0], down=first.down[:0])
+    up = torch.cat([weight * term.up for term, weight in used], dim=1)
+    down = torch.cat([term.down for term, _ in used])
+    return Factors(up, down, shape)
+
+
+def compress(terms: Sequence[Factors], weights: Sequence[float], rank: int | None = None) -> SVD:
+    """The best rank-`rank` approximation of Σ weight · term (Eckart–Young), found in factor space."""
+    total = concatenate(terms, weights)
+    if total.rank == 0:
+        return empty_svd(total.up @ total.down)
+    return factored_svd(total.up, total.down, rank)
+
+
+def inner(a: Factors, b: Factors) -> float:
+    """⟨ΔA, ΔB⟩ = tr(ΔAᵀ·ΔB) = Σ (upAᵀ·upB) ∘ (downA·downBᵀ), in float64, without either product."""
+    if a.shape != b.shape:
+        raise ValueError(f"deltas of different weights: {a.shape} and {b.shape}")
+    left, right = flatten_tucker(a), flatten_tucker(b)
+    return float((gram64(left.up.T, right.up.T) * gram64(left.down, right.down)).sum())
+
+
+def factors_energy(factors: Factors) -> float:
+    """‖Δ‖_F² of a factored delta; cancelling terms leave rounding, never less than zero."""
+    return max(inner(factors, factors), 0.0)
+
+
+def cosine(a: Factors, b: Factors) -> float:
+    """Cosine of the angle between two deltas as vectors; 0 when either is zero."""
+    scale = math.sqrt(factors_energy(a)) * math.sqrt(factors_energy(b))
+    return inner(a, b) / scale if scale > 0 else 0.0

@@ -1,0 +1,79 @@
+"""Where a result may be written: every refusal comes before any byte."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from loralathe.errors import InputError, MachineError
+from loralathe.tensorfiles import check_output, free_space
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "in.safetensors"
+    path.write_bytes(b"x")
+    return path
+
+
+def test_a_free_name_is_fine(tmp_path: Path, source: Path) -> None:
+    check_output(tmp_path / "out.safetensors", [source], force=False)
+    check_output(tmp_path / "日本 out.SAFETENSORS", [source, tmp_path / "missing"], force=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["in.safetensors"]
+
+
+def test_existing_output_needs_force(tmp_path: Path) -> None:
+    path = tmp_path / "out.safetensors"
+    path.write_bytes(b"old")
+    with pytest.raises(InputError, match="exists") as caught:
+        check_output(path, [], force=False)
+    assert "--force" in str(caught.value)
+    check_output(path, [], force=True)
+
+
+@pytest.mark.parametrize("way", ["same", "symlink", "hard link", "other path", "through linked folder"])
+@pytest.mark.parametrize("force", [False, True])
+def test_output_that_is_an_input(tmp_path: Path, source: Path, way: str, force: bool) -> None:
+    target = tmp_path / "out.safetensors"
+    if way == "same":
+        target = source
+    elif way == "symlink":
+        target.symlink_to(source)
+    elif way == "hard link":
+        os.link(source, target)
+    elif way == "other path":
+        (tmp_path / "sub").mkdir()
+        target = tmp_path / "sub" / ".." / source.name
+    else:
+        (tmp_path / "folder").symlink_to(tmp_path, target_is_directory=True)
+        target = tmp_path / "folder" / source.name
+    with pytest.raises(InputError, match="one of the inputs"):
+        check_output(target, [tmp_path / "other", source], force=force)
+
+
+@pytest.mark.parametrize("name", ["out.ckpt", "out", "out.safetensors.bak", ".safetensors"])
+def test_wrong_suffix(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="only safetensors"):
+        check_output(tmp_path / name, [], force=True)
+
+
+def test_absent_folder_and_folder_of_that_name(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="folder does not exist"):
+        check_output(tmp_path / "no" / "out.safetensors", [], force=False)
+    (tmp_path / "dir.safetensors").mkdir()
+    with pytest.raises(InputError, match="a folder has this name"):
+        check_output(tmp_path / "dir.safetensors", [], force=True)
+
+
+def test_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # the tests may run as root
+    with pytest.raises(MachineError, match="not writable"):
+        check_output(tmp_path / "out.safetensors", [], force=False)
+
+
+def test_free_space_of_a_place_that_does_not_exist_yet(tmp_path: Path) -> None:
+    status = os.statvfs(tmp_path)
+    free = free_space(tmp_path / "a" / "b.safetensors")
+    assert abs(free - status.f_bavail * status.f_frsize) < 4 << 30
