@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from loralathe.adapters.blockweights import parse_block_weights
+from loralathe.architectures import SDXL
 from loralathe.errors import InputError
 from loralathe.rendering.request import ImageRequest
 from loralathe.studies.axes import AXIS_KINDS, parse_axis
 from loralathe.studies.axis import Axis
 from loralathe.studies.blocktext import BLOCK_LISTS, read_block_text, select_blocks
+from loralathe.studies.context import files_by_name
 from loralathe.studies.draft import Context, Draft
 from loralathe.studies.plan import plan_grid
+from loralathe.studies.presets import preset_table
 from studies.fakes import request, use
 
 
@@ -30,13 +34,14 @@ class FakeRecipe:
         return "weights:" + ",".join(f"{k}={v}" for k, v in sorted(variables.items()))
 
 
+HINA = "1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1"
 CONTEXT = Context(
     loras={"hina": "loras/hina.safetensors", "mio": "loras/mio.safetensors"},
     checkpoints={"baseA": "models/baseA.safetensors", "baseB": "models/baseB.safetensors"},
     vaes={"bright": "vae/bright.safetensors"},
     samplers=("Euler a", "Euler", "DPM++ 2M", "DDIM"),
     schedules=("Automatic", "Karras"),
-    presets={"ALL": "*=1", "NONE": "*=0", "HinaBlock": "1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1"},
+    presets=preset_table(SDXL, {"HinaBlock": HINA}),
     blocks=BLOCK_LISTS[20],
 )
 
@@ -118,7 +123,7 @@ def test_the_lora_itself() -> None:
 
 def test_block_presets_and_lists() -> None:
     got = [c.adapters[0].blocks for c in cells('hina blocks = ALL, hinablock, "IN04=0.3,OUT00=1", ""')]
-    assert got == ["ALL", "hinablock", "IN04=0.3,OUT00=1", None]
+    assert got == ["ALL", HINA, "IN04=0.3,OUT00=1", None], "the person's own presets are spelt out"
 
 
 def test_value_of_chosen_blocks_by_name() -> None:
@@ -243,7 +248,6 @@ def test_every_example_of_the_table_parses(tmp_path: Path) -> None:
         samplers=(),
         schedules=(),
         vaes={"sdxl_vae": "v"},
-        presets={"ALL": "*=1", "OUTD": "*=0", "OUTALL": "*=1"},
     )
     for kind in AXIS_KINDS:
         axis = parse_axis(kind.example.replace("frown, 哭", "frown"), Draft(request()), context)
@@ -257,3 +261,42 @@ def test_block_lists_have_their_length(length: int) -> None:
     assert len(names) == len(set(names)) == length
     assert select_blocks(f"{names[-1]}-{names[0]}", names) == names
     assert read_block_text(",".join(["0.5"] * length), {}).text() == ",".join(["0.5"] * length)
+
+
+def test_old_sampler_names_carry_a_schedule() -> None:
+    got = [(c.sampler, c.schedule) for c in cells("sampler = DPM++ 2M Karras, Euler")]
+    assert got == [("DPM++ 2M", "Karras"), ("Euler", "Automatic")]
+
+
+def test_builtin_presets_are_taken_apart_by_name() -> None:
+    base = request(adapters=(use(blocks="NONE"),))
+    text = cells("IN04 = 0.5", base)[0].adapters[0].blocks
+    assert text is not None
+    weights = parse_block_weights(text, SDXL)
+    assert [weights.weight_of("unet.x", name) for name in SDXL.long_blocks] == [
+        0.5 if n == "IN04" else 0 for n in SDXL.long_blocks
+    ]
+
+
+def test_keys_follow_what_a_preset_says() -> None:
+    keys = []
+    for text in (HINA, HINA.replace("0.3", "0.4")):
+        context = replace(
+            CONTEXT, presets=preset_table(SDXL, {"HinaBlock": text}), element_presets={"E": "IN04::1"}
+        )
+        draft = Draft(request(adapters=(replace(use(blocks="HinaBlock"), elements="E"),)))
+        (cell,) = plan_grid(draft, (None, None, None), context, identify=str).cells
+        assert (cell.request.adapters[0].blocks, cell.request.adapters[0].elements) == (text, "IN04::1")
+        keys.append(cell.key)
+    assert keys[0] != keys[1]
+
+
+def test_files_are_known_by_name(tmp_path: Path) -> None:
+    for name in ("hina.safetensors", "a/mio.safetensors", "b/mio.safetensors", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert files_by_name([tmp_path]) == {
+        "hina": str(tmp_path / "hina.safetensors"),
+        "a/mio": str(tmp_path / "a/mio.safetensors"),
+        "b/mio": str(tmp_path / "b/mio.safetensors"),
+    }

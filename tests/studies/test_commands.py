@@ -33,24 +33,22 @@ def test_adapter_arguments_read_back(adapter: AdapterUse) -> None:
 
 
 def test_the_merge_command_is_one_shell_line() -> None:
-    presets = {"ALL": "BASE=1", "HinaBlock": "1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1"}
     uses = (
-        use("my loras/hina.safetensors", 0.7, "HinaBlock"),
+        use("my loras/hina.safetensors", 0.7, "1,0,0"),
         use("mio.safetensors", 0.0),
         use("b.safetensors", 1, "ALL"),
     )
-    recipe = cell_recipe(request(adapters=uses), presets)
+    recipe = cell_recipe(request(adapters=uses))
     assert recipe is not None
     assert shlex.split(recipe.command) == [
         "lathe", "merge", "baseA.safetensors",
-        "my loras/hina.safetensors:0.7:lbw=HinaBlock", "b.safetensors:1:lbw=ALL",
-        "--blocks", "HinaBlock=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1",
+        "my loras/hina.safetensors:0.7:lbw=1,0,0", "b.safetensors:1:lbw=ALL",
     ]  # fmt: skip
 
 
 def test_the_snippet_is_a_recipe_of_the_same_merge() -> None:
     uses = (use("x/hina-v2.safetensors", -0.7, "IN04=0.3"), replace(use("mio.safetensors"), te=0.5, unet=0.8))
-    recipe = cell_recipe(request(adapters=uses), {})
+    recipe = cell_recipe(request(adapters=uses))
     assert recipe is not None
     parsed = tomllib.loads(recipe.snippet)
     assert parsed["inputs"] == {
@@ -62,16 +60,16 @@ def test_the_snippet_is_a_recipe_of_the_same_merge() -> None:
 
 
 def test_nothing_to_merge_and_what_cannot_be_merged() -> None:
-    assert cell_recipe(request(adapters=()), {}) is None
-    assert cell_recipe(request(adapters=(use(strength=0),)), {}) is None
-    timed = cell_recipe(request(adapters=(replace(use(blocks="1,R,0"), stop=5),)), {})
+    assert cell_recipe(request(adapters=())) is None
+    assert cell_recipe(request(adapters=(use(strength=0),))) is None
+    timed = cell_recipe(request(adapters=(replace(use(blocks="1,R,0"), stop=5),)))
     assert timed is not None
     assert timed.notes == ("steps", "tokens")
 
 
 def test_recipe_cells_name_their_variables() -> None:
     recipe = cell_recipe(
-        request(), {}, recipe_file=str(Path("my recipe.toml")), variables=(("M", -0.35), ("rank", 8.0))
+        request(), recipe_file=str(Path("my recipe.toml")), variables=(("M", -0.35), ("rank", 8.0))
     )
     assert recipe is not None
     assert recipe.command == "lathe run 'my recipe.toml' --set M=-0.35 --set rank=8"

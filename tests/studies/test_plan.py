@@ -67,6 +67,10 @@ def test_seeds_can_count_along_axes() -> None:
     assert [c.request.seed for c in plan("cfg = 1, 2", "steps = 1, 2", vary_seed="y").cells] == [7, 7, 8, 8]
 
 
+def test_large_seeds_stay_as_they_are() -> None:
+    assert plan("seed = 18446744073709551615").cells[0].request.seed == 2**64 - 1
+
+
 def test_keys_follow_content_not_place(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     for folder in (one, two):

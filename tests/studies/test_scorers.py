@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from loralathe.errors import InputError
+from loralathe.errors import InputError, MachineError
+from loralathe.studies.grid import GridOptions, run_grid
 from loralathe.studies.scorers import (
     HashDistance,
     IdentityScorer,
@@ -20,7 +22,7 @@ from loralathe.studies.scorers import (
     score_all,
 )
 from loralathe.studies.scorers.prompt import plain_prompt
-from studies.fakes import picture, request
+from studies.fakes import FakeRenderer, picture, request
 
 
 def items() -> list[Scored]:
@@ -57,6 +59,18 @@ def test_missing_models_say_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="CLIP model") as caught:
         PromptScorer(tmp_path / "clip").score(items())
     assert "config.json" in str(caught.value)
+    renderer = FakeRenderer()
+    with pytest.raises(InputError, match="CLIP model"):
+        run_grid(GridOptions(request(), tmp_path / "g", scorers=(PromptScorer(tmp_path / "clip"),)), renderer)
+    assert renderer.rendered == [], "a missing model is told before anything is rendered"
+
+
+def test_missing_packages_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    (tmp_path / "face.onnx").write_bytes(b"x")
+    with pytest.raises(MachineError, match="onnxruntime") as caught:
+        IdentityScorer(tmp_path / "face.onnx", (tmp_path / "me.png",)).check()
+    assert "pip install onnxruntime" in str(caught.value)
 
 
 def test_prompts_are_read_plainly() -> None:
@@ -112,6 +126,7 @@ def test_identity_is_the_cosine_with_the_photos(tmp_path: Path) -> None:
         IdentityScorer(tmp_path / "bad.onnx", (tmp_path / "me.png",)).score(shots)
 
 
+@pytest.mark.slow
 def test_prompt_scores_are_cosines_of_a_local_clip(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="the prompt scorer needs transformers")
     torch = pytest.importorskip("torch")

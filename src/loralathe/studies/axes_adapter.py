@@ -14,6 +14,7 @@ from loralathe.studies.axes_request import resolve_file
 from loralathe.studies.axis import Axis, AxisKind, Wanted, each
 from loralathe.studies.blocktext import read_block_text, select_blocks
 from loralathe.studies.draft import MARKS, Draft, adapter_name, find_adapter
+from loralathe.studies.presets import find_preset
 from loralathe.studies.values import parse_floats, parse_texts, show_number
 
 Locate = Callable[[Draft], tuple[int, AdapterUse]]
@@ -93,7 +94,7 @@ def _at(wanted: Wanted) -> AdapterUse:
 def build_blocks(wanted: Wanted) -> Axis:
     """A preset name, a quoted list, or quoted `IN04=0.3` entries for each value."""
     name, find = _locate(wanted)
-    texts = parse_texts(wanted.text)
+    texts = [find_preset(text, wanted.context.presets) or text for text in parse_texts(wanted.text)]
     for text in texts:
         if text.upper() not in MARKS:
             read_block_text(text, wanted.context.presets)

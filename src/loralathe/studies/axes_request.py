@@ -11,7 +11,7 @@ from typing import TypeVar
 from loralathe.errors import InputError, did_you_mean
 from loralathe.rendering.request import ImageRequest
 from loralathe.studies.axis import Axis, AxisKind, AxisValue, Wanted, each
-from loralathe.studies.draft import adapter_name
+from loralathe.studies.draft import Context, adapter_name
 from loralathe.studies.values import parse_floats, parse_ints, parse_texts, show_number
 
 T = TypeVar("T")
@@ -57,9 +57,24 @@ def _at_least(numbers: Sequence[int], least: int, what: str) -> None:
 
 
 def build_sampler(wanted: Wanted) -> Axis:
-    names = [_known(text, wanted.context.samplers, "sampler") for text in _texts(wanted)]
-    values = _field(names, str, lambda request, name: replace(request, sampler=name))
+    names = [_sampler(text, wanted.context) for text in _texts(wanted)]
+    values = _field(names, " ".join, _with_sampler)
     return Axis("Sampler", values, 0.4, text=wanted.text)
+
+
+def _with_sampler(request: ImageRequest, names: tuple[str, ...]) -> ImageRequest:
+    changed = replace(request, sampler=names[0])
+    return changed if len(names) == 1 else replace(changed, schedule=names[1])
+
+
+def _sampler(text: str, context: Context) -> tuple[str, ...]:
+    """A sampler, or a sampler and a schedule in one name (`DPM++ 2M Karras`, as A1111 had it before 1.9)."""
+    folded = text.casefold()
+    if folded not in (name.casefold() for name in context.samplers):
+        for schedule in context.schedules:
+            if folded.endswith(" " + schedule.casefold()):
+                return _known(text[: -len(schedule) - 1], context.samplers, "sampler"), schedule
+    return (_known(text, context.samplers, "sampler"),)
 
 
 def build_schedule(wanted: Wanted) -> Axis:

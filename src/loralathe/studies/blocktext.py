@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from loralathe.architectures import SD1, SDXL
 from loralathe.errors import InputError, did_you_mean
+from loralathe.studies.presets import find_preset
 from loralathe.studies.values import show_number
 
 
@@ -117,8 +118,8 @@ def read_block_text(text: str | None, presets: Mapping[str, str]) -> BlockText:
     """A preset name, a list of a known length, or `IN04=0.3,*=0`; None and "" weigh every block 1."""
     if not text:
         return BlockText(None, ())
-    by_folded = {name.casefold(): value for name, value in presets.items()}
-    text = by_folded.get(text.strip().casefold(), text)
+    name = find_preset(text, presets)
+    text = text if name is None else presets[name]
     entries = [entry.strip() for entry in text.split(",")]
     if all("=" in entry for entry in entries):
         pairs = [

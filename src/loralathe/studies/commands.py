@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from loralathe.adapters.builtins import builtin_names
-from loralathe.architectures import SD1
 from loralathe.rendering.request import AdapterUse, ImageRequest
 from loralathe.studies.values import show_number
 
@@ -27,7 +24,6 @@ class Recipe:
 
 def cell_recipe(
     request: ImageRequest,
-    presets: Mapping[str, str],
     *,
     recipe_file: str | None = None,
     variables: tuple[tuple[str, float], ...] = (),
@@ -45,7 +41,7 @@ def cell_recipe(
         return Recipe(command, snippet, ("apply",) if uses else ())
     if not uses:
         return None
-    return Recipe(_merge(request.checkpoint, uses, presets), _toml(request, uses, presets), _notes(uses))
+    return Recipe(_merge(request.checkpoint, uses), _toml(request, uses), _notes(uses))
 
 
 def adapter_argument(use: AdapterUse) -> str:
@@ -62,26 +58,15 @@ def adapter_argument(use: AdapterUse) -> str:
     return ":".join(items)
 
 
-def _merge(checkpoint: str, uses: list[AdapterUse], presets: Mapping[str, str]) -> str:
+def _merge(checkpoint: str, uses: list[AdapterUse]) -> str:
     words = ["lathe", "merge", shlex.quote(checkpoint), *(shlex.quote(adapter_argument(use)) for use in uses)]
-    for name, value in _own_presets(uses, presets).items():
-        words += ["--blocks", shlex.quote(f"{name}={value}")]
     return " ".join(words)
 
 
-def _own_presets(uses: list[AdapterUse], presets: Mapping[str, str]) -> dict[str, str]:
-    """Presets that the adapters name and that are not built in: the command has to carry them."""
-    own = {name: value for name, value in presets.items() if name not in builtin_names(SD1)}
-    return {use.blocks: own[use.blocks] for use in uses if use.blocks in own}
-
-
-def _toml(request: ImageRequest, uses: list[AdapterUse], presets: Mapping[str, str]) -> str:
+def _toml(request: ImageRequest, uses: list[AdapterUse]) -> str:
     names = _identifiers([Path(use.file).stem for use in uses])
     lines = ["[inputs]", f"A = {_quoted(request.checkpoint)}"]
     lines += [f"{name} = {_quoted(use.file)}" for name, use in zip(names, uses, strict=True)]
-    own = _own_presets(uses, presets)
-    if own:
-        lines += ["", "[blocks]", *(f"{_quoted(name)} = {_quoted(value)}" for name, value in own.items())]
     terms = "".join(_term(name, use) for name, use in zip(names, uses, strict=True))
     lines += [
         "",

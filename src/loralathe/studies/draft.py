@@ -12,6 +12,7 @@ from loralathe.errors import InputError, did_you_mean
 from loralathe.rendering.prompts.networks import lift_tags
 from loralathe.rendering.request import AdapterUse, ImageRequest
 from loralathe.studies.blocktext import BLOCK_LISTS, BlockText, read_block_text, select_blocks
+from loralathe.studies.presets import spelt_out
 
 MARKS = ("XYZ", "ZYX")
 
@@ -45,6 +46,7 @@ class Context:
     samplers: tuple[str, ...] = ()
     schedules: tuple[str, ...] = ()
     presets: Mapping[str, str] = field(default_factory=dict)
+    element_presets: Mapping[str, str] = field(default_factory=dict)
     blocks: tuple[str, ...] = BLOCK_LISTS[26]
     recipe: RecipeSource | None = None
     draw_seed: Callable[[], int] = lambda: secrets.randbelow(2**32 - 1)
@@ -134,7 +136,14 @@ def settle_blocks(draft: Draft, context: Context) -> Draft:
         use = draft.request.adapters[index]
         text = _settled(use.blocks, choice if index in targets else BlockChoice(), context)
         draft = draft.with_adapter(index, replace(use, blocks=text))
-    return draft
+    adapters = tuple(spell_out(use, context) for use in draft.request.adapters)
+    return replace(draft, request=replace(draft.request, adapters=adapters))
+
+
+def spell_out(use: AdapterUse, context: Context) -> AdapterUse:
+    """The person's own presets as their texts: a cell's key then follows what they say, not their names."""
+    elements = context.element_presets.get(use.elements or "", use.elements)
+    return replace(use, blocks=spelt_out(use.blocks, context.presets), elements=elements)
 
 
 def _settled(blocks: str | None, choice: BlockChoice, context: Context) -> str | None:

@@ -105,6 +105,8 @@ def run_grid(options: GridOptions, renderer: Renderer, progress: Progress | None
     progress = progress or Progress()
     plan = plan_of(options)
     _check_positions(plan, (*options.redo, options.reference))
+    for scorer in options.scorers:
+        scorer.check()
     store = CellStore(options.folder)
     store.forget(plan.cell(position).key for position in options.redo)
     _announce(options, plan, store, progress)
@@ -196,7 +198,7 @@ def _results(
             cell,
             store.has(cell.key),
             scores.get(cell.key, empty),
-            cell_recipe(cell.request, context.presets, recipe_file=file, variables=cell.variables),
+            cell_recipe(cell.request, recipe_file=file, variables=cell.variables),
         )
         for cell in plan.cells
     )

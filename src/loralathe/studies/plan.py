@@ -123,12 +123,14 @@ def _finish(base: Draft, axes: tuple[Axis, ...], chosen: tuple[AxisValue, ...], 
 
 
 def _vary(draft: Draft, position: Position, axes: tuple[Axis, Axis, Axis], vary_seed: str) -> Draft:
+    if not vary_seed:
+        return draft
     stride, seed = 1, draft.request.seed
     for letter, index, axis in zip("xyz", position, axes, strict=True):
         if letter in vary_seed.lower():
             seed += index * stride
             stride *= len(axis.values)
-    return replace(draft, request=replace(draft.request, seed=seed % 2**32))
+    return replace(draft, request=replace(draft.request, seed=seed % 2**64))
 
 
 def _all_variables(draft: Draft, context: Context) -> tuple[tuple[str, float], ...]:

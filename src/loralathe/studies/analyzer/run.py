@@ -16,7 +16,7 @@ from loralathe.studies.analyzer.report import BlockEffect, BlockReport, suggeste
 from loralathe.studies.analyzer.write import write_report
 from loralathe.studies.blocktext import BlockText
 from loralathe.studies.commands import cell_recipe
-from loralathe.studies.draft import MARKS, Context, Draft, find_adapter, pull_tags
+from loralathe.studies.draft import MARKS, Context, Draft, find_adapter, pull_tags, spell_out
 from loralathe.studies.intervals import estimate
 from loralathe.studies.keys import request_key
 from loralathe.studies.metrics import changed_percentage, gmsd, pixels_of, ssim
@@ -92,7 +92,7 @@ def _adapter_index(request: ImageRequest, name: str) -> int:
 def _unmarked(draft: Draft, context: Context) -> ImageRequest:
     """Adapters beside the examined one may carry the mark too; it means 1 everywhere there."""
     adapters = tuple(
-        replace(use, blocks=None) if (use.blocks or "").upper() in MARKS else use
+        spell_out(replace(use, blocks=None) if (use.blocks or "").upper() in MARKS else use, context)
         for use in draft.request.adapters
     )
     return replace(draft.request, adapters=adapters)
@@ -173,5 +173,5 @@ def _report(study: Study, effects: list[BlockEffect], lacking: tuple[str, ...], 
         pictures=len(pictures) + len(study.seeds),
         weights_list=as_list,
         weights_by_name=by_name,
-        recipe=cell_recipe(merged, study.options.context.presets),
+        recipe=cell_recipe(merged),
     )

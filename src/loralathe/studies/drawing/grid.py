@@ -25,7 +25,7 @@ class GridLook:
     margin: int = 4
     style: Style = PLAIN
     max_side: int = 16_000
-    max_pixels: int = 160_000_000
+    max_pixels: int = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)

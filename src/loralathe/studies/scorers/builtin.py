@@ -30,6 +30,9 @@ class PixelDifference:
     name: str = "diff %"
     better: Better = "neither"
 
+    def check(self) -> None:
+        return
+
     def score(self, items: Sequence[Scored]) -> list[float | None]:
         return _against_reference(
             items, lambda a, b: changed_percentage(pixels_of(a), pixels_of(b), self.threshold)
@@ -43,6 +46,9 @@ class Similarity:
     name: str = "SSIM"
     better: Better = "neither"
 
+    def check(self) -> None:
+        return
+
     def score(self, items: Sequence[Scored]) -> list[float | None]:
         return _against_reference(items, lambda a, b: ssim(pixels_of(a), pixels_of(b)))
 
@@ -53,6 +59,9 @@ class HashDistance:
 
     name: str = "pHash"
     better: Better = "neither"
+
+    def check(self) -> None:
+        return
 
     def score(self, items: Sequence[Scored]) -> list[float | None]:
         return [

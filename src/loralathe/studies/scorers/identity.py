@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol
 
 import numpy as np
@@ -49,12 +50,23 @@ class IdentityScorer:
     name: str = "identity"
     better: Better = "higher"
 
+    def check(self) -> None:
+        self._check_model()
+        _onnxruntime()
+        if not self.photos:
+            raise InputError(
+                "The identity scorer needs at least one photo of the person.", fix="give --photo FILE"
+            )
+        for path in self.photos:
+            _open(path)
+
     def score(self, items: Sequence[Scored]) -> list[float | None]:
         vectors = self._vectors([item.image for item in items])
         return [float(value) for value in vectors @ self._wanted]
 
     @cached_property
     def _wanted(self) -> Vectors:
+        self.check()
         photos = [_open(path) for path in self.photos]
         if not photos:
             raise InputError(
@@ -66,18 +78,8 @@ class IdentityScorer:
 
     @cached_property
     def _session(self) -> OnnxSession:
-        if not self.model.is_file():
-            raise InputError(
-                "The face model of the identity scorer is not there.",
-                where=str(self.model),
-                fix="give the path of an ArcFace-type ONNX file, e.g. w600k_r50.onnx",
-            )
-        try:
-            onnxruntime = import_module("onnxruntime")
-        except ImportError as error:
-            raise MachineError(
-                "The identity scorer needs onnxruntime.", fix="pip install onnxruntime"
-            ) from error
+        self._check_model()
+        onnxruntime = _onnxruntime()
         try:
             session: OnnxSession = onnxruntime.InferenceSession(
                 str(self.model), providers=["CPUExecutionProvider"]
@@ -87,6 +89,14 @@ class IdentityScorer:
                 f"This face model cannot be loaded: {str(error).splitlines()[0]}", where=str(self.model)
             ) from error
         return session
+
+    def _check_model(self) -> None:
+        if not self.model.is_file():
+            raise InputError(
+                "The face model of the identity scorer is not there.",
+                where=str(self.model),
+                fix="give the path of an ArcFace-type ONNX file, e.g. w600k_r50.onnx",
+            )
 
     def _vectors(self, images: Sequence[Image.Image], *, whole: bool = False) -> Vectors:
         given = self._session.get_inputs()[0]
@@ -103,6 +113,13 @@ class IdentityScorer:
         vectors = np.concatenate(outputs).astype(np.float32)
         unit: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         return unit
+
+
+def _onnxruntime() -> ModuleType:
+    try:
+        return import_module("onnxruntime")
+    except ImportError as error:
+        raise MachineError("The identity scorer needs onnxruntime.", fix="pip install onnxruntime") from error
 
 
 def _open(path: Path) -> Image.Image:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,10 +36,20 @@ class PromptScorer:
     name: str = "prompt"
     better: Better = "higher"
 
+    def check(self) -> None:
+        if not (self.folder / "config.json").is_file():
+            raise InputError(
+                "The CLIP model of the prompt scorer is not there.",
+                where=str(self.folder),
+                fix="give a folder with config.json, weights, tokenizer and preprocessor files of a CLIP",
+            )
+        if find_spec("transformers") is None:
+            raise MachineError("The prompt scorer needs transformers.", fix="pip install 'loralathe[render]'")
+
     def score(self, items: Sequence[Scored]) -> list[float | None]:
+        model, processor = self._loaded
         import torch
 
-        model, processor = self._loaded
         inputs = processor(
             text=[plain_prompt(item.prompt) for item in items],
             images=[item.image.convert("RGB") for item in items],
@@ -53,18 +64,9 @@ class PromptScorer:
 
     @cached_property
     def _loaded(self) -> tuple[CLIPModel, CLIPProcessor]:
-        if not (self.folder / "config.json").is_file():
-            raise InputError(
-                "The CLIP model of the prompt scorer is not there.",
-                where=str(self.folder),
-                fix="give a folder with config.json, weights, tokenizer and preprocessor files of a CLIP",
-            )
-        try:
-            from transformers import CLIPModel, CLIPProcessor
-        except ImportError as error:
-            raise MachineError(
-                "The prompt scorer needs transformers.", fix="pip install 'loralathe[render]'"
-            ) from error
+        self.check()
+        from transformers import CLIPModel, CLIPProcessor
+
         try:
             model = CLIPModel.from_pretrained(self.folder, local_files_only=True)
             processor = CLIPProcessor.from_pretrained(self.folder, local_files_only=True)

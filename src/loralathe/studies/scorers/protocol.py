@@ -31,6 +31,9 @@ class Scorer(Protocol):
     def better(self) -> Better:
         """Which way is good, for colours; differences are neither."""
 
+    def check(self) -> None:
+        """Raise InputError or MachineError now for what scoring would lack later: hours may lie between."""
+
     def score(self, items: Sequence[Scored]) -> list[float | None]: ...
 
 
