@@ -76,7 +76,7 @@ def _adapter_axis(wanted: Wanted) -> Axis:
                 start -= 1  # noqa: PLW2901  the selector begins at NOT
             head = words[:start]
             target = " ".join(head[:-1] if head and head[-1].casefold() in ("block", "blocks") else head)
-            return build_block_value(replace(wanted, target=f"{target}\0{' '.join(words[start:])}"))
+            return build_block_value(replace(wanted, target=target, selector=" ".join(words[start:])))
     variables = list(wanted.context.recipe.variables) if wanted.context.recipe else []
     known = [*(name for kind in AXIS_KINDS for name in kind.names), *names, *variables]
     examples = "; ".join(kind.example for kind in AXIS_KINDS)

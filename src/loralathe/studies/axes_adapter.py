@@ -108,8 +108,8 @@ def build_blocks(wanted: Wanted) -> Axis:
 
 def build_block_value(wanted: Wanted) -> Axis:
     """The weight of chosen blocks; the title's end is the selector: `hina IN04-IN08 = 0, 0.5, 1`."""
-    target, _, selector = wanted.target.partition("\0")
-    name, find = _locate(replace(wanted, target=target))
+    name, find = _locate(wanted)
+    selector = wanted.selector
     select_blocks(selector, wanted.context.blocks)
 
     def apply(draft: Draft, value: float) -> Draft:

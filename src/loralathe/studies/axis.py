@@ -41,13 +41,15 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a person wrote for an axis: `hina strength = 0, 0.5` has target `hina` and text `0, 0.5`."""
+    """What a person wrote for an axis: `hina strength = 0, 0.5` has target `hina` and text `0, 0.5`;
+    `hina IN04 = 1` has selector `IN04`."""
 
     title: str
     target: str
     text: str
     base: Draft
     context: Context
+    selector: str = ""
 
 
 Build = Callable[[Wanted], Axis]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
 from math import prod
 
@@ -73,6 +74,7 @@ def plan_grid(
     along which the seed counts up. Raises InputError for a grid over the limit and for cells that cannot be.
     """
     x, y, z = (axis or NOTHING for axis in axes)
+    identify = cache(identify)  # every cell asks, and the answer may be a hash of gigabytes
     _check_size((x, y, z), limit)
     cells: dict[Position, Cell] = {}
     visits = _work_order((x, y, z))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import PurePath
 from typing import TypeAlias
 
@@ -78,6 +79,7 @@ def analyze_blocks(
 
 def _begin(options: BlocksOptions) -> Study:
     examined, others = read_range(options.range)
+    options = replace(options, identify=cache(options.identify))
     draft = pull_tags(Draft(options.request), options.context)
     index = _adapter_index(draft.request, options.adapter)
     seeds = tuple(options.request.seed + offset for offset in range(max(1, options.seeds)))

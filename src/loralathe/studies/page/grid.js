@@ -190,3 +190,4 @@ $("size").oninput = (event) => setSize(+event.target.value);
 setSize(Math.max(96, Math.min(data.slot[0], 320, Math.floor((innerWidth - 200) / nx) - 8)));
 start();
 if (asked.has("cell")) pick(cellAt(...asked.get("cell").split(",").map((n) => n - 1)));
+if (picked && asked.has("light")) openLight(picked);
