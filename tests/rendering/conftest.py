@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from checkpoints import tiny_checkpoint, tiny_lora, write_safetensors
+from loralathe.rendering import LocalRenderer
 
 Tensors = dict[str, torch.Tensor]
 LAYERS, DEPTH = 3, 2
@@ -77,6 +79,14 @@ def checkpoint_of() -> Callable[[str], Tensors]:
         return made[family]
 
     return of
+
+
+@pytest.fixture(scope="session")
+def studio(checkpoint_of: Callable[[str], Tensors], lora_folder: Path) -> Iterator[LocalRenderer]:
+    """A renderer with the small models `sd1` and `sdxl` in memory, left open between tests."""
+    weights = {family: checkpoint_of(family) for family in ("sd1", "sdxl")}
+    with LocalRenderer("cpu", weights=weights, lora_dirs=[lora_folder], keep_models=2) as renderer:
+        yield renderer
 
 
 @pytest.fixture(scope="session")

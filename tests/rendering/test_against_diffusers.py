@@ -1,4 +1,4 @@
-"""Latents against diffusers' own pipelines: the same networks, texts encoded by hand, the same start noise."""
+"""Latents against diffusers' own pipelines: same networks, texts encoded by hand, same start noise."""
 
 from __future__ import annotations
 
@@ -163,7 +163,10 @@ CASES = {
     ),
     "DPM++ 2M": (
         "DPM++ 2M", "Automatic", 5,
-        lambda p: unrounded(diffusers.DPMSolverMultistepScheduler)(**BETAS, **p, use_karras_sigmas=True), True,
+        lambda p: unrounded(diffusers.DPMSolverMultistepScheduler)(
+            **BETAS, **p, use_karras_sigmas=True
+        ),
+        True,
     ),
     "DPM++ 2M SDE": (
         "DPM++ 2M SDE", "Automatic", 4,

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkpoints import raw_manifest, write_safetensors
 from safetensors.torch import load_file
 
+from checkpoints import raw_manifest, write_safetensors
 from loralathe.errors import InputError
 from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer, Presets
 
 Tensors = dict[str, torch.Tensor]
 BASE = ImageRequest(
-    "base", prompt="a portrait, (blue:1.2) hair", negative="bad", seed=3, steps=3, cfg=3.0, sampler="Euler",
+    "sd1", prompt="a portrait, (blue:1.2) hair", negative="bad", seed=3, steps=2, cfg=3.0, sampler="Euler",
     width=64, height=64,
 )  # fmt: skip
 
@@ -32,7 +32,7 @@ def pictures(renderer: LocalRenderer, requests: Sequence[ImageRequest]) -> list[
 
 
 def latents(renderer: LocalRenderer, requests: Sequence[ImageRequest]) -> torch.Tensor:
-    """The latents behind the pictures of requests that share one batch: finer to compare than 8-bit levels."""
+    """The latents behind the pictures of requests that share a batch: finer than 8-bit levels."""
     from loralathe.rendering.bench import Bench
     from loralathe.rendering.prepare import prepare
 
@@ -43,13 +43,6 @@ def latents(renderer: LocalRenderer, requests: Sequence[ImageRequest]) -> torch.
 
 
 # A merge by hand: names and blocks from the manifests, float64 arithmetic.
-
-
-def block_of(family: str) -> Mapping[str, Any]:
-    """kohya module name → LoRA-Block-Weight block, from the table made with the real extension."""
-    table: Any = raw_manifest("lbw_blocks")
-    section = table["sd15" if family == "sd1" else "sdxl"]
-    return {name: entry[-1] if isinstance(entry, list) else entry for name, entry in section.items()}
 
 
 def targets(family: str) -> dict[str, tuple[str, int | None]]:
@@ -129,7 +122,7 @@ LISTS = {
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
 @pytest.mark.parametrize("kind", ["linear", "conv", "tucker"])
 def test_a_tag_equals_the_merged_checkpoint(
-    family: str, kind: str, checkpoint_of: Callable[[str], Tensors], lora_folder: Path
+    family: str, kind: str, checkpoint_of: Callable[[str], Tensors], lora_folder: Path, studio: LocalRenderer
 ) -> None:
     base = checkpoint_of(family)
     lora = load_file(lora_folder / f"{family}-{kind}.safetensors")
@@ -141,33 +134,32 @@ def test_a_tag_equals_the_merged_checkpoint(
         tag = f"<lora:{family}-{kind}:te=0.4:unet=0.7:lbw=IN01=0.5,IN03=-1,MID=0.3,OUT05=0,OUT02=2,BASE=0.5>"
         weights = {"IN01": 0.5, "IN03": -1, "MID": 0.3, "OUT05": 0, "OUT02": 2, "BASE": 0.5}
     whole = merged(base, lora, family, by_block(family, 0.4, 0.7, weights))
-    with LocalRenderer(weights={"base": base, "merged": whole}, lora_dirs=[lora_folder]) as renderer:
-        ours = latents(renderer, [replace(BASE, prompt=f"{BASE.prompt} {tag}")])
-        plain = latents(renderer, [BASE])
+    request = replace(BASE, checkpoint=family)
+    ours = latents(studio, [replace(request, prompt=f"{BASE.prompt} {tag}")])
+    plain = latents(studio, [request])
+    with LocalRenderer(weights={"merged": whole}) as renderer:
         theirs = latents(renderer, [replace(BASE, checkpoint="merged", prompt=f"{BASE.prompt} ")])
     assert (plain - theirs).abs().max() > 0.05
     assert (ours - theirs).abs().max() <= 1e-3
 
 
-@pytest.mark.parametrize("family", ["sd1", "sdxl"])
-@pytest.mark.parametrize("sampler", ["Euler a", "DPM++ 2M SDE", "DPM++ SDE"])
-def test_a_mixed_batch_equals_one_at_a_time(
-    family: str, sampler: str, checkpoint_of: Callable[[str], Tensors], lora_folder: Path
-) -> None:
+@pytest.mark.parametrize(
+    ("family", "sampler"), [("sd1", "Euler a"), ("sd1", "DPM++ SDE"), ("sdxl", "DPM++ 2M SDE")]
+)
+def test_a_mixed_batch_equals_one_at_a_time(family: str, sampler: str, studio: LocalRenderer) -> None:
     use = AdapterUse(f"{family}-linear", 0.5, 0.7)
     other = AdapterUse(f"{family}-other", 0.3, -0.4, blocks="MIDD")
-    base = replace(BASE, sampler=sampler)
+    base = replace(BASE, checkpoint=family, sampler=sampler)
     requests = [
         base,
         replace(base, adapters=(use,)),
         replace(base, adapters=(replace(use, te=0.0, unet=-1.0), other), seed=4),
-        replace(base, prompt="[a|b] <lora:%s-linear:0.4:start=1>" % family, cfg=6.0),
+        replace(base, prompt=f"[a|b] <lora:{family}-linear:0.4:start=1>", cfg=6.0),
         replace(base, prompt="word " * 90, adapters=(replace(use, stop=1),)),
         replace(base, prompt="a cat :0.7 AND a dog", adapters=(other,)),
     ]
-    with LocalRenderer(weights={"base": checkpoint_of(family)}, lora_dirs=[lora_folder]) as renderer:
-        together = latents(renderer, requests)
-        alone = torch.cat([latents(renderer, [request]) for request in requests])
+    together = latents(studio, requests)
+    alone = torch.cat([latents(studio, [request]) for request in requests])
     assert (together - alone).abs().max() < 2e-5 * alone.abs().max()
     assert (alone[0] - alone[1]).abs().max() > 0.01
 
@@ -177,13 +169,13 @@ def test_pictures_do_not_depend_on_the_batch_size(
 ) -> None:
     requests = [
         replace(BASE, seed=seed, adapters=(AdapterUse("sd1-conv", strength, strength),))
-        for seed, strength in [(0, 0.0), (0, 0.5), (1, 1.0), (2, -0.5), (2, 0.2)]
+        for seed, strength in [(0, 0.0), (1, 1.0), (2, -0.5)]
     ]
     requests.append(replace(BASE, width=72))
     shown = []
-    for size in (1, 4):
+    for size in (1, 2):
         with LocalRenderer(
-            weights={"base": checkpoint_of("sd1")}, lora_dirs=[lora_folder], batch_size=size
+            weights={"sd1": checkpoint_of("sd1")}, lora_dirs=[lora_folder], batch_size=size
         ) as renderer:
             shown.append(pictures(renderer, requests))
     for one, other in zip(*shown, strict=True):
@@ -194,31 +186,30 @@ def test_pictures_do_not_depend_on_the_batch_size(
 def test_weights_are_never_altered(checkpoint_of: Callable[[str], Tensors], lora_folder: Path) -> None:
     base = checkpoint_of("sd1")
     before = {key: tensor.clone() for key, tensor in base.items()}
-    with LocalRenderer(weights={"base": base}, lora_dirs=[lora_folder]) as renderer:
+    with LocalRenderer(weights={"sd1": base}, lora_dirs=[lora_folder]) as renderer:
         first = pictures(renderer, [BASE])
         pictures(renderer, [replace(BASE, adapters=(AdapterUse("sd1-tucker"),))])
         assert np.array_equal(pictures(renderer, [BASE])[0], first[0])
     assert all(torch.equal(before[key], base[key]) for key in before)
 
 
-def test_steps_of_an_adapter(checkpoint_of: Callable[[str], Tensors], lora_folder: Path) -> None:
+def test_steps_of_an_adapter(studio: LocalRenderer) -> None:
     """stop=1 acts on exactly one step; an adapter before and another after are one that always acts."""
     use = AdapterUse("sd1-linear", te=0.0)
-    with LocalRenderer(weights={"base": checkpoint_of("sd1")}, lora_dirs=[lora_folder]) as renderer:
-        plain, always, one, rest, both, none = latents(
-            renderer,
-            [
-                replace(BASE, adapters=uses)
-                for uses in (
-                    (),
-                    (use,),
-                    (replace(use, stop=1),),
-                    (replace(use, start=1),),
-                    (replace(use, stop=1), replace(use, start=1)),
-                    (replace(use, stop=0), replace(use, start=3)),
-                )
-            ],
-        )
+    plain, always, one, rest, both, none = latents(
+        studio,
+        [
+            replace(BASE, adapters=uses)
+            for uses in (
+                (),
+                (use,),
+                (replace(use, stop=1),),
+                (replace(use, start=1),),
+                (replace(use, stop=1), replace(use, start=1)),
+                (replace(use, stop=0), replace(use, start=2)),
+            )
+        ],
+    )
     assert torch.allclose(both, always, atol=1e-5)
     assert torch.allclose(none, plain, atol=1e-5)
     for part in (one, rest):
@@ -226,33 +217,29 @@ def test_steps_of_an_adapter(checkpoint_of: Callable[[str], Tensors], lora_folde
         assert (part - always).abs().max() > 1e-3
 
 
-def test_strengths_of_one_adapter_named_twice_add_up(
-    checkpoint_of: Callable[[str], Tensors], lora_folder: Path
-) -> None:
+def test_strengths_of_one_adapter_named_twice_add_up(studio: LocalRenderer) -> None:
     def use(strength: float) -> AdapterUse:
         return AdapterUse("sd1-linear", strength, strength)
 
-    with LocalRenderer(weights={"base": checkpoint_of("sd1")}, lora_dirs=[lora_folder]) as renderer:
-        twice, once = latents(
-            renderer, [replace(BASE, adapters=(use(0.25), use(0.5))), replace(BASE, adapters=(use(0.75),))]
-        )
+    twice, once = latents(
+        studio, [replace(BASE, adapters=(use(0.25), use(0.5))), replace(BASE, adapters=(use(0.75),))]
+    )
     assert torch.allclose(twice, once, atol=1e-5)
 
 
-def test_modules_at_zero_cost_nothing(checkpoint_of: Callable[[str], Tensors], lora_folder: Path) -> None:
+def test_modules_at_zero_cost_nothing(studio: LocalRenderer) -> None:
     from loralathe.rendering.bench import Bench
     from loralathe.rendering.prepare import prepare
 
     use = AdapterUse("sd1-linear", te=0.0, unet=1.0, blocks="IN01=1,*=0")
-    with LocalRenderer(weights={"base": checkpoint_of("sd1")}, lora_dirs=[lora_folder]) as renderer:
-        opened = renderer._shelf.get("base", None)
-        bench = Bench(opened, renderer._habits)
-        one = prepare(0, replace(BASE, adapters=(use,)), renderer._folders)
-        (share,) = bench.shares(one)
-        assert not share.te
-        assert len(share.unet) == 12  # the attention layers of one block
-        bench.latents([one])
-        assert set(share.adapter._factors) == set(share.unet)
+    opened = studio._shelf.get("sd1", None)
+    bench = Bench(opened, studio._habits)
+    one = prepare(0, replace(BASE, adapters=(use,)), studio._folders)
+    (share,) = bench.shares(one)
+    assert not share.te
+    assert len(share.unet) == 12  # the attention layers of one block
+    bench.latents([one])
+    assert set(share.adapter._factors) == set(share.unet)
 
 
 def test_random_block_weights_belong_to_the_image(
@@ -261,7 +248,7 @@ def test_random_block_weights_belong_to_the_image(
     presets = Presets(blocks={"RANDOM": ",".join(["R"] * 17), "INHERIT": ",".join(["X"] * 17)})
     use = AdapterUse("sd1-linear", blocks="RANDOM")
     with LocalRenderer(
-        weights={"base": checkpoint_of("sd1")}, lora_dirs=[lora_folder], presets=presets
+        weights={"sd1": checkpoint_of("sd1")}, lora_dirs=[lora_folder], presets=presets
     ) as renderer:
         one, again = latents(renderer, [replace(BASE, adapters=(use,))] * 2)
         assert torch.equal(one, again)
@@ -286,9 +273,7 @@ def test_what_does_not_fit_is_refused_before_the_first_step(
         for part in ("w1_a", "w1_b", "w2_a", "w2_b")
     }
     write_safetensors(tmp_path / "loha.safetensors", loha)
-    with LocalRenderer(
-        weights={"base": checkpoint_of("sd1")}, lora_dirs=[lora_folder, tmp_path]
-    ) as renderer:
+    with LocalRenderer(weights={"sd1": checkpoint_of("sd1")}, lora_dirs=[lora_folder, tmp_path]) as renderer:
         assert "did you mean 'sd1-linear'" in refused(renderer, prompt="<lora:sd1-linaer:1>")
         assert "LoHa" in refused(renderer, AdapterUse("loha"))
         assert "SD 1.5" in refused(renderer, AdapterUse("sdxl-linear"))
@@ -302,7 +287,7 @@ def test_a_file_written_anew_is_read_anew(
     path = tmp_path / "mine.safetensors"
     first, second = (load_file(lora_folder / f"sd1-{name}.safetensors") for name in ("linear", "conv"))
     request = replace(BASE, prompt="x <lora:mine:0.8>")
-    with LocalRenderer(weights={"base": checkpoint_of("sd1")}, lora_dirs=[tmp_path]) as renderer:
+    with LocalRenderer(weights={"sd1": checkpoint_of("sd1")}, lora_dirs=[tmp_path]) as renderer:
         write_safetensors(path, first)
         before = latents(renderer, [request])
         path.unlink()

@@ -47,18 +47,18 @@ class Bench:
         request = first.request
         texts = self._texts(batch)
         guides = [self._guide(one, texts) for one in batch]
-        network = GuidedNetwork(model, guides, request.width, request.height, device)
         seeds = [one.request.seed for one in batch]
         noise = SeededNoise(seeds, latent_shape(model, request.width, request.height), device)
-        return sample(
-            model,
-            network,
-            noise,
-            sampler=first.sampler,
-            schedule=first.schedule,
-            steps=request.steps,
-            on_step=on_step,
-        )
+        with GuidedNetwork(model, guides, request.width, request.height, device) as network:
+            return sample(
+                model,
+                network,
+                noise,
+                sampler=first.sampler,
+                schedule=first.schedule,
+                steps=request.steps,
+                on_step=on_step,
+            )
 
     def _share(self, use: AdapterUse, seed: int) -> Share:
         adapter = self._opened.adapter(use.file, allow_unmatched=self._habits.allow_unmatched)

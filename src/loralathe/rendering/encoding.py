@@ -11,7 +11,7 @@ import torch
 from loralathe.errors import InputError
 from loralathe.rendering.loading import Model, TextEncoder
 from loralathe.rendering.prompts import Chunk, cut_chunks, parse_emphasis
-from loralathe.rendering.runtime import RowShares, applied, terms_of_batch
+from loralathe.rendering.runtime import Fitting, RowShares, terms_of_batch
 from loralathe.rendering.tokens import encode_text
 
 ROWS_AT_ONCE = 32
@@ -78,7 +78,8 @@ def encode_rows(
     ids = torch.tensor([chunk.ids(encoder.padding) for chunk, _ in rows], device=device)
     terms = terms_of_batch([shares for _, shares in rows], text_side=True, device=device)
     own = {name: found for name, found in terms.items() if name.startswith(encoder.component + ".")}
-    with applied(model, own):
+    with Fitting(model) as fitting:
+        fitting.fit(own)
         out: Any = encoder.network(input_ids=ids, output_hidden_states=True)
     z = read_layer(encoder, out.hidden_states, clip_skip, model.name)
     weights = torch.tensor([chunk.row_weights() for chunk, _ in rows], device=device, dtype=z.dtype)

@@ -10,7 +10,7 @@ import torch
 
 from loralathe.rendering.encoding import Conditioning
 from loralathe.rendering.loading import Model
-from loralathe.rendering.runtime import RowShares, applied, terms_of_batch
+from loralathe.rendering.runtime import Fitting, RowShares, terms_of_batch
 from loralathe.rendering.runtime.layers import Term
 
 
@@ -44,6 +44,8 @@ class _Call:
 class GuidedNetwork:
     """The U-Net under the guides of a batch: (latents, time, step) → the guided prediction.
 
+    Use it in a `with` block: adapters sit on the model's layers until its end.
+
     prediction = negative + Σ_j cfg·w_j·(part_j − negative); rows are doubled (or more) per image, and the
     factors of an image's rows sum up to 1.
     """
@@ -53,8 +55,15 @@ class GuidedNetwork:
         self._guides = guides
         self._size = (width, height)
         self._device = device
+        self._fitting = Fitting(model)
         self._made_for: tuple[object, ...] = ()
         self._calls: list[_Call] = []
+
+    def __enter__(self) -> GuidedNetwork:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._fitting.clear()
 
     def __call__(self, latents: torch.Tensor, time: float, step: int) -> torch.Tensor:
         """latents (batch, 4, h, w) as the network wants them scaled; the result in float32."""
@@ -65,14 +74,14 @@ class GuidedNetwork:
             more: dict[str, Any] = {}
             if call.pooled is not None:
                 more["added_cond_kwargs"] = {"text_embeds": call.pooled, "time_ids": call.time_ids}
-            with applied(self._model, call.terms):
-                (out,) = self._model.unet(
-                    latents.to(dtype)[call.images],
-                    times,
-                    encoder_hidden_states=call.context,
-                    return_dict=False,
-                    **more,
-                )
+            self._fitting.fit(call.terms)
+            (out,) = self._model.unet(
+                latents.to(dtype)[call.images],
+                times,
+                encoder_hidden_states=call.context,
+                return_dict=False,
+                **more,
+            )
             guided.index_add_(0, call.images, out.float() * call.factors[:, None, None, None])
         return guided
 
@@ -109,7 +118,7 @@ class GuidedNetwork:
         if pooled:
             width, height = self._size
             ids = [height, width, 0, 0, height, width]  # original size, crop, target size
-            time_ids = torch.tensor([ids] * len(rows), device=device, dtype=dtype)
+            time_ids = torch.tensor([ids] * len(rows), device=device, dtype=torch.float32)
         return _Call(
             images=torch.tensor([image for image, _, _ in rows], device=device),
             factors=torch.tensor([factor for _, factor, _ in rows], device=device),

@@ -18,6 +18,7 @@ Network: TypeAlias = Any
 CONVERTERS = "diffusers.loaders.single_file_utils"
 VAE = "first_stage_model."
 SCALING = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}
+SIDES = {"sd1": 512, "sd2": 768, "sdxl": 1024}
 
 
 def filled(make: Callable[[], Any], tensors: Tensors, what: str, where: str) -> Network:
@@ -54,7 +55,7 @@ def load_vae(weights: Weights, *, family: str, dtype: torch.dtype) -> Network:
         raise InputError(
             "there is no VAE in the file", where=weights.name, fix="name a VAE file beside the checkpoint"
         )
-    config = shapes.vae_config(weights.tensors, prefix, scaling_factor=SCALING[family])
+    config = shapes.vae_config(weights.tensors, prefix, scaling_factor=SCALING[family], side=SIDES[family])
     wanted = [prefix + part for part in ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")]
     tensors = read_under(weights, wanted, dtype)
     if f"{prefix}encoder.down.0.block.0.conv1.weight" in tensors:

@@ -71,8 +71,11 @@ def with_time_width(config: Config, pooled_width: int) -> Config:
     return {**config, "addition_time_embed_dim": spare // 6}
 
 
-def vae_config(shapes: Shapes, prefix: str, *, scaling_factor: float) -> Config:
-    """Arguments of diffusers' AutoencoderKL, for a VAE in the original or the diffusers layout."""
+def vae_config(shapes: Shapes, prefix: str, *, scaling_factor: float, side: int) -> Config:
+    """Arguments of diffusers' AutoencoderKL, for a VAE in the original or the diffusers layout.
+
+    `side` is the size in pixels that the family was trained at; tiles, where asked for, are that big.
+    """
     down, block = ("down", "block") if f"{prefix}encoder.down.0.block.0.conv1.weight" in shapes else (
         "down_blocks", "resnets"
     )  # fmt: skip
@@ -90,6 +93,7 @@ def vae_config(shapes: Shapes, prefix: str, *, scaling_factor: float) -> Config:
         "latent_channels": _shape(shapes, f"{prefix}decoder.conv_in.weight")[1],
         "norm_num_groups": _groups(channels),
         "scaling_factor": scaling_factor,
+        "sample_size": side,
         "use_quant_conv": f"{prefix}quant_conv.weight" in shapes,
         "use_post_quant_conv": f"{prefix}post_quant_conv.weight" in shapes,
     }

@@ -1,6 +1,6 @@
 """Adapters at run time: low-rank updates beside untouched weights, a strength for every image of a batch."""
 
-from loralathe.rendering.runtime.batch import RowShares, Share, applied, terms_of_batch
+from loralathe.rendering.runtime.batch import Fitting, RowShares, Share, terms_of_batch
 from loralathe.rendering.runtime.loaded import LoadedAdapter
 
-__all__ = ["LoadedAdapter", "RowShares", "Share", "applied", "terms_of_batch"]
+__all__ = ["Fitting", "LoadedAdapter", "RowShares", "Share", "terms_of_batch"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from torch.utils.hooks import RemovableHandle
 
 from loralathe.rendering.loading import Model
 from loralathe.rendering.runtime.layers import Term, hook_of
@@ -32,6 +32,7 @@ class Share:
 
 
 RowShares = Sequence[Share]
+Terms = Mapping[str, Sequence[Term]]
 
 
 def terms_of_batch(
@@ -59,14 +60,36 @@ def _term(
     return Term(adapter.factors(name, device), rows, strengths)
 
 
-@contextmanager
-def applied(model: Model, terms: Mapping[str, Sequence[Term]]) -> Iterator[None]:
-    """While the block runs, the model's layers add these terms to their outputs."""
-    handles = [
-        model.modules[name].register_forward_hook(hook_of(of_module)) for name, of_module in terms.items()
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
+class Fitting:
+    """Terms on a model's layers, inside a `with` block; the weights themselves are never touched.
+
+    Hooks stay while the same terms are asked for again, so a sampler's steps share one fitting.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._fitted: Terms | None = None
+        self._handles: list[RemovableHandle] = []
+
+    def fit(self, terms: Terms) -> None:
+        """From now on the layers add these terms, and no others, to their outputs."""
+        if terms is self._fitted:
+            return
+        self.clear()
+        for name, of_module in terms.items():
+            layer = self._model.modules[name]
+            self._handles.append(layer.register_forward_hook(hook_of(of_module)))
+        self._fitted = terms
+
+    def clear(self) -> None:
+        """The layers are as they were."""
+        for handle in self._handles:
             handle.remove()
+        self._handles.clear()
+        self._fitted = None
+
+    def __enter__(self) -> Fitting:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self.clear()

@@ -57,8 +57,8 @@ def shaped_for(layer: nn.Module, factors: Factors, dtype: torch.dtype, device: t
         raise InputError(f"an adapter cannot act on a layer of the kind {type(layer).__name__}")
     elif mid is not None:
         down, mid = mid.reshape(mid.shape[0], mid.shape[1]) @ down, None
-    place = {"dtype": dtype, "device": device}
-    return LowRank(down.to(**place), up.to(**place), None if mid is None else mid.to(**place))
+    core = None if mid is None else mid.to(device, dtype)
+    return LowRank(down.to(device, dtype), up.to(device, dtype), core)
 
 
 def update(layer: nn.Module, factors: LowRank, x: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
