@@ -143,6 +143,7 @@ def test_named_lists_and_text_encoders(tmp_path: Path) -> None:
         ({"blocks": "IN04,IN04"}, "listed twice"),
         ({"blocks": "NOT BASE-OUT08"}, "selects no block"),
         ({"adapter": "hnia"}, "'hina'"),
+        ({"request": request(width=8, height=64)}, "8×64"),
         ({"split_encoders": ("TE3",)}, "'TE"),
     ],
 )

@@ -218,7 +218,7 @@ def test_recipe_variables() -> None:
         ("block id = IN4", "no block 'IN4'", "'IN04'"),
         ("hina", "NAME = VALUES", "cfg = "),
         ("steps = 0", "at least 1 step", ""),
-        ("clip skip = 0", "Clip skip", ""),
+        ("clip skip = 0", "clip skip", ""),
         ("seed = -2", "0 or more", ""),
         ('hina blocks = "1,0,1"', "this one has 3", ""),
     ],
@@ -232,7 +232,7 @@ def test_mistakes_are_named(text: str, what: str, suggestion: str) -> None:
 
 def test_several_adapters_need_a_name() -> None:
     base = request(adapters=(use("hina.safetensors"), use("mio.safetensors")))
-    with pytest.raises(InputError, match="Which adapter"):
+    with pytest.raises(InputError, match="which adapter"):
         cells("strength = 1", base)
 
 

@@ -93,7 +93,7 @@ def test_whole_number_axes_refuse_fractions() -> None:
 
 
 def test_nothing_is_an_error() -> None:
-    with pytest.raises(InputError, match="No values"):
+    with pytest.raises(InputError, match="no values"):
         parse_floats(" , ")
 
 

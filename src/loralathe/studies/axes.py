@@ -26,7 +26,7 @@ def parse_axis(text: str, base: Draft, context: Context) -> Axis:
     name = " ".join(name.split())
     if not equals or not name:
         raise InputError(
-            "An axis is written NAME = VALUES.", where=f"'{text}'", fix="for example: cfg = 4..8 (+2)"
+            "an axis is written NAME = VALUES", where=f"'{text}'", fix="for example: cfg = 4..8 (+2)"
         )
     wanted = Wanted(name, "", values, pull_tags(base, context), context)
     variables = context.recipe.variables if context.recipe else {}
@@ -81,7 +81,7 @@ def _adapter_axis(wanted: Wanted) -> Axis:
     known = [*(name for kind in AXIS_KINDS for name in kind.names), *names, *variables]
     examples = "; ".join(kind.example for kind in AXIS_KINDS)
     fix = did_you_mean(wanted.title, known) or f"axes are, for example: {examples}"
-    raise InputError(f"There is no axis '{wanted.title}'.", fix=fix)
+    raise InputError(f"there is no axis '{wanted.title}'", fix=fix)
 
 
 def _adapter_names(base: Draft, context: Context) -> list[str]:

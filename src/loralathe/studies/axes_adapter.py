@@ -129,7 +129,7 @@ def build_elements(wanted: Wanted) -> Axis:
     for text in texts:
         if text and text.count(":") != 2:
             raise InputError(
-                f"'{text}' is not an element rule.", fix="write blocks:elements:value, e.g. IN05-OUT05:attn:0"
+                f"'{text}' is not an element rule", fix="write blocks:elements:value, e.g. IN05-OUT05:attn:0"
             )
 
     def apply(draft: Draft, text: str) -> Draft:

@@ -24,7 +24,7 @@ def build_search_replace(wanted: Wanted) -> Axis:
     search = texts[0]
     if not search:
         raise InputError(
-            "Prompt S/R needs a text to look for.", where=f"axis '{wanted.title} = {wanted.text}'"
+            "prompt S/R needs a text to look for", where=f"axis '{wanted.title} = {wanted.text}'"
         )
     _check_occurs(search, wanted.base)
 
@@ -44,7 +44,7 @@ def _check_occurs(search: str, draft: Draft) -> None:
         return
     words = [part.strip() for part in f"{prompt},{negative}".split(",") if part.strip()]
     raise InputError(
-        f"Prompt S/R looks for '{search}', which the prompt does not contain.",
+        f"prompt S/R looks for '{search}', which the prompt does not contain",
         where=f"prompt: {prompt}",
         fix=did_you_mean(search, [*words, *prompt.replace(",", " ").split()])
         or "the first value must occur, letter for letter",
@@ -56,7 +56,7 @@ def build_prompt_order(wanted: Wanted) -> Axis:
     texts = [text for text in parse_texts(wanted.text) if text]
     if not 2 <= len(texts) <= MAX_ORDERED:
         raise InputError(
-            f"Prompt order takes 2 to {MAX_ORDERED} texts; these make {factorial(len(texts)):,} orders.",
+            f"prompt order takes 2 to {MAX_ORDERED} texts; these make {factorial(len(texts)):,} orders",
             where=wanted.text,
         )
     _places(wanted.base.request.prompt, texts)
@@ -75,7 +75,7 @@ def _places(prompt: str, texts: Sequence[str]) -> list[tuple[int, int]]:
         begin = prompt.find(text)
         if begin < 0:
             raise InputError(
-                f"Prompt order names '{text}', which the prompt does not contain.",
+                f"prompt order names '{text}', which the prompt does not contain",
                 where=f"prompt: {prompt}",
                 fix=did_you_mean(text, prompt.split(", ")) or None,
             )
@@ -83,7 +83,7 @@ def _places(prompt: str, texts: Sequence[str]) -> list[tuple[int, int]]:
     places.sort()
     for (_, end), (begin, _) in pairwise(places):
         if begin < end:
-            raise InputError("Two texts of prompt order overlap in the prompt.", where=prompt[begin:end])
+            raise InputError("two texts of prompt order overlap in the prompt", where=prompt[begin:end])
     return places
 
 

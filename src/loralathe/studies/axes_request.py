@@ -25,21 +25,21 @@ def _field(
 
 def build_seed(wanted: Wanted) -> Axis:
     seeds = [wanted.context.draw_seed() if seed == -1 else seed for seed in parse_ints(wanted.text)]
-    _at_least(seeds, 0, "A seed is 0 or more, or -1 for a random one.")
+    _at_least(seeds, 0, "a seed is 0 or more, or -1 for a random one")
     values = _field(seeds, str, lambda request, seed: replace(request, seed=seed))
     return Axis("Seed", values, 0.0, text=wanted.text, seeds=True)
 
 
 def build_steps(wanted: Wanted) -> Axis:
     counts = parse_ints(wanted.text)
-    _at_least(counts, 1, "A picture takes at least 1 step.")
+    _at_least(counts, 1, "a picture takes at least 1 step")
     values = _field(counts, str, lambda request, n: replace(request, steps=n))
     return Axis("Steps", values, 0.2, text=wanted.text)
 
 
 def build_clip_skip(wanted: Wanted) -> Axis:
     skips = parse_ints(wanted.text)
-    _at_least(skips, 1, "Clip skip is 1 (the last layer) or more.")
+    _at_least(skips, 1, "clip skip is 1 (the last layer) or more")
     values = _field(skips, str, lambda request, n: replace(request, clip_skip=n))
     return Axis("Clip skip", values, 0.1, text=wanted.text)
 
@@ -86,7 +86,7 @@ def build_schedule(wanted: Wanted) -> Axis:
 def _texts(wanted: Wanted) -> list[str]:
     texts = [text for text in parse_texts(wanted.text) if text]
     if not texts:
-        raise InputError("No values were given.", where=f"axis '{wanted.title}'")
+        raise InputError("no values were given", where=f"axis '{wanted.title}'")
     return texts
 
 
@@ -98,7 +98,7 @@ def _known(text: str, names: Sequence[str], noun: str) -> str:
     if not names:
         return text
     fix = did_you_mean(text, names) or f"known: {', '.join(names)}"
-    raise InputError(f"There is no {noun} '{text}'.", fix=fix)
+    raise InputError(f"there is no {noun} '{text}'", fix=fix)
 
 
 def resolve_file(text: str, files: Mapping[str, str], noun: str) -> str:
@@ -113,7 +113,7 @@ def resolve_file(text: str, files: Mapping[str, str], noun: str) -> str:
     if Path(text).exists():
         return text
     fix = did_you_mean(text, files) or "give a path, or a name from the folder"
-    raise InputError(f"There is no {noun} '{text}'.", fix=fix)
+    raise InputError(f"there is no {noun} '{text}'", fix=fix)
 
 
 def build_checkpoint(wanted: Wanted) -> Axis:
@@ -148,11 +148,11 @@ def build_size(wanted: Wanted) -> Axis:
 def _size(text: str) -> tuple[int, int]:
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise InputError(f"'{text}' is not a size.", fix="write width x height: 832x1216")
+        raise InputError(f"'{text}' is not a size", fix="write width x height: 832x1216")
     width, height = int(match[1]), int(match[2])
     if not width or not height or width % 8 or height % 8:
         near = f"{max(8, round(width / 8) * 8)}x{max(8, round(height / 8) * 8)}"
-        raise InputError(f"The size {text} is not a multiple of 8.", fix=f"for example {near}")
+        raise InputError(f"the size {text} is not a multiple of 8", fix=f"for example {near}")
     return width, height
 
 

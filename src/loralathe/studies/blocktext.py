@@ -63,7 +63,7 @@ def _known(name: str, names: Sequence[str], *, ranged: bool = False) -> str:
     if block in names or (block in ENCODERS and not ranged):
         return block
     raise InputError(
-        f"There is no block '{name}' here.",
+        f"there is no block '{name}' here",
         where=f"the blocks are {' '.join(names)}",
         fix=did_you_mean(name, (*names, *ENCODERS)) or None,
     )
@@ -84,7 +84,7 @@ class BlockText:
         for block in blocks:
             if self.names is not None and block not in self.names:
                 raise InputError(
-                    f"Block {block} is not in the list of {len(self.names)} that it should change.",
+                    f"block {block} is not in the list of {len(self.names)} that it should change",
                     where=" ".join(self.names),
                     fix=f"give a list that has {block}, or name the blocks: {block}={shown}",
                 )
@@ -128,10 +128,10 @@ def read_block_text(text: str | None, presets: Mapping[str, str]) -> BlockText:
         values = {name: value for name, value in pairs if name != REST}
         return BlockText(None, tuple(values.items()), dict(pairs).get(REST, "1"))
     if len(entries) == 1:
-        raise InputError(f"There is no block preset '{text}'.", fix=did_you_mean(text, presets) or None)
+        raise InputError(f"there is no block preset '{text}'", fix=did_you_mean(text, presets) or None)
     if len(entries) not in BLOCK_LISTS:
         known = ", ".join(map(str, BLOCK_LISTS))
-        raise InputError(f"A block list has {known} entries; this one has {len(entries)}.", where=text)
+        raise InputError(f"a block list has {known} entries; this one has {len(entries)}", where=text)
     names = BLOCK_LISTS[len(entries)]
     return BlockText(names, tuple(zip(names, (_shown(entry) for entry in entries), strict=True)))
 

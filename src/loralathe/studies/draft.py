@@ -91,14 +91,12 @@ def find_adapter(request: ImageRequest, name: str) -> int:
         if len(names) == 1:
             return 0
         listed = ", ".join(names) if names else "this request has no adapter"
-        raise InputError("Which adapter is meant?", where=listed, fix="name it: 'hina strength = 0, 0.5, 1'")
+        raise InputError("which adapter is meant?", where=listed, fix="name it: 'hina strength = 0, 0.5, 1'")
     for index, known in enumerate(names):
         if known.casefold() == name.casefold():
             return index
     where = f"the adapters of this cell are {', '.join(names)}" if names else "this cell has no adapter"
-    raise InputError(
-        f"There is no adapter '{name}' here.", where=where, fix=did_you_mean(name, names) or None
-    )
+    raise InputError(f"there is no adapter '{name}' here", where=where, fix=did_you_mean(name, names) or None)
 
 
 def pull_tags(draft: Draft, context: Context) -> Draft:
@@ -123,10 +121,10 @@ def settle_blocks(draft: Draft, context: Context) -> Draft:
     choice = draft.choice
     if choice.value is not None and choice.blocks is None:
         raise InputError(
-            "The axis 'values' needs to know for which blocks.", fix="add an axis 'block id = IN04, IN05'"
+            "the axis 'values' needs to know for which blocks", fix="add an axis 'block id = IN04, IN05'"
         )
     if choice.blocks is not None and choice.value is None:
-        raise InputError("The axis 'block id' needs a value to set.", fix="add an axis 'values = 0, 0.5, 1'")
+        raise InputError("the axis 'block id' needs a value to set", fix="add an axis 'values = 0, 0.5, 1'")
     chosen = choice != BlockChoice()
     marked = [i for i, use in enumerate(draft.request.adapters) if (use.blocks or "").upper() in MARKS]
     targets = marked
@@ -164,7 +162,7 @@ def _sum_of(originals: tuple[str, ...], presets: Mapping[str, str]) -> BlockText
         other = dict(read_block_text(text, presets).values)
         if total.names is None or set(other) != set(total.names):
             raise InputError(
-                "Two axes of original weights need lists of the same length.", where=" / ".join(originals)
+                "two axes of original weights need lists of the same length", where=" / ".join(originals)
             )
         values = tuple((name, other[name] if value == "0" else value) for name, value in total.values)
         total = replace(total, values=values)

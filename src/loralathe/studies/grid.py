@@ -129,7 +129,7 @@ def _check_positions(plan: GridPlan, positions: tuple[Position, ...]) -> None:
                 " × ".join(map(str, numbers)) for numbers in ([p + 1 for p in position], plan.shape)
             )
             raise InputError(
-                f"There is no cell {shown} in this grid.", where=f"it has {size} cells (x × y × z)"
+                f"there is no cell {shown} in this grid", where=f"it has {size} cells (x × y × z)"
             )
 
 

@@ -16,6 +16,7 @@ from loralathe.errors import InputError
 Pixels = NDArray[np.uint8]
 Plane = NDArray[np.float64]
 Background = Literal["black", "white"]
+SSIM_WINDOW = 11
 
 
 def pixels_of(image: Image.Image) -> Pixels:
@@ -26,7 +27,7 @@ def pixels_of(image: Image.Image) -> Pixels:
 def _check(a: Pixels, b: Pixels) -> None:
     if a.shape != b.shape:
         sizes = " and ".join(f"{p.shape[1]}×{p.shape[0]}" for p in (a, b))
-        raise InputError("Pictures of different sizes cannot be compared.", where=sizes)
+        raise InputError("pictures of different sizes cannot be compared", where=sizes)
 
 
 def absolute_difference(a: Pixels, b: Pixels) -> Pixels:
@@ -80,8 +81,8 @@ def ssim(a: Pixels, b: Pixels) -> float:
     the window only where it fits. Raises InputError under 11 pixels.
     """
     _check(a, b)
-    if min(a.shape[:2]) < 11:
-        raise InputError("SSIM needs pictures of at least 11×11 pixels.", where=f"{a.shape[1]}×{a.shape[0]}")
+    if min(a.shape[:2]) < SSIM_WINDOW:
+        raise InputError("SSIM needs pictures of at least 11×11 pixels", where=f"{a.shape[1]}×{a.shape[0]}")
     offsets = np.arange(-5, 6)
     kernel = np.exp(-(offsets**2) / (2 * 1.5**2))
     kernel /= kernel.sum()

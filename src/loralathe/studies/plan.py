@@ -95,7 +95,7 @@ def _check_size(axes: tuple[Axis, Axis, Axis], limit: int | None) -> None:
     counts = [len(axis.values) for axis in axes]
     if limit is not None and prod(counts) > limit:
         raise InputError(
-            f"This grid has {prod(counts):,} cells; more than {limit:,} are made only when asked for.",
+            f"this grid has {prod(counts):,} cells; more than {limit:,} are made only when asked for",
             where=" × ".join(
                 f"{count} {axis.title}" for count, axis in zip(counts, axes, strict=True) if axis.title
             ),

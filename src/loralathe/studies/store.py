@@ -25,7 +25,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     except OSError as error:
-        raise MachineError(f"Cannot write here: {error.strerror}.", where=str(path)) from error
+        raise MachineError(f"cannot write here: {error.strerror}", where=str(path)) from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -35,7 +35,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         Path(name).replace(path)
     except OSError as error:
         Path(name).unlink(missing_ok=True)
-        raise MachineError(f"Cannot write this file: {error.strerror}.", where=str(path)) from error
+        raise MachineError(f"cannot write this file: {error.strerror}", where=str(path)) from error
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -80,7 +80,7 @@ class CellStore:
                 picture: Image.Image = image.convert("RGB")
         except OSError as error:
             raise MachineError(
-                "A finished cell cannot be read.", where=str(self.picture(key)), fix="delete it and run again"
+                "a finished cell cannot be read", where=str(self.picture(key)), fix="delete it and run again"
             ) from error
         picture.info = info
         return picture

@@ -69,7 +69,7 @@ def _read_quoted(text: str, start: int) -> tuple[Item, int]:
     while True:
         close = text.find('"', position)
         if close < 0:
-            raise value_error("This quote is never closed.", text, start, 'end the item with "')
+            raise value_error("this quote is never closed", text, start, 'end the item with "')
         parts.append(text[position:close])
         if text[close + 1 : close + 2] != '"':
             break
@@ -79,7 +79,7 @@ def _read_quoted(text: str, start: int) -> tuple[Item, int]:
     while end < len(text) and text[end] not in ",\n":
         if not text[end].isspace():
             raise value_error(
-                "Text follows a closing quote.", text, end, 'put a comma between, or write "" for a quote'
+                "text follows a closing quote", text, end, 'put a comma between, or write "" for a quote'
             )
         end += 1
     return Item("".join(parts).strip(), start), end
@@ -113,7 +113,7 @@ def _numbers(text: str, *, whole: bool) -> list[Fraction]:
             values.extend(_item_values(text, item, whole=whole))
     if not values:
         raise InputError(
-            "No values were given.", where=f"'{text}'", fix="for example: 0, 0.3, 0.5 or 0..1 (+0.25)"
+            "no values were given", where=f"'{text}'", fix="for example: 0, 0.3, 0.5 or 0..1 (+0.25)"
         )
     return values
 
@@ -124,7 +124,7 @@ def _item_values(text: str, item: Item, *, whole: bool) -> list[Fraction]:
     match = _RANGE.fullmatch(item.text)
     if match is None:
         raise value_error(
-            f"'{item.text}' is neither a number nor a range.",
+            f"'{item.text}' is neither a number nor a range",
             text,
             item.position,
             "write 0.5, or 0-1 (+0.25), or 0..1 [5]",
@@ -142,7 +142,7 @@ def _item_values(text: str, item: Item, *, whole: bool) -> list[Fraction]:
 
 def _check_whole(text: str, item: Item, value: Fraction, *, whole: bool) -> Fraction:
     if whole and value.denominator != 1:
-        raise value_error(f"'{item.text}': this axis takes whole numbers.", text, item.position)
+        raise value_error(f"'{item.text}': this axis takes whole numbers", text, item.position)
     return value
 
 
@@ -152,18 +152,18 @@ def _stepped(text: str, item: Item, first: Fraction, last: Fraction, step: Fract
         step = Fraction(1 if last >= first else -1)
     if step == 0:
         raise value_error(
-            "A step of 0 never arrives.", text, item.position, f"{first}..{last} [5] gives five values"
+            "a step of 0 never arrives", text, item.position, f"{first}..{last} [5] gives five values"
         )
     if (last - first) * step < 0:
         raise value_error(
-            f"'{item.text}' steps away from its end.",
+            f"'{item.text}' steps away from its end",
             text,
             item.position,
             "turn the sign of the step, or the ends",
         )
     if not given and abs(last - first) < 1 and first != last:
         raise value_error(
-            f"'{item.text}' has no step, and the usual step of 1 passes its end.",
+            f"'{item.text}' has no step, and the usual step of 1 passes its end",
             text,
             item.position,
             f"write {item.text} (+0.1) or {item.text} [5]",
@@ -177,7 +177,7 @@ def _spaced(
     text: str, item: Item, first: Fraction, last: Fraction, count: int, *, whole: bool
 ) -> list[Fraction]:
     if count == 0:
-        raise value_error(f"'{item.text}' asks for no values.", text, item.position, "put at least 1 in [ ]")
+        raise value_error(f"'{item.text}' asks for no values", text, item.position, "put at least 1 in [ ]")
     _check_count(text, item, count)
     if count == 1:
         return [first]
@@ -187,7 +187,7 @@ def _spaced(
 
 def _check_count(text: str, item: Item, count: int) -> None:
     if count > MAX_VALUES:
-        raise value_error(f"'{item.text}' makes {count:,} values.", text, item.position, "take a larger step")
+        raise value_error(f"'{item.text}' makes {count:,} values", text, item.position, "take a larger step")
 
 
 def show_number(value: float) -> str:

@@ -64,12 +64,12 @@ def read_range(text: str) -> tuple[float, float]:
     values = parse_floats(text)
     if len(values) != 2:
         raise InputError(
-            f"The range has {len(values)} values; it takes two.",
+            f"the range has {len(values)} values; it takes two",
             where=f"'{text}'",
             fix="first the weight of the examined block, then of all others: 0.5,1",
         )
     if values[0] == values[1]:
-        raise InputError("Both ends of the range are the same: nothing would change.", where=f"'{text}'")
+        raise InputError("both ends of the range are the same: nothing would change", where=f"'{text}'")
     return values[0], values[1]
 
 
@@ -101,12 +101,12 @@ def _entries(text: str, family: tuple[str, ...]) -> tuple[Group, ...]:
             continue
         blocks = select_blocks(item.text, family)
         if not blocks:
-            raise InputError(f"'{item.text}' selects no block.", where=text)
+            raise InputError(f"'{item.text}' selects no block", where=text)
         groups.append(Group(blocks[0] if len(blocks) == 1 else item.text, blocks))
     names = [group.name for group in groups]
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"'{name}' is listed twice.", where=text)
+            raise InputError(f"'{name}' is listed twice", where=text)
     return tuple(groups)
 
 
@@ -115,7 +115,7 @@ def _split(groups: tuple[Group, ...], encoders: tuple[str, ...]) -> tuple[Group,
     for name in encoders:
         if name not in ENCODERS:
             fix = did_you_mean(name, ENCODERS) or "TE1 and TE2"
-            raise InputError(f"There is no text encoder '{name}'.", fix=fix)
+            raise InputError(f"there is no text encoder '{name}'", fix=fix)
     result: list[Group] = []
     for group in groups:
         if encoders and group.blocks == ("BASE",):

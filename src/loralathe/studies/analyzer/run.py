@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import PurePath
 from typing import TypeAlias
 
+from loralathe.errors import InputError
 from loralathe.progress import Progress
 from loralathe.rendering.prompts.networks import lift_tags
 from loralathe.rendering.request import AdapterUse, ImageRequest, Renderer
@@ -20,7 +21,7 @@ from loralathe.studies.commands import cell_recipe
 from loralathe.studies.draft import MARKS, Context, Draft, find_adapter, pull_tags, spell_out
 from loralathe.studies.intervals import estimate
 from loralathe.studies.keys import request_key
-from loralathe.studies.metrics import changed_percentage, gmsd, pixels_of, ssim
+from loralathe.studies.metrics import SSIM_WINDOW, changed_percentage, gmsd, pixels_of, ssim
 from loralathe.studies.plan import Job
 from loralathe.studies.store import CellStore
 from loralathe.studies.values import show_number
@@ -82,6 +83,12 @@ def _begin(options: BlocksOptions) -> Study:
     options = replace(options, identify=cache(options.identify))
     draft = pull_tags(Draft(options.request), options.context)
     index = _adapter_index(draft.request, options.adapter)
+    if min(options.request.width, options.request.height) < SSIM_WINDOW:
+        raise InputError(
+            "pictures this small cannot be analysed",
+            where=f"{options.request.width}×{options.request.height}",
+            fix="take at least 16×16",
+        )
     seeds = tuple(options.request.seed + offset for offset in range(max(1, options.seeds)))
     return Study(options, _unmarked(draft, options.context), index, examined, others, seeds)
 

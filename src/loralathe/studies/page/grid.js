@@ -27,7 +27,7 @@ let z = 0, picked = null, lit = false;
 let shown = memory.get("score") ?? (data.scores[0] || "");
 
 function label(cell) {
-  return data.axes.map((axis, i) => axis ? `${axis.title}: ${cell.labels[i] || "—"}` : "").filter(Boolean).join("   ");
+  return data.axes.map((axis, i) => axis ? `${axis.title}: ${cell.labels[i] || "—"}` : "").filter(Boolean).join(" · ");
 }
 
 function picture(cell, className = "") {
@@ -189,5 +189,8 @@ $("score").onchange = (event) => { shown = event.target.value; memory.set("score
 $("size").oninput = (event) => setSize(+event.target.value);
 setSize(Math.max(96, Math.min(data.slot[0], 320, Math.floor((innerWidth - 200) / nx) - 8)));
 start();
-if (asked.has("cell")) pick(cellAt(...asked.get("cell").split(",").map((n) => n - 1)));
-if (picked && asked.has("light")) openLight(picked);
+if (asked.has("cell")) {
+  const [x, y, zz] = asked.get("cell").split(",").map((n) => n - 1);
+  z = zz; redraw(); pick(cellAt(x, y, z));
+  if (asked.has("light")) openLight(picked);
+}

@@ -7,12 +7,19 @@ from dataclasses import dataclass
 
 from PIL.Image import Image
 
-from loralathe.studies.metrics import changed_percentage, hamming, perceptual_hash, pixels_of, ssim
+from loralathe.studies.metrics import (
+    SSIM_WINDOW,
+    changed_percentage,
+    hamming,
+    perceptual_hash,
+    pixels_of,
+    ssim,
+)
 from loralathe.studies.scorers.protocol import Better, Scored
 
 
 def _against_reference(
-    items: Sequence[Scored], measure: Callable[[Image, Image], float]
+    items: Sequence[Scored], measure: Callable[[Image, Image], float | None]
 ) -> list[float | None]:
     return [
         measure(item.image, item.reference)
@@ -41,7 +48,7 @@ class PixelDifference:
 
 @dataclass(frozen=True)
 class Similarity:
-    """SSIM, 1 for equal pictures."""
+    """SSIM, 1 for equal pictures; None for pictures smaller than its window."""
 
     name: str = "SSIM"
     better: Better = "neither"
@@ -50,7 +57,11 @@ class Similarity:
         return
 
     def score(self, items: Sequence[Scored]) -> list[float | None]:
-        return _against_reference(items, lambda a, b: ssim(pixels_of(a), pixels_of(b)))
+        return _against_reference(items, _ssim)
+
+
+def _ssim(a: Image, b: Image) -> float | None:
+    return ssim(pixels_of(a), pixels_of(b)) if min(a.size) >= SSIM_WINDOW else None
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class IdentityScorer:
         _onnxruntime()
         if not self.photos:
             raise InputError(
-                "The identity scorer needs at least one photo of the person.", fix="give --photo FILE"
+                "the identity scorer needs at least one photo of the person", fix="give --photo FILE"
             )
         for path in self.photos:
             _open(path)
@@ -70,7 +70,7 @@ class IdentityScorer:
         photos = [_open(path) for path in self.photos]
         if not photos:
             raise InputError(
-                "The identity scorer needs at least one photo of the person.", fix="give --photo FILE"
+                "the identity scorer needs at least one photo of the person", fix="give --photo FILE"
             )
         mean = self._vectors(photos, whole=True).mean(axis=0)
         wanted: Vectors = mean / max(float(np.linalg.norm(mean)), 1e-12)
@@ -86,14 +86,14 @@ class IdentityScorer:
             )
         except Exception as error:  # onnxruntime's errors share no narrower base class
             raise InputError(
-                f"This face model cannot be loaded: {str(error).splitlines()[0]}", where=str(self.model)
+                f"this face model cannot be loaded: {str(error).splitlines()[0]}", where=str(self.model)
             ) from error
         return session
 
     def _check_model(self) -> None:
         if not self.model.is_file():
             raise InputError(
-                "The face model of the identity scorer is not there.",
+                "the face model of the identity scorer is not there",
                 where=str(self.model),
                 fix="give the path of an ArcFace-type ONNX file, e.g. w600k_r50.onnx",
             )
@@ -119,7 +119,7 @@ def _onnxruntime() -> ModuleType:
     try:
         return import_module("onnxruntime")
     except ImportError as error:
-        raise MachineError("The identity scorer needs onnxruntime.", fix="pip install onnxruntime") from error
+        raise MachineError("the identity scorer needs onnxruntime", fix="pip install onnxruntime") from error
 
 
 def _open(path: Path) -> Image.Image:
@@ -127,7 +127,7 @@ def _open(path: Path) -> Image.Image:
         with Image.open(path) as image:
             photo: Image.Image = image.convert("RGB")
     except OSError as error:
-        raise InputError("This photo cannot be opened.", where=str(path)) from error
+        raise InputError("this photo cannot be opened", where=str(path)) from error
     return photo
 
 

@@ -39,12 +39,12 @@ class PromptScorer:
     def check(self) -> None:
         if not (self.folder / "config.json").is_file():
             raise InputError(
-                "The CLIP model of the prompt scorer is not there.",
+                "the CLIP model of the prompt scorer is not there",
                 where=str(self.folder),
                 fix="give a folder with config.json, weights, tokenizer and preprocessor files of a CLIP",
             )
         if find_spec("transformers") is None:
-            raise MachineError("The prompt scorer needs transformers.", fix="pip install 'loralathe[render]'")
+            raise MachineError("the prompt scorer needs transformers", fix="pip install 'loralathe[render]'")
 
     def score(self, items: Sequence[Scored]) -> list[float | None]:
         model, processor = self._loaded
@@ -72,7 +72,7 @@ class PromptScorer:
             processor = CLIPProcessor.from_pretrained(self.folder, local_files_only=True)
         except (OSError, ValueError) as error:
             raise InputError(
-                f"This CLIP folder cannot be loaded: {str(error).splitlines()[0]}", where=str(self.folder)
+                f"this CLIP folder cannot be loaded: {str(error).splitlines()[0]}", where=str(self.folder)
             ) from error
         model.eval()  # type: ignore[no-untyped-call]
         return model, processor
