@@ -162,6 +162,8 @@ def test_elements_change_every_cell() -> None:
     base = request(adapters=(replace(use(), elements="IN04::1"),))
     got = [c.adapters[0].elements for c in cells('elements = "", "IN05-OUT05:attn:0"', base)]
     assert got == ["IN04::1", "IN04::1,IN05-OUT05:attn:0"]
+    marked = request(adapters=(replace(use(), elements="XYZ"),))
+    assert [c.adapters[0].elements for c in cells('elements = "", "IN05::0"', marked)] == [None, "IN05::0"]
     with pytest.raises(InputError, match="not an element rule"):
         cells("elements = attn")
 

@@ -134,7 +134,8 @@ def build_elements(wanted: Wanted) -> Axis:
 
     def apply(draft: Draft, text: str) -> Draft:
         index, use = find(draft)
-        rules = ",".join(rule for rule in (use.elements, text) if rule)
+        kept = None if (use.elements or "").upper() in MARKS else use.elements
+        rules = ",".join(rule for rule in (kept, text) if rule)
         return draft.with_adapter(index, replace(use, elements=rules or None))
 
     return Axis(f"{name} elements", each(texts, lambda text: text or "—", apply), 0.05, text=wanted.text)

@@ -141,6 +141,8 @@ def settle_blocks(draft: Draft, context: Context) -> Draft:
 def spell_out(use: AdapterUse, context: Context) -> AdapterUse:
     """The person's own presets as their texts: a cell's key then follows what they say, not their names."""
     elements = context.element_presets.get(use.elements or "", use.elements)
+    if (elements or "").upper() in MARKS:  # a place for rules that no axis fills
+        elements = None
     return replace(use, blocks=spelt_out(use.blocks, context.presets), elements=elements)
 
 
