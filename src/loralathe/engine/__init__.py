@@ -4,6 +4,7 @@
 Importing this room does not import torch; running does.
 """
 
+from loralathe.engine.memory import evaluate_weights
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import AdapterOutput, Plan, WeightsOutput
 from loralathe.engine.record import KEY, read_record
@@ -28,6 +29,7 @@ __all__ = [
     "Session",
     "WeightsOutput",
     "WeightsReport",
+    "evaluate_weights",
     "open_session",
     "read_record",
     "run_recipe",
