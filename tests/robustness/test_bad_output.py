@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.errors import InputError, MachineError
+from loralathe.progress import Progress
 from loralathe.recipes import Save, make_recipe
 from robustness.house import MERGE, contents, refused, run_in
 
@@ -152,6 +154,39 @@ def test_a_folder_that_is_not_writable(locked: Path, formula: str) -> None:
         "DIR",
         "choose another folder, or change its permissions",
     )
+
+
+def test_a_disk_without_room(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loralathe.engine.run.free_space", lambda _: 400_000)
+    with refused(folder, MachineError) as fault:
+        run_in(folder)
+    assert fault.says(folder) == (
+        "not enough disk space: 0.5 MB are needed, 0.4 MB are free",
+        "DIR",
+        "free some space, or choose another folder with -o",
+    )
+
+
+def test_a_failed_run_does_not_wait_for_hashes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashing 7 GB takes a minute; an error found in the first second is told in the first second."""
+    ended = []
+
+    def slow_hash(path: Path, *, progress: Progress) -> str:
+        try:
+            with progress.task("hashing") as task:
+                for _ in range(6000):
+                    task.advance()
+                    time.sleep(0.01)
+        finally:
+            ended.append(path)
+        raise AssertionError("nobody stopped the hash")
+
+    monkeypatch.setattr("loralathe.engine.run.content_hash", slow_hash)
+    started = time.monotonic()
+    with refused(folder, InputError):
+        run_in(folder, "A + 1e30*lora")
+    assert time.monotonic() - started < 30
+    assert len(ended) == 1, "one was under way, the other had not begun"
 
 
 def test_a_failure_in_one_output_leaves_no_other(folder: Path) -> None:

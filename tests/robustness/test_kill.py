@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -73,7 +74,8 @@ def kill_many(
     for _ in range(count):
         pid = stage.start(folder, MERGE)
         time.sleep(draw.uniform(0.0, 1.1 * seconds))
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it was done before
+            os.kill(pid, signal.SIGKILL)
         stage.wait()
         parts = leftovers(folder)
         assert len(parts) <= 1, "each run removes what the one before it left"

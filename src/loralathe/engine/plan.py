@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from loralathe.adapters import check_blocks
 from loralathe.engine.coverage import Coverage, adapter_coverage, check_checkpoints
 from loralathe.engine.forms import (
     AdapterLeaf,
     CheckpointLeaf,
     ExtractLeaf,
     Form,
+    checkpoint_terms,
     single_leaf,
     walk,
 )
@@ -114,11 +116,22 @@ class Planner:
         """Plan one saved step; InputError when it is neither weights nor an extracted adapter."""
         where = f"step '{save.step}'"
         check_checkpoints(form, self.sources, self.options)
+        self._check_blocks(form, where)
         leaf = single_leaf(form)
         if isinstance(leaf, ExtractLeaf):
             return self._adapter(save, leaf)
         require_weights(form, f"'{save.step}' is to be saved, but it", where)
         return self._weights(save, form, where)
+
+    def _check_blocks(self, form: Form, where: str) -> None:
+        """Block lists on checkpoint deltas must cover every tensor; the error counts all that they miss."""
+        for name, strength in checkpoint_terms(form):
+            if strength.blocks is not None:
+                pieces = (piece for unit in self.units_of(name).values() for piece in unit.slices)
+                try:
+                    check_blocks(strength, (piece.place for piece in pieces))
+                except InputError as error:
+                    raise InputError(error.what, where=f"{where}: {error.where}", fix=error.fix) from None
 
     def units_of(self, name: str) -> Mapping[str, Unit]:
         """The units of a checkpoint, in the order of its data."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from loralathe.engine.report import ExtractionReport, ModuleRecord, Report, Weig
 from loralathe.engine.sources import Sources
 from loralathe.engine.typed import Typer
 from loralathe.errors import InputError, MachineError
-from loralathe.progress import Progress
+from loralathe.progress import CallableSink, Event, Progress
 from loralathe.recipes import Recipe
 from loralathe.recipes.syntax import value_names
 from loralathe.tensorfiles import check_output, content_hash, free_space, remove_stale
@@ -130,7 +131,7 @@ def run_session(session: Session, progress: Progress | None = None) -> Report:
     from loralathe.engine.execute import execute
     from loralathe.engine.sinks import AdapterSink, FileAdapter, FileWeights, WeightsSink
 
-    hasher = _Hasher(session, progress)
+    hasher = _Hasher(session)
     inputs = list(session.plan.inputs.values())
     sinks: dict[str, WeightsSink | AdapterSink] = {}
     with ExitStack() as stack:
@@ -193,7 +194,7 @@ def check_outputs(session: Session) -> None:
         free = free_space(folder)
         if size > free:
             raise MachineError(
-                f"not enough disk space: {size / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free",
+                f"not enough disk space: {size / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} MB are free",
                 where=str(folder),
                 fix="free some space, or choose another folder with -o",
             )
@@ -237,12 +238,12 @@ def _report_order(record: ModuleRecord) -> tuple[int, str, str]:
 class _Hasher:
     """Content hashes of the inputs, computed beside the work, for the record in the outputs."""
 
-    def __init__(self, session: Session, progress: Progress) -> None:
+    def __init__(self, session: Session) -> None:
         self._paths = session.plan.inputs
         self._wanted = session.options.hash_inputs
         self._pool: ThreadPoolExecutor | None = None
         self._found: dict[str, Future[str]] = {}
-        self._progress = progress
+        self._stopped = threading.Event()
 
     def placeholders(self) -> dict[str, str] | None:
         return dict.fromkeys(self._paths, UNKNOWN_HASH) if self._wanted else None
@@ -250,11 +251,19 @@ class _Hasher:
     def start(self) -> None:
         if self._wanted:
             self._pool = ThreadPoolExecutor(1, "hash")
-            self._found = {name: self._pool.submit(content_hash, path) for name, path in self._paths.items()}
+            watch = Progress(CallableSink(self._heed))
+            for name, path in self._paths.items():
+                self._found[name] = self._pool.submit(content_hash, path, progress=watch)
+
+    def _heed(self, event: Event) -> None:
+        """A failed or interrupted run does not wait for gigabytes to be hashed."""
+        if event.kind == "advance" and self._stopped.is_set():
+            raise CancelledError
 
     def finish(self) -> dict[str, str] | None:
         return {name: future.result() for name, future in self._found.items()} if self._wanted else None
 
     def stop(self) -> None:
+        self._stopped.set()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)

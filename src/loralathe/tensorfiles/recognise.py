@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from loralathe.errors import InputError, did_you_mean
+from loralathe.errors import InputError, close_matches
 
 _PICKLE_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".bin"})
 _CONVERT = (
@@ -40,7 +40,12 @@ def _close_names(path: Path) -> str:
         names = [entry.name for entry in os.scandir(path.parent) if not entry.is_dir()]
     except OSError:
         return f"the folder {path.parent} does not exist or cannot be listed"
-    return did_you_mean(path.name, names) or "check the path and the spelling"
+    # Stems, or else the common suffix alone makes any two names look alike.
+    stems = {Path(name).stem: name for name in names}
+    close = [stems[stem] for stem in close_matches(path.stem, stems)]
+    if not close:
+        return "check the path and the spelling"
+    return "did you mean " + " or ".join(f"'{name}'" for name in close) + "?"
 
 
 def _files_inside(path: Path) -> str:
