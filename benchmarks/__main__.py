@@ -7,9 +7,11 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
-from benchmarks.cases import Bench, Row, cases
+from benchmarks.bench import Bench, Row
+from benchmarks.cases import CASES
 from benchmarks.machine import Machine, survey
 from benchmarks.make_files import FAMILIES, SCRATCH, make_files
 
@@ -49,6 +51,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="SD 1.5 only: 10 GB of disk instead of 45")
     parser.add_argument("--family", choices=FAMILIES, action="append", help="only this one; may be repeated")
+    parser.add_argument("--case", choices=CASES, action="append", help="only this one; may be repeated")
     parser.add_argument("--rounds", type=int, default=3, help="repeats of each case (default 3)")
     parser.add_argument(
         "--seconds", type=float, default=45, help="no further repeat of a case after this long"
@@ -69,7 +72,7 @@ def main() -> int:
             files = make_files(family, folder)
             machine = machine or survey(folder, files.A)
             bench = Bench(family, files, folder, machine, options.rounds, options.seconds)
-            for row in cases(bench):
+            for row in chain.from_iterable(CASES[name](bench) for name in options.case or CASES):
                 rows.append(line(row))
                 print(rows[-1], file=sys.stderr, flush=True)
             if not options.keep:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import statistics
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from benchmarks.bench import BLOCKS, EXTRACT_BOUND, MERGE_BOUND, RANK, Bench, Row
@@ -20,7 +19,6 @@ def checkpoint_cases(bench: Bench) -> Iterator[Row]:
     yield _against_copy(bench, "weighted-sum", "weighted sum, warm", ("A", "B"), warm)
     yield _against_copy(bench, "add-difference", "add difference, three files, cold", ("A", "B", "C"), cool)
     yield _against_copy(bench, "convert", "convert to bf16, warm", ("A",), warm, ', dtype = "bf16"')
-    yield from hashing_cases(bench)
 
 
 def _against_copy(
@@ -103,7 +101,7 @@ def extraction_cases(bench: Bench) -> Iterator[Row]:
     yield Row(bench.label, title, found, count, "reading both files", seconds, limit, by, EXTRACT_BOUND)
 
 
-def recipe_case(bench: Bench) -> Row:
+def recipe_cases(bench: Bench) -> Iterator[Row]:
     """The recipe of the design against its parts: one extraction with its reading, one checkpoint written."""
     both = _article(bench, ("B2", "lora2"))
     only = _article(bench, ("lora2",))
@@ -122,7 +120,7 @@ def recipe_case(bench: Bench) -> Row:
     shapes = module_shapes(bench.files.A)
     peak = max(bench.machine.matmul.values())
     limit = least_operations(shapes, RANK) / peak + bench.size("A") / bench.machine.write
-    return Row(
+    yield Row(
         bench.label,
         "the recipe: checkpoint and LoRA",
         found,
@@ -159,7 +157,7 @@ def _article(bench: Bench, saved: tuple[str, ...]) -> Path:
     return bench.write_recipe("recipe-" + "-".join(saved), lines)
 
 
-def inspect_case(bench: Bench) -> Row:
+def inspect_cases(bench: Bench) -> Iterator[Row]:
     """`lathe inspect` of a checkpoint, from its header alone, against Python starting and stopping."""
     main = "import sys; from loralathe.cli import main; sys.exit(main())"
     cache = bench.folder / "cache"
@@ -171,7 +169,7 @@ def inspect_case(bench: Bench) -> Row:
         return run_process(["-c", "import click, rich"], cache).whole
 
     found, count, seconds = bench.turns(run, python, rounds=5)
-    return Row(
+    yield Row(
         bench.label,
         "inspect a checkpoint",
         found,
@@ -183,10 +181,11 @@ def inspect_case(bench: Bench) -> Row:
     )
 
 
-def cases(bench: Bench) -> Iterator[Row]:
-    """Everything for one family, in the order of the table."""
-    print(f"{bench.label} …", file=sys.stderr)
-    yield inspect_case(bench)
-    yield from checkpoint_cases(bench)
-    yield from extraction_cases(bench)
-    yield recipe_case(bench)
+CASES: Mapping[str, Callable[[Bench], Iterator[Row]]] = {
+    "inspect": inspect_cases,
+    "checkpoint": checkpoint_cases,
+    "hashes": hashing_cases,
+    "extract": extraction_cases,
+    "recipe": recipe_cases,
+}
+"""By name, in the order of the table."""

@@ -7,11 +7,12 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy
 import torch
+
+import loralathe
 
 GB = 1e9
 PIECE = 8 << 20
@@ -45,7 +46,7 @@ class Machine:
 def survey(folder: Path, sample: Path) -> Machine:
     """Measure this machine; `folder` is on the disk that counts, `sample` a file of a gigabyte or more."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    names = ", ".join(f"{name} {version(name)}" for name in ("loralathe", "torch", "numpy"))
+    names = f"loralathe {loralathe.__version__}, torch {torch.__version__}, numpy {numpy.__version__}"
     return Machine(
         versions=f"Python {platform.python_version()}, {names}, {platform.system()} {platform.release()}",
         processor=_processor(),
