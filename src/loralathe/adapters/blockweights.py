@@ -107,7 +107,8 @@ def _unknown_name(name: str, family: BlockFamily, presets: Mapping[str, str]) ->
     known = (*presets, *builtin_names(family))
     return InputError(
         f"there are no block weights called '{name}'" if name else "block weights are empty",
-        fix=did_you_mean(name, known) or "known names: " + " ".join(dict.fromkeys(known)),
+        fix=did_you_mean(name, known)
+        or f"known names: {' '.join(dict.fromkeys(known))}; define one with --blocks NAME=LIST",
     )
 
 

@@ -1,1 +1,8 @@
-"""The `lathe` command: parse options, call, show."""
+"""The `lathe` command: parse options, call, show.
+
+Importing this package imports click and nothing heavy; a command imports what it needs when it runs.
+"""
+
+from loralathe.cli.app import lathe, main
+
+__all__ = ["lathe", "main"]

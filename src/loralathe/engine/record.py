@@ -76,7 +76,7 @@ def output_metadata(
     kept = {} if isinstance(output, AdapterOutput) else dict(inherited)
     for key in STALE:
         kept.pop(key, None)
-    text = json.dumps(record, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
     return {"format": "pt"} | kept | {KEY: text} | dict(output.save.metadata)
 
 

@@ -22,7 +22,7 @@ from loralathe.errors import InputError, MachineError
 from loralathe.progress import Progress
 from loralathe.recipes import Recipe
 from loralathe.recipes.syntax import value_names
-from loralathe.tensorfiles import check_output, content_hash, free_space
+from loralathe.tensorfiles import check_output, content_hash, free_space, remove_stale
 
 
 @dataclass
@@ -122,12 +122,14 @@ def run_recipe(recipe: Recipe, options: RunOptions | None = None, progress: Prog
 
 def run_session(session: Session, progress: Progress | None = None) -> Report:
     """Run a planned session; see `run_recipe`."""
+    progress = progress or Progress()
+    started = time.monotonic()
+    # Before torch is imported, so that "the output exists" comes at once.
+    check_outputs(session)
+
     from loralathe.engine.execute import execute
     from loralathe.engine.sinks import AdapterSink, FileAdapter, FileWeights, WeightsSink
 
-    progress = progress or Progress()
-    started = time.monotonic()
-    check_outputs(session)
     hasher = _Hasher(session, progress)
     inputs = list(session.plan.inputs.values())
     sinks: dict[str, WeightsSink | AdapterSink] = {}
@@ -177,6 +179,8 @@ def check_outputs(session: Session) -> None:
     need: dict[Path, int] = {}
     for output in session.plan.outputs:
         path = output.save.file
+        # Before anything is refused: a run killed while it named its output left a second name behind.
+        remove_stale(path.resolve())
         check_output(path, inputs, session.options.force)
         other = seen.setdefault(path.resolve(), output.save.step)
         if other != output.save.step:

@@ -11,6 +11,7 @@ from loralathe.tensorfiles.hashes import autov1, autov2, content_hash, legacy_ha
 from loralathe.tensorfiles.header import Header, TensorInfo, TensorSpec, in_file_order
 from loralathe.tensorfiles.outputs import check_output, free_space, same_file
 from loralathe.tensorfiles.reader import TensorFile, open_tensorfile, read_header
+from loralathe.tensorfiles.staging import remove_stale
 
 __all__ = [
     "DTYPES",
@@ -33,6 +34,7 @@ __all__ = [
     "model_hash",
     "open_tensorfile",
     "read_header",
+    "remove_stale",
     "same_file",
     "tensor_bytes",
     "to_torch_dtype",

@@ -1,0 +1,90 @@
+"""The command group: what `lathe` knows, loaded only when called."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import sys
+
+import click
+
+import loralathe
+from loralathe.cli.guard import end_on_sigterm, guarded
+from loralathe.errors import did_you_mean
+
+COMMANDS = {
+    # name: (module, what `lathe --help` says)
+    "inspect": ("inspect", "What a file is: family, blocks, ranks, metadata, the recipe that made it."),
+    "merge": ("merge", "Merge LoRAs into a checkpoint, with strengths and block weights."),
+    "extract": ("extract", "A LoRA from the difference of two checkpoints."),
+    "add-difference": ("combine", "A + M*(B - C)."),
+    "weighted-sum": ("combine", "(1-M)*A + M*B."),
+    "convert": ("combine", "The same checkpoint in another dtype."),
+    "eval": ("evaluate", "Any formula over checkpoints and LoRAs, in one pass."),
+    "run": ("evaluate", "A recipe file: several steps and outputs, in one pass."),
+    "compare": ("compare", "What differs between two files, where, and how much."),
+}
+
+EPILOG = """\b
+Examples:
+  lathe inspect hina.safetensors
+  lathe merge baseA.safetensors hina.safetensors:0.7
+  lathe extract tuned.safetensors baseA.safetensors --rank 64
+  lathe eval "B + hina - 0.7*(B - A)" A=a.safetensors B=b.safetensors hina=hina.safetensors
+"""
+
+
+class LazyGroup(click.Group):
+    """Commands are imported when called, so that `lathe --help` stays instant; every error ends well."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"loralathe.cli.{COMMANDS[cmd_name][0]}")
+        command = getattr(module, cmd_name.replace("-", "_") + "_command")
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name and name not in COMMANDS and not name.startswith("-"):
+            hint = did_you_mean(name, COMMANDS) or "commands are " + ", ".join(COMMANDS)
+            raise click.UsageError(f"there is no command '{name}'; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def main(  # type: ignore[override]
+        self, args: list[str] | None = None, prog_name: str | None = None, **extra: object
+    ) -> None:
+        """Run, show any error as text, and exit with the code that tells its kind."""
+        words = list(sys.argv[1:] if args is None else args)
+        sys.exit(guarded(lambda: super(LazyGroup, self).main(words, prog_name, standalone_mode=False), words))
+
+
+@click.group(
+    cls=LazyGroup,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(loralathe.__version__, "--version", prog_name="lathe", message="%(prog)s %(version)s")
+def lathe() -> None:
+    """Turn, cut and graft LoRAs of Stable Diffusion: streaming algebra on files."""
+
+
+def main() -> None:
+    """Entry point of the `lathe` command."""
+    end_on_sigterm()
+    for stream in (sys.stdout, sys.stderr):
+        # A console that lacks a character, or a file name that is no UTF-8, must not end the work.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    lathe(prog_name="lathe")

@@ -1,0 +1,123 @@
+"""How a command ends: exit codes and error texts (docs/semantics.md §7).
+
+0 done; 1 a bug of ours; 2 the person's input; 3 the machine; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+import click
+
+from loralathe.errors import InputError, LatheError, MachineError, did_you_mean
+
+DONE, BUG, INPUT, MACHINE, INTERRUPTED = 0, 1, 2, 3, 130
+DEBUG = "LATHE_DEBUG"
+
+
+def guarded(run: Callable[[], object], words: Sequence[str]) -> int:
+    """Run a command; the exit code, every error shown on stderr (with --json on stdout, too)."""
+    try:
+        code = run()
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return INPUT
+    except (KeyboardInterrupt, click.Abort):
+        return _interrupted(words)
+    except BaseException as error:
+        if isinstance(error, (SystemExit, GeneratorExit)):
+            raise
+        if os.environ.get(DEBUG):
+            traceback.print_exc()
+        return show_error(error, "--json" in words)
+    return code if isinstance(code, int) else DONE
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM unwind like Ctrl-C, so that half-written files are removed."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _raise_interrupt)
+
+
+def _raise_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _interrupted(words: Sequence[str]) -> int:
+    print("lathe: interrupted; no output was written", file=sys.stderr)
+    if "--json" in words:
+        print(json.dumps({"event": "error", "what": "interrupted", "exit_code": INTERRUPTED}), flush=True)
+    return INTERRUPTED
+
+
+def show_error(error: BaseException, as_json: bool) -> int:
+    """Print `lathe: error: …` with its where and fix; the exit code."""
+    known = explained(error)
+    code = known.exit_code if known else BUG
+    shown = known or _bug(error)
+    print(f"lathe: error: {shown}", file=sys.stderr)
+    if as_json:
+        record = {"event": "error", "what": shown.what, "where": shown.where, "fix": shown.fix}
+        print(json.dumps(record | {"exit_code": code}, ensure_ascii=False), flush=True)
+    return code
+
+
+def explained(error: BaseException) -> LatheError | None:
+    """The error in our family's words; None for what nobody foresaw."""
+    if isinstance(error, LatheError):
+        return error
+    if isinstance(error, click.ClickException):
+        return _usage(error)
+    if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
+        return MachineError(
+            "not enough memory",
+            fix="give a smaller --memory or fewer --threads, or close other programs",
+        )
+    if isinstance(error, OSError):
+        return _system(error)
+    return None
+
+
+def _usage(error: click.ClickException) -> InputError:
+    command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "lathe"
+    what, fix = error.format_message().removesuffix("."), f"see {command} --help"
+    if isinstance(error, click.NoSuchOption) and isinstance(error.ctx, click.Context):
+        what = f"there is no option '{error.option_name}'"
+        names = [name for parameter in error.ctx.command.params for name in parameter.opts]
+        hint = did_you_mean(error.option_name, names)
+        fix = f"{hint} {fix}" if hint else fix
+    return InputError(what, fix=fix)
+
+
+def _is_torch_out_of_memory(error: BaseException) -> bool:
+    """torch has a RuntimeError for either device; its CPU allocator's has no class of its own."""
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "DefaultCPUAllocator" in text)
+
+
+def _system(error: OSError) -> MachineError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT if hasattr(errno, "EDQUOT") else errno.ENOSPC)
+    return MachineError(
+        "the disk is full" if full else f"the system refused: {error.strerror or error}",
+        where=str(error.filename) if error.filename else None,
+        fix="free some space, or write to another disk" if full else "check the file, folder and disk",
+    )
+
+
+def _bug(error: BaseException) -> LatheError:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = next((frame for frame in reversed(frames) if "loralathe" in frame.filename), None)
+    where = f"{os.path.basename(place.filename)}, line {place.lineno}" if place else None
+    return LatheError(
+        f"this is a bug in loralathe: {type(error).__name__}: {error}",
+        where=where,
+        fix=f"run it again with {DEBUG}=1 and report the command with the text it prints",
+    )

@@ -1,0 +1,71 @@
+"""Run a recipe for a command: show what will be done, do it, show what was done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loralathe.cli.options import Common
+from loralathe.cli.screen import Screen
+from loralathe.errors import InputError
+from loralathe.recipes import Recipe
+
+if TYPE_CHECKING:
+    from loralathe.engine import Report
+
+
+def launch(recipe: Recipe, common: Common) -> Report | None:
+    """Run the recipe with the common options, or show its plan with --dry-run (then None)."""
+    from loralathe.cli.show_recipe import show_recipe
+    from loralathe.engine import run_recipe
+
+    check_device(common.device)
+    screen = Screen(common.as_json, common.quiet)
+    show_recipe(screen, recipe)
+    if common.dry_run:
+        _show_plan(screen, recipe, common)
+        return None
+    report = run_recipe(recipe, common.run_options(), screen.progress())
+    from loralathe.cli.show_report import show_report
+
+    show_report(screen, report)
+    return report
+
+
+def check_device(name: str) -> None:
+    """InputError for a device that this machine, or this torch, does not have."""
+    if name == "cpu":
+        return
+    import torch
+
+    try:
+        torch.empty(1, device=name)
+    # A torch without CUDA asserts, an unknown name or a missing GPU is a RuntimeError.
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(
+            f"the device '{name}' cannot be used",
+            where=str(error).splitlines()[0],
+            fix="leave --device out, or give cuda, cuda:1, mps or another that torch knows here",
+        ) from None
+
+
+def _show_plan(screen: Screen, recipe: Recipe, common: Common) -> None:
+    from loralathe.cli.show_plan import show_plan
+    from loralathe.engine import open_session
+    from loralathe.engine.run import check_outputs
+
+    with open_session(recipe, common.run_options()) as session:
+        check_outputs(session)
+        show_plan(screen, session)
+
+
+def read_presets(screen: Screen, path: Path | None) -> dict[str, str]:
+    """Block lists of a preset file; broken lines are noted and passed over."""
+    if path is None:
+        return {}
+    from loralathe.adapters import read_preset_file
+
+    found = read_preset_file(path)
+    for problem in found.problems:
+        screen.note(f"{path.name}, {problem}")
+    return dict(found.presets)

@@ -1,0 +1,74 @@
+"""What a person sees, and what a program reads: results on stdout, progress and notes on stderr.
+
+With --json, stdout holds JSON lines only and people's text moves to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from loralathe.cli.jsonable import line
+from loralathe.progress import BarSink, JsonSink, Progress, SilentSink, Sink
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+PIPE_WIDTH = 100
+"""Columns when the output is no terminal, which has no width of its own."""
+
+
+class Screen:
+    """Where a command shows things. Rich is imported when something is shown."""
+
+    def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+
+    @cached_property
+    def console(self) -> Console:
+        from rich.console import Console
+
+        stream = sys.stderr if self.as_json else sys.stdout
+        width = None if stream.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
+        return Console(file=stream, width=width, highlight=False)
+
+    def progress(self) -> Progress:
+        """Bars on a terminal, JSON lines with --json, otherwise nothing."""
+        sink: Sink = SilentSink()
+        if self.as_json:
+            sink = JsonSink(sys.stdout)
+        elif not self.quiet and sys.stderr.isatty():
+            sink = BarSink()
+        return Progress(sink)
+
+    def event(self, name: str, **fields: object) -> None:
+        """A JSON line on stdout, with --json only."""
+        if self.as_json:
+            print(line(name, **fields), flush=True)
+
+    def show(self, *parts: RenderableType) -> None:
+        """People's text; silent with --quiet."""
+        if not self.quiet:
+            for part in parts:
+                self.console.print(part, markup=False)
+
+    def result(self, *parts: RenderableType) -> None:
+        """What a command that only looks was asked for; --quiet leaves it out only where JSON has it."""
+        if not (self.quiet and self.as_json):
+            for part in parts:
+                self.console.print(part, markup=False)
+
+    def note(self, text: str) -> None:
+        """Something worth knowing, on stderr."""
+        if not self.quiet:
+            print(f"lathe: note: {text}", file=sys.stderr)
+
+
+def heading(text: str) -> RenderableType:
+    """A line that opens a section."""
+    from rich.text import Text
+
+    return Text(text, style="bold", no_wrap=True, overflow="ignore")

@@ -1,0 +1,74 @@
+"""A comparison for people, and as a line of JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from loralathe.cli.layout import Columns, Facts
+from loralathe.cli.screen import Screen, heading
+from loralathe.cli.wording import counts, few
+
+if TYPE_CHECKING:
+    from loralathe.engine.compare import BlockComparison, Comparison
+
+
+def show_comparison(screen: Screen, found: Comparison) -> None:
+    """What differs, where, how much."""
+    screen.event("comparison", identical=found.identical, comparison=found)
+    items = "modules" if found.of == "deltas" else "tensors"
+    screen.result(heading(_title(found)), Facts(_facts(found, items)))
+    if not found.identical and found.blocks:
+        overlap = found.total.up is not None
+        columns = ["block", items, "equal", "cosine", "‖Y‖/‖X‖", "‖X−Y‖/‖X‖"]
+        columns += [f"up{_k(found)}", f"down{_k(found)}"] if overlap else []
+        rows = [_row(block, overlap) for block in found.blocks]
+        screen.result("", Columns(columns, rows, _row(found.total, overlap)))
+
+
+def _title(found: Comparison) -> str:
+    if found.identical:
+        return "no difference" + (f" but in {found.recast} dtypes" if found.recast else "")
+    what = {
+        "weights": "weights of X and Y",
+        "deltas": "deltas of the adapters X and Y",
+        "differences": "what X and Y changed in B",
+    }
+    return what[found.of]
+
+
+def _facts(found: Comparison, items: str) -> list[tuple[str, str]]:
+    rows = [("X", str(found.x)), ("Y", str(found.y))]
+    rows += [("B", str(found.base))] if found.base else []
+    differing = found.total.items - found.total.equal
+    rows.append((items, counts([(differing, "differ"), (found.total.equal, "equal")])))
+    named: Sequence[tuple[str, Sequence[str]]] = (
+        ("only in X", found.only_x),
+        ("only in Y", found.only_y),
+        ("other shape", found.reshaped),
+        ("integers", found.unequal_integers),
+    )
+    rows += [(label, f"{len(names)}: {few(names)}") for label, names in named if names]
+    if found.recast:
+        rows.append(("other dtype", f"{found.recast} {items}"))
+    return rows
+
+
+def _k(found: Comparison) -> str:
+    return f" ({found.rank})" if found.rank else ""
+
+
+def _row(block: BlockComparison, overlap: bool) -> list[str]:
+    row = [
+        block.block,
+        str(block.items),
+        str(block.equal or "–"),
+        _number(block.cosine, ".4f"),
+        _number(block.ratio, ".4f"),
+        _number(block.difference, "#.3g"),
+    ]
+    return row + ([_number(block.up, ".3f"), _number(block.down, ".3f")] if overlap else [])
+
+
+def _number(value: float | None, spec: str) -> str:
+    return "–" if value is None else format(value, spec)

@@ -1,0 +1,86 @@
+"""--dry-run: what would be written, what would be read, what cancels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loralathe.cli.layout import Facts
+from loralathe.cli.screen import Screen, heading
+from loralathe.cli.show_report import BUCKETS
+from loralathe.cli.wording import counts, dtype_name, few, size
+
+if TYPE_CHECKING:
+    from loralathe.engine import AdapterOutput, Session, WeightsOutput
+    from loralathe.engine.inspect_plan import InputUse
+
+
+def show_plan(screen: Screen, session: Session) -> None:
+    """Show a planned session."""
+    from loralathe.engine import WeightsOutput
+    from loralathe.engine.inspect_plan import input_uses
+
+    plan = session.plan
+    uses = input_uses(session)
+    outputs = [
+        _weights(output) if isinstance(output, WeightsOutput) else _adapter(output) for output in plan.outputs
+    ]
+    screen.event(
+        "plan",
+        outputs=[{"file": file, **record} for file, record, _ in outputs],
+        reads=uses,
+        coverage=plan.coverage,
+        warnings=plan.warnings,
+    )
+    for warning in plan.warnings:
+        screen.note(warning)
+    if screen.quiet:
+        return
+    for file, _, rows in outputs:
+        screen.show(heading(f"would write {file}"), Facts(rows))
+    screen.show(heading("would read"), Facts([_use(use) for use in uses]))
+    for name, use in plan.coverage.items():
+        if use.unmatched:
+            screen.show(Facts([(name, f"{len(use.unmatched)} modules unmatched: {few(use.unmatched)}")]))
+
+
+def _weights(output: WeightsOutput) -> tuple[str, dict[str, object], list[tuple[str, str]]]:
+    record: dict[str, object] = {
+        "kind": "checkpoint",
+        "nbytes": output.nbytes,
+        "tensors": len(output.tensors),
+        "buckets": output.buckets,
+        "discarded": len(output.discarded),
+        "notes": output.notes,
+    }
+    named = [(output.buckets.get(name, 0), name) for name in BUCKETS]
+    rows = [
+        ("size", f"{size(output.nbytes)}, tensors and metadata of {output.primary}"),
+        ("tensors", counts([*named, (len(output.discarded), "discarded")])),
+        *(("note", note) for note in output.notes),
+    ]
+    return str(output.save.file), record, rows
+
+
+def _adapter(output: AdapterOutput) -> tuple[str, dict[str, object], list[tuple[str, str]]]:
+    modules = sum(1 for unit in output.units for piece in unit.slices if piece.module is not None)
+    options = output.leaf.options
+    record: dict[str, object] = {
+        "kind": "adapter",
+        "max_nbytes": output.max_nbytes,
+        "rank": options.rank,
+        "conv_rank": options.conv_rank,
+        "dtype": output.dtype,
+    }
+    conv = f", {options.conv_rank} for convolutions" if options.conv_rank else ""
+    rows = [
+        ("size", f"at most {size(output.max_nbytes)}, {dtype_name(output.dtype)}"),
+        ("rank", f"at most {options.rank}{conv}"),
+        ("looks at", f"{modules} modules"),
+    ]
+    return str(output.save.file), record, rows
+
+
+def _use(use: InputUse) -> tuple[str, str]:
+    if use.tensors == 0:
+        return use.name, f"nothing: it cancels ({use.kind}, {size(use.of)})"
+    return use.name, f"{size(use.nbytes)} of {size(use.of)}, {use.tensors} tensors of the {use.kind}"

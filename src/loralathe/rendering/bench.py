@@ -1,0 +1,117 @@
+"""One open model at work: the strengths, texts and latents of a batch of requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from loralathe.rendering.encoding import Conditioning, TextJob, encode_texts
+from loralathe.rendering.guidance import Guide, GuidedNetwork
+from loralathe.rendering.prepare import Prepared
+from loralathe.rendering.prompts import PartPlan
+from loralathe.rendering.request import AdapterUse
+from loralathe.rendering.runtime import RowShares, Share
+from loralathe.rendering.sampling import OnStep, SeededNoise, latent_shape, sample
+from loralathe.rendering.shares import Presets, share_of, strength_of
+from loralathe.rendering.shelf import OpenModel
+
+TextKey = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What a renderer does alike for all images; see `LocalRenderer`."""
+
+    device: torch.device
+    presets: Presets
+    allow_unmatched: bool
+    zero_empty_negative: bool
+
+
+class Bench:
+    """Turns prepared requests into latents on one open model."""
+
+    def __init__(self, opened: OpenModel, habits: Habits) -> None:
+        self._opened = opened
+        self._habits = habits
+
+    def shares(self, one: Prepared) -> tuple[Share, ...]:
+        """The adapters of an image. InputError for files and block lists that do not fit the model."""
+        return tuple(self._share(use, one.request.seed) for use in one.uses)
+
+    def latents(self, batch: Sequence[Prepared], on_step: OnStep = lambda: None) -> torch.Tensor:
+        """(batch, 4, h, w) float32. All requests must be alike in `Prepared.like`."""
+        first, device, model = batch[0], self._habits.device, self._opened.model
+        request = first.request
+        texts = self._texts(batch)
+        guides = [self._guide(one, texts) for one in batch]
+        seeds = [one.request.seed for one in batch]
+        noise = SeededNoise(seeds, latent_shape(model, request.width, request.height), device)
+        with GuidedNetwork(model, guides, request.width, request.height, device) as network:
+            return sample(
+                model,
+                network,
+                noise,
+                sampler=first.sampler,
+                schedule=first.schedule,
+                steps=request.steps,
+                on_step=on_step,
+            )
+
+    def _share(self, use: AdapterUse, seed: int) -> Share:
+        adapter = self._opened.adapter(use.file, allow_unmatched=self._habits.allow_unmatched)
+        strength = strength_of(use, self._opened.model.architecture, self._habits.presets, seed)
+        key = (id(adapter), strength)
+        if key not in self._opened.shares:
+            self._opened.shares[key] = share_of(adapter, strength)
+        return self._opened.shares[key]
+
+    def _guide(self, one: Prepared, texts: dict[TextKey, Conditioning]) -> Guide:
+        def steps_of(part: PartPlan) -> list[Conditioning]:
+            return [texts[self._key(one, text)] for text in part.texts]
+
+        negative = None
+        if one.guided:
+            (only,) = one.negative.parts
+            negative = steps_of(only)
+            if self._reads_as_zeros(one):
+                negative = [negative[0].blank()] * len(negative)
+        parts = tuple((part.weight, steps_of(part)) for part in one.plan.parts)
+        return Guide(one.request.cfg, parts, negative, self._shares_by_step(one))
+
+    def _reads_as_zeros(self, one: Prepared) -> bool:
+        return self._habits.zero_empty_negative and self._opened.model.is_xl and one.request.negative == ""
+
+    def _shares_by_step(self, one: Prepared) -> list[RowShares]:
+        pairs = [(use, share) for use, share in zip(one.uses, self.shares(one), strict=True) if share.unet]
+        return [
+            tuple(share for use, share in pairs if use.active_at(step)) for step in range(one.request.steps)
+        ]
+
+    def _texts(self, batch: Sequence[Prepared]) -> dict[TextKey, Conditioning]:
+        """The conditioning of every text of a batch; what earlier batches encoded is not encoded again."""
+        found: dict[TextKey, Conditioning] = {}
+        wanted: dict[int, dict[TextKey, TextJob]] = {}
+        for one in batch:
+            shares = tuple(share for share in self.shares(one) if share.te)
+            for plan in (one.plan, one.negative) if one.guided else (one.plan,):
+                for text in plan.distinct_texts():
+                    key = self._key(one, text)
+                    known = self._opened.recall(key)
+                    if known is not None:
+                        found[key] = known
+                    else:
+                        wanted.setdefault(one.request.clip_skip, {})[key] = TextJob(text, shares)
+        for clip_skip, jobs in wanted.items():
+            encoded = encode_texts(self._opened.model, list(jobs.values()), clip_skip, self._habits.device)
+            for key, conditioning in zip(jobs, encoded, strict=True):
+                found[key] = conditioning
+                self._opened.remember(key, conditioning)
+        return found
+
+    def _key(self, one: Prepared, text: str) -> TextKey:
+        """What an encoding depends on: the text, clip skip, the strengths in the text encoders."""
+        strengths = tuple((id(share.adapter), share.te_key) for share in self.shares(one) if share.te)
+        return (text, one.request.clip_skip, strengths)

@@ -1,0 +1,59 @@
+"""Latents → pictures, and what to do when a VAE in half precision overflows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+
+Tell = Callable[[str], None]
+Vae: TypeAlias = Any
+"""A diffusers AutoencoderKL."""
+
+
+def decode(vae: Vae, latents: torch.Tensor, tell: Tell, what: str) -> Image.Image:
+    """One picture of latents (4, h, w). `what` names the image in messages.
+
+    Latents that are not finite give a black picture and a message; a VAE that makes NaN of finite latents is
+    tried again in float32 (SDXL's own VAE overflows in float16).
+    """
+    if not bool(latents.isfinite().all()):
+        tell(
+            f"{what}: the U-Net gave NaN or infinity, the picture is black; "
+            "likely causes: an adapter or CFG far too strong, or a damaged checkpoint"
+        )
+        shape = (latents.shape[-2] * 8, latents.shape[-1] * 8)
+        return Image.fromarray(np.zeros((*shape, 3), dtype=np.uint8))
+    pixels = _pixels(vae, latents)
+    if not bool(pixels.isfinite().all()) and vae.dtype != torch.float32:
+        tell(f"{what}: the VAE gave NaN in {str(vae.dtype).removeprefix('torch.')}; decoded again in float32")
+        pixels = _in_float32(vae, latents)
+    if not bool(pixels.isfinite().all()):
+        tell(f"{what}: the VAE gave NaN even in float32; the VAE file is damaged or of another family")
+        pixels = pixels.nan_to_num(0.0)
+    return to_image(pixels)
+
+
+def _pixels(vae: Vae, latents: torch.Tensor) -> torch.Tensor:
+    """(3, height, width) in −1 … 1, float32."""
+    scaled = latents[None].to(vae.dtype) / vae.config.scaling_factor
+    decoded: torch.Tensor = vae.decode(scaled, return_dict=False)[0]
+    return decoded[0].float()
+
+
+def _in_float32(vae: Vae, latents: torch.Tensor) -> torch.Tensor:
+    before = vae.dtype
+    vae.to(torch.float32)
+    try:
+        return _pixels(vae, latents)
+    finally:
+        vae.to(before)
+
+
+def to_image(pixels: torch.Tensor) -> Image.Image:
+    """(3, height, width) in −1 … 1 → RGB, rounded to nearest."""
+    levels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).cpu().numpy())

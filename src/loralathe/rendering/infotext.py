@@ -1,0 +1,179 @@
+"""A1111's infotext: the text under `parameters` in a PNG, written so that its PNG-info tab reads it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loralathe import __version__
+from loralathe.errors import InputError
+from loralathe.rendering.prompts import lift_tags, spell_tag
+from loralathe.rendering.request import ImageRequest
+from loralathe.rendering.samplers import canonical_names, label_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+CHUNK = "parameters"
+"""Name of the PNG text chunk."""
+
+_ENTRY = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+_SIZE = re.compile(r"(\d+)x(\d+)\Z")
+_FEWEST = 3
+
+
+@dataclass(frozen=True)
+class Hashes:
+    """What infotext names files by: SHA-256 of checkpoint and VAE, and of adapters by name."""
+
+    model: str | None = None
+    vae: str | None = None
+    adapters: Mapping[str, str] = field(default_factory=dict)
+
+
+def infotext(request: ImageRequest, hashes: Hashes | None = None) -> str:
+    """The text A1111 would write for `request`; adapters that are no tags of the prompt become tags."""
+    hashes = hashes or Hashes()
+    sampler, schedule = canonical_names(request.sampler, request.schedule)
+    tags = [spell_tag(replace(use, file=Path(use.file).stem)) for use in request.adapters]
+    entries: dict[str, object] = {
+        "Steps": request.steps,
+        "Sampler": sampler,
+        "Schedule type": label_of(sampler, schedule),
+        "CFG scale": _short(request.cfg),
+        "Seed": request.seed,
+        "Size": f"{request.width}x{request.height}",
+        "Model hash": hashes.model and hashes.model[:10],
+        "Model": _stem(request.checkpoint),
+        "VAE hash": request.vae and hashes.vae and hashes.vae[:10],
+        "VAE": request.vae and Path(request.vae).name,
+        "Clip skip": request.clip_skip if request.clip_skip > 1 else None,
+        "RNG": "CPU",
+        "Lora hashes": ", ".join(f"{_plain(n)}: {h[:12]}" for n, h in hashes.adapters.items()) or None,
+        "Rendered by": f"loralathe {__version__}",
+    }
+    last = ", ".join(f"{key}: {_quoted(value)}" for key, value in entries.items() if value is not None)
+    lines = [" ".join([request.prompt, *tags]).strip()]
+    if request.negative:
+        lines.append(f"Negative prompt: {request.negative}")
+    return "\n".join([*lines, last])
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Infotext taken apart. `entries` holds the last line's values as text, unquoted."""
+
+    prompt: str
+    negative: str
+    entries: Mapping[str, str]
+
+
+def read_infotext(text: str) -> Reading:
+    """Take infotext apart as A1111 does: the last line counts when it holds at least three entries."""
+    *lines, last = text.strip().split("\n")
+    entries = {match[1]: _unquoted(match[2]) for match in _ENTRY.finditer(last)}
+    if len(entries) < _FEWEST:
+        lines, entries = [*lines, last], {}
+    prompt: list[str] = []
+    negative: list[str] = []
+    into = prompt
+    for line in lines:
+        stripped = line.strip()
+        if stripped.startswith("Negative prompt:"):
+            into, stripped = negative, stripped.removeprefix("Negative prompt:").strip()
+        into.append(stripped)
+    return Reading("\n".join(prompt), "\n".join(negative), entries)
+
+
+def request_from_infotext(text: str, checkpoint: str, *, vae: str | None = None) -> ImageRequest:
+    """The request that infotext describes, for a checkpoint given by path (infotext has only its name).
+
+    Tags in the prompt become adapters, named as they were. Raises InputError when a needed entry is missing
+    or is no number.
+    """
+    reading = read_infotext(text)
+    size = _SIZE.match(reading.entries.get("Size", ""))
+    if size is None:
+        raise InputError(
+            "the infotext has no size such as 512x768", fix="it is no text of an image generator"
+        )
+    tagged = lift_tags(reading.prompt)
+    sampler, schedule = canonical_names(
+        reading.entries.get("Sampler", "Euler"), reading.entries.get("Schedule type", "Automatic")
+    )
+    return ImageRequest(
+        checkpoint=checkpoint,
+        vae=vae,
+        prompt=tagged.prompt.strip(),
+        negative=reading.negative,
+        seed=int(_number(reading, "Seed")),
+        steps=int(_number(reading, "Steps")),
+        cfg=_number(reading, "CFG scale"),
+        sampler=sampler,
+        schedule=schedule,
+        width=int(size[1]),
+        height=int(size[2]),
+        clip_skip=int(_number(reading, "Clip skip", "1")),
+        adapters=tagged.adapters,
+    )
+
+
+def save_png(image: Image, path: Path) -> None:
+    """Write a PNG with the infotext that the renderer left in `image.info`."""
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    text = image.info.get(CHUNK)
+    if text:
+        # tEXt holds Latin-1 only; Pillow writes other texts as iTXt, and A1111 reads both.
+        info.add_text(CHUNK, text)
+    image.save(path, format="PNG", pnginfo=info)
+
+
+def png_text(path: Path) -> str | None:
+    """The infotext of a PNG, or None."""
+    from PIL import Image as Images
+
+    with Images.open(path) as image:
+        image.load()
+        text = image.info.get(CHUNK)
+    return text if isinstance(text, str) else None
+
+
+def _number(reading: Reading, key: str, default: str = "") -> float:
+    text = reading.entries.get(key, default)
+    try:
+        return int(text) if text.lstrip("-").isdecimal() else float(text)
+    except ValueError as error:
+        raise InputError(f"the infotext has no usable '{key}' ('{text}')") from error
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if re.search(r"[,:\n]", text) else text
+
+
+def _unquoted(text: str) -> str:
+    if len(text) < 2 or not (text.startswith('"') and text.endswith('"')):
+        return text.strip()
+    try:
+        return str(json.loads(text))
+    except ValueError:
+        return text
+
+
+def _short(number: float) -> str:
+    return str(int(number)) if number == int(number) else repr(number)
+
+
+def _stem(name: str) -> str:
+    path = Path(name)
+    return path.stem if path.suffix in (".safetensors", ".ckpt", ".pt") else path.name
+
+
+def _plain(name: str) -> str:
+    return name.replace(":", "").replace(",", "")

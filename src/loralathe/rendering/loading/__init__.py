@@ -1,0 +1,17 @@
+"""Models from one file, a diffusers folder or memory; configurations come from shapes, nothing from a hub."""
+
+from loralathe.rendering.loading.checkpoint import open_folder, open_model
+from loralathe.rendering.loading.model import Model, TextEncoder
+from loralathe.rendering.loading.networks import load_vae
+from loralathe.rendering.loading.weights import FileWeights, MemoryWeights, Weights
+
+__all__ = [
+    "FileWeights",
+    "MemoryWeights",
+    "Model",
+    "TextEncoder",
+    "Weights",
+    "load_vae",
+    "open_folder",
+    "open_model",
+]

@@ -1,0 +1,80 @@
+"""A model, open for rendering: its networks, and the torch module behind every canonical name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from loralathe.architectures import Architecture
+from loralathe.rendering.prompts.chunks import Padding
+from loralathe.rendering.samplers import Prediction
+
+
+@dataclass(frozen=True, eq=False)
+class TextEncoder:
+    """A text encoder and how its family reads it.
+
+    component:  'te1' or 'te2'
+    padding:    what follows the end token in a chunk
+    default_skip: the hidden state that the family reads, counted from the end: 1 is the last
+    cut:        layers that loading already left out
+    final_norm: whether the last layer norm follows the hidden state
+    pooled:     whether its pooled output conditions the U-Net
+    """
+
+    component: str
+    network: Any
+    padding: Padding
+    default_skip: int
+    cut: int
+    final_norm: bool
+    pooled: bool
+
+    @property
+    def inner(self) -> Any:
+        """The transformer itself, wherever this transformers version keeps it."""
+        return getattr(self.network, "text_model", self.network)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """An open model. `modules` maps canonical names to the torch modules an adapter can act on.
+
+    unet is a diffusers UNet2DConditionModel, vae an AutoencoderKL or None.
+    """
+
+    name: str
+    architecture: Architecture
+    unet: Any
+    vae: Any
+    encoders: tuple[TextEncoder, ...]
+    prediction: Prediction
+    zero_terminal_snr: bool
+    dtype: torch.dtype
+    modules: Mapping[str, torch.nn.Module]
+
+    @property
+    def is_xl(self) -> bool:
+        return self.architecture.id == "sdxl"
+
+
+def name_modules(
+    architecture: Architecture, unet: torch.nn.Module, encoders: tuple[TextEncoder, ...]
+) -> dict[str, torch.nn.Module]:
+    """Canonical name → torch module, for every layer of the family that these networks have."""
+    found: dict[str, torch.nn.Module] = {}
+    networks = [("unet", unet, ""), *((e.component, e.network, _wrapper(e)) for e in encoders)]
+    for component, network, wrapper in networks:
+        for path, module in network.named_modules():
+            outside = path == "text_projection"
+            name = architecture.module_of_diffusers(component, path if outside else wrapper + path)
+            if name is not None:
+                found[name] = module
+    return found
+
+
+def _wrapper(encoder: TextEncoder) -> str:
+    return "" if hasattr(encoder.network, "text_model") else "text_model."

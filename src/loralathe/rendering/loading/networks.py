@@ -1,0 +1,124 @@
+"""Networks from tensors: diffusers' converters for the names, strict loading for everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+
+from loralathe.errors import InputError
+from loralathe.rendering.libraries import library
+from loralathe.rendering.loading import shapes
+from loralathe.rendering.loading.weights import Weights, read_under
+
+Tensors: TypeAlias = dict[str, torch.Tensor]
+Network: TypeAlias = Any
+"""A network of diffusers or transformers."""
+CONVERTERS = "diffusers.loaders.single_file_utils"
+VAE = "first_stage_model."
+SCALING = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}
+SIDES = {"sd1": 512, "sd2": 768, "sdxl": 1024}
+
+
+def filled(make: Callable[[], Any], tensors: Tensors, what: str, where: str) -> Network:
+    """The network that `make` builds, holding `tensors`; every parameter must be given, none left over."""
+    with library("accelerate").init_empty_weights(include_buffers=False):
+        network = make()
+    try:
+        network.load_state_dict(tensors, strict=True, assign=True)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:]]
+        raise InputError(
+            f"the {what} cannot be loaded", where=f"{where}: {' '.join(lines)[:400]}",
+            fix="the checkpoint is incomplete, or parts of it come from another family",
+        ) from error  # fmt: skip
+    network.eval()
+    network.requires_grad_(False)
+    return network
+
+
+def load_unet(weights: Weights, config: shapes.Config, dtype: torch.dtype) -> Network:
+    """The U-Net of a checkpoint in the original layout."""
+    make = library("diffusers").UNet2DConditionModel
+    convert = library(CONVERTERS).convert_ldm_unet_checkpoint
+    tensors = convert(read_under(weights, [shapes.UNET], dtype), config)
+    return filled(lambda: make(**config), tensors, "U-Net", weights.name)
+
+
+def load_vae(weights: Weights, *, family: str, dtype: torch.dtype) -> Network:
+    """The VAE of a checkpoint, or of a file of its own, in the original or the diffusers layout."""
+    make = library("diffusers").AutoencoderKL
+    convert = library(CONVERTERS).convert_ldm_vae_checkpoint
+    prefix = next((p for p in (VAE, "vae.", "") if f"{p}decoder.conv_in.weight" in weights.tensors), None)
+    if prefix is None:
+        raise InputError(
+            "there is no VAE in the file", where=weights.name, fix="name a VAE file beside the checkpoint"
+        )
+    config = shapes.vae_config(weights.tensors, prefix, scaling_factor=SCALING[family], side=SIDES[family])
+    wanted = [prefix + part for part in ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")]
+    tensors = read_under(weights, wanted, dtype)
+    if f"{prefix}encoder.down.0.block.0.conv1.weight" in tensors:
+        tensors = convert(tensors, config)
+    else:
+        tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
+    return filled(lambda: make(**config), tensors, "VAE", weights.name)
+
+
+def load_clip(weights: Weights, root: str, dtype: torch.dtype) -> Network:
+    """CLIP-L as transformers' CLIPTextModel. Old merges leave out the inner `text_model.`; both are read."""
+    convert = library(CONVERTERS).convert_ldm_clip_checkpoint
+    inner = "text_model." if any(key.startswith(root + "text_model.") for key in weights.tensors) else ""
+    config = shapes.clip_config(weights.tensors, root + inner)
+    tensors = convert(read_under(weights, [root], dtype), remove_prefix=root)
+    plain = {
+        key.removeprefix("text_model."): tensor
+        for key, tensor in tensors.items()
+        if not key.endswith("position_ids")
+    }
+    return filled(
+        lambda: _text_model("CLIPTextModel", config),
+        _as_wrapped(plain, "CLIPTextModel", config),
+        "text encoder",
+        weights.name,
+    )
+
+
+def load_open_clip(weights: Weights, root: str, dtype: torch.dtype, *, projected: bool) -> Network:
+    """OpenCLIP as transformers' CLIP. `projected` (SDXL): with text_projection; else (SD 2) without it
+    and without the last layer, which that family never uses.
+    """
+    convert = library(CONVERTERS).convert_open_clip_checkpoint
+    config = shapes.open_clip_config(weights.tensors, root)
+    tensors = read_under(weights, [root], dtype)
+    tensors.pop(root + "logit_scale", None)
+    if not projected:
+        last = config["num_hidden_layers"] - 1
+        config = {**config, "num_hidden_layers": last}
+        for key in [k for k in tensors if k.startswith(f"{root}transformer.resblocks.{last}.")]:
+            del tensors[key]
+    kind = "CLIPTextModelWithProjection" if projected else "CLIPTextModel"
+    converted = convert(_blank(kind, config), tensors, prefix=root)
+    projection = converted.pop("text_projection.weight", tensors.get(root + "text_projection.weight"))
+    plain = {key.removeprefix("text_model."): tensor for key, tensor in converted.items()}
+    wrapped = _as_wrapped(plain, kind, config)
+    if projected and projection is not None:
+        wrapped["text_projection.weight"] = projection
+    return filled(lambda: _text_model(kind, config), wrapped, "text encoder", weights.name)
+
+
+def _text_model(kind: str, config: shapes.Config) -> Network:
+    transformers = library("transformers")
+    return getattr(transformers, kind)(transformers.CLIPTextConfig(**config))
+
+
+def _blank(kind: str, config: shapes.Config) -> Network:
+    """A text encoder without weights, to look at."""
+    with torch.device("meta"):
+        return _text_model(kind, config)
+
+
+def _as_wrapped(plain: Tensors, kind: str, config: shapes.Config) -> Tensors:
+    """Keys as this transformers version wants them: some classes keep an inner `text_model`, some lost it."""
+    inner = "text_model." if hasattr(_blank(kind, config), "text_model") else ""
+    return {inner + key: tensor for key, tensor in plain.items()}

@@ -1,0 +1,179 @@
+"""Configurations of the networks, read off the shapes of their tensors: any width, any depth.
+
+Two things are not in the shapes and follow from the family: the number of attention heads (SD 1: 8;
+SD 2 and SDXL: channels / 64; text encoders: width / 64) and 32 groups in every norm. Where a narrow model
+makes them impossible the nearest possible number is taken: gcd(8, channels) heads, 1 head below 64
+channels, and the largest power of two that divides all channels as groups.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from loralathe.errors import InputError
+from loralathe.rendering.loading.weights import Shaped
+
+Shapes = Mapping[str, Shaped]
+Config = dict[str, Any]
+"""Keyword arguments of a diffusers or transformers configuration."""
+
+UNET = "model.diffusion_model."
+GROUPS = 32
+HEAD_WIDTH = 64
+SD1_HEADS = 8
+
+
+def unet_config(shapes: Shapes, *, family: str) -> Config:
+    """Arguments of diffusers' UNet2DConditionModel. `family`: 'sd1', 'sd2', 'sdxl'."""
+    inputs = _numbers(shapes, UNET + "input_blocks.")
+    downs = [i for i in inputs if f"{UNET}input_blocks.{i}.0.op.weight" in shapes]
+    levels = len(downs) + 1
+    layers = (downs[0] if downs else len(inputs)) - 1
+    firsts = [1 + level * (layers + 1) for level in range(levels)]
+    channels = [_shape(shapes, f"{UNET}input_blocks.{i}.0.out_layers.3.weight")[0] for i in firsts]
+    depths = [_depth(shapes, f"{UNET}input_blocks.{i}.1.") for i in firsts]
+    attends = [depth > 0 for depth in depths]
+    if not depths[-1]:
+        depths[-1] = _depth(shapes, UNET + "middle_block.1.")  # diffusers' mid block takes the last depth
+    key = _first(shapes, UNET, ".attn2.to_k.weight")
+    config: Config = {
+        "in_channels": _shape(shapes, UNET + "input_blocks.0.0.weight")[1],
+        "out_channels": _shape(shapes, UNET + "out.2.weight")[0],
+        "block_out_channels": tuple(channels),
+        "layers_per_block": layers,
+        "down_block_types": tuple("CrossAttnDownBlock2D" if yes else "DownBlock2D" for yes in attends),
+        "up_block_types": tuple("CrossAttnUpBlock2D" if yes else "UpBlock2D" for yes in reversed(attends)),
+        "transformer_layers_per_block": tuple(max(depth, 1) for depth in depths),
+        "cross_attention_dim": _shape(shapes, key)[1],
+        "use_linear_projection": len(_shape(shapes, _first(shapes, UNET, ".proj_in.weight"))) == 2,
+        "attention_head_dim": tuple(_unet_heads(width, family) for width in channels),
+        "norm_num_groups": _groups(channels),
+    }
+    label = f"{UNET}label_emb.0.0.weight"
+    if label in shapes:
+        config["addition_embed_type"] = "text_time"
+        config["projection_class_embeddings_input_dim"] = _shape(shapes, label)[1]
+    return config
+
+
+def with_time_width(config: Config, pooled_width: int) -> Config:
+    """SDXL: six numbers (sizes and crop) fill what the pooled text leaves of the label embedding."""
+    spare = config["projection_class_embeddings_input_dim"] - pooled_width
+    if spare <= 0 or spare % 6:
+        raise InputError(
+            "the label embedding does not fit the second text encoder: "
+            f"{config['projection_class_embeddings_input_dim']} inputs, {pooled_width} of them text",
+            fix="the U-Net and the text encoders come from different models",
+        )
+    return {**config, "addition_time_embed_dim": spare // 6}
+
+
+def vae_config(shapes: Shapes, prefix: str, *, scaling_factor: float, side: int) -> Config:
+    """Arguments of diffusers' AutoencoderKL, for a VAE in the original or the diffusers layout.
+
+    `side` is the size in pixels that the family was trained at; tiles, where asked for, are that big.
+    """
+    down, block = ("down", "block") if f"{prefix}encoder.down.0.block.0.conv1.weight" in shapes else (
+        "down_blocks", "resnets"
+    )  # fmt: skip
+    levels = _numbers(shapes, f"{prefix}encoder.{down}.")
+    channels = [
+        _shape(shapes, f"{prefix}encoder.{down}.{level}.{block}.0.conv1.weight")[0] for level in levels
+    ]
+    return {
+        "in_channels": 3,
+        "out_channels": 3,
+        "block_out_channels": tuple(channels),
+        "layers_per_block": len(_numbers(shapes, f"{prefix}encoder.{down}.0.{block}.")),
+        "down_block_types": ("DownEncoderBlock2D",) * len(levels),
+        "up_block_types": ("UpDecoderBlock2D",) * len(levels),
+        "latent_channels": _shape(shapes, f"{prefix}decoder.conv_in.weight")[1],
+        "norm_num_groups": _groups(channels),
+        "scaling_factor": scaling_factor,
+        "sample_size": side,
+        "use_quant_conv": f"{prefix}quant_conv.weight" in shapes,
+        "use_post_quant_conv": f"{prefix}post_quant_conv.weight" in shapes,
+    }
+
+
+def clip_config(shapes: Shapes, prefix: str) -> Config:
+    """Arguments of transformers' CLIPTextConfig for CLIP-L; `prefix` ends before `embeddings.`."""
+    vocabulary, width = _shape(shapes, prefix + "embeddings.token_embedding.weight")
+    return {
+        **_text_config(vocabulary, width),
+        "num_hidden_layers": len(_numbers(shapes, prefix + "encoder.layers.")),
+        "intermediate_size": _shape(shapes, prefix + "encoder.layers.0.mlp.fc1.weight")[0],
+        "max_position_embeddings": _shape(shapes, prefix + "embeddings.position_embedding.weight")[0],
+        "hidden_act": "quick_gelu",
+    }
+
+
+def open_clip_config(shapes: Shapes, prefix: str) -> Config:
+    """Arguments of CLIPTextConfig for OpenCLIP; `prefix` ends before `transformer.resblocks.`."""
+    vocabulary, width = _shape(shapes, prefix + "token_embedding.weight")
+    config = {
+        **_text_config(vocabulary, width),
+        "num_hidden_layers": len(_numbers(shapes, prefix + "transformer.resblocks.")),
+        "intermediate_size": _shape(shapes, prefix + "transformer.resblocks.0.mlp.c_fc.weight")[0],
+        "max_position_embeddings": _shape(shapes, prefix + "positional_embedding")[0],
+        "hidden_act": "gelu",
+    }
+    for key, axis in (("text_projection", 1), ("text_projection.weight", 0)):
+        if prefix + key in shapes:
+            config["projection_dim"] = _shape(shapes, prefix + key)[axis]
+    return config
+
+
+def _text_config(vocabulary: int, width: int) -> Config:
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "num_attention_heads": width // HEAD_WIDTH if width % HEAD_WIDTH == 0 else 1,
+        "projection_dim": width,
+        "bos_token_id": 49406,
+        "eos_token_id": 49407,
+        "pad_token_id": 1,
+    }
+
+
+def _unet_heads(channels: int, family: str) -> int:
+    if family == "sd1":
+        return math.gcd(SD1_HEADS, channels)
+    return channels // HEAD_WIDTH if channels % HEAD_WIDTH == 0 else 1
+
+
+def _groups(channels: Iterable[int]) -> int:
+    return math.gcd(GROUPS, *channels)
+
+
+def _numbers(shapes: Shapes, prefix: str) -> list[int]:
+    """The integers that follow `prefix` in the keys, sorted."""
+    pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
+    return sorted({int(match[1]) for match in map(pattern.match, shapes) if match})
+
+
+def _depth(shapes: Shapes, prefix: str) -> int:
+    return len(_numbers(shapes, prefix + "transformer_blocks."))
+
+
+def _first(shapes: Shapes, prefix: str, suffix: str) -> str:
+    found = next((key for key in shapes if key.startswith(prefix) and key.endswith(suffix)), None)
+    if found is None:
+        raise _missing(prefix + "…" + suffix)
+    return found
+
+
+def _shape(shapes: Shapes, key: str) -> tuple[int, ...]:
+    if key not in shapes:
+        raise _missing(key)
+    return tuple(shapes[key].shape)
+
+
+def _missing(key: str) -> InputError:
+    return InputError(
+        f"the tensor '{key}' is missing, so the network cannot be built",
+        fix="the checkpoint is incomplete; get the file again",
+    )

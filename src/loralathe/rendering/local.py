@@ -1,0 +1,177 @@
+"""Pictures from this machine's models: the renderer that studies and commands use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal
+
+import torch
+from PIL.Image import Image
+
+from loralathe.errors import InputError
+from loralathe.progress import Progress, Task
+from loralathe.rendering.bench import Bench, Habits
+from loralathe.rendering.decoding import decode
+from loralathe.rendering.filehashes import FileHashes
+from loralathe.rendering.folders import AdapterFolders
+from loralathe.rendering.infotext import CHUNK, infotext
+from loralathe.rendering.memory import batch_size_for, in_batches, is_out_of_memory
+from loralathe.rendering.prepare import Prepared, in_order_of_work, prepare
+from loralathe.rendering.request import ImageRequest, OnImage
+from loralathe.rendering.samplers import Prediction
+from loralathe.rendering.shares import Presets
+from loralathe.rendering.shelf import OpenModel, Setting, Shelf, WeightsInMemory
+
+DtypeName = Literal["fp32", "fp16", "bf16"]
+DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
+    {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+)
+
+
+class LocalRenderer:
+    """Renders requests on this machine; models, adapters and encoded texts stay open between calls.
+
+    device:      'auto' (a GPU when there is one), 'cpu', 'cuda', 'cuda:1', 'mps'.
+    dtype:       None: fp32 on the CPU, fp16 elsewhere.
+    lora_dirs:   folders in which adapters are looked up by name.
+    batch_size:  images at once; None: what seems to fit. It is halved when memory runs out.
+    low_vram:    networks wait in main memory and come to the device in turn; the VAE works in tiles.
+    weights:     checkpoints held in memory, name → original-layout tensors; requests use the name as path.
+    presets:     the person's block lists and element rules.
+    prediction:  overrides what checkpoints say or seem to be ('epsilon', 'v_prediction').
+    keep_models: how many checkpoints stay open.
+    allow_unmatched: leave out the parts of an adapter that have no place in the model.
+    hashes:      whether infotext carries hashes of the files (each is hashed once, and remembered).
+    zero_empty_negative: SDXL reads an exactly empty negative prompt as zeros, as it was trained to.
+
+    Use it in a `with` block, or call `close`.
+    """
+
+    def __init__(
+        self,
+        device: str = "auto",
+        dtype: DtypeName | None = None,
+        lora_dirs: Iterable[str | os.PathLike[str]] = (),
+        *,
+        batch_size: int | None = None,
+        low_vram: bool = False,
+        progress: Progress | None = None,
+        weights: WeightsInMemory | None = None,
+        presets: Presets | None = None,
+        prediction: Prediction | None = None,
+        keep_models: int = 1,
+        allow_unmatched: bool = False,
+        hashes: bool = False,
+        zero_empty_negative: bool = True,
+    ) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise InputError(f"a batch of {batch_size} images renders nothing", fix="give 1 or more")
+        self.device = pick_device(device)
+        name = dtype or ("fp32" if self.device.type == "cpu" else "fp16")
+        if name not in DTYPES:
+            raise InputError(f"models are not computed in '{name}'", fix=f"choose one of {', '.join(DTYPES)}")
+        self._progress = progress or Progress()
+        self._batch_size = batch_size
+        self._folders = AdapterFolders(lora_dirs)
+        self._habits = Habits(self.device, presets or Presets(), allow_unmatched, zero_empty_negative)
+        self._setting = Setting(self.device, DTYPES[name], prediction, low_vram)
+        self._shelf = Shelf(weights or {}, self._setting, keep_models)
+        self._hashes = FileHashes(enabled=hashes, in_memory=frozenset(weights or ()), progress=self._progress)
+
+    def __enter__(self) -> LocalRenderer:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of all models and files."""
+        self._shelf.close()
+
+    def render(self, requests: Sequence[ImageRequest], on_image: OnImage) -> None:
+        """Render all requests; `on_image(index, picture)` as they finish. Infotext is in `picture.info`.
+
+        Names, samplers and prompts of all requests are read first, so what is wrong with the last one is said
+        before the first is rendered. Raises InputError and MachineError.
+        """
+        prepared = [prepare(index, request, self._folders) for index, request in enumerate(requests)]
+        for text in dict.fromkeys(str(issue) for one in prepared for issue in one.issues):
+            self._progress.message(text)
+        order = in_order_of_work(prepared)
+        for (checkpoint, vae), _ in order:
+            self._shelf.check(checkpoint, vae)
+        steps = sum(request.steps for request in requests)
+        with torch.inference_mode(), self._progress.task("rendering", steps, "step") as task:
+            for (checkpoint, vae), groups in order:
+                opened = self._shelf.get(checkpoint, vae)
+                bench = Bench(opened, self._habits)
+                for group in groups:
+                    for one in group:  # adapters that do not fit are told before the first step
+                        bench.shares(one)
+                for group in groups:
+                    self._render_group(opened, bench, group, task, on_image)
+
+    def _render_group(
+        self, opened: OpenModel, bench: Bench, group: Sequence[Prepared], task: Task, on_image: OnImage
+    ) -> None:
+        """Images that can share batches: one model, size, sampler and number of steps."""
+        done: list[tuple[Prepared, torch.Tensor]] = []
+
+        def run(batch: Sequence[Prepared]) -> None:
+            before = task.done
+            try:
+                latents = bench.latents(batch, lambda: task.advance(len(batch)))
+            except BaseException:
+                task.advance(before - task.done)  # what failed is not done
+                raise
+            done.extend(zip(batch, latents, strict=True))
+
+        def finish() -> None:
+            while done:
+                one, latents = done.pop(0)
+                on_image(one.index, self._picture(opened, one, latents))
+
+        request = group[0].request
+        size = self._batch_size or batch_size_for(
+            request.width, request.height, self.device, self._setting.dtype
+        )
+        in_batches(group, size, run, finish, self._progress.message)
+
+    def _picture(self, opened: OpenModel, one: Prepared, latents: torch.Tensor) -> Image:
+        title = f"image {one.index + 1} (seed {one.request.seed})"
+        vae = opened.model.vae
+        assert vae is not None  # the shelf gives no model without one
+        try:
+            picture = decode(vae, latents, self._progress.message, title)
+        except Exception as error:
+            if not is_out_of_memory(error) or vae.use_tiling:
+                raise
+            picture = None
+        if picture is None:
+            self._progress.message(
+                f"{title}: out of memory while decoding; the VAE works in tiles from now on"
+            )
+            vae.enable_tiling()
+            picture = decode(vae, latents, self._progress.message, title)
+        picture.info[CHUNK] = infotext(one.request, self._hashes.of(one.request, one.uses))
+        return picture
+
+
+def pick_device(name: str) -> torch.device:
+    """'auto' or a torch device name → a device that exists. Raises InputError."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        raise InputError(
+            f"the device '{name}' cannot be used",
+            where=str(error).splitlines()[0],
+            fix="auto, cpu, cuda or mps",
+        ) from error
+    return device

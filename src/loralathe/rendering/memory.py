@@ -1,0 +1,85 @@
+"""Batch sizes, and going on with half of one when memory runs out."""
+
+from __future__ import annotations
+
+import gc
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+
+from loralathe.errors import MachineError
+
+Item = TypeVar("Item")
+
+MOST_AT_ONCE = 16
+CPU_AT_ONCE = 4
+"""On a CPU a batch saves little; small ones show pictures sooner."""
+
+BYTES_PER_LATENT = 96 * 1024
+"""Rough working memory of one guided image per latent position in half precision (SD 1.5 at 512²: 0.4 GB)."""
+
+
+def batch_size_for(width: int, height: int, device: torch.device, dtype: torch.dtype) -> int:
+    """A first guess of how many images fit; running out of memory corrects it."""
+    if device.type != "cuda":
+        return CPU_AT_ONCE
+    free, _ = torch.cuda.mem_get_info(device)
+    latents = (width // 8) * (height // 8)
+    bytes_each = latents * BYTES_PER_LATENT * torch.empty((), dtype=dtype).element_size() / 2
+    return int(min(MOST_AT_ONCE, max(1, free * 0.7 // bytes_each)))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, on whatever device."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+    )
+
+
+def in_batches(
+    items: Sequence[Item],
+    size: int,
+    run: Callable[[Sequence[Item]], None],
+    finish: Callable[[], None],
+    tell: Callable[[str], None],
+) -> int:
+    """Run all items in batches of `size`, halved whenever memory runs out; returns the size that worked.
+
+    `run` must have had no effect when it fails for memory; `finish` follows every batch that worked.
+    MachineError when one item alone does not fit.
+    """
+    waiting = deque(items)
+    while waiting:
+        batch = [waiting.popleft() for _ in range(min(size, len(waiting)))]
+        try:
+            run(batch)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise MachineError(
+                    "there is not enough memory for a single image of this size",
+                    fix="--low-vram, a smaller size, or another device",
+                ) from error
+            size = len(batch) // 2
+            waiting.extendleft(reversed(batch))
+            failed = True
+        else:
+            failed = False
+        if failed:  # outside the handler: its traceback would keep the failed batch's tensors alive
+            _release()
+            tell(f"out of memory; going on with batches of {size}")
+        else:
+            finish()
+    return size
+
+
+def _release() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,64 @@
+"""Requests, read: tags lifted, names resolved, prompts planned. All of it fails before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from loralathe.rendering.folders import AdapterFolders
+from loralathe.rendering.prompts import Issue, PromptPlan, lift_tags, plan_prompt
+from loralathe.rendering.request import AdapterUse, ImageRequest
+from loralathe.rendering.samplers import canonical_names
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request and everything its words mean. Files of `uses` are paths."""
+
+    index: int
+    request: ImageRequest
+    uses: tuple[AdapterUse, ...]
+    plan: PromptPlan
+    negative: PromptPlan
+    sampler: str
+    schedule: str
+    issues: tuple[Issue, ...]
+
+    @property
+    def guided(self) -> bool:
+        """Whether a negative prompt takes part: CFG 1 without AND needs none and costs half."""
+        return self.request.cfg != 1.0 or len(self.plan.parts) > 1
+
+    def like(self) -> tuple[object, ...]:
+        """Requests that are alike in this can share a batch."""
+        r = self.request
+        return (r.width, r.height, r.steps, self.sampler, self.schedule, self.guided)
+
+
+def prepare(index: int, request: ImageRequest, folders: AdapterFolders) -> Prepared:
+    """Read one request. Raises InputError for unknown samplers, schedules and adapters."""
+    sampler, schedule = canonical_names(request.sampler, request.schedule)
+    tagged = lift_tags(request.prompt)
+    uses = tuple(
+        replace(use, file=str(folders.find(use.file))) for use in (*tagged.adapters, *request.adapters)
+    )
+    plan = plan_prompt(tagged.prompt, request.steps)
+    negative = plan_prompt(request.negative, request.steps, composable=False)
+    issues = (*tagged.issues, *plan.issues, *negative.issues)
+    return Prepared(index, request, uses, plan, negative, sampler, schedule, issues)
+
+
+def in_order_of_work(
+    prepared: Sequence[Prepared],
+) -> list[tuple[tuple[str, str | None], list[list[Prepared]]]]:
+    """[((checkpoint, VAE), [images that can share batches, …]), …]: every model is opened once."""
+    by_model: dict[tuple[str, str | None], dict[tuple[object, ...], list[Prepared]]] = {}
+    for one in sorted(prepared, key=lambda p: (_first_use(prepared, p), p.index)):
+        groups = by_model.setdefault((one.request.checkpoint, one.request.vae), {})
+        groups.setdefault(one.like(), []).append(one)
+    return [(model, list(groups.values())) for model, groups in by_model.items()]
+
+
+def _first_use(prepared: Sequence[Prepared], one: Prepared) -> int:
+    """Where the checkpoint of `one` first occurs: its VAEs then follow one another."""
+    return next(i for i, p in enumerate(prepared) if p.request.checkpoint == one.request.checkpoint)

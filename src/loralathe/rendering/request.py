@@ -1,0 +1,131 @@
+"""The complete description of one image, and the one small protocol through which pictures are asked for.
+
+Torch-free: a grid can be planned, stored and hashed without a renderer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from loralathe.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+REQUEST_VERSION = 1
+"""Written into every stored request; raised when a field changes its meaning: old cells are then redone."""
+
+MAX_SEED = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterUse:
+    """One adapter on one image. Strengths mean what `loralathe.adapters` says (linear, sign kept).
+
+    file:     a path, or a name looked up in the renderer's adapter folders.
+    te, unet: strength of the text-encoder modules and of the rest.
+    blocks:   block weights, a list, a preset's name or `IN04=0.3`; None is 1 everywhere.
+    elements: element rules or the name of a set of them.
+    start, stop: the U-Net part acts in sampler steps start ≤ i < stop, counted from 0; the text is
+              encoded once, before the first step, so the text-encoder part is not scheduled.
+    x:        what an `X` in a block list stands for.
+    """
+
+    file: str
+    te: float = 1.0
+    unet: float = 1.0
+    blocks: str | None = None
+    elements: str | None = None
+    start: int | None = None
+    stop: int | None = None
+    x: float | None = None
+
+    def active_at(self, step: int) -> bool:
+        """Whether the U-Net part acts in sampler step `step` (0-based)."""
+        return (self.start is None or step >= self.start) and (self.stop is None or step < self.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """One image. Equal requests give equal images (one machine, one set of versions).
+
+    checkpoint, vae: paths, or names of weights held in memory by the renderer.
+    prompt:          may carry `<lora:…>` tags; `adapters` come on top of them.
+    sampler, schedule: A1111's labels, e.g. "DPM++ 2M", "Karras"; "Automatic" is the sampler's own.
+    clip_skip:       1 is the family's own layer; n ≥ 2 reads hidden state −n of every text encoder.
+    Raises InputError for what no renderer can do: a size that is no multiple of 8, no steps, no seed.
+    """
+
+    checkpoint: str
+    vae: str | None = None
+    prompt: str = ""
+    negative: str = ""
+    seed: int = 0
+    steps: int = 20
+    cfg: float = 7.0
+    sampler: str = "DPM++ 2M"
+    schedule: str = "Automatic"
+    width: int = 512
+    height: int = 512
+    clip_skip: int = 1
+    adapters: tuple[AdapterUse, ...] = ()
+
+    def __post_init__(self) -> None:
+        for side, value in (("width", self.width), ("height", self.height)):
+            if value < 8 or value % 8:
+                near = max(8, round(value / 8) * 8)
+                raise InputError(
+                    f"the {side} {value} is not a multiple of 8", fix=f"ask for {near}, the nearest that is"
+                )
+        if self.steps < 1:
+            raise InputError(f"{self.steps} steps make no image", fix="ask for at least 1 step")
+        if self.clip_skip < 1:
+            raise InputError(
+                f"clip skip {self.clip_skip} does not exist", fix="1 is the last layer, 2 the one before it"
+            )
+        if not 0 <= self.seed <= MAX_SEED:
+            raise InputError(
+                f"the seed {self.seed} is not a fixed seed of 0 to 2^64 − 1",
+                fix="draw a random seed before making the request",
+            )
+        if not math.isfinite(self.cfg):
+            raise InputError(f"the CFG scale {self.cfg} is not a finite number")
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of plain JSON values, with the version."""
+        return {"version": REQUEST_VERSION, **asdict(self), "adapters": [asdict(a) for a in self.adapters]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ImageRequest:
+        """The inverse of `to_json`. Raises InputError for another version."""
+        fields = dict(data)
+        version = fields.pop("version", None)
+        if version != REQUEST_VERSION:
+            raise InputError(
+                f"a stored request has version {version}, this program writes {REQUEST_VERSION}",
+                fix="render the image again",
+            )
+        fields["adapters"] = tuple(AdapterUse(**use) for use in fields.get("adapters", ()))
+        return cls(**fields)
+
+    def key(self) -> str:
+        """64 hex digits that name this request: SHA-256 of its canonical JSON."""
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+OnImage = Callable[[int, "Image"], None]
+"""Called with a request's index and its picture, as pictures finish (not in order)."""
+
+
+class Renderer(Protocol):
+    """Whatever turns requests into pictures: this machine's models, or a program elsewhere."""
+
+    def render(self, requests: Sequence[ImageRequest], on_image: OnImage) -> None:
+        """Render all requests in batches of the renderer's choice; call back once per request."""
+        ...

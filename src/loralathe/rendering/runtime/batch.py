@@ -1,0 +1,95 @@
+"""Adapters applied to a batch whose rows want different strengths: hooks set for a while, then gone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch.utils.hooks import RemovableHandle
+
+from loralathe.rendering.loading import Model
+from loralathe.rendering.runtime.layers import Term, hook_of
+from loralathe.rendering.runtime.loaded import LoadedAdapter
+
+
+@dataclass(frozen=True, eq=False)
+class Share:
+    """One adapter on one row: the effective strength of every module, zeros left out."""
+
+    adapter: LoadedAdapter
+    te: Mapping[str, float]
+    unet: Mapping[str, float]
+
+    @cached_property
+    def te_key(self) -> tuple[tuple[str, float], ...]:
+        """Equal for shares that act alike on the text encoders."""
+        return tuple(self.te.items())
+
+    def of(self, text_side: bool) -> Mapping[str, float]:
+        return self.te if text_side else self.unet
+
+
+RowShares = Sequence[Share]
+Terms = Mapping[str, Sequence[Term]]
+
+
+def terms_of_batch(
+    rows: Sequence[RowShares], *, text_side: bool, device: torch.device
+) -> dict[str, list[Term]]:
+    """Canonical name → terms. A module that no row wants is absent; rows that do not want it are spared."""
+    wanted: dict[str, dict[int, tuple[LoadedAdapter, dict[int, float]]]] = {}
+    for row, shares in enumerate(rows):
+        for share in shares:
+            for name, strength in share.of(text_side).items():
+                _, by_row = wanted.setdefault(name, {}).setdefault(id(share.adapter), (share.adapter, {}))
+                by_row[row] = by_row.get(row, 0.0) + strength  # one adapter named twice adds up
+    return {
+        name: [_term(adapter, name, by_row, len(rows), device) for adapter, by_row in adapters.values()]
+        for name, adapters in wanted.items()
+    }
+
+
+def _term(
+    adapter: LoadedAdapter, name: str, by_row: Mapping[int, float], count: int, device: torch.device
+) -> Term:
+    places = sorted(by_row)
+    strengths = torch.tensor([by_row[place] for place in places], device=device)
+    rows = None if len(places) == count else torch.tensor(places, device=device)
+    return Term(adapter.factors(name, device), rows, strengths)
+
+
+class Fitting:
+    """Terms on a model's layers, inside a `with` block; the weights themselves are never touched.
+
+    Hooks stay while the same terms are asked for again, so a sampler's steps share one fitting.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._fitted: Terms | None = None
+        self._handles: list[RemovableHandle] = []
+
+    def fit(self, terms: Terms) -> None:
+        """From now on the layers add these terms, and no others, to their outputs."""
+        if terms is self._fitted:
+            return
+        self.clear()
+        for name, of_module in terms.items():
+            layer = self._model.modules[name]
+            self._handles.append(layer.register_forward_hook(hook_of(of_module)))
+        self._fitted = terms
+
+    def clear(self) -> None:
+        """The layers are as they were."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._fitted = None
+
+    def __enter__(self) -> Fitting:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self.clear()

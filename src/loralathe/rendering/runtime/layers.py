@@ -1,0 +1,93 @@
+"""y = W·x + Σ sᵢ·B(A·x): low-rank updates added to a layer's output, one strength per row of the batch.
+
+The weight W is never touched. Multiplying by A first keeps the cost at rank·(in + out) per token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from loralathe.errors import InputError
+
+if TYPE_CHECKING:
+    from loralathe.lowrank import Factors
+
+
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """The factors of one module, shaped for its layer, alpha / rank folded in, strength not.
+
+    linear:       down (r, in), up (out, r)
+    convolution:  down (r, in, k, k), up (out, r, 1, 1); with a core: down (r, in, 1, 1), mid (r, r, k, k)
+    """
+
+    down: torch.Tensor
+    up: torch.Tensor
+    mid: torch.Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """One adapter on one layer in one batch.
+
+    rows:      indices of the rows it acts on, or None for all
+    strengths: (number of those rows,)
+    """
+
+    factors: LowRank
+    rows: torch.Tensor | None
+    strengths: torch.Tensor
+
+
+def shaped_for(layer: nn.Module, factors: Factors, dtype: torch.dtype, device: torch.device) -> LowRank:
+    """The factors as this layer applies them. InputError for a layer of another kind."""
+    up, down, mid = factors.up, factors.down, factors.mid
+    if isinstance(layer, nn.Conv2d):
+        kernel = (1, 1) if mid is not None else layer.kernel_size
+        down = down.reshape(down.shape[0], layer.in_channels, *kernel)
+        up = up.reshape(*up.shape, 1, 1)
+    elif not isinstance(layer, nn.Linear):
+        raise InputError(f"an adapter cannot act on a layer of the kind {type(layer).__name__}")
+    elif mid is not None:
+        down, mid = mid.reshape(mid.shape[0], mid.shape[1]) @ down, None
+    core = None if mid is None else mid.to(device, dtype)
+    return LowRank(down.to(device, dtype), up.to(device, dtype), core)
+
+
+def update(layer: nn.Module, factors: LowRank, x: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
+    """sᵢ·B(A·xᵢ) for the rows of x, in the shape of the layer's output."""
+    spread = strengths.to(x.dtype).reshape(-1, *[1] * (x.dim() - 1))
+    if isinstance(layer, nn.Conv2d):
+        conv = partial(functional.conv2d, stride=layer.stride, padding=layer.padding, dilation=layer.dilation)
+        if factors.mid is None:
+            inner = conv(x, factors.down)
+        else:
+            inner = conv(functional.conv2d(x, factors.down), factors.mid)
+        return functional.conv2d(inner * spread, factors.up)
+    return functional.linear(functional.linear(x, factors.down) * spread, factors.up)
+
+
+Hook = Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor]
+
+
+def hook_of(terms: Sequence[Term]) -> Hook:
+    """A forward hook that adds all terms to a layer's output."""
+
+    def add(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        (x,) = inputs
+        for term in terms:
+            if term.rows is None:
+                output = output + update(layer, term.factors, x, term.strengths)
+            else:
+                part = update(layer, term.factors, x[term.rows], term.strengths)
+                output = output.index_add(0, term.rows, part)
+        return output
+
+    return add

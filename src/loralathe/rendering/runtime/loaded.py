@@ -1,0 +1,81 @@
+"""An adapter file on an open model: checked against its layers, factors fetched when first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from loralathe.adapters.adapter import Adapter, open_adapter
+from loralathe.adapters.factors import load_factors
+from loralathe.adapters.fit import Fit, Mismatch, fits, require_fit
+from loralathe.adapters.modules import AdapterModule
+from loralathe.rendering.loading import Model
+from loralathe.rendering.runtime.layers import LowRank, shaped_for
+
+
+class LoadedAdapter:
+    """One adapter on one model. `modules`: canonical name → module, those that the model has."""
+
+    def __init__(self, path: str, model: Model, *, allow_unmatched: bool = False) -> None:
+        self.path = path
+        self._model = model
+        self._adapter = open_adapter(path, model.architecture)
+        try:
+            fit = fit_to_model(self._adapter, model)
+            require_fit(self._adapter, fit, model.architecture.label, allow_unmatched=allow_unmatched)
+        except BaseException:
+            self._adapter.close()
+            raise
+        self.modules: Mapping[str, AdapterModule] = {module.name: module for module in fit.used}
+        self._factors: dict[str, LowRank] = {}
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return self._adapter.metadata
+
+    def factors(self, name: str, device: torch.device) -> LowRank:
+        """The factors of a module in the model's dtype; read from disk once."""
+        if name not in self._factors:
+            raw = load_factors(self._adapter, self.modules[name])
+            layer = self._model.modules[name]
+            self._factors[name] = shaped_for(layer, raw, self._model.dtype, device)
+        return self._factors[name]
+
+    def close(self) -> None:
+        self._factors.clear()
+        self._adapter.close()
+
+
+def fit_to_model(adapter: Adapter, model: Model) -> Fit:
+    """Sort the adapter's modules by what the model's layers say."""
+    used: list[AdapterModule] = []
+    unmatched = list(adapter.unmatched)
+    mismatched: list[Mismatch] = []
+    for name, module in adapter.modules.items():
+        layer = model.modules.get(name)
+        if layer is None:
+            if not _left_out_by_loading(name, model):
+                unmatched.append(module.raw_name)
+        elif fits(module.shape, _weight_shape(layer)):
+            used.append(module)
+        else:
+            mismatched.append(Mismatch(module, _weight_shape(layer)))
+    return Fit(tuple(used), tuple(unmatched), tuple(mismatched))
+
+
+def _weight_shape(layer: nn.Module) -> tuple[int, ...]:
+    weight: Any = layer.weight
+    return tuple(weight.shape)
+
+
+def _left_out_by_loading(name: str, model: Model) -> bool:
+    """Layers of an encoder that its family never uses (SD 2's last one): an adapter may name them in vain."""
+    for encoder in model.encoders:
+        if encoder.cut and name.startswith(encoder.component + "."):
+            depth = encoder.network.config.num_hidden_layers
+            first, _, rest = name.partition(".layers.")
+            return (bool(rest) and int(rest.split(".")[0]) >= depth) or first.endswith(".text_projection")
+    return False

@@ -1,0 +1,90 @@
+"""DDIM, PLMS, UniPC and LCM: samplers that live on whole training steps, run by diffusers' schedulers.
+
+Settings follow A1111's: times 1, 1 + k, 1 + 2k … with k = 1000 // n, whatever schedule is asked for.
+UniPC keeps diffusers' order 2 and B₂(h): A1111's order 3 with B₁(h) divides by zero on the step to σ = 0.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
+
+import torch
+
+from loralathe.rendering.libraries import library
+from loralathe.rendering.samplers.levels import BETA_END, BETA_START, TRAIN_STEPS
+
+if TYPE_CHECKING:
+    from loralathe.rendering.samplers.names import Prediction
+
+Predict: TypeAlias = Callable[[torch.Tensor, float, int], torch.Tensor]
+"""(scaled latents, time, sampler step) -> what the network was trained to predict."""
+
+
+class Scheduler(Protocol):
+    """The part of diffusers' schedulers used here."""
+
+    timesteps: torch.Tensor
+    init_noise_sigma: float
+
+    def set_timesteps(self, num_inference_steps: int) -> None: ...
+    def scale_model_input(self, sample: torch.Tensor, timestep: Any) -> torch.Tensor: ...
+    def step(self, model_output: torch.Tensor, timestep: Any, sample: torch.Tensor, **more: Any) -> Any: ...
+
+
+def scheduler_for(name: str, prediction: Prediction, *, zero_terminal_snr: bool) -> Scheduler:
+    """diffusers' scheduler behind one of A1111's timestep samplers."""
+    diffusers = library("diffusers")
+    common = {
+        "num_train_timesteps": TRAIN_STEPS,
+        "beta_start": BETA_START,
+        "beta_end": BETA_END,
+        "beta_schedule": "scaled_linear",
+        "prediction_type": prediction,
+        "steps_offset": 1,
+    }
+    if name == "DDIM":
+        made = diffusers.DDIMScheduler(
+            **common,
+            clip_sample=False,
+            set_alpha_to_one=False,
+            rescale_betas_zero_snr=zero_terminal_snr,
+            timestep_spacing="trailing" if zero_terminal_snr else "leading",
+        )
+    elif name == "PLMS":
+        made = diffusers.PNDMScheduler(**common, skip_prk_steps=True, set_alpha_to_one=False)
+    elif name == "UniPC":
+        made = diffusers.UniPCMultistepScheduler(
+            **common,
+            rescale_betas_zero_snr=zero_terminal_snr,
+            timestep_spacing="trailing" if zero_terminal_snr else "leading",
+        )
+    elif name == "LCM":
+        made = diffusers.LCMScheduler(
+            **{**common, "steps_offset": 0},
+            set_alpha_to_one=True,
+            rescale_betas_zero_snr=zero_terminal_snr,
+        )
+    else:
+        raise ValueError(f"{name} is not a timestep sampler")
+    return cast("Scheduler", made)
+
+
+def run_scheduler(
+    scheduler: Scheduler,
+    predict: Predict,
+    noise: torch.Tensor,
+    steps: int,
+    generators: Sequence[torch.Generator],
+) -> torch.Tensor:
+    """Latents from `noise` (batch, 4, h, w); image i draws any later noise from generators[i]."""
+    scheduler.set_timesteps(steps)
+    x = noise * scheduler.init_noise_sigma
+    takes_generator = "generator" in inspect.signature(scheduler.step).parameters
+    more = {"generator": list(generators)} if takes_generator else {}
+    extra = len(scheduler.timesteps) - steps  # PLMS evaluates its first step twice
+    for evaluation, time in enumerate(scheduler.timesteps):
+        out = predict(scheduler.scale_model_input(x, time), float(time), max(evaluation - extra, 0))
+        x = scheduler.step(out, time, x, **more, return_dict=False)[0]
+    return x

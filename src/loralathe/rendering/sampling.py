@@ -1,0 +1,95 @@
+"""Latents of a batch: start noise, sampler, guided network, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from loralathe.rendering.guidance import GuidedNetwork
+from loralathe.rendering.loading import Model
+from loralathe.rendering.samplers import SAMPLERS, NoiseLevels, sigmas_for
+from loralathe.rendering.samplers.timestepped import run_scheduler, scheduler_for
+
+LATENT_SCALE = 8
+"""Pixels per latent, each way."""
+
+OnStep = Callable[[], None]
+
+
+class SeededNoise:
+    """Normal noise on the CPU, one generator per image: a picture depends on neither batch nor device.
+
+    The numbers are those of A1111 with "Random number generator source: CPU".
+    """
+
+    def __init__(self, seeds: Sequence[int], shape: tuple[int, int, int], device: torch.device) -> None:
+        self.generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        self._shape = shape
+        self._device = device
+
+    def __call__(self) -> torch.Tensor:
+        """The next noise of every image: (batch, channels, h, w), float32."""
+        drawn = [torch.randn(self._shape, generator=generator) for generator in self.generators]
+        return torch.stack(drawn).to(self._device)
+
+
+def latent_shape(model: Model, width: int, height: int) -> tuple[int, int, int]:
+    channels: int = model.unet.config["in_channels"]
+    return channels, height // LATENT_SCALE, width // LATENT_SCALE
+
+
+def sample(
+    model: Model,
+    network: GuidedNetwork,
+    noise: SeededNoise,
+    *,
+    sampler: str,
+    schedule: str,
+    steps: int,
+    on_step: OnStep = lambda: None,
+) -> torch.Tensor:
+    """Latents (batch, 4, h, w) in float32. `sampler` and `schedule` by their canonical names."""
+    chosen = SAMPLERS[sampler]
+    if chosen.solver is None:
+        scheduler = scheduler_for(sampler, model.prediction, zero_terminal_snr=model.zero_terminal_snr)
+        predict = _telling_steps(network, on_step)
+        return run_scheduler(scheduler, predict, noise(), steps, noise.generators)
+    levels = NoiseLevels.of(zero_terminal_snr=model.zero_terminal_snr)
+    sigmas = sigmas_for(chosen, schedule, steps, levels, xl=model.is_xl)
+    predict = _telling_steps(network, on_step)
+    denoise = clean_estimate(predict, levels, v=model.prediction == "v_prediction")
+    return chosen.solver(denoise, noise() * sigmas[0], sigmas, noise)
+
+
+Predict = Callable[[torch.Tensor, float, int], torch.Tensor]
+
+
+def clean_estimate(predict: Predict, levels: NoiseLevels, *, v: bool) -> Predict:
+    """(x, σ, step) → estimate of the clean latents, from a network trained on ε or on v at whole times.
+
+    x = x₀ + σε is scaled by c = 1/√(1 + σ²) to unit variance before the network sees it.
+    ε: x₀ = x − σ·ε.  v (Salimans & Ho 2022): x₀ = c²·x − c·σ·v.
+    """
+
+    def estimate(x: torch.Tensor, sigma: float, step: int) -> torch.Tensor:
+        scale = (sigma**2 + 1.0) ** -0.5
+        out = predict(x * scale, levels.time_of(sigma), step)
+        return x * scale**2 - out * (scale * sigma) if v else x - out * sigma
+
+    return estimate
+
+
+def _telling_steps(network: GuidedNetwork, on_step: OnStep) -> Predict:
+    """The network, telling once about every sampler step it enters."""
+    last = -1
+
+    def predict(latents: torch.Tensor, time: float, step: int) -> torch.Tensor:
+        nonlocal last
+        out = network(latents, time, step)
+        if step != last:
+            last = step
+            on_step()
+        return out
+
+    return predict

@@ -1,0 +1,170 @@
+"""Open models, ready on their device: opened once, kept for later batches, closed when room is needed."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from loralathe.errors import InputError
+from loralathe.rendering.encoding import Conditioning
+from loralathe.rendering.libraries import library
+from loralathe.rendering.loading import (
+    FileWeights,
+    MemoryWeights,
+    Model,
+    Weights,
+    load_vae,
+    open_folder,
+    open_model,
+)
+from loralathe.rendering.runtime import LoadedAdapter, Share
+from loralathe.rendering.samplers import Prediction
+
+TEXTS_KEPT = 256
+
+WeightsInMemory = Mapping[str, Mapping[str, torch.Tensor]]
+
+
+@dataclass(eq=False)
+class OpenModel:
+    """A model on its device with what was computed for it: adapters, strengths, encoded texts."""
+
+    model: Model
+    adapters: dict[tuple[str, int, int], LoadedAdapter] = field(default_factory=dict)
+    shares: dict[tuple[object, ...], Share] = field(default_factory=dict)
+    texts: OrderedDict[tuple[object, ...], Conditioning] = field(default_factory=OrderedDict)
+    own_vae: Any = None
+
+    def adapter(self, path: str, *, allow_unmatched: bool) -> LoadedAdapter:
+        """The adapter file, opened once; a file that was written anew is opened anew."""
+        status = os.stat(path)
+        key = (path, status.st_mtime_ns, status.st_size)
+        if key not in self.adapters:
+            self.adapters[key] = LoadedAdapter(path, self.model, allow_unmatched=allow_unmatched)
+        return self.adapters[key]
+
+    def recall(self, key: tuple[object, ...]) -> Conditioning | None:
+        if key in self.texts:
+            self.texts.move_to_end(key)
+        return self.texts.get(key)
+
+    def remember(self, key: tuple[object, ...], text: Conditioning) -> None:
+        self.texts[key] = text
+        while len(self.texts) > TEXTS_KEPT:
+            self.texts.popitem(last=False)
+
+    def close(self) -> None:
+        for adapter in self.adapters.values():
+            adapter.close()
+        self.adapters.clear()
+        self.shares.clear()
+        self.texts.clear()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How models are opened."""
+
+    device: torch.device
+    dtype: torch.dtype
+    prediction: Prediction | None
+    low_vram: bool
+
+
+class Shelf:
+    """The open models, most recently used last. `weights` are checkpoints held in memory, by name."""
+
+    def __init__(self, weights: WeightsInMemory, setting: Setting, room: int) -> None:
+        self._weights = weights
+        self._setting = setting
+        self._room = max(1, room)
+        self._open: OrderedDict[str, OpenModel] = OrderedDict()
+        self._vaes: OrderedDict[tuple[str, str], Any] = OrderedDict()
+
+    def check(self, checkpoint: str, vae: str | None) -> None:
+        """InputError for names that are neither held in memory nor on disk; nothing is opened."""
+        for name in (checkpoint, vae):
+            if name is not None and name not in self._weights and not Path(name).is_dir():
+                with self._weights_of(name):
+                    pass
+
+    def get(self, checkpoint: str, vae: str | None) -> OpenModel:
+        """The model with that VAE (None: its own), open and on its device."""
+        if checkpoint not in self._open:
+            while len(self._open) >= self._room:
+                self._open.popitem(last=False)[1].close()
+            model = self._opened(checkpoint)
+            _place(model, self._setting)
+            self._open[checkpoint] = OpenModel(model, own_vae=model.vae)
+        self._open.move_to_end(checkpoint)
+        found = self._open[checkpoint]
+        wanted = found.own_vae if vae is None else self._vae(vae, found.model.architecture.id)
+        if wanted is None:
+            raise InputError(
+                "the checkpoint has no VAE", where=checkpoint, fix="name a VAE file beside the checkpoint"
+            )
+        if found.model.vae is not wanted:
+            found.model = replace(found.model, vae=wanted)
+        return found
+
+    def close(self) -> None:
+        """Forget all models."""
+        for model in self._open.values():
+            model.close()
+        self._open.clear()
+        self._vaes.clear()
+
+    def _opened(self, name: str) -> Model:
+        if name not in self._weights and Path(name).is_dir():
+            return open_folder(Path(name), self._setting.dtype, prediction=self._setting.prediction)
+        with self._weights_of(name) as weights:
+            return open_model(weights, self._setting.dtype, prediction=self._setting.prediction)
+
+    def _vae(self, name: str, family: str) -> Any:
+        key = (name, family)
+        if key not in self._vaes:
+            while len(self._vaes) >= self._room:
+                self._vaes.popitem(last=False)
+            with self._weights_of(name) as weights:
+                vae = load_vae(weights, family=family, dtype=self._setting.dtype)
+            _place_vae(vae, self._setting)
+            self._vaes[key] = vae
+        return self._vaes[key]
+
+    def _weights_of(self, name: str) -> Weights:
+        if name in self._weights:
+            return MemoryWeights(name, self._weights[name], {})
+        return FileWeights(name)
+
+
+def _place(model: Model, setting: Setting) -> None:
+    """On the device; or, with low memory, in main memory with hooks that bring each network when it runs."""
+    networks = [*(encoder.network for encoder in model.encoders), model.unet]
+    if not setting.low_vram:
+        for network in networks:
+            network.to(setting.device)
+    else:
+        _bring_in_turn(networks, setting.device)
+    if model.vae is not None:
+        _place_vae(model.vae, setting)
+
+
+def _bring_in_turn(networks: list[Any], device: torch.device) -> None:
+    cpu_offload_with_hook = library("accelerate").cpu_offload_with_hook
+    previous = None
+    for network in networks:
+        _, previous = cpu_offload_with_hook(network, device, prev_module_hook=previous)
+
+
+def _place_vae(vae: Any, setting: Setting) -> None:
+    if setting.low_vram:
+        vae.enable_tiling()
+        _bring_in_turn([vae], setting.device)
+    else:
+        vae.to(setting.device)

@@ -1,0 +1,125 @@
+"""What is asked of the analyzer, in LoRA Block Weight's terms, and how its text fields are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from loralathe.errors import InputError, did_you_mean
+from loralathe.rendering.request import ImageRequest
+from loralathe.studies.analyzer.groups import Group
+from loralathe.studies.blocktext import BLOCK_LISTS, ENCODERS, select_blocks
+from loralathe.studies.draft import Context
+from loralathe.studies.drawing.grid import GridLook
+from loralathe.studies.keys import Identify, file_identity
+from loralathe.studies.metrics import Background
+from loralathe.studies.values import parse_floats, split_items
+
+Lists: TypeAlias = Mapping[str, str]
+DEFAULT_CONTEXT = Context()
+DEFAULT_LOOK = GridLook()
+
+
+@dataclass(frozen=True)
+class BlocksOptions:
+    """Everything about one analysis.
+
+    request: the picture to study; its prompt may carry `<lora:…:lbw=XYZ>`.
+    adapter: which adapter, by name; empty for the only one, or the one marked XYZ.
+    range: `examined,others`: the weight of the block under study, and of all others (the source picture).
+    blocks: `12ALL` … `26ALL`, the name of one of `lists`, or entries: `BASE, IN04, IN05-IN08, NOT MID`;
+        empty for every block of the family.
+    split_encoders: BASE becomes these blocks of their own, e.g. ("TE1", "TE2").
+    threshold: a channel value counts when it changes by more than this, 0 to 255.
+    seeds: how many; the request's seed and those after it.
+    coarse: groups first, and only the groups that matter block by block; `coarse_floor` is the part of the
+        strongest group's effect below which a group is left whole.
+    swap: blocks as columns ("change X-Y").
+    """
+
+    request: ImageRequest
+    folder: Path
+    adapter: str = ""
+    range: str = "0.5,1"
+    blocks: str = ""
+    lists: Lists = field(default_factory=dict)
+    split_encoders: tuple[str, ...] = ()
+    threshold: int = 20
+    background: Background = "black"
+    swap: bool = False
+    seeds: int = 1
+    coarse: bool = False
+    coarse_floor: float = 0.1
+    context: Context = DEFAULT_CONTEXT
+    look: GridLook = DEFAULT_LOOK
+    title: str = ""
+    embed: bool = False
+    identify: Identify = file_identity
+
+
+def read_range(text: str) -> tuple[float, float]:
+    """(weight of the examined block, weight of all others). Raises InputError unless there are two."""
+    values = parse_floats(text)
+    if len(values) != 2:
+        raise InputError(
+            f"the range has {len(values)} values; it takes two",
+            where=f"'{text}'",
+            fix="first the weight of the examined block, then of all others: 0.5,1",
+        )
+    if values[0] == values[1]:
+        raise InputError("both ends of the range are the same: nothing would change", where=f"'{text}'")
+    return values[0], values[1]
+
+
+def read_groups(options: BlocksOptions) -> tuple[tuple[Group, ...], tuple[str, ...]]:
+    """The groups to examine in order, and blocks of a fixed list that this family does not have."""
+    family = options.context.blocks
+    text = _expand_name(options.blocks.strip(), options.lists)
+    length = text.upper().removesuffix("ALL")
+    if not text:
+        wanted = family
+    elif text.upper().endswith("ALL") and length.isdigit() and int(length) in BLOCK_LISTS:
+        wanted = BLOCK_LISTS[int(length)]
+    else:
+        return _split(_entries(text, family), options.split_encoders), ()
+    names = tuple(name for name in wanted if name in family)
+    lacking = tuple(name for name in wanted if name not in family)
+    return _split(tuple(Group(name, (name,)) for name in names), options.split_encoders), lacking
+
+
+def _expand_name(text: str, lists: Lists) -> str:
+    folded = {name.casefold(): value for name, value in lists.items()}
+    return folded.get(text.casefold(), text)
+
+
+def _entries(text: str, family: tuple[str, ...]) -> tuple[Group, ...]:
+    groups = []
+    for item in split_items(text):
+        if not item.text:
+            continue
+        blocks = select_blocks(item.text, family)
+        if not blocks:
+            raise InputError(f"'{item.text}' selects no block", where=text)
+        groups.append(Group(blocks[0] if len(blocks) == 1 else item.text, blocks))
+    names = [group.name for group in groups]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"'{name}' is listed twice", where=text)
+    return tuple(groups)
+
+
+def _split(groups: tuple[Group, ...], encoders: tuple[str, ...]) -> tuple[Group, ...]:
+    """BASE alone becomes one group for each text encoder."""
+    for name in encoders:
+        if name not in ENCODERS:
+            fix = did_you_mean(name, ENCODERS) or "TE1 and TE2"
+            raise InputError(f"there is no text encoder '{name}'", fix=fix)
+    result: list[Group] = []
+    for group in groups:
+        if encoders and group.blocks == ("BASE",):
+            result += [Group(name, (name,)) for name in encoders]
+        else:
+            result.append(group)
+    return tuple(result)

@@ -1,0 +1,186 @@
+"""`analyze_blocks`: n + 1 pictures a seed, each measured against the source. Behind `lathe blocks`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import PurePath
+from typing import TypeAlias
+
+from loralathe.errors import InputError
+from loralathe.progress import Progress
+from loralathe.rendering.prompts.networks import lift_tags
+from loralathe.rendering.request import AdapterUse, ImageRequest, Renderer
+from loralathe.studies.analyzer.groups import Group, first_cut, halves, merged_group
+from loralathe.studies.analyzer.options import BlocksOptions, read_groups, read_range
+from loralathe.studies.analyzer.report import BlockEffect, BlockReport, suggested_weight, weights_to_paste
+from loralathe.studies.analyzer.write import write_report
+from loralathe.studies.blocktext import BlockText
+from loralathe.studies.commands import cell_recipe
+from loralathe.studies.draft import MARKS, Context, Draft, find_adapter, pull_tags, spell_out
+from loralathe.studies.intervals import estimate
+from loralathe.studies.keys import request_key
+from loralathe.studies.metrics import SSIM_WINDOW, changed_percentage, gmsd, pixels_of, ssim
+from loralathe.studies.plan import Job
+from loralathe.studies.store import CellStore
+from loralathe.studies.values import show_number
+from loralathe.studies.work import render_missing
+
+Cuts: TypeAlias = list[tuple[Group, ...]]
+
+
+@dataclass(frozen=True)
+class Study:
+    """An analysis under way: the request with its adapter found, the range, the seeds."""
+
+    options: BlocksOptions
+    request: ImageRequest
+    index: int
+    examined: float
+    others: float
+    seeds: tuple[int, ...]
+
+    @property
+    def adapter(self) -> AdapterUse:
+        return self.request.adapters[self.index]
+
+    def job(self, blocks: Sequence[str], seed: int) -> Job:
+        """The picture with the examined weight at `blocks`; none is the source."""
+        text = BlockText(None, (), rest=show_number(self.others)).replaced(blocks, self.examined).text()
+        use = replace(self.adapter, blocks=text)
+        adapters = (*self.request.adapters[: self.index], use, *self.request.adapters[self.index + 1 :])
+        request = replace(self.request, adapters=adapters, seed=seed)
+        return Job(request_key(request, self.options.identify), request, (), ())
+
+
+def analyze_blocks(
+    options: BlocksOptions, renderer: Renderer, progress: Progress | None = None
+) -> BlockReport:
+    """Examine every block in `options.folder`; pictures that are already there are not rendered again.
+
+    Raises InputError for mistakes in range, blocks or adapter before anything is rendered. On Ctrl-C finished
+    pictures are kept and KeyboardInterrupt goes on.
+    """
+    progress = progress or Progress()
+    study = _begin(options)
+    groups, lacking = read_groups(options)
+    for issue in lift_tags(options.request.prompt).issues:
+        progress.message(str(issue))
+    if lacking:
+        progress.message(f"not in this family and left out: {' '.join(lacking)}")
+    cuts: Cuts = first_cut(groups) if options.coarse else [(group,) for group in groups]
+    pictures = (len(cuts) + 1) * len(study.seeds)
+    progress.message(f"{len(cuts)} blocks and the source, {len(study.seeds)} seeds: {pictures} pictures")
+    rendered, effects = _search(study, cuts, renderer, progress)
+    ordered = _in_order(effects, groups)
+    report = _report(study, ordered, lacking, rendered)
+    return write_report(options, report, CellStore(options.folder), progress)
+
+
+def _begin(options: BlocksOptions) -> Study:
+    examined, others = read_range(options.range)
+    options = replace(options, identify=cache(options.identify))
+    draft = pull_tags(Draft(options.request), options.context)
+    index = _adapter_index(draft.request, options.adapter)
+    if min(options.request.width, options.request.height) < SSIM_WINDOW:
+        raise InputError(
+            "pictures this small cannot be analysed",
+            where=f"{options.request.width}×{options.request.height}",
+            fix="take at least 16×16",
+        )
+    seeds = tuple(options.request.seed + offset for offset in range(max(1, options.seeds)))
+    return Study(options, _unmarked(draft, options.context), index, examined, others, seeds)
+
+
+def _adapter_index(request: ImageRequest, name: str) -> int:
+    marked = [i for i, use in enumerate(request.adapters) if (use.blocks or "").upper() in MARKS]
+    return marked[0] if not name and len(marked) == 1 else find_adapter(request, name)
+
+
+def _unmarked(draft: Draft, context: Context) -> ImageRequest:
+    """Adapters beside the examined one may carry the mark too; it means 1 everywhere there."""
+    adapters = tuple(
+        spell_out(replace(use, blocks=None) if (use.blocks or "").upper() in MARKS else use, context)
+        for use in draft.request.adapters
+    )
+    return replace(draft.request, adapters=adapters)
+
+
+def _search(
+    study: Study, cuts: Cuts, renderer: Renderer, progress: Progress
+) -> tuple[int, list[BlockEffect]]:
+    """Examine the cuts and halve those that matter, to single groups; all seeds of a round in one go."""
+    store = CellStore(study.options.folder)
+    done: list[BlockEffect] = []
+    rendered, strongest = 0, None
+    while cuts:
+        jobs = [study.job(blocks, seed) for seed in study.seeds for blocks in ((), *map(_blocks, cuts))]
+        rendered += render_missing(_distinct(jobs), store, renderer, progress)
+        effects = [_measure(study, merged_group(cut), store) for cut in cuts]
+        if strongest is None:
+            strongest = max(effect.changed.mean for effect in effects)
+        following: Cuts = []
+        for cut, effect in zip(cuts, effects, strict=True):
+            matters = (
+                effect.changed.mean > 0 and effect.changed.mean >= study.options.coarse_floor * strongest
+            )
+            if len(cut) > 1 and matters:
+                following += halves(cut)
+            else:
+                done.append(effect)
+        cuts = following
+    return rendered, done
+
+
+def _blocks(cut: tuple[Group, ...]) -> tuple[str, ...]:
+    return merged_group(cut).blocks
+
+
+def _distinct(jobs: Sequence[Job]) -> list[Job]:
+    return list({job.key: job for job in jobs}.values())
+
+
+def _measure(study: Study, group: Group, store: CellStore) -> BlockEffect:
+    changed, similar, perceived, keys = [], [], [], []
+    for seed in study.seeds:
+        source = pixels_of(store.open(study.job((), seed).key))
+        key = study.job(group.blocks, seed).key
+        test = pixels_of(store.open(key))
+        changed.append(changed_percentage(test, source, study.options.threshold))
+        similar.append(ssim(test, source))
+        perceived.append(gmsd(test, source))
+        keys.append(key)
+    return BlockEffect(group, estimate(changed), estimate(similar), estimate(perceived), tuple(keys), 0.0)
+
+
+def _in_order(effects: Sequence[BlockEffect], groups: Sequence[Group]) -> list[BlockEffect]:
+    place = {group.blocks[0]: index for index, group in reversed(list(enumerate(groups)))}
+    return sorted(effects, key=lambda effect: place[effect.group.blocks[0]])
+
+
+def _report(study: Study, effects: list[BlockEffect], lacking: tuple[str, ...], rendered: int) -> BlockReport:
+    strongest = max((effect.changed.mean for effect in effects), default=0.0)
+    weighed = tuple(
+        replace(e, weight=suggested_weight(e.changed.mean, strongest, study.examined, study.others))
+        for e in effects
+    )
+    as_list, by_name = weights_to_paste(weighed, study.others)
+    use = replace(study.adapter, blocks=as_list or by_name)
+    merged = replace(study.request, adapters=(use,))
+    pictures = {key for effect in effects for key in effect.keys}
+    return BlockReport(
+        adapter=PurePath(study.adapter.file).stem,
+        examined=study.examined,
+        others=study.others,
+        threshold=study.options.threshold,
+        seeds=study.seeds,
+        sources=tuple(study.job((), seed).key for seed in study.seeds),
+        effects=weighed,
+        lacking=lacking,
+        rendered=rendered,
+        pictures=len(pictures) + len(study.seeds),
+        weights_list=as_list,
+        weights_by_name=by_name,
+        recipe=cell_recipe(merged),
+    )

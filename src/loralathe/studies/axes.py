@@ -1,0 +1,105 @@
+"""From `NAME = VALUES` to an axis: the table of kinds, and how a name finds its kind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from loralathe.errors import InputError, did_you_mean
+from loralathe.studies.axes_adapter import ADAPTER_KINDS, build_block_value
+from loralathe.studies.axes_prompt import PROMPT_KINDS
+from loralathe.studies.axes_request import REQUEST_KINDS
+from loralathe.studies.axis import Axis, AxisKind, Wanted, each
+from loralathe.studies.blocktext import ENCODERS, canonical_block
+from loralathe.studies.draft import Context, Draft, adapter_name, pull_tags
+from loralathe.studies.values import parse_floats, show_number
+
+AXIS_KINDS: tuple[AxisKind, ...] = (*REQUEST_KINDS, *PROMPT_KINDS, *ADAPTER_KINDS)
+
+
+def parse_axis(text: str, base: Draft, context: Context) -> Axis:
+    """The axis that `NAME = VALUES` describes, for cells made from `base`.
+
+    A name is that of a kind (`seed`, `cfg`, `prompt s/r` …), an adapter with or without a kind (`hina`,
+    `hina te`, `hina IN04-IN08`), or a variable of the recipe. Raises InputError with close names.
+    """
+    name, equals, values = text.partition("=")
+    name = " ".join(name.split())
+    if not equals or not name:
+        raise InputError(
+            "an axis is written NAME = VALUES", where=f"'{text}'", fix="for example: cfg = 4..8 (+2)"
+        )
+    wanted = Wanted(name, "", values, pull_tags(base, context), context)
+    variables = context.recipe.variables if context.recipe else {}
+    if name in variables:
+        return build_variable(wanted)
+    found = _kind_of(name) or _targeted_kind_of(name)
+    if found is not None:
+        kind, target = found
+        seen = base if kind in PROMPT_KINDS else wanted.base  # prompt axes see the tags as text
+        return kind.build(replace(wanted, target=target, base=seen))
+    return _adapter_axis(wanted)
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
+
+
+def _kind_of(name: str) -> tuple[AxisKind, str] | None:
+    for kind in AXIS_KINDS:
+        if _folded(name) in kind.names:
+            return kind, ""
+    return None
+
+
+def _targeted_kind_of(name: str) -> tuple[AxisKind, str] | None:
+    words = name.split(" ")
+    for length in (2, 1):
+        if len(words) <= length:
+            continue
+        tail, head = _folded(" ".join(words[-length:])), " ".join(words[:-length])
+        for kind in AXIS_KINDS:
+            if kind.targeted and tail in kind.names:
+                return kind, head
+    return None
+
+
+def _adapter_axis(wanted: Wanted) -> Axis:
+    """`hina` (its strength), `hina IN04-IN08`, `block IN04`, `IN04`: blocks by selector; else an error."""
+    words = wanted.title.split(" ")
+    strength = next(kind for kind in ADAPTER_KINDS if "strength" in kind.names)
+    names = _adapter_names(wanted.base, wanted.context)
+    if wanted.title.casefold() in {name.casefold() for name in names}:
+        return strength.build(replace(wanted, target=wanted.title))
+    for start in range(len(words)):
+        if all(_looks_like_block(word, wanted.context) for word in words[start:]):
+            if start and words[start - 1].casefold() == "not":
+                start -= 1  # noqa: PLW2901  the selector begins at NOT
+            head = words[:start]
+            target = " ".join(head[:-1] if head and head[-1].casefold() in ("block", "blocks") else head)
+            return build_block_value(replace(wanted, target=target, selector=" ".join(words[start:])))
+    variables = list(wanted.context.recipe.variables) if wanted.context.recipe else []
+    known = [*(name for kind in AXIS_KINDS for name in kind.names), *names, *variables]
+    examples = "; ".join(kind.example for kind in AXIS_KINDS)
+    fix = did_you_mean(wanted.title, known) or f"axes are, for example: {examples}"
+    raise InputError(f"there is no axis '{wanted.title}'", fix=fix)
+
+
+def _adapter_names(base: Draft, context: Context) -> list[str]:
+    return [*(adapter_name(use.file) for use in base.request.adapters), *context.loras]
+
+
+def _looks_like_block(word: str, context: Context) -> bool:
+    known = (*context.blocks, *ENCODERS)
+    return all(canonical_block(end) in known for end in word.split("-"))
+
+
+def build_variable(wanted: Wanted) -> Axis:
+    """Values of one variable of the recipe; the recipe is evaluated in memory for every combination."""
+    name = wanted.title
+
+    def apply(draft: Draft, value: float) -> Draft:
+        variables = dict(draft.variables) | {name: value}
+        return replace(draft, variables=tuple(sorted(variables.items())))
+
+    values = each(parse_floats(wanted.text), show_number, apply)
+    return Axis(name, values, 0.9, text=wanted.text)

@@ -1,0 +1,208 @@
+"""Axes over adapters: strengths, the file, block presets, the value of chosen blocks, element rules.
+
+LoRA Block Weight's four axes are here too: values, block id, original weights, elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from loralathe.errors import InputError
+from loralathe.rendering.request import AdapterUse
+from loralathe.studies.axes_request import resolve_file
+from loralathe.studies.axis import Axis, AxisKind, Wanted, each
+from loralathe.studies.blocktext import read_block_text, select_blocks
+from loralathe.studies.draft import MARKS, Draft, adapter_name, find_adapter
+from loralathe.studies.presets import find_preset
+from loralathe.studies.values import parse_floats, parse_texts, show_number
+
+Locate = Callable[[Draft], tuple[int, AdapterUse]]
+
+
+def _locate(wanted: Wanted) -> tuple[str, Locate]:
+    """The adapter's name, and how to find it in a cell.
+
+    One that the request lacks is added at strength 1 when the folder has it; one that another axis took
+    out of a cell is an error there.
+    """
+    names = {adapter_name(use.file).casefold() for use in wanted.base.request.adapters}
+    target = wanted.target
+    if target and target.casefold() not in names:
+        known = dict(wanted.context.loras) | {
+            adapter_name(u.file): u.file for u in wanted.base.request.adapters
+        }
+        file = resolve_file(target, known, "adapter")
+        added = AdapterUse(file)
+
+        def find_or_add(draft: Draft) -> tuple[int, AdapterUse]:
+            for index, use in enumerate(draft.request.adapters):
+                if use.file == file:
+                    return index, use
+            return len(draft.request.adapters), added
+
+        return adapter_name(file), find_or_add
+    index = find_adapter(wanted.base.request, target)
+
+    def find(draft: Draft) -> tuple[int, AdapterUse]:
+        at = find_adapter(draft.request, target)
+        return at, draft.request.adapters[at]
+
+    return adapter_name(wanted.base.request.adapters[index].file), find
+
+
+def _strength_axis(part: str, change: Callable[[AdapterUse, float], AdapterUse]) -> Callable[[Wanted], Axis]:
+    def build(wanted: Wanted) -> Axis:
+        name, find = _locate(wanted)
+
+        def apply(draft: Draft, strength: float) -> Draft:
+            index, use = find(draft)
+            return draft.with_adapter(index, change(use, strength))
+
+        values = each(parse_floats(wanted.text), show_number, apply)
+        return Axis(f"{name}{part}", values, 0.05, text=wanted.text)
+
+    return build
+
+
+def build_lora(wanted: Wanted) -> Axis:
+    """The adapter itself: every value takes its place, strengths and blocks kept; `none` takes it out."""
+    texts = [text or "none" for text in parse_texts(wanted.text)]
+    files = [
+        None if t.casefold() == "none" else resolve_file(t, wanted.context.loras, "adapter") for t in texts
+    ]
+    alone = not wanted.target and not wanted.base.request.adapters
+    target = "" if alone else adapter_name(_at(wanted).file)
+
+    def apply(draft: Draft, file: str | None) -> Draft:
+        adapters = draft.request.adapters
+        index = len(adapters) if alone else find_adapter(draft.request, target)
+        use = AdapterUse("") if alone else adapters[index]
+        if file is not None:
+            return draft.with_adapter(index, replace(use, file=file))
+        kept = (*adapters[:index], *adapters[index + 1 :])
+        return replace(draft, request=replace(draft.request, adapters=kept))
+
+    values = each(files, lambda file: adapter_name(file) if file else "—", apply)
+    return Axis("LoRA" if alone else f"{target} →", values, 0.35, text=wanted.text)
+
+
+def _at(wanted: Wanted) -> AdapterUse:
+    return wanted.base.request.adapters[find_adapter(wanted.base.request, wanted.target)]
+
+
+def build_blocks(wanted: Wanted) -> Axis:
+    """A preset name, a quoted list, or quoted `IN04=0.3` entries for each value."""
+    name, find = _locate(wanted)
+    texts = [find_preset(text, wanted.context.presets) or text for text in parse_texts(wanted.text)]
+    for text in texts:
+        if text.upper() not in MARKS:
+            read_block_text(text, wanted.context.presets)
+
+    def apply(draft: Draft, text: str) -> Draft:
+        index, use = find(draft)
+        return draft.with_adapter(index, replace(use, blocks=text or None))
+
+    return Axis(f"{name} blocks", each(texts, lambda text: text or "—", apply), 0.05, text=wanted.text)
+
+
+def build_block_value(wanted: Wanted) -> Axis:
+    """The weight of chosen blocks; the title's end is the selector: `hina IN04-IN08 = 0, 0.5, 1`."""
+    name, find = _locate(wanted)
+    selector = wanted.selector
+    select_blocks(selector, wanted.context.blocks)
+
+    def apply(draft: Draft, value: float) -> Draft:
+        index, use = find(draft)
+        base = read_block_text(use.blocks, wanted.context.presets)
+        chosen = select_blocks(selector, base.names or wanted.context.blocks)
+        return draft.with_adapter(index, replace(use, blocks=base.replaced(chosen, value).text()))
+
+    values = each(parse_floats(wanted.text), show_number, apply)
+    return Axis(f"{name} {selector.upper()}", values, 0.05, text=wanted.text)
+
+
+def build_elements(wanted: Wanted) -> Axis:
+    """One element rule `blocks:elements:value` for each value, after the rules the adapter already has."""
+    name, find = _locate(wanted)
+    texts = parse_texts(wanted.text)
+    for text in texts:
+        if text and text.count(":") != 2:
+            raise InputError(
+                f"'{text}' is not an element rule", fix="write blocks:elements:value, e.g. IN05-OUT05:attn:0"
+            )
+
+    def apply(draft: Draft, text: str) -> Draft:
+        index, use = find(draft)
+        kept = None if (use.elements or "").upper() in MARKS else use.elements
+        rules = ",".join(rule for rule in (kept, text) if rule)
+        return draft.with_adapter(index, replace(use, elements=rules or None))
+
+    return Axis(f"{name} elements", each(texts, lambda text: text or "—", apply), 0.05, text=wanted.text)
+
+
+def build_values(wanted: Wanted) -> Axis:
+    def apply(draft: Draft, value: float) -> Draft:
+        target = wanted.target or draft.choice.target
+        return replace(draft, choice=replace(draft.choice, target=target, value=value))
+
+    return Axis("values", each(parse_floats(wanted.text), show_number, apply), 0.05, text=wanted.text)
+
+
+def build_block_id(wanted: Wanted) -> Axis:
+    texts = [text for text in parse_texts(wanted.text) if text]
+    for text in texts:
+        select_blocks(text, wanted.context.blocks)
+
+    def apply(draft: Draft, blocks: str) -> Draft:
+        target = wanted.target or draft.choice.target
+        return replace(draft, choice=replace(draft.choice, target=target, blocks=blocks))
+
+    return Axis("Block ID", each(texts, str, apply), 0.05, text=wanted.text)
+
+
+def build_originals(wanted: Wanted) -> Axis:
+    texts = [text for text in parse_texts(wanted.text) if text]
+    for text in texts:
+        read_block_text(text, wanted.context.presets)
+
+    def apply(draft: Draft, text: str) -> Draft:
+        target = wanted.target or draft.choice.target
+        originals = (*draft.choice.originals, text)
+        return replace(draft, choice=replace(draft.choice, target=target, originals=originals))
+
+    return Axis("Original Weights", each(texts, str, apply), 0.05, text=wanted.text)
+
+
+ADAPTER_KINDS: tuple[AxisKind, ...] = (
+    AxisKind(
+        ("strength", "weight"),
+        _strength_axis("", lambda use, s: replace(use, te=s, unet=s)),
+        targeted=True,
+        example="hina strength = 0, 0.3, 0.5",
+    ),
+    AxisKind(
+        ("te",),
+        _strength_axis(" te", lambda use, s: replace(use, te=s)),
+        targeted=True,
+        example="hina te = 0, 1",
+    ),
+    AxisKind(
+        ("unet",),
+        _strength_axis(" unet", lambda use, s: replace(use, unet=s)),
+        targeted=True,
+        example="hina unet = 0..1 [5]",
+    ),
+    AxisKind(("lora", "adapter"), build_lora, targeted=True, example="lora = hina, mio, none"),
+    AxisKind(
+        ("blocks", "preset", "block preset"), build_blocks, targeted=True, example="hina blocks = ALL, OUTD"
+    ),
+    AxisKind(
+        ("elements", "element"), build_elements, targeted=True, example='hina elements = "IN05-OUT05:attn:0"'
+    ),
+    AxisKind(("values", "value"), build_values, targeted=True, example="values = 0, 0.5, 1"),
+    AxisKind(
+        ("block id", "blockid"), build_block_id, targeted=True, example="block id = IN04, IN05-IN08, NOT BASE"
+    ),
+    AxisKind(("original weights",), build_originals, targeted=True, example="original weights = ALL, OUTALL"),
+)

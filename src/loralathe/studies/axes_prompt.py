@@ -1,0 +1,104 @@
+"""Axes over the raw prompt text: search and replace, and order. Tags take part: `<lora:…>` is text here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise, permutations
+from math import factorial
+
+from loralathe.errors import InputError, did_you_mean
+from loralathe.studies.axis import Axis, AxisKind, Stage, Wanted, each
+from loralathe.studies.draft import Draft
+from loralathe.studies.values import parse_texts
+
+MAX_ORDERED = 6
+
+
+def build_search_replace(wanted: Wanted) -> Axis:
+    """The first value is the text looked for; every value takes its place, in prompt and negative prompt.
+
+    Raises InputError when neither contains it, so that a grid of equal pictures is not rendered.
+    """
+    texts = parse_texts(wanted.text)
+    search = texts[0]
+    if not search:
+        raise InputError(
+            "prompt S/R needs a text to look for", where=f"axis '{wanted.title} = {wanted.text}'"
+        )
+    _check_occurs(search, wanted.base)
+
+    def change(draft: Draft, text: str) -> Draft:
+        _check_occurs(search, draft)
+        request = draft.request
+        prompt, negative = (part.replace(search, text) for part in (request.prompt, request.negative))
+        return replace(draft, request=replace(request, prompt=prompt, negative=negative))
+
+    values = each(texts, lambda text: text or "—", change)
+    return Axis("Prompt S/R", values, 0.3, Stage.TEXT, wanted.text)
+
+
+def _check_occurs(search: str, draft: Draft) -> None:
+    prompt, negative = draft.request.prompt, draft.request.negative
+    if search in prompt or search in negative:
+        return
+    words = [part.strip() for part in f"{prompt},{negative}".split(",") if part.strip()]
+    raise InputError(
+        f"prompt S/R looks for '{search}', which the prompt does not contain",
+        where=f"prompt: {prompt}",
+        fix=did_you_mean(search, [*words, *prompt.replace(",", " ").split()])
+        or "the first value must occur, letter for letter",
+    )
+
+
+def build_prompt_order(wanted: Wanted) -> Axis:
+    """All orders of the given texts, each put into the places where they stand in the prompt."""
+    texts = [text for text in parse_texts(wanted.text) if text]
+    if not 2 <= len(texts) <= MAX_ORDERED:
+        raise InputError(
+            f"prompt order takes 2 to {MAX_ORDERED} texts; these make {factorial(len(texts)):,} orders",
+            where=wanted.text,
+        )
+    _places(wanted.base.request.prompt, texts)
+
+    def change(draft: Draft, order: Sequence[str]) -> Draft:
+        prompt = _reordered(draft.request.prompt, texts, order)
+        return replace(draft, request=replace(draft.request, prompt=prompt))
+
+    return Axis("Prompt order", each(permutations(texts), ", ".join, change), 0.3, Stage.TEXT, wanted.text)
+
+
+def _places(prompt: str, texts: Sequence[str]) -> list[tuple[int, int]]:
+    """(begin, end) of each text's first occurrence, in order of position."""
+    places: list[tuple[int, int]] = []
+    for text in texts:
+        begin = prompt.find(text)
+        if begin < 0:
+            raise InputError(
+                f"prompt order names '{text}', which the prompt does not contain",
+                where=f"prompt: {prompt}",
+                fix=did_you_mean(text, prompt.split(", ")) or None,
+            )
+        places.append((begin, begin + len(text)))
+    places.sort()
+    for (_, end), (begin, _) in pairwise(places):
+        if begin < end:
+            raise InputError("two texts of prompt order overlap in the prompt", where=prompt[begin:end])
+    return places
+
+
+def _reordered(prompt: str, texts: Sequence[str], order: Sequence[str]) -> str:
+    parts: list[str] = []
+    position = 0
+    for (begin, end), text in zip(_places(prompt, texts), order, strict=True):
+        parts += [prompt[position:begin], text]
+        position = end
+    return "".join([*parts, prompt[position:]])
+
+
+PROMPT_KINDS: tuple[AxisKind, ...] = (
+    AxisKind(
+        ("prompt s/r", "prompt sr", "s/r"), build_search_replace, example="prompt s/r = smile, frown, 哭"
+    ),
+    AxisKind(("prompt order",), build_prompt_order, example="prompt order = 1girl, hat"),
+)

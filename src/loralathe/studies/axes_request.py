@@ -1,0 +1,173 @@
+"""Axes over the plain fields of a request: seed, steps, CFG, sampler, schedule, files, clip skip, size."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from loralathe.errors import InputError, did_you_mean
+from loralathe.rendering.request import ImageRequest
+from loralathe.studies.axis import Axis, AxisKind, AxisValue, Wanted, each
+from loralathe.studies.draft import Context, adapter_name
+from loralathe.studies.values import parse_floats, parse_ints, parse_texts, show_number
+
+T = TypeVar("T")
+
+
+def _field(
+    values: Iterable[T], label: Callable[[T], str], change: Callable[[ImageRequest, T], ImageRequest]
+) -> tuple[AxisValue, ...]:
+    return each(values, label, lambda draft, value: replace(draft, request=change(draft.request, value)))
+
+
+def build_seed(wanted: Wanted) -> Axis:
+    seeds = [wanted.context.draw_seed() if seed == -1 else seed for seed in parse_ints(wanted.text)]
+    _at_least(seeds, 0, "a seed is 0 or more, or -1 for a random one")
+    values = _field(seeds, str, lambda request, seed: replace(request, seed=seed))
+    return Axis("Seed", values, 0.0, text=wanted.text, seeds=True)
+
+
+def build_steps(wanted: Wanted) -> Axis:
+    counts = parse_ints(wanted.text)
+    _at_least(counts, 1, "a picture takes at least 1 step")
+    values = _field(counts, str, lambda request, n: replace(request, steps=n))
+    return Axis("Steps", values, 0.2, text=wanted.text)
+
+
+def build_clip_skip(wanted: Wanted) -> Axis:
+    skips = parse_ints(wanted.text)
+    _at_least(skips, 1, "clip skip is 1 (the last layer) or more")
+    values = _field(skips, str, lambda request, n: replace(request, clip_skip=n))
+    return Axis("Clip skip", values, 0.1, text=wanted.text)
+
+
+def build_cfg(wanted: Wanted) -> Axis:
+    scales = parse_floats(wanted.text)
+    values = _field(scales, show_number, lambda request, cfg: replace(request, cfg=cfg))
+    return Axis("CFG", values, 0.0, text=wanted.text)
+
+
+def _at_least(numbers: Sequence[int], least: int, what: str) -> None:
+    for number in numbers:
+        if number < least:
+            raise InputError(what, where=f"value {number}")
+
+
+def build_sampler(wanted: Wanted) -> Axis:
+    names = [_sampler(text, wanted.context) for text in _texts(wanted)]
+    values = _field(names, " ".join, _with_sampler)
+    return Axis("Sampler", values, 0.4, text=wanted.text)
+
+
+def _with_sampler(request: ImageRequest, names: tuple[str, ...]) -> ImageRequest:
+    changed = replace(request, sampler=names[0])
+    return changed if len(names) == 1 else replace(changed, schedule=names[1])
+
+
+def _sampler(text: str, context: Context) -> tuple[str, ...]:
+    """A sampler, or a sampler and a schedule in one name (`DPM++ 2M Karras`, as A1111 had it before 1.9)."""
+    folded = text.casefold()
+    if folded not in (name.casefold() for name in context.samplers):
+        for schedule in context.schedules:
+            if folded.endswith(" " + schedule.casefold()):
+                return _known(text[: -len(schedule) - 1], context.samplers, "sampler"), schedule
+    return (_known(text, context.samplers, "sampler"),)
+
+
+def build_schedule(wanted: Wanted) -> Axis:
+    names = [_known(text, wanted.context.schedules, "schedule") for text in _texts(wanted)]
+    values = _field(names, str, lambda request, name: replace(request, schedule=name))
+    return Axis("Schedule", values, 0.3, text=wanted.text)
+
+
+def _texts(wanted: Wanted) -> list[str]:
+    texts = [text for text in parse_texts(wanted.text) if text]
+    if not texts:
+        raise InputError("no values were given", where=f"axis '{wanted.title}'")
+    return texts
+
+
+def _known(text: str, names: Sequence[str], noun: str) -> str:
+    """The name as it is spelt in the table; comparison ignores case. An empty table accepts anything."""
+    for name in names:
+        if name.casefold() == text.casefold():
+            return name
+    if not names:
+        return text
+    fix = did_you_mean(text, names) or f"known: {', '.join(names)}"
+    raise InputError(f"there is no {noun} '{text}'", fix=fix)
+
+
+def resolve_file(text: str, files: Mapping[str, str], noun: str) -> str:
+    """A file by its name in the folder (with or without suffix, any case), or by a path that exists.
+
+    Raises InputError with close names.
+    """
+    folded = {name.casefold(): file for name, file in files.items()}
+    found = folded.get(text.casefold()) or folded.get(adapter_name(text).casefold())
+    if found is not None:
+        return found
+    if Path(text).exists():
+        return text
+    fix = did_you_mean(text, files) or "give a path, or a name from the folder"
+    raise InputError(f"there is no {noun} '{text}'", fix=fix)
+
+
+def build_checkpoint(wanted: Wanted) -> Axis:
+    files = [resolve_file(text, wanted.context.checkpoints, "checkpoint") for text in _texts(wanted)]
+    values = _field(files, adapter_name, lambda request, file: replace(request, checkpoint=file))
+    return Axis("Checkpoint", values, 1.0, text=wanted.text)
+
+
+def build_vae(wanted: Wanted) -> Axis:
+    texts = _texts(wanted)
+    own = ("none", "automatic", "auto")
+    files = [None if t.casefold() in own else resolve_file(t, wanted.context.vaes, "VAE") for t in texts]
+    values = _field(
+        files,
+        lambda file: adapter_name(file) if file else "own VAE",
+        lambda request, file: replace(request, vae=file),
+    )
+    return Axis("VAE", values, 0.7, text=wanted.text)
+
+
+_SIZE = re.compile(r"\s*(\d+)\s*[x×*]\s*(\d+)\s*", re.IGNORECASE)
+
+
+def build_size(wanted: Wanted) -> Axis:
+    sizes = [_size(text) for text in _texts(wanted)]
+    values = _field(
+        sizes, lambda s: f"{s[0]}×{s[1]}", lambda request, s: replace(request, width=s[0], height=s[1])
+    )
+    return Axis("Size", values, 0.5, text=wanted.text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise InputError(f"'{text}' is not a size", fix="write width x height: 832x1216")
+    width, height = int(match[1]), int(match[2])
+    if not width or not height or width % 8 or height % 8:
+        near = f"{max(8, round(width / 8) * 8)}x{max(8, round(height / 8) * 8)}"
+        raise InputError(f"the size {text} is not a multiple of 8", fix=f"for example {near}")
+    return width, height
+
+
+REQUEST_KINDS: tuple[AxisKind, ...] = (
+    AxisKind(("seed", "seeds"), build_seed, example="seed = 1-4"),
+    AxisKind(("steps",), build_steps, example="steps = 10, 20, 30"),
+    AxisKind(("cfg", "cfg scale"), build_cfg, example="cfg = 4..8 (+2)"),
+    AxisKind(("sampler",), build_sampler, example="sampler = Euler a, DPM++ 2M"),
+    AxisKind(
+        ("schedule", "schedule type", "scheduler"), build_schedule, example="schedule = Karras, Exponential"
+    ),
+    AxisKind(
+        ("checkpoint", "checkpoint name", "model"), build_checkpoint, example="checkpoint = baseA, baseB"
+    ),
+    AxisKind(("vae",), build_vae, example="vae = none, sdxl_vae"),
+    AxisKind(("clip skip",), build_clip_skip, example="clip skip = 1, 2"),
+    AxisKind(("size",), build_size, example="size = 832x1216, 1024x1024"),
+)

@@ -1,0 +1,79 @@
+"""An axis: a title and its values, each a function from draft to draft."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeVar
+
+from loralathe.studies.draft import Context, Draft
+
+T = TypeVar("T")
+
+
+class Stage(IntEnum):
+    """When an axis is applied: text axes see the raw prompt, before its tags become adapters."""
+
+    TEXT = 0
+    REQUEST = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AxisValue:
+    """One value: what the legend shows, and what it does to a cell."""
+
+    label: str
+    apply: Callable[[Draft], Draft]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """`cost` orders the work: what is expensive to change (1 = load a checkpoint) becomes an outer loop."""
+
+    title: str
+    values: tuple[AxisValue, ...]
+    cost: float = 0.0
+    stage: Stage = Stage.REQUEST
+    text: str = ""
+    seeds: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a person wrote for an axis: `hina strength = 0, 0.5` has target `hina` and text `0, 0.5`;
+    `hina IN04 = 1` has selector `IN04`."""
+
+    title: str
+    target: str
+    text: str
+    base: Draft
+    context: Context
+    selector: str = ""
+
+
+Build = Callable[[Wanted], Axis]
+
+
+@dataclass(frozen=True, slots=True)
+class AxisKind:
+    """A kind of axis: the names people give it, how it is built, and whether an adapter's name may lead."""
+
+    names: tuple[str, ...]
+    build: Build
+    targeted: bool = False
+    example: str = ""
+
+
+def each(
+    values: Iterable[T], label: Callable[[T], str], change: Callable[[Draft, T], Draft]
+) -> tuple[AxisValue, ...]:
+    """One `AxisValue` for every value, which applies `change(draft, value)`."""
+
+    def bound(value: T) -> Callable[[Draft], Draft]:
+        return lambda draft: change(draft, value)
+
+    return tuple(AxisValue(label(value), bound(value)) for value in values)
+
+
+NOTHING = Axis("", (AxisValue("", lambda draft: draft),))

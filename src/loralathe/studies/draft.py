@@ -1,0 +1,171 @@
+"""A cell being made: the request as far as the axes have filled it in, and what they may choose from."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
+from typing import Protocol
+
+from loralathe.errors import InputError, did_you_mean
+from loralathe.rendering.prompts.networks import lift_tags
+from loralathe.rendering.request import AdapterUse, ImageRequest
+from loralathe.studies.blocktext import BLOCK_LISTS, BlockText, read_block_text, select_blocks
+from loralathe.studies.presets import spelt_out
+
+MARKS = ("XYZ", "ZYX")
+
+
+class RecipeSource(Protocol):
+    """A recipe whose variables a grid can sweep; nothing is written to disk."""
+
+    @property
+    def identity(self) -> str:
+        """Changes whenever the recipe's text or one of its input files changes."""
+
+    @property
+    def file(self) -> str:
+        """Where the recipe is, for the command that repeats a cell."""
+
+    @property
+    def variables(self) -> Mapping[str, float]:
+        """Names and default values."""
+
+    def evaluate(self, variables: Mapping[str, float]) -> str:
+        """A handle that the renderer takes as `ImageRequest.checkpoint`."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What axes choose from. Empty tables are not checked against, except that a name must be a file then."""
+
+    loras: Mapping[str, str] = field(default_factory=dict)
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
+    vaes: Mapping[str, str] = field(default_factory=dict)
+    samplers: tuple[str, ...] = ()
+    schedules: tuple[str, ...] = ()
+    presets: Mapping[str, str] = field(default_factory=dict)
+    element_presets: Mapping[str, str] = field(default_factory=dict)
+    blocks: tuple[str, ...] = BLOCK_LISTS[26]
+    recipe: RecipeSource | None = None
+    draw_seed: Callable[[], int] = lambda: secrets.randbelow(2**32 - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockChoice:
+    """LoRA Block Weight's axes, which mean something together: base lists, a value, the blocks it is for."""
+
+    target: str = ""
+    originals: tuple[str, ...] = ()
+    value: float | None = None
+    blocks: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An unfinished cell. `variables` are those of a recipe, in order of name."""
+
+    request: ImageRequest
+    variables: tuple[tuple[str, float], ...] = ()
+    choice: BlockChoice = BlockChoice()
+
+    def with_adapter(self, index: int, adapter: AdapterUse) -> Draft:
+        adapters = self.request.adapters
+        changed = (*adapters[:index], adapter, *adapters[index + 1 :])
+        return replace(self, request=replace(self.request, adapters=changed))
+
+
+def adapter_name(file: str) -> str:
+    """The name that people call an adapter by: its file's stem."""
+    return PurePath(file.replace("\\", "/")).stem
+
+
+def find_adapter(request: ImageRequest, name: str) -> int:
+    """Index of the adapter called `name`; "" means the only one there is.
+
+    Raises InputError when it is not there, or when "" could mean several.
+    """
+    names = [adapter_name(use.file) for use in request.adapters]
+    if not name:
+        if len(names) == 1:
+            return 0
+        listed = ", ".join(names) if names else "this request has no adapter"
+        raise InputError("which adapter is meant?", where=listed, fix="name it: 'hina strength = 0, 0.5, 1'")
+    for index, known in enumerate(names):
+        if known.casefold() == name.casefold():
+            return index
+    where = f"the adapters of this cell are {', '.join(names)}" if names else "this cell has no adapter"
+    raise InputError(f"there is no adapter '{name}' here", where=where, fix=did_you_mean(name, names) or None)
+
+
+def pull_tags(draft: Draft, context: Context) -> Draft:
+    """Turn `<lora:…>` tags of the prompt into adapters; they come after those the request already has.
+
+    A tag that cannot be read is left out, as the renderer leaves it out; the study reports it once.
+    """
+    lifted = lift_tags(draft.request.prompt)
+    adapters = tuple(_resolved(use, context) for use in (*draft.request.adapters, *lifted.adapters))
+    return replace(draft, request=replace(draft.request, prompt=lifted.prompt, adapters=adapters))
+
+
+def _resolved(use: AdapterUse, context: Context) -> AdapterUse:
+    """A name becomes the file it stands for, so that a cell's key follows the file's content."""
+    by_folded = {name.casefold(): file for name, file in context.loras.items()}
+    file = by_folded.get(use.file.casefold())
+    return use if file is None else replace(use, file=file)
+
+
+def settle_blocks(draft: Draft, context: Context) -> Draft:
+    """Apply the block choice to its adapters; marks XYZ and ZYX that nothing fills weigh every block 1."""
+    choice = draft.choice
+    if choice.value is not None and choice.blocks is None:
+        raise InputError(
+            "the axis 'values' needs to know for which blocks", fix="add an axis 'block id = IN04, IN05'"
+        )
+    if choice.blocks is not None and choice.value is None:
+        raise InputError("the axis 'block id' needs a value to set", fix="add an axis 'values = 0, 0.5, 1'")
+    chosen = choice != BlockChoice()
+    marked = [i for i, use in enumerate(draft.request.adapters) if (use.blocks or "").upper() in MARKS]
+    targets = marked
+    if chosen and (choice.target or not marked):
+        targets = [find_adapter(draft.request, choice.target)]
+    for index in dict.fromkeys((*marked, *targets)):
+        use = draft.request.adapters[index]
+        text = _settled(use.blocks, choice if index in targets else BlockChoice(), context)
+        draft = draft.with_adapter(index, replace(use, blocks=text))
+    adapters = tuple(spell_out(use, context) for use in draft.request.adapters)
+    return replace(draft, request=replace(draft.request, adapters=adapters))
+
+
+def spell_out(use: AdapterUse, context: Context) -> AdapterUse:
+    """The person's own presets as their texts: a cell's key then follows what they say, not their names."""
+    elements = context.element_presets.get(use.elements or "", use.elements)
+    if (elements or "").upper() in MARKS:  # a place for rules that no axis fills
+        elements = None
+    return replace(use, blocks=spelt_out(use.blocks, context.presets), elements=elements)
+
+
+def _settled(blocks: str | None, choice: BlockChoice, context: Context) -> str | None:
+    mark = (blocks or "").upper()
+    base = read_block_text(None if mark in MARKS else blocks, context.presets)
+    if choice.originals:
+        base = _sum_of(choice.originals, context.presets)
+    if choice.value is not None and choice.blocks is not None:
+        names = base.names or context.blocks
+        base = base.replaced(select_blocks(choice.blocks, names), choice.value)
+    return (base.complement() if mark == "ZYX" else base).text()
+
+
+def _sum_of(originals: tuple[str, ...], presets: Mapping[str, str]) -> BlockText:
+    """One list, or the sum of two; where both are non-zero the first wins (as in LoRA Block Weight)."""
+    total = read_block_text(originals[0], presets)
+    for text in originals[1:]:
+        other = dict(read_block_text(text, presets).values)
+        if total.names is None or set(other) != set(total.names):
+            raise InputError(
+                "two axes of original weights need lists of the same length", where=" / ".join(originals)
+            )
+        values = tuple((name, other[name] if value == "0" else value) for name, value in total.values)
+        total = replace(total, values=values)
+    return total

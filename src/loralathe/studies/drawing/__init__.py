@@ -1,0 +1,1 @@
+"""Sheets of pictures with legends: fonts, geometry as numbers, painting."""

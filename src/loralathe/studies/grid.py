@@ -1,0 +1,250 @@
+"""`run_grid`: plan, render what is missing, measure, draw, report. The one call behind `lathe grid`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+
+from loralathe.errors import InputError
+from loralathe.progress import Progress
+from loralathe.rendering.prompts.networks import lift_tags
+from loralathe.rendering.request import ImageRequest, Renderer
+from loralathe.studies.axes import parse_axis
+from loralathe.studies.commands import cell_recipe
+from loralathe.studies.draft import Context, Draft
+from loralathe.studies.drawing.fonts import missing_characters
+from loralathe.studies.drawing.grid import GridLook, draw_grid, draw_sub_grids
+from loralathe.studies.infotext import grid_infotext
+from loralathe.studies.keys import Identify, file_identity
+from loralathe.studies.page.build import grid_page
+from loralathe.studies.plan import DEFAULT_LIMIT, GridPlan, Position, plan_grid
+from loralathe.studies.preview import Preview
+from loralathe.studies.results import CellResult, Scores, results_csv, results_json
+from loralathe.studies.scorers import HashDistance, PixelDifference, Scored, Scorer, Similarity, score_all
+from loralathe.studies.seeds import SeedBook
+from loralathe.studies.store import CellStore, png_bytes, write_atomically
+from loralathe.studies.work import render_missing
+
+DEFAULT_SCORERS: tuple[Scorer, ...] = (PixelDifference(), Similarity(), HashDistance())
+DEFAULT_CONTEXT = Context()
+DEFAULT_LOOK = GridLook()
+
+
+@dataclass(frozen=True)
+class GridOptions:
+    """Everything about a grid.
+
+    request: what every cell has in common; may carry `<lora:…>` tags.
+    x, y, z: axes as text, `NAME = VALUES`; empty for none.
+    max_cells: more cells than this are an InputError; None never asks.
+    vary_seed: axes ("xy") along which the seed counts up.  random_seed: draw the seed (once per folder).
+    redo: positions (x, y, z from 0) to render again.  reference: the cell that scores compare with.
+    identify: file → text that changes with its content; it names the stored cells.
+    preview_seconds: how often `preview.png` is rewritten; 0 for none.
+    embed: pictures inside grid.html instead of beside it.
+    """
+
+    request: ImageRequest
+    folder: Path
+    x: str = ""
+    y: str = ""
+    z: str = ""
+    context: Context = DEFAULT_CONTEXT
+    max_cells: int | None = DEFAULT_LIMIT
+    vary_seed: str = ""
+    random_seed: bool = False
+    redo: tuple[Position, ...] = ()
+    reference: Position = (0, 0, 0)
+    scorers: tuple[Scorer, ...] = DEFAULT_SCORERS
+    look: GridLook = DEFAULT_LOOK
+    sub_grids: bool = False
+    title: str = ""
+    embed: bool = False
+    preview_seconds: float = 5.0
+    identify: Identify = file_identity
+
+
+@dataclass(frozen=True)
+class GridResult:
+    """What a grid gave: the cells in layout order, how many pictures were rendered now, the files written."""
+
+    plan: GridPlan
+    cells: tuple[CellResult, ...]
+    rendered: int
+    files: tuple[Path, ...]
+
+
+def plan_of(options: GridOptions) -> GridPlan:
+    """The plan without rendering (`--dry-run`). Raises InputError for every mistake in the axes."""
+    book = SeedBook(options.folder)
+    context = replace(options.context, draw_seed=book.next)
+    request = replace(options.request, seed=book.next()) if options.random_seed else options.request
+    base = Draft(request)
+    x, y, z = (
+        parse_axis(text, base, context) if text else None for text in (options.x, options.y, options.z)
+    )
+    return plan_grid(
+        base,
+        (x, y, z),
+        context,
+        identify=options.identify,
+        limit=options.max_cells,
+        vary_seed=options.vary_seed,
+    )
+
+
+def run_grid(options: GridOptions, renderer: Renderer, progress: Progress | None = None) -> GridResult:
+    """Make the whole grid in `options.folder`; cells that are already there are not rendered again.
+
+    Raises InputError for mistakes in the axes before anything is rendered. On Ctrl-C every finished cell is
+    kept, the reports show what is there, and KeyboardInterrupt goes on.
+    """
+    progress = progress or Progress()
+    plan = plan_of(options)
+    _check_positions(plan, (*options.redo, options.reference))
+    for scorer in options.scorers:
+        scorer.check()
+    store = CellStore(options.folder)
+    store.forget(plan.cell(position).key for position in options.redo)
+    _announce(options, plan, store, progress)
+    _write(options.folder, "grid.html", _page(options, plan, _results(options, plan, store, {}), live=True))
+    try:
+        rendered = _render(options, plan, renderer, progress)
+    except KeyboardInterrupt:
+        _write_reports(options, plan, _results(options, plan, store, {}))
+        raise
+    scores = _score(options, plan, store, progress)
+    results = _results(options, plan, store, scores)
+    files = [*_write_reports(options, plan, results), *_write_pictures(options, plan, store, progress)]
+    return GridResult(plan, results, rendered, tuple(files))
+
+
+def _check_positions(plan: GridPlan, positions: tuple[Position, ...]) -> None:
+    for position in positions:
+        if not all(0 <= at < count for at, count in zip(position, plan.shape, strict=True)):
+            shown, size = (
+                " × ".join(map(str, numbers)) for numbers in ([p + 1 for p in position], plan.shape)
+            )
+            raise InputError(
+                f"there is no cell {shown} in this grid", where=f"it has {size} cells (x × y × z)"
+            )
+
+
+def _announce(options: GridOptions, plan: GridPlan, store: CellStore, progress: Progress) -> None:
+    for issue in lift_tags(options.request.prompt).issues:
+        progress.message(str(issue))
+    present = sum(store.has(job.key) for job in plan.jobs)
+    equal = len(plan.cells) - len(plan.jobs)
+    parts = [f"{len(plan.cells)} cells"]
+    parts += [f"{equal} of them equal to others"] if equal else []
+    parts += [f"{present} pictures already there"] if present else []
+    progress.message(", ".join(parts))
+    lacking = missing_characters(
+        [text for axis in plan.axes for text in (axis.title, *(v.label for v in axis.values))]
+    )
+    if lacking and options.look.legend:
+        progress.message(
+            f"no font here draws {lacking}: grid.png shows boxes there, grid.html does not; "
+            "install Noto Sans CJK (Debian, Ubuntu: fonts-noto-cjk)"
+        )
+
+
+def _render(options: GridOptions, plan: GridPlan, renderer: Renderer, progress: Progress) -> int:
+    store = CellStore(options.folder)
+    preview = Preview(options.folder / "preview.png", plan, options.look, options.preview_seconds)
+
+    def show(key: str, image: Image.Image) -> None:
+        if options.preview_seconds:
+            preview.add(key, image)
+
+    if options.preview_seconds and any(not store.has(job.key) for job in plan.jobs):
+        for job in plan.jobs:
+            if store.has(job.key):
+                show(job.key, store.open(job.key))
+    recipe = options.context.recipe
+    evaluate = recipe.evaluate if recipe else None
+    rendered = render_missing(plan.jobs, store, renderer, progress, evaluate=evaluate, on_cell=show)
+    preview.remove()
+    return rendered
+
+
+def _score(
+    options: GridOptions, plan: GridPlan, store: CellStore, progress: Progress
+) -> Mapping[str, Mapping[str, float | None]]:
+    if not options.scorers:
+        return {}
+    reference = store.open(plan.cell(options.reference).key)
+
+    def items() -> Iterator[Scored]:
+        for job in plan.jobs:
+            yield Scored(store.open(job.key), reference, job.request.prompt)
+
+    with progress.task("scores", total=len(plan.jobs), unit="pictures") as task:
+        rows = score_all(options.scorers, items(), task.advance)
+    return {job.key: row for job, row in zip(plan.jobs, rows, strict=True)}
+
+
+def _results(
+    options: GridOptions, plan: GridPlan, store: CellStore, scores: Mapping[str, Scores]
+) -> tuple[CellResult, ...]:
+    context = options.context
+    file = context.recipe.file if context.recipe else None
+    empty: Scores = dict.fromkeys(scorer.name for scorer in options.scorers)
+    return tuple(
+        CellResult(
+            cell,
+            store.has(cell.key),
+            scores.get(cell.key, empty),
+            cell_recipe(cell.request, recipe_file=file, variables=cell.variables),
+        )
+        for cell in plan.cells
+    )
+
+
+def _page(
+    options: GridOptions, plan: GridPlan, results: tuple[CellResult, ...], *, live: bool = False
+) -> bytes:
+    return grid_page(
+        plan,
+        results,
+        title=options.title or options.folder.resolve().name,
+        folder=options.folder,
+        reference=options.reference,
+        recipe=options.context.recipe is not None,
+        embed=options.embed and not live,
+        live=live,
+    )
+
+
+def _write(folder: Path, name: str, content: bytes) -> Path:
+    write_atomically(folder / name, content)
+    return folder / name
+
+
+def _write_reports(options: GridOptions, plan: GridPlan, results: tuple[CellResult, ...]) -> list[Path]:
+    return [
+        _write(options.folder, "results.csv", results_csv(plan, results)),
+        _write(options.folder, "results.json", results_json(plan, results)),
+        _write(options.folder, "grid.html", _page(options, plan, results)),
+    ]
+
+
+def _write_pictures(options: GridOptions, plan: GridPlan, store: CellStore, progress: Progress) -> list[Path]:
+    for old in options.folder.glob("grid-*.png"):  # tiles of an earlier shape would be taken for this one's
+        old.unlink()
+    text = grid_infotext(plan, store.open(plan.cells[0].key).info)
+    files = []
+    with progress.task("grid", total=None, unit="pictures") as task:
+        for name, picture in _drawn(options, plan, store):
+            files.append(_write(options.folder, name, png_bytes(picture, text)))
+            task.advance()
+    return files
+
+
+def _drawn(options: GridOptions, plan: GridPlan, store: CellStore) -> Iterator[tuple[str, Image.Image]]:
+    yield from draw_grid(plan, store.open, options.look)
+    if options.sub_grids and plan.shape[2] > 1:
+        yield from draw_sub_grids(plan, store.open, options.look)

@@ -1,0 +1,91 @@
+const TEXT = {
+  en: { dark: "Dark", light: "Light", copy: "Copy", copied: "Copied", close: "Close", effects: "What each block changes",
+        effectsNote: "Each bar: the share of colour values that change by more than the threshold when this block alone takes the examined weight. Lines: 95 % interval of the mean over the seeds.",
+        block: "Block", changed: "Changed", interval: "95 %", ssim: "SSIM", gmsd: "GMSD", weight: "Start at", order: "Order",
+        byBlock: "by block", byEffect: "by effect", weights: "Weights to start from",
+        weightsNote: "Between the two weights of the range: a block keeps the full weight when it changes at least half as much as the strongest one; weaker ones in proportion. A start for your eyes, not a verdict.",
+        list: "As a list", byName: "By name", command: "Merge with these weights", sheet: "Pictures", size: "Size", seed: "Seed",
+        source: "source", diff: "diff", examined: "examined", others: "others", threshold: "threshold", seeds: "seeds", pictures: "pictures",
+        groupNote: "Grey rows are groups that a coarse search left whole: their numbers are of all their blocks together.",
+        oneSeed: "One seed says little: run with more seeds for intervals." },
+  zh: { dark: "深色", light: "淺色", copy: "複製", copied: "已複製", close: "關閉", effects: "每一層改變了多少",
+        effectsNote: "長條：只有這一層換成受測權重時，變化超過閾值的色彩數值所占比例。線段：多個種子平均的 95 % 信賴區間。",
+        block: "分層", changed: "變化", interval: "95 %", ssim: "SSIM", gmsd: "GMSD", weight: "建議起點", order: "排序",
+        byBlock: "依分層", byEffect: "依影響", weights: "可以開始的分層權重",
+        weightsNote: "介於範圍的兩個權重之間：影響至少有最強那層一半的分層保留完整權重，較弱的依比例降低。這只是起點，最後還是看圖決定。",
+        list: "清單寫法", byName: "名稱寫法", command: "用這組權重合併", sheet: "圖片", size: "大小", seed: "種子",
+        source: "原圖", diff: "差異", examined: "受測權重", others: "其他層", threshold: "閾值", seeds: "個種子", pictures: "張圖",
+        groupNote: "灰色列是粗略搜尋時沒有再細分的群組：數字代表整組一起的變化。",
+        oneSeed: "只有一個種子，參考價值有限；多跑幾個種子就會有信賴區間。" },
+};
+let sorted = memory.get("sorted") === "true", seed = 0;
+const trimmed = (value) => String(+value.toFixed(3));
+
+function bar(effect, top) {
+  const { mean, low, high } = effect.changed;
+  const at = (value) => Math.max(0, Math.min(100, 100 * value / top));
+  const track = make("div", { className: "track" }, make("div", { className: "bar", style: `width:${at(mean)}%` }));
+  if (low !== null && high > low) track.append(make("div", { className: "whisker", style: `left:${at(low)}%;width:${at(high) - at(low)}%` }));
+  return track;
+}
+
+function effectsCard() {
+  const rows = sorted ? [...data.effects].sort((a, b) => b.changed.mean - a.changed.mean) : data.effects;
+  const most = Math.max(...data.effects.map((e) => e.changed.mean));
+  const top = Math.max(Math.min(1.6 * most, Math.max(...data.effects.map((e) => Math.max(e.changed.mean, e.changed.high ?? 0)))), 1e-9);
+  const several = data.seeds.length > 1;
+  const order = make("button", { textContent: `${t("order")}: ${t(sorted ? "byEffect" : "byBlock")}`, onclick: () => { sorted = !sorted; memory.set("sorted", sorted); redraw(); } });
+  const head = make("tr", {}, make("th", { textContent: t("block") }), make("th", { className: "wide", textContent: t("changed") }), make("th", { textContent: "%" }),
+    ...(several ? [make("th", { textContent: t("interval") })] : []), make("th", { textContent: t("ssim") }), make("th", { textContent: t("gmsd") }), make("th", { textContent: t("weight") }));
+  const body = rows.map((effect) => make("tr", { className: effect.blocks.length > 1 ? "group" : "", title: effect.blocks.join(" ") },
+    make("td", { textContent: effect.name }), make("td", { className: "wide" }, bar(effect, top)), make("td", { textContent: effect.changed.mean.toFixed(3) }),
+    ...(several ? [make("td", { textContent: `${Math.max(0, effect.changed.low).toFixed(2)} – ${Math.min(100, effect.changed.high).toFixed(2)}` })] : []),
+    make("td", { textContent: effect.ssim.mean.toFixed(4) }), make("td", { textContent: effect.gmsd.mean.toFixed(4) }), make("td", { textContent: trimmed(effect.weight) })));
+  const notes = [several ? null : "oneSeed", data.effects.some((e) => e.blocks.length > 1) ? "groupNote" : null].filter(Boolean);
+  return make("section", { className: "card" }, make("div", { style: "float:right" }, order), make("h2", { textContent: t("effects") }), make("p", { className: "note", textContent: t("effectsNote") }),
+    make("table", { className: "bars" }, make("thead", {}, head), make("tbody", {}, ...body)), ...notes.map((key) => make("p", { className: "note", textContent: t(key) })));
+}
+
+function weightsCard() {
+  const part = (key, text) => text ? [make("p", { className: "note", style: "margin:12px 0 4px", textContent: t(key) }), copyable(text)] : [];
+  return make("section", { className: "card" }, make("h2", { textContent: t("weights") }), make("p", { className: "note", textContent: t("weightsNote") }),
+    ...part("list", data.list), ...part("byName", data.byName), ...part("command", data.command));
+}
+
+function sheetCard() {
+  const size = make("input", { type: "range", min: 64, max: Math.max(256, data.width), step: 8, value: memory.get("sheet") ?? 160,
+    oninput: (event) => { memory.set("sheet", event.target.value); document.documentElement.style.setProperty("--cell", event.target.value + "px"); } });
+  document.documentElement.style.setProperty("--cell", size.value + "px");
+  const tabs = data.seeds.length > 1 ? make("div", { className: "tabs" }, make("span", { className: "name", textContent: t("seed") }), ...data.seeds.map((value, i) => {
+    const tab = make("button", { textContent: value, onclick: () => { seed = i; redraw(); } });
+    tab.setAttribute("aria-pressed", i === seed);
+    return tab;
+  })) : null;
+  const image = (src, caption) => make("td", {}, make("img", { src, alt: caption, loading: "lazy", onclick: () => openLight(src, caption) }));
+  const row = (name, pictures) => make("tr", {}, make("th", { textContent: name }), ...pictures);
+  const table = make("table", {},
+    make("tr", {}, make("th"), ...data.effects.map((e) => make("th", {}, e.name, make("small", { textContent: e.changed.values[seed].toFixed(3) + "%" })))),
+    row(t("source"), data.effects.map((e) => image(data.sources[seed], t("source")))),
+    row(trimmed(data.examined), data.effects.map((e) => image(e.tests[seed], `${e.name} = ${trimmed(data.examined)}`))),
+    row(t("diff"), data.effects.map((e) => image(e.diffs[seed], `${e.name} ${t("diff")} ${e.changed.values[seed].toFixed(3)}%`))));
+  return make("section", { className: "card" }, make("div", { className: "tools", style: "float:right" }, make("label", {}, t("size"), size)), make("h2", { textContent: t("sheet") }), tabs,
+    make("div", { className: "sheet" }, table));
+}
+
+function openLight(src, caption) {
+  const box = $("light"), image = make("img", { src, alt: caption, onclick: () => box.classList.toggle("full") });
+  box.hidden = false;
+  box.replaceChildren(make("button", { className: "x", textContent: t("close"), onclick: closeLight }),
+    make("div", { className: "view", onclick: (event) => { if (event.target === event.currentTarget) closeLight(); } }, image),
+    make("div", { className: "caption" }, make("span", { textContent: caption })));
+}
+
+function closeLight() { $("light").hidden = true; $("light").classList.remove("full"); }
+addEventListener("keydown", (event) => { if (event.key === "Escape") closeLight(); });
+
+function redraw() {
+  $("summary").textContent = [`${t("examined")} ${trimmed(data.examined)}`, `${t("others")} ${trimmed(data.others)}`, `${t("threshold")} ${data.threshold}`,
+    `${data.seeds.length} ${t("seeds")}`, `${data.pictures} ${t("pictures")}`].join(" · ");
+  $("report").replaceChildren(effectsCard(), weightsCard(), sheetCard());
+}
+start();

@@ -1,0 +1,117 @@
+"""Filling a page: assets read from the package, data escaped for its place in HTML."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path, PurePath
+
+from loralathe.rendering.request import AdapterUse, ImageRequest
+from loralathe.studies.commands import adapter_argument
+from loralathe.studies.drawing.grid import slot_of
+from loralathe.studies.plan import GridPlan, Position
+from loralathe.studies.results import CellResult
+from loralathe.studies.values import show_number
+
+
+def _asset(name: str) -> str:
+    return files("loralathe.studies.page").joinpath(name).read_text(encoding="utf-8")
+
+
+def fill_page(name: str, title: str, data: object) -> bytes:
+    """One self-contained page from `name`.html, `name`.js and the shared style and script."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    script = f"{_asset(name + '.js')}"
+    common = _asset("common.js")
+    parts = {
+        "title": html.escape(title),
+        "style": _asset("style.css"),
+        "data": text,
+        "script": common + "\n" + script,
+    }
+    page = _asset(f"{name}.html")
+    for key in ("title", "style", "script", "data"):  # data last: it may hold what looks like a place
+        page = page.replace("{{" + key + "}}", parts[key])
+    return page.encode()
+
+
+def picture_source(file: str, folder: Path, *, embed: bool) -> str:
+    """The picture's relative path, or its bytes as a data URI."""
+    if not embed:
+        return file
+    path = folder / file
+    if not path.is_file():
+        return ""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def grid_page(
+    plan: GridPlan,
+    results: Sequence[CellResult],
+    *,
+    title: str,
+    folder: Path,
+    reference: Position = (0, 0, 0),
+    recipe: bool = False,
+    embed: bool = False,
+    live: bool = False,
+) -> bytes:
+    """`grid.html`. A live page asks again for pictures that are not there yet."""
+    axes = [
+        {"title": axis.title, "values": [value.label for value in axis.values]} if axis.title else None
+        for axis in plan.axes
+    ]
+    data = {
+        "title": title,
+        "axes": axes,
+        "shape": plan.shape,
+        "slot": slot_of(plan),
+        "reference": reference,
+        "recipe": recipe,
+        "live": live,
+        "scores": list(results[0].scores) if results else [],
+        "cells": [_cell(result, folder, embed=embed) for result in results],
+    }
+    return fill_page("grid", title, data)
+
+
+def _cell(result: CellResult, folder: Path, *, embed: bool) -> dict[str, object]:
+    request = result.cell.request
+    command = result.recipe and {
+        "command": result.recipe.command,
+        "snippet": result.recipe.snippet,
+        "notes": result.recipe.notes,
+    }
+    return {
+        "position": result.cell.position,
+        "labels": result.cell.labels,
+        "src": picture_source(result.file, folder, embed=embed),
+        "done": result.done,
+        "scores": result.scores,
+        "command": command,
+        "width": request.width,
+        "height": request.height,
+        "seed": request.seed,
+        "prompt": request.prompt,
+        "negative": request.negative,
+        "checkpoint": _checkpoint(request, result.cell.variables),
+        "adapters": [_adapter(use) for use in request.adapters],
+        "sampling": f"{request.sampler}, {request.schedule}, {request.steps}, CFG {show_number(request.cfg)}",
+    }
+
+
+def _checkpoint(request: ImageRequest, variables: tuple[tuple[str, float], ...]) -> str:
+    settings = ", ".join(f"{name} = {show_number(value)}" for name, value in variables)
+    return (
+        f"{PurePath(request.checkpoint).name} ({settings})" if settings else PurePath(request.checkpoint).name
+    )
+
+
+def _adapter(use: AdapterUse) -> str:
+    steps = "" if use.start is None and use.stop is None else f" [{use.start or 0}:{use.stop or ''}]"
+    return PurePath(use.file).name + adapter_argument(use)[len(use.file) :] + steps

@@ -1,0 +1,196 @@
+const TEXT = {
+  en: { show: "On cells", size: "Size", dark: "Dark", light: "Light", nothing: "nothing", copy: "Copy", copied: "Copied",
+        values: "Values", scores: "Measured", command: "Command that merges it", recipe: "As a recipe", variables: "Recipe variables",
+        prompt: "Prompt", negative: "Negative prompt", settings: "Settings", close: "Close", compare: "Hold to see the reference",
+        reference: "reference", cells: "cells", pictures: "pictures", missing: "not rendered yet",
+        base: "This cell is the checkpoint itself: nothing to merge.",
+        steps: "Start and stop steps exist only while rendering; the merged file acts in every step.",
+        tokens: "R, U and X in a block list have values only while rendering; put numbers there first.",
+        apply: "The recipe makes the checkpoint; this cell has adapters on top of it, listed under Settings.",
+        hint: "← → ↑ ↓ move · Space compares · click zooms · Esc closes", scored: "compared with cell",
+        rendering: "rendering…", adapters: "Adapters", seed: "Seed", sampler: "Sampler", size_: "Size", checkpoint: "Checkpoint", weights: "weights" },
+  zh: { show: "格上顯示", size: "大小", dark: "深色", light: "淺色", nothing: "不顯示", copy: "複製", copied: "已複製",
+        values: "數值", scores: "量測", command: "合併成這一格的指令", recipe: "寫成配方", variables: "配方變數",
+        prompt: "提示詞", negative: "反向提示詞", settings: "設定", close: "關閉", compare: "按住看參考圖",
+        reference: "參考", cells: "格", pictures: "張圖", missing: "尚未產生",
+        base: "這一格就是基底模型本身，不需要合併。",
+        steps: "start、stop 步數只在算圖時有效；合併後的檔案每一步都會作用。",
+        tokens: "分層清單裡的 R、U、X 只在算圖時才有值；合併前請先換成數字。",
+        apply: "配方會產生模型；這一格另外還套用了 LoRA，列在「設定」裡。",
+        hint: "← → ↑ ↓ 移動 · 空白鍵比較 · 點一下放大 · Esc 關閉", scored: "與此格比較",
+        rendering: "算圖中…", adapters: "LoRA", seed: "種子", sampler: "取樣器", size_: "尺寸", checkpoint: "模型", weights: "權重" },
+};
+const [nx, ny, nz] = data.shape;
+const cellAt = (x, y, z) => data.cells[x + nx * (y + ny * z)];
+const reference = cellAt(...data.reference);
+let z = 0, picked = null, lit = false;
+let shown = memory.get("score") ?? (data.scores[0] || "");
+
+function label(cell) {
+  return data.axes.map((axis, i) => axis ? `${axis.title}: ${cell.labels[i] || "—"}` : "").filter(Boolean).join(" · ");
+}
+
+function picture(cell, className = "") {
+  const image = make("img", { alt: label(cell), className, loading: "lazy", draggable: false });
+  image.width = cell.width; image.height = cell.height;
+  if (data.live && !cell.done) {
+    image.onerror = () => setTimeout(() => { image.src = cell.src + "?" + Date.now(); }, 4000);
+    image.onload = () => { cell.done = true; image.closest(".cell")?.classList.remove("absent"); countLive(); };
+  }
+  if (cell.done || data.live) image.src = cell.src;
+  return image;
+}
+
+function drawCell(cell) {
+  const score = shown && cell.scores ? cell.scores[shown] : undefined;
+  const box = make("button", {
+    className: "cell" + (cell.done ? "" : " absent") + (cell === picked ? " picked" : ""),
+    onclick: () => pick(cell), onmousemove: (event) => tip(event, cell), onmouseleave: () => { $("tip").hidden = true; },
+  }, make("span", { className: "frame", style: `aspect-ratio:${data.slot[0]}/${data.slot[1]}` },
+          picture(cell)));
+  box.setAttribute("aria-label", label(cell));
+  box.querySelector("img").style.width = `${100 * cell.width / data.slot[0]}%`;
+  if (score !== undefined) box.append(make("span", { className: "badge", textContent: cell === reference ? t("reference") : number(score, 2) }));
+  cell.box = box;
+  return make("td", {}, box);
+}
+
+function drawGrid() {
+  const [x, y] = data.axes;
+  const corner = [y && y.title + " ↓", x && x.title + " →"].filter(Boolean).join("   ");
+  const head = make("tr", {}, make("th", { className: "corner", textContent: corner }),
+    ...Array.from({ length: nx }, (_, i) => make("th", { textContent: x ? x.values[i] || "—" : "" })));
+  const rows = Array.from({ length: ny }, (_, j) => make("tr", {},
+    make("th", { textContent: y ? y.values[j] || "—" : "" }),
+    ...Array.from({ length: nx }, (_, i) => drawCell(cellAt(i, j, z)))));
+  $("grid").replaceChildren(make("thead", {}, head), make("tbody", {}, ...rows));
+}
+
+function drawTabs() {
+  const axis = data.axes[2];
+  $("tabs").hidden = !axis;
+  if (!axis) return;
+  $("tabs").replaceChildren(make("span", { className: "name", textContent: axis.title }), ...axis.values.map((value, k) => {
+    const tab = make("button", { textContent: value || "—", onclick: () => { z = k; redraw(); } });
+    tab.setAttribute("aria-pressed", k === z);
+    return tab;
+  }));
+}
+
+function facts(pairs) {
+  return make("dl", {}, ...pairs.flatMap(([key, value]) => [make("dt", { textContent: key }), make("dd", { textContent: value })]));
+}
+
+function tip(event, cell) {
+  const box = $("tip");
+  const scores = Object.entries(cell.scores || {}).filter(([, value]) => value !== null).map(([key, value]) => [key, number(value)]);
+  box.replaceChildren(facts([...axisFacts(cell), ...(cell.done ? scores : [["", t("missing")]])]));
+  box.hidden = false;
+  const { width, height } = box.getBoundingClientRect();
+  box.style.left = Math.min(event.clientX + 16, innerWidth - width - 8) + "px";
+  box.style.top = (event.clientY + 18 + height > innerHeight ? event.clientY - height - 12 : event.clientY + 18) + "px";
+}
+
+const axisFacts = (cell) => data.axes.map((axis, i) => axis && [axis.title, cell.labels[i] || "—"]).filter(Boolean);
+
+function settings(cell) {
+  return [[t("checkpoint"), cell.checkpoint], ...cell.adapters.map((use) => [t("adapters"), use]), [t("seed"), cell.seed],
+          [t("sampler"), cell.sampling], [t("size_"), `${cell.width}×${cell.height}`]];
+}
+
+function pick(cell) {
+  picked?.box?.classList.remove("picked");
+  if (picked === cell && !lit) return openLight(cell);
+  picked = cell;
+  cell.box?.classList.add("picked");
+  drawPanel();
+}
+
+function drawPanel() {
+  const panel = $("panel");
+  panel.hidden = !picked;
+  if (!picked) return;
+  const image = picture(picked, "big");
+  image.onclick = () => openLight(picked);
+  const hold = (down) => { image.src = down ? reference.src : picked.src; };
+  const compare = make("button", { textContent: t("compare"), onpointerdown: () => hold(true), onpointerup: () => hold(false), onpointerleave: () => hold(false) });
+  const scores = Object.entries(picked.scores || {});
+  const parts = [
+    make("div", { className: "top" }, make("h2", { textContent: axisFacts(picked).map(([, v]) => v).join(" · ") || data.title }),
+      make("button", { textContent: t("close"), onclick: () => { picked.box?.classList.remove("picked"); picked = null; drawPanel(); } })),
+    image, make("div", { className: "row" }, ...(picked === reference ? [] : [compare])),
+  ];
+  const command = picked.command;
+  if (command) {
+    parts.push(make("h3", { textContent: t("command") }), copyable(command.command),
+      make("h3", { textContent: t(data.recipe ? "variables" : "recipe") }), copyable(command.snippet),
+      ...command.notes.map((note) => make("p", { className: "note", textContent: t(note) })));
+  } else parts.push(make("p", { className: "note", textContent: t("base") }));
+  parts.push(make("h3", { textContent: t("values") }), facts(axisFacts(picked)));
+  if (scores.length) parts.push(make("h3", { textContent: `${t("scores")} (${t("scored")} ${data.reference.slice(0, 2).map((n) => n + 1).join(", ")})` }),
+    facts(scores.map(([key, value]) => [key, number(value, 4)])));
+  parts.push(make("h3", { textContent: t("settings") }), facts(settings(picked)),
+    make("h3", { textContent: t("prompt") }), copyable(picked.prompt));
+  if (picked.negative) parts.push(make("h3", { textContent: t("negative") }), copyable(picked.negative));
+  panel.replaceChildren(...parts);
+}
+
+function openLight(cell, other = false) {
+  lit = true;
+  if (!other) { picked?.box?.classList.remove("picked"); picked = cell; cell.box?.classList.add("picked"); drawPanel(); }
+  const box = $("light"), image = picture(other ? reference : cell);
+  image.onclick = () => box.classList.toggle("full");
+  box.hidden = false;
+  box.replaceChildren(make("button", { className: "x", textContent: t("close"), onclick: closeLight }),
+    make("div", { className: "view", onclick: (event) => { if (event.target === event.currentTarget) closeLight(); } }, image),
+    make("div", { className: "caption" }, make("span", { textContent: other ? `${t("reference")} — ${label(reference)}` : label(cell) }), make("span", { className: "hint", textContent: t("hint") })));
+}
+
+function closeLight() { lit = false; $("light").hidden = true; $("light").classList.remove("full"); }
+
+function move(dx, dy) {
+  const [x, y, zz] = picked.position;
+  const next = cellAt(Math.min(nx - 1, Math.max(0, x + dx)), Math.min(ny - 1, Math.max(0, y + dy)), zz);
+  if (lit) openLight(next);
+  else { picked.box?.classList.remove("picked"); picked = next; next.box?.classList.add("picked"); next.box?.scrollIntoView({ block: "nearest", inline: "nearest" }); drawPanel(); }
+}
+
+addEventListener("keydown", (event) => {
+  if (event.target.matches?.("input, select")) return;
+  const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  if (event.key === "Escape") closeLight();
+  else if (step && picked) { event.preventDefault(); move(...step); }
+  else if (event.key === " " && lit && !event.repeat) { event.preventDefault(); openLight(picked, true); }
+});
+addEventListener("keyup", (event) => { if (event.key === " " && lit && picked) openLight(picked); });
+
+function countLive() {
+  const done = data.cells.filter((cell) => cell.done).length;
+  $("live").hidden = !data.live || done === data.cells.length;
+  $("live").textContent = `${t("rendering")} ${done} / ${data.cells.length}`;
+}
+
+function setSize(pixels) {
+  document.documentElement.style.setProperty("--cell", pixels + "px");
+  $("size").value = pixels;
+}
+
+function redraw() {
+  const count = `${data.cells.length} ${t("cells")}`;
+  $("summary").textContent = [data.axes.filter(Boolean).map((axis) => `${axis.title} × ${axis.values.length}`).join(" · "), count].filter(Boolean).join(" · ");
+  const options = ["", ...data.scores];
+  if (!options.includes(shown)) shown = "";
+  $("score").replaceChildren(...options.map((name) => make("option", { value: name, textContent: name || t("nothing"), selected: name === shown })));
+  $("score-label").hidden = !data.scores.length;
+  drawTabs(); drawGrid(); drawPanel(); countLive();
+}
+
+$("score").onchange = (event) => { shown = event.target.value; memory.set("score", shown); redraw(); };
+$("size").oninput = (event) => setSize(+event.target.value);
+setSize(Math.max(96, Math.min(data.slot[0], 320, Math.floor((innerWidth - 200) / nx) - 8)));
+start();
+if (asked.has("cell")) {
+  const [x, y, zz] = asked.get("cell").split(",").map((n) => n - 1);
+  z = zz; redraw(); pick(cellAt(x, y, z));
+  if (asked.has("light")) openLight(picked);
+}

@@ -1,0 +1,159 @@
+"""A grid as data: every cell's finished request, the distinct jobs behind them, and the order of work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
+from math import prod
+
+from loralathe.errors import InputError
+from loralathe.rendering.request import ImageRequest
+from loralathe.studies.axis import NOTHING, Axis, AxisValue, Stage
+from loralathe.studies.draft import Context, Draft, pull_tags, settle_blocks
+from loralathe.studies.keys import Identify, request_key
+from loralathe.studies.values import show_number
+
+Position = tuple[int, int, int]
+DEFAULT_LIMIT = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One place of a grid; `position` is (x, y, z) from 0, `labels` the axis values shown there."""
+
+    position: Position
+    labels: tuple[str, str, str]
+    request: ImageRequest
+    variables: tuple[tuple[str, float], ...]
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One picture to render, and the cells that show it."""
+
+    key: str
+    request: ImageRequest
+    variables: tuple[tuple[str, float], ...]
+    cells: tuple[Position, ...]
+
+
+@dataclass(frozen=True)
+class GridPlan:
+    """`cells` lie in layout order (x fastest, then y, then z), `jobs` in order of work."""
+
+    axes: tuple[Axis, Axis, Axis]
+    cells: tuple[Cell, ...]
+    jobs: tuple[Job, ...]
+
+    @property
+    def shape(self) -> Position:
+        x, y, z = (len(axis.values) for axis in self.axes)
+        return x, y, z
+
+    def cell(self, position: Position) -> Cell:
+        x, y, z = position
+        nx, ny, _ = self.shape
+        return self.cells[x + nx * (y + ny * z)]
+
+
+def plan_grid(
+    base: Draft,
+    axes: tuple[Axis | None, Axis | None, Axis | None],
+    context: Context,
+    *,
+    identify: Identify,
+    limit: int | None = DEFAULT_LIMIT,
+    vary_seed: str = "",
+) -> GridPlan:
+    """All cells of a grid, without rendering any.
+
+    `limit` is the most cells that are made without asking; None asks never. `vary_seed` names axes ("xy")
+    along which the seed counts up. Raises InputError for a grid over the limit and for cells that cannot be.
+    """
+    x, y, z = (axis or NOTHING for axis in axes)
+    identify = cache(identify)  # every cell asks, and the answer may be a hash of gigabytes
+    _check_size((x, y, z), limit)
+    cells: dict[Position, Cell] = {}
+    visits = _work_order((x, y, z))
+    for position in visits:
+        chosen = tuple(axis.values[index] for axis, index in zip((x, y, z), position, strict=True))
+        draft = _finish(base, (x, y, z), chosen, context)
+        draft = _vary(draft, position, (x, y, z), vary_seed)
+        labels = (chosen[0].label, chosen[1].label, chosen[2].label)
+        variables = _all_variables(draft, context)
+        key = request_key(draft.request, identify, _recipe_name(context), variables)
+        cells[position] = Cell(position, labels, draft.request, variables, key)
+    nx, ny, nz = len(x.values), len(y.values), len(z.values)
+    layout = tuple(cells[i, j, k] for k in range(nz) for j in range(ny) for i in range(nx))
+    return GridPlan((x, y, z), layout, _jobs([cells[position] for position in visits]))
+
+
+def _check_size(axes: tuple[Axis, Axis, Axis], limit: int | None) -> None:
+    counts = [len(axis.values) for axis in axes]
+    if limit is not None and prod(counts) > limit:
+        raise InputError(
+            f"this grid has {prod(counts):,} cells; more than {limit:,} are made only when asked for",
+            where=" × ".join(
+                f"{count} {axis.title}" for count, axis in zip(counts, axes, strict=True) if axis.title
+            ),
+            fix=f"take fewer values, or confirm with --max-cells {prod(counts)}",
+        )
+
+
+def _work_order(axes: tuple[Axis, Axis, Axis]) -> list[Position]:
+    """Positions with the most expensive axis outermost; of equal ones z before y before x."""
+    loops = sorted((2, 1, 0), key=lambda which: -axes[which].cost)  # sorted() keeps the order of equals
+    order: list[Position] = []
+    for indices in product(*(range(len(axes[which].values)) for which in loops)):
+        at = dict(zip(loops, indices, strict=True))
+        order.append((at[0], at[1], at[2]))
+    return order
+
+
+def _finish(base: Draft, axes: tuple[Axis, ...], chosen: tuple[AxisValue, ...], context: Context) -> Draft:
+    draft = base
+    for stage in Stage:
+        for axis, value in zip(axes, chosen, strict=True):
+            if axis.stage is stage:
+                draft = value.apply(draft)
+        if stage is Stage.TEXT:
+            draft = pull_tags(draft, context)
+    return settle_blocks(draft, context)
+
+
+def _vary(draft: Draft, position: Position, axes: tuple[Axis, Axis, Axis], vary_seed: str) -> Draft:
+    if not vary_seed:
+        return draft
+    stride, seed = 1, draft.request.seed
+    for letter, index, axis in zip("xyz", position, axes, strict=True):
+        if letter in vary_seed.lower():
+            seed += index * stride
+            stride *= len(axis.values)
+    return replace(draft, request=replace(draft.request, seed=seed % 2**64))
+
+
+def _all_variables(draft: Draft, context: Context) -> tuple[tuple[str, float], ...]:
+    defaults: Mapping[str, float] = context.recipe.variables if context.recipe else {}
+    return tuple(sorted((dict(defaults) | dict(draft.variables)).items()))
+
+
+def _recipe_name(context: Context) -> str | None:
+    return None if context.recipe is None else context.recipe.identity
+
+
+def _jobs(cells: list[Cell]) -> tuple[Job, ...]:
+    """One job for every distinct key, at the place of its first cell."""
+    grouped: dict[str, list[Cell]] = {}
+    for cell in cells:
+        grouped.setdefault(cell.key, []).append(cell)
+    return tuple(
+        Job(key, same[0].request, same[0].variables, tuple(cell.position for cell in same))
+        for key, same in grouped.items()
+    )
+
+
+def describe_variables(variables: tuple[tuple[str, float], ...]) -> str:
+    return ", ".join(f"{name} = {show_number(value)}" for name, value in variables)

@@ -1,0 +1,196 @@
+"""The values of an axis as text: A1111's grammar, in decimal arithmetic and with positions in errors.
+
+    0, 0.3, 0.5          a list (CSV quoting, new lines separate too)
+    1-5   1..5           a range, step 1 or -1
+    0-1 (+0.25)          a range with a step; the end is taken when a step lands on it, never passed
+    1..10 [5]            five evenly spaced values, both ends included (truncated on whole-number axes)
+    "a, b", c            quoted items may hold commas; "" is a quote
+
+A1111 differs in four ways, all defects: float ranges overshoot their end, descending whole-number ranges
+lose it, `-5--3` fails on float axes, and `0.1-0.5` silently gives 0.1 and 1.1.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+
+from loralathe.errors import InputError
+
+MAX_VALUES = 10_000
+
+_NUMBER = r"[+-]?(?:\d+(?:\.\d+)?|\.\d+)"
+_RANGE = re.compile(
+    rf"(?P<first>{_NUMBER})\s*(?:-|\.\.)\s*(?P<last>{_NUMBER})\s*"
+    rf"(?:\(\s*(?P<step>{_NUMBER})\s*\)|\[\s*(?P<count>\d+)\s*\])?"
+)
+_LITERAL = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item of a list: its text without quotes, and where it starts (characters, from 0)."""
+
+    text: str
+    position: int
+
+
+def split_items(text: str) -> tuple[Item, ...]:
+    """Cut at commas and new lines outside double quotes; blanks around items are dropped, empty items kept.
+
+    Raises InputError for a quote that never closes, or text after a closing quote.
+    """
+    items: list[Item] = []
+    position = 0
+    while True:
+        item, position = _read_item(text, position)
+        items.append(item)
+        if position >= len(text):
+            return tuple(items)
+        position += 1  # the separator
+
+
+def _read_item(text: str, position: int) -> tuple[Item, int]:
+    while position < len(text) and text[position] in " \t\r":
+        position += 1
+    if position < len(text) and text[position] == '"':
+        return _read_quoted(text, position)
+    end = position
+    while end < len(text) and text[end] not in ",\n":
+        end += 1
+    return Item(text[position:end].strip(), position), end
+
+
+def _read_quoted(text: str, start: int) -> tuple[Item, int]:
+    parts: list[str] = []
+    position = start + 1
+    while True:
+        close = text.find('"', position)
+        if close < 0:
+            raise value_error("this quote is never closed", text, start, 'end the item with "')
+        parts.append(text[position:close])
+        if text[close + 1 : close + 2] != '"':
+            break
+        parts.append('"')
+        position = close + 2
+    end = close + 1
+    while end < len(text) and text[end] not in ",\n":
+        if not text[end].isspace():
+            raise value_error(
+                "text follows a closing quote", text, end, 'put a comma between, or write "" for a quote'
+            )
+        end += 1
+    return Item("".join(parts).strip(), start), end
+
+
+def value_error(what: str, text: str, position: int, fix: str | None = None) -> InputError:
+    """An InputError that shows the text and points at a character of it."""
+    shown = text.replace("\n", " ")
+    return InputError(what, where=f"character {position + 1}\n    {shown}\n    {' ' * position}^", fix=fix)
+
+
+def parse_floats(text: str) -> tuple[float, ...]:
+    """Values of a decimal axis; `0-0.3 (+0.1)` gives 0, 0.1, 0.2 and 0.3 exactly as typed."""
+    return tuple(float(value) for value in _numbers(text, whole=False))
+
+
+def parse_ints(text: str) -> tuple[int, ...]:
+    """Values of a whole-number axis; counts truncate toward zero as in A1111: `1-10 [5]` is 1 3 5 7 10."""
+    return tuple(int(value) for value in _numbers(text, whole=True))
+
+
+def parse_texts(text: str) -> tuple[str, ...]:
+    """Values of a text axis, in order; an empty middle item stays (it means "remove" to prompt S/R)."""
+    return tuple(item.text for item in split_items(text))
+
+
+def _numbers(text: str, *, whole: bool) -> list[Fraction]:
+    values: list[Fraction] = []
+    for item in split_items(text):
+        if item.text:
+            values.extend(_item_values(text, item, whole=whole))
+    if not values:
+        raise InputError(
+            "no values were given", where=f"'{text}'", fix="for example: 0, 0.3, 0.5 or 0..1 (+0.25)"
+        )
+    return values
+
+
+def _item_values(text: str, item: Item, *, whole: bool) -> list[Fraction]:
+    if _LITERAL.fullmatch(item.text):
+        return [_check_whole(text, item, Fraction(Decimal(item.text)), whole=whole)]
+    match = _RANGE.fullmatch(item.text)
+    if match is None:
+        raise value_error(
+            f"'{item.text}' is neither a number nor a range",
+            text,
+            item.position,
+            "write 0.5, or 0-1 (+0.25), or 0..1 [5]",
+        )
+    first, last = (
+        _check_whole(text, item, Fraction(Decimal(match[name])), whole=whole) for name in ("first", "last")
+    )
+    if match["count"] is not None:
+        return _spaced(text, item, first, last, int(match["count"]), whole=whole)
+    step = None if match["step"] is None else Fraction(Decimal(match["step"]))
+    if step is not None:
+        _check_whole(text, item, step, whole=whole)
+    return _stepped(text, item, first, last, step)
+
+
+def _check_whole(text: str, item: Item, value: Fraction, *, whole: bool) -> Fraction:
+    if whole and value.denominator != 1:
+        raise value_error(f"'{item.text}': this axis takes whole numbers", text, item.position)
+    return value
+
+
+def _stepped(text: str, item: Item, first: Fraction, last: Fraction, step: Fraction | None) -> list[Fraction]:
+    given = step is not None
+    if step is None:
+        step = Fraction(1 if last >= first else -1)
+    if step == 0:
+        raise value_error(
+            "a step of 0 never arrives", text, item.position, f"{first}..{last} [5] gives five values"
+        )
+    if (last - first) * step < 0:
+        raise value_error(
+            f"'{item.text}' steps away from its end",
+            text,
+            item.position,
+            "turn the sign of the step, or the ends",
+        )
+    if not given and abs(last - first) < 1 and first != last:
+        raise value_error(
+            f"'{item.text}' has no step, and the usual step of 1 passes its end",
+            text,
+            item.position,
+            f"write {item.text} (+0.1) or {item.text} [5]",
+        )
+    count = (last - first) // step + 1
+    _check_count(text, item, count)
+    return [first + step * index for index in range(count)]
+
+
+def _spaced(
+    text: str, item: Item, first: Fraction, last: Fraction, count: int, *, whole: bool
+) -> list[Fraction]:
+    if count == 0:
+        raise value_error(f"'{item.text}' asks for no values", text, item.position, "put at least 1 in [ ]")
+    _check_count(text, item, count)
+    if count == 1:
+        return [first]
+    values = [first + (last - first) * Fraction(index, count - 1) for index in range(count)]
+    return [Fraction(int(value)) for value in values] if whole else values
+
+
+def _check_count(text: str, item: Item, count: int) -> None:
+    if count > MAX_VALUES:
+        raise value_error(f"'{item.text}' makes {count:,} values", text, item.position, "take a larger step")
+
+
+def show_number(value: float) -> str:
+    """A number as people write it: `0.3`, `7`, `-0.35`; at most 8 decimals."""
+    shown = f"{value:.8f}".rstrip("0").rstrip(".")
+    return "0" if shown in ("-0", "") else shown

@@ -1,0 +1,64 @@
+"""Texts of the errors that the command line itself makes, word for word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cli.kit import Run
+
+CASES = {
+    "megre a b": "there is no command 'megre'; did you mean 'merge'?\n  fix:   see lathe --help",
+    "xyzzy": "there is no command 'xyzzy'; commands are inspect, merge, extract, add-difference, "
+    "weighted-sum, convert, eval, run, compare\n  fix:   see lathe --help",
+    "--verison": "there is no option '--verison'\n  fix:   did you mean '--version'? see lathe --help",
+    "merge {a}": "Missing argument 'ADAPTER…'\n  fix:   see lathe merge --help",
+    "merge {a} {hina} --block X=1": "there is no option '--block'\n"
+    "  fix:   did you mean '--blocks' or '--missing-blocks'? see lathe merge --help",
+    "merge {a} {hina} --te high": "Invalid value for '--te': 'high' is not a number\n"
+    "  fix:   see lathe merge --help",
+    "merge {a} {hina} --unet nan": "Invalid value for '--unet': 'nan' is not a number\n"
+    "  fix:   see lathe merge --help",
+    "merge {a} {hina} --memory 5": "Invalid value for '--memory': '5' is no amount of memory; "
+    "write 2GB or 800MB\n  fix:   see lathe merge --help",
+    "merge {a} {hina} --blocks 1,0,0": "--blocks is written NAME=VALUE\n  where: '1,0,0'\n"
+    "  fix:   --blocks Face=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1",
+    "extract {b} {a} --rank 0": "Invalid value for '--rank': 0 is not in the range x>=1\n"
+    "  fix:   see lathe extract --help",
+    "add-difference {a} {b} {c}": "Missing option '-m' / '--multiplier'\n"
+    "  fix:   see lathe add-difference --help",
+    "convert {a}": "convert needs the dtype to convert to\n"
+    "  fix:   add --dtype fp16, --dtype bf16 or --dtype fp32",
+    "eval A": "the formula has no files to work on\n"
+    '  fix:   lathe eval "A + 0.7*hina" A=base.safetensors hina=hina.safetensors',
+    "eval A {a}": "an input is written NAME=VALUE\n  where: '{a}'\n"
+    '  fix:   lathe eval "A + 0.7*hina" A=base.safetensors hina=hina.safetensors',
+    "eval A A={a} A={b}": "'A' is given twice\n  where: 'A={b}'\n  fix:   keep one of them",
+    "eval A A={a} --set M=x": "'x' is not a number\n  where: --set M=x\n  fix:   --set M=0.7",
+    "compare {a} {hina}": "an adapter and a checkpoint cannot be compared\n"
+    "  where: {hina} is an adapter, {a} is not\n"
+    "  fix:   merge the adapter first, or extract one from the checkpoint: lathe extract TUNED BASE",
+    "compare {hina} {style} --base {a}": "--base belongs to checkpoints; adapters are differences already\n"
+    "  fix:   leave --base out",
+}
+
+
+@pytest.mark.parametrize("line", CASES)
+def test_words(run: Run, models: Path, line: str) -> None:
+    names = {name: str(models / f"{name}.safetensors") for name in ("a", "b", "c", "hina", "style")}
+    result = run(*(word.format(**names) for word in line.split()))
+    assert result.exit_code == 2
+    assert result.stderr == f"lathe: error: {CASES[line].format(**names)}\n"
+    assert result.stdout == ""
+
+
+def test_library_errors_come_through(run: Run, models: Path, tmp_path: Path) -> None:
+    missing = run("inspect", models / "hinaa.safetensors")
+    assert missing.exit_code == 2
+    assert "did you mean 'hina.safetensors'" in missing.stderr
+    both = run("eval", "A + B", f"A={models / 'a.safetensors'}", f"B={models / 'b.safetensors'}")
+    assert "2 models' worth of weights" in both.stderr
+    delta = run("eval", "A - B", f"A={models / 'a.safetensors'}", f"B={models / 'b.safetensors'}")
+    assert "extract(…, rank=64)" in delta.stderr
+    assert "Traceback" not in missing.stderr + both.stderr + delta.stderr

@@ -1,0 +1,102 @@
+"""`lathe --help` is instant and light; every command explains itself with an example."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cli.kit import Run
+from loralathe.cli.app import COMMANDS
+
+HEAVY = ("torch", "numpy", "rich", "safetensors")
+
+
+def loaded_after(tmp_path: Path, *words: str) -> set[str]:
+    """Which heavy packages a command imports, asked in a process of its own."""
+    script = (
+        "import sys\nfrom loralathe.cli import lathe\n"
+        f"try:\n    lathe.main({list(words)!r}, prog_name='lathe')\n"
+        "except SystemExit as end:\n    assert end.code == 0, end.code\n"
+        f"print('LOADED', *[name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment(tmp_path)
+    )
+    return set(result.stdout.rpartition("LOADED")[2].split())
+
+
+def environment(cache: Path) -> dict[str, str]:
+    """Compiled modules are kept, as they are for every installed program."""
+    kept = {key: text for key, text in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    source = str(Path(__file__).resolve().parents[2] / "src")
+    return kept | {"PYTHONPATH": source, "PYTHONPYCACHEPREFIX": str(cache / "pyc")}
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    assert loaded_after(tmp_path, "--help") == set()
+    assert loaded_after(tmp_path, "merge", "--help") == set()
+
+
+def test_inspect_does_not_import_torch(tmp_path: Path, models: Path) -> None:
+    loaded = loaded_after(
+        tmp_path, "inspect", str(models / "a.safetensors"), str(models / "hina.safetensors")
+    )
+    assert loaded == {"rich"}
+
+
+def test_help_takes_under_300_ms_of_a_processor(tmp_path: Path) -> None:
+    """Processor time rather than the clock's: other work on the machine must not fail the test."""
+    command = [sys.executable, "-c", "from loralathe.cli import main; main()", "--help"]
+    spent = []
+    for _ in range(4):
+        before = os.times()
+        subprocess.run(command, capture_output=True, check=True, env=environment(tmp_path))
+        after = os.times()
+        spent.append(
+            after.children_user + after.children_system - before.children_user - before.children_system
+        )
+        time.sleep(0)
+    assert min(spent) < 0.3
+
+
+def test_overview_lists_every_command(done: Run) -> None:
+    text = done("--help").stdout
+    for name in COMMANDS:
+        assert f"  {name} " in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_shows_an_example_within_the_width(done: Run, name: str) -> None:
+    text = done(name, "--help").stdout
+    assert "Example" in text
+    assert f"  lathe {name} " in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_command_and_overview_agree(name: str) -> None:
+    from click import Context
+
+    from loralathe.cli import lathe
+
+    command = lathe.get_command(Context(lathe), name)
+    assert command is not None
+    assert command.name == name
+    assert command.help
+
+
+def test_version(done: Run) -> None:
+    import loralathe
+
+    assert done("--version").stdout == f"lathe {loralathe.__version__}\n"
+
+
+def test_no_arguments_show_the_help(run: Run) -> None:
+    result = run()
+    assert result.exit_code == 2
+    assert "Commands:" in result.stderr

@@ -1,0 +1,75 @@
+"""The installed command as a process: exit codes, SIGTERM, and a stdout that is only JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from checkpoints import tiny_checkpoint, tiny_lora, write_safetensors
+
+COMMAND = [sys.executable, "-c", "from loralathe.cli import main; main()"]
+
+
+def environment(tmp_path: Path) -> dict[str, str]:
+    source = str(Path(__file__).resolve().parents[2] / "src")
+    return os.environ | {"PYTHONPATH": source, "LORALATHE_CACHE": str(tmp_path / "cache")}
+
+
+def call(tmp_path: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, words)], capture_output=True, text=True, env=environment(tmp_path), check=False
+    )
+
+
+def test_codes(tmp_path: Path, models: Path) -> None:
+    assert call(tmp_path, "--version").returncode == 0
+    bad = call(tmp_path, "inspect", tmp_path / "nothing.safetensors")
+    assert bad.returncode == 2
+    assert bad.stderr.startswith("lathe: error: ")
+    assert bad.stdout == ""
+
+
+def test_stdout_is_json_and_text_is_on_stderr(tmp_path: Path, models: Path) -> None:
+    out = tmp_path / "x.safetensors"
+    words = ("merge", models / "a.safetensors", models / "hina.safetensors", "-o", out, "--json")
+    result = call(tmp_path, *words)
+    assert result.returncode == 0, result.stderr
+    events = [json.loads(line)["event"] for line in result.stdout.splitlines()]
+    assert events[0] == "recipe"
+    assert events[-1] == "report"
+    assert {"start", "end"} <= set(events)
+    assert "a + hina" in result.stderr
+    refused = call(tmp_path, *words)
+    assert refused.returncode == 2
+    assert json.loads(refused.stdout.splitlines()[-1])["event"] == "error"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_leave_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    base = write_safetensors(tmp_path / "a.safetensors", tiny_checkpoint("sd1", seed=1, width_divisor=8))
+    lora = write_safetensors(
+        tmp_path / "l.safetensors", tiny_lora("sd1", rank=64, alpha=1, seed=2, width_divisor=8)
+    )
+    folder = tmp_path / "out"
+    folder.mkdir()
+    words = ("merge", base, lora, "-o", folder / "x.safetensors", "--threads", "1")
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, words)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=environment(tmp_path),
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list(folder.iterdir()) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors.strip() == "lathe: interrupted; no output was written"
+    assert list(folder.iterdir()) == []

@@ -1,0 +1,312 @@
+"""Adapters at run time against the same deltas merged into the weights with plain arithmetic."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from checkpoints import raw_manifest, write_safetensors
+from loralathe.errors import InputError
+from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer, Presets
+
+Tensors = dict[str, torch.Tensor]
+BASE = ImageRequest(
+    "sd1", prompt="a portrait, (blue:1.2) hair", negative="bad", seed=3, steps=2, cfg=3.0, sampler="Euler",
+    width=64, height=64,
+)  # fmt: skip
+
+
+def pictures(renderer: LocalRenderer, requests: Sequence[ImageRequest]) -> list[np.ndarray[Any, Any]]:
+    found: dict[int, np.ndarray[Any, Any]] = {}
+    renderer.render(requests, lambda index, image: found.update({index: np.asarray(image).astype(int)}))
+    assert len(found) == len(requests)
+    return [found[index] for index in range(len(requests))]
+
+
+def latents(renderer: LocalRenderer, requests: Sequence[ImageRequest]) -> torch.Tensor:
+    """The latents behind the pictures of requests that share a batch: finer than 8-bit levels."""
+    from loralathe.rendering.bench import Bench
+    from loralathe.rendering.prepare import prepare
+
+    first = requests[0]
+    with torch.inference_mode():
+        bench = Bench(renderer._shelf.get(first.checkpoint, first.vae), renderer._habits)
+        return bench.latents([prepare(i, r, renderer._folders) for i, r in enumerate(requests)])
+
+
+# A merge by hand: names and blocks from the manifests, float64 arithmetic.
+
+
+def targets(family: str) -> dict[str, tuple[str, int | None]]:
+    """kohya module → (checkpoint key, third of a fused projection or None)."""
+    from loralathe.architectures import architecture_by_id
+
+    manifest = raw_manifest("ckpt_sd15" if family == "sd1" else "ckpt_sdxl_base")
+    architecture = architecture_by_id(family)
+    found = {}
+    for module in architecture.modules(manifest).values():
+        if module.component != "vae":
+            third = module.part[0] if module.part else None
+            found[architecture.kohya_name(module.name)] = (module.key, third)
+    return found
+
+
+def dense(lora: Tensors, name: str) -> torch.Tensor:
+    up, down = lora[f"{name}.lora_up.weight"].double(), lora[f"{name}.lora_down.weight"].double()
+    alpha = lora.get(f"{name}.alpha")
+    scale = 1.0 if alpha is None else alpha.item() / down.shape[0]
+    mid = lora.get(f"{name}.lora_mid.weight")
+    if mid is not None:
+        return scale * torch.einsum("or,rskl,si->oikl", up.flatten(1), mid.double(), down.flatten(1))
+    return scale * (up.flatten(1) @ down.flatten(1)).reshape(up.shape[0], *down.shape[1:])
+
+
+def merged(base: Tensors, lora: Tensors, family: str, strength: Callable[[str], float]) -> Tensors:
+    where = targets(family)
+    found = {key: tensor.clone() for key, tensor in base.items()}
+    used = 0
+    for name in {key.split(".")[0] for key in lora}:
+        key, third = where[name]
+        delta = strength(name) * dense(lora, name)
+        weight = found[key].double()
+        if third is None:
+            weight = weight + delta.reshape(weight.shape)
+        else:
+            rows = weight.shape[0] // 3
+            weight[third * rows : (third + 1) * rows] += delta
+        found[key] = weight.float()
+        used += 1
+    assert used == len({key.split(".")[0] for key in lora})
+    return found
+
+
+def by_block(family: str, te: float, unet: float, weights: Mapping[str, float]) -> Callable[[str], float]:
+    number = re.compile(r"(input|output)_blocks_(\d+)_|middle_block_")
+    from loralathe.architectures import architecture_by_id
+
+    architecture = architecture_by_id(family)
+
+    def strength(name: str) -> float:
+        if name.startswith("lora_te"):
+            return te * weights.get("BASE", 1.0)
+        canonical = (architecture.module_of_kohya(name) or "").replace(".", "_")
+        match = number.search(canonical)
+        block = ""
+        if match:
+            block = f"{'IN' if match[1] == 'input' else 'OUT'}{int(match[2]):02d}" if match[1] else "MID"
+        return unet * weights.get(block, 1.0)
+
+    return strength
+
+
+LISTS = {
+    "sd1": (
+        "0.5,1,0,0.3,0.5,1,0.3,0.3,1,1,0,1,-0.5,1,2,1,0",
+        "BASE IN01 IN02 IN04 IN05 IN07 IN08 MID OUT03 OUT04 OUT05 OUT06 OUT07 OUT08 OUT09 OUT10 OUT11",
+    ),
+    "sdxl": (
+        "0.5,1,0,0.3,0.5,1,0.3,0.3,1,-1,0,1",
+        "BASE IN04 IN05 IN07 IN08 MID OUT00 OUT01 OUT02 OUT03 OUT04 OUT05",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [
+        ("sd1", "linear"),
+        ("sd1", "tucker"),
+        pytest.param("sd1", "conv", marks=pytest.mark.slow),
+        ("sdxl", "linear"),
+        ("sdxl", "conv"),
+        pytest.param("sdxl", "tucker", marks=pytest.mark.slow),
+    ],
+)
+def test_a_tag_equals_the_merged_checkpoint(
+    family: str, kind: str, checkpoint_of: Callable[[str], Tensors], lora_folder: Path, studio: LocalRenderer
+) -> None:
+    base = checkpoint_of(family)
+    lora = load_file(lora_folder / f"{family}-{kind}.safetensors")
+    values, names = LISTS[family]
+    weights = dict(zip(names.split(), map(float, values.split(",")), strict=True))
+    if kind == "linear":
+        tag = f"<lora:{family}-{kind}:0.4:0.7:lbw={values}>"
+    else:  # convolutions lie in blocks that the short list lacks
+        tag = f"<lora:{family}-{kind}:te=0.4:unet=0.7:lbw=IN01=0.5,IN03=-1,MID=0.3,OUT05=0,OUT02=2,BASE=0.5>"
+        weights = {"IN01": 0.5, "IN03": -1, "MID": 0.3, "OUT05": 0, "OUT02": 2, "BASE": 0.5}
+    whole = merged(base, lora, family, by_block(family, 0.4, 0.7, weights))
+    request = replace(BASE, checkpoint=family)
+    ours = latents(studio, [replace(request, prompt=f"{BASE.prompt} {tag}")])
+    plain = latents(studio, [request])
+    with LocalRenderer(weights={"merged": whole}) as renderer:
+        theirs = latents(renderer, [replace(BASE, checkpoint="merged", prompt=f"{BASE.prompt} ")])
+    assert (plain - theirs).abs().max() > 0.05
+    assert (ours - theirs).abs().max() <= 1e-3
+
+
+@pytest.mark.parametrize(
+    ("family", "sampler"),
+    [
+        pytest.param("sd1", "Euler a", marks=pytest.mark.slow),
+        ("sd1", "DPM++ SDE"),
+        ("sdxl", "DPM++ 2M SDE"),
+    ],
+)
+def test_a_mixed_batch_equals_one_at_a_time(family: str, sampler: str, studio: LocalRenderer) -> None:
+    use = AdapterUse(f"{family}-linear", 0.5, 0.7)
+    other = AdapterUse(f"{family}-other", 0.3, -0.4, blocks="MIDD")
+    base = replace(BASE, checkpoint=family, sampler=sampler)
+    requests = [
+        base,
+        replace(base, adapters=(use,)),
+        replace(base, adapters=(replace(use, te=0.0, unet=-1.0), other), seed=4),
+        replace(base, prompt=f"[a|b] <lora:{family}-linear:0.4:start=1>", cfg=6.0),
+        replace(base, prompt="word " * 90, adapters=(replace(use, stop=1),)),
+        replace(base, prompt="a cat :0.7 AND a dog", adapters=(other,)),
+    ]
+    together = latents(studio, requests)
+    alone = torch.cat([latents(studio, [request]) for request in requests])
+    assert (together - alone).abs().max() < 2e-5 * alone.abs().max()
+    assert (alone[0] - alone[1]).abs().max() > 0.01
+
+
+def test_pictures_do_not_depend_on_the_batch_size(
+    checkpoint_of: Callable[[str], Tensors], lora_folder: Path
+) -> None:
+    requests = [
+        replace(BASE, seed=seed, adapters=(AdapterUse("sd1-conv", strength, strength),))
+        for seed, strength in [(0, 0.0), (1, 1.0), (2, -0.5)]
+    ]
+    requests.append(replace(BASE, width=72))
+    shown = []
+    for size in (1, 2):
+        with LocalRenderer(
+            weights={"sd1": checkpoint_of("sd1")}, lora_dirs=[lora_folder], batch_size=size
+        ) as renderer:
+            shown.append(pictures(renderer, requests))
+    for one, other in zip(*shown, strict=True):
+        assert one.shape == other.shape
+        assert np.abs(one - other).max() <= 1
+
+
+def test_weights_are_never_altered(checkpoint_of: Callable[[str], Tensors], lora_folder: Path) -> None:
+    base = checkpoint_of("sd1")
+    before = {key: tensor.clone() for key, tensor in base.items()}
+    with LocalRenderer(weights={"sd1": base}, lora_dirs=[lora_folder]) as renderer:
+        first = pictures(renderer, [BASE])
+        pictures(renderer, [replace(BASE, adapters=(AdapterUse("sd1-tucker"),))])
+        assert np.array_equal(pictures(renderer, [BASE])[0], first[0])
+    assert all(torch.equal(before[key], base[key]) for key in before)
+
+
+def test_steps_of_an_adapter(studio: LocalRenderer) -> None:
+    """stop=1 acts on exactly one step; an adapter before and another after are one that always acts."""
+    use = AdapterUse("sd1-linear", te=0.0)
+    plain, always, one, rest, both, none = latents(
+        studio,
+        [
+            replace(BASE, adapters=uses)
+            for uses in (
+                (),
+                (use,),
+                (replace(use, stop=1),),
+                (replace(use, start=1),),
+                (replace(use, stop=1), replace(use, start=1)),
+                (replace(use, stop=0), replace(use, start=2)),
+            )
+        ],
+    )
+    assert torch.allclose(both, always, atol=1e-5)
+    assert torch.allclose(none, plain, atol=1e-5)
+    for part in (one, rest):
+        assert (part - plain).abs().max() > 1e-3
+        assert (part - always).abs().max() > 1e-3
+
+
+def test_strengths_of_one_adapter_named_twice_add_up(studio: LocalRenderer) -> None:
+    def use(strength: float) -> AdapterUse:
+        return AdapterUse("sd1-linear", strength, strength)
+
+    twice, once = latents(
+        studio, [replace(BASE, adapters=(use(0.25), use(0.5))), replace(BASE, adapters=(use(0.75),))]
+    )
+    assert torch.allclose(twice, once, atol=1e-5)
+
+
+def test_modules_at_zero_cost_nothing(studio: LocalRenderer, lora_folder: Path, tmp_path: Path) -> None:
+    from loralathe.rendering.bench import Bench
+    from loralathe.rendering.prepare import prepare
+
+    fresh = shutil.copy(lora_folder / "sd1-linear.safetensors", tmp_path)
+    use = AdapterUse(str(fresh), te=0.0, unet=1.0, blocks="IN01=1,*=0")
+    opened = studio._shelf.get("sd1", None)
+    bench = Bench(opened, studio._habits)
+    one = prepare(0, replace(BASE, adapters=(use,)), studio._folders)
+    (share,) = bench.shares(one)
+    assert not share.te
+    assert len(share.unet) == 12  # the attention layers of one block
+    bench.latents([one])
+    assert set(share.adapter._factors) == set(share.unet)
+
+
+def test_random_block_weights_belong_to_the_image(
+    checkpoint_of: Callable[[str], Tensors], lora_folder: Path
+) -> None:
+    presets = Presets(blocks={"RANDOM": ",".join(["R"] * 17), "INHERIT": ",".join(["X"] * 17)})
+    use = AdapterUse("sd1-linear", blocks="RANDOM")
+    with LocalRenderer(
+        weights={"sd1": checkpoint_of("sd1")}, lora_dirs=[lora_folder], presets=presets
+    ) as renderer:
+        one, again = latents(renderer, [replace(BASE, adapters=(use,))] * 2)
+        assert torch.equal(one, again)
+        inherited = replace(BASE, adapters=(AdapterUse("sd1-linear", blocks="INHERIT", x=0.5),))
+        plain = replace(BASE, adapters=(AdapterUse("sd1-linear", 0.5, 0.5),))
+        a, b = latents(renderer, [inherited, plain])
+        assert torch.allclose(a, b, atol=1e-5)
+        assert (a - one).abs().max() > 1e-3
+
+
+def refused(renderer: LocalRenderer, *uses: AdapterUse, prompt: str = "x") -> str:
+    with pytest.raises(InputError) as error:
+        renderer.render([BASE, replace(BASE, prompt=prompt, adapters=uses)], lambda index, image: None)
+    return str(error.value)
+
+
+def test_what_does_not_fit_is_refused_before_the_first_step(
+    checkpoint_of: Callable[[str], Tensors], lora_folder: Path, tmp_path: Path
+) -> None:
+    loha = {
+        f"lora_unet_mid_block_attentions_0_proj_in.hada_{part}": torch.zeros(4, 4)
+        for part in ("w1_a", "w1_b", "w2_a", "w2_b")
+    }
+    write_safetensors(tmp_path / "loha.safetensors", loha)
+    with LocalRenderer(weights={"sd1": checkpoint_of("sd1")}, lora_dirs=[lora_folder, tmp_path]) as renderer:
+        assert "did you mean 'sd1-linear'" in refused(renderer, prompt="<lora:sd1-linaer:1>")
+        assert "LoHa" in refused(renderer, AdapterUse("loha"))
+        assert "SD 1.5" in refused(renderer, AdapterUse("sdxl-linear"))
+        assert "lacks" in refused(renderer, AdapterUse("sd1-conv", blocks=LISTS["sd1"][0]))
+        assert "did you mean 'OUTALL'" in refused(renderer, AdapterUse("sd1-conv", blocks="OUTAL"))
+
+
+def test_a_file_written_anew_is_read_anew(
+    checkpoint_of: Callable[[str], Tensors], lora_folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.safetensors"
+    first, second = (load_file(lora_folder / f"sd1-{name}.safetensors") for name in ("linear", "conv"))
+    request = replace(BASE, prompt="x <lora:mine:0.8>")
+    with LocalRenderer(weights={"sd1": checkpoint_of("sd1")}, lora_dirs=[tmp_path]) as renderer:
+        write_safetensors(path, first)
+        before = latents(renderer, [request])
+        path.unlink()
+        write_safetensors(path, second)
+        after = latents(renderer, [request])
+    assert (before - after).abs().max() > 1e-3

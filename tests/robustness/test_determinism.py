@@ -1,0 +1,106 @@
+"""The same inputs give the same bytes: on any number of threads, from any place, whatever the cache knows."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from loralathe.engine import RunOptions, run_recipe
+from loralathe.recipes import Save, make_recipe
+from robustness.house import recipe_in
+
+STEPS = {
+    "A1": "A + 0.7*lora",
+    "lora1": "extract(A1 + 0.3*(B - A) - A, rank=4, conv_rank=2)",
+    "B1": "B + 0.8*fp16(lora1) - 0.5*(B - A)",
+}
+ODD_NAMES = ["with spaces", "模型 и модель", "naïve 'quoted' \"twice\"", "emoji 🐈", "a#b%20c&d"]
+
+
+def make(folder: Path, out: Path, *, threads: int = 1, hash_inputs: bool = True) -> dict[str, bytes]:
+    """Both outputs of the steps above, as bytes."""
+    out.mkdir(exist_ok=True)
+    inputs = {name: folder / f"{name}.safetensors" for name in ("A", "B", "lora")}
+    saves = [Save(name, out / f"{name}.safetensors") for name in ("B1", "lora1")]
+    recipe = make_recipe(inputs=inputs, steps=STEPS, saves=saves)
+    run_recipe(recipe, RunOptions(threads=threads, hash_inputs=hash_inputs, force=True))
+    return {save.step: save.file.read_bytes() for save in saves}
+
+
+@pytest.fixture(scope="module")
+def reference(originals: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return make(originals, tmp_path_factory.mktemp("reference"))
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads(originals: Path, tmp_path: Path, reference: dict[str, bytes], threads: int) -> None:
+    assert make(originals, tmp_path / "out", threads=threads) == reference
+
+
+def test_the_cache_of_hashes(
+    originals: Path, tmp_path: Path, reference: dict[str, bytes], hash_cache: Path
+) -> None:
+    """Cold, warm, damaged, and where no cache can be."""
+    assert make(originals, tmp_path / "cold") == reference
+    entries = list(hash_cache.rglob("*.json"))
+    assert len(entries) == 3
+    assert make(originals, tmp_path / "warm") == reference
+    for entry in entries:
+        entry.write_text("{broken")
+    assert make(originals, tmp_path / "damaged") == reference
+
+
+def test_without_hashes_the_tensors_are_the_same(
+    originals: Path, tmp_path: Path, reference: dict[str, bytes]
+) -> None:
+    plain = make(originals, tmp_path / "out", hash_inputs=False)
+    for name, data in plain.items():
+        assert b"sha256" not in data
+        assert data[data_start(data) :] == reference[name][data_start(reference[name]) :]
+
+
+def data_start(data: bytes) -> int:
+    return 8 + int.from_bytes(data[:8], "little")
+
+
+def test_other_places_and_dates(originals: Path, tmp_path: Path, reference: dict[str, bytes]) -> None:
+    elsewhere = tmp_path / "other disk" / "모델"
+    shutil.copytree(originals, elsewhere)
+    for file in elsewhere.iterdir():
+        os.utime(file, (1_000_000_000, 1_000_000_000))
+    assert make(elsewhere, tmp_path / "out") == reference
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_no_path_is_inside(
+    originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
+) -> None:
+    place = tmp_path / "a-telling-name"
+    shutil.copytree(originals, place)
+    monkeypatch.chdir(tmp_path)
+    for data in make(Path("a-telling-name") if relative else place, tmp_path / "out").values():
+        header = data[: data_start(data)]
+        assert b"a-telling-name" not in header
+        assert str(tmp_path).encode() not in header
+        assert os.uname().nodename.encode() not in header
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_odd_names(folder: Path, name: str) -> None:
+    place = folder / name
+    place.mkdir()
+    inputs = {key: place / f"{key} {name}.safetensors" for key in ("A", "lora")}
+    for key, path in inputs.items():
+        shutil.copyfile(folder / f"{key}.safetensors", path)
+    out = place / f"out {name}.safetensors"
+    recipe = recipe_in(folder, "A + 0.7*lora", out=out, **{key: str(path) for key, path in inputs.items()})
+    run_recipe(recipe, RunOptions(threads=1))
+    with safe_open(str(out), "pt") as file:
+        assert f"A {name}.safetensors" in file.metadata()["loralathe"].replace('\\"', '"')
+    assert sorted(path.name for path in place.iterdir()) == sorted(
+        [*(p.name for p in inputs.values()), out.name]
+    )

@@ -1,0 +1,196 @@
+"""Kills, signals and full disks: the output is whole or absent, and nothing stays behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_safetensors
+from robustness.house import contents
+from robustness.stage import Stage, open_stage
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and POSIX signals")
+
+MERGE = "A + 0.7*lora + 0.5*(B - A)"
+EXTRACT = "extract(B - A, rank=4)"
+OUT = "out.safetensors"
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with open_stage(tmp_path_factory.mktemp("cache")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SD 1.5 files of 8 MB: writing takes long enough to be hit."""
+    folder = tmp_path_factory.mktemp("models")
+    first = tiny_checkpoint("sd1", seed=1)
+    write_safetensors(folder / "A.safetensors", first)
+    write_safetensors(folder / "B.safetensors", second_checkpoint(first, 1e-2, 2))
+    write_safetensors(folder / "lora.safetensors", tiny_lora("sd1", rank=4, alpha=2.0, seed=3))
+    return folder
+
+
+@pytest.fixture
+def folder(models: Path, tmp_path: Path) -> Path:
+    shutil.copytree(models, tmp_path / "models")
+    return tmp_path / "models"
+
+
+@pytest.fixture(scope="module")
+def finished(stage: Stage, models: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, float]:
+    """The output of an undisturbed merge, and the seconds it takes."""
+    folder = tmp_path_factory.mktemp("finished") / "models"
+    shutil.copytree(models, folder)
+    stage.run(folder, MERGE, out="first.safetensors")
+    started = time.monotonic()
+    assert stage.run(folder, MERGE)["code"] == 0
+    return (folder / OUT).read_bytes(), time.monotonic() - started
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.suffix == ".part"]
+
+
+def kill_many(
+    stage: Stage, folder: Path, finished: tuple[bytes, float], count: int, seed: int
+) -> Counter[str]:
+    """Kill `count` merges at random moments; how they were found. The last run is left alone."""
+    whole, seconds = finished
+    before = contents(folder)
+    found: Counter[str] = Counter()
+    draw = random.Random(seed)
+    for _ in range(count):
+        pid = stage.start(folder, MERGE)
+        time.sleep(draw.uniform(0.0, 1.1 * seconds))
+        os.kill(pid, signal.SIGKILL)
+        stage.wait()
+        parts = leftovers(folder)
+        assert len(parts) <= 1, "each run removes what the one before it left"
+        if (folder / OUT).exists():
+            assert (folder / OUT).read_bytes() == whole
+            (folder / OUT).unlink()
+            found["whole"] += 1
+        else:
+            found["writing" if parts else "planning"] += 1
+    assert stage.run(folder, MERGE) == {"code": 0}
+    assert (folder / OUT).read_bytes() == whole
+    (folder / OUT).unlink()
+    assert contents(folder) == before
+    return found
+
+
+def test_killed_five_times(stage: Stage, folder: Path, finished: tuple[bytes, float]) -> None:
+    kill_many(stage, folder, finished, 5, seed=5)
+
+
+@pytest.mark.slow
+def test_killed_fifty_times(stage: Stage, folder: Path, finished: tuple[bytes, float]) -> None:
+    found = kill_many(stage, folder, finished, 50, seed=50)
+    assert found["planning"] > 2, found
+    assert found["writing"] > 5, found
+
+
+@pytest.mark.parametrize(
+    ("trap", "whole"),
+    [
+        (("posix_fallocate", 1, "before"), False),
+        (("posix_fallocate", 1, "after"), False),
+        (("pwrite", 1, "after"), False),
+        (("pwrite", 400, "after"), False),
+        (("fsync", 1, "before"), False),
+        (("fsync", 1, "after"), False),
+        (("link", 1, "before"), False),
+        (("link", 1, "after"), True),
+        (("unlink", 1, "after"), True),
+        (("fsync", 2, "before"), True),
+        (("fsync", 2, "after"), True),
+    ],
+)
+def test_killed_in_every_phase(
+    stage: Stage, folder: Path, finished: tuple[bytes, float], trap: tuple[str, int, str], whole: bool
+) -> None:
+    before = contents(folder)
+    assert stage.run(folder, MERGE, trap=trap) == {"code": -signal.SIGKILL}
+    assert (folder / OUT).exists() == whole
+    if whole:
+        assert (folder / OUT).read_bytes() == finished[0]
+    again = stage.run(folder, MERGE)
+    assert again.get("error") == ("InputError" if whole else None), again
+    assert (folder / OUT).read_bytes() == finished[0]
+    (folder / OUT).unlink()
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_while_it_replaces(
+    stage: Stage, folder: Path, finished: tuple[bytes, float], when: str
+) -> None:
+    (folder / OUT).write_text("the old one")
+    assert stage.run(folder, MERGE, force=True, trap=("replace", 1, when))["code"] == -signal.SIGKILL
+    if when == "before":
+        assert (folder / OUT).read_text() == "the old one"
+    assert stage.run(folder, MERGE, force=True) == {"code": 0}
+    assert (folder / OUT).read_bytes() == finished[0]
+    assert not leftovers(folder)
+
+
+@pytest.mark.parametrize("trap", [("pwrite", 300, "after"), ("fsync", 1, "before")])
+def test_a_killed_extraction(stage: Stage, folder: Path, trap: tuple[str, int, str]) -> None:
+    before = contents(folder)
+    assert stage.run(folder, EXTRACT, trap=trap)["code"] == -signal.SIGKILL
+    assert not (folder / OUT).exists()
+    assert stage.run(folder, EXTRACT) == {"code": 0}
+    (folder / OUT).unlink()
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("formula", [MERGE, EXTRACT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_leaves_nothing(stage: Stage, folder: Path, formula: str, number: signal.Signals) -> None:
+    before = contents(folder)
+    pid = stage.start(folder, formula)
+    wait_until_it_writes(pid, folder)
+    os.kill(pid, number)
+    assert stage.wait() == {"code": -number}
+    assert contents(folder) == before
+
+
+def wait_until_it_writes(pid: int, folder: Path) -> None:
+    """Until the process has a file open that it writes: a nameless spool or a temporary file."""
+    handles = Path(f"/proc/{pid}/fd")
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for handle in handles.iterdir() if handles.exists() else leftovers(folder):
+            try:
+                target = os.readlink(handle) if handles.exists() else str(handle)
+            except OSError:
+                continue
+            if target.startswith(str(folder)) and (".part" in target or "(deleted)" in target):
+                return
+        time.sleep(0.002)
+    raise AssertionError("the run never wrote")
+
+
+@pytest.mark.parametrize("formula", [MERGE, EXTRACT])
+@pytest.mark.parametrize("limit", [1, 100_000])
+def test_a_disk_that_takes_no_more(stage: Stage, folder: Path, formula: str, limit: int) -> None:
+    before = contents(folder)
+    assert stage.run(folder, formula, limit=limit) == {
+        "code": 0,
+        "error": "MachineError",
+        "text": "the file is larger than this disk or this account allows\n"
+        f"  where: DIR/{OUT}\n"
+        "  fix:   FAT32 disks end at 4 GiB: write to another disk; else raise the limit (ulimit -f)",
+    }
+    assert contents(folder) == before

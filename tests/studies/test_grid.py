@@ -1,0 +1,262 @@
+"""A whole grid with a fake renderer: files, resume, redo, interruption, kill −9, recipes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from loralathe.errors import InputError, MachineError
+from loralathe.progress import CallableSink, Event, Progress
+from loralathe.studies.draft import Context
+from loralathe.studies.grid import GridOptions, run_grid
+from loralathe.studies.page.build import grid_page
+from studies.fakes import FakeRenderer, picture, request
+from studies.test_axes import FakeRecipe
+
+
+def options(folder: Path, **changes: object) -> GridOptions:
+    base = GridOptions(request(), folder, x="hina = 0, 0.5, 1", y="seed = 1, 2", preview_seconds=0)
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def tree(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_everything_is_written(tmp_path: Path, renderer: FakeRenderer) -> None:
+    result = run_grid(options(tmp_path), renderer)
+    assert result.rendered == 6
+    assert [p.name for p in result.files] == ["results.csv", "results.json", "grid.html", "grid.png"]
+    keys = [cell.cell.key for cell in result.cells]
+    assert tree(tmp_path) == sorted(
+        [f"cells/{k}.{e}" for k in keys for e in ("json", "png")]
+        + ["grid.html", "grid.png", "results.csv", "results.json"]
+    )
+    for cell in result.cells:
+        with Image.open(tmp_path / cell.file) as stored:
+            assert stored.tobytes() == picture(cell.cell.request).tobytes()
+            assert stored.info["parameters"].endswith(f"Seed: {cell.cell.request.seed}")
+
+
+def test_tables_hold_the_values_and_scores(tmp_path: Path, renderer: FakeRenderer) -> None:
+    result = run_grid(options(tmp_path), renderer)
+    rows = list(csv.DictReader((tmp_path / "results.csv").read_text(encoding="utf-8-sig").splitlines()))
+    assert [(row["hina"], row["Seed"], row["seed"]) for row in rows] == [
+        ("0", "1", "1"), ("0.5", "1", "1"), ("1", "1", "1"),
+        ("0", "2", "2"), ("0.5", "2", "2"), ("1", "2", "2"),
+    ]  # fmt: skip
+    assert (rows[0]["diff %"], rows[0]["SSIM"], rows[0]["pHash"]) == ("0", "1", "0")
+    assert float(rows[1]["diff %"]) == pytest.approx(result.cells[1].scores["diff %"], rel=1e-5)
+    assert rows[1]["command"] == "lathe merge baseA.safetensors hina.safetensors:0.5"
+    stored = json.loads((tmp_path / "results.json").read_text())
+    assert [cell["request"]["adapters"][0]["te"] for cell in stored["cells"]] == [0, 0.5, 1, 0, 0.5, 1]
+    assert stored["axes"][0] == {"title": "hina", "text": "0, 0.5, 1", "values": ["0", "0.5", "1"]}
+
+
+def test_the_grid_picture_carries_a1111s_text(tmp_path: Path, renderer: FakeRenderer) -> None:
+    run_grid(options(tmp_path), renderer)
+    with Image.open(tmp_path / "grid.png") as grid:
+        text = grid.info["parameters"]
+    assert text.endswith(
+        'Script: X/Y/Z plot, X Type: hina, X Values: "0, 0.5, 1", Y Type: Seed, Y Values: "1, 2"'
+    )
+
+
+def test_a_second_run_renders_nothing_and_a_new_value_only_itself(tmp_path: Path) -> None:
+    run_grid(options(tmp_path), FakeRenderer())
+    before = (tmp_path / "grid.png").read_bytes()
+    again = FakeRenderer()
+    assert run_grid(options(tmp_path), again).rendered == 0
+    assert again.rendered == []
+    assert (tmp_path / "grid.png").read_bytes() == before
+    more = FakeRenderer()
+    run_grid(options(tmp_path, x="hina = 0, 0.25, 0.5, 1"), more)
+    assert {r.adapters[0].te for r in more.rendered} == {0.25}
+
+
+def test_one_cell_can_be_redone(tmp_path: Path) -> None:
+    run_grid(options(tmp_path), FakeRenderer())
+    again = FakeRenderer()
+    run_grid(options(tmp_path, redo=((2, 1, 0),)), again)
+    assert [(r.adapters[0].te, r.seed) for r in again.rendered] == [(1.0, 2)]
+    with pytest.raises(InputError, match="no cell 4 × 1 × 1"):
+        run_grid(options(tmp_path, redo=((3, 0, 0),)), again)
+
+
+def test_a_changed_file_renders_again(tmp_path: Path) -> None:
+    lora = tmp_path / "hina.safetensors"
+    lora.write_bytes(b"one")
+    changed = options(
+        tmp_path / "g",
+        x="hina = 1",
+        request=request(adapters=(replace(request().adapters[0], file=str(lora)),)),
+    )
+    assert run_grid(changed, FakeRenderer()).rendered == 2
+    lora.write_bytes(b"other")
+    assert run_grid(changed, FakeRenderer()).rendered == 2
+
+
+def test_ctrl_c_keeps_finished_cells(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_grid(options(tmp_path), FakeRenderer(stop_after=4))
+    stored = json.loads((tmp_path / "results.json").read_text())
+    assert sum(cell["done"] for cell in stored["cells"]) == 4
+    rest = FakeRenderer()
+    assert run_grid(options(tmp_path), rest).rendered == 2
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from loralathe.studies.grid import run_grid
+from studies.fakes import FakeRenderer, picture
+from studies.test_grid import options
+
+def slowly(request):
+    time.sleep(0.15)
+    return picture(request)
+
+run_grid(options(Path(sys.argv[1]), x="hina = 0-1 (+0.1)"), FakeRenderer(slowly))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_kill_9_in_mid_grid_renders_only_what_is_missing(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root / "src"), str(root / "tests")])}
+    child = subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path)], env=environment)
+    deadline = time.monotonic() + 25
+    while len(list(tmp_path.glob("cells/*.json"))) < 4 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    kept = {path.stem for path in tmp_path.glob("cells/*.json")}
+    assert 4 <= len(kept) < 22
+    (tmp_path / "cells" / ".left.png.x.tmp").write_bytes(b"half a picture")
+    rest = FakeRenderer()
+    result = run_grid(options(tmp_path, x="hina = 0-1 (+0.1)"), rest)
+    assert len(rest.rendered) == 22 - len(kept)
+    assert all(cell.done for cell in result.cells)
+    assert not list(tmp_path.glob("cells/.*.tmp"))
+
+
+def test_a_damaged_cell_is_named(tmp_path: Path) -> None:
+    result = run_grid(options(tmp_path), FakeRenderer())
+    (tmp_path / result.cells[3].file).write_bytes(b"not a picture")
+    with pytest.raises(MachineError, match="cannot be read") as caught:
+        run_grid(options(tmp_path), FakeRenderer())
+    assert result.cells[3].cell.key in str(caught.value)
+
+
+def test_recipes_are_evaluated_once_per_combination(tmp_path: Path, renderer: FakeRenderer) -> None:
+    recipe = FakeRecipe()
+    made = run_grid(
+        options(
+            tmp_path,
+            x="seed = 1-3",
+            y="M = -0.7, 0.7",
+            z="rank = 4, 8",
+            context=Context(recipe=recipe),
+            request=request(adapters=()),
+        ),
+        renderer,
+    )
+    assert recipe.asked == [{"M": m, "rank": r} for r in (4, 8) for m in (-0.7, 0.7)]
+    assert {r.checkpoint for r in renderer.rendered} == {
+        f"weights:M={m},rank={r}" for m in (-0.7, 0.7) for r in (4.0, 8.0)
+    }
+    assert made.cells[0].recipe is not None
+    assert made.cells[0].recipe.command == "lathe run article.toml --set M=-0.7 --set rank=4"
+    again = FakeRecipe()
+    run_grid(
+        options(
+            tmp_path,
+            x="seed = 1-3",
+            y="M = -0.7, 0.7",
+            z="rank = 4, 8",
+            context=Context(recipe=again),
+            request=request(adapters=()),
+        ),
+        renderer,
+    )
+    assert again.asked == [], "a finished grid evaluates nothing"
+
+
+def test_random_seeds_stay_with_their_folder(tmp_path: Path) -> None:
+    wanted = options(tmp_path, x="cfg = 1, 2", y="seed = -1, -1", random_seed=True)
+    first = run_grid(wanted, FakeRenderer())
+    assert run_grid(wanted, FakeRenderer()).rendered == 0
+    assert first.cells[0].cell.request.seed != first.cells[2].cell.request.seed
+
+
+def test_the_preview_fills_in_and_goes_away(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def draw(wanted):  # type: ignore[no-untyped-def]
+        if (tmp_path / "preview.png").exists():
+            with Image.open(tmp_path / "preview.png") as preview:
+                seen.append(preview.size)
+        return picture(wanted)
+
+    run_grid(options(tmp_path, preview_seconds=1e-9), FakeRenderer(draw))
+    assert seen
+    assert not (tmp_path / "preview.png").exists()
+
+
+def test_progress_counts_pictures(tmp_path: Path, renderer: FakeRenderer) -> None:
+    events: list[Event] = []
+    run_grid(
+        options(tmp_path, request=request(prompt="a <lora:hina:x:y:z:w>")),
+        renderer,
+        Progress(CallableSink(events.append)),
+    )
+    pictures = [event for event in events if event.task == "pictures"]
+    assert (pictures[0].kind, pictures[0].total, pictures[-1].done) == ("start", 6, 6)
+    assert any("tag" in event.text for event in events), "a bad tag is reported"
+
+
+def page_data(page: str) -> dict[str, object]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    data = json.loads(found[1])
+    assert isinstance(data, dict)
+    return data
+
+
+def test_the_page_is_self_contained_and_safe(tmp_path: Path, renderer: FakeRenderer) -> None:
+    nasty = "</script><script>alert(1)</script> {{data}} & <b>"
+    result = run_grid(options(tmp_path, request=request(prompt=nasty), title="<i>標題</i>"), renderer)
+    page = (tmp_path / "grid.html").read_text(encoding="utf-8")
+    data = page_data(page)
+    assert "alert(1)</script>" not in page
+    assert "<i>標題" not in page
+    assert not re.findall(r'(?:src|href)\s*=\s*"(?:https?:)?//', page)
+    cells = data["cells"]
+    assert isinstance(cells, list)
+    assert [cell["src"] for cell in cells] == [cell.file for cell in result.cells]
+    assert cells[1]["command"]["command"].startswith("lathe merge ")
+
+
+def test_pictures_can_be_embedded(tmp_path: Path, renderer: FakeRenderer) -> None:
+    result = run_grid(options(tmp_path, embed=True), renderer)
+    data = page_data((tmp_path / "grid.html").read_text(encoding="utf-8"))
+    assert all(cell["src"].startswith("data:image/png;base64,") for cell in data["cells"])  # type: ignore[attr-defined]
+    live = grid_page(result.plan, result.cells, title="t", folder=tmp_path, live=True)
+    assert page_data(live.decode())["live"] is True
+
+
+def test_an_unwritable_folder_is_the_machines_fault(tmp_path: Path, renderer: FakeRenderer) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(MachineError, match="cannot write"):
+        run_grid(options(tmp_path / "file" / "grid"), renderer)
