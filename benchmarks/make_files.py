@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import shutil
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -49,14 +50,18 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Files:
-    """Two checkpoints of one family and a LoRA that fits them."""
+    """Checkpoints of one family (C is a copy of A, for jobs with three) and a LoRA that fits them."""
 
     A: Path
     B: Path
+    C: Path
     lora: Path
 
+    def paths(self) -> tuple[Path, ...]:
+        return (self.A, self.B, self.C, self.lora)
+
     def delete(self) -> None:
-        for path in (self.A, self.B, self.lora):
+        for path in self.paths():
             path.unlink(missing_ok=True)
 
 
@@ -66,7 +71,7 @@ class Pool:
     def __init__(self, size: int = (1 << 25) + 39) -> None:  # a prime
         self.values = torch.empty(size)
         generator = torch.Generator().manual_seed(1)
-        for part in self.values.split(1 << 20):
+        for part in torch.split(self.values, 1 << 20):
             part.normal_(generator=generator)
 
     def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
@@ -149,22 +154,23 @@ def make_files(name: str, folder: Path = SCRATCH) -> Files:
     """The files of one family in `folder`; those already there are taken as they are."""
     folder.mkdir(parents=True, exist_ok=True)
     family = FAMILIES[name]
-    files = Files(*(folder / f"{name}-{part}.safetensors" for part in ("A", "B", "lora")))
-    if not all(path.exists() for path in (files.A, files.B, files.lora)):
+    files = Files(*(folder / f"{name}-{part}.safetensors" for part in ("A", "B", "C", "lora")))
+    if not all(path.exists() for path in files.paths()):
         pool = Pool()
         write_checkpoints(pool, family, files.A, files.B)
+        shutil.copyfile(files.A, files.C)
         write_lora(pool, family, files.lora)
     return files
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("family", nargs="*", choices=FAMILIES, default=list(FAMILIES))
     parser.add_argument("--folder", type=Path, default=SCRATCH)
     options = parser.parse_args()
     for name in options.family:
         files = make_files(name, options.folder)
-        print(*(f"{path}: {path.stat().st_size / 1e9:.2f} GB" for path in vars(files).values()), sep="\n")
+        print(*(f"{path}: {path.stat().st_size / 1e9:.2f} GB" for path in files.paths()), sep="\n")
 
 
 if __name__ == "__main__":

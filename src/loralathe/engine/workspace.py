@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from math import prod
 
 import torch
 
@@ -12,17 +13,23 @@ class Workspace(threading.local):
 
     def __init__(self) -> None:
         self._slots: dict[tuple[object, torch.dtype], torch.Tensor] = {}
+        self._views: dict[tuple[object, torch.dtype], torch.Tensor] = {}
 
     def get(self, slot: object, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         """An uninitialised tensor of `shape`; the next `get` of the same slot hands it out again."""
-        numel = 1
-        for size in shape:
-            numel *= size
+        # Most bands have the shape of the one before, and at a millisecond a band even making a view shows.
+        view = self._views.get((slot, dtype))
+        if view is None or view.shape != shape:
+            view = self._views[slot, dtype] = self._grown(slot, prod(shape), dtype).view(shape)
+        return view
+
+    def _grown(self, slot: object, numel: int, dtype: torch.dtype) -> torch.Tensor:
         held = self._slots.get((slot, dtype))
         if held is None or held.numel() < numel:
-            held = torch.empty(numel, dtype=dtype)
-            self._slots[slot, dtype] = held
-        return held[:numel].view(shape)
+            self._views.pop((slot, dtype), None)  # or two buffers would live at once
+            self._slots.pop((slot, dtype), None)
+            held = self._slots[slot, dtype] = torch.empty(numel, dtype=dtype)
+        return held[:numel]
 
 
 class ByteBudget:
