@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
 endif
+# Tests run side by side, each with one thread of arithmetic.
+WORKERS ?= -n auto --maxprocesses 4
 STAMP := $(VENV)/.installed
 
 .PHONY: help demo test test-slow lint bench fuzz clean
@@ -15,7 +17,7 @@ help:
 	@echo "make test       lint and tests (a few minutes)"
 	@echo "make test-slow  all tests, the slow ones too"
 	@echo "make lint       ruff and mypy"
-	@echo "make bench      full-size benchmarks: needs 60 GB of disk and half an hour"
+	@echo "make bench      full-size benchmarks: needs 45 GB of disk and half an hour"
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -25,11 +27,13 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/python demo/run.py --out demo-out
 
+test test-slow: export OMP_NUM_THREADS := 1
+
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
 
 test-slow: lint
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest $(WORKERS) -m "slow or not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
