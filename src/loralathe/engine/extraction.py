@@ -74,7 +74,11 @@ def extract_dense(
     floor = 0.0 if options.keep_noise else noise.sigma
     wanted = min(rank, *delta.shape)
     work = delta.to(device)
-    svd = exact_svd(work, wanted) if options.exact else randomized_svd(work, wanted, seed=seed, floor=floor)
+    svd = (
+        exact_svd(work, wanted)
+        if options.exact
+        else randomized_svd(work, wanted, seed=seed, floor=floor, total=energy)
+    )
     return _cut(svd, energy, rank, floor, noise)
 
 

@@ -58,14 +58,15 @@ def randomized_svd(
     tolerance: float = 2e-3,
     floor: float = 0.0,
     block: int | None = None,
+    total: float | None = None,
 ) -> SVD:
     """Leading `rank` singular triplets of A (m, n), fp32 or fp64, nearly as good as the best.
 
     Grows a Krylov basis (see `rangefinder`) until one more step would lower the Frobenius error of the rank-r
     approximation by less than the share `tolerance`. At the default the error is within 0.2 % of the optimum
     (Eckart–Young) where singular values fall like 1/√i or faster, and within 1 % on white noise. Singular
-    values up to `floor` need not be found: a search that has settled everything above it stops. Returns fewer
-    triplets when A has a lower rank, none for a zero matrix.
+    values up to `floor` need not be found: a search that has settled everything above it stops. `total` is
+    ‖A‖_F² where the caller knows it. Returns fewer triplets when A has a lower rank, none for a zero matrix.
 
     The starting block comes from a CPU generator seeded by `seed`, on every device, so that a result is
     a function of (A, rank, options) alone.
@@ -73,9 +74,11 @@ def randomized_svd(
     _check(A, rank)
     m, n = A.shape
     if m > n:  # the basis lives on the shorter side
-        flipped = randomized_svd(A.T, rank, seed=seed, tolerance=tolerance, floor=floor, block=block)
+        flipped = randomized_svd(
+            A.T, rank, seed=seed, tolerance=tolerance, floor=floor, block=block, total=total
+        )
         return SVD(flipped.Vh.T, flipped.S, flipped.U.T)
-    total = energy(A)
+    total = energy(A) if total is None else total
     if total == 0.0:
         return empty_svd(A)
     exponent = math.frexp(math.sqrt(total))[1]
