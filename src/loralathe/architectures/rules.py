@@ -42,13 +42,15 @@ RULES = (
 
 
 @lru_cache(maxsize=1)
-def _compiled() -> tuple[tuple[KeyRule, re.Pattern[str]], ...]:
-    return tuple((rule, re.compile(rule.pattern)) for rule in RULES)
+def _compiled() -> tuple[re.Pattern[str], tuple[tuple[KeyRule, re.Pattern[str]], ...]]:
+    """One pattern that most keys fail at once, and each rule's own."""
+    any_rule = re.compile("|".join(f"(?:{rule.pattern})" for rule in RULES))
+    return any_rule, tuple((rule, re.compile(rule.pattern)) for rule in RULES)
 
 
 def find_rule(key: str) -> KeyRule | None:
     """The first rule whose pattern is the whole key."""
-    for rule, pattern in _compiled():
-        if pattern.fullmatch(key):
-            return rule
-    return None
+    any_rule, rules = _compiled()
+    if not any_rule.fullmatch(key):
+        return None
+    return next(rule for rule, pattern in rules if pattern.fullmatch(key))

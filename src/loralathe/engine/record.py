@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import loralathe
-from loralathe.engine.options import RunOptions
-from loralathe.engine.plan import AdapterOutput, Output
-from loralathe.recipes import Recipe, render
-from loralathe.recipes.syntax import block_names, value_names
+
+if TYPE_CHECKING:
+    from loralathe.engine.options import RunOptions
+    from loralathe.engine.plan import Output
+    from loralathe.recipes import Recipe
 
 KEY = "loralathe"
 UNKNOWN_HASH = "0" * 64
@@ -28,6 +30,9 @@ def make_record(
 
     hashes: input name to SHA-256, None to leave hashes out;  files: input name to file name.
     """
+    from loralathe.recipes import render
+    from loralathe.recipes.syntax import block_names, value_names
+
     steps = _needed(recipe, output.save.step)
     used = {name.id for step in steps for name in value_names(recipe.steps[step])}
     lists = {name.id for step in steps for name in block_names(recipe.steps[step])}
@@ -59,6 +64,8 @@ def make_record(
 
 
 def _needed(recipe: Recipe, step: str) -> set[str]:
+    from loralathe.recipes.syntax import value_names
+
     found: set[str] = set()
     waiting = [step]
     while waiting:
@@ -72,8 +79,8 @@ def _needed(recipe: Recipe, step: str) -> set[str]:
 def output_metadata(
     output: Output, record: Mapping[str, object], inherited: Mapping[str, str]
 ) -> dict[str, str]:
-    """Metadata of an output file: the first checkpoint's, extended; an adapter inherits nothing."""
-    kept = {} if isinstance(output, AdapterOutput) else dict(inherited)
+    """Metadata of an output file: what it inherits (a checkpoint from the first one), extended."""
+    kept = dict(inherited)
     for key in STALE:
         kept.pop(key, None)
     text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
