@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import click
 
 from loralathe.cli.options import FilePath
-from loralathe.cli.render_options import RANDOM_SEED, PictureCommand, collected, picture_options
+from loralathe.cli.render_options import (
+    RANDOM_SEED,
+    PictureCommand,
+    PictureOptions,
+    collected,
+    picture_options,
+)
 from loralathe.cli.screen import Screen
 from loralathe.errors import InputError
 
@@ -55,7 +61,7 @@ Examples:
     "wanted",
     default="",
     metavar="BLOCKS",
-    help="12ALL 17ALL 20ALL 26ALL, a --list, or blocks. Default: all of the family.",
+    help="12ALL 17ALL 20ALL 26ALL, a --list, or blocks. Default: those that the LoRA has.",
 )
 @click.option(
     "--threshold",
@@ -131,6 +137,7 @@ def blocks_options(
     """Everything about the analysis, from the command's words."""
     from loralathe.cli.render_setup import adapters_of, family_of, folder_name, request_of
     from loralathe.studies import BlocksOptions, gather_context
+    from loralathe.studies.analyzer.fitting import fitting_list
 
     chosen = collected(options)
     family = family_of(str(checkpoint))
@@ -142,7 +149,7 @@ def blocks_options(
         folder,
         adapter=options["adapter"],
         range=options["weight_range"],
-        blocks=options["wanted"],
+        blocks=options["wanted"] or fitting_list(_files(request, chosen), family),
         lists=lists.blocks,
         split_encoders=encoders if options["te"] else (),
         threshold=options["threshold"],
@@ -157,6 +164,15 @@ def blocks_options(
         title=options["title"],
         embed=options["embed"],
     )
+
+
+def _files(request: ImageRequest, options: PictureOptions) -> list[Path]:
+    """The adapters of the command and of the prompt's tags."""
+    from loralathe.rendering.folders import AdapterFolders
+    from loralathe.rendering.prompts.networks import lift_tags
+
+    folders = AdapterFolders(options.lora_dir)
+    return [folders.find(use.file) for use in (*request.adapters, *lift_tags(request.prompt).adapters)]
 
 
 def _seeded(request: ImageRequest, folder: Path, seed: int, dry_run: bool) -> ImageRequest:

@@ -116,7 +116,7 @@ def grid_command(files: tuple[str, ...], recipe: Path | None, **options: Any) ->
     from loralathe.studies import plan_of, run_grid
 
     plan_of(grid)  # mistakes in the axes are told before models are looked at
-    with renderer_of(chosen, lists, progress, weights) as renderer:
+    with renderer_of(chosen, lists, progress, weights.held if weights else None) as renderer:
         if weights is not None:
             weights.before = renderer.close
         try:

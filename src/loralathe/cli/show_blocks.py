@@ -55,12 +55,15 @@ def show_blocks(screen: Screen, options: BlocksOptions, report: BlockReport) -> 
     by_name = {path.name: path for path in report.files}
     sheets = [str(path) for path in report.files if path.suffix == ".png"]
     rows = [
-        ("weights", report.weights_list or report.weights_by_name),
-        *([("by name", report.weights_by_name)] if report.weights_list else []),
-        *([("merge", report.recipe.command)] if report.recipe else []),
         ("pictures", f"{report.rendered} rendered" + (f", {there} were there already" if there else "")),
-        ("sheets", few(sheets)),
+        ("sheets" if len(sheets) > 1 else "sheet", few(sheets)),
         ("page", str(by_name["blocks.html"])),
         ("numbers", f"{by_name['blocks.csv']}, blocks.json"),
     ]
-    screen.show(heading("a starting point, to paste and to change"), Facts(rows))
+    screen.show(Facts(rows))
+    pasted = [
+        report.weights_list or report.weights_by_name,
+        *([report.recipe.command] if report.recipe else []),
+    ]
+    screen.show("", heading("weights to start from, and the merge that takes them"))
+    screen.verbatim(*(f"  {line}" for line in pasted))

@@ -1,13 +1,13 @@
 """A recipe in memory: studies sweep its variables, and no checkpoint is written.
 
-`RecipeWeights` evaluates one step for given values and holds the tensors under a name; it is at once the
-`RecipeSource` of a plan and the `weights` of a renderer.
+`RecipeWeights` is the `RecipeSource` of a plan; the tensors that it makes lie in `held`, which is what a
+renderer takes as its `weights`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,11 +28,11 @@ def _nothing() -> None:
     return
 
 
-class RecipeWeights(Mapping[str, Mapping[str, "Tensor"]]):
+class RecipeWeights:
     """One step of a recipe, evaluated for one set of values at a time.
 
-    As a mapping it holds at most one entry: the name that `evaluate` returned last → its tensors. Values are
-    those of the file that `lathe run` would save, in the dtype that [save] gives the step.
+    held: at most one entry, the name that `evaluate` returned last → its tensors. They are those of the file
+    that `lathe run` would save, in the dtype that [save] gives the step.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class RecipeWeights(Mapping[str, Mapping[str, "Tensor"]]):
         self._progress = progress or Progress()
         self._save = _save_of(self._recipe, step, self._options)
         self.family = _family(self._recipe, self._save, self._options)
-        self._held: dict[str, Mapping[str, Tensor]] = {}
+        self.held: dict[str, Mapping[str, Tensor]] = {}
         self.before: Callable[[], object] = _nothing
         """Called before new weights are made, so that a renderer can let go of the old ones."""
 
@@ -87,10 +87,10 @@ class RecipeWeights(Mapping[str, Mapping[str, "Tensor"]]):
         """The weights for these values, held until the next call; the name that stands for them."""
         shown = " ".join(f"{name}={show_number(value)}" for name, value in sorted(variables.items()))
         name = f"{self._path.name} {self.step} {shown}".rstrip()
-        if name not in self._held:
-            self.clear()
+        if name not in self.held:
+            self.held.clear()
             self.before()
-            self._held[name] = evaluate_weights(
+            self.held[name] = evaluate_weights(
                 self._recipe.with_variables(dict(variables)),
                 self.step,
                 dtype=self._save.dtype,
@@ -98,19 +98,6 @@ class RecipeWeights(Mapping[str, Mapping[str, "Tensor"]]):
                 progress=self._progress,
             )
         return name
-
-    def clear(self) -> None:
-        """Let go of the weights."""
-        self._held.clear()
-
-    def __getitem__(self, name: str) -> Mapping[str, Tensor]:
-        return self._held[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._held)
-
-    def __len__(self) -> int:
-        return len(self._held)
 
 
 def _save_of(recipe: Recipe, step: str | None, options: RunOptions) -> Save:
