@@ -40,7 +40,7 @@ In weights (--weights): instant, nothing is rendered.
 Examples:
   lathe blocks baseA.safetensors hina.safetensors --prompt "a girl" --range 0,1 --seeds 3
   lathe blocks baseA.safetensors hina.safetensors --prompt "a girl" --range 0.3,0.7 --blocks 12ALL
-  lathe blocks baseA.safetensors hina.safetensors --prompt "a girl" --blocks "BASE, IN04-IN08, MID"
+  lathe blocks baseA.safetensors hina.safetensors --prompt girl --blocks "BASE, IN04-IN08, MID"
   lathe blocks --weights baseA.safetensors hina.safetensors mio.safetensors
 """
 
@@ -142,6 +142,8 @@ def blocks_options(
     chosen = collected(options)
     family = family_of(str(checkpoint))
     request = request_of(str(checkpoint), adapters_of(adapters, chosen), family, chosen)
+    files = _files(request, chosen)
+    _check_adapter(files, request, options["adapter"])
     folder = options["out"] or folder_name(str(checkpoint), request, "-blocks")
     encoders = tuple(name.upper() for name in family.components if name.startswith("te"))
     return BlocksOptions(
@@ -149,7 +151,7 @@ def blocks_options(
         folder,
         adapter=options["adapter"],
         range=options["weight_range"],
-        blocks=options["wanted"] or fitting_list(_files(request, chosen), family),
+        blocks=options["wanted"] or fitting_list(files, family),
         lists=lists.blocks,
         split_encoders=encoders if options["te"] else (),
         threshold=options["threshold"],
@@ -173,6 +175,20 @@ def _files(request: ImageRequest, options: PictureOptions) -> list[Path]:
 
     folders = AdapterFolders(options.lora_dir)
     return [folders.find(use.file) for use in (*request.adapters, *lift_tags(request.prompt).adapters)]
+
+
+def _check_adapter(files: list[Path], request: ImageRequest, name: str) -> None:
+    """One adapter is examined; where there are several, it is named or carries the mark XYZ."""
+    if not files:
+        raise InputError(
+            "which LoRA is to be examined?",
+            fix="give it after the checkpoint, or as a <lora:…> tag in the prompt",
+        )
+    if len(files) > 1 and not name and "XYZ" not in f"{request.prompt}{request.adapters}".upper():
+        raise InputError(
+            f"which of the {len(files)} LoRAs is to be examined?",
+            fix=f"--adapter {' or --adapter '.join(file.stem for file in files)}",
+        )
 
 
 def _seeded(request: ImageRequest, folder: Path, seed: int, dry_run: bool) -> ImageRequest:

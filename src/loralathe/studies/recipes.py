@@ -50,7 +50,7 @@ class RecipeWeights:
         variables: values that win over the recipe's own.
         """
         self._path = path
-        self._recipe = read_recipe(path).with_variables(dict(variables or {}))
+        self._recipe = read_recipe(path).with_variables(_numbers(variables or {}))
         self._options = options or RunOptions()
         self._progress = progress or Progress()
         self._save = _save_of(self._recipe, step, self._options)
@@ -91,13 +91,18 @@ class RecipeWeights:
             self.held.clear()
             self.before()
             self.held[name] = evaluate_weights(
-                self._recipe.with_variables(dict(variables)),
+                self._recipe.with_variables(_numbers(variables)),
                 self.step,
                 dtype=self._save.dtype,
                 options=self._options,
                 progress=self._progress,
             )
         return name
+
+
+def _numbers(values: Mapping[str, float]) -> dict[str, float]:
+    """Whole numbers as floats, the only kind that formulas know."""
+    return {name: float(value) for name, value in values.items()}
 
 
 def _save_of(recipe: Recipe, step: str | None, options: RunOptions) -> Save:
