@@ -71,7 +71,7 @@ CASES = {
     f"grid --recipe article.toml --step lora2 {QUICK}": "step 'lora2' is an adapter, not a model to render\n"
     "  where: article.toml",
     f"grid --recipe article.toml --step B3 {QUICK}": "the recipe has no step 'B3'\n  where: article.toml\n"
-    "  fix:   did you mean 'B2'?",
+    "  fix:   steps are: A1, lora1, B2, lora2",
     f"grid --recipe article.toml --x N=1,2 {QUICK}": "there is no axis 'N'\n"
     "  fix:   take the recipe's variables M, rank, or one of seed, steps, cfg, sampler, schedule, checkpoint, "
     "vae, clip skip, size, prompt s/r, prompt order, strength, te, unet, lora, blocks, elements, values, "
