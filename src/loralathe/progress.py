@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
+    from rich.progress import ProgressColumn, TaskID
 
 Kind = Literal["start", "advance", "end", "message"]
 
@@ -104,23 +104,20 @@ class BarSink:
         if event.task not in self._ids:
             if time.monotonic() - self._started.get(event.task, 0.0) < self._delay:
                 return
-            self._ids[event.task] = self._live(event.unit).add_task(event.task, total=event.total)
+            self._ids[event.task] = self._live().add_task(event.task, total=event.total, unit=event.unit)
         bars = self._bars
         if bars is not None:
             bars.update(self._ids[event.task], completed=event.done, total=event.total)
 
-    def _live(self, unit: str) -> RichProgress:
+    def _live(self) -> RichProgress:
         if self._bars is None:
             from rich import progress as rp
             from rich.console import Console
 
-            count = rp.DownloadColumn() if unit == "B" else rp.MofNCompleteColumn()
-            rate = [rp.TransferSpeedColumn()] if unit == "B" else []
             self._bars = rp.Progress(
                 rp.TextColumn("{task.description}"),
                 rp.BarColumn(),
-                count,
-                *rate,
+                *_amount_columns(),
                 rp.TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
@@ -136,6 +133,26 @@ class BarSink:
             if not self._ids:
                 self._bars.stop()
                 self._bars = None
+
+
+def _amount_columns() -> tuple[ProgressColumn, ProgressColumn]:
+    """How much is done, and how fast: in bytes or in counts, as the task's own unit says."""
+    from rich import progress as rp
+    from rich.text import Text
+
+    class Amount(rp.ProgressColumn):
+        in_bytes, in_counts = rp.DownloadColumn(), rp.MofNCompleteColumn()
+
+        def render(self, task: rp.Task) -> Text:
+            return (self.in_bytes if task.fields["unit"] == "B" else self.in_counts).render(task)
+
+    class Rate(rp.ProgressColumn):
+        in_bytes = rp.TransferSpeedColumn()
+
+        def render(self, task: rp.Task) -> Text:
+            return self.in_bytes.render(task) if task.fields["unit"] == "B" else Text()
+
+    return Amount(), Rate()
 
 
 class Task:

@@ -23,6 +23,9 @@ COMMANDS = {
     "eval": ("evaluate", "Any formula over checkpoints and LoRAs, in one pass."),
     "run": ("evaluate", "A recipe file: several steps and outputs, in one pass."),
     "compare": ("compare", "What differs between two files, where, and how much."),
+    "render": ("render", "One prompt to pictures, from a checkpoint and LoRAs."),
+    "grid": ("grid", "X/Y/Z grid: strengths, blocks, seeds, prompts, or a recipe's variables."),
+    "blocks": ("blocks", "What each block of a LoRA does: in pictures, or in its weights."),
 }
 
 EPILOG = """\b
@@ -31,6 +34,7 @@ Examples:
   lathe merge baseA.safetensors hina.safetensors:0.7
   lathe extract tuned.safetensors baseA.safetensors --rank 64
   lathe eval "B + hina - 0.7*(B - A)" A=a.safetensors B=b.safetensors hina=hina.safetensors
+  lathe grid baseA.safetensors hina.safetensors --prompt "a girl" --x "hina = 0..1 [6]"
 """
 
 

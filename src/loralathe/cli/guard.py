@@ -30,8 +30,8 @@ def guarded(run: Callable[[], object], words: Sequence[str]) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)
         return INPUT
-    except (KeyboardInterrupt, click.Abort):
-        return _interrupted(words)
+    except (KeyboardInterrupt, click.Abort) as error:
+        return _interrupted(words, kept_by(error))
     except BaseException as error:
         if isinstance(error, (SystemExit, GeneratorExit)):
             raise
@@ -51,8 +51,14 @@ def _raise_interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _interrupted(words: Sequence[str]) -> int:
-    print("lathe: interrupted; no output was written", file=sys.stderr)
+def kept_by(error: BaseException) -> str:
+    """What an interrupted command says of its work: the text of its KeyboardInterrupt, which click wraps."""
+    cause = error.__cause__ if isinstance(error, click.Abort) else error
+    return str(cause or "") or "no output was written"
+
+
+def _interrupted(words: Sequence[str], kept: str) -> int:
+    print(f"lathe: interrupted; {kept}", file=sys.stderr)
     if "--json" in words:
         print(json.dumps({"event": "error", "what": "interrupted", "exit_code": INTERRUPTED}), flush=True)
     return INTERRUPTED

@@ -61,6 +61,12 @@ class Screen:
             for part in parts:
                 self.console.print(part, markup=False)
 
+    def verbatim(self, *lines: str) -> None:
+        """Text to copy: never wrapped, however long; silent with --quiet."""
+        if not self.quiet:
+            for text in lines:
+                self.console.out(text, highlight=False)
+
     def note(self, text: str) -> None:
         """Something worth knowing, on stderr."""
         if not self.quiet:

@@ -79,8 +79,9 @@ def _adapter_axis(wanted: Wanted) -> Axis:
             return build_block_value(replace(wanted, target=target, selector=" ".join(words[start:])))
     variables = list(wanted.context.recipe.variables) if wanted.context.recipe else []
     known = [*(name for kind in AXIS_KINDS for name in kind.names), *names, *variables]
-    examples = "; ".join(kind.example for kind in AXIS_KINDS)
-    fix = did_you_mean(wanted.title, known) or f"axes are, for example: {examples}"
+    kinds = ", ".join(kind.names[0] for kind in AXIS_KINDS)
+    swept = f"the recipe's variables {', '.join(variables)}, or " if variables else ""
+    fix = did_you_mean(wanted.title, known) or f"take {swept}one of {kinds}; lathe grid --help shows examples"
     raise InputError(f"there is no axis '{wanted.title}'", fix=fix)
 
 

@@ -138,7 +138,7 @@ def _announce(options: GridOptions, plan: GridPlan, store: CellStore, progress: 
         progress.message(str(issue))
     present = sum(store.has(job.key) for job in plan.jobs)
     equal = len(plan.cells) - len(plan.jobs)
-    parts = [f"{len(plan.cells)} cells"]
+    parts = [f"{len(plan.cells)} cells" if len(plan.cells) > 1 else "1 cell"]
     parts += [f"{equal} of them equal to others"] if equal else []
     parts += [f"{present} pictures already there"] if present else []
     progress.message(", ".join(parts))

@@ -91,7 +91,7 @@ def described(architecture: Architecture, *networks: Any) -> tuple[TextEncoder, 
 def open_folder(folder: Path, dtype: torch.dtype, *, prediction: Prediction | None = None) -> Model:
     """The same from a diffusers folder (model_index.json, unet/, text_encoder/, vae/ …)."""
     diffusers, transformers = library("diffusers"), library("transformers")
-    architecture = _family_of_folder(folder)
+    architecture = family_of_folder(folder)
 
     def load(kind: Any, name: str) -> Any:
         found = kind.from_pretrained(str(folder / name), local_files_only=True, torch_dtype=dtype)
@@ -118,7 +118,8 @@ def open_folder(folder: Path, dtype: torch.dtype, *, prediction: Prediction | No
     )
 
 
-def _family_of_folder(folder: Path) -> Architecture:
+def family_of_folder(folder: Path) -> Architecture:
+    """The family that a diffusers folder says it is. InputError for a folder that is none."""
     unet = _json(folder / "unet" / "config.json")
     if not unet:
         raise InputError(

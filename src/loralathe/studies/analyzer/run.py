@@ -71,7 +71,8 @@ def analyze_blocks(
         progress.message(f"not in this family and left out: {' '.join(lacking)}")
     cuts: Cuts = first_cut(groups) if options.coarse else [(group,) for group in groups]
     pictures = (len(cuts) + 1) * len(study.seeds)
-    progress.message(f"{len(cuts)} blocks and the source, {len(study.seeds)} seeds: {pictures} pictures")
+    seeds = f"{len(study.seeds)} seed{'s' if len(study.seeds) > 1 else ''}"
+    progress.message(f"{len(cuts)} blocks and the source, {seeds}: {pictures} pictures")
     rendered, effects = _search(study, cuts, renderer, progress)
     ordered = _in_order(effects, groups)
     report = _report(study, ordered, lacking, rendered)

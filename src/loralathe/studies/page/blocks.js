@@ -5,7 +5,7 @@ const TEXT = {
         byBlock: "by block", byEffect: "by effect", weights: "Weights to start from",
         weightsNote: "Between the two weights of the range: a block keeps the full weight when it changes at least half as much as the strongest one; weaker ones in proportion. A start for your eyes, not a verdict.",
         list: "As a list", byName: "By name", command: "Merge with these weights", sheet: "Pictures", size: "Size", seed: "Seed",
-        source: "source", diff: "diff", examined: "examined", others: "others", threshold: "threshold", seeds: "seeds", pictures: "pictures",
+        source: "source", diff: "diff", examined: "examined", others: "others", threshold: "threshold", seeds: "seeds", seed1: "seed", pictures: "pictures",
         groupNote: "Grey rows are groups that a coarse search left whole: their numbers are of all their blocks together.",
         oneSeed: "One seed says little: run with more seeds for intervals." },
   zh: { dark: "深色", light: "淺色", copy: "複製", copied: "已複製", close: "關閉", effects: "每一層改變了多少",
@@ -14,7 +14,7 @@ const TEXT = {
         byBlock: "依分層", byEffect: "依影響", weights: "可以開始的分層權重",
         weightsNote: "介於範圍的兩個權重之間：影響至少有最強那層一半的分層保留完整權重，較弱的依比例降低。這只是起點，最後還是看圖決定。",
         list: "清單寫法", byName: "名稱寫法", command: "用這組權重合併", sheet: "圖片", size: "大小", seed: "種子",
-        source: "原圖", diff: "差異", examined: "受測權重", others: "其他層", threshold: "閾值", seeds: "個種子", pictures: "張圖",
+        source: "原圖", diff: "差異", examined: "受測權重", others: "其他層", threshold: "閾值", seeds: "個種子", seed1: "個種子", pictures: "張圖",
         groupNote: "灰色列是粗略搜尋時沒有再細分的群組：數字代表整組一起的變化。",
         oneSeed: "只有一個種子，參考價值有限；多跑幾個種子就會有信賴區間。" },
 };
@@ -85,7 +85,7 @@ addEventListener("keydown", (event) => { if (event.key === "Escape") closeLight(
 
 function redraw() {
   $("summary").textContent = [`${t("examined")} ${trimmed(data.examined)}`, `${t("others")} ${trimmed(data.others)}`, `${t("threshold")} ${data.threshold}`,
-    `${data.seeds.length} ${t("seeds")}`, `${data.pictures} ${t("pictures")}`].join(" · ");
+    `${data.seeds.length} ${several ? t("seeds") : t("seed1")}`, `${data.pictures} ${t("pictures")}`].join(" · ");
   $("report").replaceChildren(effectsCard(), weightsCard(), sheetCard());
 }
 start();

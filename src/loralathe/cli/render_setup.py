@@ -1,0 +1,181 @@
+"""From the options of a picture command to a request, the family, the block lists and a renderer."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loralathe.cli.render_options import RANDOM_SEED, PictureOptions
+from loralathe.cli.screen import Screen
+from loralathe.errors import InputError
+from loralathe.progress import BarSink, Event, JsonSink, Progress, SilentSink, Sink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from loralathe.adapters import AdapterSpec
+    from loralathe.architectures import Architecture
+    from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer
+    from loralathe.rendering.folders import AdapterFolders
+    from loralathe.rendering.shelf import WeightsInMemory
+
+SIDES = {"sd1": 512, "sd2": 512, "sdxl": 1024}
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The person's block lists and element rules by name."""
+
+    blocks: Mapping[str, str]
+    elements: Mapping[str, str]
+
+
+class NoteSink:
+    """Messages as notes on stderr; all else is dropped. For outputs that are no terminal."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+
+    def emit(self, event: Event) -> None:
+        if event.kind == "message":
+            self._screen.note(event.text)
+
+
+def progress_of(screen: Screen) -> Progress:
+    """Bars on a terminal, JSON lines with --json; elsewhere the messages, which tell what was left out."""
+    if screen.as_json:
+        return Progress(JsonSink(sys.stdout))
+    sink: Sink = SilentSink() if screen.quiet else BarSink() if sys.stderr.isatty() else NoteSink(screen)
+    return Progress(sink)
+
+
+def family_of(checkpoint: str) -> Architecture:
+    """The family of a checkpoint file or a diffusers folder, from headers."""
+    if Path(checkpoint).is_dir():
+        from loralathe.rendering.loading import family_of_folder
+
+        return family_of_folder(Path(checkpoint))
+    from loralathe.architectures import detect_checkpoint
+    from loralathe.tensorfiles import read_header
+
+    return detect_checkpoint(read_header(checkpoint), checkpoint).architecture
+
+
+def lists_of(options: PictureOptions, screen: Screen) -> Lists:
+    """--blocks, --presets and --element-presets; the command line wins over the file."""
+    from loralathe.adapters import read_element_preset_file
+    from loralathe.cli.launch import read_presets
+    from loralathe.cli.merge import named_lists
+
+    elements: dict[str, str] = {}
+    if options.element_presets is not None:
+        found = read_element_preset_file(options.element_presets)
+        for problem in found.problems:
+            screen.note(f"{options.element_presets.name}, {problem}")
+        elements = dict(found.presets)
+    return Lists(read_presets(screen, options.presets) | named_lists(options.blocks), elements)
+
+
+def adapters_of(words: Sequence[str], options: PictureOptions) -> tuple[AdapterUse, ...]:
+    """`hina.safetensors:0.7:te=0` or, with --lora-dir, `hina:0.7`."""
+    from loralathe.adapters import parse_spec
+    from loralathe.rendering import AdapterUse
+    from loralathe.rendering.folders import AdapterFolders
+
+    folders = AdapterFolders(options.lora_dir)
+    uses = []
+    for word in words:
+        spec = parse_spec(word)
+        file = _adapter_file(spec, folders, bool(options.lora_dir))
+        uses.append(AdapterUse(str(file), spec.te, spec.unet, spec.blocks, spec.elements))
+    return tuple(uses)
+
+
+def _adapter_file(spec: AdapterSpec, folders: AdapterFolders, named: bool) -> Path:
+    from loralathe.architectures import shows_adapter
+    from loralathe.tensorfiles import read_header
+
+    file = spec.path if spec.path.is_file() or not named else folders.find(str(spec.path))
+    if not shows_adapter(read_header(file).tensors):
+        raise InputError(
+            "this is not an adapter",
+            where=str(file),
+            fix="one checkpoint comes first, adapters follow it; lathe inspect says what a file is",
+        )
+    return file
+
+
+def request_of(
+    checkpoint: str, adapters: tuple[AdapterUse, ...], family: Architecture, options: PictureOptions
+) -> ImageRequest:
+    """What all pictures have in common; a random seed stands as 0. Checks names and numbers."""
+    from loralathe.rendering import ImageRequest
+    from loralathe.rendering.samplers import canonical_names
+
+    sampler, schedule = canonical_names(options.sampler, options.schedule)
+    width, height = options.sides(SIDES[family.id])
+    return ImageRequest(
+        checkpoint=checkpoint,
+        vae=options.vae,
+        prompt=options.prompt,
+        negative=options.negative,
+        seed=0 if options.seed == RANDOM_SEED else options.seed,
+        steps=options.steps,
+        cfg=options.cfg,
+        sampler=sampler,
+        schedule=schedule,
+        width=width,
+        height=height,
+        clip_skip=options.clip_skip,
+        adapters=adapters,
+    )
+
+
+@contextmanager
+def renderer_of(
+    options: PictureOptions,
+    lists: Lists,
+    progress: Progress,
+    weights: WeightsInMemory | None = None,
+) -> Iterator[LocalRenderer]:
+    """The renderer on this machine, closed at the end."""
+    from loralathe.rendering import LocalRenderer, Presets
+
+    missing = None if options.missing_blocks is None else float(options.missing_blocks)
+    with LocalRenderer(
+        options.device,
+        options.dtype,
+        options.lora_dir,
+        batch_size=options.batch,
+        low_vram=options.low_vram,
+        progress=progress,
+        weights=weights,
+        presets=Presets(lists.blocks, lists.elements, missing),
+        prediction="v_prediction" if options.prediction == "v" else options.prediction,
+        allow_unmatched=options.allow_unmatched,
+        hashes=options.hashes,
+    ) as renderer:
+        yield renderer
+
+
+def folder_name(checkpoint: str, request: ImageRequest, ending: str = "") -> Path:
+    """`baseA+hina-grid`: a folder in the current one, named after the inputs."""
+    from loralathe.rendering.prompts.networks import lift_tags
+
+    uses = (*request.adapters, *lift_tags(request.prompt).adapters)
+    names = [Path(checkpoint).stem, *dict.fromkeys(Path(use.file).stem for use in uses)]
+    clean = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "", "+".join(names)).strip(". ") or "pictures"
+    return Path(clean[:80] + ending)
+
+
+def need_libraries() -> None:
+    """MachineError, with the way to install it, when Pillow or diffusers is missing."""
+    from loralathe.rendering.libraries import library
+
+    library("PIL")
+    library("diffusers")

@@ -1,0 +1,139 @@
+"""A recipe in memory: studies sweep its variables, and no checkpoint is written.
+
+`RecipeWeights` is the `RecipeSource` of a plan; the tensors that it makes lie in `held`, which is what a
+renderer takes as its `weights`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loralathe.architectures import Architecture
+from loralathe.engine import RunOptions, WeightsOutput, evaluate_weights, open_session
+from loralathe.errors import InputError, did_you_mean
+from loralathe.progress import Progress
+from loralathe.recipes import Recipe, Save, read_recipe
+from loralathe.studies.keys import file_identity
+from loralathe.studies.values import show_number
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _nothing() -> None:
+    return
+
+
+class RecipeWeights:
+    """One step of a recipe, evaluated for one set of values at a time.
+
+    held: at most one entry, the name that `evaluate` returned last → its tensors. They are those of the file
+    that `lathe run` would save, in the dtype that [save] gives the step.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        step: str | None = None,
+        variables: Mapping[str, float] | None = None,
+        *,
+        options: RunOptions | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Read and plan the recipe: everything that headers can tell raises InputError here.
+
+        step: what to look at; None for the only checkpoint that the recipe saves.
+        variables: values that win over the recipe's own.
+        """
+        self._path = path
+        self._recipe = read_recipe(path).with_variables(_numbers(variables or {}))
+        self._options = options or RunOptions()
+        self._progress = progress or Progress()
+        self._save = _save_of(self._recipe, step, self._options)
+        self.family = _family(self._recipe, self._save, self._options)
+        self.held: dict[str, Mapping[str, Tensor]] = {}
+        self.before: Callable[[], object] = _nothing
+        """Called before new weights are made, so that a renderer can let go of the old ones."""
+
+    @property
+    def step(self) -> str:
+        return self._save.step
+
+    @property
+    def file(self) -> str:
+        return str(self._path)
+
+    @property
+    def variables(self) -> Mapping[str, float]:
+        return self._recipe.variables
+
+    @property
+    def identity(self) -> str:
+        """A hash of the recipe's text, the step, the block lists, and name, size and date of every input."""
+        parts = [
+            self._path.read_text(encoding="utf-8-sig"),
+            self.step,
+            repr(sorted(self._options.presets.items())),
+            repr((self._options.missing_blocks, self._options.allow_unmatched)),
+            *(file_identity(str(path)) for path in self._recipe.inputs.values()),
+        ]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    def evaluate(self, variables: Mapping[str, float]) -> str:
+        """The weights for these values, held until the next call; the name that stands for them."""
+        shown = " ".join(f"{name}={show_number(value)}" for name, value in sorted(variables.items()))
+        name = f"{self._path.name} {self.step} {shown}".rstrip()
+        if name not in self.held:
+            self.held.clear()
+            self.before()
+            self.held[name] = evaluate_weights(
+                self._recipe.with_variables(_numbers(variables)),
+                self.step,
+                dtype=self._save.dtype,
+                options=self._options,
+                progress=self._progress,
+            )
+        return name
+
+
+def _numbers(values: Mapping[str, float]) -> dict[str, float]:
+    """Whole numbers as floats, the only kind that formulas know."""
+    return {name: float(value) for name, value in values.items()}
+
+
+def _save_of(recipe: Recipe, step: str | None, options: RunOptions) -> Save:
+    """How the step is saved; a step that is not saved keeps each tensor's dtype."""
+    if step is not None:
+        if step not in recipe.steps:
+            raise InputError(
+                f"the recipe has no step '{step}'",
+                where=recipe.where,
+                fix=did_you_mean(step, recipe.steps) or f"steps are: {', '.join(recipe.steps)}",
+            )
+        known = {save.step: save for save in recipe.saves}
+        return known.get(step, Save(step, Path(step)))
+    saves = recipe.saves or tuple(Save(name, Path(name)) for name in recipe.steps)
+    with open_session(replace(recipe, saves=saves), options) as session:
+        models = [output.save for output in session.plan.outputs if isinstance(output, WeightsOutput)]
+    if len(models) == 1:
+        return models[0]
+    names = [save.step for save in models] or list(recipe.steps)
+    raise InputError(
+        "which step is to be rendered?" if models else "no step of the recipe is a model to render",
+        where=recipe.where,
+        fix=f"give {' or '.join(f'--step {name}' for name in names)}",
+    )
+
+
+def _family(recipe: Recipe, save: Save, options: RunOptions) -> Architecture:
+    with open_session(replace(recipe, saves=(save,)), options) as session:
+        if not isinstance(session.plan.outputs[0], WeightsOutput):
+            raise InputError(f"step '{save.step}' is an adapter, not a model to render", where=recipe.where)
+        family = session.sources.architecture
+    if family is None:
+        raise InputError("the recipe's models are of no family that can be rendered", where=recipe.where)
+    return family

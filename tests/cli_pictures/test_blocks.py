@@ -1,0 +1,124 @@
+"""`lathe blocks`: the analysis as a command, and blocks told from weights against plain float64."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from checkpoints import write_safetensors
+from cli.kit import Run
+from cli_pictures.conftest import QUICK
+from loralathe.architectures import SD1
+from loralathe.cli import lathe
+from loralathe.studies.weights import study_weights
+from rendering.conftest import make_lora
+
+Matrix = NDArray[np.float64]
+BLOCKS = ("blocks", "baseA.safetensors", "hina.safetensors", "--prompt", "a girl", *QUICK)
+
+
+def test_an_analysis(here: Path, done: Run) -> None:
+    words = (*BLOCKS, "--range", "0,1", "--blocks", "BASE, IN04-IN05, MID", "--threshold", 0, "--seeds", 2)
+    result = done(*words)
+    lines = result.stdout.splitlines()
+    assert lines[0].strip() == "hina: 1 → 0, one block at a time"
+    assert [line.split()[0] for line in lines if " 0.0" in line][:3] == ["BASE", "IN04-IN05", "MID"]
+    assert "  pictures    8 rendered" in lines
+    assert "  page        baseA+hina-blocks/blocks.html" in lines
+    assert lines[-1].startswith("  lathe merge baseA.safetensors ")
+    assert result.stderr == "lathe: note: 3 blocks and the source, 2 seeds: 8 pictures\n"
+    again = done(*words, "--json")
+    report = json.loads(again.stdout.splitlines()[-1])["report"]
+    assert report["rendered"] == 0
+    assert len(report["effects"][0]["changed"]["values"]) == 2
+
+
+def test_the_weights_to_paste_merge(here: Path, done: Run) -> None:
+    """A list in a tag is not re-read as a path, and is no longer than the adapter's own blocks."""
+    result = done(*BLOCKS, "--range", "0.3,0.7", "--steps", 1)
+    weights, command = result.stdout.splitlines()[-2:]
+    assert len(weights.strip().split(",")) == len(SD1.short_blocks)
+    merge = command.strip().removeprefix("lathe ").split()
+    done(*merge, "--dry-run")
+
+
+def test_a_locon_is_examined_in_every_block(here: Path, done: Run) -> None:
+    write_safetensors(here / "locon.safetensors", make_lora("sd1", conv=True))
+    result = done("blocks", "baseA.safetensors", "locon.safetensors", *QUICK, "--dry-run", "--te")
+    blocks = next(line for line in result.stdout.splitlines() if line.startswith("  blocks"))
+    assert "TE1 IN00 IN01" in " ".join(blocks.split())
+    assert "27" in result.stdout
+    assert not (here / "baseA+locon-blocks").exists()
+
+
+def factors(lora: dict[str, NDArray[np.float32]], raw: str) -> Matrix:
+    up, down = (
+        lora[f"{raw}.lora_{side}.weight"]
+        .astype(np.float64)
+        .reshape(len(lora[f"{raw}.lora_{side}.weight"]), -1)
+        for side in ("up", "down")
+    )
+    return np.asarray(float(lora[f"{raw}.alpha"]) / down.shape[0] * up @ down)
+
+
+def test_energies_and_ranks_against_float64(here: Path) -> None:
+    lora, base = load_file("hina.safetensors"), load_file("baseA.safetensors")
+    modules = SD1.modules(base)
+    squares: dict[str, list[float]] = {}
+    spreads: dict[str, list[tuple[float, int, int]]] = {}
+    for raw in sorted({key.split(".")[0] for key in lora}):
+        name = SD1.module_of_kohya(raw)
+        assert name is not None
+        label = "TE1" if name.startswith("te1") else SD1.block_of_module(name)
+        assert label is not None
+        delta, weight = factors(lora, raw), base[modules[name].key].astype(np.float64)
+        singular = np.linalg.svd(delta, compute_uv=False)[:4]
+        p, kept = singular / singular.sum(), np.cumsum(singular**2) / (singular**2).sum()
+        squares.setdefault(label, []).extend([float((delta**2).sum()), float((weight**2).sum())])
+        spreads.setdefault(label, []).append(
+            (float(np.exp(-(p * np.log(p)).sum())), int((kept < 0.9).sum()) + 1, int((kept < 0.99).sum()) + 1)
+        )
+    found = study_weights("baseA.safetensors", "hina.safetensors")
+    assert {block.block for block in found.blocks} == set(squares)
+    whole = sum(sum(pairs[::2]) for pairs in squares.values())
+    for block in found.blocks:
+        delta, weight = sum(squares[block.block][::2]), sum(squares[block.block][1::2])
+        assert block.ratio == pytest.approx((delta / weight) ** 0.5, rel=1e-5)
+        assert block.share == pytest.approx(delta / whole, rel=1e-5)
+        means = np.mean(spreads[block.block], axis=0)
+        assert (block.spread, block.rank90, block.rank99) == pytest.approx(tuple(means), rel=1e-5)
+    assert found.total.share == pytest.approx(1)
+
+
+def test_weights_beside_a_second_adapter(here: Path, done: Run) -> None:
+    words = ("blocks", "--weights", "baseA.safetensors", "hina.safetensors")
+    same = json.loads(done(*words, "hina.safetensors", "--json").stdout.splitlines()[-1])["weights"]
+    assert same["total"]["cosine"] == pytest.approx(1)
+    assert [block["up"] for block in same["blocks"]] == pytest.approx([1] * len(same["blocks"]))
+    text = done(*words, "mio.safetensors").stdout
+    compared = done("compare", "hina.safetensors", "mio.safetensors", "--json").stdout.splitlines()[-1]
+    total = json.loads(compared)["comparison"]["total"]
+    assert text.splitlines()[-1].split()[-3:] == [f"{total[name]:.3f}" for name in ("cosine", "up", "down")]
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_sdxl_by_weights_needs_no_renderer(here: Path, done: Run) -> None:
+    text = done("blocks", "--weights", "xl.safetensors", "xlora.safetensors").stdout
+    assert [line.split()[0] for line in text.splitlines()[6:-2]] == ["TE1", "TE2", *_short()]
+
+
+def _short() -> list[str]:
+    from loralathe.architectures import SDXL
+
+    return list(SDXL.short_blocks[1:])
+
+
+def test_the_command_is_the_one_in_the_overview() -> None:
+    import click
+
+    assert {"render", "grid", "blocks"} <= set(lathe.list_commands(click.Context(lathe)))

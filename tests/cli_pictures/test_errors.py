@@ -1,0 +1,108 @@
+"""What a person gets wrong in pictures: exact texts, exit code 2, nothing rendered."""
+
+# ruff: noqa: E501  lines hold texts as they are printed
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from cli.kit import Run
+
+QUICK = "--prompt girl --size 64x64 --steps 1 --seed 1"
+R, G, B = (f"{name} baseA.safetensors hina.safetensors {QUICK}" for name in ("render", "grid", "blocks"))
+FAMILY = (
+    "the shapes of 96 of 96 modules differ from the base's (SD 1.5)\n"
+    "  where: xlora.safetensors: lora_unet_input_blocks_4_1_proj_in: [20, 20], the base has [40, 40, 1, 1]; "
+    "lora_unet_input_blocks_4_1_proj_out: [20, 20], the base has [40, 40, 1, 1]; "
+    "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_k: [20, 20], the base has [40, 40] and 93 more\n"
+    "  fix:   this one is made for SDXL; use a LoRA made for SD 1.5"
+)
+CASES = {
+    f"{R} --sampler Eulre": "no sampler is called 'Eulre'\n  fix:   perhaps 'Euler' or 'Euler a'",
+    f"{R} --schedule Karas": "no schedule is called 'Karas'\n  fix:   perhaps 'Karras'",
+    f"{R} --size 100x64": "the width 100 is not a multiple of 8\n  fix:   ask for 96, the nearest that is",
+    f"{R} --size big": "'big' is not a size\n  where: --size\n  fix:   write width x height: --size 832x1216",
+    f"{R} --seed -2": "Invalid value for '--seed': -2 is not in the range x>=-1\n  fix:   see lathe render --help",
+    f"{R} --count 2 -o a.png": "2 images do not fit into one file\n  where: a.png\n  fix:   name a folder",
+    f"{R} --vae xl.safetensorz": "no such file\n  where: xl.safetensorz\n"
+    "  fix:   did you mean 'xl.safetensors' or 'xlora.safetensors' or 'mio.safetensors'?",
+    f"render basA.safetensors {QUICK}": "no such file\n  where: basA.safetensors\n"
+    "  fix:   did you mean 'baseA.safetensors' or 'baseB.safetensors' or 'hina.safetensors'?",
+    f"render baseA.safetensors xlora.safetensors {QUICK}": FAMILY,
+    f"render baseA.safetensors baseB.safetensors {QUICK}": "this is not an adapter\n"
+    "  where: baseB.safetensors\n"
+    "  fix:   one checkpoint comes first, adapters follow it; lathe inspect says what a file is",
+    f"render baseA.safetensors hnia:0.5 --lora-dir loras {QUICK}": "no adapter is called 'hnia'\n"
+    "  where: loras\n  fix:   did you mean 'hina'?",
+    f"render baseA.safetensors --lora-dir loras {QUICK} --prompt '<lora:hnia:1>'": "no adapter is called 'hnia'\n"
+    "  where: loras\n  fix:   did you mean 'hina'?",
+    f"render baseA.safetensors {QUICK} --prompt '<lora:hina:1>'": "no adapter is called 'hina'\n"
+    "  fix:   give a path, or name the folder of your adapters with --lora-dir",
+    f"render baseA.safetensors hina.safetensors:OUTT {QUICK}": "there are no block weights called 'OUTT'\n"
+    "  fix:   did you mean 'OUTS' or 'OUTD' or 'OUTALL'?",
+    f"{G} --x smapler=Euler": "there is no axis 'smapler'\n  fix:   did you mean 'sampler'?",
+    f"{G} --x sampler=Eulre": "there is no sampler 'Eulre'\n  fix:   did you mean 'Euler' or 'Euler a'?",
+    f"{G} --x blocks=OUTT": "there is no block preset 'OUTT'\n  fix:   did you mean 'OUTS' or 'OUTD' or 'OUTALL'?",
+    f"{G} --x lora=hnia --lora-dir loras": "there is no adapter 'hnia'\n  fix:   did you mean 'hina'?",
+    f"{G} --x 'hina = 0..1 (+0.01)' --y seed=1-100": "this grid has 10,100 cells; "
+    "more than 400 are made only when asked for\n  where: 101 hina × 100 Seed\n"
+    "  fix:   take fewer values, or confirm with --max-cells 10100",
+    f"{G} --x s/r=boy,cat": "prompt S/R looks for 'boy', which the prompt does not contain\n"
+    "  where: prompt: girl\n  fix:   the first value must occur, letter for letter",
+    f"{G} --x size=100x100": "the size 100x100 is not a multiple of 8\n  fix:   for example 96x96",
+    f"{G} --x hina=0,one": "'one' is neither a number nor a range\n"
+    "  where: character 3\n    0,one\n      ^\n  fix:   write 0.5, or 0-1 (+0.25), or 0..1 [5]",
+    f"{G} --redo 9,9": "there is no cell 9 × 9 × 1 in this grid\n  where: it has 1 × 1 × 1 cells (x × y × z)",
+    f"{G} --redo second": "'second' is no cell\n  where: --redo\n"
+    "  fix:   write column,row or column,row,sheet, counted from 1: --redo 3,1",
+    f"{G} --vary-seed w": "'w' names no axes\n  where: --vary-seed\n  fix:   write x, y, z, or several: xy",
+    f"{G} --scorer identity=no.onnx": "the face model of the identity scorer is not there\n  where: no.onnx\n"
+    "  fix:   give the path of an ArcFace-type ONNX file, e.g. w600k_r50.onnx",
+    f"{G} --scorer prompt": "the scorer 'prompt' needs a model\n  where: --scorer prompt\n"
+    "  fix:   --scorer prompt=clip-vit-base-patch32",
+    f"{G} --scorer promt=x": "there is no scorer 'promt'\n  where: --scorer promt=x\n  fix:   did you mean 'prompt'?",
+    f"{G} --scorer identity=m.onnx --face-box 1,0,0,1": "'1,0,0,1' is no box\n  where: --face-box\n"
+    "  fix:   left,top,right,bottom as shares of the picture: --face-box 0.25,0,0.75,0.5",
+    "grid": "what is to be rendered?\n  fix:   give a CHECKPOINT, or --recipe FILE; see lathe grid --help",
+    f"{G} --step B2": "--step belongs to a recipe\n  fix:   add --recipe FILE, or leave it out",
+    f"grid --recipe article.toml --step lora2 {QUICK}": "step 'lora2' is an adapter, not a model to render\n"
+    "  where: article.toml",
+    f"grid --recipe article.toml --step B3 {QUICK}": "the recipe has no step 'B3'\n  where: article.toml\n"
+    "  fix:   steps are: A1, lora1, B2, lora2",
+    f"grid --recipe article.toml --x N=1,2 {QUICK}": "there is no axis 'N'\n"
+    "  fix:   take the recipe's variables M, rank, or one of seed, steps, cfg, sampler, schedule, checkpoint, "
+    "vae, clip skip, size, prompt s/r, prompt order, strength, te, unet, lora, blocks, elements, values, "
+    "block id, original weights; lathe grid --help shows examples",
+    f"blocks baseA.safetensors {QUICK}": "which LoRA is to be examined?\n"
+    "  fix:   give it after the checkpoint, or as a <lora:…> tag in the prompt",
+    f"blocks baseA.safetensors hina.safetensors mio.safetensors {QUICK}": "which of the 2 LoRAs is to be "
+    "examined?\n  fix:   --adapter hina or --adapter mio",
+    f"{B} --range 1": "the range has 1 values; it takes two\n  where: '1'\n"
+    "  fix:   first the weight of the examined block, then of all others: 0.5,1",
+    f"{B} --blocks 'BASE, IN99'": "there is no block 'IN99' here\n  where: the blocks are BASE "
+    + " ".join(f"IN{n:02d}" for n in range(12)) + " MID " + " ".join(f"OUT{n:02d}" for n in range(12))
+    + "\n  fix:   did you mean 'IN09'?",
+    "blocks --weights baseA.safetensors": "--weights takes one adapter, or two to compare, not 0\n"
+    "  fix:   lathe blocks --weights baseA.safetensors hina.safetensors",
+    "blocks --weights baseA.safetensors xlora.safetensors": FAMILY,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", CASES)
+def test_words(here: Path, run: Run, line: str) -> None:
+    before = set(here.iterdir())
+    result = run(*shlex.split(line))
+    assert result.exit_code == 2, result.output
+    assert result.stderr.partition("lathe: error: ")[2] == f"{CASES[line]}\n"
+    assert result.stdout == ""
+    assert not [path for folder in set(here.iterdir()) - before for path in folder.rglob("*.png")]
+
+
+def test_a_gpu_that_is_not_there(here: Path, run: Run) -> None:
+    result = run(*shlex.split(f"{R} --device cuda:9"))
+    assert result.exit_code == 2
+    assert result.stderr.startswith("lathe: error: the device 'cuda:9' cannot be used\n  where: ")
+    assert "Traceback" not in result.stderr
