@@ -44,7 +44,7 @@ def main() -> None:
     cuda = torch.cuda.is_available()
     sizes = ON_GPU if cuda else ON_CPU
     parser.add_argument("--size", choices=sizes, action="append", help="only this one; may be repeated")
-    parser.add_argument("--case", action="append", help="only cases whose name holds this; may be repeated")
+    parser.add_argument("--case", action="append", help="only this one, by its name; may be repeated")
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds of each case (default 5)")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch on the CPU")
     options = parser.parse_args()
@@ -56,7 +56,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             stage = make_stage(sizes[name], Path(folder), device, dtype)
             for case in cases_of(stage, name, cuda):
-                if not options.case or any(part in case.name for part in options.case):
+                if not options.case or case.name in options.case:
                     for line in lines(stage, case, options.rounds):
                         print(line, flush=True)
             stage.close()

@@ -86,7 +86,7 @@ def test_two_adapters(atelier: Atelier, family: str) -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("family", [pytest.param("sd1", marks=pytest.mark.slow), "sdxl"])
+@pytest.mark.parametrize("family", ["sd1", pytest.param("sdxl", marks=pytest.mark.slow)])
 def test_an_extracted_adapter(atelier: Atelier, family: str) -> None:
     """`lathe extract` writes an adapter with its own ranks and alpha; it renders as it merges."""
     words = ["--rank", 8, "--conv-rank", 4, "--dtype", "fp32", "--force", "--quiet"]

@@ -51,6 +51,7 @@ def pipeline_latents(pipe: Any, sampler: str) -> torch.Tensor:
     return latents[0]
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")
 SLOW = [("sd1", "DDIM"), ("sdxl", "UniPC"), ("sdxl", "DDIM"), ("sd1", "Euler")]
 
 
