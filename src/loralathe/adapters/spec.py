@@ -48,7 +48,7 @@ def parse_spec(text: str, exists: Callable[[Path], bool] = Path.is_file) -> Adap
     if not ":".join(parts[:n]).strip():
         raise InputError("an adapter without a path", where=f"'{text}'", fix=f"write {GRAMMAR}")
     found = _Items(where=f"'{text}'")
-    for item in _joined_rules(parts[n:]):
+    for item in joined_rules(parts[n:]):
         found.add(item)
     return found.spec(Path(":".join(parts[:n])))
 
@@ -66,8 +66,10 @@ def _parts_of_path(parts: Sequence[str], exists: Callable[[Path], bool]) -> int:
     return 2 if has_drive else 1
 
 
-def _joined_rules(items: Sequence[str]) -> list[str]:
+def joined_rules(items: Sequence[str]) -> list[str]:
     """Puts element rules together again: the `:` inside `lbwe=IN05-OUT05:attn:0` separates no items.
+
+    Tags in prompts are read with it, too: both spell rules alike.
 
     `lbwe=` followed by block names (or by nothing) begins a rule of three fields; by another word, a preset.
     """

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -29,6 +29,8 @@ from loralathe.rendering.samplers import Prediction
 TEXTS_KEPT = 256
 
 WeightsInMemory = Mapping[str, Mapping[str, torch.Tensor]]
+Stamp: TypeAlias = object
+"""What changes when other weights stand behind a name: a file's identity, or the mapping held in memory."""
 
 
 @dataclass(eq=False)
@@ -40,6 +42,7 @@ class OpenModel:
     shares: dict[tuple[object, ...], Share] = field(default_factory=dict)
     texts: OrderedDict[tuple[object, ...], Conditioning] = field(default_factory=OrderedDict)
     own_vae: Any = None
+    stamp: Stamp = None
 
     def adapter(self, path: str, *, allow_unmatched: bool) -> LoadedAdapter:
         """The adapter file, opened once; a file that was written anew is opened anew."""
@@ -78,14 +81,17 @@ class Setting:
 
 
 class Shelf:
-    """The open models, most recently used last. `weights` are checkpoints held in memory, by name."""
+    """The open models, most recently used last. `weights` are checkpoints held in memory, by name.
+
+    What was written anew, or put in memory anew under its old name, is opened anew.
+    """
 
     def __init__(self, weights: WeightsInMemory, setting: Setting, room: int) -> None:
         self._weights = weights
         self._setting = setting
         self._room = max(1, room)
         self._open: OrderedDict[str, OpenModel] = OrderedDict()
-        self._vaes: OrderedDict[tuple[str, str], Any] = OrderedDict()
+        self._vaes: OrderedDict[tuple[str, str], tuple[Stamp, Any]] = OrderedDict()
 
     def check(self, checkpoint: str, vae: str | None) -> None:
         """InputError for names that are neither held in memory nor on disk; nothing is opened."""
@@ -96,12 +102,15 @@ class Shelf:
 
     def get(self, checkpoint: str, vae: str | None) -> OpenModel:
         """The model with that VAE (None: its own), open and on its device."""
+        stamp = self._stamp(checkpoint)
+        if checkpoint in self._open and not _same(self._open[checkpoint].stamp, stamp):
+            self._open.pop(checkpoint).close()
         if checkpoint not in self._open:
             while len(self._open) >= self._room:
                 self._open.popitem(last=False)[1].close()
             model = self._opened(checkpoint)
             _place(model, self._setting)
-            self._open[checkpoint] = OpenModel(model, own_vae=model.vae)
+            self._open[checkpoint] = OpenModel(model, own_vae=model.vae, stamp=stamp)
         self._open.move_to_end(checkpoint)
         found = self._open[checkpoint]
         wanted = found.own_vae if vae is None else self._vae(vae, found.model.architecture.id)
@@ -127,20 +136,35 @@ class Shelf:
             return open_model(weights, self._setting.dtype, prediction=self._setting.prediction)
 
     def _vae(self, name: str, family: str) -> Any:
-        key = (name, family)
+        key, stamp = (name, family), self._stamp(name)
+        if key in self._vaes and not _same(self._vaes[key][0], stamp):
+            del self._vaes[key]
         if key not in self._vaes:
             while len(self._vaes) >= self._room:
                 self._vaes.popitem(last=False)
             with self._weights_of(name) as weights:
                 vae = load_vae(weights, family=family, dtype=self._setting.dtype)
             _place_vae(vae, self._setting)
-            self._vaes[key] = vae
-        return self._vaes[key]
+            self._vaes[key] = (stamp, vae)
+        return self._vaes[key][1]
+
+    def _stamp(self, name: str) -> Stamp:
+        if name in self._weights:
+            return self._weights[name]
+        path = Path(name)
+        if not path.is_file():
+            return None  # a folder: its files are not watched
+        status = path.stat()
+        return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
 
     def _weights_of(self, name: str) -> Weights:
         if name in self._weights:
             return MemoryWeights(name, self._weights[name], {})
         return FileWeights(name)
+
+
+def _same(one: Stamp, other: Stamp) -> bool:
+    return one is other or (isinstance(one, tuple) and one == other)
 
 
 def _place(model: Model, setting: Setting) -> None:

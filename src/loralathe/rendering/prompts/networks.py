@@ -2,8 +2,9 @@
 
 Items after the name stand in any order. Numbers in turn are the strength (both parts) and the U-Net's;
 a further one, or the second when `lbw=` stands before it, is `x`. Words and lists in turn are block
-weights and element rules. Fixed here: `te=0` zeroes the text encoders and nothing else, `stop=1` gives
-one step, `name:1:ALL` is read as it looks, and one bad tag leaves the others alone.
+weights and element rules; rules may also stand as they are, `lbwe=IN05-OUT05:attn:0`. Fixed here: `te=0`
+zeroes the text encoders and nothing else, `stop=1` gives one step, `name:1:ALL` is read as it looks, and
+one bad tag leaves the others alone.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import re
 from dataclasses import dataclass, field
 
+from loralathe.adapters.spec import joined_rules
 from loralathe.errors import did_you_mean
 from loralathe.rendering.prompts.issues import Issue, issue_at
 from loralathe.rendering.request import AdapterUse
@@ -83,12 +85,12 @@ class _Reading:
 
 
 def _read_tag(arguments: str) -> AdapterUse:
-    name, *items = arguments.split(":")
+    name, *parts = arguments.split(":")
     if not name.strip():
         raise _TagError(0, "it names no adapter")
     reading = _Reading()
     offset = len(name) + 1
-    for item in items:
+    for item in joined_rules(parts):
         key, equals, value = item.partition("=")
         if equals and key.strip().lower() in _NAMED:
             _read_named(reading, key.strip().lower(), value.strip(), offset)
