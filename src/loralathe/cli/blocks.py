@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from loralathe.studies import BlocksOptions
 
 EPILOG = """\b
-In pictures (LoRA Block Weight's Effective Block Analyzer): one block after the other takes the first
-weight of --range, all others the second; each picture is measured against the one where all have
-the second. n + 1 pictures a seed.
+In pictures (LoRA Block Weight's Effective Block Analyzer): one block after the other takes the
+first weight of --range, all others the second; each picture is measured against the one where all
+have the second. n + 1 pictures a seed.
 
 \b
 In weights (--weights): instant, nothing is rendered.
