@@ -40,7 +40,6 @@ class StagedFile:
             raise write_error(error, target) from error
         self._open = True
         self._settled = False
-        remember(self._temporary)
 
     def allocate(self, size: int) -> None:
         """Take `size` bytes of disk now, so that a full disk shows before the work; OSError if it cannot."""
@@ -145,7 +144,12 @@ def _prefix(target: Path) -> str:
 def _create_locked(target: Path) -> tuple[Path, int]:
     while True:
         path = target.parent / f"{_prefix(target)}{secrets.token_hex(6)}{_SUFFIX}"
-        fd = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666)
+        remember(path)  # before it exists: a signal may come at any moment
+        try:
+            fd = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666)
+        except OSError:
+            forget(path)
+            raise
         try:
             locked = try_lock(fd)
         except OSError:
@@ -154,6 +158,7 @@ def _create_locked(target: Path) -> tuple[Path, int]:
         if locked and os.fstat(fd).st_nlink:
             return path, fd
         os.close(fd)
+        forget(path)
 
 
 def _sync_folder(folder: Path) -> None:
