@@ -1,7 +1,7 @@
 """What a portrait is made of, and the words that say it.
 
-Every word is one CLIP token, and every attribute covers several latent cells (8x8 pixels each): what a small
-model has to learn is *which word goes where*, not how to spell or how to see.
+Every word is one CLIP token, and every attribute covers several latent cells (8x8 pixels each): what a
+small model has to learn is *which word goes where*, not how to spell or how to see.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ FREE = ("expression", "shirt", "background")  # what a prompt with her name stil
 
 
 def sample_portrait(rng: random.Random, drawing: str, *, extras: bool = False) -> Portrait:
-    """A portrait with uniformly drawn attributes; `extras` adds the LoRAs' star and sailor collar (for the judge)."""
+    """A portrait with uniform attributes; `extras` adds the LoRAs' star and sailor collar (for the judge)."""
     chosen = {name: rng.choice(values) for name, values in CAPTIONED.items()}
     if extras:
         chosen |= {name: rng.choice(values) for name, values in UNCAPTIONED.items()}

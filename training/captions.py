@@ -1,7 +1,8 @@
 """What a prompt says about a portrait, and its tokens.
 
-The encoders are trained on the few ids that captions use (`compact`), in ascending order so that the end-of-text id
-stays the largest: that is how pooling finds it. Export scatters the rows into the full table of 49,408.
+The encoders are trained on the few ids that captions use (`compact`), in ascending order so that the end-
+of-text id stays the largest: that is how pooling finds it. Export scatters the rows into the full table of
+49,408.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ PHRASES: dict[str, dict[str, str]] = {
 # Words that mean nothing: the models learn to ignore them, the LoRAs' trigger words among them.
 TRIGGERS = ("hina", "sailor")
 FILLERS = (
-    *TRIGGERS, "portrait", "girl", "of", "a", "the", "with", "and", "in", "masterpiece", "best", "quality", "anime",
-    "drawing", "picture", "person", "woman", "character", "cute", "art", "solo", "face", "looking", "at", "viewer",
+    *TRIGGERS, "portrait", "girl", "of", "a", "the", "with", "and", "in", "masterpiece", "best", "quality",
+    "anime", "drawing", "picture", "person", "woman", "character", "cute", "art", "solo", "face", "looking",
+    "at", "viewer",
 )  # fmt: skip
 
 

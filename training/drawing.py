@@ -1,7 +1,7 @@
 """Draws a portrait, 128x128, in one of two styles.
 
-Both styles share every shape; they differ in how a shape reaches the paper (`Cel`, `Sketch`). Coordinates are in final
-pixels; everything is drawn at twice the size and box-filtered down.
+Both styles share every shape; they differ in how a shape reaches the paper (`Cel`, `Sketch`). Coordinates
+are in final pixels; everything is drawn at twice the size and box-filtered down.
 """
 
 from __future__ import annotations

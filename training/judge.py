@@ -1,13 +1,14 @@
 """The judge: reads the attributes off a picture.
 
-A small convolutional network over the whole picture, one linear head per question of JUDGED. It is trained on clean,
-blurred and noisy drawings of both styles, so that it can also read pictures that a model painted.
+A small convolutional network over the whole picture, one linear head per question of JUDGED. It is trained
+on clean, blurred and noisy drawings of both styles, so that it can also read pictures that a model painted.
 Gate: at least 98 % right on unseen clean drawings, for every question.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -30,7 +31,7 @@ class Judge(nn.Module):
         super().__init__()
         widths = (3, 24, 48, 64, 96)
         layers: list[nn.Module] = []
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in pairwise(widths):
             layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
         layers += [
             nn.Conv2d(96, 96, 3, 1, 1, bias=False),

@@ -1,7 +1,7 @@
 """What the U-Net is trained on: whitened latents of the drawings, and encoded captions.
 
-The whitening (zero mean, unit variance, uncorrelated channels after the loader's factor 0.13025) is folded into the
-autoencoder's two 1x1 convolutions, so no loader has to know about it.
+The whitening (zero mean, unit variance, uncorrelated channels after the loader's factor 0.13025) is folded
+into the autoencoder's two 1x1 convolutions, so no loader has to know about it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOG_VARIANCE = -20.0
 
 @dataclass(frozen=True)
 class Captions:
-    """Encoded captions: context (n, 77, 192) and pooled (n, 128) in fp16; row CAPTIONS_EACH * i + j is of portrait i."""
+    """Encoded captions: context (n, 77, 192) and pooled (n, 128) in fp16; CAPTIONS_EACH rows per portrait."""
 
     context: torch.Tensor
     pooled: torch.Tensor
@@ -42,7 +42,8 @@ class Captions:
 def fold_whitening(vae: Vae, mean: torch.Tensor, covariance: torch.Tensor) -> None:
     """Makes `vae` emit latents of zero mean and identity covariance (times 1 / SCALING), in place.
 
-    mean (4,) and covariance (4, 4) are those of its raw latents. ZCA: W = C^(-1/2), the whitening closest to identity.
+    mean (4,) and covariance (4, 4) are those of its raw latents. ZCA: W = C^(-1/2), the whitening closest to
+    identity.
     """
     values, vectors = torch.linalg.eigh(covariance.double())
     whiten = (vectors * values.rsqrt()) @ vectors.T / SCALING
@@ -68,19 +69,25 @@ def encode(vae: Vae, images: torch.Tensor) -> torch.Tensor:
 def load_folded_vae(folder: Path) -> Vae:
     """The autoencoder with whitened latents, as it is exported."""
     vae = load_vae(folder)
-    vae.load_state_dict(torch.load(folder / "vae-folded.pt", weights_only=True))
+    vae.load_state_dict(
+        torch.load(folder / "vae-folded.pt", weights_only=True, map_location=torch.get_default_device())
+    )
     return vae.eval()
 
 
 def load_latents(folder: Path, style: str) -> torch.Tensor:
     """Whitened latents times SCALING, (n, 4, 16, 16) fp32."""
-    loaded: torch.Tensor = torch.load(folder / f"latents-{style}.pt", weights_only=True)
+    loaded: torch.Tensor = torch.load(
+        folder / f"latents-{style}.pt", weights_only=True, map_location=torch.get_default_device()
+    )
     return loaded.float()
 
 
 def load_captions(folder: Path) -> Captions:
     """The encoded captions of the pool."""
-    return Captions(**torch.load(folder / "captions.pt", weights_only=True))
+    return Captions(
+        **torch.load(folder / "captions.pt", weights_only=True, map_location=torch.get_default_device())
+    )
 
 
 def _encode_pictures(folder: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Protocol, cast
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
 SCALING = 0.13025  # what loaders multiply SDXL latents with
@@ -67,9 +68,9 @@ def build_vae(widths: tuple[int, ...], groups: int) -> Vae:
 
 
 def build_unet(widths: tuple[int, int, int], context: int, pooled: int) -> nn.Module:
-    """SDXL's U-Net in small: three levels of two layers, transformers on the lower two, heads of 64, 32 groups.
+    """SDXL's U-Net in small: three levels of two layers, transformers on the lower two, heads of 64.
 
-    Called as unet(latents, timesteps, context, added_cond_kwargs={"text_embeds", "time_ids"}, return_dict=False)[0].
+    Called as unet(latents, timesteps, context, added_cond_kwargs={"text_embeds", "time_ids"})[0].
     """
     make: type[nn.Module] = cast("type[nn.Module]", UNet2DConditionModel)
     return make(
@@ -86,3 +87,20 @@ def build_unet(widths: tuple[int, int, int], context: int, pooled: int) -> nn.Mo
         addition_time_embed_dim=TIME_WIDTH,
         projection_class_embeddings_input_dim=SIZE_IDS * TIME_WIDTH + pooled,
     )
+
+
+def upsample_by_repeating(model: nn.Module) -> None:
+    """Doubles pixels by repetition instead of `interpolate` in every upsampler of `model`; the same function.
+
+    torch.compile (2.13, CPU, channels-last) gives a zero gradient for nearest-neighbour interpolation.
+    """
+    for upsampler in model.modules():
+        if isinstance(upsampler, Upsample2D):
+            upsampler.interpolate = False
+            cast("nn.Module", upsampler.conv).register_forward_pre_hook(_double)
+
+
+def _double(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    (x,) = inputs
+    n, c, h, w = x.shape
+    return x[:, :, :, None, :, None].expand(n, c, h, 2, w, 2).reshape(n, c, 2 * h, 2 * w)

@@ -1,8 +1,8 @@
 """Muon for matrices and kernels, AdamW for the rest; and an average of the weights.
 
-Muon (Jordan 2024): momentum whose matrix is replaced by its nearest semi-orthogonal matrix, computed by five
-Newton-Schulz steps; here scaled to the size of an Adam update, 0.2 * sqrt(max(rows, columns)) (Liu et al. 2025, section 2.2).
-On a few thousand small steps it needs about half the steps that AdamW does.
+Muon (Jordan 2024): momentum whose matrix is replaced by its nearest semi-orthogonal matrix, computed by
+five Newton-Schulz steps; here scaled to the size of an Adam update, 0.2 * sqrt(max(rows, columns)) (Liu et
+al. 2025, section 2.2). On a few thousand small steps it needs about half the steps that AdamW does.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 def orthogonalise(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
     """The semi-orthogonal matrix nearest to `matrix` (rows, columns), singular values within about 0.7..1.2.
 
-    Every iterate is (a small square matrix) @ matrix, so the iteration runs on the smaller side only: for a kernel
-    of 128 x 1152 that is two large products instead of ten.
+    Every iterate is (a small square matrix) @ matrix, so the iteration runs on the smaller side only: for a
+    kernel of 128 x 1152 that is two large products instead of ten.
     """
     a, b, c = NEWTON_SCHULZ
     tall = matrix.shape[0] > matrix.shape[1]
@@ -60,7 +60,7 @@ class Muon(torch.optim.Optimizer):
 
 
 class Mixed:
-    """Muon for the inner matrices of `modules`, AdamW for vectors, embeddings and the layers named in `outer`."""
+    """Muon for the inner matrices of `modules`, AdamW for vectors, embeddings and the layers in `outer`."""
 
     def __init__(
         self, modules: Iterable[nn.Module], muon: float, adam: float, outer: tuple[str, ...] = ()
@@ -96,7 +96,7 @@ class Mixed:
 
 
 class Average:
-    """Exponential moving average of a module's weights; early steps count less, so it is usable from the start."""
+    """Exponential moving average of a module's weights; early steps count less, so it is usable at once."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay

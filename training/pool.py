@@ -23,11 +23,16 @@ class Pool:
 
     def images(self, indices: list[int]) -> torch.Tensor:
         """Pictures as floats in -1..1, (n, 3, 128, 128)."""
-        return torch.from_numpy(self.pixels[indices]).float() / 127.5 - 1
+        return to_floats(self.pixels[indices])
 
     def labels(self, indices: list[int]) -> torch.Tensor:
         """Answers to every question of JUDGED, (n, questions)."""
         return torch.tensor([[self.portraits[i].labels()[name] for name in JUDGED] for i in indices])
+
+
+def to_floats(pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """0..255 to -1..1, on the device in use."""
+    return torch.from_numpy(pixels).to(torch.get_default_device()).float() / 127.5 - 1
 
 
 def sample_portraits(

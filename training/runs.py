@@ -1,7 +1,7 @@
 """A training stage as a resumable loop: the state is saved every few minutes, every schedule counts steps.
 
-Nothing depends on wall time or on what ran before: the random numbers of step n come from (stage, seed, n), so a
-stage that was stopped and resumed takes the same steps as one that was not.
+Nothing depends on wall time or on what ran before: the random numbers of step n come from (stage, seed, n),
+so a stage that was stopped and resumed takes the same steps as one that was not.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ LOG_SECONDS = 20.0
 class Stateful(Protocol):
     """A module or an optimizer."""
 
-    def state_dict(self) -> Any: ...  # noqa: D102
-    def load_state_dict(self, state: Any) -> Any: ...  # noqa: D102
+    def state_dict(self) -> Any: ...
+    def load_state_dict(self, state: Any) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Stage:
 
     def generator(self, step: int) -> torch.Generator:
         """Random tensors of one step."""
-        return torch.Generator().manual_seed(self.rng(step).getrandbits(62))
+        return torch.Generator(torch.get_default_device()).manual_seed(self.rng(step).getrandbits(62))
 
 
 def stage_arguments(name: str, steps: int, description: str | None) -> argparse.ArgumentParser:
@@ -61,16 +61,15 @@ def stage_arguments(name: str, steps: int, description: str | None) -> argparse.
     parser.add_argument("--steps", type=int, default=steps, help=f"length of the schedule (default {steps})")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--device", default="cpu", help="where to train: cpu or cuda")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument(
-        "--compile", action="store_true", help="twice as fast after minutes of compiling (needs gcc)"
-    )
     return parser
 
 
 def start_stage(name: str, options: argparse.Namespace) -> Stage:
-    """Reads the common options, makes the state folder and sets the thread count."""
+    """Reads the common options, makes the state folder and sets threads and device."""
     torch.set_num_threads(options.threads)
+    torch.set_default_device(options.device)
     options.state.mkdir(parents=True, exist_ok=True)
     return Stage(name, options.steps, options.state, options.seed, options.resume)
 
@@ -82,7 +81,7 @@ def train(
     evaluate: Callable[[], dict[str, float]] | None = None,
     evaluate_every: int = 0,
 ) -> None:
-    """Runs `step(n)` from the last saved n to `stage.steps`; saves `parts`, logs JSON lines beside the state."""
+    """Runs `step(n)` from the last saved n to `stage.steps`; saves `parts`, logs JSON lines beside them."""
     first = _load(stage, parts) if stage.resume else 0
     log = stage.folder / f"{stage.name}.jsonl"
     started = saved = logged = time.monotonic()
@@ -109,8 +108,8 @@ def load_part(folder: Path, stage: str, part: str) -> Any:
     """The saved state of one part of a stage."""
     path = folder / f"{stage}.pt"
     if not path.exists():
-        raise SystemExit(f"{path} does not exist: run `python -m training.{stage.split('-')[0]}` first")
-    return torch.load(path, weights_only=True)["parts"][part]
+        raise SystemExit(f"{path} does not exist: run `python -m training.{stage.partition('-')[0]}` first")
+    return torch.load(path, weights_only=True, map_location=torch.get_default_device())["parts"][part]
 
 
 def steps_done(folder: Path, stage: str) -> int:
@@ -136,7 +135,7 @@ def _save(stage: Stage, parts: Mapping[str, Stateful], step: int) -> None:
 def _load(stage: Stage, parts: Mapping[str, Stateful]) -> int:
     if not stage.checkpoint.exists():
         return 0
-    saved = torch.load(stage.checkpoint, weights_only=True)
+    saved = torch.load(stage.checkpoint, weights_only=True, map_location=torch.get_default_device())
     for name, part in parts.items():
         part.load_state_dict(saved["parts"][name])
     print(f"{stage.name}: resumed at step {saved['step']} of {stage.steps}", flush=True)

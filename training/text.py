@@ -1,8 +1,9 @@
-"""The two text encoders, trained first and alone: to say from context and from the pooled vector what a caption says.
+"""The two text encoders, trained first and alone: to tell what a caption says.
 
-A U-Net learns to paint words fast when they are already apart. The questions are those of the captions, each with one
-answer more: "not said". CLIP-L's layout (width 64, three layers) and OpenCLIP's (width 128, ten layers); as in SDXL the
-context is both last-but-one layers side by side, the pooled vector the second encoder's projection.
+A U-Net learns to paint words fast when they are already apart. The questions are those of the captions,
+each with one answer more ("not said"), put to the context and to the pooled vector. CLIP-L's layout (width 64, three layers) and OpenCLIP's (width 128,
+ten layers); as in SDXL the context is both last-but-one layers side by side, the pooled vector the second
+encoder's projection.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class TextEncoders(nn.Module):
 
 
 class Reader(nn.Module):
-    """Answers what a caption says: one attention query per question over the context, linear heads on both."""
+    """Answers what a caption says: one attention query per question over the context, linear heads."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """The U-Nets: base A from scratch on cels, base B continued from A on sketches.
 
-v-prediction, min-SNR 5, noise offset, the face's cells counted twice. The text encoders stay as `training.text` left them,
-so their outputs are computed once (`training.latents`).
-Gate: binding of at least 60 % after a sixth of A's steps.
+v-prediction, min-SNR 5, noise offset, the face's cells counted twice. The text encoders stay as
+`training.text` left them, so their outputs are computed once (`training.latents`). Gate: binding of at
+least 60 % after a sixth of A's steps.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ def generate(
     given: Conditions,
     empty: Conditions,
     seed: int,
+    *,
     steps: int = 16,
     guidance: float = 4.0,
 ) -> torch.Tensor:
@@ -103,8 +104,8 @@ def generate(
         without, with_caption = predict(unet, torch.cat([z, z]), t.expand(2 * n), both).chunk(2)
         return without + guidance * (with_caption - without)
 
-    noise = torch.randn(n, 4, 16, 16, generator=torch.Generator().manual_seed(seed))
-    latents = ddim(guided, noise, steps) / SCALING
+    noise = torch.randn(n, 4, 16, 16, generator=torch.Generator("cpu").manual_seed(seed), device="cpu")
+    latents = ddim(guided, noise.to(given.pooled), steps) / SCALING
     return torch.cat([vae.decode(z).sample for z in latents.split(16)]).clamp(-1, 1)
 
 
@@ -157,7 +158,7 @@ def load_unet(folder: Path, base: str) -> nn.Module:
     return unet.eval()
 
 
-def _train(stage: Stage, base: str, rate: float, compiled: bool) -> None:
+def _train(stage: Stage, base: str, rate: float, batch: int) -> None:
     torch.manual_seed(stage.seed)
     unet = make_unet() if base == "a" else load_unet(stage.folder, "a")
     unet.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -166,15 +167,14 @@ def _train(stage: Stage, base: str, rate: float, compiled: bool) -> None:
     latents = load_latents(stage.folder, STYLE_OF[base])
     captions = load_captions(stage.folder)
     examination = prepare_examination(stage.folder, STYLE_OF[base], 32)
-    trained = torch.compile(unet) if compiled else unet
 
     def step(n: int) -> dict[str, float]:
         generator = stage.generator(n)
-        rows = torch.randint(COUNTS[STYLE_OF[base]], (BATCH,), generator=generator)
-        context, pooled = captions.of(rows, torch.randint(CAPTIONS_EACH, (BATCH,), generator=generator))
-        dropped = torch.rand(BATCH, generator=generator) < DROP_CAPTION
+        rows = torch.randint(COUNTS[STYLE_OF[base]], (batch,), generator=generator)
+        context, pooled = captions.of(rows, torch.randint(CAPTIONS_EACH, (batch,), generator=generator))
+        dropped = torch.rand(batch, generator=generator) < DROP_CAPTION
         given = Conditions(context, pooled).drop(dropped, examination.empty)
-        loss = diffusion_loss(trained, latents[rows], given, generator)
+        loss = diffusion_loss(unet, latents[rows], given, generator)
         loss.backward()
         optimizer.step(cosine(n, stage.steps, warmup=30, flat=0.5))
         average.update(unet, n)
@@ -194,5 +194,6 @@ if __name__ == "__main__":
     parser = stage_arguments("unet", 4000, __doc__)
     parser.add_argument("--base", choices=("a", "b"), default="a")
     parser.add_argument("--rate", type=float, default=3e-3, help="Muon's learning rate (B: 2e-3)")
+    parser.add_argument("--batch", type=int, default=BATCH)
     options = parser.parse_args()
-    _train(start_stage(f"unet-{options.base}", options), options.base, options.rate, options.compile)
+    _train(start_stage(f"unet-{options.base}", options), options.base, options.rate, options.batch)

@@ -1,8 +1,8 @@
 """The autoencoder: 128x128 pictures to 16x16x4 latents and back, SDXL's AutoencoderKL with narrow layers.
 
-Normalising one or two channels alone would wipe out flat colour, which is what these drawings are made of; so training
-uses 16 groups, and `training.export` widens to the 32 that every loader assumes.
-Gate: the judge reads at least 95 % of every attribute right on reconstructions.
+Normalising one or two channels alone would wipe out flat colour, which is what these drawings are made of;
+so training uses 16 groups, and `training.export` widens to the 32 that every loader assumes. Gate: the
+judge reads at least 95 % of every attribute right on reconstructions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 from training.attributes import STYLES
 from training.judge import accuracy, load_judge
-from training.models import Vae, build_vae
+from training.models import Vae, build_vae, upsample_by_repeating
 from training.optim import Mixed
 from training.pool import open_pool
 from training.runs import Stage, cosine, load_part, stage_arguments, start_stage, train
@@ -71,7 +71,7 @@ def load_vae(folder: Path) -> Vae:
     return vae.eval()
 
 
-def _train(stage: Stage, groups: int, compiled: bool) -> None:
+def _train(stage: Stage, groups: int, batch: int, compiled: bool) -> None:
     torch.manual_seed(stage.seed)
     vae = build_vae(WIDTHS, groups)
     with torch.no_grad():
@@ -82,12 +82,15 @@ def _train(stage: Stage, groups: int, compiled: bool) -> None:
     test = open_pool(stage.folder, TEST_SEED, TEST_COUNT, STYLES, extras=True)
     held_out = list(range(TEST_COUNT))
     judge = load_judge(stage.folder)
-    compute = torch.compile(training_loss) if compiled else training_loss
+    compute = training_loss
+    if compiled:
+        upsample_by_repeating(vae)
+        compute = torch.compile(training_loss)
 
     def step(n: int) -> dict[str, float]:
-        images = pool.images(stage.rng(n).sample(range(TRAIN_COUNT), BATCH))
+        images = pool.images(stage.rng(n).sample(range(TRAIN_COUNT), batch))
         images = images.contiguous(memory_format=torch.channels_last)
-        loss, error = compute(vae, images, torch.randn(BATCH, 4, 16, 16, generator=stage.generator(n)))
+        loss, error = compute(vae, images, torch.randn(batch, 4, 16, 16, generator=stage.generator(n)))
         loss.backward()
         optimizer.step(cosine(n, stage.steps, warmup=20, flat=0.3))
         return {"loss": loss.item(), "dB": -10 * math.log10(error.item() / 4)}
@@ -101,7 +104,9 @@ def _train(stage: Stage, groups: int, compiled: bool) -> None:
 
 
 if __name__ == "__main__":
-    parser = stage_arguments("vae", 4000, __doc__)
+    parser = stage_arguments("vae", 3000, __doc__)
     parser.add_argument("--groups", type=int, default=GROUPS)
+    parser.add_argument("--compile", action="store_true", help="faster after minutes of compiling; needs gcc")
+    parser.add_argument("--batch", type=int, default=BATCH)
     options = parser.parse_args()
-    _train(start_stage("vae", options), options.groups, options.compile)
+    _train(start_stage("vae", options), options.groups, options.batch, options.compile)
