@@ -11,7 +11,7 @@ import random
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-import instant_clip_tokenizer
+import instant_clip_tokenizer  # type: ignore[import-untyped]
 import torch
 
 from training.attributes import CAPTIONED, Portrait

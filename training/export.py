@@ -37,8 +37,8 @@ BASES = ("a", "b")
 def widen_vae(narrow: Vae, widths: tuple[int, ...] = WIDTHS, groups: int = GROUPS) -> Vae:
     """The same function with 32 groups: whole groups of zero channels are added behind the real ones.
 
-    A zero channel stays zero through convolution, norm (bias 0) and SiLU, and the real groups keep their members.
-    Only attention notices its width, through 1 / sqrt(width): the queries make up for it.
+    A zero channel stays zero through convolution, norm (bias 0) and SiLU, and the real groups keep their
+    members. Only attention notices its width, through 1 / sqrt(width): the queries make up for it.
     """
     factor = LOADER_GROUPS // groups
     wide = build_vae(tuple(factor * width for width in widths), LOADER_GROUPS)
@@ -54,10 +54,9 @@ def widen_vae(narrow: Vae, widths: tuple[int, ...] = WIDTHS, groups: int = GROUP
 
 def full_table(rows: torch.Tensor) -> torch.Tensor:
     """(used ids, width) to (49408, width); words never trained get the mean of the fillers."""
-    words = compact(tokens([" ".join(w for w in FILLERS if w not in TRIGGERS)], "te2"))[
-        0, 1 : 1 + len(FILLERS) - len(TRIGGERS)
-    ]
-    table = rows[words].mean(0).expand(VOCABULARY, -1).clone()
+    words = [word for word in FILLERS if word not in TRIGGERS]
+    meaningless = compact(tokens([" ".join(words)], "te2"))[0, 1 : 1 + len(words)]
+    table = rows[meaningless].mean(0).expand(VOCABULARY, -1).clone()
     table[torch.tensor(used_ids())] = rows
     return table
 

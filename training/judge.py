@@ -70,7 +70,7 @@ def degrade(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 def answers(judge: Judge, images: torch.Tensor) -> dict[str, torch.Tensor]:
     """Probabilities per question, (n, answers)."""
     judge.eval()
-    batches = [judge(batch) for batch in images.split(64)]
+    batches = [judge(batch) for batch in torch.split(images, 64)]
     return {name: torch.cat([batch[name] for batch in batches]).softmax(1) for name in JUDGED}
 
 
@@ -115,7 +115,7 @@ def _train(stage: Stage) -> None:
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * cosine(n, stage.steps)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         return {"loss": loss.item()}
 

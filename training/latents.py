@@ -63,7 +63,7 @@ def fold_whitening(vae: Vae, mean: torch.Tensor, covariance: torch.Tensor) -> No
 @torch.no_grad()
 def encode(vae: Vae, images: torch.Tensor) -> torch.Tensor:
     """Latent means (n, 4, 16, 16) as the autoencoder emits them, SCALING not applied."""
-    return torch.cat([vae.encode(batch).latent_dist.mean for batch in images.split(16)])
+    return torch.cat([vae.encode(batch).latent_dist.mean for batch in torch.split(images, 16)])
 
 
 def load_folded_vae(folder: Path) -> Vae:

@@ -117,7 +117,9 @@ class LoraSet(nn.Module):
 
     def factors(self) -> list[nn.Parameter]:
         """What is trained."""
-        return [p for _, layer in self.lora_layers() for p in (layer.down.weight, layer.up.weight)]
+        return [
+            p for _, layer in self.lora_layers() for part in (layer.down, layer.up) for p in part.parameters()
+        ]
 
     def set_strength(self, strength: float) -> None:
         """Multiplies every difference."""
@@ -194,7 +196,7 @@ class Gallery:
         return generate(unet, self.vae, given, Conditions(empty.context, empty.pooled), seed)
 
     def marks(self, pictures: torch.Tensor) -> dict[str, float]:
-        """Mean probability of each trait, their mean (identity), and the share of prompted answers that are right."""
+        """Mean probability of each trait, their mean (identity), share of the prompt that is followed."""
         found = answers(self.judge, pictures)
         traits = {
             name: found[name][:, JUDGED[name].index(value)].mean().item()
@@ -238,7 +240,7 @@ def _train(stage: Stage, name: str) -> None:
             unet, latents[rows], Conditions(encoded.context, encoded.pooled), stage.generator(n)
         )
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(factors, 1.0)
         for group in optimizer.param_groups:
             group["lr"] = RATE * cosine(n, stage.steps, warmup=20)

@@ -28,13 +28,13 @@ def orthogonalise(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
     x = x / (x.norm() + 1e-7)
     gram = x @ x.T
     eye = torch.eye(len(gram), dtype=gram.dtype)
-    product = eye
+    product: torch.Tensor = eye
     for _ in range(steps):
         factor = a * eye + b * gram + c * gram @ gram
         product = factor @ product
         gram = factor @ gram @ factor
-    x = product @ x
-    return x.T if tall else x
+    nearest: torch.Tensor = product @ x
+    return nearest.T if tall else nearest
 
 
 class Muon(torch.optim.Optimizer):
@@ -44,7 +44,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is None:
@@ -65,7 +65,8 @@ class Mixed:
     def __init__(
         self, modules: Iterable[nn.Module], muon: float, adam: float, outer: tuple[str, ...] = ()
     ) -> None:
-        matrices, rest = [], []
+        matrices: list[nn.Parameter] = []
+        rest: list[nn.Parameter] = []
         for module in modules:
             for name, p in module.named_parameters():
                 inner = p.ndim >= 2 and "embedding" not in name and not name.startswith(outer or ("\0",))

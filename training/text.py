@@ -1,9 +1,9 @@
 """The two text encoders, trained first and alone: to tell what a caption says.
 
 A U-Net learns to paint words fast when they are already apart. The questions are those of the captions,
-each with one answer more ("not said"), put to the context and to the pooled vector. CLIP-L's layout (width 64, three layers) and OpenCLIP's (width 128,
-ten layers); as in SDXL the context is both last-but-one layers side by side, the pooled vector the second
-encoder's projection.
+each with one answer more ("not said"), put to the context and to the pooled vector. CLIP-L's layout (width
+64, three layers) and OpenCLIP's (width 128, ten layers); as in SDXL the context is both last-but-one layers
+side by side, the pooled vector the second encoder's projection.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _train(stage: Stage) -> None:
             ]
         ).mean()
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         for group in optimizer.param_groups:
             group["lr"] = RATE * cosine(n, stage.steps, warmup=50, flat=0.4)

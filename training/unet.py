@@ -19,7 +19,7 @@ from training.captions import caption, said_about
 from training.diffusion import alpha_sigma, ddim, min_snr_weight, stratified_timesteps
 from training.judge import Judge, accuracy, load_judge
 from training.latents import CAPTIONS_EACH, COUNTS, load_captions, load_folded_vae, load_latents
-from training.models import SCALING, Vae, build_unet
+from training.models import SCALING, Vae, build_unet, to_channels_last
 from training.optim import Average, Mixed
 from training.runs import Stage, cosine, load_part, stage_arguments, start_stage, train
 from training.text import CONTEXT, POOLED, TextEncoders, load_text
@@ -106,7 +106,7 @@ def generate(
 
     noise = torch.randn(n, 4, 16, 16, generator=torch.Generator("cpu").manual_seed(seed), device="cpu")
     latents = ddim(guided, noise.to(given.pooled), steps) / SCALING
-    return torch.cat([vae.decode(z).sample for z in latents.split(16)]).clamp(-1, 1)
+    return torch.cat([vae.decode(z).sample for z in torch.split(latents, 16)]).clamp(-1, 1)
 
 
 @torch.no_grad()
@@ -161,7 +161,8 @@ def load_unet(folder: Path, base: str) -> nn.Module:
 def _train(stage: Stage, base: str, rate: float, batch: int) -> None:
     torch.manual_seed(stage.seed)
     unet = make_unet() if base == "a" else load_unet(stage.folder, "a")
-    unet.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    unet.train()
+    to_channels_last(unet)
     average = Average(unet, 0.998 if base == "a" else 0.99)
     optimizer = Mixed([unet], muon=rate, adam=rate / 3, outer=OUTER)
     latents = load_latents(stage.folder, STYLE_OF[base])
@@ -175,7 +176,7 @@ def _train(stage: Stage, base: str, rate: float, batch: int) -> None:
         dropped = torch.rand(batch, generator=generator) < DROP_CAPTION
         given = Conditions(context, pooled).drop(dropped, examination.empty)
         loss = diffusion_loss(unet, latents[rows], given, generator)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step(cosine(n, stage.steps, warmup=30, flat=0.5))
         average.update(unet, n)
         return {"loss": loss.item()}

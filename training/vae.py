@@ -14,7 +14,7 @@ import torch
 
 from training.attributes import STYLES
 from training.judge import accuracy, load_judge
-from training.models import Vae, build_vae, upsample_by_repeating
+from training.models import Vae, build_vae, to_channels_last, upsample_by_repeating
 from training.optim import Mixed
 from training.pool import open_pool
 from training.runs import Stage, cosine, load_part, stage_arguments, start_stage, train
@@ -32,9 +32,9 @@ TRAIN_SEED, TEST_SEED = 3, 4
 def reconstruct(vae: Vae, images: torch.Tensor) -> torch.Tensor:
     """Through the latent means and back, in batches."""
     with torch.no_grad():
-        return torch.cat([vae.decode(vae.encode(x).latent_dist.mean).sample for x in images.split(16)]).clamp(
-            -1, 1
-        )
+        return torch.cat(
+            [vae.decode(vae.encode(x).latent_dist.mean).sample for x in torch.split(images, 16)]
+        ).clamp(-1, 1)
 
 
 def psnr(images: torch.Tensor, others: torch.Tensor) -> float:
@@ -76,7 +76,7 @@ def _train(stage: Stage, groups: int, batch: int, compiled: bool) -> None:
     vae = build_vae(WIDTHS, groups)
     with torch.no_grad():
         vae.quant_conv.bias[4:] = -6.0  # nearly noiseless at the start
-    vae.to(memory_format=torch.channels_last)
+    to_channels_last(vae)
     optimizer = Mixed([vae], muon=4e-3, adam=1e-3, outer=("encoder.conv_in", "decoder.conv_out"))
     pool = open_pool(stage.folder, TRAIN_SEED, TRAIN_COUNT, STYLES, extras=True)
     test = open_pool(stage.folder, TEST_SEED, TEST_COUNT, STYLES, extras=True)
@@ -91,7 +91,7 @@ def _train(stage: Stage, groups: int, batch: int, compiled: bool) -> None:
         images = pool.images(stage.rng(n).sample(range(TRAIN_COUNT), batch))
         images = images.contiguous(memory_format=torch.channels_last)
         loss, error = compute(vae, images, torch.randn(batch, 4, 16, 16, generator=stage.generator(n)))
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step(cosine(n, stage.steps, warmup=20, flat=0.3))
         return {"loss": loss.item(), "dB": -10 * math.log10(error.item() / 4)}
 
