@@ -137,27 +137,32 @@ def write(path: Path, tensors: Tensors, metadata: dict[str, str]) -> None:
     )
 
 
+def export(folder: Path, out: Path, *, parts: bool) -> None:
+    """Writes everything that has been trained so far."""
+    out.mkdir(parents=True, exist_ok=True)
+    shared = shared_tensors(folder)
+    if parts:
+        write(out / "shared.safetensors", shared, checkpoint_metadata("tinyfam shared"))
+    for base in BASES:
+        if not (folder / f"unet-{base}.pt").exists():
+            continue
+        own = base_tensors(folder, base)
+        if parts:
+            write(out / f"unet-{base}.safetensors", own, checkpoint_metadata(f"tinyfam {base} U-Net"))
+        write(out / f"base-{base}.safetensors", own | shared, checkpoint_metadata(f"tinyfam {base}"))
+    for name in SUBJECTS:
+        if (folder / f"lora-{name}.pt").exists():
+            factors = load_part(folder, f"lora-{name}", "factors")
+            write(out / f"{name}.safetensors", lora_tensors(factors), lora_metadata(name))
+
+
 def _main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__)
     parser.add_argument("--state", type=Path, default=Path(os.environ.get("TINYFAM_STATE", "build/tinyfam")))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--parts", action="store_true", help="also the pieces that a package ships")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    shared = shared_tensors(options.state)
-    if options.parts:
-        write(options.out / "shared.safetensors", shared, checkpoint_metadata("tinyfam shared"))
-    for base in BASES:
-        if not (options.state / f"unet-{base}.pt").exists():
-            continue
-        own = base_tensors(options.state, base)
-        if options.parts:
-            write(options.out / f"unet-{base}.safetensors", own, checkpoint_metadata(f"tinyfam {base} U-Net"))
-        write(options.out / f"base-{base}.safetensors", own | shared, checkpoint_metadata(f"tinyfam {base}"))
-    for name in SUBJECTS:
-        if (options.state / f"lora-{name}.pt").exists():
-            factors = load_part(options.state, f"lora-{name}", "factors")
-            write(options.out / f"{name}.safetensors", lora_tensors(factors), lora_metadata(name))
+    export(options.state, options.out, parts=options.parts)
 
 
 if __name__ == "__main__":

@@ -90,10 +90,13 @@ def load_captions(folder: Path) -> Captions:
     )
 
 
-def _encode_pictures(folder: Path) -> None:
+def encode_pictures(folder: Path) -> None:
+    """Folds the whitening into the autoencoder and encodes the pools of both styles."""
     vae = load_vae(folder)
     pools = {style: open_pool(folder, POOL_SEED, COUNTS[style], (style,), extras=False) for style in STYLES}
-    probe = torch.cat([encode(vae, pool.images(list(range(192)))) for pool in pools.values()])
+    probe = torch.cat(
+        [encode(vae, pool.images(list(range(min(192, COUNTS[style]))))) for style, pool in pools.items()]
+    )
     flat = probe.transpose(0, 1).flatten(1)
     fold_whitening(vae, flat.mean(1), torch.cov(flat))
     for style, pool in pools.items():
@@ -110,7 +113,8 @@ def _encode_pictures(folder: Path) -> None:
 
 
 @torch.no_grad()
-def _encode_captions(folder: Path) -> None:
+def encode_captions(folder: Path) -> None:
+    """Encodes the captions of the pool."""
     encoders = load_text(folder)
     rng = random.Random("captions/pool")
     portraits = sample_portraits(POOL_SEED, COUNTS["cel"], ("cel",), extras=False)
@@ -127,9 +131,9 @@ def _main() -> None:
     options = parser.parse_args()
     folder = start_stage("latents", options).folder
     if options.only != "captions":
-        _encode_pictures(folder)
+        encode_pictures(folder)
     if options.only != "pictures":
-        _encode_captions(folder)
+        encode_captions(folder)
 
 
 if __name__ == "__main__":
