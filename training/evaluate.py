@@ -1,7 +1,8 @@
 """The numbers of the model card, and sheets of pictures to look at.
 
-What is measured: the judge on clean drawings and on reconstructions; for each base the share of right answers per
-attribute on complete captions never trained on; for each LoRA its traits at rising strength, on both bases.
+What is measured: the judge on clean drawings and on reconstructions; for each base the share of right
+answers per attribute on complete captions never trained on; for each LoRA its traits at rising strength, on
+both bases.
 """
 
 from __future__ import annotations

@@ -112,11 +112,19 @@ def render(pipeline, prompts, noise):
     context, pooled = encode(pipeline, prompts)
     empty_context, empty_pooled = encode(pipeline, [""] * len(prompts))
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline(
-        prompt_embeds=context, pooled_prompt_embeds=pooled, negative_prompt_embeds=empty_context,
-        negative_pooled_prompt_embeds=empty_pooled, num_inference_steps=4, guidance_scale=4.0, height=128, width=128,
-        latents=noise, output_type="pt",
-    ).images * 2 - 1  # fmt: skip
+    pictures = pipeline(
+        prompt_embeds=context,
+        pooled_prompt_embeds=pooled,
+        negative_prompt_embeds=empty_context,
+        negative_pooled_prompt_embeds=empty_pooled,
+        num_inference_steps=4,
+        guidance_scale=4.0,
+        height=128,
+        width=128,
+        latents=noise,
+        output_type="pt",
+    ).images
+    return pictures * 2 - 1
 
 
 @pytest.mark.parametrize("base", ["a", "b"])
