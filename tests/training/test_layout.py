@@ -91,7 +91,7 @@ def test_vae_loads_strictly_with_32_groups_and_computes_the_same(networks, check
     loaded = AutoencoderKL(**config).eval()
     part = {k: v for k, v in checkpoint.items() if k.startswith(VAE)}
     loaded.load_state_dict(convert_ldm_vae_checkpoint(part, config), strict=True)
-    images = torch.rand(2, 3, 128, 128) * 2 - 1
+    images = torch.rand(1, 3, 64, 64) * 2 - 1
     with torch.no_grad():
         posterior, expected = loaded.encode(images).latent_dist, vae.encode(images).latent_dist
         assert torch.allclose(posterior.mean, expected.mean, atol=2e-5)
@@ -131,7 +131,7 @@ def test_untrained_words_mean_nothing():
 def test_folding_the_whitening_changes_latents_and_no_picture():
     torch.manual_seed(1)
     vae = build_vae(WIDTHS, GROUPS).eval()
-    images = torch.rand(24, 3, 64, 64) * 2 - 1
+    images = torch.rand(24, 3, 32, 32) * 2 - 1
     raw = encode(vae, images)
     with torch.no_grad():
         before = vae.decode(raw).sample
