@@ -29,7 +29,7 @@ EYES: dict[str, Colour] = {
     "red": (222, 30, 50),
     "amber": (238, 168, 16),
 }
-SKIN: dict[str, Colour] = {"fair": (255, 228, 208), "tan": (222, 168, 122), "dark": (140, 88, 62)}
+SKIN: dict[str, Colour] = {"fair": (255, 228, 208), "tan": (222, 168, 122), "dark": (164, 106, 74)}
 SHIRT: dict[str, Colour] = {
     "white": (248, 248, 250), "navy": (36, 52, 112), "yellow": (252, 206, 44),
     "purple": (142, 76, 190), "teal": (20, 160, 156), "scarlet": (222, 40, 38),
@@ -333,7 +333,7 @@ class _Person:
             canvas.line(self.at([(54, 87), (64, 86), (74, 87)]), 3.0, (96, 30, 34))
         elif self.p.expression == "smiling":
             canvas.shape(
-                self.at(smooth([(51, 80), (64, 82), (77, 80), (73, 89), (64, 92.5), (55, 89)])), (188, 34, 52)
+                self.at(smooth([(51, 80), (64, 82), (77, 80), (73, 89), (64, 92.5), (55, 89)])), (232, 44, 70)
             )
             canvas.pen.polygon(
                 _scaled(self.at([(54, 81.5), (64, 82.5), (74, 81.5), (72, 84), (56, 84)])),

@@ -16,12 +16,12 @@ from training.attributes import STYLES
 from training.captions import caption, said_about
 from training.models import SCALING, Vae
 from training.pool import open_pool, sample_portraits
-from training.runs import stage_arguments, start_stage
+from training.runs import load_part, stage_arguments, start_stage
 from training.text import load_text
 from training.vae import load_vae
 
 POOL_SEED = 5
-COUNTS = {"cel": 5000, "sketch": 2000}  # the sketches are of the same portraits as the first cels
+COUNTS = {"cel": 3000, "sketch": 1500}  # the sketches are of the same portraits as the first cels
 CAPTIONS_EACH = 2
 LOG_VARIANCE = -20.0
 
@@ -66,12 +66,13 @@ def encode(vae: Vae, images: torch.Tensor) -> torch.Tensor:
     return torch.cat([vae.encode(batch).latent_dist.mean for batch in torch.split(images, 16)])
 
 
-def load_folded_vae(folder: Path) -> Vae:
-    """The autoencoder with whitened latents, as it is exported."""
+def load_folded_vae(folder: Path, *, refined: bool = True) -> Vae:
+    """The autoencoder with whitened latents, as it is exported; with the refined decoder if there is one."""
     vae = load_vae(folder)
-    vae.load_state_dict(
-        torch.load(folder / "vae-folded.pt", weights_only=True, map_location=torch.get_default_device())
-    )
+    device = torch.get_default_device()
+    vae.load_state_dict(torch.load(folder / "vae-folded.pt", weights_only=True, map_location=device))
+    if refined and (folder / "decoder.pt").exists():
+        vae.load_state_dict(load_part(folder, "decoder", "model"), strict=False)
     return vae.eval()
 
 

@@ -165,4 +165,4 @@ def _train(stage: Stage) -> None:
 
 
 if __name__ == "__main__":
-    _train(start_stage("text", stage_arguments("text", 1200, __doc__).parse_args()))
+    _train(start_stage("text", stage_arguments("text", 600, __doc__).parse_args()))

@@ -104,7 +104,7 @@ def _train(stage: Stage, groups: int, batch: int, compiled: bool) -> None:
 
 
 if __name__ == "__main__":
-    parser = stage_arguments("vae", 3000, __doc__)
+    parser = stage_arguments("vae", 2000, __doc__)
     parser.add_argument("--groups", type=int, default=GROUPS)
     parser.add_argument("--compile", action="store_true", help="faster after minutes of compiling; needs gcc")
     parser.add_argument("--batch", type=int, default=BATCH)

@@ -18,7 +18,7 @@ from training.text import CONTEXT, POOLED, load_text, text_config
 from training.unet import Conditions, encode_prompts, generate, make_unet
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from training import export, judge, latents, lora, text, unet, vae
+from training import decoder, export, judge, latents, lora, text, unet, vae
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ def round_to_fp16(folder, stage, part):
 def family(tmp_path_factory):
     folder = tmp_path_factory.mktemp("state")
     with pytest.MonkeyPatch.context() as patch:
-        for module in (judge, vae):
+        for module in (judge, vae, decoder):
             patch.setattr(module, "TRAIN_COUNT", 40)
             patch.setattr(module, "TEST_COUNT", 8)
         patch.setattr(latents, "COUNTS", {"cel": 40, "sketch": 20})
@@ -53,6 +53,7 @@ def family(tmp_path_factory):
         text._train(Stage("text", 3, folder))
         latents.encode_pictures(folder)
         latents.encode_captions(folder)
+        decoder._train(Stage("decoder", 2, folder), 2, False)
         for base in ("a", "b"):
             unet._train(Stage(f"unet-{base}", 2, folder), base, 1e-2, 4)
         lora._train(Stage("lora-hina", 3, folder), "hina")
@@ -61,6 +62,7 @@ def family(tmp_path_factory):
         ("unet-b", "average"),
         ("text", "encoders"),
         ("vae-folded", None),
+        ("decoder", "model"),,
     ):
         round_to_fp16(folder, stage, part)
     out = folder / "out"
