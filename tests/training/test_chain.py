@@ -62,7 +62,7 @@ def family(tmp_path_factory):
         ("unet-b", "average"),
         ("text", "encoders"),
         ("vae-folded", None),
-        ("decoder", "model"),,
+        ("decoder", "model"),
     ):
         round_to_fp16(folder, stage, part)
     out = folder / "out"
