@@ -1,0 +1,169 @@
+"""Writes the family as files that every loader of SDXL's layout understands.
+
+`base-a.safetensors`, `base-b.safetensors`: whole checkpoints in fp16. `hina.safetensors`,
+`sailor.safetensors`: LoRAs as sd-scripts writes them. With `--parts` also what a package ships:
+`shared.safetensors` (text encoders and autoencoder, once) and the two U-Nets. Tables and padding are mostly
+constant and vanish in a zip archive.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from training.captions import FILLERS, TRIGGERS, VOCABULARY, compact, tokens, used_ids
+from training.latents import load_folded_vae
+from training.layout import kohya_name, te1_tensors, te2_tensors, unet_tensors, vae_tensors
+from training.lora import ALPHA, RANK, SUBJECTS
+from training.models import Vae, build_vae
+from training.runs import load_part
+from training.text import load_text
+from training.unet import load_unet
+from training.vae import GROUPS, WIDTHS
+
+Tensors = dict[str, torch.Tensor]
+
+LOADER_GROUPS = 32  # every loader builds GroupNorm(32)
+BASES = ("a", "b")
+
+
+def widen_vae(narrow: Vae, widths: tuple[int, ...] = WIDTHS, groups: int = GROUPS) -> Vae:
+    """The same function with 32 groups: whole groups of zero channels are added behind the real ones.
+
+    A zero channel stays zero through convolution, norm (bias 0) and SiLU, and the real groups keep their
+    members. Only attention notices its width, through 1 / sqrt(width): the queries make up for it.
+    """
+    factor = LOADER_GROUPS // groups
+    wide = build_vae(tuple(factor * width for width in widths), LOADER_GROUPS)
+    state = wide.state_dict()
+    for name, tensor in narrow.state_dict().items():
+        state[name].zero_()
+        state[name][tuple(slice(size) for size in tensor.shape)] = tensor
+        if ".to_q." in name:
+            state[name] *= factor**0.5
+    wide.load_state_dict(state)
+    return wide.eval()
+
+
+def full_table(rows: torch.Tensor) -> torch.Tensor:
+    """(used ids, width) to (49408, width); words never trained get the mean of the fillers."""
+    words = [word for word in FILLERS if word not in TRIGGERS]
+    meaningless = compact(tokens([" ".join(words)], "te2"))[0, 1 : 1 + len(words)]
+    table = rows[meaningless].mean(0).expand(VOCABULARY, -1).clone()
+    table[torch.tensor(used_ids())] = rows
+    return table
+
+
+def text_tensors(te1: nn.Module, te2: nn.Module) -> Tensors:
+    """Both text encoders under their single-file keys, with full vocabularies."""
+    states = [dict(te.state_dict()) for te in (te1, te2)]
+    for state in states:
+        (name,) = (n for n in state if n.endswith("token_embedding.weight"))
+        state[name] = full_table(state[name])
+    return te1_tensors(states[0]) | te2_tensors(states[1])
+
+
+def shared_tensors(folder: Path) -> Tensors:
+    """What both bases have in common."""
+    encoders = load_text(folder)
+    return text_tensors(encoders.te1, encoders.te2) | vae_tensors(
+        widen_vae(load_folded_vae(folder)).state_dict()
+    )
+
+
+def base_tensors(folder: Path, base: str) -> Tensors:
+    """A base's own part: the U-Net, and the mark that says v-prediction."""
+    return unet_tensors(load_unet(folder, base).state_dict()) | {"v_pred": torch.zeros(0)}
+
+
+def lora_tensors(factors: Mapping[str, torch.Tensor]) -> Tensors:
+    """Factors by `component.path.down|up` under sd-scripts' names, each module with its alpha."""
+    out: Tensors = {}
+    for name, tensor in factors.items():
+        module, _, part = name.rpartition(".")
+        out[f"{kohya_name(module)}.lora_{part}.weight"] = tensor.half()
+        out[f"{kohya_name(module)}.alpha"] = torch.tensor(ALPHA).half()
+    return out
+
+
+def lora_metadata(name: str) -> dict[str, str]:
+    """The part of a trainer's metadata that user interfaces read."""
+    return {
+        "ss_base_model_version": "sdxl_base_v1-0",
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(RANK),
+        "ss_network_alpha": str(ALPHA),
+        "ss_output_name": name,
+        "ss_tag_frequency": f'{{"{name}": {{"{SUBJECTS[name].trigger}": 24}}}}',
+        "ss_v2": "False",
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": "stable-diffusion-xl-v1-base/lora",
+        "modelspec.title": name,
+        "modelspec.resolution": "128x128",
+        "modelspec.prediction_type": "v",
+    }
+
+
+def checkpoint_metadata(title: str) -> dict[str, str]:
+    """What a checkpoint says about itself."""
+    return {
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": "stable-diffusion-xl-v1-base",
+        "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
+        "modelspec.title": title,
+        "modelspec.resolution": "128x128",
+        "modelspec.prediction_type": "v",
+    }
+
+
+def write(path: Path, tensors: Tensors, metadata: dict[str, str]) -> None:
+    """fp16 safetensors (integers stay), written aside and renamed; prints its size, plain and deflated."""
+    stored = {k: (t.half() if t.is_floating_point() else t).contiguous().clone() for k, t in tensors.items()}
+    temporary = path.with_suffix(".tmp")
+    save_file(stored, temporary, metadata)
+    os.chmod(temporary, 0o644)  # safetensors leaves 0600
+    temporary.replace(path)
+    data = path.read_bytes()
+    print(
+        f"{path.name}: {len(data) / 1e6:.1f} MB, deflated {len(zlib.compress(data, 6)) / 1e6:.1f} MB",
+        flush=True,
+    )
+
+
+def export(folder: Path, out: Path, *, parts: bool) -> None:
+    """Writes everything that has been trained so far."""
+    out.mkdir(parents=True, exist_ok=True)
+    shared = shared_tensors(folder)
+    if parts:
+        write(out / "shared.safetensors", shared, checkpoint_metadata("tinyfam shared"))
+    for base in BASES:
+        if not (folder / f"unet-{base}.pt").exists():
+            continue
+        own = base_tensors(folder, base)
+        if parts:
+            write(out / f"unet-{base}.safetensors", own, checkpoint_metadata(f"tinyfam {base} U-Net"))
+        write(out / f"base-{base}.safetensors", own | shared, checkpoint_metadata(f"tinyfam {base}"))
+    for name in SUBJECTS:
+        if (folder / f"lora-{name}.pt").exists():
+            factors = load_part(folder, f"lora-{name}", "factors")
+            write(out / f"{name}.safetensors", lora_tensors(factors), lora_metadata(name))
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__)
+    parser.add_argument("--state", type=Path, default=Path(os.environ.get("TINYFAM_STATE", "build/tinyfam")))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--parts", action="store_true", help="also the pieces that a package ships")
+    options = parser.parse_args()
+    export(options.state, options.out, parts=options.parts)
+
+
+if __name__ == "__main__":
+    _main()
