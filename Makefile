@@ -10,13 +10,15 @@ endif
 WORKERS ?= -n auto --maxprocesses 4
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-slow lint bench fuzz clean
+.PHONY: help demo test test-slow lint bench bench-pictures chromium clean
 
 help:
 	@echo "make demo       the article's method on tiny models, result in demo-out/"
 	@echo "make test       lint and tests (a few minutes)"
 	@echo "make test-slow  all tests, the slow ones too"
 	@echo "make lint       ruff and mypy"
+	@echo "make chromium   what the tests of the web pages look at them with (Debian, Ubuntu)"
+	@echo "make bench-pictures  rendering beside diffusers' own pipelines"
 	@echo "make bench      full-size benchmarks: needs 45 GB of disk and half an hour"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -42,6 +44,14 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+bench-pictures: $(STAMP)
+	$(BIN)/python -m benchmarks.rendering
+
+chromium:
+	@command -v chromium >/dev/null || command -v apt-get >/dev/null || \
+		{ echo "install Chromium with your system's package manager"; exit 1; }
+	@command -v chromium >/dev/null || apt-get install -y chromium fonts-noto-cjk
 
 clean:
 	rm -rf $(VENV) demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis

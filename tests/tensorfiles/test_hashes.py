@@ -72,7 +72,7 @@ def test_legacy_hash_wherever_the_range_falls(
 def test_missing_file_is_told(tmp_path: Path) -> None:
     model(tmp_path, 10, {})
     with pytest.raises(InputError, match="no such file") as caught:
-        content_hash(tmp_path / "n.safetensors")
+        content_hash(tmp_path / "mm.safetensors")
     assert "'m.safetensors'" in str(caught.value)
 
 
