@@ -28,9 +28,9 @@ CASES = {
     f"{R} --seed -2": "Invalid value for '--seed': -2 is not in the range x>=-1\n  fix:   see lathe render --help",
     f"{R} --count 2 -o a.png": "2 images do not fit into one file\n  where: a.png\n  fix:   name a folder",
     f"{R} --vae xl.safetensorz": "no such file\n  where: xl.safetensorz\n"
-    "  fix:   did you mean 'xl.safetensors' or 'xlora.safetensors' or 'mio.safetensors'?",
+    "  fix:   did you mean 'xl.safetensors'?",
     f"render basA.safetensors {QUICK}": "no such file\n  where: basA.safetensors\n"
-    "  fix:   did you mean 'baseA.safetensors' or 'baseB.safetensors' or 'hina.safetensors'?",
+    "  fix:   did you mean 'baseA.safetensors' or 'baseB.safetensors'?",
     f"render baseA.safetensors xlora.safetensors {QUICK}": FAMILY,
     f"render baseA.safetensors baseB.safetensors {QUICK}": "this is not an adapter\n"
     "  where: baseB.safetensors\n"
