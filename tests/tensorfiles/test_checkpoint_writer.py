@@ -19,7 +19,6 @@ from loralathe.tensorfiles import (
     DTYPES,
     CheckpointWriter,
     TensorSpec,
-    flusher,
     in_file_order,
     open_tensorfile,
     positional,
@@ -240,14 +239,3 @@ def test_output_that_appears_meanwhile_is_kept(
         fill(writer)
         writer.commit()
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
-
-
-def test_flushing_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flusher, "_EVERY", 64)
-    synced: list[int] = []
-    monkeypatch.setattr(flusher, "_sync_data", synced.append)
-    with CheckpointWriter(tmp_path / "x.safetensors", [TensorSpec("t", "U8", (6400,))], {}) as writer:
-        for at in range(0, 6400, 100):
-            writer.write("t", bytes(100), at)
-        writer.commit()
-    assert set(synced) <= {writer.fileno()}

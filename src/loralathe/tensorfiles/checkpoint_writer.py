@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from loralathe.errors import InputError
 from loralathe.tensorfiles.coverage import Coverage
-from loralathe.tensorfiles.flusher import Flusher
 from loralathe.tensorfiles.header import Header, TensorInfo, TensorSpec, encode_header, plan_layout
 from loralathe.tensorfiles.outputs import check_output, write_error
 from loralathe.tensorfiles.positional import copy_range, write_at
@@ -59,7 +58,6 @@ class CheckpointWriter:
         self._lock = threading.Lock()
         check_output(self.path, inputs, force)
         self._staged = StagedFile(self.path, replace=force)
-        self._flusher = Flusher(self._staged.fd)
         self._prepare(encoded)
 
     def _prepare(self, encoded: bytes) -> None:
@@ -84,7 +82,6 @@ class CheckpointWriter:
         if view.nbytes:
             try:
                 write_at(self._staged.fd, view.cast("B"), self.header.data_start + info.begin + start)
-                self._flusher.wrote(view.nbytes)
             except OSError as error:
                 raise write_error(error, self.path) from error
 
@@ -104,7 +101,6 @@ class CheckpointWriter:
         target_at = self.header.data_start + wanted.begin
         try:
             copy_range(source, source_at, self._staged.fd, target_at, wanted.nbytes, where=where)
-            self._flusher.wrote(wanted.nbytes)
         except OSError as error:
             raise write_error(error, self.path) from error
 
@@ -133,22 +129,12 @@ class CheckpointWriter:
             if gap is not None:
                 self.abort()
                 raise ValueError(f"{name}: byte {gap} was never written")
-        try:
-            self._flusher.stop()
-        except OSError as error:
-            self.abort()
-            raise write_error(error, self.path) from error
         self._staged.commit()
         return self.path
 
     def abort(self) -> None:
         """Remove every trace; does nothing after `commit`."""
-        try:
-            self._flusher.stop()
-        except OSError:
-            pass  # the file goes away anyhow
-        finally:
-            self._staged.discard()
+        self._staged.discard()
 
     def __enter__(self) -> CheckpointWriter:
         return self

@@ -16,10 +16,12 @@ from pathlib import Path
 from loralathe.errors import InputError
 from loralathe.tensorfiles.last_rites import forget, remember
 from loralathe.tensorfiles.locking import try_lock
-from loralathe.tensorfiles.outputs import write_error
+from loralathe.tensorfiles.outputs import free_space, write_error
 
 _FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0)
 _SUFFIX = ".part"
+SCARCE = 2
+"""Room for this many times the file, or it is taken at once."""
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -42,8 +44,13 @@ class StagedFile:
         self._settled = False
 
     def allocate(self, size: int) -> None:
-        """Take `size` bytes of disk now, so that a full disk shows before the work; OSError if it cannot."""
-        if hasattr(os, "posix_fallocate") and size:
+        """Give the file its `size`; OSError when the disk cannot hold it.
+
+        Where room is scarce the blocks are taken now, so that a full disk shows before the work. Elsewhere
+        that only costs time: ext4 marks such blocks as unwritten and then marks each as written.
+        """
+        scarce = free_space(self._final) < SCARCE * size
+        if hasattr(os, "posix_fallocate") and size and scarce:
             try:
                 os.posix_fallocate(self.fd, 0, size)
             except OSError as error:
