@@ -75,7 +75,8 @@ def test_principal_angles_match_scipy(size: int, first: int, second: int, seed: 
     Q1, Q2 = orthonormal(size, first, seed), orthonormal(size, second, seed + 100)
     angles = principal_angles(Q1, Q2)
     expected = torch.from_numpy(subspace_angles(Q1.numpy(), Q2.numpy()).copy()).flip(0)
-    torch.testing.assert_close(angles, expected, rtol=0, atol=1e-9)
+    # scipy finds an angle of 0 to about the root of the rounding only.
+    torch.testing.assert_close(angles, expected, rtol=0, atol=1e-7)
     assert subspace_overlap(Q1, Q2) == pytest.approx(float(angles.cos().square().mean()), abs=1e-9)
 
 
