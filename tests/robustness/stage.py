@@ -6,6 +6,7 @@ when it starts, what the child says, if anything, then how it ended.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -118,15 +119,14 @@ def _perform(request: dict[str, object]) -> NoReturn:
 
 def _set_trap(name: str, count: int, when: str) -> None:
     real = getattr(os, name)
-    calls = 0
+    numbers = itertools.count(1)  # next() is atomic: two threads never share, or skip, a number
 
     def trap(*args: object, **kwargs: object) -> object:
-        nonlocal calls
-        calls += 1
-        if calls == count and when == "before":
+        mine = next(numbers)
+        if mine == count and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         result = real(*args, **kwargs)
-        if calls == count:
+        if mine == count:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
