@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from loralathe.cli.options import Common
 from loralathe.cli.screen import Screen
-from loralathe.errors import InputError
 from loralathe.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ def launch(recipe: Recipe, common: Common) -> Report | None:
     from loralathe.cli.show_recipe import show_recipe
     from loralathe.engine import run_recipe
 
-    check_device(common.device)
     screen = Screen(common.as_json, common.quiet)
     show_recipe(screen, recipe)
     if common.dry_run:
@@ -30,23 +28,6 @@ def launch(recipe: Recipe, common: Common) -> Report | None:
 
     show_report(screen, report)
     return report
-
-
-def check_device(name: str) -> None:
-    """InputError for a device that this machine, or this torch, does not have."""
-    if name == "cpu":
-        return
-    import torch
-
-    try:
-        torch.empty(1, device=name)
-    # A torch without CUDA asserts, an unknown name or a missing GPU is a RuntimeError.
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(
-            f"the device '{name}' cannot be used",
-            where=str(error).splitlines()[0],
-            fix="leave --device out, or give cuda, cuda:1, mps or another that torch knows here",
-        ) from None
 
 
 def _show_plan(screen: Screen, recipe: Recipe, common: Common) -> None:

@@ -7,14 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from loralathe.errors import InputError
+
 DTYPES: Mapping[str, str | None] = {"source": None, "fp16": "F16", "bf16": "BF16", "fp32": "F32"}
+MIB = 1 << 20
 GIB = 1 << 30
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Choices that hold for a whole run.
+    """Choices that hold for a whole run; InputError for a value that has no meaning.
 
+    device:          where extractions are decomposed; asked for when a recipe is opened.
     threads:         worker threads, None = one for each core this process may use.
     memory:          bytes that may be in flight at once; a single larger layer is refused at planning.
     missing_blocks:  weight of modules in blocks that a list lacks; None = an error.
@@ -32,9 +36,48 @@ class RunOptions:
     hash_inputs: bool = True
     presets: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.threads is not None and not _is_whole(self.threads, least=1):
+            raise InputError(
+                f"threads = {self.threads!r} is no number of threads",
+                fix="give 1 or more, or None for one on every core",
+            )
+        if not _is_whole(self.memory, least=MIB):
+            raise InputError(
+                f"memory = {self.memory!r} is no amount of memory",
+                fix=f"give bytes, at least {MIB} (1 MiB)",
+            )
+        # True == 1, but nobody who writes True means the weight 1.
+        if isinstance(self.missing_blocks, bool) or self.missing_blocks not in (None, 0, 1):
+            raise InputError(
+                f"missing_blocks = {self.missing_blocks!r} is no weight for missing blocks",
+                fix="give 0 (as LoRA Block Weight), 1 (as kohya), or None, which makes them an error",
+            )
+
     def worker_count(self) -> int:
         if self.threads is not None:
-            return max(1, self.threads)
+            return self.threads
         if hasattr(os, "sched_getaffinity"):
             return len(os.sched_getaffinity(0))
         return os.cpu_count() or 1
+
+
+def _is_whole(value: object, *, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def check_device(name: str) -> None:
+    """InputError for a device that this machine, or this torch, does not have; `cpu` imports no torch."""
+    if name == "cpu":
+        return
+    import torch
+
+    try:
+        torch.zeros(1, device=name).item()  # read back: `meta` can be allocated, but holds nothing
+    # A torch without CUDA asserts, an unknown name or a missing GPU is a RuntimeError.
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        raise InputError(
+            f"the device '{name}' cannot be used",
+            where=str(error).splitlines()[0],
+            fix="leave --device out, or give cuda, cuda:1, mps or another that torch knows here",
+        ) from None

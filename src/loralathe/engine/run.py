@@ -13,7 +13,7 @@ from pathlib import Path
 from loralathe.adapters import BlockWeights, parse_block_weights, parse_elements
 from loralathe.architectures import Architecture
 from loralathe.engine.forms import Form
-from loralathe.engine.options import RunOptions
+from loralathe.engine.options import RunOptions, check_device
 from loralathe.engine.plan import Output, Plan, Planner, WeightsOutput, plan_coverage
 from loralathe.engine.record import UNKNOWN_HASH, make_record, output_metadata
 from loralathe.engine.report import ExtractionReport, ModuleRecord, Report, WeightsReport
@@ -48,9 +48,10 @@ def open_session(recipe: Recipe, options: RunOptions | None = None) -> Session:
     """Open the inputs that the saved steps need, type and plan; no tensor is read.
 
     Raises InputError for everything that headers can tell: unknown or damaged files, mixed
-    architectures, shapes, coverage, types of formulas, block lists.
+    architectures, shapes, coverage, types of formulas, block lists, a device that is not there.
     """
     options = options or RunOptions()
+    check_device(options.device)
     needed = needed_inputs(recipe)
     sources = Sources({name: path for name, path in recipe.inputs.items() if name in needed})
     try:
