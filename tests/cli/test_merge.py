@@ -118,7 +118,11 @@ def test_hashes_are_optional(done: Run, models: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.safetensors"
     done("merge", models / "a.safetensors", models / "hina.safetensors", "--no-hash", "-o", out)
     with safe_open(out, "np") as file:
-        assert json.loads(file.metadata()["loralathe"])["inputs"]["hina"] == {"file": "hina.safetensors"}
+        hina = json.loads(file.metadata()["loralathe"])["inputs"]["hina"]
+    assert hina == {
+        "file": "hina.safetensors",
+        "size": (models / "hina.safetensors").stat().st_size,
+    }
 
 
 def test_lists_of_a_preset_file_are_used_and_recorded(done: Run, models: Path, tmp_path: Path) -> None:

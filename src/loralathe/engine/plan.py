@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -94,13 +94,13 @@ Output = WeightsOutput | AdapterOutput
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a run will do."""
+    """Everything that a run will do. sizes: bytes of each input file."""
 
     outputs: tuple[Output, ...]
     inputs: Mapping[str, Path]
     coverage: Mapping[str, Coverage]
     warnings: tuple[str, ...]
-    record: Mapping[str, object] = field(default_factory=dict)
+    sizes: Mapping[str, int]
 
 
 class Planner:

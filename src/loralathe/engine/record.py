@@ -1,22 +1,34 @@
-"""What an output remembers of its making: the recipe, the inputs' names and hashes, our version."""
+"""What an output remembers of its making: the recipe, its inputs, our version, and every choice that counts.
+
+A record holds all that decides the bytes of the file, so that the file can be made again (`engine.rerun`)
+and checked (`engine.verify`). No path, no date.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, Field, fields
 from typing import TYPE_CHECKING
 
 import loralathe
 
 if TYPE_CHECKING:
     from loralathe.engine.options import RunOptions
-    from loralathe.engine.plan import Output
-    from loralathe.recipes import Recipe
+    from loralathe.engine.plan import Output, Plan
+    from loralathe.recipes import Recipe, Save
 
 KEY = "loralathe"
 UNKNOWN_HASH = "0" * 64
 STALE = ("modelspec.hash_sha256", "modelspec.date", "sshs_model_hash", "sshs_legacy_hash")
 """Metadata of the first input that would be false in the output."""
+
+SAVE_CHOICES: Mapping[str, type] = {"dtype": str, "discard": str, "metadata": dict}
+RUN_CHOICES: Mapping[str, type] = {"missing_blocks": int, "allow_unmatched": bool, "device": str}
+"""Fields of `Save` and `RunOptions` that decide what is in a file; recorded where they are not the default.
+
+Values are of the type that JSON gives back. A new field is one entry here; a test asks it of every field.
+"""
 
 
 def make_record(
@@ -24,22 +36,27 @@ def make_record(
     output: Output,
     run: RunOptions,
     hashes: Mapping[str, str] | None,
-    files: Mapping[str, str],
+    plan: Plan,
 ) -> dict[str, object]:
-    """The part of the recipe that made `output`, as plain data; no paths, no dates.
+    """The part of the recipe that made `output`, as plain data.
 
-    hashes: input name to SHA-256, None to leave hashes out;  files: input name to file name.
+    hashes: input name to SHA-256, None to leave hashes out;  plan: knows the inputs' files.
     """
     from loralathe.recipes import render
-    from loralathe.recipes.syntax import block_names, value_names
+    from loralathe.recipes.syntax import value_names
 
     steps = _needed(recipe, output.save.step)
     used = {name.id for step in steps for name in value_names(recipe.steps[step])}
-    lists = {name.id for step in steps for name in block_names(recipe.steps[step])}
     inputs = {
-        name: {"file": files[name]} | ({"sha256": hashes[name]} if hashes is not None else {})
+        name: {"file": plan.inputs[name].name, "size": plan.sizes[name]}
+        | ({"sha256": hashes[name]} if hashes is not None else {})
         for name in recipe.inputs
         if name in used
+    }
+    tables: dict[str, Mapping[str, object]] = {
+        "variables": {name: value for name, value in recipe.variables.items() if name in used},
+        "blocks": _used_lists(recipe, steps, {**run.presets, **recipe.blocks}),
+        "options": dict([*_chosen(output.save, SAVE_CHOICES), *_chosen(run, RUN_CHOICES)]),
     }
     record: dict[str, object] = {
         "version": loralathe.__version__,
@@ -47,20 +64,7 @@ def make_record(
         "inputs": inputs,
         "steps": {step: render(recipe.steps[step]) for step in recipe.steps if step in steps},
     }
-    variables = {name: value for name, value in recipe.variables.items() if name in used}
-    known = {**run.presets, **recipe.blocks}
-    blocks = {name: text for name, text in known.items() if name in lists}
-    choices = {
-        "dtype": output.save.dtype,
-        "discard": output.save.discard,
-        "missing_blocks": run.missing_blocks,
-    }
-    options = {key: value for key, value in choices.items() if value is not None}
-    return record | {
-        key: value
-        for key, value in (("variables", variables), ("blocks", blocks), ("options", options))
-        if value
-    }
+    return record | {name: table for name, table in tables.items() if table}
 
 
 def _needed(recipe: Recipe, step: str) -> set[str]:
@@ -76,6 +80,29 @@ def _needed(recipe: Recipe, step: str) -> set[str]:
     return found
 
 
+def _used_lists(recipe: Recipe, steps: set[str], known: Mapping[str, str]) -> dict[str, str]:
+    """Block lists that the steps name, quoted or not, and those that these lists name in turn."""
+    from loralathe.recipes.syntax import block_texts
+
+    names = {text for step in steps for text in block_texts(recipe.steps[step])}
+    names |= {known[name].strip() for name in names if name in known}
+    return {name: text for name, text in known.items() if name in names}
+
+
+def _chosen(choices: Save | RunOptions, names: Iterable[str]) -> Iterator[tuple[str, object]]:
+    """(name, value) of the fields that are not at their default."""
+    for item in fields(choices):
+        value = getattr(choices, item.name)
+        if item.name in names and value != _default(item):
+            # Which of several devices it was has no influence.
+            plain = value.partition(":")[0] if item.name == "device" else value
+            yield item.name, dict(plain) if isinstance(plain, Mapping) else plain
+
+
+def _default(item: Field[object]) -> object:
+    return item.default_factory() if item.default_factory is not MISSING else item.default
+
+
 def output_metadata(
     output: Output, record: Mapping[str, object], inherited: Mapping[str, str]
 ) -> dict[str, str]:
@@ -84,13 +111,13 @@ def output_metadata(
     for key in STALE:
         kept.pop(key, None)
     text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
-    return {"format": "pt"} | kept | {KEY: text} | dict(output.save.metadata)
+    return {"format": "pt"} | kept | dict(output.save.metadata) | {KEY: text}
 
 
 def read_record(metadata: Mapping[str, str]) -> dict[str, object] | None:
     """The record in a file's metadata, None when it has none or it is damaged."""
     try:
         record = json.loads(metadata[KEY])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

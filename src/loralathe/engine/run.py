@@ -73,7 +73,8 @@ def _plan(recipe: Recipe, options: RunOptions, sources: Sources) -> Session:
     planner = Planner(sources, options)
     coverage = plan_coverage(list(forms.values()), sources, options)
     outputs = tuple(planner.output(save, forms[save.step]) for save in recipe.saves)
-    plan = Plan(outputs, sources.paths, coverage, tuple(dict.fromkeys(warnings)))
+    sizes = {name: path.stat().st_size for name, path in sources.paths.items()}
+    plan = Plan(outputs, sources.paths, coverage, tuple(dict.fromkeys(warnings)), sizes)
     return Session(recipe, options, sources, plan, planner, forms)
 
 
@@ -166,8 +167,7 @@ def run_session(session: Session, progress: Progress | None = None) -> Report:
 
 def metadata_of(session: Session, output: Output, hashes: Mapping[str, str] | None) -> dict[str, str]:
     """Metadata for one output, with the given input hashes."""
-    files = {name: path.name for name, path in session.plan.inputs.items()}
-    record = make_record(session.recipe, output, session.options, hashes, files)
+    record = make_record(session.recipe, output, session.options, hashes, session.plan)
     inherited: Mapping[str, str] = {}
     if isinstance(output, WeightsOutput):
         inherited = session.sources.checkpoints[output.primary].file.header.metadata

@@ -107,7 +107,7 @@ class FileAdapter:
             alpha=float(extraction.rank),
             conv_rank=extraction.conv_rank,
             prediction=output.prediction,
-            title=output.save.file.stem,
+            title=output.save.title or output.save.file.stem,
         )
         self._metadata = adapter_metadata(architecture, notes)
         self._lock = threading.Lock()

@@ -24,13 +24,17 @@ SAVE_KEYS = ("file", "dtype", "discard", "metadata")
 
 @dataclass(frozen=True)
 class Save:
-    """One output: a step's name, its file, and how it is written."""
+    """One output: a step's name, its file, and how it is written.
+
+    title: what an adapter calls itself in its metadata; None is the file's name without its ending.
+    """
 
     step: str
     file: Path
     dtype: str | None = None
     discard: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    title: str | None = None
 
 
 @dataclass(frozen=True)

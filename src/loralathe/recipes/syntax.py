@@ -100,12 +100,12 @@ def value_names(node: Node) -> Iterator[Name]:
         yield from value_names(child)
 
 
-def block_names(node: Node) -> Iterator[Name]:
-    """Names standing to the right of `@`."""
-    if isinstance(node, At) and isinstance(node.blocks, Name):
-        yield node.blocks
+def block_texts(node: Node) -> Iterator[str]:
+    """What stands to the right of `@`: names, and quoted names or lists."""
+    if isinstance(node, At):
+        yield node.blocks.id if isinstance(node.blocks, Name) else node.blocks.value.strip()
     for child in children(node):
-        yield from block_names(child)
+        yield from block_texts(child)
 
 
 def render(node: Node) -> str:
