@@ -10,32 +10,36 @@ from loralathe.cli.screen import Screen
 from loralathe.recipes import Recipe
 
 if TYPE_CHECKING:
-    from loralathe.engine import Report
+    from loralathe.engine import Report, RunOptions
 
 
-def launch(recipe: Recipe, common: Common) -> Report | None:
-    """Run the recipe with the common options, or show its plan with --dry-run (then None)."""
+def launch(recipe: Recipe, common: Common, run: RunOptions | None = None) -> Report | None:
+    """Run the recipe with the common options, or show its plan with --dry-run (then None).
+
+    run: how, where it is not just what the common options say.
+    """
     from loralathe.cli.show_recipe import show_recipe
     from loralathe.engine import run_recipe
 
+    run = run or common.run_options()
     screen = Screen(common.as_json, common.quiet)
     show_recipe(screen, recipe)
     if common.dry_run:
-        _show_plan(screen, recipe, common)
+        _show_plan(screen, recipe, run)
         return None
-    report = run_recipe(recipe, common.run_options(), screen.progress())
+    report = run_recipe(recipe, run, screen.progress())
     from loralathe.cli.show_report import show_report
 
     show_report(screen, report)
     return report
 
 
-def _show_plan(screen: Screen, recipe: Recipe, common: Common) -> None:
+def _show_plan(screen: Screen, recipe: Recipe, run: RunOptions) -> None:
     from loralathe.cli.show_plan import show_plan
     from loralathe.engine import open_session
     from loralathe.engine.run import check_outputs
 
-    with open_session(recipe, common.run_options()) as session:
+    with open_session(recipe, run) as session:
         check_outputs(session)
         show_plan(screen, session)
 

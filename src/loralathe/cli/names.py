@@ -67,6 +67,11 @@ def split_assignments(words: Sequence[str], what: str, example: str) -> dict[str
     return found
 
 
+def input_files(words: Sequence[str], example: str) -> dict[str, Path]:
+    """`NAME=FILE` words; InputError as `split_assignments`."""
+    return {name: Path(text) for name, text in split_assignments(words, "an input", example).items()}
+
+
 def numbers(words: Sequence[str]) -> dict[str, float]:
     """`--set M=0.7` words; InputError for what is no number."""
     found: dict[str, float] = {}

@@ -183,6 +183,13 @@ def _showing(quiet: str) -> list[Callable[[F], F]]:
     ]
 
 
+def search_option(function: F) -> F:
+    """--search, for commands that find the inputs of a record."""
+    return click.option(
+        "--search", multiple=True, type=FilePath(), metavar="FOLDER", help="Where inputs may be; repeatable."
+    )(function)
+
+
 def block_options(function: F) -> F:
     """--blocks, --presets and --missing-blocks."""
     options = [

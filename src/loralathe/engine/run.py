@@ -35,6 +35,7 @@ class Session:
     sources: Sources
     plan: Plan
     planner: Planner
+    typer: Typer
     forms: Mapping[str, Form] = field(default_factory=dict)
 
     def __enter__(self) -> Session:
@@ -75,7 +76,7 @@ def _plan(recipe: Recipe, options: RunOptions, sources: Sources) -> Session:
     outputs = tuple(planner.output(save, forms[save.step]) for save in recipe.saves)
     sizes = {name: path.stat().st_size for name, path in sources.paths.items()}
     plan = Plan(outputs, sources.paths, coverage, tuple(dict.fromkeys(warnings)), sizes)
-    return Session(recipe, options, sources, plan, planner, forms)
+    return Session(recipe, options, sources, plan, planner, typer, forms)
 
 
 def resolve_blocks(

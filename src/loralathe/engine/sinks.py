@@ -99,17 +99,8 @@ class FileAdapter:
         self, output: AdapterOutput, architecture: Architecture, inputs: list[Path], options: RunOptions
     ) -> None:
         self.records: list[ModuleRecord] = []
-        extraction = output.leaf.options
-        pad_to = max(extraction.rank, extraction.conv_rank or 0) if extraction.pad_ranks else None
-        self._format = AdapterFormat(architecture, float(extraction.rank), output.dtype, pad_to)
-        notes = AdapterNotes(
-            rank=extraction.rank,
-            alpha=float(extraction.rank),
-            conv_rank=extraction.conv_rank,
-            prediction=output.prediction,
-            title=output.save.title or output.save.file.stem,
-        )
-        self._metadata = adapter_metadata(architecture, notes)
+        self._format = adapter_format(output, architecture)
+        self._metadata = own_metadata(output, architecture)
         self._lock = threading.Lock()
         self._writer = AdapterWriter(output.save.file, {}, force=options.force, inputs=inputs)
 
@@ -127,6 +118,26 @@ class FileAdapter:
 
     def abort(self) -> None:
         self._writer.abort()
+
+
+def adapter_format(output: AdapterOutput, architecture: Architecture) -> AdapterFormat:
+    """How the factors of an output are written; alpha is the nominal rank."""
+    extraction = output.leaf.options
+    pad_to = max(extraction.rank, extraction.conv_rank or 0) if extraction.pad_ranks else None
+    return AdapterFormat(architecture, float(extraction.rank), output.dtype, pad_to)
+
+
+def own_metadata(output: AdapterOutput, architecture: Architecture) -> dict[str, str]:
+    """What an adapter says about itself, the record and the person's metadata aside."""
+    extraction = output.leaf.options
+    notes = AdapterNotes(
+        rank=extraction.rank,
+        alpha=float(extraction.rank),
+        conv_rank=extraction.conv_rank,
+        prediction=output.prediction,
+        title=output.save.title or output.save.file.stem,
+    )
+    return adapter_metadata(architecture, notes)
 
 
 class MemoryAdapter:

@@ -13,6 +13,7 @@ from loralathe.engine.forms import (
     ExtractLeaf,
     ExtractOptions,
     Form,
+    Leaf,
     RoundLeaf,
     Term,
     single_leaf,
@@ -58,6 +59,10 @@ class Typer:
                 fix="numbers belong under [variables]",
             )
         return value
+
+    def leaf(self, call: Call) -> Leaf | None:
+        """The single leaf that a call such as extract(…) is, None for a sum."""
+        return single_leaf(_Evaluation(self, self.recipe.where).form(call))
 
     def _step(self, name: str) -> Value:
         if name not in self._steps:

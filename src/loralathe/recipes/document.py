@@ -64,6 +64,17 @@ class Recipe:
         _check_finite(settings, self.where)
         return replace(self, variables={**self.variables, **settings})
 
+    def with_inputs(self, files: Mapping[str, Path]) -> Recipe:
+        """The same recipe over other files; InputError for an input that it does not have."""
+        for name in files:
+            if name not in self.inputs:
+                raise InputError(
+                    f"the recipe has no input '{name}'",
+                    where=self.where,
+                    fix=did_you_mean(name, self.inputs) or f"it has: {_listing(self.inputs)}",
+                )
+        return replace(self, inputs={**self.inputs, **files})
+
 
 def make_recipe(
     *,

@@ -1,0 +1,156 @@
+"""`lathe run`: a recipe file, or a file again from the record that it carries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from loralathe.cli.merge import named_lists, with_blocks
+from loralathe.cli.options import (
+    Common,
+    FilePath,
+    LatheCommand,
+    block_options,
+    common,
+    common_options,
+    search_option,
+)
+from loralathe.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from loralathe.engine import RunOptions
+    from loralathe.recipes import Recipe
+
+EPILOG = """\b
+A recipe is a TOML file with [inputs], [variables], [blocks], [steps] and [save]; paths in it are
+relative to its folder. Or it is a file that loralathe made: it is made again from its own record,
+byte for byte on the same machine and version. Its inputs are looked for by content, in its folder
+and in those of --search; NAME=FILE names them.
+
+\b
+Examples:
+  lathe run article.toml
+  lathe run article.toml --set M=0.5 --set rank=32 --dry-run
+  lathe run article.toml -o B2=other.safetensors --force
+  lathe run hinaB.safetensors A=bases/a.safetensors -o again.safetensors
+  lathe run hinaB.safetensors --write-recipe hinaB.toml
+"""
+SUFFIX = ".safetensors"
+
+
+@click.command("run", cls=LatheCommand, epilog=EPILOG)
+@click.argument("recipe", type=FilePath(), metavar="RECIPE.toml|FILE")
+@click.argument("files", nargs=-1, metavar="[NAME=FILE…]")
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=NUMBER", help="A variable's value; repeatable."
+)
+@search_option
+@click.option("--show", is_flag=True, help="Print the recipe as TOML, run nothing.")
+@click.option("--write-recipe", type=FilePath(), metavar="FILE", help="The same into a file.")
+@block_options
+@common_options(dtype=None, outputs=True)
+def run_command(
+    recipe: Path,
+    files: tuple[str, ...],
+    settings: tuple[str, ...],
+    search: tuple[Path, ...],
+    show: bool,
+    write_recipe: Path | None,
+    blocks: tuple[str, ...],
+    presets: Path | None,
+    missing_blocks: str | None,
+    **options: Any,
+) -> None:
+    """Make every file that a recipe saves, or a file that loralathe made, again."""
+    from loralathe.cli.launch import launch
+    from loralathe.cli.names import input_files, numbers
+
+    choices = with_blocks(common(options), presets, missing_blocks)
+    given = input_files(files, "lathe run article.toml A=base.safetensors")
+    if show or write_recipe:
+        _print(recipe, given, write_recipe, choices)
+        return
+    found, run = _opened(recipe, given, search, choices)
+    found = found.with_variables(numbers(settings))
+    found = replace(found, blocks={**found.blocks, **named_lists(blocks)})
+    launch(_redirected(found, choices.output, choices.dtype), choices, run)
+
+
+def _opened(
+    path: Path, given: Mapping[str, Path], search: Sequence[Path], choices: Common
+) -> tuple[Recipe, RunOptions]:
+    """The recipe of a TOML file, or of a file's record, and how to run it."""
+    if path.suffix.casefold() == SUFFIX:
+        from loralathe.cli.screen import Screen
+        from loralathe.engine.rerun import remake
+
+        progress = Screen(choices.as_json, choices.quiet).progress()
+        return remake(path, None, given, search, choices.run_options(), progress)
+    from loralathe.recipes import read_recipe
+
+    if search:
+        raise InputError("--search belongs to files with a record", fix="a recipe names its inputs' paths")
+    return read_recipe(path).with_inputs(given), choices.run_options()
+
+
+def _print(path: Path, given: Mapping[str, Path], target: Path | None, choices: Common) -> None:
+    """--show and --write-recipe."""
+    from loralathe.cli.screen import Screen
+    from loralathe.engine.rerun import record_of, recorded_toml
+    from loralathe.recipes import read_recipe, recipe_text
+
+    if path.suffix.casefold() == SUFFIX:
+        text = recorded_toml(path, record_of(path), given)
+    else:
+        text = recipe_text(read_recipe(path).with_inputs(given))
+    screen = Screen(choices.as_json, choices.quiet)
+    screen.event("recipe_text", text=text, file=target)
+    if target is None:
+        screen.verbatim(*text.splitlines())
+        return
+    try:
+        with target.open("w" if choices.force else "x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except FileExistsError:
+        raise InputError(
+            "the recipe's file exists",
+            where=str(target),
+            fix="choose another name, or replace it with --force",
+        ) from None
+    screen.verbatim(f"wrote {target}")
+
+
+def _redirected(recipe: Recipe, outputs: Sequence[str], dtype: str | None) -> Recipe:
+    """-o and --dtype of the command line win over [save]."""
+    if not recipe.saves:
+        raise InputError(
+            "the recipe saves nothing",
+            where=recipe.where,
+            fix='add [save] with a line such as: B2 = { file = "B2.safetensors" }',
+        )
+    files = dict(_output_of(word, recipe) for word in outputs)
+    saves = tuple(
+        replace(save, file=files.get(save.step, save.file), dtype=dtype or save.dtype)
+        for save in recipe.saves
+    )
+    return replace(recipe, saves=saves)
+
+
+def _output_of(word: str, recipe: Recipe) -> tuple[str, Path]:
+    """`STEP=FILE`, or `FILE` where one step is saved."""
+    steps = [save.step for save in recipe.saves]
+    step, equals, file = word.partition("=")
+    if equals and step in steps:
+        return step, Path(file)
+    if len(steps) == 1 and not (equals and step.isidentifier()):
+        return steps[0], Path(word)
+    choices = " or ".join(f"-o {name}=FILE" for name in steps)
+    raise InputError(
+        f"the recipe saves no step '{step}'" if equals else "the recipe saves several steps",
+        where=f"-o {word}",
+        fix=(did_you_mean(step, steps) if equals else "") or f"write {choices}",
+    )
