@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "loralathe"
 ORDER = [
     "errors", "progress", "tensorfiles", "architectures", "lowrank", "adapters", "recipes", "engine",
-    "rendering", "studies", "demo", "cli", "web",
+    "api", "rendering", "studies", "demo", "cli", "web",
 ]  # fmt: skip
 
 

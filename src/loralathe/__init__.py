@@ -1,3 +1,77 @@
-"""loralathe: turn, cut and graft LoRAs."""
+"""loralathe: turn, cut and graft LoRAs of Stable Diffusion; streaming algebra on files.
+
+The functions, their options and their results: docs/api.md. Names are imported when they are used, so that
+`import loralathe` stays quick and imports no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from loralathe.adapters import AdapterSpec
+    from loralathe.api.looking import compare, inspect, verify
+    from loralathe.api.making import Planned, plan, recorded_recipe, run
+    from loralathe.api.shortcuts import add_difference, convert, evaluate, extract, merge, weighted_sum
+    from loralathe.engine import Comparison, Inspection, Report, RunOptions
+    from loralathe.engine.verify.facts import Verification
+    from loralathe.errors import InputError, LatheError, MachineError
+    from loralathe.progress import Progress
+    from loralathe.recipes import Recipe, Save, make_recipe, read_recipe
+
+_HOMES = {
+    "adapters": ("AdapterSpec",),
+    "api.looking": ("compare", "inspect", "verify"),
+    "api.making": ("Planned", "plan", "recorded_recipe", "run"),
+    "api.shortcuts": ("add_difference", "convert", "evaluate", "extract", "merge", "weighted_sum"),
+    "engine": ("Comparison", "Inspection", "Report", "RunOptions"),
+    "engine.verify.facts": ("Verification",),
+    "errors": ("InputError", "LatheError", "MachineError"),
+    "progress": ("Progress",),
+    "recipes": ("Recipe", "Save", "make_recipe", "read_recipe"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AdapterSpec",
+    "Comparison",
+    "InputError",
+    "Inspection",
+    "LatheError",
+    "MachineError",
+    "Planned",
+    "Progress",
+    "Recipe",
+    "Report",
+    "RunOptions",
+    "Save",
+    "Verification",
+    "__version__",
+    "add_difference",
+    "compare",
+    "convert",
+    "evaluate",
+    "extract",
+    "inspect",
+    "make_recipe",
+    "merge",
+    "plan",
+    "read_recipe",
+    "recorded_recipe",
+    "run",
+    "verify",
+    "weighted_sum",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,6 @@ import click
 
 from loralathe.cli.merge import named_lists, with_blocks
 from loralathe.cli.options import (
-    Common,
     FilePath,
     LatheCommand,
     block_options,
@@ -22,7 +21,7 @@ from loralathe.cli.options import (
 from loralathe.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
-    from loralathe.engine import RunOptions
+    from loralathe.cli.screen import Screen
     from loralathe.recipes import Recipe
 
 EPILOG = """\b
@@ -39,7 +38,6 @@ Examples:
   lathe run hinaB.safetensors A=bases/a.safetensors -o again.safetensors
   lathe run hinaB.safetensors --write-recipe hinaB.toml
 """
-SUFFIX = ".safetensors"
 
 
 @click.command("run", cls=LatheCommand, epilog=EPILOG)
@@ -66,54 +64,43 @@ def run_command(
     **options: Any,
 ) -> None:
     """Make every file that a recipe saves, or a file that loralathe made, again."""
+    from loralathe.api.making import prepare
     from loralathe.cli.launch import launch
     from loralathe.cli.names import input_files, numbers
+    from loralathe.cli.screen import Screen
 
     choices = with_blocks(common(options), presets, missing_blocks)
     given = input_files(files, "lathe run article.toml A=base.safetensors")
-    if show or write_recipe:
-        _print(recipe, given, write_recipe, choices)
-        return
-    found, run = _opened(recipe, given, search, choices)
-    found = found.with_variables(numbers(settings))
-    found = replace(found, blocks={**found.blocks, **named_lists(blocks)})
-    launch(_redirected(found, choices.output, choices.dtype), choices, run)
-
-
-def _opened(
-    path: Path, given: Mapping[str, Path], search: Sequence[Path], choices: Common
-) -> tuple[Recipe, RunOptions]:
-    """The recipe of a TOML file, or of a file's record, and how to run it."""
-    if path.suffix.casefold() == SUFFIX:
-        from loralathe.cli.screen import Screen
-        from loralathe.engine.rerun import remake
-
-        progress = Screen(choices.as_json, choices.quiet).progress()
-        return remake(path, None, given, search, choices.run_options(), progress)
-    from loralathe.recipes import read_recipe
-
-    if search:
-        raise InputError("--search belongs to files with a record", fix="a recipe names its inputs' paths")
-    return read_recipe(path).with_inputs(given), choices.run_options()
-
-
-def _print(path: Path, given: Mapping[str, Path], target: Path | None, choices: Common) -> None:
-    """--show and --write-recipe."""
-    from loralathe.cli.screen import Screen
-    from loralathe.engine.rerun import record_of, recorded_toml
-    from loralathe.recipes import read_recipe, recipe_text
-
-    if path.suffix.casefold() == SUFFIX:
-        text = recorded_toml(path, record_of(path), given)
-    else:
-        text = recipe_text(read_recipe(path).with_inputs(given))
     screen = Screen(choices.as_json, choices.quiet)
+    if show or write_recipe:
+        _print(screen, recipe, given, write_recipe, choices.force)
+        return
+    prepared = prepare(
+        recipe,
+        given,
+        variables=numbers(settings),
+        blocks=named_lists(blocks),
+        dtype=choices.dtype,
+        search=search,
+        options=choices.run_options(),
+        progress=screen.progress(),
+    )
+    files_of = dict(_output_of(word, prepared.recipe) for word in choices.output)
+    saves = tuple(replace(save, file=files_of.get(save.step, save.file)) for save in prepared.recipe.saves)
+    launch(replace(prepared.recipe, saves=saves), choices, prepared.options)
+
+
+def _print(screen: Screen, path: Path, given: Mapping[str, Path], target: Path | None, force: bool) -> None:
+    """--show and --write-recipe."""
+    import loralathe
+
+    text = loralathe.recorded_recipe(path, given)
     screen.event("recipe_text", text=text, file=target)
     if target is None:
         screen.verbatim(*text.splitlines())
         return
     try:
-        with target.open("w" if choices.force else "x", encoding="utf-8", newline="\n") as file:
+        with target.open("w" if force else "x", encoding="utf-8", newline="\n") as file:
             file.write(text)
     except FileExistsError:
         raise InputError(
@@ -122,22 +109,6 @@ def _print(path: Path, given: Mapping[str, Path], target: Path | None, choices: 
             fix="choose another name, or replace it with --force",
         ) from None
     screen.verbatim(f"wrote {target}")
-
-
-def _redirected(recipe: Recipe, outputs: Sequence[str], dtype: str | None) -> Recipe:
-    """-o and --dtype of the command line win over [save]."""
-    if not recipe.saves:
-        raise InputError(
-            "the recipe saves nothing",
-            where=recipe.where,
-            fix='add [save] with a line such as: B2 = { file = "B2.safetensors" }',
-        )
-    files = dict(_output_of(word, recipe) for word in outputs)
-    saves = tuple(
-        replace(save, file=files.get(save.step, save.file), dtype=dtype or save.dtype)
-        for save in recipe.saves
-    )
-    return replace(recipe, saves=saves)
 
 
 def _output_of(word: str, recipe: Recipe) -> tuple[str, Path]:

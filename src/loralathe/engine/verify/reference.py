@@ -101,7 +101,9 @@ class Reference:
         kept = {leaf: factor for leaf, factor in found.items() if leaf not in dense}
         first = self.first(parts)
         whole = abs(sum(part.plain for part in parts if self.is_dense(part.leaf)) - 1.0) < 1e-6
-        return {Name(first): 1.0} | kept if whole and first is not None else kept
+        if whole and first is not None:
+            kept[Name(first)] = 1.0
+        return kept
 
     def first(self, parts: tuple[Part, ...]) -> str | None:
         """The checkpoint that gives the keys: the first that does not cancel, block weights aside."""

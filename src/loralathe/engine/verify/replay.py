@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -92,8 +93,8 @@ class Replay:
 def _with_sink(job: Job, sink: WeightsSink | AdapterSink) -> Job:
     return replace(
         job,
-        weights=tuple(replace(want, sink=sink) for want in job.weights),
-        adapters=tuple(replace(want, sink=sink) for want in job.adapters),
+        weights=tuple(replace(want, sink=cast(WeightsSink, sink)) for want in job.weights),
+        adapters=tuple(replace(want, sink=cast(AdapterSink, sink)) for want in job.adapters),
     )
 
 

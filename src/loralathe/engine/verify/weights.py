@@ -86,7 +86,9 @@ class WeightsChecker:
     def _computed(self, tensor: TensorPlan, info: TensorInfo, block: str) -> TensorCheck:
         replayed = self.replay.run(tensor.unit)
         differing = replayed.differing.get(info.name, 0)
-        kind, ulps, problems = "computed", None, []
+        kind = "computed"
+        ulps: float | None = None
+        problems: list[str] = []
         try:
             if info.dtype not in FORMATS:
                 raise NoReferenceError(info.dtype)

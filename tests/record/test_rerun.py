@@ -22,6 +22,7 @@ from loralathe.engine.rerun import record_of, recorded_toml, remake
 from loralathe.errors import InputError
 from loralathe.recipes import Save, make_recipe, read_recipe, recipe_text
 
+FACE = "1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1,1,1,1,1,1"
 WITHOUT_INFLUENCE = {
     Save: {"step", "file", "title"},  # the title is in the metadata itself
     RunOptions: {"threads", "memory", "force", "check_finite", "hash_inputs", "presets"},
@@ -34,56 +35,25 @@ def test_every_choice_is_recorded_or_has_no_influence(kind, choices):
     assert {item.name for item in fields(kind)} == {*choices, *WITHOUT_INFLUENCE[kind]}
 
 
-STEPS = {
-    "A1": "A + 0.7*lora@Face",
-    "small": "extract(A1 + 0.3*(B - A) - A, rank=rank, conv_rank=2)",
-    "B1": "B + 0.8*fp16(small) - M*(B - A)@'OUTALL'",
-}
-FACE = {"sd1": "1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1,1,1,1,1,1", "sdxl": "1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1"}
-
-
-def make(family, folder: Path, saves: list[Save], **options: object) -> None:
-    recipe = make_recipe(
-        inputs={name: family.path(name) for name in ("A", "B", "lora")},
-        steps=STEPS,
-        variables={"M": 0.7, "rank": 3, "unused": 1.0},
-        blocks={"Face": FACE[family.name]},
-        saves=saves,
-    )
-    run_recipe(recipe, RunOptions(threads=1, **options))  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def made(family, tmp_path: Path) -> list[Path]:
-    """A checkpoint and an adapter, both with choices of every kind."""
-    saves = [
-        Save("B1", tmp_path / "B1.safetensors", "bf16", "^first_stage_model", {"author": "me"}),
-        Save("small", tmp_path / "small.safetensors", "fp32", None, {"note": "x"}),
-    ]
-    make(family, tmp_path, saves, missing_blocks=1, allow_unmatched=True)
-    return [save.file for save in saves]
-
-
-def test_the_same_bytes(family, made, tmp_path):
-    for number, path in enumerate(made):
+def test_the_same_bytes(shop, tmp_path):
+    for number, path in enumerate((shop.checkpoint, shop.adapter)):
         again = tmp_path / f"again{number}.safetensors"
-        run_recipe(*remake(path, again, search=[family.folder]))
+        run_recipe(*remake(path, again, search=[shop.folder]))
         assert again.read_bytes() == path.read_bytes()
 
 
-def test_in_place_with_force_only(family, made):
-    before = made[0].read_bytes()
+def test_in_place_with_force_only(sd1, tmp_path):
+    path = shutil.copyfile(sd1.checkpoint, tmp_path / "x.safetensors")
     with pytest.raises(InputError, match="the output exists"):
-        run_recipe(*remake(made[0], search=[family.folder]))
-    made[0].write_bytes(before)
-    run_recipe(*remake(made[0], search=[family.folder], options=RunOptions(force=True)))
-    assert made[0].read_bytes() == before
+        run_recipe(*remake(path, search=[sd1.folder]))
+    run_recipe(*remake(path, search=[sd1.folder], options=RunOptions(force=True)))
+    assert path.read_bytes() == sd1.checkpoint.read_bytes()
 
 
-def test_as_toml_and_back(family, made, tmp_path):
+def test_as_toml_and_back(sd1, tmp_path):
     """The printed recipe, run with the flags that it names, makes the same tensors and the same record."""
-    record = record_of(made[0])
-    text = recorded_toml(made[0], record, {name: family.path(name) for name in record.inputs})
+    record = record_of(sd1.checkpoint)
+    text = recorded_toml(sd1.checkpoint, record, {name: sd1.path(name) for name in record.inputs})
     assert "# run it with: --allow-unmatched --missing-blocks 1\n" in text
     folder = tmp_path / "toml"
     folder.mkdir()
@@ -91,21 +61,23 @@ def test_as_toml_and_back(family, made, tmp_path):
     run_recipe(
         read_recipe(folder / "recipe.toml"), RunOptions(missing_blocks=1, allow_unmatched=True, threads=1)
     )
-    assert (folder / "B1.safetensors").read_bytes() == made[0].read_bytes()
+    assert (folder / "B1.safetensors").read_bytes() == sd1.checkpoint.read_bytes()
 
 
 def test_without_hashes(sd1, tmp_path):
-    saves = [Save("B1", tmp_path / "x.safetensors")]
-    make(sd1, tmp_path, saves, hash_inputs=False, missing_blocks=0)
-    recipe, options = remake(saves[0].file, tmp_path / "y.safetensors", search=[sd1.folder])
+    recipe = make_recipe(
+        inputs={"A": sd1.path("A")}, steps={"x": "A"}, saves=[Save("x", tmp_path / "x.safetensors", "bf16")]
+    )
+    run_recipe(recipe, RunOptions(hash_inputs=False))
+    again, options = remake(tmp_path / "x.safetensors", tmp_path / "y.safetensors", search=[sd1.folder])
     assert options.hash_inputs is False
-    run_recipe(recipe, options)
-    assert (tmp_path / "y.safetensors").read_bytes() == saves[0].file.read_bytes()
+    run_recipe(again, options)
+    assert (tmp_path / "y.safetensors").read_bytes() == (tmp_path / "x.safetensors").read_bytes()
 
 
 def test_block_lists_of_all_kinds(sd1, tmp_path):
     """Presets under names that recipes cannot have, and lists that are names of other lists."""
-    presets = {"My Face": FACE["sd1"], "A": FACE["sd1"], "Odd": "IN04=0.5,*=0", "Unused": "*=1"}
+    presets = {"My Face": FACE, "A": FACE, "Odd": "IN04=0.5,*=0", "Unused": "*=1"}
     recipe = make_recipe(
         inputs={name: sd1.path(name) for name in ("A", "lora")},
         steps={"x": "A + lora@'My Face' + lora@Alias + lora@'A' + lora@'IN04=0.25'"},
@@ -156,7 +128,7 @@ def test_swapped_files(sd1, made_small):
 
 
 def test_missing_files(sd1, made_small, tmp_path):
-    shutil.copyfile(sd1.path("conv"), tmp_path / "lora.safetensors")
+    shutil.copyfile(sd1.adapter, tmp_path / "lora.safetensors")
     with pytest.raises(InputError, match=r"^1 of the recipe's 2 inputs is not in ") as caught:
         find_inputs(record_of(made_small), made_small, {"A": sd1.path("A")})
     assert "lora = lora.safetensors, SHA-256 " in str(caught.value.where)

@@ -1,0 +1,175 @@
+"""Everyday work as recipes of one step: what merge, extract and the others run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from keyword import iskeyword
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loralathe.api.names import InputNames, beside, formula_name, stem
+
+if TYPE_CHECKING:
+    from loralathe.adapters import AdapterSpec
+    from loralathe.recipes import Recipe
+
+MERGED, EXTRACTED, RESULT = "merged", "lora", "result"
+"""Names of the one step."""
+
+
+def merge_recipe(
+    base: Path,
+    specs: Sequence[AdapterSpec],
+    lists: Mapping[str, str],
+    output: Path | None = None,
+    dtype: str | None = None,
+) -> Recipe:
+    """`base + 0.7*hina@Face`; lists: block lists by name;  output: None for a name beside the base."""
+    from loralathe.recipes import Save, make_recipe
+
+    names = InputNames({MERGED, *lists, *(spec.blocks for spec in specs if spec.blocks)})
+    formula = names.name(base)
+    for spec in specs:
+        formula += _term(names.name(spec.path), spec)
+    return make_recipe(
+        inputs=names.inputs,
+        steps={MERGED: formula},
+        blocks=lists,
+        saves=[Save(MERGED, output or beside(base, merged_name(base, specs)), dtype)],
+        where="the merge",
+    )
+
+
+def adjusted(spec: AdapterSpec, rules: Sequence[str] = (), te: float = 1.0, unet: float = 1.0) -> AdapterSpec:
+    """An adapter with further element rules, and its strengths times those of the whole command."""
+    texts = [text for text in (spec.elements, *rules) if text]
+    elements = ",".join(texts) or None
+    return replace(spec, elements=elements, te=_times(spec.te, te), unet=_times(spec.unet, unet))
+
+
+def _times(one: float, other: float) -> float:
+    """The product as people calculate it: 0.7 × 0.1 is 0.07, not 0.06999999999999999."""
+    return float(Decimal(repr(one)) * Decimal(repr(other)))
+
+
+def _term(name: str, spec: AdapterSpec) -> str:
+    """` + 0.7*hina@Face`, ` - hina`, ` + hina(te=0, unet=0.7)@"1,0,…"`."""
+    arguments = []
+    sign, strength = "+", ""
+    if spec.te == spec.unet:
+        sign = "-" if spec.unet < 0 else "+"
+        strength = "" if abs(spec.unet) == 1 else f"{abs(spec.unet)!r}*"
+    else:
+        arguments = [f"te={spec.te!r}", f"unet={spec.unet!r}"]
+    if spec.elements:
+        arguments.append(f"elements={spec.elements!r}")
+    call = f"({', '.join(arguments)})" if arguments else ""
+    return f" {sign} {strength}{name}{call}{_blocks(spec.blocks)}"
+
+
+def _blocks(blocks: str | None) -> str:
+    """A list goes by its name where formulas can say it; anything else is quoted."""
+    if blocks is None:
+        return ""
+    return f"@{blocks}" if blocks.isidentifier() and not iskeyword(blocks) else f"@{blocks!r}"
+
+
+def merged_name(base: Path, specs: Sequence[AdapterSpec]) -> str:
+    """`base+hina0.7@Face`; block lists go by their names only."""
+    parts = [stem(base)]
+    for spec in specs:
+        strength = f"{spec.unet:g}"
+        if spec.te != spec.unet:
+            strength += f"te{spec.te:g}"
+        named = spec.blocks if spec.blocks and not set(spec.blocks) & set(",=") else None
+        parts.append(f"{stem(spec.path)}{strength}" + (f"@{named}" if named else ""))
+    return "+".join(parts)
+
+
+def extract_recipe(
+    tuned: Path,
+    base: Path,
+    arguments: Mapping[str, int | bool | None],
+    output: Path | None = None,
+    dtype: str | None = "fp16",
+) -> Recipe:
+    """`extract(tuned - base, rank=64, …)`; arguments: those of extract(), None to leave one out."""
+    from loralathe.recipes import Save, make_recipe
+
+    given = {name: int(value) for name, value in arguments.items() if value is not None}
+    ranks = f"r{given['rank']}" + (f"c{given['conv_rank']}" if "conv_rank" in given else "")
+    written = ", ".join(f"{name}={value}" for name, value in given.items())
+    return make_recipe(
+        inputs={"tuned": tuned, "base": base},
+        steps={EXTRACTED: f"extract(tuned - base, {written})"},
+        saves=[Save(EXTRACTED, output or beside(tuned, f"{stem(tuned)}-{stem(base)}_{ranks}"), dtype)],
+        where="the extraction",
+    )
+
+
+def add_difference_recipe(
+    a: Path, b: Path, c: Path, multiplier: float, output: Path | None = None, dtype: str | None = None
+) -> Recipe:
+    """`A + M*(B - C)`."""
+    name = f"{stem(a)}{multiplier:+g}({stem(b)}-{stem(c)})"
+    inputs = {"A": a, "B": b, "C": c}
+    return _combined(inputs, "A + M*(B - C)", {"M": multiplier}, name, output, dtype)
+
+
+def weighted_sum_recipe(
+    a: Path, b: Path, multiplier: float, output: Path | None = None, dtype: str | None = None
+) -> Recipe:
+    """`(1 - M)*A + M*B`."""
+    name = f"{stem(a)}+{multiplier:g}({stem(b)}-{stem(a)})"
+    return _combined({"A": a, "B": b}, "(1 - M)*A + M*B", {"M": multiplier}, name, output, dtype)
+
+
+def convert_recipe(a: Path, dtype: str, output: Path | None = None) -> Recipe:
+    """`A` in another dtype."""
+    return _combined({"A": a}, "A", {}, f"{stem(a)}_{dtype}", output, dtype)
+
+
+def _combined(
+    inputs: Mapping[str, Path],
+    formula: str,
+    variables: Mapping[str, float],
+    name: str,
+    output: Path | None,
+    dtype: str | None,
+) -> Recipe:
+    from loralathe.recipes import Save, make_recipe
+
+    return make_recipe(
+        inputs=inputs,
+        steps={RESULT: formula},
+        variables=variables,
+        saves=[Save(RESULT, output or beside(inputs["A"], name), dtype)],
+        where="the formula",
+    )
+
+
+def formula_recipe(
+    formula: str,
+    inputs: Mapping[str, Path],
+    variables: Mapping[str, float],
+    lists: Mapping[str, str],
+    output: Path | None = None,
+    dtype: str | None = None,
+) -> Recipe:
+    """Any formula as a recipe of one step."""
+    from loralathe.recipes import Save, make_recipe
+
+    step = RESULT
+    while step in inputs or step in variables or step in lists:
+        step += "_"
+    file = output or beside(next(iter(inputs.values())), formula_name(formula, inputs))
+    return make_recipe(
+        inputs=inputs,
+        steps={step: formula},
+        variables=variables,
+        blocks=lists,
+        saves=[Save(step, file, dtype)],
+        where="the formula",
+    )

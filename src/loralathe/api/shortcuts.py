@@ -1,0 +1,170 @@
+"""Everyday work, a function each: merge, extract, add difference, weighted sum, convert, any formula.
+
+All of them write one file and give its report; where it is named after the inputs, `report.path` says how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loralathe.api import recipes
+from loralathe.api.keywords import Inputs, PathLike, RunKeywords, paths, run_options
+from loralathe.errors import InputError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from loralathe.adapters import AdapterSpec
+    from loralathe.engine import Report, RunOptions
+    from loralathe.progress import Progress
+    from loralathe.recipes import Recipe
+
+
+def merge(
+    base: PathLike,
+    *adapters: PathLike | AdapterSpec,
+    output: PathLike | None = None,
+    dtype: str | None = None,
+    te: float = 1.0,
+    unet: float = 1.0,
+    blocks: Mapping[str, str] | None = None,
+    elements: Sequence[str] = (),
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+    **keywords: Unpack[RunKeywords],
+) -> Report:
+    """base + strength · adapter + …, into a checkpoint.
+
+    adapters: `PATH[:STRENGTH][:BLOCKS][:te=X][:unet=Y][:lbw=B][:lbwe=E]` as on the command line, or
+    `AdapterSpec`;  te, unet: multiply all their strengths;  blocks: lists by name, for their BLOCKS.
+    elements: rules `blocks:elements:value` for every adapter.
+    output: None for a name made from the inputs, beside the base;  dtype: fp16, bf16, fp32, None as the base.
+    options, keywords: see `RunOptions`.
+
+    Raises InputError for the person's mistakes, MachineError for a full disk or too little memory.
+    """
+    from loralathe.adapters import AdapterSpec, parse_spec
+
+    if not adapters:
+        raise InputError(
+            "there is no adapter to merge", fix='merge("base.safetensors", "hina.safetensors:0.7")'
+        )
+    specs = [given if isinstance(given, AdapterSpec) else parse_spec(str(given)) for given in adapters]
+    scaled = [recipes.adjusted(spec, elements, te, unet) for spec in specs]
+    recipe = recipes.merge_recipe(Path(base), scaled, blocks or {}, _path(output), dtype)
+    return _run(recipe, options, keywords, progress)
+
+
+def extract(
+    tuned: PathLike,
+    base: PathLike,
+    *,
+    rank: int = 64,
+    conv_rank: int | None = None,
+    te1: bool | None = None,
+    te2: bool | None = None,
+    exact: bool = False,
+    pad_ranks: bool = False,
+    keep_noise: bool = False,
+    output: PathLike | None = None,
+    dtype: str | None = "fp16",
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+    **keywords: Unpack[RunKeywords],
+) -> Report:
+    """tuned − base as a LoRA, the best of its rank; the report says what it holds of the difference.
+
+    rank, conv_rank: of linear layers, of convolutions (None leaves those out);  te1, te2: keep or drop a text
+    encoder, None by its own evidence;  exact: full decompositions;  pad_ranks: one rank everywhere.
+    keep_noise: directions that the rounding of the files explains, too.  The rest: as for `merge`.
+    """
+    arguments = {
+        "rank": rank, "conv_rank": conv_rank, "te1": te1, "te2": te2, "exact": exact or None,
+        "pad_ranks": pad_ranks or None, "keep_noise": keep_noise or None,
+    }  # fmt: skip
+    recipe = recipes.extract_recipe(Path(tuned), Path(base), arguments, _path(output), dtype)
+    return _run(recipe, options, keywords, progress)
+
+
+def add_difference(
+    a: PathLike,
+    b: PathLike,
+    c: PathLike,
+    multiplier: float,
+    *,
+    output: PathLike | None = None,
+    dtype: str | None = None,
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+    **keywords: Unpack[RunKeywords],
+) -> Report:
+    """a + multiplier · (b − c): what b has over c, added to a; plus moves a away from c, minus towards it."""
+    recipe = recipes.add_difference_recipe(Path(a), Path(b), Path(c), float(multiplier), _path(output), dtype)
+    return _run(recipe, options, keywords, progress)
+
+
+def weighted_sum(
+    a: PathLike,
+    b: PathLike,
+    multiplier: float,
+    *,
+    output: PathLike | None = None,
+    dtype: str | None = None,
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+    **keywords: Unpack[RunKeywords],
+) -> Report:
+    """(1 − multiplier) · a + multiplier · b: 0 is a, 1 is b."""
+    recipe = recipes.weighted_sum_recipe(Path(a), Path(b), float(multiplier), _path(output), dtype)
+    return _run(recipe, options, keywords, progress)
+
+
+def convert(
+    a: PathLike,
+    dtype: str,
+    *,
+    output: PathLike | None = None,
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+    **keywords: Unpack[RunKeywords],
+) -> Report:
+    """The same checkpoint with its numbers stored as fp16, bf16 or fp32; marks and integers stay."""
+    return _run(recipes.convert_recipe(Path(a), dtype, _path(output)), options, keywords, progress)
+
+
+def evaluate(
+    formula: str,
+    inputs: Inputs,
+    *,
+    variables: Mapping[str, float] | None = None,
+    blocks: Mapping[str, str] | None = None,
+    output: PathLike | None = None,
+    dtype: str | None = None,
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+    **keywords: Unpack[RunKeywords],
+) -> Report:
+    """Any formula over checkpoints and adapters: "B + 0.8*lora@Face - M*(B - A)" (docs/semantics.md §3).
+
+    inputs: name → file;  variables, blocks: numbers and block lists that the formula names.
+    """
+    if not inputs:
+        raise InputError("the formula has no files to work on", fix='inputs={"A": "base.safetensors"}')
+    recipe = recipes.formula_recipe(
+        formula, paths(inputs), variables or {}, blocks or {}, _path(output), dtype
+    )
+    return _run(recipe, options, keywords, progress)
+
+
+def _path(output: PathLike | None) -> Path | None:
+    return None if output is None else Path(output)
+
+
+def _run(
+    recipe: Recipe, options: RunOptions | None, keywords: RunKeywords, progress: Progress | None
+) -> Report:
+    from loralathe.engine import run_recipe
+
+    return run_recipe(recipe, run_options(options, keywords), progress)
