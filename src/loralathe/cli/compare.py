@@ -44,8 +44,10 @@ def compare_command(
     threads: int | None,
 ) -> None:
     """Compare two checkpoints weight by weight, or two adapters by the deltas that they make."""
+    import loralathe
     from loralathe.cli.show_comparison import show_comparison
-    from loralathe.engine.compare import compare_files
 
     screen = Screen(as_json, quiet)
-    show_comparison(screen, compare_files(x, y, base, rank=rank, progress=screen.progress(), threads=threads))
+    show_comparison(
+        screen, loralathe.compare(x, y, base, rank=rank, threads=threads, progress=screen.progress())
+    )

@@ -18,30 +18,22 @@ def launch(recipe: Recipe, common: Common, run: RunOptions | None = None) -> Rep
 
     run: how, where it is not just what the common options say.
     """
+    import loralathe
     from loralathe.cli.show_recipe import show_recipe
-    from loralathe.engine import run_recipe
 
     run = run or common.run_options()
     screen = Screen(common.as_json, common.quiet)
     show_recipe(screen, recipe)
     if common.dry_run:
-        _show_plan(screen, recipe, run)
+        from loralathe.cli.show_plan import show_plan
+
+        show_plan(screen, loralathe.plan(recipe, options=run))
         return None
-    report = run_recipe(recipe, run, screen.progress())
+    report = loralathe.run(recipe, options=run, progress=screen.progress())
     from loralathe.cli.show_report import show_report
 
     show_report(screen, report)
     return report
-
-
-def _show_plan(screen: Screen, recipe: Recipe, run: RunOptions) -> None:
-    from loralathe.cli.show_plan import show_plan
-    from loralathe.engine import open_session
-    from loralathe.engine.run import check_outputs
-
-    with open_session(recipe, run) as session:
-        check_outputs(session)
-        show_plan(screen, session)
 
 
 def read_presets(screen: Screen, path: Path | None) -> dict[str, str]:

@@ -10,17 +10,16 @@ from loralathe.cli.show_report import BUCKETS
 from loralathe.cli.wording import counts, dtype_name, few, size
 
 if TYPE_CHECKING:
-    from loralathe.engine import AdapterOutput, Session, WeightsOutput
+    from loralathe.api.making import Planned
+    from loralathe.engine import AdapterOutput, WeightsOutput
     from loralathe.engine.inspect_plan import InputUse
 
 
-def show_plan(screen: Screen, session: Session) -> None:
-    """Show a planned session."""
+def show_plan(screen: Screen, planned: Planned) -> None:
+    """Show what a run would do."""
     from loralathe.engine import WeightsOutput
-    from loralathe.engine.inspect_plan import input_uses
 
-    plan = session.plan
-    uses = input_uses(session)
+    plan, uses = planned.plan, planned.reads
     outputs = [
         _weights(output) if isinstance(output, WeightsOutput) else _adapter(output) for output in plan.outputs
     ]

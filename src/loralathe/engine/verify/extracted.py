@@ -24,6 +24,8 @@ from loralathe.recipes import Call, Name
 from loralathe.tensorfiles import TensorFile
 
 PARTS = ("lora_up.weight", "lora_down.weight", "alpha")
+PLAIN = frozenset({"rank", "conv_rank", "exact", "pad_ranks", "keep_noise", "te1", "te2"})
+"""Arguments of extract() under which a module's rank follows from its own difference alone."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,10 @@ class AdapterChecker:
         )  # fmt: skip
         delta = torch.cat([at.value(call.args[0], start, stop).exact for start, stop in at.bands()])
         spectrum = Spectrum.of(delta)
-        wanted = _rank(unit, self.output.leaf.options)
-        lowest, highest = spectrum.ranks(wanted, self._floor(at, call, delta))
+        lowest, highest = 0, min(delta.shape)
+        if {key for key, _ in call.kwargs} <= PLAIN:
+            wanted = _rank(unit, self.output.leaf.options)
+            lowest, highest = spectrum.ranks(wanted, self._floor(at, call, delta))
         if not name_in(self.file, name):
             text = f"it is missing, though the difference has {lowest} directions above the noise"
             return 0.0, [text] if lowest else []
