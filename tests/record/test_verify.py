@@ -276,3 +276,20 @@ def test_ulp_is_numpys_spacing(dtype, kind):
     values = np.array([0.0, 1.0, 0.999, -3.7, 2.0**-20, 1e-8, 65000.0], kind)
     expected = np.abs(np.spacing(np.abs(values)).astype(np.float64))
     np.testing.assert_array_equal(ulp(torch.from_numpy(values.astype(np.float64)), dtype).numpy(), expected)
+
+
+def test_factors_of_another_shape_or_dtype(sd1, tmp_path):
+    """Forged consistently, so that no header check sees it."""
+    with safe_open(sd1.adapter, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(sd1.adapter)
+    first, second = sorted({key.partition(".")[0] for key in tensors if "_mid_block_" in key})[:2]
+    up = tensors[f"{first}.lora_up.weight"]
+    tensors[f"{first}.lora_up.weight"] = torch.cat([up, up])
+    for part in ("up", "down"):
+        tensors[f"{second}.lora_{part}.weight"] = tensors[f"{second}.lora_{part}.weight"].float()
+    save_file(tensors, tmp_path / "x.safetensors", metadata)
+    found = check(sd1, tmp_path / "x.safetensors", exact=False, everything=False, least=99)
+    said = {finding.place: finding.what for finding in found.findings}
+    assert " do not fit [" in said[first]
+    assert said[second] == "its factors are F32 and F32, the recipe gives F16"

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from loralathe.cli.merge import named_lists, with_blocks
-from loralathe.cli.options import Common, LatheCommand, block_options, common, common_options
+from loralathe.cli.options import LatheCommand, block_options, common, common_options
 from loralathe.errors import InputError
-
-if TYPE_CHECKING:
-    from loralathe.recipes import Recipe
 
 EVAL_EPILOG = """\b
 Formulas know + and -, * by numbers, parentheses, @ for block weights, adapters as functions
@@ -45,6 +41,7 @@ def eval_command(
     **options: Any,
 ) -> None:
     """Evaluate FORMULA over the files that its names stand for, in one pass."""
+    from loralathe.api.recipes import formula_recipe
     from loralathe.cli.launch import launch
     from loralathe.cli.names import input_files, numbers
 
@@ -53,30 +50,6 @@ def eval_command(
     inputs = input_files(files, example)
     if not inputs:
         raise InputError("the formula has no files to work on", fix=example)
-    recipe = eval_recipe(formula, inputs, numbers(settings), named_lists(blocks), choices)
+    lists = named_lists(blocks)
+    recipe = formula_recipe(formula, inputs, numbers(settings), lists, choices.file, choices.dtype)
     launch(recipe, choices)
-
-
-def eval_recipe(
-    formula: str,
-    inputs: Mapping[str, Path],
-    variables: Mapping[str, float],
-    lists: Mapping[str, str],
-    choices: Common,
-) -> Recipe:
-    """The formula as a recipe of one step."""
-    from loralathe.cli.names import beside, formula_name
-    from loralathe.recipes import Save, make_recipe
-
-    step = "result"
-    while step in inputs or step in variables or step in lists:
-        step += "_"
-    file = choices.file or beside(next(iter(inputs.values())), formula_name(formula, inputs))
-    return make_recipe(
-        inputs=inputs,
-        steps={step: formula},
-        variables=variables,
-        blocks=lists,
-        saves=[Save(step, file, choices.dtype)],
-        where="the formula",
-    )

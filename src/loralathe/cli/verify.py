@@ -13,8 +13,8 @@ from loralathe.cli.screen import Screen
 EPILOG = """\b
 Every file that loralathe writes records the recipe that made it, and its inputs' hashes. Sampled
 tensors are computed again in float64, from the formulas, and by this version; copied tensors,
-names, dtypes, order and metadata must be the same. Inputs are looked for by content, in the folder
-of FILE and in those of --search.
+names, dtypes, order and metadata must be the same. Inputs are looked for by content, in FILE's
+folder and in those of --search.
 
 \b
 Exit code 0: all that was checked is as recorded. 2: it is not, or it cannot be checked.
@@ -32,12 +32,10 @@ Examples:
 @click.argument("files", nargs=-1, metavar="[NAME=FILE…]")
 @search_option
 @click.option("--all", "everything", is_flag=True, help="Every tensor; finds any changed bit.")
-@click.option("--share", type=Number(), default=0.02, metavar="X", help="Sample of a block. Default: 0.02.")
-@click.option(
-    "--least", type=click.IntRange(min=0), default=2, metavar="N", help="Tensors of a block. Default: 2."
-)
-@click.option("--seed", type=int, default=0, metavar="N", help="Which tensors are sampled. Default: 0.")
-@click.option("--exact/--no-exact", default=True, help="The same bytes as this version makes. Default: yes.")
+@click.option("--share", type=Number(), default=0.02, metavar="X", help="Of each block. Default: 0.02.")
+@click.option("--least", type=click.IntRange(min=0), default=2, metavar="N", help="At least. Default: 2.")
+@click.option("--seed", type=int, default=0, metavar="N", help="Of the sample. Default: 0.")
+@click.option("--exact/--no-exact", default=True, help="The bytes of this version. Default: yes.")
 @showing_options
 def verify_command(
     file: Path,

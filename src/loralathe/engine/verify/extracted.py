@@ -100,6 +100,8 @@ class AdapterChecker:
         if not name_in(self.file, name):
             text = f"it is missing, though the difference has {lowest} directions above the noise"
             return 0.0, [text] if lowest else []
+        if (odd := self._odd_shapes(name, unit, piece)) is not None:
+            return 0.0, [odd]
         up, down = self._stored(name, piece)
         if not lowest <= up.shape[1] <= highest:
             expected = f"{lowest}" if lowest == highest else f"{lowest} to {highest}"
@@ -133,6 +135,20 @@ class AdapterChecker:
         else:
             assert at.unit.key is not None
             yield self.session.sources.checkpoints[leaf.id].tensors[at.unit.key].dtype
+
+    def _odd_shapes(self, name: str, unit: Unit, piece: Slice) -> str | None:
+        """What is wrong with the shapes or dtypes of a module's tensors."""
+        up, down, alpha = (self.file.header.tensors[f"{name}.{part}"] for part in PARTS)
+        rows, columns = piece.rows, unit.row_elements
+        if piece.module is not None and piece.module.transpose:
+            rows, columns = columns, rows
+        rank = down.shape[0] if down.shape else 0
+        fits = rank and (up.numel, down.numel, alpha.numel) == (rows * rank, rank * columns, 1)
+        if not fits or up.shape[:2] != (rows, rank):
+            return f"factors of {list(up.shape)} and {list(down.shape)} do not fit {[rows, columns]}"
+        if {up.dtype, down.dtype} != {self.output.dtype}:
+            return f"its factors are {up.dtype} and {down.dtype}, the recipe gives {self.output.dtype}"
+        return None
 
     def _stored(self, name: str, piece: Slice) -> tuple[Tensor, Tensor]:
         """The factors of the file, alpha / rank inside, padding taken off, as the engine's slice has them."""
