@@ -43,14 +43,22 @@ def no_cache_in_the_home(tmp_path_factory: pytest.TempPathFactory):
     patch.undo()
 
 
-@pytest.fixture(scope="session", params=["sd1", "sdxl"])
-def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return build(request.param, tmp_path_factory)
-
-
 @pytest.fixture(scope="session")
 def sd1(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return build("sd1", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def sdxl(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    return build("sdxl", tmp_path_factory)
+
+
+@pytest.fixture(params=["sd1", "sdxl"])
+def shop(request: pytest.FixtureRequest) -> Workshop:
+    """Both families, each built once."""
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, Workshop)
+    return found
 
 
 def build(name: str, factory: pytest.TempPathFactory) -> Workshop:

@@ -95,7 +95,7 @@ class AdapterChecker:
         spectrum = Spectrum.of(delta)
         lowest, highest = 0, min(delta.shape)
         if {key for key, _ in call.kwargs} <= PLAIN:
-            wanted = _rank(unit, self.output.leaf.options)
+            wanted = _rank(unit, self.output.leaf.options) or min(delta.shape)
             lowest, highest = spectrum.ranks(wanted, self._floor(at, call, delta))
         if not name_in(self.file, name):
             text = f"it is missing, though the difference has {lowest} directions above the noise"
