@@ -78,8 +78,8 @@ CONTENTS = {
     "text": (b"Dear diary, this is no model at all.", "a text file"),
     "web page": (b"<!DOCTYPE html><html>not found</html>", "a web page"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "Git LFS pointer"),
-    "zip": (b"PK\x03\x04\x00\x00\x08\x08" + bytes(50), "pickle"),
-    "pickle": (PICKLE + bytes(50), "pickle"),
+    "zip": (b"PK\x03\x04\x00\x00\x08\x08" + bytes(50), "the zip archive has no end"),
+    "pickle": (PICKLE + bytes(50), "a pickle that torch.save did not write"),
     "gguf": (b"GGUF\x03\x00\x00\x00" + bytes(50), "GGUF"),
     "noise": (b"\xff" * 64, "its header would be"),
 }
@@ -96,13 +96,14 @@ def test_other_files_are_told_apart_by_content(tmp_path: Path, kind: str) -> Non
     assert caught.value.fix
 
 
-@pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".pth", ".bin", ".CKPT"])
-def test_pickle_suffixes_say_not_yet(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".pth", ".bin", ".CKPT", ".safetensors", ""])
+def test_content_decides_not_the_suffix(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"model{suffix}"
     torch.save({"w": torch.zeros(2)}, path)
-    with pytest.raises(InputError, match="not yet read") as caught:
-        open_tensorfile(path)
-    assert "safetensors" in (caught.value.fix or "")
+    save_file({"w": torch.zeros(2)}, tmp_path / f"other{suffix}")
+    with open_tensorfile(path) as pickled, open_tensorfile(tmp_path / f"other{suffix}") as plain:
+        assert (pickled.format, plain.format) == ("pickle", "safetensors")
+        assert torch.equal(pickled.read("w"), plain.read("w"))
 
 
 def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:

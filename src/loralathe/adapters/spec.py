@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, did_you_mean
+from ..tensorfiles import MODEL_SUFFIXES
 from .numbers import looks_like_number, parse_number
 
 GRAMMAR = "PATH[:STRENGTH][:BLOCKS][:te=X][:unet=Y][:lbw=B][:lbwe=E]"
 NAMED_ITEMS = ("te", "unet", "lbw", "lbwe")
-MODEL_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
 _DRIVE = re.compile(r"[A-Za-z]")
 _BLOCK = r"(BASE|TE\d|CLIP|T5|MID\d*|M\d+|IN\d*|OUT\d*|D\d+|S\d+)"

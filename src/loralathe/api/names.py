@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from loralathe.recipes.document import FUNCTIONS
+from loralathe.tensorfiles import MODEL_SUFFIXES
 
 SUFFIX = ".safetensors"
 LONGEST = 120
@@ -48,8 +49,8 @@ class InputNames:
 
 
 def stem(path: Path) -> str:
-    """A file's name without `.safetensors`."""
-    return path.name.removesuffix(path.suffix) if path.suffix.casefold() == SUFFIX else path.name
+    """A model file's name without `.safetensors`, `.ckpt`, …"""
+    return path.name.removesuffix(path.suffix) if path.suffix.casefold() in MODEL_SUFFIXES else path.name
 
 
 def beside(first: Path, name: str) -> Path:

@@ -36,7 +36,7 @@ def inspect_command(
     screen = Screen(as_json, quiet)
     for number, path in enumerate(files):
         seen = inspect_file(path)
-        found_hashes = _hashes(path, screen) if hashes else None
+        found_hashes = _hashes(path, screen, seen.format) if hashes else None
         found_norms = _norms(path, screen, threads) if norms else None
         show_inspection(screen, seen, found_norms, found_hashes, first=number == 0)
 
@@ -47,14 +47,11 @@ def _norms(path: Path, screen: Screen, threads: int | None) -> list[Norm]:
     return block_norms(path, screen.progress(), threads)
 
 
-def _hashes(path: Path, screen: Screen) -> dict[str, str]:
+def _hashes(path: Path, screen: Screen, kind: str) -> dict[str, str]:
     from loralathe.tensorfiles import autov1, content_hash, legacy_hash, model_hash
 
     whole = content_hash(path, progress=screen.progress())
-    return {
-        "AutoV1": autov1(path),
-        "AutoV2": whole[:10],
-        "SHA-256": whole,
-        "sshs_model_hash": model_hash(path),
-        "sshs_legacy_hash": legacy_hash(path),
-    }
+    found = {"AutoV1": autov1(path), "AutoV2": whole[:10], "SHA-256": whole}
+    if kind == "safetensors":  # kohya's hashes are of safetensors' data section
+        found |= {"sshs_model_hash": model_hash(path), "sshs_legacy_hash": legacy_hash(path)}
+    return found

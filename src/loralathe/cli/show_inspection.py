@@ -75,6 +75,9 @@ def _general(seen: Inspection) -> list[tuple[str, str]]:
             + (dtype_shares(seen.dtypes) or "nothing"),
         )
     )
+    if seen.format == "pickle":
+        beside = f"; not read: {few(seen.left_out, 6)}" if seen.left_out else ""
+        rows.append(("format", f"pickle of torch.save, read as data{beside}"))
     return rows
 
 

@@ -6,11 +6,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from loralathe.adapters.spec import MODEL_SUFFIXES
 from loralathe.engine.recorded import Record, RecordedInput
 from loralathe.errors import InputError, did_you_mean
 from loralathe.progress import Progress
-from loralathe.tensorfiles import content_hash
+from loralathe.tensorfiles import MODEL_SUFFIXES, content_hash
 
 SHOWN = 12
 """Hex digits of a hash that errors show."""

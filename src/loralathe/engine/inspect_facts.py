@@ -78,6 +78,7 @@ class Inspection:
     note:   why the file cannot be worked on, where it cannot.
     parts:  components of a checkpoint or adapter, else groups of keys.
     record: how loralathe made it, None when it did not.
+    format: 'safetensors' or 'pickle';  left_out: what a pickle holds beside the model's tensors.
     """
 
     path: Path
@@ -95,3 +96,5 @@ class Inspection:
     record: Mapping[str, object] | None
     checkpoint: CheckpointFacts | None = None
     adapter: AdapterFacts | None = None
+    format: str = "safetensors"
+    left_out: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Look into any safetensors file without torch and without reading its weights."""
+"""Look into any model file without torch and without reading its weights."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ COMPONENT_NAMES = {"unet": "U-Net", "te1": "text encoder 1", "te2": "text encode
 
 
 def inspect_file(path: str | os.PathLike[str]) -> Inspection:
-    """What the file is and holds. Any valid safetensors file will do; one of unknown kind gets a summary.
+    """What the file is and holds. Any valid model file will do; one of unknown kind gets a summary.
 
-    Raises InputError only for what is no safetensors file.
+    Raises InputError only for what is neither a safetensors file nor torch.save's.
     """
     with open_tensorfile(path) as file:
         seen = _adapter(file) if shows_adapter(file.header.tensors) else _checkpoint(file.header)
@@ -62,6 +62,8 @@ def _inspection(file: TensorFile, seen: _Seen) -> Inspection:
         record=read_record(header.metadata),
         checkpoint=seen.checkpoint,
         adapter=seen.adapter,
+        format=file.format,
+        left_out=file.left_out,
     )
 
 

@@ -7,9 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from loralathe.errors import InputError, close_matches
-from loralathe.tensorfiles import read_header
-
-SUFFIX = ".safetensors"
+from loralathe.tensorfiles import MODEL_SUFFIXES, read_header
 
 
 class AdapterFolders:
@@ -26,7 +24,7 @@ class AdapterFolders:
     def find(self, name: str) -> Path:
         """The file that `name` means. InputError, with close names, when there is none or several."""
         direct = Path(name)
-        if direct.suffix.lower() == SUFFIX and direct.is_file():
+        if direct.suffix.lower() in MODEL_SUFFIXES and direct.is_file():
             return direct
         found = self._matching(name)
         if not found:
@@ -43,7 +41,7 @@ class AdapterFolders:
         raise self._not_found(name)
 
     def _matching(self, name: str) -> list[Path]:
-        wanted = name.removesuffix(SUFFIX).replace("\\", "/")
+        wanted = _without_suffix(name).replace("\\", "/")
         exact = self._files.get(wanted, [])
         if exact:
             return exact
@@ -55,7 +53,7 @@ class AdapterFolders:
         for folder in self._folders:
             if not folder.is_dir():
                 raise InputError(f"the adapter folder '{folder}' does not exist", fix="correct --lora-dir")
-            for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() == SUFFIX):
+            for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in MODEL_SUFFIXES):
                 inside = path.relative_to(folder).with_suffix("").as_posix()
                 for name in dict.fromkeys([path.stem, inside]):
                     self._files.setdefault(name, []).append(path)
@@ -82,3 +80,7 @@ class AdapterFolders:
             fix = "give a path, or name the folder of your adapters with --lora-dir"
         where = ", ".join(str(folder) for folder in self._folders) or None
         return InputError(f"no adapter is called '{name}'", where=where, fix=fix)
+
+
+def _without_suffix(name: str) -> str:
+    return name[: -len(Path(name).suffix)] if Path(name).suffix in MODEL_SUFFIXES else name

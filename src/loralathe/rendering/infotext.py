@@ -14,6 +14,7 @@ from loralathe.errors import InputError
 from loralathe.rendering.prompts import lift_tags, spell_tag
 from loralathe.rendering.request import ImageRequest
 from loralathe.rendering.samplers import canonical_names, label_of
+from loralathe.tensorfiles import MODEL_SUFFIXES
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -172,7 +173,7 @@ def _short(number: float) -> str:
 
 def _stem(name: str) -> str:
     path = Path(name)
-    return path.stem if path.suffix in (".safetensors", ".ckpt", ".pt") else path.name
+    return path.stem if path.suffix in MODEL_SUFFIXES else path.name
 
 
 def _plain(name: str) -> str:

@@ -8,8 +8,7 @@ from pathlib import Path
 from loralathe.architectures import Architecture
 from loralathe.studies.draft import Context, RecipeSource
 from loralathe.studies.presets import preset_table
-
-MODEL_SUFFIXES = (".safetensors", ".ckpt", ".pt")
+from loralathe.tensorfiles import MODEL_SUFFIXES
 
 
 def gather_context(

@@ -1,6 +1,7 @@
-"""Bytes on disk, with no knowledge of models: safetensors headers, positional reads, atomic writers, hashes.
+"""Bytes on disk, with no knowledge of models: headers, positional reads, atomic writers, hashes.
 
-Importing this room imports neither torch nor numpy; only `TensorFile.read` and the torch dtype functions do.
+Read are safetensors files and, as data, torch.save's pickles; written are safetensors files. Importing this
+room imports neither torch nor numpy; only `TensorFile.read`, the torch dtype functions and strided views do.
 """
 
 from loralathe.tensorfiles.adapter_writer import AdapterWriter
@@ -11,10 +12,12 @@ from loralathe.tensorfiles.hashes import autov1, autov2, content_hash, legacy_ha
 from loralathe.tensorfiles.header import Header, TensorInfo, TensorSpec, in_file_order
 from loralathe.tensorfiles.outputs import check_output, free_space, same_file
 from loralathe.tensorfiles.reader import TensorFile, open_tensorfile, read_header
+from loralathe.tensorfiles.recognise import MODEL_SUFFIXES
 from loralathe.tensorfiles.staging import remove_stale
 
 __all__ = [
     "DTYPES",
+    "MODEL_SUFFIXES",
     "AdapterWriter",
     "CheckpointWriter",
     "DType",

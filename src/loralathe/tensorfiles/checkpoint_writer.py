@@ -21,6 +21,9 @@ from loralathe.tensorfiles.staging import StagedFile
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+_PIECE = 4 << 20
+"""Bytes taken at once of a tensor that does not lie in a row in its file."""
+
 
 class CheckpointWriter:
     """A safetensors file under construction; any thread may `write` and `copy_from`, in any order.
@@ -91,8 +94,14 @@ class CheckpointWriter:
         wanted = self.header.tensors[name]
         if (given.dtype, given.nbytes) != (wanted.dtype, wanted.nbytes):
             raise ValueError(f"{name}: {given} cannot be copied to {wanted}")
-        where = f"{source.path}, tensor '{source_name}'"
-        self.copy_bytes(name, source.fileno(), source.header.data_start + given.begin, where)
+        place = source.place_of(given)
+        if place is not None:
+            self.copy_bytes(name, source.fileno(), place, f"{source.path}, tensor '{source_name}'")
+            return
+        for start in range(0, given.nbytes, _PIECE):
+            piece = memoryview(bytearray(min(_PIECE, given.nbytes - start)))
+            source.readinto(given, piece, start)
+            self.write(name, piece, start)
 
     def copy_bytes(self, name: str, source: int, source_at: int, where: str) -> None:
         """Fill tensor `name` from byte `source_at` of an open file descriptor; `where` names it in errors."""

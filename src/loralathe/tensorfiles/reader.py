@@ -1,4 +1,8 @@
-"""A safetensors file open for reading: a checked header and positional reads, safe from any thread."""
+"""A model file open for reading: a checked header and positional reads, safe from any thread.
+
+safetensors files and torch.save's pickles (.ckpt, .pt, …) look the same from here on; which it is, the file's
+content tells, not its name.
+"""
 
 from __future__ import annotations
 
@@ -10,31 +14,34 @@ from typing import TYPE_CHECKING, BinaryIO
 from loralathe.errors import InputError, did_you_mean
 from loralathe.tensorfiles.dtypes import DTYPES, to_torch_dtype
 from loralathe.tensorfiles.header import LENGTH_BYTES, Header, TensorInfo, header_length, parse_header
+from loralathe.tensorfiles.pickled import Pickled, read_pickled, read_view
 from loralathe.tensorfiles.positional import read_at
-from loralathe.tensorfiles.recognise import check_content, check_is_file
+from loralathe.tensorfiles.recognise import check_content, check_is_file, is_pickle
 
 if TYPE_CHECKING:
     import torch
 
-_PEEK = 64
+_PEEK = 512
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
-    """The checked header of a safetensors file; InputError says what is wrong with any other file."""
+    """The checked header of a model file; InputError says what is wrong with any other file."""
     with TensorFile(path) as file:
         return file.header
 
 
 def open_tensorfile(path: str | os.PathLike[str]) -> TensorFile:
-    """Open a safetensors file for reading; errors as `read_header`. Close it, or use it in a `with` block."""
+    """Open a model file for reading; errors as `read_header`. Close it, or use it in a `with` block."""
     return TensorFile(path)
 
 
 class TensorFile:
-    """An open safetensors file.
+    """An open safetensors or pickle file.
 
     path:     as given.
-    header:   checked on opening.
+    format:   'safetensors' or 'pickle'.
+    header:   checked on opening; a pickle's has no metadata.
+    left_out: what a pickle holds beside the model, such as 'optimizer_states'; nothing of it is read.
     identity: (st_dev, st_ino), equal for every name of the same file.
     """
 
@@ -44,7 +51,8 @@ class TensorFile:
         try:
             status = os.fstat(self._file.fileno())
             self.identity = (status.st_dev, status.st_ino)
-            self.header = _read_header(self._file.fileno(), self.path, status.st_size)
+            self.format, found = _read_structure(self._file.fileno(), self.path, status.st_size)
+            self.header, self.left_out, self._views = found.header, found.left_out, found.views
         except BaseException:
             self._file.close()
             raise
@@ -79,9 +87,15 @@ class TensorFile:
         view = memoryview(buffer)
         if not 0 <= start <= start + view.nbytes <= info.nbytes:
             raise ValueError(f"{info.name}: bytes [{start}, {start + view.nbytes}) of {info.nbytes}")
-        if view.nbytes:
-            at = self.header.data_start + info.begin + start
-            read_at(self.fileno(), view.cast("B"), at, f"{self.path}, tensor '{info.name}'")
+        where = f"{self.path}, tensor '{info.name}'"
+        if info.name in self._views:
+            read_view(self.fileno(), self._views[info.name], view, start, where)
+        elif view.nbytes:
+            read_at(self.fileno(), view.cast("B"), self.header.data_start + info.begin + start, where)
+
+    def place_of(self, info: TensorInfo) -> int | None:
+        """First byte in the file of a tensor of this file; None when its bytes do not lie there in a row."""
+        return None if info.name in self._views else self.header.data_start + info.begin
 
     def read_bytes(self, name: str) -> bytearray:
         """The raw bytes of a tensor, little-endian, row-major; no torch needed."""
@@ -117,11 +131,18 @@ def open_regular(path: Path) -> BinaryIO:
         ) from error
 
 
-def _read_header(fd: int, path: Path, size: int) -> Header:
+def _read_structure(fd: int, path: Path, size: int) -> tuple[str, Pickled]:
+    """The format of a file and what it holds."""
     where = str(path)
     start = bytearray(min(size, _PEEK))
     read_at(fd, memoryview(start), 0, where)
+    if is_pickle(bytes(start)):
+        return "pickle", read_pickled(fd, size, bytes(start), where)
     check_content(path, bytes(start), size)
+    return "safetensors", Pickled(_read_header(fd, bytes(start), size, where), {})
+
+
+def _read_header(fd: int, start: bytes, size: int, where: str) -> Header:
     length = header_length(bytes(start[:LENGTH_BYTES]), size, where)
     text = bytearray(length)
     read_at(fd, memoryview(text), LENGTH_BYTES, where)

@@ -1,4 +1,4 @@
-"""Says what a file that is no safetensors file is, so that the message can teach. Nothing is unpickled."""
+"""Says what a file that is no model file is, so that the message can teach."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 from loralathe.errors import InputError, close_matches
 
-_PICKLE_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".bin"})
-_CONVERT = (
-    "convert it to safetensors first (A1111: Checkpoint Merger, 'No interpolation', safetensors), "
-    "or download the safetensors version"
-)
+_PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
+MODEL_SUFFIXES = (".safetensors", *_PICKLE_SUFFIXES)
+"""What model files are called; their content decides how they are read."""
+_TAR_MARK = slice(257, 262)
+_CONVERT = "load it with the torch that wrote it, and save its state_dict() with a newer torch.save"
 _NOT_A_MODEL = "download the model file itself"
 
 
@@ -32,7 +32,7 @@ def check_is_file(path: Path) -> None:
     if stat.S_ISDIR(mode):
         raise InputError("a folder, not a file", where=str(path), fix=_files_inside(path))
     if not stat.S_ISREG(mode):
-        raise InputError("not a regular file", where=str(path), fix="give the path of a safetensors file")
+        raise InputError("not a regular file", where=str(path), fix="give the path of a model file")
 
 
 def _close_names(path: Path) -> str:
@@ -50,25 +50,25 @@ def _close_names(path: Path) -> str:
 
 def _files_inside(path: Path) -> str:
     try:
-        models = sorted(child.name for child in path.iterdir() if child.suffix.casefold() == ".safetensors")
+        models = sorted(child.name for child in path.iterdir() if child.suffix.casefold() in MODEL_SUFFIXES)
     except OSError:
         models = []
     if not models:
-        return "give the path of one safetensors file"
+        return "give the path of one model file"
     shown = ", ".join(f"'{name}'" for name in models[:3])
     return f"name one of the files inside, such as {shown}"
 
 
 def check_content(path: Path, start: bytes, size: int) -> None:
-    """InputError when the first bytes show another format (empty, pickle, text, …).
+    """InputError when the first bytes show another format than ours (empty, a web page, text, …).
 
-    start: the first 16 or more bytes of the file, fewer when it is shorter. size: of the file, in bytes.
+    start: the first 512 or more bytes of the file, fewer when it is shorter. size: of the file, in bytes.
     """
     where = str(path)
     if size == 0:
         raise InputError("the file is empty", where=where, fix="download or copy it again")
-    if _is_pickle(path, start):
-        raise InputError("a PyTorch pickle file, which is not yet read", where=where, fix=_CONVERT)
+    if start[_TAR_MARK] == b"ustar":
+        raise InputError("a tar archive, as torch before 0.1.10 saved models", where=where, fix=_CONVERT)
     if start[4:8] == bytes(4):
         return  # the upper half of a possible header length, which no text or GGUF file has
     if start.startswith(b"version https://git-lfs"):
@@ -82,14 +82,16 @@ def check_content(path: Path, start: bytes, size: int) -> None:
         raise InputError(f"truncated: only {size} bytes", where=where, fix="download or copy it again")
     if _is_text(start):
         raise InputError("a text file, not a model", where=where, fix=_NOT_A_MODEL)
+    if path.suffix.casefold() in _PICKLE_SUFFIXES:
+        raise InputError("neither a file of torch.save nor of safetensors", where=where, fix=_NOT_A_MODEL)
 
 
-def _is_pickle(path: Path, start: bytes) -> bool:
-    if start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05"):
-        # A header of 0x...0280 bytes starts like a pickle too, but a JSON object follows its length.
-        return start[4:8] != bytes(4) or start[8:9] != b"{"
-    # A safetensors file that only carries the wrong suffix is read.
-    return path.suffix.casefold() in _PICKLE_SUFFIXES and start[8:9] != b"{"
+def is_pickle(start: bytes) -> bool:
+    """Whether a file that starts so is a zip archive or a pickle, whatever it is called."""
+    if start[:4] != b"PK\x03\x04" and (start[:1] != b"\x80" or start[1:2] not in b"\x02\x03\x04\x05"):
+        return False
+    # A safetensors header of such a length starts so, too, but a JSON object follows its length.
+    return start[4:8] != bytes(4) or start[8:9] != b"{"
 
 
 def _is_text(start: bytes) -> bool:

@@ -1,0 +1,42 @@
+"""Which of the dictionaries in a pickle is the model: the plain one, or one inside training wrappers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from loralathe.tensorfiles.pickled.values import Fault, TensorRef
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "params")
+"""Names under which trainers keep the model among their own things; web UIs look for the first."""
+_DEEPEST = 4
+
+
+@dataclass(frozen=True, slots=True)
+class StateDict:
+    """tensors: by name; left_out: words for what is beside them, for people."""
+
+    tensors: Mapping[str, TensorRef]
+    left_out: tuple[str, ...]
+
+
+def find_state_dict(value: object, tensors_in_file: int) -> StateDict:
+    """The model's tensors; Fault when the pickle is no dictionary of them."""
+    left_out: list[str] = []
+    for _ in range(_DEEPEST):
+        if not isinstance(value, dict):
+            raise Fault("the pickle is no dictionary of tensors", _PLAIN)
+        inner = next((name for name in WRAPPERS if isinstance(value.get(name), dict)), None)
+        if inner is None:
+            break
+        left_out += (name for name in value if name != inner)
+        value = value[inner]
+    found = {name: ref for name, ref in value.items() if isinstance(ref, TensorRef)}
+    left_out += (name for name in value if name not in found)
+    if not found:
+        raise Fault("the pickle is no dictionary of tensors", _PLAIN)
+    lost = tensors_in_file - len({id(ref) for ref in found.values()})
+    return StateDict(found, (*left_out, *([f"{lost:,} tensors in these"] if lost > 0 and left_out else [])))
+
+
+_PLAIN = "a model file holds tensors by name; save its state_dict()"
