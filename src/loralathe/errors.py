@@ -7,7 +7,7 @@ Anything else that reaches the top is a bug of ours (exit code 1).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class LatheError(Exception):
@@ -47,6 +47,17 @@ class MachineError(LatheError):
     """The machine failed: disk full, out of memory, folder not writable."""
 
     exit_code = 3
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 tensor`, `2,515 tensors`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def few(names: Sequence[str], shown: int = 3) -> str:
+    """`a, b, c and 7 more`."""
+    rest = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def close_matches(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:

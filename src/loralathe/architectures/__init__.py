@@ -14,6 +14,7 @@ from .registry import ARCHITECTURES, architecture_by_id
 from .sd1 import SD1
 from .sd2 import SD2
 from .sdxl import SDXL
+from .vae_names import vae_keys
 
 __all__ = [
     "ARCHITECTURES",
@@ -38,4 +39,5 @@ __all__ = [
     "places_without_block",
     "shows_adapter",
     "split_adapter_key",
+    "vae_keys",
 ]

@@ -227,6 +227,15 @@ class Architecture:
         part = self._part_of_key(key)
         return part is not None and part.tensor(key) is not None
 
+    def modern_key(self, key: str) -> str:
+        """The key as files name it today: the oldest leave out CLIP's inner `text_model.`."""
+        part = self._part_of_key(key)
+        if part is None or not part.implied or not key.startswith(part.prefix):
+            return key
+        full = f"{part.prefix}{part.implied}{key[len(part.prefix) :]}"
+        found = part.tensor(full) is not None or full.endswith("embeddings.position_ids")
+        return full if found and not key.startswith(part.prefix + part.implied) else key
+
     def rule_for_key(self, key: str) -> str | None:
         """Name of the rule by which this key is never averaged but taken from the first checkpoint."""
         rule = find_rule(key)

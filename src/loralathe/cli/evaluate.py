@@ -9,6 +9,7 @@ import click
 
 from loralathe.cli.merge import named_lists, with_blocks
 from loralathe.cli.options import LatheCommand, block_options, common, common_options
+from loralathe.cli.saving import chosen, saving_options, taken
 from loralathe.errors import InputError
 
 EVAL_EPILOG = """\b
@@ -30,6 +31,7 @@ SET_HELP = "A variable's value; repeatable."
 @click.argument("files", nargs=-1, metavar="NAME=FILE…")
 @click.option("--set", "settings", multiple=True, metavar="NAME=NUMBER", help=SET_HELP)
 @block_options
+@saving_options("NAME")
 @common_options()
 def eval_command(
     formula: str,
@@ -45,6 +47,7 @@ def eval_command(
     from loralathe.cli.launch import launch
     from loralathe.cli.names import input_files, numbers
 
+    saving = taken(options)
     choices = with_blocks(common(options), presets, missing_blocks)
     example = 'lathe eval "A + 0.7*hina" A=base.safetensors hina=hina.safetensors'
     inputs = input_files(files, example)
@@ -52,4 +55,4 @@ def eval_command(
         raise InputError("the formula has no files to work on", fix=example)
     lists = named_lists(blocks)
     recipe = formula_recipe(formula, inputs, numbers(settings), lists, choices.file, choices.dtype)
-    launch(recipe, choices)
+    launch(chosen(recipe, saving), choices)

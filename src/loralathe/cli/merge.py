@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from keyword import iskeyword
@@ -20,6 +20,7 @@ from loralathe.cli.options import (
     common,
     common_options,
 )
+from loralathe.cli.saving import save_of, saving_options, taken
 
 if TYPE_CHECKING:
     from loralathe.adapters import AdapterSpec
@@ -53,6 +54,7 @@ Examples:
     metavar="RULE",
     help="Element rule blocks:elements:value for every adapter, such as OUT03-OUT05:attn2:0.5; repeatable.",
 )
+@saving_options("BASE's name")
 @common_options()
 def merge_command(
     base: Path,
@@ -70,10 +72,11 @@ def merge_command(
     from loralathe.cli.launch import launch
 
     lists = named_lists(blocks)
+    choices = taken(options)
     settings = with_blocks(common(options), presets, missing_blocks)
     specs = [_with_rules(parse_spec(text), elements) for text in adapters]
     scaled = [replace(spec, te=_times(spec.te, te), unet=_times(spec.unet, unet)) for spec in specs]
-    launch(merge_recipe(base, scaled, lists, settings), settings)
+    launch(merge_recipe(base, scaled, lists, settings, choices), settings)
 
 
 def named_lists(words: Sequence[str]) -> dict[str, str]:
@@ -103,10 +106,16 @@ def _times(one: float, other: float) -> float:
     return float(Decimal(repr(one)) * Decimal(repr(other)))
 
 
-def merge_recipe(base: Path, specs: Sequence[AdapterSpec], lists: dict[str, str], settings: Common) -> Recipe:
+def merge_recipe(
+    base: Path,
+    specs: Sequence[AdapterSpec],
+    lists: dict[str, str],
+    settings: Common,
+    choices: Mapping[str, Any],
+) -> Recipe:
     """The command as a recipe: `base + 0.7*hina@Face`."""
     from loralathe.cli.names import InputNames, beside
-    from loralathe.recipes import Save, make_recipe
+    from loralathe.recipes import make_recipe
 
     names = InputNames({STEP, *lists, *(spec.blocks for spec in specs if spec.blocks)})
     formula = names.name(base)
@@ -117,7 +126,7 @@ def merge_recipe(base: Path, specs: Sequence[AdapterSpec], lists: dict[str, str]
         inputs=names.inputs,
         steps={STEP: formula},
         blocks=lists,
-        saves=[Save(STEP, file, settings.dtype)],
+        saves=[save_of(STEP, file, settings.dtype, choices)],
         where="the merge",
     )
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from loralathe.engine import BlockEnergy, ExtractionReport, Report, WeightsReport
     from loralathe.engine.coverage import Coverage
 
-BUCKETS = ("changed", "copied", "strength 0", "kept by rule", "only in the first")
+BUCKETS = ("changed", "copied", "baked VAE", "strength 0", "kept by rule", "only in the first")
 REASONS = {
     "requested": "at the rank asked for",
     "shape": "capped by their size",

@@ -37,7 +37,7 @@ def input_uses(session: Session) -> list[InputUse]:
     read: dict[str, dict[str, int]] = {name: {} for name in session.plan.inputs}
     for output in session.plan.outputs:
         for name, key in _keys(session, output):
-            read[name][key] = _file(session, name).header.tensors[key].nbytes
+            read[name][key] = _size(session, name, key)
     kinds = session.sources.kinds
     return [
         InputUse(
@@ -48,9 +48,16 @@ def input_uses(session: Session) -> list[InputUse]:
             sum(read[name].values()),
             sum(info.nbytes for info in _file(session, name).header.tensors.values()),
         )
-        for name in session.recipe.inputs
+        for name in dict.fromkeys([*session.recipe.inputs, *read])
         if name in read
     ]
+
+
+def _size(session: Session, name: str, key: str) -> int:
+    """Bytes of a tensor; of a checkpoint, by the name it has in outputs."""
+    held = session.sources.checkpoints.get(name)
+    info = held.tensors[key] if held else session.sources.adapters[name].file.header.tensors[key]
+    return info.nbytes
 
 
 def _file(session: Session, name: str) -> TensorFile:
@@ -62,10 +69,11 @@ def _keys(session: Session, output: Output) -> Iterator[tuple[str, str]]:
     """(input, tensor key) of everything that one output takes."""
     if isinstance(output, WeightsOutput):
         for tensor in output.tensors:
+            form = tensor.baked or output.form
             if tensor.action == "copy":
-                yield output.primary, tensor.unit.key or tensor.unit.name
+                yield (form.primary if tensor.baked else None) or output.primary, tensor.spec.name
             else:
-                yield from _of_unit(session, output.form, tensor.unit)
+                yield from _of_unit(session, form, tensor.unit)
     else:
         for unit in output.units:
             yield from _of_unit(session, output.leaf.form, unit)

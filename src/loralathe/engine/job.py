@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from loralathe.engine.evaluate import Band, LoadFactors, bands, checked_energy
-from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf
+from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Form
 from loralathe.engine.local import Local, Localiser, LocalTerm
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import AdapterOutput, TensorPlan, WeightsOutput
@@ -27,6 +27,16 @@ class WeightsWant:
     output: WeightsOutput
     tensor: TensorPlan
     sink: WeightsSink
+
+    @property
+    def form(self) -> Form:
+        """What the tensor is: the output's formula, or a baked-in VAE."""
+        return self.tensor.baked or self.output.form
+
+    @property
+    def primary(self) -> str:
+        """The checkpoint that the tensor comes from where nothing changes it."""
+        return (self.tensor.baked and self.tensor.baked.primary) or self.output.primary
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,7 @@ class Job:
     @property
     def nbytes(self) -> int:
         """Estimate of the memory in flight: bands, and for extractions the delta with its workspace."""
-        leaves = {leaf for want in self.weights for leaf in want.output.form.leaves}
+        leaves = {leaf for want in self.weights for leaf in want.form.leaves}
         leaves |= {leaf for want in self.adapters for leaf in want.output.leaf.form.leaves}
         extractions = sum(isinstance(leaf, ExtractLeaf) for leaf in leaves) + len(self.adapters)
         rows = max(
@@ -99,13 +109,14 @@ def run_job(context: Context, job: Job) -> None:
 
 def copy_tensor(context: Context, want: WeightsWant) -> None:
     """A tensor that nothing touches, byte for byte; looked at only on --check-finite."""
-    source = context.sources.checkpoints[want.output.primary]
+    source = context.sources.checkpoints[want.primary]
     unit = want.tensor.unit
     if context.options.check_finite and DTYPES[want.tensor.spec.dtype].is_float:
-        leaf = CheckpointLeaf(want.output.primary)
+        leaf = CheckpointLeaf(want.primary)
         copied = Local((LocalTerm(leaf, 1.0),), ())
         for piece in unit.slices:
             for band in context.bands(unit, piece, lambda _leaf, _dtype: None):
-                value = band.value(leaf, "scan", want.output.primary)
+                value = band.value(leaf, "scan", want.primary)
                 checked_energy(value, unit, copied, band, None)
-    want.sink.copy(want.tensor.spec.name, source.file)
+    key = want.tensor.spec.name
+    want.sink.copy(key, source.file, source.tensors[key].name)

@@ -22,20 +22,22 @@ def evaluate_weights(
     step: str,
     *,
     dtype: str | None = None,
+    vae: Path | None = None,
     options: RunOptions | None = None,
     progress: Progress | None = None,
 ) -> dict[str, torch.Tensor]:
     """The checkpoint that `step` stands for, tensor by tensor, as a saved file would hold it.
 
-    dtype: as in [save]; None keeps each tensor's own. Nothing is written. Raises InputError for what
-    `run_recipe` would refuse, and for a step that is an adapter or no step at all.
+    dtype, vae: as in [save]; without them each tensor keeps its own dtype, the model its own VAE.
+    Nothing is written. Raises InputError for what `run_recipe` would refuse, and for a step that is an
+    adapter or no step at all.
     """
     from loralathe.engine.execute import execute
     from loralathe.engine.sinks import MemoryWeights
 
     if step not in recipe.steps:
         raise InputError(f"the recipe has no step '{step}'", where=recipe.where)
-    saved = replace(recipe, saves=(Save(step, Path(step), dtype),))
+    saved = replace(recipe, saves=(Save(step, Path(step), dtype, vae=vae, config_from="none"),))
     with open_session(saved, options) as session:
         (output,) = session.plan.outputs
         if not isinstance(output, WeightsOutput):

@@ -33,10 +33,10 @@ class PieceJob:
     def run(self) -> None:
         extractions = self._extractions()
         levels = [leaf.form.level for leaf in extractions]
-        levels += [want.output.form.level for want in self.job.weights]
+        levels += [want.form.level for want in self.job.weights]
         for stage in sorted(set(levels)):
             due = [leaf for leaf in extractions if leaf.form.level == stage]
-            weights = [want for want in self.job.weights if want.output.form.level == stage]
+            weights = [want for want in self.job.weights if want.form.level == stage]
             self._stage(due, weights)
         for want in self.job.adapters:
             self._deliver(want)
@@ -45,7 +45,7 @@ class PieceJob:
         """Extractions that this slice needs, each once whatever its rounding."""
         found: dict[ExtractLeaf, None] = {}
         for want in self.job.weights:
-            found.update(dict.fromkeys(extractions_at(want.output.form, self.piece)))
+            found.update(dict.fromkeys(extractions_at(want.form, self.piece)))
         for wish in self.job.adapters:
             found.update(dict.fromkeys(extractions_at(wish.output.leaf.form, self.piece)))
             found.setdefault(wish.output.leaf.unrounded)
@@ -77,13 +77,13 @@ class PieceJob:
             self.extracted[collector.leaf] = collector.finish()
 
     def _write(self, want: WeightsWant, band: Band) -> None:
-        local = self._local(want.output.form)
+        local = self._local(want.form)
         step = want.output.save.step
         spec = want.tensor.spec
         dtype = to_torch_dtype(spec.dtype)
         # Sums in fp32 are invisible in 16 bits, but not in an fp32 output.
         working = torch.float64 if dtype in (torch.float32, torch.float64) else torch.float32
-        value = band.combine(local, step, want.output.primary, working)
+        value = band.combine(local, step, want.primary, working)
         checked_energy(value, self.unit, local, band, dtype)
         narrow = self.context.workspace.get(("out", step), band.shape, dtype).copy_(value)
         row_bytes = self.unit.row_elements * DTYPES[spec.dtype].bits // 8

@@ -13,6 +13,13 @@ from pathlib import Path
 from typing import Literal
 
 from loralathe.adapters import check_blocks
+from loralathe.engine.bake import baked_form, open_vae
+from loralathe.engine.companions import (
+    config_beside,
+    config_target,
+    copied_metadata,
+    refuse_checkpoint_choices,
+)
 from loralathe.engine.coverage import Coverage, adapter_coverage, check_checkpoints
 from loralathe.engine.forms import (
     AdapterLeaf,
@@ -25,7 +32,7 @@ from loralathe.engine.forms import (
 )
 from loralathe.engine.local import Localiser
 from loralathe.engine.options import DTYPES, RunOptions
-from loralathe.engine.sources import Sources
+from loralathe.engine.sources import CheckpointSource, Sources
 from loralathe.engine.typed import require_weights
 from loralathe.engine.units import Place, Slice, Unit, modules_by_key, unit_of_key
 from loralathe.errors import InputError, did_you_mean
@@ -34,22 +41,30 @@ from loralathe.tensorfiles import DTYPES as FILE_DTYPES
 from loralathe.tensorfiles import TensorSpec
 
 Action = Literal["compute", "copy"]
-Bucket = Literal["changed", "copied", "strength 0", "kept by rule", "only in the first"]
+Bucket = Literal["changed", "copied", "strength 0", "kept by rule", "only in the first", "baked VAE"]
 
 
 @dataclass(frozen=True, slots=True)
 class TensorPlan:
-    """One tensor of a checkpoint output: computed, or its bytes copied from the primary checkpoint."""
+    """One tensor of a checkpoint output: computed, or its bytes copied from the primary checkpoint.
+
+    baked: what stands for the output's formula where the tensor comes from another file's VAE.
+    """
 
     unit: Unit
     spec: TensorSpec
     action: Action
     bucket: Bucket
+    baked: Form | None = None
 
 
 @dataclass(frozen=True)
 class WeightsOutput:
-    """A checkpoint to be made. `tensors` is in the order of the primary file's data."""
+    """A checkpoint to be made. `tensors` is in the order of the primary file's data.
+
+    metadata: copied from the inputs;  config: a `.yaml` to be copied beside the output.
+    vae: the name under which the sources know the VAE that is baked in.
+    """
 
     save: Save
     form: Form
@@ -57,6 +72,9 @@ class WeightsOutput:
     tensors: tuple[TensorPlan, ...]
     discarded: tuple[str, ...]
     notes: tuple[str, ...]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    config: Path | None = None
+    vae: str | None = None
 
     @property
     def buckets(self) -> Counter[str]:
@@ -76,6 +94,7 @@ class AdapterOutput:
     dtype: str
     units: tuple[Unit, ...]
     prediction: str
+    vae: None = None
 
     @property
     def max_nbytes(self) -> int:
@@ -153,16 +172,34 @@ class Planner:
         pattern = _pattern(save.discard, where)
         source = self.sources.checkpoints[primary]
         others = [name for name in _checkpoints(form) if name != primary]
+        vae = open_vae(save, self.sources, primary, allow_unmatched=self.options.allow_unmatched)
         tensors, discarded = [], []
         for key, unit in self.units_of(primary).items():
             if pattern is not None and pattern.search(key):
                 discarded.append(key)
                 continue
-            tensors.append(self._tensor(form, unit, primary, target, others))
+            if vae is not None and key in vae.tensors:
+                tensors.append(_baked(vae, unit, target))
+            else:
+                tensors.append(self._tensor(form, unit, primary, target, others))
         if pattern is not None and not discarded:
-            raise InputError(f"discard = '{save.discard}' matches no tensor", where=where)
+            raise InputError(
+                f"discard = '{save.discard}' matches no tensor",
+                where=where,
+                fix=f"it is searched in names such as '{next(iter(source.tensors))}'",
+            )
+        config = config_beside(save, self.sources.paths, [primary, *others])
+        notes = [*_only_in_first(source.name, tensors), *_companions(save, config)]
         return WeightsOutput(
-            save, form, primary, tuple(tensors), tuple(discarded), tuple(_only_in_first(source.name, tensors))
+            save,
+            form,
+            primary,
+            tuple(tensors),
+            tuple(discarded),
+            tuple(notes),
+            copied_metadata(save, self.sources, [primary, *others]),
+            config,
+            vae.name if vae else None,
         )
 
     def _tensor(
@@ -195,6 +232,7 @@ class Planner:
 
     def _adapter(self, save: Save, leaf: ExtractLeaf) -> AdapterOutput:
         where = f"step '{save.step}'"
+        refuse_checkpoint_choices(save, where)
         dtype = target_dtype(save.dtype or leaf_dtype(leaf), where) or "F16"
         primary = leaf.form.primary
         prediction = "epsilon"
@@ -227,6 +265,15 @@ class Planner:
                     shape = held.shape
                     place = Place(name, module.block)
                     yield Unit(name, None, shape, (Slice(0, shape[0], place, module),))
+
+
+def _baked(vae: CheckpointSource, unit: Unit, target: str | None) -> TensorPlan:
+    """A tensor of the VAE in its own dtype, or in the one that is asked for."""
+    assert unit.key is not None
+    info = vae.tensors[unit.key]
+    dtype = (target or info.dtype) if FILE_DTYPES[info.dtype].is_float else info.dtype
+    spec = TensorSpec(unit.key, dtype, info.shape)
+    return TensorPlan(unit, spec, "copy" if dtype == info.dtype else "compute", "baked VAE", baked_form(vae))
 
 
 def leaf_dtype(leaf: ExtractLeaf) -> str:
@@ -277,7 +324,17 @@ def _only_in_first(name: str, tensors: Iterable[TensorPlan]) -> Iterator[str]:
     keys = [tensor.spec.name for tensor in tensors if tensor.bucket == "only in the first"]
     if keys:
         shown = ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
-        yield f"{len(keys)} tensors are only in '{name}' and were taken from it as they are: {shown}"
+        are = "tensor is" if len(keys) == 1 else "tensors are"
+        were = "was" if len(keys) == 1 else "were"
+        them = "it is" if len(keys) == 1 else "they are"
+        yield f"{len(keys)} {are} only in '{name}' and {were} taken from it as {them}: {shown}"
+
+
+def _companions(save: Save, config: Path | None) -> Iterator[str]:
+    if save.vae is not None:
+        yield f"the VAE is that of {save.vae.name}"
+    if config is not None:
+        yield f"{config.name} is copied to {config_target(save.file).name}"
 
 
 def _pattern(text: str | None, where: str) -> re.Pattern[str] | None:

@@ -23,11 +23,18 @@ UNKNOWN_HASH = "0" * 64
 STALE = ("modelspec.hash_sha256", "modelspec.date", "sshs_model_hash", "sshs_legacy_hash")
 """Metadata of the first input that would be false in the output."""
 
-SAVE_CHOICES: Mapping[str, type] = {"dtype": str, "discard": str, "metadata": dict}
+SAVE_CHOICES: Mapping[str, type] = {
+    "dtype": str,
+    "vae": str,
+    "discard": str,
+    "metadata": dict,
+    "metadata_from": str,
+}
 RUN_CHOICES: Mapping[str, type] = {"missing_blocks": int, "allow_unmatched": bool, "device": str}
 """Fields of `Save` and `RunOptions` that decide what is in a file; recorded where they are not the default.
 
-Values are of the type that JSON gives back. A new field is one entry here; a test asks it of every field.
+Values are of the type that JSON gives back; a VAE is named as one of the record's inputs. A new field is one
+entry here; a test asks it of every field.
 """
 
 
@@ -50,13 +57,14 @@ def make_record(
     inputs = {
         name: {"file": plan.inputs[name].name, "size": plan.sizes[name]}
         | ({"sha256": hashes[name]} if hashes is not None else {})
-        for name in recipe.inputs
-        if name in used
+        for name in [*recipe.inputs, *([output.vae] if output.vae else [])]
+        if name in used or name == output.vae
     }
     tables: dict[str, Mapping[str, object]] = {
         "variables": {name: value for name, value in recipe.variables.items() if name in used},
         "blocks": _used_lists(recipe, steps, {**run.presets, **recipe.blocks}),
-        "options": dict([*_chosen(output.save, SAVE_CHOICES), *_chosen(run, RUN_CHOICES)]),
+        "options": dict([*_chosen(output.save, SAVE_CHOICES), *_chosen(run, RUN_CHOICES)])
+        | ({"vae": output.vae} if output.vae else {}),
     }
     record: dict[str, object] = {
         "version": loralathe.__version__,

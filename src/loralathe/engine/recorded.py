@@ -60,18 +60,19 @@ class Record:
 
         Raises InputError for formulas that this version does not read.
         """
-        save = Save(self.save, file, title=self.title)
-        chosen = {name: value for name, value in self.choices.items() if name in SAVE_CHOICES}
+        chosen: dict[str, Any] = {name: value for name, value in self.choices.items() if name in SAVE_CHOICES}
+        vae = chosen.pop("vae", None)
+        save = Save(self.save, file, title=self.title, vae=None if vae is None else inputs[vae])
         taken = {*FUNCTIONS, *self.inputs, *self.variables, *self.steps}
         lists = {
             name: text for name, text in self.blocks.items() if name.isidentifier() and name not in taken
         }
         return make_recipe(
-            inputs={name: inputs[name] for name in self.inputs},
+            inputs={name: inputs[name] for name in self.inputs if name != vae},
             steps=self.steps,
             variables=self.variables,
             blocks=lists,
-            saves=[replace(save, **chosen)],  # type: ignore[arg-type]
+            saves=[replace(save, **chosen)],
             where=self.where,
         )
 
@@ -122,6 +123,9 @@ class _Reader:
         save = self.text(self.data.get("save"), "'save'")
         if save not in steps:
             _damaged(self.where, f"there is no step '{save}'")
+        choices = {name: self.choice(name, value) for name, value in self.entries("options").items()}
+        if choices.get("vae") not in {None, *inputs}:
+            _damaged(self.where, "the VAE is none of its inputs")
         return Record(
             version=self.text(self.data.get("version"), "'version'"),
             save=save,
@@ -129,7 +133,7 @@ class _Reader:
             steps=steps,
             variables={name: self.number(name, value) for name, value in self.entries("variables").items()},
             blocks={name: self.text(value, f"'{name}'") for name, value in self.entries("blocks").items()},
-            choices={name: self.choice(name, value) for name, value in self.entries("options").items()},
+            choices=choices,
             title=title,
             where=self.name,
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from loralathe.adapters import BlockWeights, parse_block_weights, parse_elements
 from loralathe.architectures import Architecture
+from loralathe.engine.companions import CONFIG, config_target
 from loralathe.engine.forms import Form
 from loralathe.engine.options import RunOptions, check_device
 from loralathe.engine.plan import Output, Plan, Planner, WeightsOutput, plan_coverage
@@ -159,19 +160,26 @@ def run_session(session: Session, progress: Progress | None = None) -> Report:
         except BaseException:
             # All or nothing: outputs already renamed in this run go, too, unless they replaced something.
             if not session.options.force:
-                for path in paths.values():
-                    if path is not None:
+                for output in session.plan.outputs:
+                    for path in _named(output, paths):
                         path.unlink(missing_ok=True)
             raise
     return make_report(session, sinks, paths, time.monotonic() - started)
 
 
+def _named(output: Output, paths: Mapping[str, Path | None]) -> list[Path]:
+    """Files of an output that have their names already; the one that failed named its config at most."""
+    if output.save.step not in paths:
+        return []
+    path = paths[output.save.step]
+    config = isinstance(output, WeightsOutput) and output.config is not None
+    return [*([path] if path else []), *([config_target(output.save.file)] if config else [])]
+
+
 def metadata_of(session: Session, output: Output, hashes: Mapping[str, str] | None) -> dict[str, str]:
     """Metadata for one output, with the given input hashes."""
     record = make_record(session.recipe, output, session.options, hashes, session.plan)
-    inherited: Mapping[str, str] = {}
-    if isinstance(output, WeightsOutput):
-        inherited = session.sources.checkpoints[output.primary].file.header.metadata
+    inherited = output.metadata if isinstance(output, WeightsOutput) else {}
     return output_metadata(output, record, inherited)
 
 
@@ -185,6 +193,10 @@ def check_outputs(session: Session) -> None:
         # Before anything is refused: a run killed while it named its output left a second name behind.
         remove_stale(path.resolve())
         check_output(path, inputs, session.options.force)
+        if isinstance(output, WeightsOutput) and output.config is not None:
+            config = config_target(path)
+            remove_stale(config.resolve())
+            check_output(config, [*inputs, output.config], session.options.force, suffix=CONFIG)
         other = seen.setdefault(path.resolve(), output.save.step)
         if other != output.save.step:
             raise InputError(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from loralathe.adapters import AdapterFormat, AdapterNotes, adapter_metadata, kohya_tensors
 from loralathe.architectures import Architecture, Module
+from loralathe.engine.companions import config_target
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import AdapterOutput, WeightsOutput
 from loralathe.engine.report import ModuleRecord
@@ -19,6 +20,7 @@ from loralathe.lowrank import Factors
 from loralathe.tensorfiles import (
     AdapterWriter,
     CheckpointWriter,
+    FileCopy,
     TensorFile,
     tensor_bytes,
     to_torch_dtype,
@@ -29,7 +31,7 @@ class WeightsSink(Protocol):
     """Takes the tensors of a checkpoint, from any thread."""
 
     def write(self, key: str, rows: Tensor, start: int) -> None: ...
-    def copy(self, key: str, source: TensorFile) -> None: ...
+    def copy(self, key: str, source: TensorFile, source_key: str) -> None: ...
     def commit(self, metadata: Mapping[str, str]) -> Path | None: ...
     def abort(self) -> None: ...
 
@@ -52,20 +54,39 @@ class FileWeights:
         self, output: WeightsOutput, metadata: Mapping[str, str], inputs: list[Path], options: RunOptions
     ) -> None:
         specs = [tensor.spec for tensor in output.tensors]
-        self._writer = CheckpointWriter(output.save.file, specs, metadata, force=options.force, inputs=inputs)
+        path, self._force = output.save.file, options.force
+        self._writer = CheckpointWriter(path, specs, metadata, force=self._force, inputs=inputs)
+        self._config: FileCopy | None = None
+        if output.config is not None:
+            try:
+                self._config = FileCopy(output.config, config_target(path), force=self._force)
+            except BaseException:
+                self._writer.abort()
+                raise
 
     def write(self, key: str, rows: Tensor, start: int) -> None:
         self._writer.write(key, tensor_bytes(rows), start)
 
-    def copy(self, key: str, source: TensorFile) -> None:
-        self._writer.copy_from(key, source, key)
+    def copy(self, key: str, source: TensorFile, source_key: str) -> None:
+        self._writer.copy_from(key, source, source_key)
 
     def commit(self, metadata: Mapping[str, str]) -> Path:
         self._writer.set_metadata(metadata)
-        return self._writer.commit()
+        if self._config is None:
+            return self._writer.commit()
+        # The config first: a model without it may be taken for another kind.
+        config = self._config.commit()
+        try:
+            return self._writer.commit()
+        except BaseException:
+            if not self._force:
+                config.unlink(missing_ok=True)
+            raise
 
     def abort(self) -> None:
         self._writer.abort()
+        if self._config is not None:
+            self._config.abort()
 
 
 class MemoryWeights:
@@ -82,8 +103,8 @@ class MemoryWeights:
         first = start // target.element_size()
         target[first : first + rows.numel()] = rows.reshape(-1)
 
-    def copy(self, key: str, source: TensorFile) -> None:
-        self.tensors[key] = source.read(key)
+    def copy(self, key: str, source: TensorFile, source_key: str) -> None:
+        self.tensors[key] = source.read(source_key).reshape(self.tensors[key].shape)
 
     def commit(self, metadata: Mapping[str, str]) -> None:
         return None

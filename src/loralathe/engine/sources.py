@@ -16,20 +16,20 @@ from loralathe.tensorfiles import TensorFile, TensorInfo, open_tensorfile
 
 @dataclass(frozen=True)
 class CheckpointSource:
-    """A checkpoint open for reading. `tensors` is keyed as in the file."""
+    """A checkpoint open for reading.
+
+    tensors: by the names an output gives them; an info's own name is the one in the file.
+    """
 
     name: str
     file: TensorFile
     detected: Detected
     modules: Mapping[str, Module]
+    tensors: Mapping[str, TensorInfo]
 
     @property
     def path(self) -> Path:
         return self.file.path
-
-    @property
-    def tensors(self) -> Mapping[str, TensorInfo]:
-        return self.file.header.tensors
 
 
 class Sources:
@@ -65,6 +65,10 @@ class Sources:
         """Input name to path, in the order given."""
         files = {name: source.path for name, source in self.checkpoints.items()}
         return files | {name: adapter.file.path for name, adapter in self.adapters.items()}
+
+    def open_beside(self, path: Path) -> TensorFile:
+        """A further file that a run reads from, closed with the others."""
+        return self._stack.enter_context(open_tensorfile(path))
 
     def _common_architecture(self) -> Architecture | None:
         first: CheckpointSource | None = None
@@ -105,7 +109,10 @@ class Sources:
 
 def _checkpoint(name: str, file: TensorFile) -> CheckpointSource:
     detected = detect_checkpoint(file.header, str(file.path))
-    return CheckpointSource(name, file, detected, detected.architecture.modules(file.header.tensors))
+    tensors = {detected.architecture.modern_key(key): info for key, info in file.header.tensors.items()}
+    if len(tensors) != len(file.header.tensors):
+        tensors = dict(file.header.tensors)
+    return CheckpointSource(name, file, detected, detected.architecture.modules(tensors), tensors)
 
 
 def _of_adapters(adapters: Iterable[Adapter]) -> Architecture | None:

@@ -19,14 +19,21 @@ else:  # pragma: no cover -- the same parser under its older name
 
 FUNCTIONS = frozenset({"extract", "fp16", "bf16"})
 TABLES = ("inputs", "variables", "blocks", "steps", "save")
-SAVE_KEYS = ("file", "dtype", "discard", "metadata")
+SAVE_KEYS = ("file", "dtype", "vae", "discard", "metadata", "metadata_from", "config_from")
+SAVE_TEXTS = ("dtype", "vae", "discard", "metadata_from", "config_from")
 
 
 @dataclass(frozen=True)
 class Save:
     """One output: a step's name, its file, and how it is written.
 
-    title: what an adapter calls itself in its metadata; None is the file's name without its ending.
+    title:         what an adapter calls itself in its metadata; None is the file's name without its ending.
+    vae:           a file whose VAE takes the place of the model's own.
+    discard:       a regular expression; tensors whose name it finds are left out.
+    metadata:      entries of its own, over those that are copied.
+    metadata_from: whose entries are copied: 'first', an input's name, 'merge' (all, later ones win), 'none'.
+    config_from:   whose `.yaml` is copied beside the output: 'any' (the first that has one), an input's
+                   name, 'none'.
     """
 
     step: str
@@ -35,6 +42,9 @@ class Save:
     discard: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     title: str | None = None
+    vae: Path | None = None
+    metadata_from: str = "first"
+    config_from: str = "any"
 
 
 @dataclass(frozen=True)
@@ -183,19 +193,27 @@ def _save(step: str, entry: object, folder: Path, where: str) -> Save:
         )
     for key in entry:
         if key not in SAVE_KEYS:
-            hint = "baking in a VAE is not supported yet" if key == "vae" else did_you_mean(key, SAVE_KEYS)
             raise InputError(
                 f"a saved step has no option '{key}'",
                 where=place,
-                fix=hint or f"options: {_listing(SAVE_KEYS)}",
+                fix=did_you_mean(key, SAVE_KEYS) or f"options: {_listing(SAVE_KEYS)}",
             )
-    for key in ("dtype", "discard"):
+    for key in SAVE_TEXTS:
         if not isinstance(entry.get(key, ""), str):
             raise InputError(f"'{key}' must be a quoted text", where=place)
     metadata = entry.get("metadata", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise InputError("'metadata' must be a table of quoted texts", where=place)
-    return Save(step, folder / entry["file"], entry.get("dtype"), entry.get("discard"), dict(metadata))
+    return Save(
+        step,
+        folder / entry["file"],
+        entry.get("dtype"),
+        entry.get("discard"),
+        dict(metadata),
+        vae=folder / entry["vae"] if "vae" in entry else None,
+        metadata_from=entry.get("metadata_from", "first"),
+        config_from=entry.get("config_from", "any"),
+    )
 
 
 def _check_finite(variables: Mapping[str, float], where: str) -> None:

@@ -36,7 +36,14 @@ def _table(name: str, entries: Mapping[str, str]) -> Iterator[str]:
 
 def _save(save: Save) -> Iterator[tuple[str, str]]:
     yield "file", _text(str(save.file))
-    for name, value in (("dtype", save.dtype), ("discard", save.discard)):
+    texts = {
+        "dtype": save.dtype,
+        "vae": save.vae and str(save.vae),
+        "discard": save.discard,
+        "metadata_from": save.metadata_from if save.metadata_from != "first" else None,
+        "config_from": save.config_from if save.config_from != "any" else None,
+    }
+    for name, value in texts.items():
         if value is not None:
             yield name, _text(value)
     if save.metadata:

@@ -80,6 +80,7 @@ class RecipeWeights:
             repr(sorted(self._options.presets.items())),
             repr((self._options.missing_blocks, self._options.allow_unmatched)),
             *(file_identity(str(path)) for path in self._recipe.inputs.values()),
+            *([file_identity(str(self._save.vae))] if self._save.vae else []),
         ]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -94,6 +95,7 @@ class RecipeWeights:
                 self._recipe.with_variables(_numbers(variables)),
                 self.step,
                 dtype=self._save.dtype,
+                vae=self._save.vae,
                 options=self._options,
                 progress=self._progress,
             )

@@ -7,6 +7,7 @@ room imports neither torch nor numpy; only `TensorFile.read`, the torch dtype fu
 from loralathe.tensorfiles.adapter_writer import AdapterWriter
 from loralathe.tensorfiles.checkpoint_writer import CheckpointWriter
 from loralathe.tensorfiles.dtypes import DTYPES, DType, from_torch_dtype, tensor_bytes, to_torch_dtype
+from loralathe.tensorfiles.file_copy import FileCopy
 from loralathe.tensorfiles.hash_cache import cache_folder
 from loralathe.tensorfiles.hashes import autov1, autov2, content_hash, legacy_hash, model_hash
 from loralathe.tensorfiles.header import Header, TensorInfo, TensorSpec, in_file_order
@@ -21,6 +22,7 @@ __all__ = [
     "AdapterWriter",
     "CheckpointWriter",
     "DType",
+    "FileCopy",
     "Header",
     "TensorFile",
     "TensorInfo",

@@ -15,16 +15,20 @@ _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def check_output(
-    path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]] = (), force: bool = False
+    path: str | os.PathLike[str],
+    inputs: Iterable[str | os.PathLike[str]] = (),
+    force: bool = False,
+    *,
+    suffix: str = SUFFIX,
 ) -> None:
     """Raise unless a result may be written to `path`; nothing is touched.
 
-    InputError: suffix is not .safetensors; the folder is absent; the file is one of `inputs` under any name
+    InputError: its suffix is not `suffix`; the folder is absent; the file is one of `inputs` under any name
     (links included); it exists and `force` is not set. MachineError: the folder is not writable.
     """
     target = Path(path)
     where = str(target)
-    if target.suffix.casefold() != SUFFIX:
+    if target.suffix.casefold() != suffix:
         fix = f"name it '{target.with_suffix(SUFFIX).name}'" if target.name else "name a file"
         raise InputError("only safetensors files are written", where=where, fix=fix)
     folder = Path(os.path.realpath(target)).parent

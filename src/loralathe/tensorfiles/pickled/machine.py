@@ -154,6 +154,10 @@ class Machine:
     def append_one(self) -> None:
         self.append([self._pop()])
 
+    def frozen_set(self) -> None:
+        self._since_mark()
+        self._push(Opaque("frozenset"))
+
     def set_item(self) -> None:
         value, key = self._pop(), self._pop()
         self.set_items([key, value])
@@ -281,7 +285,7 @@ OPERATIONS: dict[bytes, Callable[[Machine], None]] = {
     b"u": lambda m: m.set_items(m._since_mark()),
     b"\x8f": lambda m: m._push(Opaque("set")),
     b"\x90": lambda m: m.append(m._since_mark()),
-    b"\x91": lambda m: void(m._since_mark(), m._push(Opaque("frozenset"))),
+    b"\x91": Machine.frozen_set,
     b"c": lambda m: m.named(m._line(), m._line()),
     b"\x93": Machine.stack_named,
     b"R": Machine.reduce,

@@ -23,16 +23,15 @@ class StateDict:
 def find_state_dict(value: object, tensors_in_file: int) -> StateDict:
     """The model's tensors; Fault when the pickle is no dictionary of them."""
     left_out: list[str] = []
+    held = value if isinstance(value, dict) else {}
     for _ in range(_DEEPEST):
-        if not isinstance(value, dict):
-            raise Fault("the pickle is no dictionary of tensors", _PLAIN)
-        inner = next((name for name in WRAPPERS if isinstance(value.get(name), dict)), None)
+        inner = next((name for name in WRAPPERS if isinstance(held.get(name), dict)), None)
         if inner is None:
             break
-        left_out += (name for name in value if name != inner)
-        value = value[inner]
-    found = {name: ref for name, ref in value.items() if isinstance(ref, TensorRef)}
-    left_out += (name for name in value if name not in found)
+        left_out += (name for name in held if name != inner)
+        held = held[inner]
+    found = {name: ref for name, ref in held.items() if isinstance(ref, TensorRef)}
+    left_out += (name for name in held if name not in found)
     if not found:
         raise Fault("the pickle is no dictionary of tensors", _PLAIN)
     lost = tensors_in_file - len({id(ref) for ref in found.values()})

@@ -86,7 +86,7 @@ def read_view(fd: int, view: View, buffer: memoryview, first: int, where: str) -
     if view.swap:
         flat = flat.reshape(-1, view.swap)[:, ::-1].reshape(-1)
     skip = first - begin * row
-    buffer.cast("B")[:] = memoryview(np.ascontiguousarray(flat[skip : skip + buffer.nbytes]))
+    buffer.cast("B")[:] = np.ascontiguousarray(flat[skip : skip + buffer.nbytes]).data
 
 
 def _gather(fd: int, view: View, target: NDArray[np.void], where: str) -> None:
