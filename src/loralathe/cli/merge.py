@@ -20,7 +20,7 @@ from loralathe.cli.options import (
     common,
     common_options,
 )
-from loralathe.cli.saving import save_of, saving_options, taken
+from loralathe.cli.saving import PLAIN, save_of, saving_options, taken
 
 if TYPE_CHECKING:
     from loralathe.adapters import AdapterSpec
@@ -111,7 +111,7 @@ def merge_recipe(
     specs: Sequence[AdapterSpec],
     lists: dict[str, str],
     settings: Common,
-    choices: Mapping[str, Any],
+    choices: Mapping[str, Any] = PLAIN,
 ) -> Recipe:
     """The command as a recipe: `base + 0.7*hina@Face`."""
     from loralathe.cli.names import InputNames, beside

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from loralathe.recipes import Recipe, Save
 
 F = TypeVar("F", bound=Callable[..., object])
-NAMES = ("bake_vae", "discard", "metadata_from", "metadata_json", "config_from")
+PLAIN: Mapping[str, Any] = MappingProxyType(
+    {"bake_vae": None, "discard": None, "metadata_from": "first", "metadata_json": None, "config_from": "any"}
+)
+"""What these options are when none is given."""
 
 
 def saving_options(inputs: str) -> Callable[[F], F]:
@@ -33,7 +37,7 @@ def saving_options(inputs: str) -> Callable[[F], F]:
         click.option(
             "--metadata",
             "metadata_from",
-            default="first",
+            default=PLAIN["metadata_from"],
             metavar="FROM",
             help=f"Copy metadata from: first, {inputs}, merge (all), none. Default: first.",
         ),
@@ -43,7 +47,7 @@ def saving_options(inputs: str) -> Callable[[F], F]:
         click.option(
             "--copy-config",
             "config_from",
-            default="any",
+            default=PLAIN["config_from"],
             metavar="FROM",
             help=f"Copy the .yaml beside: any (the first that has one), {inputs}, none. Default: any.",
         ),
@@ -59,7 +63,7 @@ def saving_options(inputs: str) -> Callable[[F], F]:
 
 def taken(options: dict[str, Any]) -> dict[str, Any]:
     """The options of `saving_options`, taken out of a command's others."""
-    return {name: options.pop(name) for name in NAMES}
+    return {name: options.pop(name) for name in PLAIN}
 
 
 def save_of(step: str, file: Path, dtype: str | None, choices: Mapping[str, Any]) -> Save:
