@@ -49,9 +49,9 @@ class MachineError(LatheError):
     exit_code = 3
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 tensor`, `2,515 tensors`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 tensor`, `2,515 tensors`, `2 axes`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def few(names: Sequence[str], shown: int = 3) -> str:

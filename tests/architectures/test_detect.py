@@ -167,7 +167,7 @@ def test_a_wrong_rank_is_said() -> None:
     tensors = dict(checkpoints.manifest("ckpt_sd15"))
     key = f"{UNET}output_blocks.11.1.proj_out.weight"
     tensors[key] = replace(tensors[key], shape=(320,))
-    with pytest.raises(InputError, match="has 1 axes, not 4"):
+    with pytest.raises(InputError, match="has 1 axis, not 4"):
         detect_checkpoint(header(tensors))
 
 
@@ -177,6 +177,12 @@ def test_missing_unet_tensors_are_counted(arch: Architecture) -> None:
     lost = without(name, lambda key: key.startswith(f"{UNET}middle_block.2.") and key.endswith(".weight"))
     with pytest.raises(InputError, match=r"is incomplete: 5 tensors of its U-Net are missing"):
         detect_checkpoint(header(lost))
+    biases = without(name, lambda key: key.startswith(f"{UNET}middle_block.2.") and key.endswith(".bias"))
+    with pytest.raises(InputError, match=r"is incomplete: 5 tensors of its U-Net are missing"):
+        detect_checkpoint(header(biases))
+    one = without(name, lambda key: key == f"{UNET}out.2.bias")
+    with pytest.raises(InputError, match=r"is incomplete: 1 tensor of its U-Net is missing"):
+        detect_checkpoint(header(one))
 
 
 @pytest.mark.parametrize("tensors", [{}, {"weight": Spec((3,))}])

@@ -28,7 +28,8 @@ CASES = {
     "  fix:   see lathe extract --help",
     "add-difference {a} {b} {c}": "Missing option '-m' / '--multiplier'\n"
     "  fix:   see lathe add-difference --help",
-    "convert {a}": "nothing would be converted\n  where: {a}\n  fix:   add --dtype fp16, bf16 or fp32, --bake-vae FILE or --discard REGEX",
+    "convert {a}": "nothing would be converted\n  where: {a}\n"
+    "  fix:   add --dtype fp16, bf16 or fp32, --bake-vae FILE or --discard REGEX",
     "eval A": "the formula has no files to work on\n"
     '  fix:   lathe eval "A + 0.7*hina" A=base.safetensors hina=hina.safetensors',
     "eval A {a}": "an input is written NAME=VALUE\n  where: '{a}'\n"

@@ -106,8 +106,8 @@ UNREADABLE: dict[str, tuple[Damage, Says]] = {
     "offsets beyond the file": (
         moved(10**9),
         (
-            "tensor data leaves a hole before it: starts at 95,878, expected 95,828",
-            "DIR/A.safetensors, tensor 'model.diffusion_model.input_blocks.1.1.proj_out.bias'",
+            "the tensor's data lies beyond the file: it ends at 1,000,095,878 of 528,316 bytes",
+            f"DIR/A.safetensors, tensor '{WEIGHT}'",
             DAMAGED,
         ),
     ),
@@ -183,8 +183,9 @@ def test_nan_in_a_copied_tensor_is_looked_for_when_asked(folder: Path) -> None:
 def test_what_overflows_the_output(folder: Path) -> None:
     with refused(folder, InputError) as fault:
         run_in(folder, "A + 1e30*lora")
-    what, _, fix = fault.says(folder)
+    what, where, fix = fault.says(folder)
     assert "more than float16 can hold" in what
+    assert str(where).startswith("the tensor '")
     assert fix == "save with --dtype bf16 or fp32"
 
 

@@ -23,6 +23,7 @@ F32 = entry("F32", [2], 0, 8)
 BAD = {
     "overlap": ({"a": F32, "b": entry("F32", [2], 4, 12)}, 12, "overlaps", "'b'"),
     "same range": ({"a": F32, "b": F32}, 8, "overlaps", "'b'"),
+    "beyond": ({"a": F32, "b": entry("F32", [2], 1008, 1016)}, 20, "lies beyond the file", "'b'"),
     "hole": ({"a": F32, "b": entry("F32", [2], 12, 20)}, 20, "hole", "'b'"),
     "hole at start": ({"a": entry("F32", [2], 4, 12)}, 12, "hole", "'a'"),
     "beyond the file": ({"a": F32}, 7, "truncated", "'a'"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from ..errors import InputError
+from ..errors import InputError, counted
 from .architecture import Architecture
 from .dialects import shows_adapter
 from .parts import UNET_PREFIX
@@ -76,7 +76,8 @@ def _check_complete(arch: Architecture, tensors: Mapping[str, TensorLike], name:
     missing = [key for path in arch.unet.required() if (key := UNET_PREFIX + path) not in tensors]
     if missing:
         raise InputError(
-            f"this {arch.label} checkpoint is incomplete: {len(missing)} tensors of its U-Net are missing",
+            f"this {arch.label} checkpoint is incomplete: {counted(len(missing), 'tensor')} of its U-Net "
+            f"{'is' if len(missing) == 1 else 'are'} missing",
             where=_in_file(name, _few(missing)),
             fix="get the file again, or the tool that wrote it dropped them",
         )

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ..errors import counted
+
 
 class TensorLike(Protocol):
     """What is read of a tensor: its shape."""
@@ -37,7 +39,7 @@ class Signature:
             if tensor is None:
                 yield f"{key} is missing"
             elif len(tensor.shape) != rank:
-                yield f"{key} has {len(tensor.shape)} axes, not {rank}"
+                yield f"{key} has {counted(len(tensor.shape), 'axis', 'axes')}, not {rank}"
         for key in self.lacks:
             if key in tensors:
                 yield f"{key} should not be there"

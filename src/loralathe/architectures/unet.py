@@ -36,6 +36,7 @@ ATTENTION: tuple[tuple[str, Scope], ...] = (
     ("transformer_blocks.#.ff.net.0.proj", "linear"),
     ("transformer_blocks.#.ff.net.2", "linear"),
 )
+WITHOUT_BIAS = (".to_q", ".to_k", ".to_v")
 ENDS = (
     ("time_embed.0", "time_embedding.linear_1"),
     ("time_embed.2", "time_embedding.linear_2"),
@@ -96,10 +97,13 @@ class UNet:
                 yield layer(original, diffusers, "conv")
 
     def required(self) -> Iterator[str]:
-        """Weights no such U-Net can be without (widths decide about skip connections, so those may lack)."""
+        """Tensors no such U-Net can be without (widths decide about skip connections, so those may lack)."""
         for entry in self.layers():
-            if not entry.name.endswith(".skip_connection"):
-                yield entry.weight.replace("#", "0")
+            if entry.name.endswith(".skip_connection"):
+                continue
+            yield entry.weight.replace("#", "0")
+            if entry.bias is not None and not entry.name.endswith(WITHOUT_BIAS):
+                yield entry.bias.replace("#", "0")
 
     def blocks(self) -> tuple[str, ...]:
         """All block names of this U-Net in list order, BASE first."""

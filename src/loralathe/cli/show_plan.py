@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from loralathe.cli.layout import Facts
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.show_report import BUCKETS
-from loralathe.cli.wording import counts, dtype_name, few, size
+from loralathe.cli.wording import counts, dtype_name, few, plural, size
 
 if TYPE_CHECKING:
     from loralathe.api.making import Planned
@@ -39,7 +39,9 @@ def show_plan(screen: Screen, planned: Planned) -> None:
     screen.show(heading("would read"), Facts([_use(use) for use in uses]))
     for name, use in plan.coverage.items():
         if use.unmatched:
-            screen.show(Facts([(name, f"{len(use.unmatched)} modules unmatched: {few(use.unmatched)}")]))
+            screen.show(
+                Facts([(name, f"{plural(len(use.unmatched), 'module')} unmatched: {few(use.unmatched)}")])
+            )
 
 
 def _weights(output: WeightsOutput) -> tuple[str, dict[str, object], list[tuple[str, str]]]:
@@ -74,7 +76,7 @@ def _adapter(output: AdapterOutput) -> tuple[str, dict[str, object], list[tuple[
     rows = [
         ("size", f"at most {size(output.max_nbytes)}, {dtype_name(output.dtype)}"),
         ("rank", f"at most {options.rank}{conv}"),
-        ("looks at", f"{modules} modules"),
+        ("looks at", plural(modules, "module")),
     ]
     return str(output.save.file), record, rows
 
@@ -82,4 +84,7 @@ def _adapter(output: AdapterOutput) -> tuple[str, dict[str, object], list[tuple[
 def _use(use: InputUse) -> tuple[str, str]:
     if use.tensors == 0:
         return use.name, f"nothing: it cancels ({use.kind}, {size(use.of)})"
-    return use.name, f"{size(use.nbytes)} of {size(use.of)}, {use.tensors} tensors of the {use.kind}"
+    return (
+        use.name,
+        f"{size(use.nbytes)} of {size(use.of)}, {plural(use.tensors, 'tensor')} of the {use.kind}",
+    )

@@ -17,7 +17,7 @@ from loralathe.engine.forms import (
 )
 from loralathe.engine.options import RunOptions
 from loralathe.engine.sources import CheckpointSource, Sources
-from loralathe.errors import InputError
+from loralathe.errors import InputError, counted
 
 SHOWN = 3
 
@@ -85,7 +85,8 @@ def _check_extra_keys(primary: CheckpointSource, other: CheckpointSource) -> Non
     ]
     if unexplained:
         raise InputError(
-            f"{len(unexplained)} tensors of '{other.name}' have no counterpart in '{primary.name}'",
+            f"{counted(len(unexplained), 'tensor')} of '{other.name}' "
+            f"{'has' if len(unexplained) == 1 else 'have'} no counterpart in '{primary.name}'",
             where=f"{other.path.name}: {_few(unexplained)}",
             fix="check that both are the models you meant; --allow-unmatched leaves these tensors out",
         )
@@ -103,7 +104,8 @@ def adapter_coverage(name: str, forms: Sequence[Form], sources: Sources, options
         used &= {module.name for module in fit.used}
     if adapter.unmatched and not options.allow_unmatched:
         raise InputError(
-            f"{len(adapter.unmatched)} parts of the LoRA have no place in {adapter.architecture.label}",
+            f"{counted(len(adapter.unmatched), 'part')} of the LoRA "
+            f"{'has' if len(adapter.unmatched) == 1 else 'have'} no place in {adapter.architecture.label}",
             where=f"{adapter.file.path}: {_few(list(adapter.unmatched))}",
             fix="--allow-unmatched leaves them out",
         )

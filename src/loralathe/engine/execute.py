@@ -111,5 +111,6 @@ def check_memory(jobs: list[Job], budget: int) -> None:
         raise MachineError(
             f"the layer '{largest.unit.name}' needs {largest.nbytes >> 20} MiB, "
             f"more than the memory budget of {budget >> 20} MiB",
+            where=f"a layer of {' × '.join(map(str, largest.unit.shape))} numbers",
             fix=f"give --memory {(largest.nbytes >> 20) + 64}MB or more",
         )

@@ -35,7 +35,7 @@ from loralathe.engine.options import DTYPES, RunOptions
 from loralathe.engine.sources import CheckpointSource, Sources
 from loralathe.engine.typed import require_weights
 from loralathe.engine.units import Place, Slice, Unit, modules_by_key, unit_of_key
-from loralathe.errors import InputError, did_you_mean
+from loralathe.errors import InputError, counted, did_you_mean
 from loralathe.recipes import Save
 from loralathe.tensorfiles import DTYPES as FILE_DTYPES
 from loralathe.tensorfiles import TensorSpec
@@ -324,10 +324,7 @@ def _only_in_first(name: str, tensors: Iterable[TensorPlan]) -> Iterator[str]:
     keys = [tensor.spec.name for tensor in tensors if tensor.bucket == "only in the first"]
     if keys:
         shown = ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
-        are = "tensor is" if len(keys) == 1 else "tensors are"
-        were = "was" if len(keys) == 1 else "were"
-        them = "it is" if len(keys) == 1 else "they are"
-        yield f"{len(keys)} {are} only in '{name}' and {were} taken from it as {them}: {shown}"
+        yield f"{counted(len(keys), 'tensor')} only in '{name}', taken from it unchanged: {shown}"
 
 
 def _companions(save: Save, config: Path | None) -> Iterator[str]:

@@ -225,6 +225,7 @@ def _check_coverage(infos: Sequence[TensorInfo], data_size: int, where: str) -> 
     at = 0
     for info in infos:
         if info.begin != at:
+            _check_within(infos, data_size, where)
             kind = "overlaps the tensor before it" if info.begin < at else "leaves a hole before it"
             raise InputError(
                 f"tensor data {kind}: starts at {info.begin:,}, expected {at:,}",
@@ -243,6 +244,17 @@ def _check_coverage(infos: Sequence[TensorInfo], data_size: int, where: str) -> 
         raise InputError(
             f"{data_size - at:,} bytes at the end belong to no tensor", where=where, fix=_DAMAGED
         )
+
+
+def _check_within(infos: Iterable[TensorInfo], data_size: int, where: str) -> None:
+    """A tensor whose range lies elsewhere altogether leaves a hole; it is the one to be named."""
+    for info in infos:
+        if info.end > data_size:
+            raise InputError(
+                f"the tensor's data lies beyond the file: it ends at {info.end:,} of {data_size:,} bytes",
+                where=f"{where}, tensor '{info.name}'",
+                fix=_DAMAGED,
+            )
 
 
 def plan_layout(specs: Iterable[TensorSpec]) -> dict[str, TensorInfo]:
