@@ -203,7 +203,7 @@ def _check_extremes(
         )
     if max(-low, high) > limit:
         raise InputError(
-            f"the result reaches {max(-low, high):.4g}, more than {str(dtype).removeprefix('torch.')} can hold",
+            f"the result reaches {max(-low, high):.4g}, more than {dtype} can hold".replace("torch.", ""),
             where=f"the tensor '{unit.name}'",
             fix="save with --dtype bf16 or fp32",
         )

@@ -64,7 +64,10 @@ def content_hash(path: PathLike, *, cache: bool = True, progress: Progress | Non
 
 
 def model_hash(path: PathLike) -> str:
-    """`sshs_model_hash` (A1111's AutoV3): 64 hex digits over the data section of a safetensors file."""
+    """`sshs_model_hash` (A1111's AutoV3): 64 hex digits over the data section of a safetensors file.
+
+    Of a pickle, which has no such section, it is that of the whole file, as A1111 takes it.
+    """
     with TensorFile(path) as file:
         return model_hash_of(file.fileno(), file.header, str(path))
 
