@@ -127,7 +127,7 @@ def test_everything_at_once(done: Run, models: Path, tmp_path: Path) -> None:
     assert metadata["modelspec.title"] == "first"
     assert (metadata["note"], metadata["steps"]) == ("mine", "[1, 2]")
     record = json.loads(metadata["loralathe"])
-    assert record["options"]["vae"]["file"] == "c.safetensors"
+    assert record["inputs"][record["options"]["vae"]]["file"] == "c.safetensors"
     assert record["inputs"]["B"]["file"] == "b.ckpt"
     assert out.with_suffix(".yaml").read_text() == "model: {}\n"
 

@@ -17,6 +17,8 @@ from safetensors.torch import load_file
 from checkpoints import second_checkpoint, tiny_checkpoint, write_safetensors
 from loralathe.engine import Report, RunOptions, evaluate_weights, open_session, run_recipe
 from loralathe.engine.inspect_plan import input_uses
+from loralathe.engine.rerun import record_of, recorded_toml, remake
+from loralathe.engine.verify import VerifyOptions, verify_file
 from loralathe.errors import InputError, MachineError
 from loralathe.recipes import Recipe, Save, make_recipe, read_recipe
 
@@ -139,7 +141,9 @@ def test_a_baked_vae_is_cast_with_the_rest_and_can_be_looked_at(folder: Path, ot
 def test_the_vae_is_recorded_and_counted(folder: Path) -> None:
     run(folder, vae=folder / "other.safetensors")
     with safe_open(folder / "out.safetensors", "pt") as file:
-        vae = json.loads(file.metadata()["loralathe"])["options"]["vae"]
+        record = json.loads(file.metadata()["loralathe"])
+    assert record["options"]["vae"] == "x.vae"
+    vae = record["inputs"]["x.vae"]
     assert vae["file"] == "other.safetensors"
     assert len(vae["sha256"]) == 64
     assert set(vae["sha256"]) != {"0"}
@@ -313,3 +317,22 @@ def test_text_encoders_of_the_oldest_files(folder: Path, a: Tensors) -> None:
         assert found.keys() == a.keys()
         wanted = a if formula == "A" else load_file(folder / "plain.safetensors")
         assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+
+
+@pytest.mark.parametrize("dtype", [None, "bf16"])
+def test_made_again_and_verified_from_its_record(folder: Path, other: Tensors, dtype: str | None) -> None:
+    vae = vae_file("pickle", folder, other)
+    run(folder, vae=vae, dtype=dtype, metadata_from="merge", discard="^cond_stage")
+    made, again = folder / "out.safetensors", folder / "again.safetensors"
+    run_recipe(*remake(made, again))
+    assert again.read_bytes() == made.read_bytes()
+    assert verify_file(made, options=VerifyOptions(share=1.0)).ok
+    text = recorded_toml(made, record_of(made))
+    assert 'vae = "v.vae.pt"' in text
+    assert 'metadata_from = "merge"' in text
+    tensors = load_file(made)
+    tensors[f"{VAE}quant_conv.bias"][0] += 1
+    with safe_open(made, "pt") as file:
+        write_safetensors(made, tensors, file.metadata())
+    found = verify_file(made, options=VerifyOptions(share=1.0))
+    assert [finding.place for finding in found.findings if "quant_conv" in finding.place]

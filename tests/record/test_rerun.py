@@ -24,7 +24,8 @@ from loralathe.recipes import Save, make_recipe, read_recipe, recipe_text
 
 FACE = "1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1,1,1,1,1,1"
 WITHOUT_INFLUENCE = {
-    Save: {"step", "file", "title"},  # the title is in the metadata itself
+    # The title is in the metadata itself, the config in a file of its own.
+    Save: {"step", "file", "title", "config_from"},
     RunOptions: {"threads", "memory", "force", "check_finite", "hash_inputs", "presets"},
 }
 

@@ -21,10 +21,8 @@ def open_vae(save: Save, sources: Sources, primary: str, *, allow_unmatched: boo
     """
     if save.vae is None:
         return None
-    # A name of its own, and the same whenever the step is made, since records hold it.
-    name = f"{save.step}_vae"
-    while name in sources.paths:
-        name += "_"
+    # With a dot, so that no input, step or variable can have it; records hold it.
+    name = f"{save.step}.vae"
     file = sources.open_beside(save.vae)
     sources.checkpoints[name] = _vae_source(
         name, file, sources.checkpoints[primary], allow_unmatched=allow_unmatched

@@ -71,7 +71,7 @@ def _keys(session: Session, output: Output) -> Iterator[tuple[str, str]]:
         for tensor in output.tensors:
             form = tensor.baked or output.form
             if tensor.action == "copy":
-                yield (form.primary if tensor.baked else None) or output.primary, tensor.spec.name
+                yield output.primary_of(tensor), tensor.spec.name
             else:
                 yield from _of_unit(session, form, tensor.unit)
     else:

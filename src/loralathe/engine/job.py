@@ -36,7 +36,7 @@ class WeightsWant:
     @property
     def primary(self) -> str:
         """The checkpoint that the tensor comes from where nothing changes it."""
-        return (self.tensor.baked and self.tensor.baked.primary) or self.output.primary
+        return self.output.primary_of(self.tensor)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -75,6 +75,10 @@ class WeightsOutput:
     metadata: Mapping[str, str] = field(default_factory=dict)
     config: Path | None = None
     vae: str | None = None
+
+    def primary_of(self, tensor: TensorPlan) -> str:
+        """The checkpoint that a tensor is taken from where nothing changes it."""
+        return (tensor.baked.primary if tensor.baked else None) or self.primary
 
     @property
     def buckets(self) -> Counter[str]:

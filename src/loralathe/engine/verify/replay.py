@@ -111,7 +111,7 @@ class _WeightsAgainstFile:
             return
         _count(self._file, info, tensor_bytes(rows), start, self._found)
 
-    def copy(self, key: str, source: TensorFile) -> None:
+    def copy(self, key: str, source: TensorFile, source_key: str) -> None:
         raise AssertionError("copies are compared with their source")
 
     def commit(self, metadata: Mapping[str, str]) -> Path | None:

@@ -15,7 +15,7 @@ from loralathe.engine.verify.linear import Linear, NoReferenceError
 from loralathe.engine.verify.reference import Reference, read_rows, ulp
 from loralathe.engine.verify.replay import Replay, Replayed
 from loralathe.lowrank.noise import FORMATS
-from loralathe.recipes import Name
+from loralathe.recipes import Name, Node
 from loralathe.tensorfiles import TensorFile, TensorInfo
 
 PIECE = 4 << 20
@@ -48,26 +48,34 @@ class WeightsChecker:
         return self._computed(tensor, info, block)
 
     def _copied(self, tensor: TensorPlan, info: TensorInfo, block: str) -> TensorCheck:
-        source = self.session.sources.checkpoints[self.output.primary]
+        primary = self.output.primary_of(tensor)
+        source = self.session.sources.checkpoints[primary]
         differing = _differing_bytes(self.file, info, source.file, source.tensors[info.name])
         problems = []
         if differing:
-            problems.append(f"{differing} bytes are not those of '{self.output.primary}'")
+            problems.append(f"{differing} bytes are not those of '{primary}'")
         if tensor.bucket != "kept by rule" and not self._is_the_first(tensor):
             problems.append("it was copied, though the recipe changes it")
         return TensorCheck(
             info.name, block, "copied", info.numel, differing=differing, problems=tuple(problems)
         )
 
+    def _node(self, tensor: TensorPlan) -> Node:
+        """What the tensor is: the step's formula, or the VAE that is baked in."""
+        if tensor.baked is not None:
+            return Name(self.output.primary_of(tensor))
+        return self.session.recipe.steps[self.output.save.step]
+
     def _is_the_first(self, tensor: TensorPlan) -> bool:
         """Whether the formulas give the first checkpoint's tensor and nothing else, in every slice."""
-        node = self.session.recipe.steps[self.output.save.step]
+        node = self._node(tensor)
+        primary = self.output.primary_of(tensor)
         try:
             for piece in tensor.unit.slices:
                 at = self._reference(tensor, piece, Replayed())
                 leaves = at.leaves(self.linear.parts(node, piece.place))
-                rest = [leaf for leaf in leaves if leaf != Name(self.output.primary)]
-                if leaves.get(Name(self.output.primary)) != 1.0 or any(at.reaches(leaf) for leaf in rest):
+                rest = [leaf for leaf in leaves if leaf != Name(primary)]
+                if leaves.get(Name(primary)) != 1.0 or any(at.reaches(leaf) for leaf in rest):
                     return False
         except NoReferenceError:
             return True
@@ -79,7 +87,7 @@ class WeightsChecker:
             self.linear,
             tensor.unit,
             piece,
-            self.output.primary,
+            self.output.primary_of(tensor),
             lambda call: self.replay.matrices(replayed, piece, call),
         )
 
@@ -101,7 +109,7 @@ class WeightsChecker:
 
     def _errors(self, tensor: TensorPlan, info: TensorInfo, replayed: Replayed) -> tuple[float, list[str]]:
         """The largest error in ulps, and what lies beyond the contract (docs/semantics.md §5)."""
-        node = self.session.recipe.steps[self.output.save.step]
+        node = self._node(tensor)
         largest, beyond, worst = 0.0, 0, (0.0, "")
         for piece in tensor.unit.slices:
             reference = self._reference(tensor, piece, replayed)
