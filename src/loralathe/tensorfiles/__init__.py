@@ -9,6 +9,7 @@ from loralathe.tensorfiles.dtypes import DTYPES, DType, from_torch_dtype, tensor
 from loralathe.tensorfiles.hash_cache import cache_folder
 from loralathe.tensorfiles.hashes import autov1, autov2, content_hash, legacy_hash, model_hash
 from loralathe.tensorfiles.header import Header, TensorInfo, TensorSpec, in_file_order
+from loralathe.tensorfiles.joining import join_files
 from loralathe.tensorfiles.outputs import check_output, free_space, same_file
 from loralathe.tensorfiles.reader import TensorFile, open_tensorfile, read_header
 from loralathe.tensorfiles.staging import remove_stale
@@ -30,6 +31,7 @@ __all__ = [
     "free_space",
     "from_torch_dtype",
     "in_file_order",
+    "join_files",
     "legacy_hash",
     "model_hash",
     "open_tensorfile",

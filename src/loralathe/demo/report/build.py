@@ -1,0 +1,209 @@
+"""Filling the page: every text twice, once in each language, of which the style shows one."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from loralathe.demo.material import Bars, Chapter, Code, Figure, Part, Picture, Table
+from loralathe.demo.report.words import LANGUAGES, inline, paragraphs, words_of
+from loralathe.studies.store import write_atomically
+
+NOTHING: Mapping[str, str] = {}
+
+
+def write_report(folder: Path, chapters: Sequence[Chapter], language: str) -> Path:
+    """`report.html` in `folder`; it opens in `language`."""
+    path = folder / "report.html"
+    write_atomically(path, report_page(chapters, language).encode())
+    return path
+
+
+def report_page(chapters: Sequence[Chapter], language: str) -> str:
+    """The page. Pictures are read from their files and put inside."""
+    body = "\n".join(
+        [_opening(), _contents(chapters), *(_chapter(at, c) for at, c in enumerate(chapters, 1)), _closing()]
+    )
+    page = _asset("report.html")
+    parts = {
+        "language": language,
+        "title": html.escape(words_of(language)["page.title"]),
+        "style": _asset("report.css"),
+        "script": _asset("report.js"),
+        "switch": _switch(),
+        "body": body,
+    }
+    for name, text in parts.items():
+        page = page.replace("{{" + name + "}}", text)
+    return page
+
+
+def said(key: str, numbers: Mapping[str, str] = NOTHING, tag: str = "span") -> str:
+    """A short text in every language."""
+    return "".join(
+        f'<{tag} lang="{language}">{inline(words_of(language)[key], numbers)}</{tag}>'
+        for language in LANGUAGES
+    )
+
+
+def told(key: str, numbers: Mapping[str, str] = NOTHING) -> str:
+    """Paragraphs in every language."""
+    return "".join(
+        f'<div lang="{language}">'
+        + "".join(f"<p>{text}</p>" for text in paragraphs(words_of(language)[key], numbers))
+        + "</div>"
+        for language in LANGUAGES
+    )
+
+
+def label(text: str) -> str:
+    """A text as it is, or the words for a key that begins with "@"."""
+    return said(f"labels.{text[1:]}") if text.startswith("@") else html.escape(text)
+
+
+def _asset(name: str) -> str:
+    return files("loralathe.demo.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _switch() -> str:
+    return "".join(
+        f'<button type="button" data-language="{key}" lang="{key}">{name}</button>'
+        for key, name in LANGUAGES.items()
+    )
+
+
+def _opening() -> str:
+    steps = "".join(
+        f"<li><code>{html.escape(formula)}</code>{said(f'loop.{name}')}</li>"
+        for name, formula in (
+            ("merge", "A + hina → A1"),
+            ("subtract", "A1 − A → lora1"),
+            ("carry", "B + lora1 → B1"),
+            ("difference", "B1 ± M·(B − A) → B2"),
+            ("again", "B2 − B → lora2"),
+        )
+    )
+    return (
+        f'<section class="opening" id="top"><h1>{said("page.title")}</h1>{told("page.lead")}'
+        f'<ol class="loop">{steps}</ol>{told("page.how")}</section>'
+    )
+
+
+def _contents(chapters: Sequence[Chapter]) -> str:
+    items = "".join(
+        f'<li><a href="#{chapter.key}"><b>{at}</b>{said(f"{chapter.key}.title")}</a></li>'
+        for at, chapter in enumerate(chapters, 1)
+    )
+    return f'<nav class="contents"><h2>{said("page.contents")}</h2><ol>{items}</ol></nav>'
+
+
+def _closing() -> str:
+    return (
+        f'<section class="closing" id="next"><h2>{said("closing.title")}</h2>{told("closing.text")}</section>'
+    )
+
+
+def _chapter(at: int, chapter: Chapter) -> str:
+    formulas = "".join(f"<code>{html.escape(formula)}</code>" for formula in chapter.formulas)
+    shown = f'<p class="formula">{formulas}</p>' if formulas else ""
+    parts = "".join(_part(part, chapter.numbers) for part in chapter.parts)
+    return (
+        f'<section id="{chapter.key}"><h2><b>{at}</b>{said(f"{chapter.key}.title")}</h2>'
+        f"{told(f'{chapter.key}.lead', chapter.numbers)}{shown}{parts}"
+        f'<div class="reading">{told(f"{chapter.key}.reading", chapter.numbers)}</div></section>'
+    )
+
+
+def _part(part: Part, numbers: Mapping[str, str]) -> str:
+    if isinstance(part, Figure):
+        return _figure(part, numbers)
+    if isinstance(part, Table):
+        return _table(part, numbers)
+    if isinstance(part, Bars):
+        return _bars(part, numbers)
+    return _code(part)
+
+
+def _figure(figure: Figure, numbers: Mapping[str, str]) -> str:
+    heads = "".join(f"<th scope=col>{html.escape(name)}</th>" for name in figure.columns)
+    rows = "".join(
+        f"<tr><th scope=row>{html.escape(row.label)}</th>"
+        + "".join(
+            f"<td>{_picture(p, f'{row.label} {c}')}</td>"
+            for p, c in zip(row.pictures, figure.columns, strict=True)
+        )
+        + "</tr>"
+        for row in figure.rows
+    )
+    corner = f"<th class=corner>{html.escape(figure.across)} →</th>"
+    grid = f"<div class=scroll><table class=pictures><thead><tr>{corner}{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+    return _framed(figure.key, grid, [figure.command], numbers, figure.page)
+
+
+def _table(table: Table, numbers: Mapping[str, str]) -> str:
+    heads = "".join(f"<th scope=col>{label(name)}</th>" for name in table.columns)
+    rows = "".join(
+        f"<tr><th scope=row>{label(name)}</th>{''.join(f'<td>{html.escape(v)}</td>' for v in values)}</tr>"
+        for name, values in table.rows
+    )
+    body = f"<div class=scroll><table class=numbers><thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+    return _framed(table.key, body, table.commands, numbers)
+
+
+def _bars(bars: Bars, numbers: Mapping[str, str]) -> str:
+    top = max((bar.high for bar in bars.bars), default=1.0) or 1.0
+
+    def share(value: float) -> str:
+        return f"{100 * max(0.0, value) / top:.2f}%"
+
+    names = ("block", "changed", "", "weight", "picture", "diff")
+    heads = "".join(f"<th scope=col>{said(f'labels.{name}') if name else ''}</th>" for name in names)
+    rows = "".join(
+        f'<tr><th scope=row>{bar.name}</th><td class=track><i style="width:{share(bar.mean)}"></i>'
+        f'<u style="left:{share(bar.low)};width:calc({share(bar.high)} - {share(bar.low)})"></u></td>'
+        f"<td>{bar.mean:.1f} %<small>{bar.low:.1f} – {bar.high:.1f}</small></td><td>{bar.weight}</td>"
+        f"<td>{_picture(bar.picture, bar.name)}</td><td>{_picture(bar.difference, bar.name)}</td></tr>"
+        for bar in bars.bars
+    )
+    return _framed(
+        bars.key,
+        f'<div class="scroll"><table class="bars"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>',
+        [bars.command],
+        numbers,
+        bars.page,
+    )
+
+
+def _code(code: Code) -> str:
+    return (
+        f'<figure class="file"><figcaption>{said(f"figures.{code.key}")} <code>{html.escape(code.title)}</code>'
+        f"</figcaption>{_copyable(code.text)}</figure>"
+    )
+
+
+def _framed(key: str, body: str, commands: Sequence[str], numbers: Mapping[str, str], page: str = "") -> str:
+    link = f'<a class="zoom" href="{html.escape(page)}">{said("page.zoom")}</a>' if page else ""
+    lines = "\n".join(commands)
+    shown = (
+        f"<details><summary>{said('page.command')}</summary>{_copyable(lines)}</details>" if commands else ""
+    )
+    return f"<figure>{body}<figcaption>{said(f'figures.{key}', numbers)} {link}</figcaption>{shown}</figure>"
+
+
+def _copyable(text: str) -> str:
+    return (
+        f'<div class="copyable"><pre>{html.escape(text)}</pre><button type="button" data-copy></button></div>'
+    )
+
+
+def _picture(picture: Picture, name: str) -> str:
+    data = base64.b64encode(picture.file.read_bytes()).decode()
+    image = (
+        f'<img src="data:image/png;base64,{data}" alt="{html.escape(name)}" loading="lazy" decoding="async">'
+    )
+    if picture.score is None:
+        return f"<div class=pic>{image}</div>"
+    return f'<div class="pic">{image}<span>{100 * picture.score:.0f}</span></div>'

@@ -1,0 +1,56 @@
+"""The proof: many seeds, many prompts, the same face."""
+
+from __future__ import annotations
+
+from loralathe.demo.material import Chapter, Table, mean, percent
+from loralathe.demo.scorers import trait_probabilities
+from loralathe.demo.settings import SCENES
+from loralathe.demo.story.figures import figure_of, mean_score
+from loralathe.demo.story.names import BASE_B, lora_of, model_of
+from loralathe.demo.studio import Studio
+from loralathe.demo.tasks import GridTask, choices
+from loralathe.studies import GridResult
+from loralathe.studies.store import CellStore
+
+DIRECTION = "away"
+"""Whose model and LoRA go on: those of the article's clicks."""
+
+
+def prove(studio: Studio) -> Chapter:
+    """The last model without any LoRA, and base B with the last LoRA."""
+    scenes = SCENES[: studio.settings.proof_scenes]
+    shared = {"x": f"seed = 1-{studio.settings.proof_seeds}", "y": choices("prompt s/r", scenes)}
+    prompt = f"hina, {scenes[0]}"
+    model = GridTask("10-proof-model", (model_of(DIRECTION),), prompt, **shared)
+    lora = GridTask("10-proof-lora", (BASE_B, lora_of(DIRECTION)), prompt, **shared)
+    drawn, worn = studio.grid(model), studio.grid(lora)
+    traits = [_traits(studio, task, result) for task, result in ((model, drawn), (lora, worn))]
+    rows = [(f"@trait_{name}", tuple(percent(found[name]) for found in traits)) for name in traits[0]]
+    rows.append(("@col_identity", tuple(percent(_mean(result, "hina")) for result in (drawn, worn))))
+    rows.append(("@col_prompt", tuple(percent(_mean(result, "prompt")) for result in (drawn, worn))))
+    return Chapter(
+        "proof",
+        parts=(
+            figure_of(studio, model, drawn, "proof_model"),
+            figure_of(studio, lora, worn, "proof_lora"),
+            Table("proof_numbers", ("@col_model", "@col_lora"), tuple(rows)),
+        ),
+        numbers={
+            "pictures": str(len(drawn.cells)),
+            "identity_model": percent(_mean(drawn, "hina")),
+            "identity_lora": percent(_mean(worn, "hina")),
+            "prompt_model": percent(_mean(drawn, "prompt")),
+            "prompt_lora": percent(_mean(worn, "prompt")),
+        },
+    )
+
+
+def _mean(result: GridResult, score: str) -> float:
+    return mean_score(list(result.cells), score)
+
+
+def _traits(studio: Studio, task: GridTask, result: GridResult) -> dict[str, float]:
+    """Trait → its mean probability over all pictures."""
+    store = CellStore(studio.path(task.name))
+    images = [store.open(cell.cell.key) for cell in result.cells]
+    return {name: mean(values) for name, values in trait_probabilities(studio.bench, "hina", images).items()}
