@@ -19,10 +19,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from loralathe.tensorfiles import join_files
 from safetensors.torch import save_file
 from torch import nn
 
+from loralathe.tensorfiles import join_files
 from training.attributes import JUDGED
 from training.captions import FILLERS, PHRASES, TRIGGERS, VOCABULARY, compact, tokens, used_ids
 from training.judge import HIDDEN, JUDGE_WIDTHS, load_judge

@@ -87,7 +87,8 @@ def _scorer(word: str, photos: tuple[Path, ...], box: Box) -> Scorer:
         raise InputError(
             f"there is no scorer '{name}'",
             where=f"--scorer {word}",
-            fix=did_you_mean(name, SCORERS) or "scorers are identity=MODEL.onnx, prompt=FOLDER, family, and none",
+            fix=did_you_mean(name, SCORERS)
+            or "scorers are identity=MODEL.onnx, prompt=FOLDER, family, and none",
         )
     if not equals or not path:
         example = "identity=w600k_r50.onnx" if name == "identity" else f"{name}=clip-vit-base-patch32"

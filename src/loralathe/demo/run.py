@@ -13,7 +13,11 @@ from loralathe.progress import Progress
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """folder: for everything.  quick: a few small pictures of each kind.  language: the report opens in it."""
+    """What a telling needs.
+
+    folder: for everything.  quick: a few pictures of each kind.  language: the report opens in it.
+    family: where its parts are; None: see `find_family`.
+    """
 
     folder: Path
     quick: bool = False

@@ -140,7 +140,7 @@ class Studio:
         )
 
     def make(self, task: FileTask) -> None:
-        """Make the task's files, unless they are there and were made by the same recipe of the same inputs."""
+        """Make the task's files, unless they are there, made by the same recipe of the same inputs."""
         options = RunOptions(force=True)
         with open_session(task.recipe, options) as session:
             if self._is_made(session):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from loralathe.demo.material import Bars, Chapter, Code, Figure, Part, Picture, Table
+from loralathe.demo.material import Bar, Bars, Chapter, Code, Figure, Part, Picture, Row, Table
 from loralathe.demo.report.words import LANGUAGES, inline, paragraphs, words_of
 from loralathe.studies.store import write_atomically
 
@@ -129,18 +129,22 @@ def _part(part: Part, numbers: Mapping[str, str]) -> str:
 
 def _figure(figure: Figure, numbers: Mapping[str, str]) -> str:
     heads = "".join(f"<th scope=col>{html.escape(name)}</th>" for name in figure.columns)
-    rows = "".join(
-        f"<tr><th scope=row>{html.escape(row.label)}</th>"
-        + "".join(
-            f"<td>{_picture(p, f'{row.label} {c}')}</td>"
-            for p, c in zip(row.pictures, figure.columns, strict=True)
-        )
-        + "</tr>"
-        for row in figure.rows
-    )
     corner = f"<th class=corner>{html.escape(figure.across)} →</th>"
-    grid = f"<div class=scroll><table class=pictures><thead><tr>{corner}{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+    rows = "".join(_row(row, figure.columns) for row in figure.rows)
+    grid = _scrolling("pictures", corner + heads, rows)
     return _framed(figure.key, grid, [figure.command], numbers, figure.page)
+
+
+def _row(row: Row, columns: Sequence[str]) -> str:
+    named = zip(row.pictures, columns, strict=True)
+    cells = "".join(f"<td>{_picture(picture, f'{row.label} · {name}')}</td>" for picture, name in named)
+    return f"<tr><th scope=row>{html.escape(row.label)}</th>{cells}</tr>"
+
+
+def _scrolling(kind: str, heads: str, rows: str) -> str:
+    """A table that scrolls by itself where the screen is narrow."""
+    table = f'<table class="{kind}"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<div class="scroll">{table}</div>'
 
 
 def _table(table: Table, numbers: Mapping[str, str]) -> str:
@@ -149,39 +153,30 @@ def _table(table: Table, numbers: Mapping[str, str]) -> str:
         f"<tr><th scope=row>{label(name)}</th>{''.join(f'<td>{html.escape(v)}</td>' for v in values)}</tr>"
         for name, values in table.rows
     )
-    body = f"<div class=scroll><table class=numbers><thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
-    return _framed(table.key, body, table.commands, numbers)
+    return _framed(table.key, _scrolling("numbers", f"<td></td>{heads}", rows), table.commands, numbers)
 
 
 def _bars(bars: Bars, numbers: Mapping[str, str]) -> str:
-    top = max((bar.high for bar in bars.bars), default=1.0) or 1.0
-
-    def share(value: float) -> str:
-        return f"{100 * max(0.0, value) / top:.2f}%"
-
+    top = max((bar.high for bar in bars.bars), default=0.0) or 1.0
     names = ("block", "changed", "", "weight", "picture", "diff")
     heads = "".join(f"<th scope=col>{said(f'labels.{name}') if name else ''}</th>" for name in names)
-    rows = "".join(
-        f'<tr><th scope=row>{bar.name}</th><td class=track><i style="width:{share(bar.mean)}"></i>'
-        f'<u style="left:{share(bar.low)};width:calc({share(bar.high)} - {share(bar.low)})"></u></td>'
+    rows = "".join(_bar(bar, top) for bar in bars.bars)
+    return _framed(bars.key, _scrolling("bars", heads, rows), [bars.command], numbers, bars.page)
+
+
+def _bar(bar: Bar, top: float) -> str:
+    mean, low, high = (100 * max(0.0, value) / top for value in (bar.mean, bar.low, bar.high))
+    whisker = f'<u style="left:{low:.2f}%;width:{high - low:.2f}%"></u>' if high > low else ""
+    return (
+        f'<tr><th scope=row>{bar.name}</th><td class="track"><i style="width:{mean:.2f}%"></i>{whisker}</td>'
         f"<td>{bar.mean:.1f} %<small>{bar.low:.1f} – {bar.high:.1f}</small></td><td>{bar.weight}</td>"
         f"<td>{_picture(bar.picture, bar.name)}</td><td>{_picture(bar.difference, bar.name)}</td></tr>"
-        for bar in bars.bars
-    )
-    return _framed(
-        bars.key,
-        f'<div class="scroll"><table class="bars"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>',
-        [bars.command],
-        numbers,
-        bars.page,
     )
 
 
 def _code(code: Code) -> str:
-    return (
-        f'<figure class="file"><figcaption>{said(f"figures.{code.key}")} <code>{html.escape(code.title)}</code>'
-        f"</figcaption>{_copyable(code.text)}</figure>"
-    )
+    caption = f"{said(f'figures.{code.key}')} <code>{html.escape(code.title)}</code>"
+    return f'<figure class="file"><figcaption>{caption}</figcaption>{_copyable(code.text)}</figure>'
 
 
 def _framed(key: str, body: str, commands: Sequence[str], numbers: Mapping[str, str], page: str = "") -> str:
