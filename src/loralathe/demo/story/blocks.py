@@ -42,7 +42,7 @@ def find_blocks(studio: Studio) -> Chapter:
             "strongest_mean": f"{strongest.changed.mean:.1f} %",
             "weakest": weakest.group.name,
             "weakest_mean": f"{weakest.changed.mean:.1f} %",
-            "separated": str(_clearly_below(report, strongest)),
+            "separated": str(clearly_below(report, strongest)),
             "list": block_list(report),
         },
     )
@@ -70,7 +70,7 @@ def _bar(folder: Path, report: BlockReport, effect: BlockEffect) -> Bar:
     )
 
 
-def _clearly_below(report: BlockReport, strongest: BlockEffect) -> int:
+def clearly_below(report: BlockReport, strongest: BlockEffect) -> int:
     """How many blocks have intervals that end below where the strongest one's begins."""
     floor = strongest.changed.low
     highs = [effect.changed.high for effect in report.effects]
