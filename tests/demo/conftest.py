@@ -16,7 +16,8 @@ from loralathe.demo.judge import Network
 from loralathe.tensorfiles import join_files
 
 SHIPPED = False
-"""True once the weights are in the repository: then a missing family is a failure, not a skip."""
+"""True once the trained weights are in the repository: then a missing family is a failure, not a skip, and
+the story's numbers must be those of a trained one."""
 
 PACKAGED = Path(__file__).resolve().parents[2] / "src/loralathe/demo/data"
 
