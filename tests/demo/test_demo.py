@@ -121,7 +121,7 @@ def test_every_command_of_the_page_gives_what_the_page_shows(
 def test_the_numbers_are_those_of_a_character_that_travels(told: Told) -> None:
     assert told.share("family", "prompt_a") > 0.75
     assert told.share("family", "prompt_b") > 0.65
-    first, *_, last = re.findall(r": (\d+) %", told.numbers["strength"]["curve"])
+    first, *_, last = re.findall(r"→ (\d+) %", told.numbers["strength"]["curve"])
     assert int(first) < 50
     assert int(last) > 80
     assert told.share("subtract", "identity_exact") > 0.7

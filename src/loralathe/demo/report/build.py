@@ -87,7 +87,7 @@ def _opening() -> str:
         )
     )
     return (
-        f'<section class="opening" id="top"><h1>{said("page.title")}</h1>{told("page.lead")}'
+        f'<section class="opening" id="top"><h1>{said("page.title")}</h1><div class="lead">{told("page.lead")}</div>'
         f'<ol class="loop">{steps}</ol>{told("page.how")}</section>'
     )
 
@@ -160,7 +160,9 @@ def _bars(bars: Bars, numbers: Mapping[str, str]) -> str:
     top = max((bar.high for bar in bars.bars), default=0.0) or 1.0
     names = ("block", "changed", "", "weight", "picture", "diff")
     heads = "".join(f"<th scope=col>{said(f'labels.{name}') if name else ''}</th>" for name in names)
-    rows = "".join(_bar(bar, top) for bar in bars.bars)
+    source = f"<td></td><td></td><td></td><td>{_picture(bars.source, 'source')}</td><td></td>"
+    rows = f"<tr><th scope=row>{said('labels.source')}</th>{source}</tr>"
+    rows += "".join(_bar(bar, top) for bar in bars.bars)
     return _framed(bars.key, _scrolling("bars", heads, rows), [bars.command], numbers, bars.page)
 
 
@@ -169,7 +171,7 @@ def _bar(bar: Bar, top: float) -> str:
     whisker = f'<u style="left:{low:.2f}%;width:{high - low:.2f}%"></u>' if high > low else ""
     return (
         f'<tr><th scope=row>{bar.name}</th><td class="track"><i style="width:{mean:.2f}%"></i>{whisker}</td>'
-        f"<td>{bar.mean:.1f} %<small>{bar.low:.1f} – {bar.high:.1f}</small></td><td>{bar.weight}</td>"
+        f"<td>{bar.mean:.1f} %<small>{max(bar.low, 0.0):.1f} – {bar.high:.1f}</small></td><td>{bar.weight}</td>"
         f"<td>{_picture(bar.picture, bar.name)}</td><td>{_picture(bar.difference, bar.name)}</td></tr>"
     )
 

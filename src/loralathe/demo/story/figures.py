@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from loralathe.demo.material import Figure, Picture, Row, mean
+from collections.abc import Sequence
+
+from loralathe.demo.material import Figure, Picture, Row, mean, percent
 from loralathe.demo.studio import Studio
 from loralathe.demo.tasks import GridTask
 from loralathe.studies import GridResult
@@ -43,3 +45,8 @@ def column_of(result: GridResult, at: int) -> list[CellResult]:
 def mean_score(cells: list[CellResult], score: str) -> float:
     """Mean over the cells that have this score."""
     return mean([value for cell in cells if (value := cell.scores[score]) is not None])
+
+
+def curve_text(strengths: Sequence[float], values: Sequence[float]) -> str:
+    """`0 → 21 %, 0.7 → 90 %`."""
+    return ", ".join(f"{s:g} → {percent(value)}" for s, value in zip(strengths, values, strict=True))

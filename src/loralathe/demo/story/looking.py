@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loralathe.demo.material import Chapter, percent
 from loralathe.demo.settings import PEOPLE, SCENES
-from loralathe.demo.story.figures import column_of, figure_of, mean_score, row_of
+from loralathe.demo.story.figures import column_of, curve_text, figure_of, mean_score, row_of
 from loralathe.demo.story.names import BASE_A, HINA, SAILOR
 from loralathe.demo.studio import Studio
 from loralathe.demo.tasks import GridTask, choices, numbers
@@ -57,9 +57,8 @@ def try_strengths(studio: Studio) -> Chapter:
             figure_of(studio, sailor, second, "strength_sailor", score="sailor"),
         ),
         numbers={
-            "curve": ", ".join(
-                f"{s:g}: {percent(value)}" for s, value in zip(settings.strengths, curve, strict=True)
-            )
+            "strengths": ", ".join(f"{s:g}" for s in settings.strengths),
+            "curve": curve_text(settings.strengths, curve),
         },
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from loralathe.demo.material import Chapter, Code, Table, percent
 from loralathe.demo.settings import CARRY, FINAL_RANK, MULTIPLIER, RANK, SCENES
 from loralathe.demo.story.blocks import analysis, block_list
-from loralathe.demo.story.figures import column_of, figure_of, mean_score, row_of
+from loralathe.demo.story.figures import column_of, curve_text, figure_of, mean_score, row_of
 from loralathe.demo.story.names import B1, BASE_B, DIRECTIONS, LORA1, lora_of, model_of, recipe_text
 from loralathe.demo.studio import Studio
 from loralathe.demo.tasks import FileTask, GridTask, choices, numbers
@@ -34,9 +34,7 @@ def carry_over(studio: Studio) -> Chapter:
         formulas=(f"B1 = B + {CARRY:g}*lora1",),
         parts=(figure_of(studio, task, result, "carried"), Code("merge_b", B1, merge.command)),
         numbers={
-            "curve": ", ".join(
-                f"{s:g}: {percent(value)}" for s, value in zip(settings.strengths, curve, strict=True)
-            ),
+            "curve": curve_text(settings.strengths, curve),
             "carry": f"{CARRY:g}",
         },
     )
