@@ -87,7 +87,8 @@ def _opening() -> str:
         )
     )
     return (
-        f'<section class="opening" id="top"><h1>{said("page.title")}</h1><div class="lead">{told("page.lead")}</div>'
+        f'<section class="opening" id="top"><h1>{said("page.title")}</h1>'
+        f'<div class="lead">{told("page.lead")}</div>'
         f'<ol class="loop">{steps}</ol>{told("page.how")}</section>'
     )
 
@@ -168,10 +169,11 @@ def _bars(bars: Bars, numbers: Mapping[str, str]) -> str:
 
 def _bar(bar: Bar, top: float) -> str:
     mean, low, high = (100 * max(0.0, value) / top for value in (bar.mean, bar.low, bar.high))
+    interval = f"{max(bar.low, 0.0):.1f} – {bar.high:.1f}"
     whisker = f'<u style="left:{low:.2f}%;width:{high - low:.2f}%"></u>' if high > low else ""
     return (
         f'<tr><th scope=row>{bar.name}</th><td class="track"><i style="width:{mean:.2f}%"></i>{whisker}</td>'
-        f"<td>{bar.mean:.1f} %<small>{max(bar.low, 0.0):.1f} – {bar.high:.1f}</small></td><td>{bar.weight}</td>"
+        f"<td>{bar.mean:.1f} %<small>{interval}</small></td><td>{bar.weight}</td>"
         f"<td>{_picture(bar.picture, bar.name)}</td><td>{_picture(bar.difference, bar.name)}</td></tr>"
     )
 
