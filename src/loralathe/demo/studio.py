@@ -34,6 +34,7 @@ from loralathe.studies.store import write_atomically
 from loralathe.tensorfiles import content_hash, read_header
 
 MADE = "made.json"
+SHARES = ("kept", "truncated", "noise", "outside")
 
 
 @dataclass(frozen=True)
@@ -150,8 +151,8 @@ class Studio:
     def energies(self, file: str) -> Energies:
         """What `make` found when it extracted `file`."""
         found = self._made[file]
-        shares = (float(found[name]) for name in ("kept", "truncated", "noise", "outside"))
-        return Energies(*shares, modules=int(found["modules"]))
+        kept, truncated, noise, outside = (float(found[name]) for name in SHARES)
+        return Energies(kept, truncated, noise, outside, int(found["modules"]))
 
     @cached_property
     def architecture(self) -> Architecture:
@@ -184,10 +185,7 @@ class Studio:
         for found in report.extractions:
             assert found.path is not None
             total = found.total()
-            shares = {
-                name: getattr(total, name) / total.energy if total.energy else 0.0
-                for name in ("kept", "truncated", "noise", "outside")
-            }
+            shares = {name: getattr(total, name) / total.energy if total.energy else 0.0 for name in SHARES}
             self._made[found.path.name] = {**shares, "modules": found.written}
         write_atomically(self.folder / MADE, json.dumps(self._made, indent=1).encode() + b"\n")
 

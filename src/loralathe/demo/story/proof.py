@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from loralathe.demo.material import Chapter, Table, mean, percent
 from loralathe.demo.scorers import trait_probabilities
 from loralathe.demo.settings import SCENES
@@ -19,10 +21,9 @@ DIRECTION = "away"
 def prove(studio: Studio) -> Chapter:
     """The last model without any LoRA, and base B with the last LoRA."""
     scenes = SCENES[: studio.settings.proof_scenes]
-    shared = {"x": f"seed = 1-{studio.settings.proof_seeds}", "y": choices("prompt s/r", scenes)}
-    prompt = f"hina, {scenes[0]}"
-    model = GridTask("10-proof-model", (model_of(DIRECTION),), prompt, **shared)
-    lora = GridTask("10-proof-lora", (BASE_B, lora_of(DIRECTION)), prompt, **shared)
+    prompt, seeds = f"hina, {scenes[0]}", f"seed = 1-{studio.settings.proof_seeds}"
+    model = GridTask("10-proof-model", (model_of(DIRECTION),), prompt, seeds, choices("prompt s/r", scenes))
+    lora = replace(model, name="10-proof-lora", files=(BASE_B, lora_of(DIRECTION)))
     drawn, worn = studio.grid(model), studio.grid(lora)
     traits = [_traits(studio, task, result) for task, result in ((model, drawn), (lora, worn))]
     rows = [(f"@trait_{name}", tuple(percent(found[name]) for found in traits)) for name in traits[0]]
