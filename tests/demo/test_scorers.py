@@ -55,7 +55,7 @@ def test_scores_are_those_of_the_network(parts: Path) -> None:
     assert sailor.score(items) == pytest.approx(logits["outfit"].softmax(1)[:, 1].tolist(), abs=1e-6)
     right = (logits["hair"].argmax(1) == 1).float() + (logits["place"].argmax(1) == 0).float()
     assert prompt.score(items) == pytest.approx((right / 2).tolist())
-    assert [scorer.name for scorer in (hina, sailor, prompt)] == ["hina", "sailor", "prompt"]
+    assert [scorer.name for scorer in (hina, sailor, prompt)] == ["is hina", "is sailor", "caption"]
 
 
 def test_other_sizes_and_silent_prompts_have_no_score(parts: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_batch_is_judged_once_and_never_mistaken_for_another(parts: Path) -> N
 def test_the_command_line_knows_the_family(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(DATA_VARIABLE, str(parts))
     found = scorers(("none", "family"), (), None)
-    assert [scorer.name for scorer in found] == ["hina", "sailor", "prompt"]
+    assert [scorer.name for scorer in found] == ["is hina", "is sailor", "caption"]
 
 
 def test_a_file_that_is_no_judge(parts: Path, tmp_path: Path) -> None:

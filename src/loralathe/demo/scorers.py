@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from loralathe.demo.judge import Judge
 
 SIZE = (128, 128)
+IS_HINA, IS_SAILOR, CAPTION = "is hina", "is sailor", "caption"
+"""Names of the scores: unlike those of adapters and columns that a study has beside them."""
+
 _TAG = re.compile(r"<[^<>]*>")
 _EMPHASIS = re.compile(r"[()\[\]]|:\s*[+-]?[\d.]+(?=[)\]])")
 
@@ -50,6 +53,7 @@ class Bench:
 class SubjectScorer:
     """Mean probability of the subject's traits, 0 to 1: `hina` has six, `sailor` one."""
 
+    subject: str
     name: str
     bench: Bench = field(repr=False)
     better: Better = "higher"
@@ -61,7 +65,7 @@ class SubjectScorer:
         return _over_portraits(items, self._scores)
 
     def _scores(self, items: Sequence[Scored]) -> list[float | None]:
-        found = trait_probabilities(self.bench, self.name, [item.image for item in items])
+        found = trait_probabilities(self.bench, self.subject, [item.image for item in items])
         return [sum(row) / len(row) for row in zip(*found.values(), strict=True)]
 
 
@@ -70,7 +74,7 @@ class CaptionScorer:
     """The share of what the prompt says that the picture shows; None for a prompt that says nothing."""
 
     bench: Bench = field(repr=False)
-    name: str = "prompt"
+    name: str = CAPTION
     better: Better = "higher"
 
     def check(self) -> None:
@@ -94,14 +98,18 @@ class CaptionScorer:
 
 
 def family_scorers(folder: Path | None = None) -> tuple[Scorer, ...]:
-    """`hina`, `sailor` and `prompt`, with the judge of the family in `folder` (see `find_family`)."""
+    """`is hina`, `is sailor` and `caption`, with the judge of the family in `folder` (see `find_family`)."""
     family = find_family(folder)
     return scorers_of(Bench(family.part(family.judge)))
 
 
 def scorers_of(bench: Bench) -> tuple[Scorer, ...]:
     """The family's scorers around one judge."""
-    return SubjectScorer("hina", bench), SubjectScorer("sailor", bench), CaptionScorer(bench)
+    return (
+        SubjectScorer("hina", IS_HINA, bench),
+        SubjectScorer("sailor", IS_SAILOR, bench),
+        CaptionScorer(bench),
+    )
 
 
 def trait_probabilities(bench: Bench, subject: str, images: Sequence[Image]) -> dict[str, list[float]]:

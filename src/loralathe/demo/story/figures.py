@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from loralathe.demo.material import Figure, Picture, Row, mean, percent
+from loralathe.demo.scorers import IS_HINA
 from loralathe.demo.studio import Studio
 from loralathe.demo.tasks import GridTask
 from loralathe.studies import GridResult
 from loralathe.studies.results import CellResult
 
 
-def figure_of(studio: Studio, task: GridTask, result: GridResult, key: str, *, score: str = "hina") -> Figure:
+def figure_of(
+    studio: Studio, task: GridTask, result: GridResult, key: str, *, score: str = IS_HINA
+) -> Figure:
     """The grid as a figure with one score on every picture."""
     x, y, _ = result.plan.axes
     folder = studio.path(task.name)

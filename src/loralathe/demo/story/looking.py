@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from loralathe.demo.material import Chapter, percent
+from loralathe.demo.scorers import CAPTION, IS_HINA, IS_SAILOR
 from loralathe.demo.settings import PEOPLE, SCENES
 from loralathe.demo.story.figures import column_of, curve_text, figure_of, mean_score, row_of
 from loralathe.demo.story.names import BASE_A, HINA, SAILOR
@@ -17,15 +18,15 @@ def meet_family(studio: Studio) -> Chapter:
         "01-family",
         (BASE_A,),
         people[0],
-        x=choices("checkpoint", ("baseA", "baseB")),
-        y=choices("prompt s/r", people),
+        x=choices("prompt s/r", people),
+        y=choices("checkpoint", ("baseA", "baseB")),
         by_name=True,
     )
     result = studio.grid(task)
-    a, b = (mean_score(column_of(result, at), "prompt") for at in (0, 1))
+    a, b = (mean_score(row_of(result, at), CAPTION) for at in (0, 1))
     return Chapter(
         "family",
-        parts=(figure_of(studio, task, result, "family", score="prompt"),),
+        parts=(figure_of(studio, task, result, "family", score=CAPTION),),
         numbers={"prompt_a": percent(a), "prompt_b": percent(b)},
     )
 
@@ -49,12 +50,12 @@ def try_strengths(studio: Studio) -> Chapter:
         y=choices("prompt s/r", PEOPLE[: max(1, settings.scenes - 1)]),
     )
     first, second = studio.grid(hina), studio.grid(sailor)
-    curve = [mean_score(column_of(first, at), "hina") for at in range(len(settings.strengths))]
+    curve = [mean_score(column_of(first, at), IS_HINA) for at in range(len(settings.strengths))]
     return Chapter(
         "strength",
         parts=(
             figure_of(studio, hina, first, "strength_hina"),
-            figure_of(studio, sailor, second, "strength_sailor", score="sailor"),
+            figure_of(studio, sailor, second, "strength_sailor", score=IS_SAILOR),
         ),
         numbers={
             "strengths": ", ".join(f"{s:g}" for s in settings.strengths),
@@ -80,9 +81,9 @@ def cross_two(studio: Studio) -> Chapter:
         "cross",
         parts=(figure_of(studio, task, result, "cross"),),
         numbers={
-            "hina_alone": percent(mean_score([row_of(result, 0)[top]], "hina")),
-            "hina_both": percent(mean_score([both], "hina")),
-            "sailor_alone": percent(mean_score([column_of(result, 0)[top]], "sailor")),
-            "sailor_both": percent(mean_score([both], "sailor")),
+            "hina_alone": percent(mean_score([row_of(result, 0)[top]], IS_HINA)),
+            "hina_both": percent(mean_score([both], IS_HINA)),
+            "sailor_alone": percent(mean_score([column_of(result, 0)[top]], IS_SAILOR)),
+            "sailor_both": percent(mean_score([both], IS_SAILOR)),
         },
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from loralathe.demo.material import Chapter, Table, mean, percent
+from loralathe.demo.scorers import CAPTION, IS_HINA
 from loralathe.demo.settings import SCENES, STRENGTH
 from loralathe.demo.story.blocks import analysis, block_list
 from loralathe.demo.story.figures import figure_of, mean_score, row_of
@@ -74,7 +75,7 @@ def _measures(folder: Path, result: GridResult, at: int) -> tuple[str, ...]:
         for cell, base in zip(cells, bases, strict=True)
     ]
     return (
-        percent(mean_score(cells, "hina")),
-        percent(mean_score(cells, "prompt")),
+        percent(mean_score(cells, IS_HINA)),
+        percent(mean_score(cells, CAPTION)),
         f"{mean(changed):.1f} %",
     )

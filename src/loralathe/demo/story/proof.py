@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from loralathe.demo.material import Chapter, Table, mean, percent
-from loralathe.demo.scorers import trait_probabilities
+from loralathe.demo.scorers import CAPTION, IS_HINA, trait_probabilities
 from loralathe.demo.settings import SCENES
 from loralathe.demo.story.figures import figure_of, mean_score
 from loralathe.demo.story.names import BASE_B, lora_of, model_of
@@ -27,8 +27,8 @@ def prove(studio: Studio) -> Chapter:
     drawn, worn = studio.grid(model), studio.grid(lora)
     traits = [_traits(studio, task, result) for task, result in ((model, drawn), (lora, worn))]
     rows = [(f"@trait_{name}", tuple(percent(found[name]) for found in traits)) for name in traits[0]]
-    rows.append(("@col_identity", tuple(percent(_mean(result, "hina")) for result in (drawn, worn))))
-    rows.append(("@col_prompt", tuple(percent(_mean(result, "prompt")) for result in (drawn, worn))))
+    rows.append(("@col_identity", tuple(percent(_mean(result, IS_HINA)) for result in (drawn, worn))))
+    rows.append(("@col_prompt", tuple(percent(_mean(result, CAPTION)) for result in (drawn, worn))))
     return Chapter(
         "proof",
         parts=(
@@ -38,10 +38,10 @@ def prove(studio: Studio) -> Chapter:
         ),
         numbers={
             "pictures": str(len(drawn.cells)),
-            "identity_model": percent(_mean(drawn, "hina")),
-            "identity_lora": percent(_mean(worn, "hina")),
-            "prompt_model": percent(_mean(drawn, "prompt")),
-            "prompt_lora": percent(_mean(worn, "prompt")),
+            "identity_model": percent(_mean(drawn, IS_HINA)),
+            "identity_lora": percent(_mean(worn, IS_HINA)),
+            "prompt_model": percent(_mean(drawn, CAPTION)),
+            "prompt_lora": percent(_mean(worn, CAPTION)),
         },
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from loralathe.demo.material import Chapter, Table, percent
+from loralathe.demo.scorers import IS_HINA
 from loralathe.demo.settings import RANK, RANKS, SCENES, STRENGTH
 from loralathe.demo.story.figures import figure_of, mean_score, row_of
 from loralathe.demo.story.names import A_UNIFORM, BASE_A, HINA, LORA1_EXACT, extracted
@@ -33,7 +34,7 @@ def subtract(studio: Studio) -> Chapter:
         by_name=True,
     )
     result = studio.grid(grid)
-    looks = {file: mean_score(row_of(result, at), "hina") for at, file in enumerate(files)}
+    looks = {file: mean_score(row_of(result, at), IS_HINA) for at, file in enumerate(files)}
     rows = [(file.removesuffix(".safetensors"), _numbers(studio, file, looks[file])) for file in files]
     rows.append((ROUNDED.removesuffix(".safetensors"), _numbers(studio, ROUNDED, None)))
     drift = compare_files(studio.path(LORA1_EXACT), studio.path(extracted(RANK))).total.difference or 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from loralathe.demo.material import Chapter, Code, Table, percent
+from loralathe.demo.scorers import IS_HINA
 from loralathe.demo.settings import CARRY, FINAL_RANK, MULTIPLIER, RANK, SCENES
 from loralathe.demo.story.blocks import analysis, block_list
 from loralathe.demo.story.figures import column_of, curve_text, figure_of, mean_score, row_of
@@ -28,7 +29,7 @@ def carry_over(studio: Studio) -> Chapter:
     result = studio.grid(task)
     merge = _merge_b(studio)
     studio.make(merge)
-    curve = [mean_score(column_of(result, at), "hina") for at in range(len(settings.strengths))]
+    curve = [mean_score(column_of(result, at), IS_HINA) for at in range(len(settings.strengths))]
     return Chapter(
         "carry",
         formulas=(f"B1 = B + {CARRY:g}*lora1",),
@@ -80,7 +81,7 @@ def add_difference(studio: Studio) -> Chapter:
     )
     result = studio.grid(task)
     ends = (0, len(studio.settings.differences) - 1)
-    towards, away = (mean_score(column_of(result, at), "hina") for at in ends)
+    towards, away = (mean_score(column_of(result, at), IS_HINA) for at in ends)
     return Chapter(
         "difference",
         formulas=("B2 = B1 - M*(B - A)", "B2 = B1 + M*(B - A)"),
@@ -133,8 +134,8 @@ def extract_again(studio: Studio) -> Chapter:
                     percent(energies.kept, 1),
                     percent(energies.truncated, 1),
                     percent(energies.outside, 1),
-                    percent(mean_score(row_of(drawn, at), "hina")),
-                    percent(mean_score(row_of(worn, at), "hina")),
+                    percent(mean_score(row_of(drawn, at), IS_HINA)),
+                    percent(mean_score(row_of(worn, at), IS_HINA)),
                 ),
             )
         )
