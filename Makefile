@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed
 .PHONY: help demo test test-slow lint bench bench-pictures chromium clean
 
 help:
-	@echo "make demo       the article's method on tiny models, result in demo-out/"
+	@echo "make demo       the article's method on tiny models: demo-out/report.html"
 	@echo "make test       lint and tests (a few minutes)"
 	@echo "make test-slow  all tests, the slow ones too"
 	@echo "make lint       ruff and mypy"
@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP)
-	$(BIN)/python demo/run.py --out demo-out
+	$(BIN)/lathe demo --out demo-out
 
 test test-slow: export OMP_NUM_THREADS := 1
 

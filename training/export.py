@@ -1,15 +1,19 @@
 """Writes the family as files that every loader of SDXL's layout understands.
 
 `base-a.safetensors`, `base-b.safetensors`: whole checkpoints in fp16. `hina.safetensors`,
-`sailor.safetensors`: LoRAs as sd-scripts writes them. With `--parts` also what a package ships:
-`shared.safetensors` (text encoders and autoencoder, once) and the two U-Nets. Tables and padding are mostly
-constant and vanish in a zip archive.
+`sailor.safetensors`: LoRAs as sd-scripts writes them. With `--parts` instead exactly what the package ships:
+`shared.safetensors` (text encoders and autoencoder, once), the two U-Nets, the LoRAs, the judge, and
+`family.json` with the SHA-256 of every part and of both bases as `loralathe.demo` joins them. Tables and
+padding are mostly constant and vanish in a zip archive.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
+import tempfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +22,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from training.captions import FILLERS, TRIGGERS, VOCABULARY, compact, tokens, used_ids
+from loralathe.tensorfiles import join_files
+from training.attributes import JUDGED
+from training.captions import FILLERS, PHRASES, TRIGGERS, VOCABULARY, compact, tokens, used_ids
+from training.judge import HIDDEN, JUDGE_WIDTHS, load_judge
 from training.latents import load_folded_vae
 from training.layout import kohya_name, te1_tensors, te2_tensors, unet_tensors, vae_tensors
 from training.lora import ALPHA, RANK, SUBJECTS
@@ -137,32 +144,86 @@ def write(path: Path, tensors: Tensors, metadata: dict[str, str]) -> None:
     )
 
 
-def export(folder: Path, out: Path, *, parts: bool) -> None:
-    """Writes everything that has been trained so far."""
+def judge_metadata() -> dict[str, str]:
+    """Architecture, questions, the captions' words for the answers, and what shows each LoRA's subject."""
+    about = {
+        "widths": JUDGE_WIDTHS,
+        "hidden": HIDDEN,
+        "questions": JUDGED,
+        "phrases": PHRASES,
+        "subjects": {subject.trigger: subject.traits for subject in SUBJECTS.values()},
+    }
+    return {key: json.dumps(value) for key, value in about.items()}
+
+
+def judge_tensors(folder: Path) -> Tensors:
+    """The judge; counters of batches are of no use to a reader."""
+    state = load_judge(folder).state_dict()
+    return {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+
+
+def export(folder: Path, out: Path) -> None:
+    """Writes everything that has been trained so far as files to use."""
     out.mkdir(parents=True, exist_ok=True)
     shared = shared_tensors(folder)
-    if parts:
-        write(out / "shared.safetensors", shared, checkpoint_metadata("tinyfam shared"))
     for base in BASES:
-        if not (folder / f"unet-{base}.pt").exists():
-            continue
+        if (folder / f"unet-{base}.pt").exists():
+            own = base_tensors(folder, base)
+            write(out / f"base-{base}.safetensors", own | shared, checkpoint_metadata(f"tinyfam {base}"))
+    export_loras(folder, out)
+
+
+def export_loras(folder: Path, out: Path) -> list[str]:
+    """Writes the LoRAs trained so far; their file names."""
+    names = [name for name in SUBJECTS if (folder / f"lora-{name}.pt").exists()]
+    for name in names:
+        factors = load_part(folder, f"lora-{name}", "factors")
+        write(out / f"{name}.safetensors", lora_tensors(factors), lora_metadata(name))
+    return [f"{name}.safetensors" for name in names]
+
+
+def export_parts(folder: Path, out: Path) -> None:
+    """Writes exactly what the package ships. Needs every stage but the decoder."""
+    out.mkdir(parents=True, exist_ok=True)
+    write(out / "shared.safetensors", shared_tensors(folder), checkpoint_metadata("tinyfam shared"))
+    for base in BASES:
         own = base_tensors(folder, base)
-        if parts:
-            write(out / f"unet-{base}.safetensors", own, checkpoint_metadata(f"tinyfam {base} U-Net"))
-        write(out / f"base-{base}.safetensors", own | shared, checkpoint_metadata(f"tinyfam {base}"))
-    for name in SUBJECTS:
-        if (folder / f"lora-{name}.pt").exists():
-            factors = load_part(folder, f"lora-{name}", "factors")
-            write(out / f"{name}.safetensors", lora_tensors(factors), lora_metadata(name))
+        write(out / f"unet-{base}.safetensors", own, checkpoint_metadata(f"tinyfam {base.upper()}"))
+    adapters = export_loras(folder, out)
+    write(out / "judge.safetensors", judge_tensors(folder), judge_metadata())
+    write_manifest(out, adapters)
+
+
+def write_manifest(out: Path, adapters: list[str]) -> None:
+    """`family.json`: what ships, with hashes; the bases are joined once to know theirs."""
+    parts = ["shared.safetensors", *(f"unet-{base}.safetensors" for base in BASES), *adapters]
+    bases = {}
+    for base in BASES:
+        pieces = [f"unet-{base}.safetensors", "shared.safetensors"]
+        with tempfile.TemporaryDirectory() as place:
+            joined = join_files([out / piece for piece in pieces], Path(place) / "base.safetensors")
+            bases[f"base{base.upper()}.safetensors"] = {"parts": pieces, "sha256": sha256(joined)}
+    manifest = {
+        "parts": {name: sha256(out / name) for name in (*parts, "judge.safetensors")},
+        "bases": bases,
+        "adapters": adapters,
+        "judge": "judge.safetensors",
+    }
+    (out / "family.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """64 hex digits over the whole file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__)
     parser.add_argument("--state", type=Path, default=Path(os.environ.get("TINYFAM_STATE", "build/tinyfam")))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--parts", action="store_true", help="also the pieces that a package ships")
+    parser.add_argument("--parts", action="store_true", help="exactly what the package ships")
     options = parser.parse_args()
-    export(options.state, options.out, parts=options.parts)
+    (export_parts if options.parts else export)(options.state, options.out)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from training.runs import Stage, cosine, load_part, stage_arguments, start_stage
 BATCH = 32
 TRAIN_COUNT, TEST_COUNT = 8000, 1000
 TRAIN_SEED, TEST_SEED = 1, 2
+JUDGE_WIDTHS = (24, 48, 64, 96, 96, 32)  # four convolutions of stride 2, one of stride 1, one 1x1
+HIDDEN = 192
 
 
 class Judge(nn.Module):
@@ -29,18 +31,18 @@ class Judge(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        widths = (3, 24, 48, 64, 96)
+        *strided, flat, last = JUDGE_WIDTHS
         layers: list[nn.Module] = []
-        for before, after in pairwise(widths):
+        for before, after in pairwise((3, *strided)):
             layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
         layers += [
-            nn.Conv2d(96, 96, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(96),
+            nn.Conv2d(strided[-1], flat, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(flat),
             nn.ReLU(),
-            nn.Conv2d(96, 32, 1),
+            nn.Conv2d(flat, last, 1),
         ]
-        self.features = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 8 * 8, 192), nn.ReLU())
-        self.heads = nn.ModuleDict({name: nn.Linear(192, len(values)) for name, values in JUDGED.items()})
+        self.features = nn.Sequential(*layers, nn.Flatten(), nn.Linear(last * 8 * 8, HIDDEN), nn.ReLU())
+        self.heads = nn.ModuleDict({name: nn.Linear(HIDDEN, len(values)) for name, values in JUDGED.items()})
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         features = self.features(images)

@@ -111,6 +111,20 @@ def test_rounded_steps_are_the_file_by_file_way(sd1, evaluate, tmp_path):
         np.testing.assert_array_equal(value.numpy(), in_one[key].numpy(), err_msg=key)
 
 
+def test_a_rounded_merge_is_extracted_as_its_file_would_be(sd1, evaluate, tmp_path):
+    """The sum over A is 0 here, and yet A is needed: what was rounded does not cancel what was not."""
+    from safetensors.torch import save_file
+
+    merged, _ = evaluate(sd1, "A + 0.7*lora", dtype="fp16")
+    save_file(merged, tmp_path / "A1.safetensors")
+    inputs = {"A": sd1.path("A"), "A1": tmp_path / "A1.safetensors"}
+    by_file, _ = evaluate(sd1, "extract(A1 - A, rank=4)", inputs=inputs, dtype="fp32")
+    in_one, _ = evaluate(sd1, "extract(fp16(A + 0.7*lora) - A, rank=4)", dtype="fp32")
+    assert in_one.keys() == by_file.keys()
+    for name in lora_names(by_file):
+        np.testing.assert_allclose(lora_delta(in_one, name), lora_delta(by_file, name), atol=1e-6)
+
+
 def test_extracting_the_merge_gives_the_lora_back(sd1, evaluate):
     """In exact arithmetic the extracted LoRA is the merged one: no checkpoint is needed to see it."""
     lora, report = evaluate(sd1, "extract((A + 0.7*lora) - A, rank=4)", dtype="fp32")

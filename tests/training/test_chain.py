@@ -66,7 +66,8 @@ def family(tmp_path_factory):
     ):
         round_to_fp16(folder, stage, part)
     out = folder / "out"
-    export.export(folder, out, parts=True)
+    export.export(folder, out)
+    export.export_parts(folder, out / "parts")
     return folder, out
 
 
@@ -166,6 +167,6 @@ def test_exported_lora_does_the_same_in_diffusers(family):
 def test_parts_make_up_the_whole(family):
     _, out = family
     whole = load_file(out / "base-b.safetensors")
-    parts = load_file(out / "shared.safetensors") | load_file(out / "unet-b.safetensors")
+    parts = load_file(out / "parts/shared.safetensors") | load_file(out / "parts/unet-b.safetensors")
     assert set(whole) == set(parts)
     assert all(torch.equal(whole[k], parts[k]) for k in whole)

@@ -27,6 +27,7 @@ COMMANDS = {
     "render": ("render", "One prompt to pictures, from a checkpoint and LoRAs."),
     "grid": ("grid", "X/Y/Z grid: strengths, blocks, seeds, prompts, or a recipe's variables."),
     "blocks": ("blocks", "What each block of a LoRA does: in pictures, or in its weights."),
+    "demo": ("demo", "The whole method on tiny models that ship with loralathe, with a report."),
 }
 
 EPILOG = """\b

@@ -64,7 +64,7 @@ Examples:
     "wanted",
     multiple=True,
     metavar="NAME=MODEL",
-    help="identity=MODEL.onnx, prompt=FOLDER, or none.",
+    help="identity=MODEL.onnx, prompt=FOLDER, family (the demo's), or none.",
 )
 @click.option(
     "--photo",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Box = tuple[float, float, float, float]
 
 _POSITION = re.compile(r"\s*(\d+)\s*[,×x]\s*(\d+)\s*(?:[,×x]\s*(\d+)\s*)?")
-SCORERS = ("identity", "prompt", "none")
+SCORERS = ("identity", "prompt", "family", "none")
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 
@@ -68,7 +68,11 @@ def scorers(words: Sequence[str], photos: Sequence[Path], box: str | None) -> tu
 
     found: list[Scorer] = [] if "none" in words else list(DEFAULT_SCORERS)
     for word in words:
-        if word != "none":
+        if word == "family":
+            from loralathe.demo import family_scorers
+
+            found += family_scorers()
+        elif word != "none":
             found.append(_scorer(word, tuple(photos), face_box(box)))
     for scorer in found:
         scorer.check()
@@ -83,7 +87,8 @@ def _scorer(word: str, photos: tuple[Path, ...], box: Box) -> Scorer:
         raise InputError(
             f"there is no scorer '{name}'",
             where=f"--scorer {word}",
-            fix=did_you_mean(name, SCORERS) or "scorers are identity=MODEL.onnx, prompt=FOLDER, and none",
+            fix=did_you_mean(name, SCORERS)
+            or "scorers are identity=MODEL.onnx, prompt=FOLDER, family, and none",
         )
     if not equals or not path:
         example = "identity=w600k_r50.onnx" if name == "identity" else f"{name}=clip-vit-base-patch32"

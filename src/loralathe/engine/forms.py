@@ -141,7 +141,9 @@ class Form(_HashedOnce):
         for name, factors in parts.items():
             if settle(factors) != 0.0 or name in weighted:
                 return name
-        return None
+        # fp16(A + lora) - A: the sum over A is 0, but what was rounded does not cancel what was not.
+        rounded = (term.leaf.form.primary for term in self.terms if isinstance(term.leaf, RoundLeaf))
+        return next((name for name in rounded if name is not None), None)
 
     @cached_property
     def level(self) -> int:

@@ -11,6 +11,7 @@ from loralathe.tensorfiles.file_copy import FileCopy
 from loralathe.tensorfiles.hash_cache import cache_folder
 from loralathe.tensorfiles.hashes import autov1, autov2, content_hash, legacy_hash, model_hash
 from loralathe.tensorfiles.header import Header, TensorInfo, TensorSpec, in_file_order
+from loralathe.tensorfiles.joining import join_files
 from loralathe.tensorfiles.outputs import check_output, free_space, same_file
 from loralathe.tensorfiles.reader import TensorFile, open_tensorfile, read_header
 from loralathe.tensorfiles.recognise import MODEL_SUFFIXES
@@ -35,6 +36,7 @@ __all__ = [
     "free_space",
     "from_torch_dtype",
     "in_file_order",
+    "join_files",
     "legacy_hash",
     "model_hash",
     "open_tensorfile",

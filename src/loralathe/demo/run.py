@@ -1,0 +1,62 @@
+"""`run_demo`: unpack the family, play every chapter, write the report. Behind `lathe demo`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from loralathe.demo.family import find_family, unpack_family
+from loralathe.demo.material import Chapter
+from loralathe.demo.settings import FULL, QUICK
+from loralathe.progress import Progress
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What a telling needs.
+
+    folder: for everything.  quick: a few pictures of each kind.  language: the report opens in it.
+    family: where its parts are; None: see `find_family`.
+    """
+
+    folder: Path
+    quick: bool = False
+    language: str = "en"
+    family: Path | None = None
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What was told, and where."""
+
+    chapters: tuple[Chapter, ...]
+    report: Path
+
+    def numbers(self) -> dict[str, dict[str, str]]:
+        """Chapter → what its prose says in numbers."""
+        return {chapter.key: dict(chapter.numbers) for chapter in self.chapters}
+
+
+def run_demo(options: DemoOptions, progress: Progress | None = None) -> DemoResult:
+    """The article from beginning to end; what a run before this one made is not made again.
+
+    Raises MachineError for a damaged installation, InputError for other files in the way. On Ctrl-C all that
+    is finished is kept, and the same call goes on from there.
+    """
+    from loralathe.demo.report import words_of, write_report
+    from loralathe.demo.story import CHAPTERS
+    from loralathe.demo.studio import Studio
+
+    progress = progress or Progress()
+    family = find_family(options.family)
+    progress.message(words_of(options.language)["unpack"])
+    unpack_family(options.folder, family, progress)
+    settings = QUICK if options.quick else FULL
+    words = words_of(options.language)
+    chapters = []
+    with Studio(options.folder, family, settings, progress) as studio:
+        for number, (key, play) in enumerate(CHAPTERS.items(), 1):
+            progress.message(f"[{number}/{len(CHAPTERS)}] {words[f'{key}.title']}")
+            chapters.append(play(studio))
+    report = write_report(options.folder, chapters, options.language)
+    return DemoResult(tuple(chapters), report)

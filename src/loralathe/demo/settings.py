@@ -1,0 +1,77 @@
+"""How much the demo shows, and with which pictures: everything that a chapter may choose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SCENES = (
+    "smiling, navy shirt, forest",
+    "serious, yellow shirt, night",
+    "surprised, white shirt, blossom",
+    "smiling, scarlet shirt, sky",
+    "serious, teal shirt, room",
+    "surprised, purple shirt, sunset",
+)
+PEOPLE = (
+    "brown hair, short hair, green eyes, fair skin, smiling, navy shirt, forest",
+    "silver hair, long hair, amber eyes, tan skin, serious, scarlet shirt, night",
+    "black hair, ponytail, red eyes, dark skin, surprised, yellow shirt, sky",
+    "orange hair, twin tails, green eyes, fair skin, smiling, glasses, teal shirt, room",
+    "blond hair, long hair, blue eyes, tan skin, smiling, beret, purple shirt, sunset",
+    "pink hair, short hair, amber eyes, dark skin, serious, white shirt, blossom",
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One telling of the story.
+
+    steps: of the sampler.  strengths: of the first grid.  crossed: of both LoRAs in the second.
+    people, scenes: how many prompts.  seeds: pictures beside one another.  analyzed: the analyzer's seeds.
+    differences: values of M, both signs.  proof_scenes, proof_seeds: the last grids.
+    """
+
+    steps: int = 12
+    strengths: tuple[float, ...] = (0, 0.3, 0.5, 0.7, 0.9, 1)
+    crossed: tuple[float, ...] = (0, 0.5, 0.7, 1)
+    people: int = 6
+    scenes: int = 3
+    seeds: int = 6
+    analyzed: int = 4
+    differences: tuple[float, ...] = (-0.7, -0.35, 0, 0.35, 0.7)
+    proof_scenes: int = 6
+    proof_seeds: int = 5
+
+
+FULL = Settings()
+QUICK = Settings(
+    steps=8,
+    strengths=(0, 0.7, 1),
+    crossed=(0, 1),
+    people=2,
+    scenes=1,
+    seeds=2,
+    analyzed=2,
+    differences=(-0.7, 0, 0.7),
+    proof_scenes=2,
+    proof_seeds=2,
+)
+
+SIDE = 128
+CFG = 4
+NEGATIVE = "picture"
+"""A word that says nothing to these models. SDXL reads an empty negative prompt as zeros, which the family
+was never shown."""
+
+SEED = 1
+STRENGTH = 0.9
+"""Strength of `hina` when she is merged into base A."""
+
+CARRY = 1.0
+"""Strength of the extracted LoRA on base B."""
+
+RANK = 8
+FINAL_RANK = 16
+RANKS = (4, 8, 16)
+MULTIPLIER = 0.7
+RANGE = "0.3,0.7"

@@ -1,0 +1,55 @@
+"""From a finished grid to a figure and to means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loralathe.demo.material import Figure, Picture, Row, mean, percent
+from loralathe.demo.scorers import IS_HINA
+from loralathe.demo.studio import Studio
+from loralathe.demo.tasks import GridTask
+from loralathe.studies import GridResult
+from loralathe.studies.results import CellResult
+
+
+def figure_of(
+    studio: Studio, task: GridTask, result: GridResult, key: str, *, score: str = IS_HINA
+) -> Figure:
+    """The grid as a figure with one score on every picture."""
+    x, y, _ = result.plan.axes
+    folder = studio.path(task.name)
+    rows = tuple(
+        Row(
+            value.label, tuple(Picture(folder / cell.file, cell.scores[score]) for cell in row_of(result, at))
+        )
+        for at, value in enumerate(y.values)
+    )
+    return Figure(
+        key,
+        task.command(studio.settings.steps),
+        tuple(value.label for value in x.values),
+        rows,
+        x.title,
+        y.title,
+        f"{task.name}/grid.html",
+    )
+
+
+def row_of(result: GridResult, at: int) -> list[CellResult]:
+    """The cells of a row."""
+    return [cell for cell in result.cells if cell.cell.position[1] == at]
+
+
+def column_of(result: GridResult, at: int) -> list[CellResult]:
+    """The cells of a column."""
+    return [cell for cell in result.cells if cell.cell.position[0] == at]
+
+
+def mean_score(cells: list[CellResult], score: str) -> float:
+    """Mean over the cells that have this score."""
+    return mean([value for cell in cells if (value := cell.scores[score]) is not None])
+
+
+def curve_text(strengths: Sequence[float], values: Sequence[float]) -> str:
+    """`0 → 21 %, 0.7 → 90 %`."""
+    return ", ".join(f"{s:g} → {percent(value)}" for s, value in zip(strengths, values, strict=True))

@@ -1,0 +1,161 @@
+"""To base B: carry the LoRA over, add the difference of the bases, extract once more."""
+
+from __future__ import annotations
+
+from loralathe.demo.material import Chapter, Code, Table, percent
+from loralathe.demo.scorers import IS_HINA
+from loralathe.demo.settings import CARRY, FINAL_RANK, MULTIPLIER, RANK, SCENES
+from loralathe.demo.story.blocks import analysis, block_list
+from loralathe.demo.story.figures import column_of, curve_text, figure_of, mean_score, row_of
+from loralathe.demo.story.names import B1, BASE_B, DIRECTIONS, LORA1, lora_of, model_of, recipe_text
+from loralathe.demo.studio import Studio
+from loralathe.demo.tasks import FileTask, GridTask, choices, numbers
+from loralathe.recipes import Save, make_recipe, read_recipe
+from loralathe.studies.store import write_atomically
+
+
+def carry_over(studio: Studio) -> Chapter:
+    """The extracted LoRA on the other base, and merged into it."""
+    settings = studio.settings
+    name = LORA1.removesuffix(".safetensors")
+    scenes = SCENES[: settings.scenes]
+    task = GridTask(
+        "07-on-B",
+        (BASE_B, LORA1),
+        f"hina, {scenes[0]}",
+        x=numbers(name, settings.strengths),
+        y=choices("prompt s/r", scenes),
+    )
+    result = studio.grid(task)
+    merge = _merge_b(studio)
+    studio.make(merge)
+    curve = [mean_score(column_of(result, at), IS_HINA) for at in range(len(settings.strengths))]
+    return Chapter(
+        "carry",
+        formulas=(f"B1 = B + {CARRY:g}*lora1",),
+        parts=(figure_of(studio, task, result, "carried"), Code("merge_b", B1, merge.command)),
+        numbers={
+            "curve": curve_text(settings.strengths, curve),
+            "carry": f"{CARRY:g}",
+        },
+    )
+
+
+def _merge_b(studio: Studio) -> FileTask:
+    name = LORA1.removesuffix(".safetensors")
+    strength = "" if CARRY == 1 else f"{CARRY!r}*"
+    recipe = make_recipe(
+        inputs={"baseB": studio.path(BASE_B), name: studio.path(LORA1)},
+        steps={"merged": f"baseB + {strength}{name}"},
+        saves=[Save("merged", studio.path(B1))],
+        where=B1,
+    )
+    return FileTask(recipe, ("merge", BASE_B, f"{LORA1}:{CARRY:g}", "-o", B1))
+
+
+def write_recipes(studio: Studio) -> dict[str, str]:
+    """Both recipes into the demo's folder, where they are not there word for word; direction → text."""
+    blocks = block_list(studio.blocks(analysis(studio)))
+    texts = {}
+    for direction, sign, title in DIRECTIONS:
+        texts[direction] = text = recipe_text(
+            direction, sign, f"Add difference {direction} A: {title}", blocks
+        )
+        path = studio.path(f"{direction}.toml")
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_atomically(path, text.encode())
+    return texts
+
+
+def add_difference(studio: Studio) -> Chapter:
+    """M through both signs, made in memory."""
+    texts = write_recipes(studio)
+    scenes = SCENES[: studio.settings.scenes]
+    task = GridTask(
+        "08-difference",
+        (),
+        f"hina, {scenes[0]}",
+        x=numbers("M", studio.settings.differences),
+        y=choices("prompt s/r", scenes),
+        recipe="away.toml",
+    )
+    result = studio.grid(task)
+    ends = (0, len(studio.settings.differences) - 1)
+    towards, away = (mean_score(column_of(result, at), IS_HINA) for at in ends)
+    return Chapter(
+        "difference",
+        formulas=("B2 = B1 - M*(B - A)", "B2 = B1 + M*(B - A)"),
+        parts=(
+            figure_of(studio, task, result, "difference"),
+            Code("recipe", "away.toml", texts["away"]),
+        ),
+        numbers={
+            "towards": percent(towards),
+            "away": percent(away),
+            "m": f"{MULTIPLIER:g}",
+            "m_low": f"{studio.settings.differences[0]:g}",
+            "m_high": f"{studio.settings.differences[-1]:g}",
+        },
+    )
+
+
+def extract_again(studio: Studio) -> Chapter:
+    """The last models and LoRAs of both directions, side by side."""
+    tasks = {direction: run_task(studio, direction) for direction, _, _ in DIRECTIONS}
+    for task in tasks.values():
+        studio.make(task)
+    seeds = f"seed = 1-{studio.settings.seeds}"
+    prompt = f"hina, {SCENES[0]}"
+    stems = {direction: (f"B2_{direction}", f"lora2_{direction}") for direction in tasks}
+    models = GridTask(
+        "09-models",
+        (model_of("towards"),),
+        prompt,
+        x=seeds,
+        y=choices("checkpoint", tuple(model for model, _ in stems.values())),
+        by_name=True,
+    )
+    loras = GridTask(
+        "09-loras",
+        (BASE_B, lora_of("towards")),
+        prompt,
+        x=seeds,
+        y=choices("lora", tuple(lora for _, lora in stems.values())),
+        by_name=True,
+    )
+    drawn, worn = studio.grid(models), studio.grid(loras)
+    rows = []
+    for at, direction in enumerate(tasks):
+        energies = studio.energies(lora_of(direction))
+        rows.append(
+            (
+                f"@{direction}",
+                (
+                    percent(energies.kept, 1),
+                    percent(energies.truncated, 1),
+                    percent(energies.outside, 1),
+                    percent(mean_score(row_of(drawn, at), IS_HINA)),
+                    percent(mean_score(row_of(worn, at), IS_HINA)),
+                ),
+            )
+        )
+    return Chapter(
+        "again",
+        formulas=(f"lora2 = extract(B2 - B, rank={FINAL_RANK}, conv_rank={FINAL_RANK})",),
+        parts=(
+            figure_of(studio, models, drawn, "models"),
+            figure_of(studio, loras, worn, "loras"),
+            Table(
+                "again_numbers",
+                ("@col_kept", "@col_truncated", "@col_outside", "@col_model", "@col_lora"),
+                tuple(rows),
+                tuple(task.command for task in tasks.values()),
+            ),
+        ),
+        numbers={"rank": str(RANK), "last": str(FINAL_RANK)},
+    )
+
+
+def run_task(studio: Studio, direction: str) -> FileTask:
+    """`lathe run` of one of the recipes."""
+    return FileTask(read_recipe(studio.path(f"{direction}.toml")), ("run", f"{direction}.toml"))

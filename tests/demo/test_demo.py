@@ -1,0 +1,129 @@
+"""The shortened story from end to end on the trained family: files, report, numbers within loose bounds."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from demo.conftest import SHIPPED
+from loralathe.cli import lathe
+from loralathe.demo.family import DATA_VARIABLE
+from loralathe.demo.story import CHAPTERS
+from loralathe.engine import read_record
+from loralathe.tensorfiles import read_header
+
+
+@dataclass(frozen=True)
+class Told:
+    """A folder in which the demo was played, what it said, and its report."""
+
+    folder: Path
+    numbers: dict[str, dict[str, str]]
+    page: str
+
+    def share(self, chapter: str, name: str) -> float:
+        return float(self.numbers[chapter][name].removesuffix(" %")) / 100
+
+    def commands(self) -> list[list[str]]:
+        """Every command of the page, as a shell reads it."""
+        texts = re.findall(r"<pre>(lathe .*?)</pre>", self.page, re.DOTALL)
+        return [shlex.split(line)[1:] for text in texts for line in html.unescape(text).splitlines()]
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory, real_family: Path) -> Told:
+    folder = tmp_path_factory.mktemp("demo") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(DATA_VARIABLE, str(real_family))
+        patch.setenv("LORALATHE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        result = call("demo", "--out", str(folder), "--quick", "--lang", "en", "--json")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert events[-1]["event"] == "demo"
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    return Told(folder, events[-1]["chapters"], page)
+
+
+def call(*words: str) -> Result:
+    result = CliRunner().invoke(lathe, list(words), prog_name="lathe")
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_it_leaves_models_loras_recipes_and_one_page(told: Told) -> None:
+    there = {path.name for path in told.folder.iterdir()}
+    assert there >= {
+        "baseA.safetensors", "baseB.safetensors", "hina.safetensors", "sailor.safetensors",
+        "A_uniform.safetensors", "A_blocks.safetensors", "B1.safetensors", "towards.toml", "away.toml",
+        "B2_towards.safetensors", "B2_away.safetensors", "lora2_towards.safetensors", "report.html",
+        "hina_r4.safetensors", "hina_r8.safetensors", "hina_r16.safetensors",
+    }  # fmt: skip
+    assert not [name for name in there if name.startswith(".")]
+    assert set(told.numbers) == set(CHAPTERS)
+    assert told.page.count("<img ") > 50
+
+
+def test_results_remember_how_they_were_made(told: Told) -> None:
+    record = read_record(read_header(told.folder / "lora2_away.safetensors").metadata)
+    assert record is not None
+    assert "extract(B2 - B" in str(record["steps"])
+    assert set(record["inputs"]) == {"A", "B", "hina"}  # type: ignore[call-overload]
+
+
+def test_exact_and_file_by_file_agree(told: Told) -> None:
+    assert 0 < told.share("subtract", "drift") < 0.05
+
+
+def test_playing_again_makes_nothing_again(
+    told: Told, real_family: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DATA_VARIABLE, str(real_family))
+    before = {path: path.stat().st_mtime_ns for path in told.folder.rglob("*.safetensors")}
+    before |= {path: path.stat().st_mtime_ns for path in told.folder.glob("*/cells/*.png")}
+    call("demo", "--out", str(told.folder), "--quick", "--lang", "en", "-q")
+    after = {path: path.stat().st_mtime_ns for path in before}
+    assert after == before
+    assert (told.folder / "report.html").read_text(encoding="utf-8") == told.page
+
+
+def test_every_command_of_the_page_gives_what_the_page_shows(
+    told: Told, real_family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pasted there, a picture command finds its pictures, and a file command makes the same bytes."""
+    monkeypatch.setenv(DATA_VARIABLE, str(real_family))
+    monkeypatch.chdir(told.folder)
+    seen = set()
+    for words in told.commands():
+        seen.add(words[0])
+        if words[0] == "grid":
+            there = call(*words, "--dry-run").stdout
+            (counts,) = re.findall(r"(\d+) distinct, (\d+) of them there", there)
+            assert counts[0] == counts[1], words
+        elif words[0] == "blocks":
+            assert re.search(r"\b0 rendered, \d+ were there", call(*words).stdout), words
+        elif words[0] == "run":
+            call(*words, "--dry-run", "--force")
+        else:
+            at = words.index("-o") + 1
+            copy = tmp_path / words[at]
+            call(*words[:at], str(copy), *words[at + 1 :], "-q")
+            assert copy.read_bytes() == Path(words[at]).read_bytes(), words
+    assert seen == {"grid", "blocks", "merge", "extract", "eval", "run"}
+
+
+@pytest.mark.skipif(not SHIPPED, reason="the family is still in training")
+def test_the_numbers_are_those_of_a_character_that_travels(told: Told) -> None:
+    assert told.share("family", "prompt_a") > 0.75
+    assert told.share("family", "prompt_b") > 0.65
+    first, *_, last = re.findall(r"→ (\d+) %", told.numbers["strength"]["curve"])
+    assert int(first) < 50
+    assert int(last) > 80
+    assert told.share("subtract", "identity_exact") > 0.7
+    assert told.share("proof", "identity_model") > 0.7
+    assert told.share("proof", "prompt_model") > 0.5

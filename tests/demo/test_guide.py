@@ -1,0 +1,55 @@
+"""Every command of the guide runs, on small models that draw nothing; both languages have the same ones."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from checkpoints import second_checkpoint, write_safetensors
+from loralathe.cli import lathe
+from loralathe.demo.family import DATA_VARIABLE
+from loralathe.demo.story.names import DIRECTIONS, recipe_text
+from rendering.conftest import make_checkpoint, make_lora
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+SMALL = ("--size", "64x64", "--steps", "1", "--device", "cpu")
+
+
+def commands(page: str) -> list[str]:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    return [line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line]
+
+
+def test_both_languages_have_the_same_commands() -> None:
+    assert commands("guide.md") == commands("guide.zh-TW.md")
+    assert len(commands("guide.md")) > 20
+
+
+def test_every_command_runs_in_the_order_of_the_page(
+    tmp_path: Path, parts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DATA_VARIABLE, str(parts))
+    monkeypatch.chdir(tmp_path)
+    first = make_checkpoint("sdxl")
+    write_safetensors(tmp_path / "baseA.safetensors", first)
+    write_safetensors(tmp_path / "baseB.safetensors", second_checkpoint(first, 0.02, 2))
+    for seed, name in enumerate(("hina", "sailor")):
+        write_safetensors(tmp_path / f"{name}.safetensors", make_lora("sdxl", seed=seed))
+    for direction, sign, title in DIRECTIONS:
+        text = recipe_text(direction, sign, title, "1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1")
+        (tmp_path / f"{direction}.toml").write_text(text, encoding="utf-8")
+    for command in commands("guide.md"):
+        name, verb, *words = shlex.split(command)
+        assert name == "lathe"
+        if verb == "demo":
+            continue  # test_demo.py
+        rendered = verb in ("grid", "blocks") and "--weights" not in words
+        result = CliRunner().invoke(lathe, [verb, *words, *(SMALL if rendered else ())], prog_name="lathe")
+        assert result.exit_code == 0, f"{command}\n{result.output}"
+        if rendered:
+            assert list((tmp_path / words[words.index("--out") + 1]).glob("cells/*.png")), command

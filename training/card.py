@@ -1,0 +1,155 @@
+"""`docs/model-card.md` from what was measured: `python -m training.card --state … --measured …`.
+
+Nothing is written by hand but the frame: every number comes from `numbers.json` of `training.evaluate` (the
+judge and the autoencoder) and `measurements.json` of `training.measure` (the files as people use them).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.attributes import CAPTIONED, IDENTITY
+
+Numbers = Mapping[str, Mapping[str, float]]
+STRENGTHS = ("0", "0.3", "0.5", "0.7", "0.9", "1")
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A promise of the family: what was wanted, and what came out."""
+
+    text: str
+    wanted: float
+    value: Callable[[Numbers], float]
+
+    def row(self, numbers: Numbers) -> str:
+        """A line of the table; a promise that is not kept says so."""
+        value = self.value(numbers)
+        kept = "yes" if value >= self.wanted else "**no**"
+        return f"| {self.text} | {_percent(self.wanted)} | {_percent(value)} | {kept} |"
+
+
+def _of(name: str, key: str) -> Callable[[Numbers], float]:
+    return lambda numbers: numbers[name][key]
+
+
+def _best_final(key: str, what: str) -> Callable[[Numbers], float]:
+    ending = " on B" if what == "LoRA" else ""
+    return lambda n: max(n[f"final {what} {direction}{ending}"][key] for direction in ("towards", "away"))
+
+
+GATES = (
+    Gate("base A shows what captions say", 0.90, _of("base A", "prompt")),
+    Gate("base B shows what captions say", 0.85, _of("base B", "prompt")),
+    Gate("`hina` on A at strength 1: identity", 0.95, _of("hina on A at 1", "identity")),
+    Gate("after the loop, the better sign: identity of the model", 0.90, _best_final("identity", "model")),
+    Gate("after the loop, the better sign: identity of the LoRA on B", 0.90, _best_final("identity", "LoRA")),
+    Gate("after the loop: what the prompt says, the model", 0.80, _best_final("prompt", "model")),
+    Gate("after the loop: what the prompt says, the LoRA on B", 0.80, _best_final("prompt", "LoRA")),
+)
+
+FRAME = Path(__file__).with_name("card.template.md")
+
+
+def card(evaluated: Numbers, measured: Numbers) -> str:
+    """The whole page. KeyError names a measurement that is missing."""
+    judged = evaluated["clean"]
+    questions = list(judged)
+    directions = ("towards", "away")
+    loop = [
+        ("hina on B at 1", "`hina` on B"),
+        ("extracted on B", "extracted LoRA on B"),
+        *((f"final model {d}", f"final model, {d} A") for d in directions),
+        *((f"final LoRA {d} on B", f"final LoRA on B, {d} A") for d in directions),
+    ]
+    loras = [
+        ("no trigger on A", "no LoRA, no trigger"),
+        *((f"hina on A at {s}", f"`hina` on A at {s}") for s in STRENGTHS),
+        *((f"hina on B at {s}", f"`hina` on B at {s}") for s in ("0", "0.7", "1")),
+    ]
+    return FRAME.read_text(encoding="utf-8").format(
+        **measured["settings"],
+        gates="\n".join(gate.row(measured) for gate in GATES),
+        judged="1000",
+        questions=" | ".join(questions),
+        bars="---|" * len(questions),
+        clean=_cells(judged, questions),
+        reconstructed=_cells(evaluated["reconstructed"], questions),
+        attributes=" | ".join(CAPTIONED),
+        attribute_bars="---|" * len(CAPTIONED),
+        bases="\n".join(
+            f"| base {base} | {_cells(found, CAPTIONED)} | {_with(found, 'prompt')} |"
+            for base, found in ((base, measured[f"base {base}"]) for base in "AB")
+        ),
+        traits=" | ".join(IDENTITY),
+        trait_bars="---|" * len(IDENTITY),
+        loras="\n".join([*(_row(measured, *pair) for pair in loras), *map(_sailor(measured), ("0", "1"))]),
+        loop="\n".join(_row(measured, *pair) for pair in loop),
+        kept_towards=_percent(measured["blocks"]["kept towards"]),
+        kept_away=_percent(measured["blocks"]["kept away"]),
+        merges="\n".join(_merge(measured, how) for how in ("uniform", "per block")),
+        separated=measured["blocks"]["separated"],
+        blocks=_blocks(measured["blocks"]),
+    )
+
+
+def _row(numbers: Numbers, name: str, shown: str) -> str:
+    found = numbers[name]
+    traits = _cells(found, [f"trait {trait}" for trait in IDENTITY])
+    return f"| {shown} | {_with(found, 'identity')} | {traits} | {_with(found, 'prompt')} |"
+
+
+def _sailor(numbers: Numbers) -> Callable[[str], str]:
+    def row(strength: str) -> str:
+        found = numbers[f"sailor on A at {strength}"]
+        blank = " | ".join("" for _ in IDENTITY)
+        name = f"`sailor` on A at {strength}"
+        return f"| {name} | {_with(found, 'identity')} | {blank} | {_with(found, 'prompt')} |"
+
+    return row
+
+
+def _merge(numbers: Numbers, how: str) -> str:
+    found = numbers[f"merged {how}"]
+    changed = f"{found['changed %']:.1f} ± {found['changed % ±']:.1f} %"
+    return f"| {how} | {_with(found, 'identity')} | {_with(found, 'prompt')} | {changed} |"
+
+
+def _blocks(found: Mapping[str, float]) -> str:
+    names = [name.removesuffix(" low") for name in found if name.endswith(" low")]
+    return "\n".join(
+        f"| {name} | {found[name]:.1f} % | {found[f'{name} low']:.1f} – {found[f'{name} high']:.1f} |"
+        for name in names
+    )
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _with(found: Mapping[str, float], name: str) -> str:
+    return f"{100 * found[name]:.1f} ± {100 * found[f'{name} ±']:.1f}"
+
+
+def _cells(found: Mapping[str, float], names: Iterable[str]) -> str:
+    return " | ".join(f"{100 * found[name]:.1f}" for name in names)
+
+
+def _main() -> None:
+    state = Path(os.environ.get("TINYFAM_STATE", "build/tinyfam"))
+    parser = argparse.ArgumentParser(prog="python -m training.card", description=__doc__)
+    parser.add_argument("--evaluated", type=Path, default=state / "report/numbers.json")
+    parser.add_argument("--measured", type=Path, default=state / "measured/measurements.json")
+    parser.add_argument("--out", type=Path, default=Path("docs/model-card.md"))
+    options = parser.parse_args()
+    evaluated, measured = (json.loads(path.read_text()) for path in (options.evaluated, options.measured))
+    options.out.write_text(card(evaluated, measured), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _main()
