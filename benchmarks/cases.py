@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import torch
+
 from benchmarks.bench import BLOCKS, EXTRACT_BOUND, MERGE_BOUND, RANK, Bench, Row
 from benchmarks.machine import read_seconds
 from benchmarks.measure import Run, cool, middle, repeat, run_process, warm
@@ -101,6 +103,25 @@ def extraction_cases(bench: Bench) -> Iterator[Row]:
     yield Row(bench.label, title, found, count, "reading both files", seconds, limit, by, EXTRACT_BOUND)
 
 
+def gpu_cases(bench: Bench) -> Iterator[Row]:
+    """The same extraction with the decompositions on a GPU, against the processor; no rows without one."""
+    if not torch.cuda.is_available():
+        return
+    recipe = bench.recipe("extract")
+    paths = (bench.files.A, bench.files.B)
+
+    def run(device: str) -> Run:
+        warm(*paths)
+        return bench.child(recipe, "--no-hash", "--device", device)
+
+    found, count, seconds = bench.turns(lambda: run("cuda"), lambda: run("cpu").whole)
+    title = f"extract at rank {RANK} on {torch.cuda.get_device_name()}"
+    limit = bench.size("A", "B") / bench.machine.read
+    yield Row(
+        bench.label, title, found, count, "the same on the processor", seconds, limit, "reading both files"
+    )
+
+
 def recipe_cases(bench: Bench) -> Iterator[Row]:
     """The recipe of the design against its parts: one extraction with its reading, one checkpoint written."""
     both = _article(bench, ("B2", "lora2"))
@@ -186,6 +207,7 @@ CASES: Mapping[str, Callable[[Bench], Iterator[Row]]] = {
     "checkpoint": checkpoint_cases,
     "hashes": hashing_cases,
     "extract": extraction_cases,
+    "gpu": gpu_cases,
     "recipe": recipe_cases,
 }
 """By name, in the order of the table."""

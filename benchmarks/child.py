@@ -18,6 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--no-hash", action="store_true")
     options = parser.parse_args()
 
@@ -27,7 +28,9 @@ def main() -> None:
     from loralathe.recipes import read_recipe
 
     work = time.perf_counter()
-    run = RunOptions(threads=options.threads, hash_inputs=not options.no_hash, force=True)
+    run = RunOptions(
+        device=options.device, threads=options.threads, hash_inputs=not options.no_hash, force=True
+    )
     report = run_recipe(read_recipe(options.recipe), run)
     end = time.perf_counter()
     found = {"whole": end - START, "work": end - work}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from loralathe.tensorfiles import (
     DTYPES,
     CheckpointWriter,
     TensorSpec,
+    checkpoint_writer,
     in_file_order,
     open_tensorfile,
     positional,
@@ -141,10 +143,12 @@ def test_threads_write_pieces_in_any_order(tmp_path: Path) -> None:
     assert path.read_bytes().endswith(data)
 
 
-@pytest.mark.parametrize("way", ["kernel", "plain", "no position"])
+@pytest.mark.parametrize("way", ["kernel", "plain", "no position", "past the cache"])
 def test_copies_are_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
-    if way != "kernel":
+    if way in ("plain", "no position"):
         monkeypatch.delattr(os, "copy_file_range", raising=False)
+    if way == "past the cache":
+        monkeypatch.setattr(checkpoint_writer, "LARGE", 0)
     monkeypatch.setattr(positional, "_POSITIONAL", way != "no position")
     monkeypatch.setattr(positional, "_copy_buffer", lambda: memoryview(bytearray(1000)))
     tensors = {f"t{i}": torch.randn(i, 77) for i in range(6)}
@@ -157,6 +161,36 @@ def test_copies_are_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: 
             writer.commit()
     got = load_file(tmp_path / "out.safetensors")
     assert all(torch.equal(got[name.upper()], tensor) for name, tensor in tensors.items())
+
+
+@pytest.mark.skipif(not hasattr(os, "pwritev"), reason="no pwritev here")
+@pytest.mark.parametrize("refusal", [None, errno.EOPNOTSUPP])
+def test_large_files_go_past_the_cache_where_the_system_lets_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int | None
+) -> None:
+    """A system that knows no such writes is asked once; the bytes are the same."""
+    asked: list[int] = []
+
+    def pwritev(fd: int, buffers: list[memoryview], offset: int, flags: int) -> int:
+        asked.append(flags)
+        if refusal:
+            raise OSError(refusal, os.strerror(refusal))
+        return os.pwrite(fd, buffers[0][:100], offset)  # short writes are gone on with
+
+    monkeypatch.setattr(os, "pwritev", pwritev)
+    monkeypatch.setattr(positional._PastCache, "possible", True)
+    data = random.Random(3).randbytes(1000)
+    for name, large in (("small", 1 << 30), ("large", 1000)):
+        monkeypatch.setattr(checkpoint_writer, "LARGE", large)
+        with CheckpointWriter(
+            tmp_path / f"{name}.safetensors", [TensorSpec("t", "U8", (1000,))], {}
+        ) as writer:
+            writer.write("t", data[:500])
+            writer.write("t", data[500:], 500)
+            assert writer.commit().read_bytes().endswith(data)
+        assert len(asked) == {"small": 0, "large": 1 if refusal else 10}[name]
+    assert set(asked) == {0x80}
+    assert positional._PastCache.possible is (refusal is None)
 
 
 def test_copy_that_does_not_fit(tmp_path: Path) -> None:

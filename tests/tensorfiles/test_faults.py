@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 from loralathe.errors import MachineError
-from loralathe.tensorfiles import AdapterWriter, CheckpointWriter, TensorSpec, staging
+from loralathe.tensorfiles import (
+    AdapterWriter,
+    CheckpointWriter,
+    TensorSpec,
+    checkpoint_writer,
+    positional,
+    staging,
+)
 from tensorfiles.helpers import leftovers
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -170,6 +177,17 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -
         write_whole(tmp_path / "x.safetensors")
     assert caught.value.exit_code == 3
     monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "pwritev"), reason="no pwritev here")
+def test_full_disk_under_a_large_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint_writer, "LARGE", 0)
+    monkeypatch.setattr(positional._PastCache, "possible", True)
+    monkeypatch.setattr(os, "pwritev", full)
+    with pytest.raises(MachineError, match="disk is full"):
+        write_whole(tmp_path / "x.safetensors")
+    assert positional._PastCache.possible
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
@@ -35,7 +36,8 @@ def load_factors(adapter: Adapter, module: AdapterModule, dtype: torch.dtype | N
 def _read(adapter: Adapter, module: AdapterModule, part: str, dtype: torch.dtype) -> torch.Tensor:
     info = module.tensors[part]
     tensor = adapter.file.read(info.name).to(dtype)
-    if not bool(tensor.isfinite().all()):
+    # A finite sum has finite terms, and takes a tenth of the time of looking at each.
+    if not math.isfinite(float(tensor.sum())) and not bool(tensor.isfinite().all()):
         raise InputError(
             "the tensor holds NaN or infinity",
             where=f"{adapter.file.path}, tensor '{info.name}'",

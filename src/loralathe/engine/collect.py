@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 
+from loralathe.engine.device import on_gpu
 from loralathe.engine.evaluate import Band, checked_energy
 from loralathe.engine.extraction import Extracted, Noise, extract_dense, seed_of
 from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Leaf, RoundLeaf, walk
@@ -43,7 +44,8 @@ class DeltaCollector:
         self.matrix: torch.Tensor | None = None
         if in_scope(piece, leaf.options):
             shape = (piece.rows, unit.row_elements)
-            self.matrix = context.workspace.get(("delta", leaf), shape, torch.float32)
+            pinned = on_gpu(context.options.device)
+            self.matrix = context.workspace.get(("delta", leaf), shape, torch.float32, pinned)
 
     def add(self, band: Band) -> None:
         slot = ("delta", self.leaf)

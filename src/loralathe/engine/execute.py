@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
 import torch
 
+from loralathe.engine.device import prepare_worker
 from loralathe.engine.job import AdapterWant, Cancelled, Context, Job, WeightsWant, run_job
 from loralathe.engine.plan import AdapterOutput, WeightsOutput
 from loralathe.engine.run import Session
@@ -49,7 +50,8 @@ def _run_all(
             budget.give(job.nbytes)
         task.advance(job.work)
 
-    pool = ThreadPoolExecutor(workers, "lathe", initializer=torch.set_num_threads, initargs=(1,))
+    device = context.options.device
+    pool = ThreadPoolExecutor(workers, "lathe", initializer=prepare_worker, initargs=(device,))
     try:
         futures = [pool.submit(work, job) for job in jobs]
         _first_failure(futures, cancel)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from loralathe.engine.device import on_gpu
 from loralathe.engine.forms import ExtractOptions
 from loralathe.lowrank import (
     SVD,
@@ -73,7 +74,8 @@ def extract_dense(
         return Extracted(None, 0.0, 0.0, "zero", noise)
     floor = 0.0 if options.keep_noise else noise.sigma
     wanted = min(rank, *delta.shape)
-    work = delta.to(device)
+    # The copy waits in the thread's queue before the products; a pinned delta is not copied twice.
+    work = delta.to(device, non_blocking=on_gpu(device))
     svd = (
         exact_svd(work, wanted)
         if options.exact

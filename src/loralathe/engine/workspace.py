@@ -15,20 +15,25 @@ class Workspace(threading.local):
         self._slots: dict[tuple[object, torch.dtype], torch.Tensor] = {}
         self._views: dict[tuple[object, torch.dtype], torch.Tensor] = {}
 
-    def get(self, slot: object, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        """An uninitialised tensor of `shape`; the next `get` of the same slot hands it out again."""
+    def get(
+        self, slot: object, shape: tuple[int, ...], dtype: torch.dtype, pinned: bool = False
+    ) -> torch.Tensor:
+        """An uninitialised tensor of `shape`; the next `get` of the same slot hands it out again.
+
+        pinned: in memory that a GPU reads by itself, while the processor does something else.
+        """
         # Most bands have the shape of the one before, and at a millisecond a band even making a view shows.
         view = self._views.get((slot, dtype))
         if view is None or view.shape != shape:
-            view = self._views[slot, dtype] = self._grown(slot, prod(shape), dtype).view(shape)
+            view = self._views[slot, dtype] = self._grown(slot, prod(shape), dtype, pinned).view(shape)
         return view
 
-    def _grown(self, slot: object, numel: int, dtype: torch.dtype) -> torch.Tensor:
+    def _grown(self, slot: object, numel: int, dtype: torch.dtype, pinned: bool) -> torch.Tensor:
         held = self._slots.get((slot, dtype))
         if held is None or held.numel() < numel:
             self._views.pop((slot, dtype), None)  # or two buffers would live at once
             self._slots.pop((slot, dtype), None)
-            held = self._slots[slot, dtype] = torch.empty(numel, dtype=dtype)
+            held = self._slots[slot, dtype] = torch.empty(numel, dtype=dtype, pin_memory=pinned)
         return held[:numel]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -33,6 +34,39 @@ class Projection:
     B: Tensor
     gram: Tensor
 
+    @cached_property
+    def ritz(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues of the Gram matrix (k,), falling, and its eigenvectors (k, k), in columns."""
+        values, vectors = torch.linalg.eigh(self.gram)
+        return values.flip(0), vectors.flip(1)
+
+
+STRIP = 64
+"""Rows of a wide matrix that one product takes: as many as stay in a core's cache beside the result."""
+
+
+def rows_times(rows: Tensor, A: Tensor) -> Tensor:
+    """rows (b, m) · A (m, n) with b much smaller than m and n, in the way that reads A fastest.
+
+    The library repacks a right factor of row-major storage before it multiplies, which takes as long as the
+    product itself. As a left factor it need not; and in strips the packed part never leaves the cache.
+    """
+    if A.T.is_contiguous():
+        return (A.T @ rows.T).T
+    if A.device.type != "cpu" or A.shape[1] <= A.shape[0]:
+        return rows @ A
+    total = rows.new_zeros(rows.shape[0], A.shape[1])
+    for part, strip in zip(rows.split(STRIP, 1), A.split(STRIP), strict=True):
+        total.addmm_(part, strip)
+    return total
+
+
+def times_columns(A: Tensor, columns: Tensor) -> Tensor:
+    """A (m, n) · columns (n, b); see `rows_times`."""
+    if A.is_contiguous():
+        return A @ columns
+    return rows_times(columns.T.contiguous(), A.T).T
+
 
 def gram64(A: Tensor, B: Tensor | None = None, chunk: int = 4096) -> Tensor:
     """A·Bᵀ (A·Aᵀ without B) in float64, of (k, n) and (l, n); columns are widened a chunk at a time.
@@ -49,15 +83,18 @@ def gram64(A: Tensor, B: Tensor | None = None, chunk: int = 4096) -> Tensor:
     return total
 
 
-def orthonormalise(Y: Tensor, shortest: float, dependent: float = DEPENDENT) -> Tensor:
+def orthonormalise(
+    Y: Tensor, shortest: float, dependent: float = DEPENDENT, gram: Tensor | None = None
+) -> Tensor:
     """Orthonormal columns spanning those of Y (m, b); fewer than b where Y is rank-deficient.
 
     CholeskyQR on the float64 Gram matrix, scaled to a unit diagonal (Yamamoto et al. 2015): one product with
     Y, several times cheaper than Householder QR. Where the triangle is nearly singular the Gram matrix is
     diagonalised instead (SVQB, Stathopoulos & Wu 2002) and dependent directions are left out, so it never
-    breaks down. Columns no longer than `shortest` are left out too.
+    breaks down. Columns no longer than `shortest` are left out too. `gram` is YᵀY in float64 where the
+    caller has it.
     """
-    gram = gram64(Y.T)
+    gram = gram64(Y.T) if gram is None else gram
     lengths = gram.diagonal().clamp_min(0).sqrt()
     kept = lengths > shortest
     if not bool(kept.all()):
@@ -84,39 +121,69 @@ def complement(Y: Tensor, Q: Tensor, shortest: float) -> Tensor:
     Twice is enough (Giraud, Langou & Rozložník 2005): the second pass removes what rounding put back. A
     direction that it shortens by half was itself rounding, left over from a vector inside Q, and is dropped.
     """
-    Y = orthonormalise(Y - Q @ (Q.T @ Y), shortest)
-    return orthonormalise(Y - Q @ (Q.T @ Y), shortest=0.5, dependent=0.25)
+    Y = orthonormalise(torch.addmm(Y, Q, Q.T @ Y, alpha=-1), shortest)
+    return orthonormalise(torch.addmm(Y, Q, Q.T @ Y, alpha=-1), shortest=0.5, dependent=0.25)
 
 
-def block_lanczos(A: Tensor, block: int, generator: torch.Generator) -> Iterator[Projection]:
-    """Projections of A (m, n) on Krylov spaces that grow by up to `block` columns a step.
+class _Basis:
+    """Qᵀ (k, m), B = QᵀA (k, n) and B·Bᵀ in memory taken once: growing by a block moves nothing."""
 
-    Ends by itself when nothing is left to find: all m directions are in the space, or A has no further rank.
-    A step costs two products of A with `block` columns.
+    def __init__(self, A: Tensor, most: int) -> None:
+        m, n = A.shape
+        self._A = A
+        self._Qt, self._B = A.new_empty(most, m), A.new_empty(most, n)
+        self._gram = torch.empty(most, most, dtype=torch.float64, device=A.device)
+        self.size = 0
+
+    @property
+    def now(self) -> Projection:
+        k = self.size
+        return Projection(self._Qt[:k].T, self._B[:k], self._gram[:k, :k])
+
+    def grow(self, new: Tensor) -> Projection | None:
+        """Columns `new` (m, b) join Q; their own projection, or None where they bring only rounding."""
+        old, added = slice(0, self.size), slice(self.size, self.size + new.shape[1])
+        columns, rows = self._Qt[added], self._B[added]
+        rows.copy_(rows_times(columns.copy_(new.T), self._A))
+        own = gram64(rows)
+        if float(own.trace()) <= NOTHING * float(self._gram[old, old].trace()):
+            return None
+        cross = gram64(self._B[old], rows)
+        self._gram[old, added], self._gram[added, old], self._gram[added, added] = cross, cross.T, own
+        self.size = added.stop
+        return Projection(columns.T, rows, own)
+
+
+def block_lanczos(
+    A: Tensor, block: int, generator: torch.Generator, most: int | None = None
+) -> Iterator[Projection]:
+    """Projections of A (m, n) on Krylov spaces that grow by up to `block` columns a step, to `most` (m).
+
+    Ends by itself when nothing is left to find: all directions are in the space, or A has no further rank.
+    A step costs two products of A with `block` columns. A projection holds views of memory that later steps
+    add to and do not change.
     """
     m, n = A.shape
 
     def sample() -> Tensor:
         start = torch.randn(n, min(block, n), generator=generator, dtype=A.dtype)
-        return A @ start.to(A.device)
+        return times_columns(A, start.to(A.device))
 
     Y = sample()
     shortest = ROUNDING * float(torch.linalg.vector_norm(Y, dim=0, dtype=torch.float64).max())
-    Q, B = A.new_empty(m, 0), A.new_empty(0, n)
-    gram = torch.zeros(0, 0, dtype=torch.float64, device=A.device)
-    while Q.shape[1] < m:
-        new = complement(Y, Q, shortest)[:, : m - Q.shape[1]]
+    most = m if most is None else min(most, m)
+    basis = _Basis(A, most)
+    while basis.size < most:
+        Q, room = basis.now.Q, most - basis.size
+        new = complement(Y, Q, shortest)[:, :room]
         if new.shape[1] == 0:
             # Equal singular values close a Krylov space early; only fresh columns can tell that from the end.
-            new = complement(sample(), Q, shortest)[:, : m - Q.shape[1]]
+            new = complement(sample(), Q, shortest)[:, :room]
             if new.shape[1] == 0:
                 return
-        rows = new.T.contiguous() @ A
-        cross, own = gram64(B, rows), gram64(rows)
-        if float(own.trace()) <= NOTHING * float(gram.trace()):
+        step = basis.grow(new)
+        if step is None:
             return
-        gram = torch.cat([torch.cat([gram, cross], 1), torch.cat([cross.T, own], 1)])
-        Q, B = torch.cat([Q, new], 1), torch.cat([B, rows])
-        yield Projection(Q, B, gram)
+        yield basis.now
         # Bringing the rows to unit length keeps the step's dynamic range at σ₁/σₖ instead of its square.
-        Y = A @ orthonormalise(rows.T, shortest * ROUNDING)
+        Y = times_columns(A, orthonormalise(step.B.T, shortest * ROUNDING, gram=step.gram))

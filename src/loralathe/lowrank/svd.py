@@ -97,8 +97,9 @@ def randomized_svd(
         return _rayleigh_ritz(whole, rank)
     generator = torch.Generator().manual_seed(seed)
     settled = _Settled(rank, total, tolerance, floor)
-    for projection in block_lanczos(A, block or default_block(rank), generator):
-        if settled.after(projection.gram):
+    block = block or default_block(rank)
+    for projection in block_lanczos(A, block, generator, most=LARGEST_BASIS * rank + block):
+        if settled.after(projection):
             break
     return _rayleigh_ritz(projection, rank)
 
@@ -120,17 +121,20 @@ class _Settled:
         self.rank, self.total, self.tolerance, self.floor = rank, total, tolerance, floor
         self.captured: list[float] = []
 
-    def after(self, gram: Tensor) -> bool:
-        size = gram.shape[0]
+    def after(self, projection: Projection) -> bool:
+        size = projection.gram.shape[0]
         if size < self.rank:
             return False
-        values = torch.linalg.eigvalsh(gram).flip(0)[: self.rank]
+        trusted = size >= 2 * self.rank + EXTRA
+        # Vectors cost more than values alone, but of the last step they are needed anyhow.
+        values = projection.ritz[0] if trusted else torch.linalg.eigvalsh(projection.gram).flip(0)
+        values = values[: self.rank]
         captured = float(values[values > self.floor**2].sum())
         self.captured.append(captured)
         rest = self.total - captured
         if rest <= EXHAUSTED * self.total or size >= LARGEST_BASIS * self.rank:
             return True
-        if len(self.captured) < 3 or size < 2 * self.rank + EXTRA:
+        if len(self.captured) < 3 or not trusted:
             return False
         before, middle, last = self.captured[-3:]
         gain = max(last - middle, 0.0)
@@ -140,8 +144,8 @@ class _Settled:
 
 def _rayleigh_ritz(projection: Projection, rank: int) -> SVD:
     """SVD of the projected matrix through its float64 Gram matrix; null directions are left out."""
-    values, vectors = torch.linalg.eigh(projection.gram)
-    values, vectors = values.flip(0)[:rank], vectors.flip(1)[:, :rank]
+    values, vectors = projection.ritz
+    values, vectors = values[:rank], vectors[:, :rank]
     found = values > EXHAUSTED * values[0]
     S, V = values[found].sqrt(), vectors[:, found]
     dtype = projection.B.dtype

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _PIECE = 4 << 20
 """Bytes taken at once of a tensor that does not lie in a row in its file."""
+LARGE = 1 << 30
+"""Bytes from which a file is written past the system's cache, see `positional.write_at`."""
 
 
 class CheckpointWriter:
@@ -59,6 +61,7 @@ class CheckpointWriter:
         )
         self._coverage = {info.name: Coverage(info.nbytes) for info in layout.values()}
         self._lock = threading.Lock()
+        self._past_cache = self.header.file_size >= LARGE
         check_output(self.path, inputs, force)
         self._staged = StagedFile(self.path, replace=force)
         self._prepare(encoded)
@@ -83,8 +86,9 @@ class CheckpointWriter:
         view = memoryview(data)
         info = self._claim(name, start, view.nbytes)
         if view.nbytes:
+            at = self.header.data_start + info.begin + start
             try:
-                write_at(self._staged.fd, view.cast("B"), self.header.data_start + info.begin + start)
+                write_at(self._staged.fd, view.cast("B"), at, past_cache=self._past_cache)
             except OSError as error:
                 raise write_error(error, self.path) from error
 
@@ -109,7 +113,15 @@ class CheckpointWriter:
         self._claim(name, 0, wanted.nbytes)
         target_at = self.header.data_start + wanted.begin
         try:
-            copy_range(source, source_at, self._staged.fd, target_at, wanted.nbytes, where=where)
+            copy_range(
+                source,
+                source_at,
+                self._staged.fd,
+                target_at,
+                wanted.nbytes,
+                where=where,
+                past_cache=self._past_cache,
+            )
         except OSError as error:
             raise write_error(error, self.path) from error
 
