@@ -7,6 +7,7 @@ Anything else that reaches the top is a bug of ours (exit code 1).
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -47,6 +48,17 @@ class MachineError(LatheError):
     """The machine failed: disk full, out of memory, folder not writable."""
 
     exit_code = 3
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """`text` for a terminal: control characters, which move the cursor or worse, as `\\x1b`.
+
+    Files and their names come from anywhere, and errors and tables repeat what they say.
+    """
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def close_matches(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from loralathe.errors import InputError
 from loralathe.rendering.prompts import lift_tags, spell_tag
 from loralathe.rendering.request import ImageRequest
 from loralathe.rendering.samplers import canonical_names, label_of
+from loralathe.tensorfiles import check_is_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -135,12 +138,19 @@ def save_png(image: Image, path: Path) -> None:
 
 
 def png_text(path: Path) -> str | None:
-    """The infotext of a PNG, or None."""
+    """The infotext of a PNG, or None. InputError for what is no PNG, or a damaged one."""
     from PIL import Image as Images
 
-    with Images.open(path) as image:
-        image.load()
-        text = image.info.get(CHUNK)
+    check_is_file(path, "give the path of a PNG")
+    try:
+        with Images.open(path, formats=("PNG",)) as image:
+            image.load()
+            text = image.info.get(CHUNK)
+    # Pillow's own for a damaged file, chunk by chunk.
+    except (OSError, SyntaxError, ValueError, struct.error, zlib.error, Images.DecompressionBombError) as error:
+        raise InputError(
+            f"the picture cannot be read: {error}", where=str(path), fix="it is no PNG, or a damaged one"
+        ) from error
     return text if isinstance(text, str) else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -210,7 +211,7 @@ def _page(
     return grid_page(
         plan,
         results,
-        title=options.title or options.folder.resolve().name,
+        title=options.title or Path(os.path.realpath(options.folder)).name,
         folder=options.folder,
         reference=options.reference,
         recipe=options.context.recipe is not None,

@@ -11,7 +11,9 @@ from loralathe.tensorfiles.hashes import autov1, autov2, content_hash, legacy_ha
 from loralathe.tensorfiles.header import Header, TensorInfo, TensorSpec, in_file_order
 from loralathe.tensorfiles.outputs import check_output, free_space, same_file
 from loralathe.tensorfiles.reader import TensorFile, open_tensorfile, read_header
+from loralathe.tensorfiles.recognise import check_is_file
 from loralathe.tensorfiles.staging import remove_stale
+from loralathe.tensorfiles.textfile import read_text
 
 __all__ = [
     "DTYPES",
@@ -25,6 +27,7 @@ __all__ = [
     "autov1",
     "autov2",
     "cache_folder",
+    "check_is_file",
     "check_output",
     "content_hash",
     "free_space",
@@ -34,6 +37,7 @@ __all__ = [
     "model_hash",
     "open_tensorfile",
     "read_header",
+    "read_text",
     "remove_stale",
     "same_file",
     "tensor_bytes",
