@@ -258,5 +258,5 @@ def test_pictures_can_be_embedded(tmp_path: Path, renderer: FakeRenderer) -> Non
 
 def test_an_unwritable_folder_is_the_machines_fault(tmp_path: Path, renderer: FakeRenderer) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(MachineError, match="cannot write"):
+    with pytest.raises(MachineError, match="could not be written"):
         run_grid(options(tmp_path / "file" / "grid"), renderer)

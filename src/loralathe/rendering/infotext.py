@@ -147,7 +147,14 @@ def png_text(path: Path) -> str | None:
             image.load()
             text = image.info.get(CHUNK)
     # Pillow's own for a damaged file, chunk by chunk.
-    except (OSError, SyntaxError, ValueError, struct.error, zlib.error, Images.DecompressionBombError) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        struct.error,
+        zlib.error,
+        Images.DecompressionBombError,
+    ) as error:
         raise InputError(
             f"the picture cannot be read: {error}", where=str(path), fix="it is no PNG, or a damaged one"
         ) from error

@@ -82,7 +82,7 @@ class RecipeWeights:
             repr((self._options.missing_blocks, self._options.allow_unmatched)),
             *(file_identity(str(path)) for path in self._recipe.inputs.values()),
         ]
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
     def evaluate(self, variables: Mapping[str, float]) -> str:
         """The weights for these values, held until the next call; the name that stands for them."""

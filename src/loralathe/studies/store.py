@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from PIL import Image, PngImagePlugin
 
 from loralathe.errors import MachineError
 from loralathe.studies.plan import Job
+from loralathe.tensorfiles.outputs import write_error
+from loralathe.tensorfiles.positional import write_at
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -25,19 +28,20 @@ def write_atomically(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     except OSError as error:
-        raise MachineError(f"cannot write here: {error.strerror}", where=str(path)) from error
+        raise write_error(error, path) from error
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            write_at(handle, memoryview(data), 0)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
         Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise MachineError(f"cannot write this file: {error.strerror}", where=str(path)) from error
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+        os.replace(name, path)
+    except BaseException as error:
+        with suppress(OSError):  # a disk that fails may refuse this, too
+            Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise write_error(error, path) from error
         raise
 
 

@@ -6,6 +6,7 @@ the lock free, which is how the next run that writes the same target knows it ma
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -42,6 +43,7 @@ class StagedFile:
             raise write_error(error, target) from error
         self._open = True
         self._settled = False
+        self._named = False
 
     def allocate(self, size: int) -> None:
         """Give the file its `size`; OSError when the disk cannot hold it.
@@ -82,8 +84,30 @@ class StagedFile:
         self._close()
         if not self._settled:
             self._settled = True
-            self._temporary.unlink(missing_ok=True)
+            # A disk that fails may refuse this, too; what stays is removed by the next run.
+            with contextlib.suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
+            if self._named:
+                with contextlib.suppress(OSError):
+                    self._final.unlink(missing_ok=True)
             forget(self._temporary)
+
+    def _rename_to_free_name(self) -> None:
+        """Rename that never replaces; FileExistsError when the name is taken."""
+        if sys.platform != "win32":
+            try:
+                os.link(self._temporary, self._final)
+            except OSError as error:
+                if error.errno not in _NO_HARD_LINKS:
+                    raise
+            else:
+                self._named = True
+                self._temporary.unlink()
+                return
+            if os.path.lexists(self._final):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self._final))
+        os.rename(self._temporary, self._final)
+        self._named = True
 
     def _close(self) -> None:
         if self._open:
@@ -95,29 +119,13 @@ class StagedFile:
             os.replace(self._temporary, self._final)
             return
         try:
-            _rename_to_free_name(self._temporary, self._final)
+            self._rename_to_free_name()
         except FileExistsError:
             raise InputError(
                 "the output appeared while it was being computed",
                 where=str(self.target),
                 fix="choose another name, or replace it with --force",
             ) from None
-
-
-def _rename_to_free_name(source: Path, target: Path) -> None:
-    """Rename that never replaces; FileExistsError when the name is taken."""
-    if sys.platform != "win32":
-        try:
-            os.link(source, target)
-        except OSError as error:
-            if error.errno not in _NO_HARD_LINKS:
-                raise
-        else:
-            source.unlink()
-            return
-        if os.path.lexists(target):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
-    os.rename(source, target)
 
 
 def remove_stale(target: Path) -> list[Path]:

@@ -68,7 +68,9 @@ CONFIG = '{"in_channels": 4, "use_linear_projection": false, "addition_embed_typ
 
 
 def diffusers_folder(draw: Random, fixtures: Path) -> Case:
-    text = mutated(CONFIG, ("null", "[", "{", '"in_channels": [4]', '"use_linear_projection": {}', "1e999", "NaN"), draw)
+    text = mutated(
+        CONFIG, ("null", "[", "{", '"in_channels": [4]', '"use_linear_projection": {}', "1e999", "NaN"), draw
+    )
     files = {"model/unet/config.json": text.encode("utf-8", "surrogateescape")}
     return Case("diffusers folders", ("render", "model", "--prompt", "x", "--dry-run"), files)
 
