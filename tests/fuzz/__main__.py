@@ -81,6 +81,14 @@ def _read_picture(path: str) -> None:
     _read_infotext(png_text(Path(path)) or "")
 
 
+def _plan_prompt(text: str) -> None:
+    from loralathe.rendering.prompts import lift_tags, parse_emphasis, plan_prompt
+
+    tagged = lift_tags(text)
+    plan_prompt(tagged.prompt, 20)
+    parse_emphasis(tagged.prompt)
+
+
 def _draw_seeds(folder: str) -> None:
     from loralathe.studies.seeds import SeedBook
 
@@ -93,6 +101,7 @@ def _draw_seeds(folder: str) -> None:
 CALLS: dict[str, Callable[[str], None]] = {
     "@infotext": _read_infotext,
     "@png": _read_picture,
+    "@prompt": _plan_prompt,
     "@seeds": _draw_seeds,
 }
 

@@ -132,7 +132,7 @@ def request_of(
     from loralathe.rendering import ImageRequest
     from loralathe.rendering.samplers import canonical_names
 
-    for use in adapters:
+    for use in () if options.allow_unmatched else adapters:
         check_family(use.file, family)
     sampler, schedule = canonical_names(options.sampler, options.schedule)
     width, height = options.sides(SIDES[family.id])

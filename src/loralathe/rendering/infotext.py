@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import struct
@@ -16,7 +17,7 @@ from loralathe.errors import InputError
 from loralathe.rendering.prompts import lift_tags, spell_tag
 from loralathe.rendering.request import ImageRequest
 from loralathe.rendering.samplers import canonical_names, label_of
-from loralathe.tensorfiles import check_is_file
+from loralathe.tensorfiles import check_is_file, write_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -126,7 +127,7 @@ def request_from_infotext(text: str, checkpoint: str, *, vae: str | None = None)
 
 
 def save_png(image: Image, path: Path) -> None:
-    """Write a PNG with the infotext that the renderer left in `image.info`."""
+    """Write a PNG with the infotext that the renderer left in `image.info`; whole, or not at all."""
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
@@ -134,7 +135,9 @@ def save_png(image: Image, path: Path) -> None:
     if text:
         # tEXt holds Latin-1 only; Pillow writes other texts as iTXt, and A1111 reads both.
         info.add_text(CHUNK, text)
-    image.save(path, format="PNG", pnginfo=info)
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", pnginfo=info)
+    write_whole(path, buffer.getvalue())
 
 
 def png_text(path: Path) -> str | None:

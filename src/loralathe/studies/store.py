@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,31 +15,17 @@ from PIL import Image, PngImagePlugin
 
 from loralathe.errors import MachineError
 from loralathe.studies.plan import Job
+from loralathe.tensorfiles import remove_stale_in, write_whole
 from loralathe.tensorfiles.outputs import write_error
-from loralathe.tensorfiles.positional import write_at
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write beside the target, fsync, rename. Raises MachineError with the reason."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     except OSError as error:
         raise write_error(error, path) from error
-    try:
-        try:
-            write_at(handle, memoryview(data), 0)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        Path(name).chmod(0o644)
-        os.replace(name, path)
-    except BaseException as error:
-        with suppress(OSError):  # a disk that fails may refuse this, too
-            Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise write_error(error, path) from error
-        raise
+    write_whole(path, data)
 
 
 def png_bytes(image: Image.Image, text: dict[str, str] | None = None) -> bytes:
@@ -97,5 +80,5 @@ class CellStore:
 
     def sweep(self) -> None:
         """Remove what writers that were killed left behind."""
-        for left in (self.folder / "cells").glob(".*.tmp"):
-            left.unlink(missing_ok=True)
+        for folder in (self.folder, self.folder / "cells"):
+            remove_stale_in(folder)

@@ -12,7 +12,7 @@ from loralathe.tensorfiles.header import Header, TensorInfo, TensorSpec, in_file
 from loralathe.tensorfiles.outputs import check_output, free_space, same_file
 from loralathe.tensorfiles.reader import TensorFile, open_tensorfile, read_header
 from loralathe.tensorfiles.recognise import check_is_file
-from loralathe.tensorfiles.staging import remove_stale
+from loralathe.tensorfiles.staging import remove_stale, remove_stale_in, write_whole
 from loralathe.tensorfiles.textfile import read_text
 
 __all__ = [
@@ -39,7 +39,9 @@ __all__ = [
     "read_header",
     "read_text",
     "remove_stale",
+    "remove_stale_in",
     "same_file",
     "tensor_bytes",
     "to_torch_dtype",
+    "write_whole",
 ]

@@ -12,15 +12,17 @@ import hashlib
 import os
 import secrets
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from loralathe.errors import InputError
 from loralathe.tensorfiles.last_rites import forget, remember
 from loralathe.tensorfiles.locking import try_lock
 from loralathe.tensorfiles.outputs import free_space, write_error
+from loralathe.tensorfiles.positional import write_at
 
 _FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0)
-_SUFFIX = ".part"
+_START, _SUFFIX = ".lathe-", ".part"
 SCARCE = 2
 """Room for this many times the file, or it is taken at once."""
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -128,10 +130,32 @@ class StagedFile:
             ) from None
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Put `data` in a file of that name, in place of what is there; MachineError leaves that as it was."""
+    staged = StagedFile(path, replace=True)
+    try:
+        write_at(staged.fd, memoryview(data), 0)
+    except BaseException as error:
+        staged.discard()
+        if isinstance(error, OSError):
+            raise write_error(error, path) from error
+        raise
+    staged.commit()
+
+
 def remove_stale(target: Path) -> list[Path]:
     """Delete temporary files for `target` whose writer is gone, and list them; living ones are locked."""
+    return _remove_unlocked(target.parent.glob(f"{_prefix(target)}*{_SUFFIX}"))
+
+
+def remove_stale_in(folder: Path) -> list[Path]:
+    """The same for every target in a folder."""
+    return _remove_unlocked(folder.glob(f"{_START}*{_SUFFIX}"))
+
+
+def _remove_unlocked(paths: Iterable[Path]) -> list[Path]:
     removed = []
-    for path in target.parent.glob(f"{_prefix(target)}*{_SUFFIX}"):
+    for path in paths:
         try:
             fd = os.open(path, _FLAGS)
         except OSError:
@@ -153,7 +177,7 @@ def remove_stale(target: Path) -> list[Path]:
 def _prefix(target: Path) -> str:
     # A digest, because a long name with a prefix and a suffix may be more than a file name can hold.
     digest = hashlib.sha256(target.name.casefold().encode("utf-8", "surrogateescape")).hexdigest()
-    return f".lathe-{digest[:12]}-"
+    return f"{_START}{digest[:12]}-"
 
 
 def _create_locked(target: Path) -> tuple[Path, int]:

@@ -31,6 +31,8 @@ WORDS = (
 
 def prompt(draw: Random, fixtures: Path) -> Case:
     text = mutated(draw.choice(PROMPTS), WORDS, draw)
+    if draw.random() < 0.4:
+        return Case("prompts", ("@prompt", text), {})
     words = ["render", "A.safetensors", "--prompt", text, "--lora-dir", ".", "--dry-run"]
     if draw.random() < 0.3:
         words += ["--negative", mutated(draw.choice(PROMPTS), WORDS, draw)]

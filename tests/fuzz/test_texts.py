@@ -1,0 +1,137 @@
+"""Any text at all, in every small language: it means something, or an InputError says why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loralathe.adapters import parse_block_weights, parse_elements, parse_spec
+from loralathe.architectures import SD1, SDXL
+from loralathe.errors import InputError
+from loralathe.recipes import make_recipe, read_recipe
+from loralathe.rendering.infotext import infotext, read_infotext, request_from_infotext
+from loralathe.rendering.prompts import lift_tags, plan_prompt
+from loralathe.studies.values import parse_floats, parse_ints, parse_texts
+
+quick = settings(deadline=None, max_examples=150)
+
+
+def near(*words: str) -> st.SearchStrategy[str]:
+    """Texts of these words, in any order, with anything in between now and then."""
+    word = st.one_of(st.sampled_from(words), st.sampled_from(words), st.text(max_size=3))
+    return st.one_of(st.text(max_size=60), st.lists(word, max_size=12).map("".join))
+
+
+FORMULAS = near(
+    "A", "B", "lora", "M", "+", "-", "*", "@", "(", ")", ",", "=", " ", "0.7", "extract", "rank", "'", '"'
+)
+BLOCKS = near("BASE", "IN04", "MID", "OUT11", "ALL", "=", ",", "-", "*", "0.5", "1", "R", "NOT ", " ", "?")
+SPECS = near("lora", ".safetensors", ":", "0.7", "te", "unet", "lbw", "lbwe", "=", "ALL", ",", "IN04", "attn")
+RULES = near("IN04", "OUT03-OUT05", ":", ",", "attn", "attn2.to_k", "NOT ", "0.5", "BASE", "\n")
+PROMPTS = near(
+    "a", "(", ")", "[", "]", ":", "|", "AND", "BREAK", "<lora:", ">", "0.5", "x", "\\", ",", " ", "\n"
+)
+VALUES = near("0", "1", "-", "..", ",", "(+0.25)", "[5]", "(", ")", '"', " ", "0.5", "1e3", "-1")
+TOML = near(
+    "[steps]", "[inputs]", "[save]", "[variables]", "\n", "A", "=", '"', "{", "}", "1", "file", "A + B", "'''"
+)
+INFO = near(
+    "Steps: 20",
+    ", ",
+    "\n",
+    "Negative prompt: ",
+    "Size: 8x8",
+    "Seed: 1",
+    "CFG scale: 7",
+    '"',
+    ":",
+    "Sampler: Euler",
+)
+
+
+@quick
+@given(FORMULAS)
+def test_formulas(text: str) -> None:
+    try:
+        made = make_recipe(inputs={name: Path(name) for name in ("A", "B", "lora")}, steps={"out": text})
+    except InputError as error:
+        assert error.what
+    else:
+        assert made.texts["out"] == text
+
+
+@quick
+@given(BLOCKS, st.sampled_from([SD1, SDXL]))
+def test_block_lists(text: str, family: object) -> None:
+    try:
+        weights = parse_block_weights(text, family)  # type: ignore[arg-type]
+    except InputError as error:
+        assert error.what
+    else:
+        assert parse_block_weights(weights.text(), family).weights == weights.weights  # type: ignore[arg-type]
+
+
+@quick
+@given(SPECS)
+def test_adapter_specs(text: str) -> None:
+    try:
+        spec = parse_spec(text, exists=lambda path: False)
+    except InputError as error:
+        assert error.what
+    else:
+        assert text.startswith(str(spec.path)[:1]) or str(spec.path) == "."
+
+
+@quick
+@given(RULES)
+def test_element_rules(text: str) -> None:
+    try:
+        assert parse_elements(text, SD1)
+    except InputError as error:
+        assert error.what
+
+
+@quick
+@given(PROMPTS, st.integers(1, 30))
+def test_prompts(text: str, steps: int) -> None:
+    """A prompt is never refused: what cannot be read is an issue with its place."""
+    tagged = lift_tags(text)
+    plan = plan_prompt(tagged.prompt, steps)
+    assert plan.parts
+    assert all(0 <= issue.position <= len(text) for issue in tagged.issues)
+
+
+@quick
+@given(VALUES)
+def test_axis_values(text: str) -> None:
+    for parse in (parse_floats, parse_ints, parse_texts):
+        try:
+            assert len(parse(text)) < 100_000
+        except InputError as error:
+            assert error.what
+
+
+@quick
+@given(TOML)
+def test_recipes(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    file = tmp_path_factory.getbasetemp() / "any.toml"
+    file.write_text(text, encoding="utf-8", errors="surrogatepass")
+    try:
+        read_recipe(file)
+    except InputError as error:
+        assert error.what
+
+
+@quick
+@given(INFO)
+def test_infotexts(text: str) -> None:
+    read_infotext(text)
+    try:
+        request = request_from_infotext(text, "A.safetensors")
+    except InputError as error:
+        assert error.what
+    else:
+        assert "Steps: " in infotext(request)
