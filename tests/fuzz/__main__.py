@@ -54,7 +54,7 @@ def preload() -> None:
     import loralathe.engine.inspect_file
     import loralathe.engine.piece
     import loralathe.rendering
-    import loralathe.studies
+    import loralathe.studies  # noqa: F401
     from loralathe.cli.render_setup import need_libraries
 
     need_libraries()

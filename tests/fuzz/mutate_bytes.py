@@ -50,8 +50,10 @@ def _insert(data: bytes, draw: Random, places: tuple[int, ...]) -> bytes:
 def _foreign(data: bytes, draw: Random, places: tuple[int, ...]) -> bytes:
     """Something else under the name."""
     return draw.choice((
-        b"", b"\0", b"\0" * 8, b"\0" * 1000, b"\x02" + b"\0" * 7 + b"{}", b"{}", b"<html>", b"GGUF" + b"\0" * 60,
-        b"version https://git-lfs.github.com/spec/v1\n", b"PK\x03\x04" + draw.randbytes(100), b"\x80\x02" + draw.randbytes(50),
+        b"", b"\0", b"\0" * 8, b"\0" * 1000, b"\x02" + b"\0" * 7 + b"{}", b"{}", b"<html>",
+        b"GGUF" + b"\0" * 60,
+        b"version https://git-lfs.github.com/spec/v1\n", b"PK\x03\x04" + draw.randbytes(100),
+        b"\x80\x02" + draw.randbytes(50),
         draw.randbytes(draw.choice((7, 9, 100, 5000))), "模型".encode() * 40, b"\x89PNG\r\n\x1a\n" + b"\0" * 50,
         data[::-1], data + data,
     ))  # fmt: skip
@@ -60,7 +62,8 @@ def _foreign(data: bytes, draw: Random, places: tuple[int, ...]) -> bytes:
 def no_file(name: str, draw: Random) -> Thing:
     """What a path may lead to instead of a file."""
     return draw.choice((
-        Folder(), Fifo(), Link(name), Link("nowhere"), Link("/dev/zero"), Link("/dev/null"), Link("/dev/full"), Link("/"),
+        Folder(), Fifo(), Link(name), Link("nowhere"), Link("/dev/zero"), Link("/dev/null"),
+        Link("/dev/full"), Link("/"),
         Link("."), Link("/proc/self/mem"), Link("/dev/tty"), b"",
     ))  # fmt: skip
 

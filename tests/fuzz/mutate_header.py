@@ -1,4 +1,4 @@
-"""Safetensors files with a header that lies: about lengths, offsets, dtypes, shapes, names, or about being JSON."""
+"""Safetensors files with a header that lies: about lengths, offsets, dtypes, shapes, or being JSON."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from fuzz.mutate_text import NASTY
 
 Table = dict[str, Any]
 SIZES = (
-    -1, 0, 1, 2, 3, 7, 8, 255, 2**15, 2**31 - 1, 2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64, 10**30, 1.0, 1.5, 1e400,
+    -1, 0, 1, 2, 3, 7, 8, 255, 2**15, 2**31 - 1, 2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64, 10**30,
+    1.0, 1.5, 1e400,
     True, None, "1", [], [1], {}, -0.0, float("nan"),
 )  # fmt: skip
 DTYPES = (
-    "F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "U16", "U32", "U64", "BOOL", "F8_E4M3", "F8_E5M2",
+    "F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "U16", "U32", "U64", "BOOL", "F8_E4M3",
+    "F8_E5M2",
     "F8_E8M0", "F4", "F6_E2M3", "C64", "f16", "F17", "", "float16", None, 3, [], {}, "F16\u0000", "😀",
 )  # fmt: skip
 NAMES = (
-    "", " ", "a", "__metadata__", "lora_unet_x.alpha", "model.diffusion_model", ".", "..", "../../x", "a" * 100_000,
-    "\x1b[2J\x1b[31mred", "new\nline", "\u202egnp", "a\u0000b", "é", "é", "*", "%s", "[bold]x[/bold]", "[/]",
+    "", " ", "a", "__metadata__", "lora_unet_x.alpha", "model.diffusion_model", ".", "..", "../../x",
+    "a" * 100_000,
+    "\x1b[2J\x1b[31mred", "new\nline", "\u202egnp", "a\u0000b", "é", "é", "*", "%s", "[bold]x[/bold]",
+    "[/]",
 )  # fmt: skip
 
 
@@ -169,10 +173,12 @@ def _empty_tensor(table: Table, draw: Random) -> Table:
 
 def _metadata(table: Table, draw: Random) -> Table:
     values: tuple[Any, ...] = (
-        None, 1, [], "x", {}, {"a": 1}, {"a": None}, {"loralathe": "{"}, {"loralathe": "[]"}, {"loralathe": '{"format": 1}'},
+        None, 1, [], "x", {}, {"a": 1}, {"a": None}, {"loralathe": "{"}, {"loralathe": "[]"},
+        {"loralathe": '{"format": 1}'},
         {"ss_network_dim": "1e999"}, {"ss_network_alpha": "nan"}, {"ss_tag_frequency": "{" * 500},
         {"ss_network_module": "lycoris.kohya", "ss_network_args": "[1]"}, {"ss_network_args": '{"algo": 5}'},
-        {"x\x1b[31m": "\x1b]0;title\x07"}, {"a": "b" * 10**6}, {"modelspec.title": "[/bold]"}, {"format": "tf"},
+        {"x\x1b[31m": "\x1b]0;title\x07"}, {"a": "b" * 10**6}, {"modelspec.title": "[/bold]"},
+        {"format": "tf"},
         {"ss_network_args": "[" * 5000}, {"lora_adapter_metadata": "{]"}, {"ss_bucket_info": "9" * 6000},
     )  # fmt: skip
     return {"__metadata__": draw.choice(values)} | {k: v for k, v in table.items() if k != "__metadata__"}
@@ -231,7 +237,8 @@ def _cut(text: bytes, draw: Random) -> bytes:
 
 
 _IN_THE_TABLE: tuple[Callable[[Table, Random], Table], ...] = (
-    _dtype, _dtype, _shape, _shape, _shape, _offsets, _offsets, _swap_places, _swap_places, _rename, _rename, _drop,
+    _dtype, _dtype, _shape, _shape, _shape, _offsets, _offsets, _swap_places, _swap_places, _rename,
+    _rename, _drop,
     _keep_few, _no_entry, _extra_key, _empty_tensor, _metadata, _metadata,
 )  # fmt: skip
 _IN_THE_TEXT: tuple[Callable[[bytes, Random], bytes], ...] = (

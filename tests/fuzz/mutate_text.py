@@ -6,16 +6,22 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 NASTY = (
-    "", " ", "\t", "\n", "\u00a0", "\u200b", "\u202e", "\ufeff", "é", "e\u0301", "ﬁ", "²", "٣", "五", "😀", "\x1b[31m",
-    "0", "-0", "1", "-1", "1.", ".5", "1e9", "1e308", "1e999", "-1e999", "1e-400", "nan", "inf", "-inf", "NaN",
+    "", " ", "\t", "\n", "\u00a0", "\u200b", "\u202e", "\ufeff", "é", "e\u0301", "ﬁ", "²", "٣", "五", "😀",
+    "\x1b[31m",
+    "0", "-0", "1", "-1", "1.", ".5", "1e9", "1e308", "1e999", "-1e999", "1e-400", "nan", "inf", "-inf",
+    "NaN",
     "0x10", "0b1", "1_000", "1j", "9" * 30, "9" * 5000, "1" + "0" * 400, "0.1" * 2, "True", "None",
-    "(", ")", "((", "))", "[", "]", "{", "}", "<", ">", "<lora:", "'", '"', '"""', "\\", "\\\\", "%s", "{0}", "$HOME", "~", "`id`",
-    "+", "-", "*", "**", "/", "//", "%", "@", "=", "==", ":", "::", ":=", ",", ",,", ";", "..", "...", "|", "&", "#",
+    "(", ")", "((", "))", "[", "]", "{", "}", "<", ">", "<lora:", "'", '"', '"""', "\\", "\\\\", "%s",
+    "{0}", "$HOME", "~", "`id`",
+    "+", "-", "*", "**", "/", "//", "%", "@", "=", "==", ":", "::", ":=", ",", ",,", ";", "..", "...",
+    "|", "&", "#",
     "../", "/", "./", "/dev/zero", "/dev/null", "con", "a" * 300, "a/" * 200,
-    "lambda: 0", "__class__", "__import__('os').system('id')", "x if x else y", "[x for x in x]", "f'{x}'", "await x", "*x",
+    "lambda: 0", "__class__", "__import__('os').system('id')", "x if x else y", "[x for x in x]",
+    "f'{x}'", "await x", "*x",
 )  # fmt: skip
 DEEP = (
-    ("(", ")"), ("[", "]"), ("-", ""), ("+", ""), ("1*", ""), ("x+", "x"), ("fp16(", ")"), ("not ", ""), ("{a=", "}"),
+    ("(", ")"), ("[", "]"), ("-", ""), ("+", ""), ("1*", ""), ("x+", "x"), ("fp16(", ")"), ("not ", ""),
+    ("{a=", "}"),
     ("<lora:", ">"), ("[a:", ":1]"), ("(a:", "1)"), ("a|", ""), ("a.", "a"),
 )  # fmt: skip
 
@@ -79,6 +85,7 @@ def _span(text: str, draw: Random) -> tuple[int, int]:
 
 
 _ACCIDENTS: tuple[Callable[[str, Sequence[str], Random], str], ...] = (
-    _cut, _cut, _double, _insert, _insert, _insert, _replace, _replace, _replace, _swap, _nest, _change_case,
+    _cut, _cut, _double, _insert, _insert, _insert, _replace, _replace, _replace, _swap, _nest,
+    _change_case,
     _half_character,
 )  # fmt: skip

@@ -53,7 +53,7 @@ def _shorter_file(case: Case, name: str, still: Callable[[Case], bool]) -> Case:
 
 
 def _shortened(text: str, still: Callable[[str], bool]) -> str:
-    """Take out halves, quarters, … single characters, as long as it fails (Zeller's ddmin, complements only)."""
+    """Take out halves, quarters, … single characters, as long as it fails (ddmin of Zeller 2002)."""
     size = len(text) // 2
     while size:
         at = 0

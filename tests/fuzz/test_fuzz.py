@@ -1,4 +1,4 @@
-"""A short share of the fuzzing for every run of the tests, all failures found so far, and the judge himself."""
+"""A short share of the fuzzing for every run of the tests, what was found so far, and the judge."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -55,43 +56,32 @@ INFO = near(
 @quick
 @given(FORMULAS)
 def test_formulas(text: str) -> None:
-    try:
+    with suppress(InputError):
         made = make_recipe(inputs={name: Path(name) for name in ("A", "B", "lora")}, steps={"out": text})
-    except InputError as error:
-        assert error.what
-    else:
         assert made.texts["out"] == text
 
 
 @quick
 @given(BLOCKS, st.sampled_from([SD1, SDXL]))
 def test_block_lists(text: str, family: object) -> None:
-    try:
+    with suppress(InputError):
         weights = parse_block_weights(text, family)  # type: ignore[arg-type]
-    except InputError as error:
-        assert error.what
-    else:
-        assert parse_block_weights(weights.text(), family).weights == weights.weights  # type: ignore[arg-type]
+        assert parse_block_weights(str(weights), family) == weights  # type: ignore[arg-type]
 
 
 @quick
 @given(SPECS)
 def test_adapter_specs(text: str) -> None:
-    try:
+    with suppress(InputError):
         spec = parse_spec(text, exists=lambda path: False)
-    except InputError as error:
-        assert error.what
-    else:
         assert text.startswith(str(spec.path)[:1]) or str(spec.path) == "."
 
 
 @quick
 @given(RULES)
 def test_element_rules(text: str) -> None:
-    try:
+    with suppress(InputError):
         assert parse_elements(text, SD1)
-    except InputError as error:
-        assert error.what
 
 
 @quick
@@ -108,30 +98,23 @@ def test_prompts(text: str, steps: int) -> None:
 @given(VALUES)
 def test_axis_values(text: str) -> None:
     for parse in (parse_floats, parse_ints, parse_texts):
-        try:
+        with suppress(InputError):
             assert len(parse(text)) < 100_000
-        except InputError as error:
-            assert error.what
 
 
 @quick
-@given(TOML)
+@given(text=TOML)
 def test_recipes(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.getbasetemp() / "any.toml"
     file.write_text(text, encoding="utf-8", errors="surrogatepass")
-    try:
+    with suppress(InputError):
         read_recipe(file)
-    except InputError as error:
-        assert error.what
 
 
 @quick
 @given(INFO)
 def test_infotexts(text: str) -> None:
     read_infotext(text)
-    try:
+    with suppress(InputError):
         request = request_from_infotext(text, "A.safetensors")
-    except InputError as error:
-        assert error.what
-    else:
         assert "Steps: " in infotext(request)

@@ -27,8 +27,8 @@ GRID = {"job": "grid"}
 JOBS = {"merge": MERGE, "extraction": EXTRACT, "two outputs": TWO, "grid": GRID}
 FULL = r"the disk is full \([\d,]+ bytes free\)\n  where: DIR/.+\n  fix:   free some space, or write to .+"
 BROKEN = r"the file could not be (written|read): Input/output error\n  where: DIR/.+\n  fix:   .+"
-SAMPLE = 3
-"""Calls of one kind that CI draws."""
+SAMPLE = 2
+"""Calls of one kind that CI takes: the first, and one at random."""
 
 
 @pytest.fixture(scope="module")
@@ -78,24 +78,25 @@ def check(stage: Stage, job: dict[str, str], folder: Path, fault: tuple[str, int
 
 
 def faults_of(calls: dict[str, int], code: str, draw: Random | None) -> list[tuple[str, int, str]]:
-    """Every call, or a few of each kind: always the first and the last."""
+    """Every call, or a few of each kind."""
     found = []
     for name, count in sorted(calls.items()):
         if code != "EIO" and name in ("preadv", "unlink", "fsync", "replace", "rename"):
             continue  # a full disk does not refuse these
         numbers = list(range(1, count + 1))
         if draw is not None and count > SAMPLE:
-            numbers = sorted({1, count, *draw.sample(numbers, SAMPLE - 2)})
+            numbers = [1, draw.randint(2, count)]
         found += [(name, number, code) for number in numbers]
     return found
 
 
+@pytest.mark.parametrize("code", ["ENOSPC", "EIO"])
 @pytest.mark.parametrize("name", JOBS)
-def test_some_calls_fail(stage: Stage, folder: Path, name: str) -> None:
-    draw = Random(name)
+def test_some_calls_fail(stage: Stage, folder: Path, name: str, code: str) -> None:
     calls = calls_of(stage, JOBS[name], folder)
-    ends = {check(stage, JOBS[name], folder, fault) for fault in faults_of(calls, "ENOSPC", draw)}
-    ends |= {check(stage, JOBS[name], folder, fault) for fault in faults_of(calls, "EIO", draw)}
+    if code == "EIO":  # what a full disk refuses has its turn there
+        calls = {call: count for call, count in calls.items() if call not in ("ftruncate", "open", "link")}
+    ends = {check(stage, JOBS[name], folder, fault) for fault in faults_of(calls, code, Random(name))}
     assert "failed" in ends
 
 

@@ -65,8 +65,10 @@ def _places(data: bytes) -> tuple[int, ...]:
 
 
 _OTHER_PARTS = {
-    "lora_up.weight": ("lora_B.weight", "hada_w1_a", "lokr_w1", "oft_diag", "diff", "dora_scale", "a1.weight", "on_input"),
-    "lora_down.weight": ("lora_A.weight", "hada_w1_b", "lokr_w2", "oft_blocks", "diff_b", "lora_mid.weight", "b2.weight", "weight"),
+    "lora_up.weight": ("lora_B.weight", "hada_w1_a", "lokr_w1", "oft_diag", "diff", "dora_scale",
+    "a1.weight", "on_input"),
+    "lora_down.weight": ("lora_A.weight", "hada_w1_b", "lokr_w2", "oft_blocks", "diff_b",
+    "lora_mid.weight", "b2.weight", "weight"),
     "alpha": ("alpha", "rank", "dora_scale", "alpha.weight", "rescale", "on_input"),
 }  # fmt: skip
 

@@ -10,13 +10,17 @@ from fuzz.mutate_text import mutated
 from fuzz.targets.files import SOUND
 
 SEEDS = (
-    "A + 0.7*lora", "B + lora@Face - M*(B - A)", "A + 0.5*(B - A)@\"1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1\"", "extract(B - A, rank=rank)",
-    "extract(A + lora - A, rank=2, conv_rank=1)", "fp16(A + 0.3*lora) - (B - A)*M", "A + lora(te=0.5, unet=0)@INS",
-    "(1-M)*A + M*B", "bf16(B)", "A + 2*(-lora)", "0.5*A + 0.5*B", "A + extract(B - A, rank=1)@OUTALL", "-(-A)",
+    "A + 0.7*lora", "B + lora@Face - M*(B - A)", "A + 0.5*(B - A)@\"1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1\"",
+    "extract(B - A, rank=rank)",
+    "extract(A + lora - A, rank=2, conv_rank=1)", "fp16(A + 0.3*lora) - (B - A)*M",
+    "A + lora(te=0.5, unet=0)@INS",
+    "(1-M)*A + M*B", "bf16(B)", "A + 2*(-lora)", "0.5*A + 0.5*B", "A + extract(B - A, rank=1)@OUTALL",
+    "-(-A)",
     "A + (lora - lora)", "extract(A - A)", "A + 1e-9*lora", "A - -B + -B", "A + lora@'IN04=0.3,OUT00=1'",
 )  # fmt: skip
 WORDS = (
-    "A", "B", "lora", "M", "rank", "Face", "extract(", "fp16(", "bf16(", "rank=", "conv_rank=", "te=", "unet=", "@INS",
+    "A", "B", "lora", "M", "rank", "Face", "extract(", "fp16(", "bf16(", "rank=", "conv_rank=", "te=",
+    "unet=", "@INS",
     '@"', "0.5*", " + ", " - ", "(B - A)", "method=", "energy=0.9", "size=", "dtype=", "seed=1", "tau=",
 )  # fmt: skip
 

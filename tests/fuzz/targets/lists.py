@@ -11,21 +11,26 @@ from fuzz.mutate_text import mutated
 from fuzz.targets.files import SOUND
 
 SPECS = (
-    "lora.safetensors", "lora.safetensors:0.7", "lora.safetensors:0.7:OUTALL", "lora.safetensors:te=0:unet=1.5",
+    "lora.safetensors", "lora.safetensors:0.7", "lora.safetensors:0.7:OUTALL",
+    "lora.safetensors:te=0:unet=1.5",
     "lora.safetensors:0.7:1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1", "lora.safetensors:IN04=0.3,OUT00=1:0.5",
     "lora.safetensors:lbw=INS:lbwe=IN05-OUT05:attn:0", "conv.safetensors:-1:Face", "lora",
 )  # fmt: skip
 LISTS = (
-    "1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1", ",".join(["1"] * 17), ",".join(["0.5"] * 26), "ALL", "INS", "MIDD", "OUTALL", "NONE",
-    "IN04=0.3,OUT00=1", "*=0,OUT03-OUT05=1", "NOT IN04-IN08=0", "R," + ",".join(["1"] * 16), "1,0,X,1,1,1,1,1,1,1,1,1",
+    "1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1", ",".join(["1"] * 17), ",".join(["0.5"] * 26), "ALL", "INS",
+    "MIDD", "OUTALL", "NONE",
+    "IN04=0.3,OUT00=1", "*=0,OUT03-OUT05=1", "NOT IN04-IN08=0", "R," + ",".join(["1"] * 16),
+    "1,0,X,1,1,1,1,1,1,1,1,1",
     "BASE=1,MID=0.5",
 )  # fmt: skip
 RULES = (
-    "OUT03-OUT05:attn2:0.5", "IN05-OUT05:attn:0", ":to_q:1", "NOT OUT04:ff.net:0", "BASE:mlp:0.3,IN04:attn1:1",
+    "OUT03-OUT05:attn2:0.5", "IN05-OUT05:attn:0", ":to_q:1", "NOT OUT04:ff.net:0",
+    "BASE:mlp:0.3,IN04:attn1:1",
     "IN01 IN02:NOT attn:0",
 )  # fmt: skip
 WORDS = (
-    "BASE", "IN00", "IN04", "MID", "OUT11", "TE1", "D00", "IN04-IN08", "NOT ", "R", "U", "X", "=", ":", ",", "*", "te=", "unet=", "lbw=",
+    "BASE", "IN00", "IN04", "MID", "OUT11", "TE1", "D00", "IN04-IN08", "NOT ", "R", "U", "X", "=", ":",
+    ",", "*", "te=", "unet=", "lbw=",
     "lbwe=", "attn2", "0.5", "ALL", "XYZ", "start=", "stop=", "step=",
 )  # fmt: skip
 PRESETS = (

@@ -153,7 +153,8 @@ def _evil(fixtures: Path, source: str, draw: Random) -> bytes:
     import subprocess
 
     attack = draw.choice((
-        _Evil(os.system, "touch harm"), _Evil(exec, "open('harm', 'w')"), _Evil(eval, "__import__('os').mkdir('harm')"),
+        _Evil(os.system, "touch harm"), _Evil(exec, "open('harm', 'w')"),
+        _Evil(eval, "__import__('os').mkdir('harm')"),
         _Evil(Path.touch, Path("harm")), _Evil(subprocess.run, ["touch", "harm"]), _Evil(open, "harm", "w"),
         _Evil(__import__, "antigravity"), _Evil(bytearray, 1 << 40), _Evil(compile, "1", "x", "eval"),
     ))  # fmt: skip
@@ -189,9 +190,12 @@ def _small_pickles(fixtures: Path, source: str, draw: Random) -> bytes:
     loop: dict[str, object] = {}
     loop["state_dict"] = loop
     thing = draw.choice((
-        None, {}, [], 3, "x", {"state_dict": None}, {"state_dict": {}}, loop, {1: torch.ones(1)}, {"a": torch.ones(2, 2)},
-        {"a\x1b[31m": torch.ones(1)}, {"a": torch.ones(1).expand(10**9)}, {"a": torch.ones(4, 4).t()}, {"a": torch.ones(2).to_sparse()},
-        {"a": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)}, {"a": torch.ones(1, device="meta")},
+        None, {}, [], 3, "x", {"state_dict": None}, {"state_dict": {}}, loop, {1: torch.ones(1)},
+        {"a": torch.ones(2, 2)},
+        {"a\x1b[31m": torch.ones(1)}, {"a": torch.ones(1).expand(10**9)}, {"a": torch.ones(4, 4).t()},
+        {"a": torch.ones(2).to_sparse()},
+        {"a": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)}, {"a": torch.ones(1,
+        device="meta")},
         {"a": torch.ones(1, dtype=torch.complex64)}, {("a", "b"): torch.ones(1)}, {"": torch.ones(0)},
     ))  # fmt: skip
     buffer = io.BytesIO()
@@ -213,6 +217,7 @@ def _edited(
 
 
 _HARMS: tuple[Callable[[Path, str, Random], bytes], ...] = (
-    _whole, _harmed, _harmed, _other_pickle, _other_pickle, _other_members, _claims, _claims, _evil, _evil, _small_pickles,
+    _whole, _harmed, _harmed, _other_pickle, _other_pickle, _other_members, _claims, _claims, _evil,
+    _evil, _small_pickles,
     _bomb,
 )  # fmt: skip

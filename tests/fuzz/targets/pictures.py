@@ -1,4 +1,4 @@
-"""Prompts, axes, infotexts and the folders of studies: everything of the picture commands before a picture."""
+"""Prompts, axes, infotexts, folders of studies: the picture commands before there is a picture."""
 
 from __future__ import annotations
 
@@ -12,20 +12,29 @@ from fuzz.mutate_text import mutated
 from fuzz.targets.files import SOUND
 
 PROMPTS = (
-    "a girl, (smile:1.2), [hat], <lora:lora:0.7:0.5:lbw=OUTALL:start=2:stop=10>", "[cat:dog:0.5] and [a|b] AND x :0.8",
-    "<lora:lora:te=0:unet=1:lbw=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1:lbwe=IN05-OUT05:attn:0>", "\\(a\\), ((b)), BREAK, c AND d:-1",
-    "<lora:lora:XYZ> 1girl", "<lyco:conv:1> <lora:nobody:1>", "a" * 2000, "東京 の 少女, (笑顔:1.1)", "[[a:3]:b:[c:d:5]:9]",
+    "a girl, (smile:1.2), [hat], <lora:lora:0.7:0.5:lbw=OUTALL:start=2:stop=10>",
+    "[cat:dog:0.5] and [a|b] AND x :0.8",
+    "<lora:lora:te=0:unet=1:lbw=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1:lbwe=IN05-OUT05:attn:0>",
+    "\\(a\\), ((b)), BREAK, c AND d:-1",
+    "<lora:lora:XYZ> 1girl", "<lyco:conv:1> <lora:nobody:1>", "a" * 2000, "東京 の 少女, (笑顔:1.1)",
+    "[[a:3]:b:[c:d:5]:9]",
 )  # fmt: skip
 AXES = (
-    "lora = 0, 0.3, 0.5", "lora te = 0, 1", "lora unet = 0..1 [5]", "lora IN04-IN08 = 0..1 (+0.25)", "seed = 1-4", "cfg = 4..8 (+2)",
-    "sampler = Euler a, DPM++ 2M", "prompt s/r = smile, frown, \"a, b\"", "prompt order = girl, smile", "size = 512x512, 768",
-    "lora blocks = ALL, OUTD", 'lora elements = "IN05-OUT05:attn:0"', "block id = IN04, IN05-IN08, NOT BASE",
-    "checkpoint = A, B", "clip skip = 1, 2", "steps = 10, 20, 30", "values = 0, 0.5, 1", "vae = none, A", "lora = lora, conv, none",
+    "lora = 0, 0.3, 0.5", "lora te = 0, 1", "lora unet = 0..1 [5]", "lora IN04-IN08 = 0..1 (+0.25)",
+    "seed = 1-4", "cfg = 4..8 (+2)",
+    "sampler = Euler a, DPM++ 2M", "prompt s/r = smile, frown, \"a, b\"", "prompt order = girl, smile",
+    "size = 512x512, 768",
+    "lora blocks = ALL, OUTD", 'lora elements = "IN05-OUT05:attn:0"',
+    "block id = IN04, IN05-IN08, NOT BASE",
+    "checkpoint = A, B", "clip skip = 1, 2", "steps = 10, 20, 30", "values = 0, 0.5, 1", "vae = none, A",
+    "lora = lora, conv, none",
     "schedule = Karras, Exponential", "original weights = ALL, OUTALL", "seed = -1, -1",
 )  # fmt: skip
 WORDS = (
-    "<lora:", ">", ":", "(", ")", "[", "]", "|", "AND", "BREAK", "lbw=", "lbwe=", "start=", "stop=", "step=0-5", "XYZ", "lora", " = ", "..",
-    "(+0.1)", "(+0)", "(-1)", "[3]", "[0]", "[99999999]", "0..1000000 (+0.000001)", ",", '"', "IN04", "NOT ", "seed", "cfg", "none", "-1",
+    "<lora:", ">", ":", "(", ")", "[", "]", "|", "AND", "BREAK", "lbw=", "lbwe=", "start=", "stop=",
+    "step=0-5", "XYZ", "lora", " = ", "..",
+    "(+0.1)", "(+0)", "(-1)", "[3]", "[0]", "[99999999]", "0..1000000 (+0.000001)", ",", '"', "IN04",
+    "NOT ", "seed", "cfg", "none", "-1",
 )  # fmt: skip
 
 

@@ -34,9 +34,12 @@ B2    = { file = "out.safetensors", dtype = "fp16" }
 lora1 = { file = "out_lora.safetensors", dtype = "fp16" }
 """
 WORDS = (
-    "[inputs]", "[variables]", "[blocks]", "[steps]", "[save]", "[[save]]", "[extra]", "A", "B2", "lora1", " = ", '"', "'''", "\n",
-    "{", "}", "file = ", "dtype = ", 'metadata = { a = "b" }', "discard = ", "true", "1979-05-27", "0xff", "1e5", "[1, 2]", "#", ".",
-    '"A.safetensors"', '"../x.safetensors"', '"/tmp/x.safetensors"', "vae = ", "metadata = ", "\\u0000", "\\ud800", "\\U0010FFFF",
+    "[inputs]", "[variables]", "[blocks]", "[steps]", "[save]", "[[save]]", "[extra]", "A", "B2",
+    "lora1", " = ", '"', "'''", "\n",
+    "{", "}", "file = ", "dtype = ", 'metadata = { a = "b" }', "discard = ", "true", "1979-05-27",
+    "0xff", "1e5", "[1, 2]", "#", ".",
+    '"A.safetensors"', '"../x.safetensors"', '"/tmp/x.safetensors"', "vae = ", "metadata = ", "\\u0000",
+    "\\ud800", "\\U0010FFFF",
 )  # fmt: skip
 
 
