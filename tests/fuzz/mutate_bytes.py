@@ -54,7 +54,8 @@ def _foreign(data: bytes, draw: Random, places: tuple[int, ...]) -> bytes:
         b"GGUF" + b"\0" * 60,
         b"version https://git-lfs.github.com/spec/v1\n", b"PK\x03\x04" + draw.randbytes(100),
         b"\x80\x02" + draw.randbytes(50),
-        draw.randbytes(draw.choice((7, 9, 100, 5000))), "模型".encode() * 40, b"\x89PNG\r\n\x1a\n" + b"\0" * 50,
+        draw.randbytes(draw.choice((7, 9, 100, 5000))), "模型".encode() * 40,
+        b"\x89PNG\r\n\x1a\n" + b"\0" * 50,
         data[::-1], data + data,
     ))  # fmt: skip
 
