@@ -10,6 +10,8 @@ from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_saf
 
 WIDTH = 64
 CHECKPOINTS = ("A.safetensors", "B.safetensors")
+MADE = "made.safetensors"
+"""Carries the record of how it was made from A and lora."""
 ADAPTERS = ("lora.safetensors", "conv.safetensors")
 PICTURE = "picture.png"
 INFOTEXT = (
@@ -30,7 +32,24 @@ def write_fixtures(folder: Path) -> None:
     write_safetensors(folder / "lora.safetensors", lora, {"ss_network_dim": "2", "ss_output_name": "hina"})
     conv = tiny_lora("sd1", rank=2, alpha=2.0, conv_rank=1, seed=4, width_divisor=WIDTH)
     write_safetensors(folder / "conv.safetensors", conv)
+    _make(folder)
     _write_picture(folder / PICTURE)
+
+
+def _make(folder: Path) -> None:
+    from loralathe.engine import RunOptions, run_recipe
+    from loralathe.recipes import Save, make_recipe
+
+    inputs = {name: folder / f"{name}.safetensors" for name in ("A", "lora")}
+    steps = {"made": "A + M*lora@Face"}
+    recipe = make_recipe(
+        inputs=inputs,
+        steps=steps,
+        variables={"M": 0.7},
+        blocks={"Face": "1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1,0,0.5,1,1,1"},
+        saves=[Save("made", folder / MADE)],
+    )
+    run_recipe(recipe, RunOptions(threads=1))
 
 
 def _write_picture(path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 from fuzz.case import Case
-from fuzz.targets import files, formulas, lists, options, pickles, pictures, recipes
+from fuzz.targets import files, formulas, lists, options, pickles, pictures, recipes, records
 
 Draw = Callable[[Random, Path], Case]
 """(random numbers, folder of the sound files) → a case."""
@@ -25,6 +25,7 @@ TARGETS: dict[str, Draw] = {
     "preset files": lists.preset_file,
     "element rules": lists.element_rule,
     "recipes": recipes.recipe,
+    "records": records.record,
     "prompts": pictures.prompt,
     "axes": pictures.axis,
     "diffusers folders": pictures.diffusers_folder,

@@ -10,7 +10,8 @@ from fuzz.mutate_text import mutated
 from fuzz.targets.files import SOUND
 
 SEEDS = (
-    "A + 0.7*lora", "B + lora@Face - M*(B - A)", "A + 0.5*(B - A)@\"1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1\"",
+    "A + 0.7*lora", "B + lora@Face - M*(B - A)",
+    "A + 0.5*(B - A)@\"1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1,0,0.5,1,1,1\"",
     "extract(B - A, rank=rank)",
     "extract(A + lora - A, rank=2, conv_rank=1)", "fp16(A + 0.3*lora) - (B - A)*M",
     "A + lora(te=0.5, unet=0)@INS",
@@ -40,7 +41,7 @@ def formula(draw: Random, fixtures: Path) -> Case:
         "--set",
         "rank=2",
         "--blocks",
-        "Face=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1",
+        "Face=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1,0,0.5,1,1,1",
     ]
     if draw.random() < 0.5:
         words += ["-o", "out.safetensors"]

@@ -13,11 +13,12 @@ from fuzz.targets.files import SOUND
 SPECS = (
     "lora.safetensors", "lora.safetensors:0.7", "lora.safetensors:0.7:OUTALL",
     "lora.safetensors:te=0:unet=1.5",
-    "lora.safetensors:0.7:1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1", "lora.safetensors:IN04=0.3,OUT00=1:0.5",
+    "lora.safetensors:0.7:1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1,0,0.5,1,1,1",
+    "lora.safetensors:IN04=0.3,OUT00=1:0.5",
     "lora.safetensors:lbw=INS:lbwe=IN05-OUT05:attn:0", "conv.safetensors:-1:Face", "lora",
 )  # fmt: skip
 LISTS = (
-    "1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1", ",".join(["1"] * 17), ",".join(["0.5"] * 26), "ALL", "INS",
+    "1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1,0,0.5,1,1,1", ",".join(["1"] * 17), ",".join(["0.5"] * 26), "ALL", "INS",
     "MIDD", "OUTALL", "NONE",
     "IN04=0.3,OUT00=1", "*=0,OUT03-OUT05=1", "NOT IN04-IN08=0", "R," + ",".join(["1"] * 16),
     "1,0,X,1,1,1,1,1,1,1,1,1",
@@ -34,7 +35,7 @@ WORDS = (
     "lbwe=", "attn2", "0.5", "ALL", "XYZ", "start=", "stop=", "step=",
 )  # fmt: skip
 PRESETS = (
-    "#Character\nFace:1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1\nALL0.5:" + ",".join(["0.5"] * 17) + "\n",
+    "#Character\nFace:1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1,0,0.5,1,1,1\nALL0.5:" + ",".join(["0.5"] * 17) + "\n",
     "NONE:0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0\nALL:1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1\nFace:IN04=1\n",
 )
 ELEMENT_PRESETS = "ATTNDEEPON:IN05-OUT05:attn:1\n\nATTNDEEPOFF:IN05-OUT05:attn:0,BASE:mlp:1\n\nX:MID::0\n"

@@ -22,6 +22,7 @@ START = {
     "convert": ("A.safetensors",),
     "eval": ("A + 0.5*(B - A)", "A=A.safetensors", "B=B.safetensors"),
     "run": ("r.toml",),
+    "verify": ("A.safetensors",),
     "compare": ("A.safetensors", "B.safetensors"),
     "render": ("A.safetensors",),
     "grid": ("A.safetensors", "lora.safetensors"),

@@ -14,7 +14,7 @@ from fuzz.targets.files import SOUND
 PROMPTS = (
     "a girl, (smile:1.2), [hat], <lora:lora:0.7:0.5:lbw=OUTALL:start=2:stop=10>",
     "[cat:dog:0.5] and [a|b] AND x :0.8",
-    "<lora:lora:te=0:unet=1:lbw=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1:lbwe=IN05-OUT05:attn:0>",
+    "<lora:lora:te=0:unet=1:lbw=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1,0,0.5,1,1,1:lbwe=IN05-OUT05:attn:0>",
     "\\(a\\), ((b)), BREAK, c AND d:-1",
     "<lora:lora:XYZ> 1girl", "<lyco:conv:1> <lora:nobody:1>", "a" * 2000, "東京 の 少女, (笑顔:1.1)",
     "[[a:3]:b:[c:d:5]:9]",
