@@ -7,6 +7,7 @@ Anything else that reaches the top is a bug of ours (exit code 1).
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -58,6 +59,17 @@ def few(names: Sequence[str], shown: int = 3) -> str:
     """`a, b, c and 7 more`."""
     rest = len(names) - shown
     return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """`text` for a terminal: control characters, which move the cursor or worse, as `\\x1b`.
+
+    Files and their names come from anywhere, and errors and tables repeat what they say.
+    """
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def close_matches(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:

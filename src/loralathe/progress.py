@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Literal, Protocol
 
+from loralathe.errors import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import ProgressColumn, TaskID
@@ -98,7 +100,7 @@ class BarSink:
         from rich.console import Console
 
         console = self._bars.console if self._bars else Console(stderr=True)
-        console.print(text, markup=False, highlight=False)
+        console.print(printable(text), markup=False, highlight=False)
 
     def _advance(self, event: Event) -> None:
         if event.task not in self._ids:

@@ -67,9 +67,9 @@ def test_preset_options() -> None:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no such preset file"):
+    with pytest.raises(InputError, match="no such file"):
         read_preset_file(tmp_path / "none.txt")
-    with pytest.raises(InputError, match="this is a folder"):
+    with pytest.raises(InputError, match="a folder, not a file"):
         read_preset_file(tmp_path)
     (tmp_path / "latin.txt").write_bytes("Mädchen:1".encode("latin-1"))
     with pytest.raises(InputError, match="the preset file is not UTF-8 text \\(byte 1\\)"):

@@ -20,6 +20,10 @@ FAMILY = (
     "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_k: [20, 20], the base has [40, 40] and 93 more\n"
     "  fix:   this one is made for SDXL; use a LoRA made for SD 1.5"
 )
+OTHER_FAMILY = (
+    "this LoRA is for SDXL, the checkpoint is SD 1.5\n  where: xlora.safetensors\n"
+    "  fix:   use a LoRA made for SD 1.5"
+)
 CASES = {
     f"{R} --sampler Eulre": "no sampler is called 'Eulre'\n  fix:   perhaps 'Euler' or 'Euler a'",
     f"{R} --schedule Karas": "no schedule is called 'Karas'\n  fix:   perhaps 'Karras'",
@@ -31,7 +35,8 @@ CASES = {
     "  fix:   did you mean 'xl.safetensors'?",
     f"render basA.safetensors {QUICK}": "no such file\n  where: basA.safetensors\n"
     "  fix:   did you mean 'baseA.safetensors' or 'baseB.safetensors'?",
-    f"render baseA.safetensors xlora.safetensors {QUICK}": FAMILY,
+    f"render baseA.safetensors xlora.safetensors {QUICK}": OTHER_FAMILY,
+    f"grid baseA.safetensors xlora.safetensors {QUICK} --x 'xlora = 0, 1'": OTHER_FAMILY,
     f"render baseA.safetensors baseB.safetensors {QUICK}": "this is not an adapter\n"
     "  where: baseB.safetensors\n"
     "  fix:   one checkpoint comes first, adapters follow it; lathe inspect says what a file is",

@@ -89,8 +89,10 @@ def test_a_recipe_is_swept_in_memory(here: Path, done: Run) -> None:
     done("grid", "--recipe", "article.toml", "--prompt", "a girl", *QUICK, *axes)
     assert set(here.iterdir()) - before == {here / "article-B2-grid"}
     found = rows("article-B2-grid")
-    values = [("-0.7", "2.0"), ("0.7", "2.0"), ("-0.7", "4.0"), ("0.7", "4.0")]
+    values = [("-0.7", "2"), ("0.7", "2"), ("-0.7", "4"), ("0.7", "4")]
     assert [(row["M"], row["rank"]) for row in found] == values
+    columns = Path("article-B2-grid/results.csv").read_text("utf-8-sig").splitlines()[0].split(",")
+    assert len(set(columns)) == len(columns)
     assert found[2]["command"] == "lathe run article.toml --set M=-0.7 --set rank=4"
     done(
         "run",

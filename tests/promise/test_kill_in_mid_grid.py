@@ -99,4 +99,4 @@ def test_only_missing_cells_are_rendered(atelier: Atelier, tmp_path: Path) -> No
     assert {name: after[name] for name in before if Path(name).stem in kept} == {
         name: data for name, data in before.items() if Path(name).stem in kept
     }
-    assert not list(folder.glob("cells/.*.tmp"))
+    assert not list(folder.rglob("*.part"))

@@ -6,17 +6,17 @@ when it starts, what the child says, if anything, then how it ended.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import resource
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -27,7 +27,7 @@ class Stage:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def start(self, folder: Path, formula: str, **request: object) -> int:
+    def start(self, folder: Path, formula: str = "", **request: object) -> int:
         """Fork a run of `out = formula` over the folder's files; its pid. See `_perform` for the rest."""
         assert self._process.stdin is not None
         line = json.dumps({"folder": str(folder), "formula": formula, **request})
@@ -44,7 +44,7 @@ class Stage:
             answer |= self._answer()
         return answer
 
-    def run(self, folder: Path, formula: str, **request: object) -> dict[str, object]:
+    def run(self, folder: Path, formula: str = "", **request: object) -> dict[str, object]:
         self.start(folder, formula, **request)
         return self.wait()
 
@@ -74,8 +74,11 @@ def open_stage(cache: Path) -> Iterator[Stage]:
 def _serve() -> None:
     import torch
 
+    # Children shall find everything loaded.
     import loralathe.engine.execute
-    import loralathe.engine.piece  # noqa: F401 -- children shall find everything loaded
+    import loralathe.engine.piece
+    import loralathe.studies.grid  # noqa: F401
+    import studies.fakes  # noqa: F401
 
     torch.set_num_threads(1)
     for line in sys.stdin:
@@ -90,47 +93,44 @@ def _serve() -> None:
 def _perform(request: dict[str, object]) -> NoReturn:
     """One run, then the end of the process.
 
-    out: the output's name;  threads, force, hash_inputs: as in RunOptions;
+    job: one of JOBS, "formula" if not given;  out, threads, force: as in RunOptions;
     limit: bytes that a file may have (RLIMIT_FSIZE);
-    trap: ["fsync", 2, "before"]: die by SIGKILL before, or after, the second call of os.fsync.
+    trap: ["fsync", 2, "before"]: die by SIGKILL before, or after, the second call of os.fsync;
+    fault: ["pwrite", 7, "ENOSPC"]: that call fails, and later writes too when the disk is full;
+    pieces: writes take less than they are given;  signals: one comes every millisecond;
+    count: say how often the calls that may fail were made.
     """
-    from loralathe.engine import RunOptions, run_recipe
     from loralathe.errors import LatheError
-    from robustness.house import recipe_in
+    from robustness.jobs import JOBS
 
-    folder, formula = Path(str(request["folder"])), str(request["formula"])
-    if "limit" in request:
-        limit = int(str(request["limit"]))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    if "trap" in request:
-        name, count, when = request["trap"]  # type: ignore[misc]
-        _set_trap(name, count, when)
-    threads = int(str(request.get("threads", 2)))
-    options = RunOptions(threads=threads, force=bool(request.get("force")), hash_inputs=False)
+    folder = Path(str(request["folder"]))
+    counts = _set_faults(request)
     try:
-        run_recipe(recipe_in(folder, formula, out=str(request.get("out", "out.safetensors"))), options)
+        JOBS[str(request.get("job", "formula"))](folder, request)
     except LatheError as error:
         _say({"error": type(error).__name__, "text": str(error).replace(str(folder), "DIR")})
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
+    if counts is not None:
+        _say({"calls": dict(counts)})
     os._exit(0)
 
 
-def _set_trap(name: str, count: int, when: str) -> None:
-    real = getattr(os, name)
-    numbers = itertools.count(1)  # next() is atomic: two threads never share, or skip, a number
+def _set_faults(request: dict[str, Any]) -> Counter[str] | None:
+    from robustness import faults
 
-    def trap(*args: object, **kwargs: object) -> object:
-        mine = next(numbers)
-        if mine == count and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = real(*args, **kwargs)
-        if mine == count:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    setattr(os, name, trap)
+    if "limit" in request:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (request["limit"], request["limit"]))
+    if "trap" in request:
+        faults.die_at(*request["trap"])
+    if "fault" in request:
+        faults.fail_at(*request["fault"])
+    if request.get("pieces"):
+        faults.write_in_small_pieces()
+    if request.get("signals"):
+        faults.interrupt_every_millisecond()
+    return faults.count_calls() if request.get("count") else None
 
 
 def _say(answer: dict[str, object]) -> None:

@@ -48,7 +48,11 @@ TYPES: dict[str, Says] = {
         f"{STEP}, character 1: extract(A, rank=2)",
         "subtract the base: extract(B2 - B, rank=64)",
     ),
-    "extract(A - A)": ("there is nothing to extract", "step 'out'", None),
+    "extract(A - A)": (
+        "there is nothing to extract: the delta is 0 everywhere",
+        "step 'out'",
+        "subtract two different models, or merge something first: extract(A + 0.7*lora - A)",
+    ),
     "A@ALL": (
         "block weights attach to a delta or an adapter, not to weights",
         f"{STEP}, character 1: A@ALL",
@@ -84,24 +88,24 @@ RANKS: dict[str, Says] = {
 BLOCKS: dict[str, Says] = {
     'A + lora@"1,0,1"': (
         "a list of 3 block weights does not fit SD 1.5",
-        "block weights '1,0,1'",
+        f"{STEP}, block weights '1,0,1'",
         f"lists that fit are {LISTS}",
     ),
     'A + lora@"1,1,1,1,1,1,1,1,1,1,1,1"': (
         "a list of 12 block weights does not fit SD 1.5",
-        "block weights '1,1,1,1,1,1,1,1,1,1,1,1'",
+        f"{STEP}, block weights '1,1,1,1,1,1,1,1,1,1,1,1'",
         f"lists that fit are {LISTS}",
     ),
     "A + lora@MIDDD": ("there are no block weights called 'MIDDD'", STEP, "did you mean 'MIDD'?"),
     'A + lora@"MIDDD"': ("there are no block weights called 'MIDDD'", STEP, "did you mean 'MIDD'?"),
     'A + lora@"IN99=0.3"': (
         "'IN99' is not a block of SD 1.5",
-        "block weights 'IN99=0.3'",
+        f"{STEP}, block weights 'IN99=0.3'",
         "did you mean 'IN09'?",
     ),
     f'A + lora@"R,{SEVENTEEN[2:]}"': (
         "'R' is drawn at random when rendering; a merge needs a number in its place",
-        f"block weights 'R,{SEVENTEEN[2:]}'",
+        f"{STEP}, block weights 'R,{SEVENTEEN[2:]}'",
         "write a number instead of 'R', for instance the one a render reported",
     ),
 }

@@ -18,6 +18,7 @@ from PIL import Image
 
 from loralathe.errors import InputError, MachineError
 from loralathe.progress import CallableSink, Event, Progress
+from loralathe.rendering.request import ImageRequest
 from loralathe.studies.draft import Context
 from loralathe.studies.grid import GridOptions, run_grid
 from loralathe.studies.page.build import grid_page
@@ -123,8 +124,11 @@ from loralathe.studies.grid import run_grid
 from studies.fakes import FakeRenderer, picture
 from studies.test_grid import options
 
+drawn = []
 def slowly(request):
-    time.sleep(0.15)
+    if len(drawn) == 4:
+        time.sleep(600)  # here it is killed
+    drawn.append(request)
     return picture(request)
 
 run_grid(options(Path(sys.argv[1]), x="hina = 0-1 (+0.1)"), FakeRenderer(slowly))
@@ -136,19 +140,37 @@ def test_kill_9_in_mid_grid_renders_only_what_is_missing(tmp_path: Path) -> None
     root = Path(__file__).resolve().parents[2]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root / "src"), str(root / "tests")])}
     child = subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path)], env=environment)
-    deadline = time.monotonic() + 25
+    deadline = time.monotonic() + 300
     while len(list(tmp_path.glob("cells/*.json"))) < 4 and time.monotonic() < deadline:
+        assert child.poll() is None, "the child ended before it was killed"
         time.sleep(0.02)
     child.send_signal(signal.SIGKILL)
     child.wait()
     kept = {path.stem for path in tmp_path.glob("cells/*.json")}
-    assert 4 <= len(kept) < 22
-    (tmp_path / "cells" / ".left.png.x.tmp").write_bytes(b"half a picture")
+    assert len(kept) == 4
+    left = [tmp_path / ".lathe-0-1.part", tmp_path / "cells" / ".lathe-2-3.part"]
+    for path in left:
+        path.write_bytes(b"half a picture")
     rest = FakeRenderer()
     result = run_grid(options(tmp_path, x="hina = 0-1 (+0.1)"), rest)
     assert len(rest.rendered) == 22 - len(kept)
     assert all(cell.done for cell in result.cells)
-    assert not list(tmp_path.glob("cells/.*.tmp"))
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_grid_without_a_picture_leaves_no_page(tmp_path: Path) -> None:
+    def refuse(wanted: ImageRequest) -> Image.Image:
+        raise InputError("this LoRA does not fit")
+
+    folder = tmp_path / "study"
+    with pytest.raises(InputError, match="does not fit"):
+        run_grid(options(folder), FakeRenderer(refuse))
+    assert not folder.exists()
+    run_grid(options(folder, x="hina = 0"), FakeRenderer())
+    before = tree(folder)
+    with pytest.raises(InputError, match="does not fit"):
+        run_grid(options(folder), FakeRenderer(refuse))
+    assert tree(folder) == before
 
 
 def test_a_damaged_cell_is_named(tmp_path: Path) -> None:
@@ -258,5 +280,5 @@ def test_pictures_can_be_embedded(tmp_path: Path, renderer: FakeRenderer) -> Non
 
 def test_an_unwritable_folder_is_the_machines_fault(tmp_path: Path, renderer: FakeRenderer) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(MachineError, match="cannot write"):
+    with pytest.raises(MachineError, match="could not be written"):
         run_grid(options(tmp_path / "file" / "grid"), renderer)

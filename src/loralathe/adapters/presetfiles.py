@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
+from ..tensorfiles import read_text
 from .numbers import looks_like_number
 from .tokens import is_token
 
@@ -124,15 +125,4 @@ def _add_element_preset(
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        raise InputError("there is no such preset file", where=str(path), fix="check the path") from error
-    except IsADirectoryError as error:
-        raise InputError("a preset file is expected, this is a folder", where=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"the preset file is not UTF-8 text (byte {error.start})",
-            where=str(path),
-            fix="save it as UTF-8",
-        ) from error
+    return read_text(path, "preset file").splitlines()

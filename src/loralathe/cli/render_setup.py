@@ -110,13 +110,30 @@ def _adapter_file(spec: AdapterSpec, folders: AdapterFolders, named: bool) -> Pa
     return file
 
 
+def check_family(file: str, family: Architecture) -> None:
+    """InputError for an adapter of another family, from its header: models take long to load."""
+    from loralathe.architectures import detect_adapter
+    from loralathe.tensorfiles import read_header
+
+    made_for = detect_adapter(read_header(file), file).architectures
+    if family.id not in [one.id for one in made_for]:
+        labels = " or ".join(one.label for one in made_for)
+        raise InputError(
+            f"this LoRA is for {labels}, the checkpoint is {family.label}",
+            where=file,
+            fix=f"use a LoRA made for {family.label}",
+        )
+
+
 def request_of(
     checkpoint: str, adapters: tuple[AdapterUse, ...], family: Architecture, options: PictureOptions
 ) -> ImageRequest:
-    """What all pictures have in common; a random seed stands as 0. Checks names and numbers."""
+    """What all pictures have in common; a random seed stands as 0. Checks names, numbers and families."""
     from loralathe.rendering import ImageRequest
     from loralathe.rendering.samplers import canonical_names
 
+    for use in () if options.allow_unmatched else adapters:
+        check_family(use.file, family)
     sampler, schedule = canonical_names(options.sampler, options.schedule)
     width, height = options.sides(SIDES[family.id])
     return ImageRequest(

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from loralathe.cli.jsonable import line
+from loralathe.errors import printable
 from loralathe.progress import BarSink, JsonSink, Progress, SilentSink, Sink
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
 
 PIPE_WIDTH = 100
 """Columns when the output is no terminal, which has no width of its own."""
@@ -53,24 +56,38 @@ class Screen:
         """People's text; silent with --quiet."""
         if not self.quiet:
             for part in parts:
-                self.console.print(part, markup=False)
+                self.console.print(_Printable(part), markup=False)
 
     def result(self, *parts: RenderableType) -> None:
         """What a command that only looks was asked for; --quiet leaves it out only where JSON has it."""
         if not (self.quiet and self.as_json):
             for part in parts:
-                self.console.print(part, markup=False)
+                self.console.print(_Printable(part), markup=False)
 
     def verbatim(self, *lines: str) -> None:
         """Text to copy: never wrapped, however long; silent with --quiet."""
         if not self.quiet:
             for text in lines:
-                self.console.out(text, highlight=False)
+                self.console.out(printable(text), highlight=False)
 
     def note(self, text: str) -> None:
         """Something worth knowing, on stderr."""
         if not self.quiet:
-            print(f"lathe: note: {text}", file=sys.stderr)
+            print(printable(f"lathe: note: {text}"), file=sys.stderr)
+
+
+class _Printable:
+    """Something to show, without the control characters that names and metadata of files may hold."""
+
+    def __init__(self, part: RenderableType) -> None:
+        self._part = part
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        from rich.segment import Segment
+
+        part = console.render_str(self._part, markup=False) if isinstance(self._part, str) else self._part
+        for text, style, control in console.render(part, options):
+            yield Segment(text if control else printable(text), style, control)
 
 
 def heading(text: str) -> RenderableType:

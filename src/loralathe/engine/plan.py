@@ -252,7 +252,11 @@ class Planner:
         else:
             units = list(self._adapter_units(leaf))
         if not units:
-            raise InputError("there is nothing to extract", where=where)
+            raise InputError(
+                "there is nothing to extract: the delta is 0 everywhere",
+                where=where,
+                fix="subtract two different models, or merge something first: extract(A + 0.7*lora - A)",
+            )
         return AdapterOutput(save, leaf, dtype, tuple(units), prediction)
 
     def _adapter_units(self, leaf: ExtractLeaf) -> Iterator[Unit]:

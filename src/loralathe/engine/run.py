@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -191,19 +192,20 @@ def check_outputs(session: Session) -> None:
     for output in session.plan.outputs:
         path = output.save.file
         # Before anything is refused: a run killed while it named its output left a second name behind.
-        remove_stale(path.resolve())
+        place = Path(os.path.realpath(path))  # Path.resolve is an error where links go in a circle
+        remove_stale(place)
         check_output(path, inputs, session.options.force)
         if isinstance(output, WeightsOutput) and output.config is not None:
             config = config_target(path)
-            remove_stale(config.resolve())
+            remove_stale(Path(os.path.realpath(config)))
             check_output(config, [*inputs, output.config], session.options.force, suffix=CONFIG)
-        other = seen.setdefault(path.resolve(), output.save.step)
+        other = seen.setdefault(place, output.save.step)
         if other != output.save.step:
             raise InputError(
                 "two steps are saved to one file", where=f"{path}: '{other}', '{output.save.step}'"
             )
         size = output.nbytes if isinstance(output, WeightsOutput) else 0
-        need[path.resolve().parent] = need.get(path.resolve().parent, 0) + size
+        need[place.parent] = need.get(place.parent, 0) + size
     for folder, size in need.items():
         free = free_space(folder)
         if size > free:

@@ -72,6 +72,9 @@ class Typer:
             except InputError as error:
                 if error.where is None:
                     raise InputError(error.what, where=where, fix=error.fix) from None
+                if error.where.startswith(("block weights '", "element rules '")):
+                    place = f"{where}, {error.where}"
+                    raise InputError(error.what, where=place, fix=error.fix) from None
                 raise
         return self._steps[name]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from loralathe.errors import InputError, did_you_mean
 from loralathe.recipes.parse import parse_expression
 from loralathe.recipes.syntax import Node, value_names
+from loralathe.tensorfiles import read_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -122,14 +123,11 @@ def read_recipe(path: Path) -> Recipe:
     `make_recipe` refuses.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
+        data = tomllib.loads(read_text(path, "recipe"))
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, or a number of 5000 digits
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InputError(
-            f"the recipe cannot be read: {error.strerror}", where=str(path), fix="check the path"
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(
-            f"the recipe is not valid TOML: {error}",
+            f"the recipe is not valid TOML: {reason}",
             where=str(path),
             fix="texts stand in quotes, tables in [brackets]; see the example in the README",
         ) from None
@@ -177,10 +175,21 @@ def _texts(data: Mapping[str, object], name: str, where: str) -> dict[str, str]:
 def _numbers(data: Mapping[str, object], where: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for key, value in _table(data, "variables", where).items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        number = _finite(value)
+        if number is None:
             raise InputError(f"'{key}' must be a number", where=f"{where}, [variables]", fix=f"{key} = 0.7")
-        found[key] = float(value)
+        found[key] = number
     return found
+
+
+def _finite(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond 1e308
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _save(step: str, entry: object, folder: Path, where: str) -> Save:

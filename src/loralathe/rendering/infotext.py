@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +17,7 @@ from loralathe.errors import InputError
 from loralathe.rendering.prompts import lift_tags, spell_tag
 from loralathe.rendering.request import ImageRequest
 from loralathe.rendering.samplers import canonical_names, label_of
-from loralathe.tensorfiles import MODEL_SUFFIXES
+from loralathe.tensorfiles import MODEL_SUFFIXES, check_is_file, write_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -124,7 +127,7 @@ def request_from_infotext(text: str, checkpoint: str, *, vae: str | None = None)
 
 
 def save_png(image: Image, path: Path) -> None:
-    """Write a PNG with the infotext that the renderer left in `image.info`."""
+    """Write a PNG with the infotext that the renderer left in `image.info`; whole, or not at all."""
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
@@ -132,16 +135,32 @@ def save_png(image: Image, path: Path) -> None:
     if text:
         # tEXt holds Latin-1 only; Pillow writes other texts as iTXt, and A1111 reads both.
         info.add_text(CHUNK, text)
-    image.save(path, format="PNG", pnginfo=info)
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", pnginfo=info)
+    write_whole(path, buffer.getvalue())
 
 
 def png_text(path: Path) -> str | None:
-    """The infotext of a PNG, or None."""
+    """The infotext of a PNG, or None. InputError for what is no PNG, or a damaged one."""
     from PIL import Image as Images
 
-    with Images.open(path) as image:
-        image.load()
-        text = image.info.get(CHUNK)
+    check_is_file(path, "give the path of a PNG")
+    try:
+        with Images.open(path, formats=("PNG",)) as image:
+            image.load()
+            text = image.info.get(CHUNK)
+    # Pillow's own for a damaged file, chunk by chunk.
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        struct.error,
+        zlib.error,
+        Images.DecompressionBombError,
+    ) as error:
+        raise InputError(
+            f"the picture cannot be read: {error}", where=str(path), fix="it is no PNG, or a damaged one"
+        ) from error
     return text if isinstance(text, str) else None
 
 

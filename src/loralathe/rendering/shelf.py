@@ -152,15 +152,18 @@ class Shelf:
         if name in self._weights:
             return self._weights[name]
         path = Path(name)
-        if not path.is_file():
-            return None  # a folder: its files are not watched
-        status = path.stat()
-        return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+        files = sorted(path.glob("*/*")) if path.is_dir() else [path]
+        return tuple(_file_stamp(file) for file in files)
 
     def _weights_of(self, name: str) -> Weights:
         if name in self._weights:
             return MemoryWeights(name, self._weights[name], {})
         return FileWeights(name)
+
+
+def _file_stamp(file: Path) -> tuple[str, int, int, int, int]:
+    status = file.stat()
+    return (str(file), status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
 
 
 def _same(one: Stamp, other: Stamp) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
 
-from loralathe.errors import InputError
+from loralathe.errors import InputError, LatheError
 from loralathe.progress import Progress
 from loralathe.rendering.prompts.networks import lift_tags
 from loralathe.rendering.request import ImageRequest, Renderer
@@ -110,16 +112,29 @@ def run_grid(options: GridOptions, renderer: Renderer, progress: Progress | None
     store = CellStore(options.folder)
     store.forget(plan.cell(position).key for position in options.redo)
     _announce(options, plan, store, progress)
+    existed = (options.folder / "grid.html").exists()
     _write(options.folder, "grid.html", _page(options, plan, _results(options, plan, store, {}), live=True))
     try:
         rendered = _render(options, plan, renderer, progress)
     except KeyboardInterrupt:
         _write_reports(options, plan, _results(options, plan, store, {}))
         raise
+    except LatheError:
+        if not existed and not any(store.has(job.key) for job in plan.jobs):
+            _remove_empty_study(options.folder)
+        raise
     scores = _score(options, plan, store, progress)
     results = _results(options, plan, store, scores)
     files = [*_write_reports(options, plan, results), *_write_pictures(options, plan, store, progress)]
     return GridResult(plan, results, rendered, tuple(files))
+
+
+def _remove_empty_study(folder: Path) -> None:
+    """A page without a picture only looks like a result; seeds that were drawn stay for the next try."""
+    (folder / "grid.html").unlink(missing_ok=True)
+    for place in (folder / "cells", folder):
+        with suppress(OSError):  # absent, or something else is in it
+            place.rmdir()
 
 
 def _check_positions(plan: GridPlan, positions: tuple[Position, ...]) -> None:
@@ -210,7 +225,7 @@ def _page(
     return grid_page(
         plan,
         results,
-        title=options.title or options.folder.resolve().name,
+        title=options.title or Path(os.path.realpath(options.folder)).name,
         folder=options.folder,
         reference=options.reference,
         recipe=options.context.recipe is not None,

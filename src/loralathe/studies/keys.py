@@ -15,12 +15,22 @@ KEY_LENGTH = 24
 
 
 def file_identity(path: str) -> str:
-    """Name, size and time of change: quick, and equal for the same file. What is no file is its own name."""
+    """Name, size and time of change: quick, and equal for the same file. What is no file is its own name.
+
+    Of a diffusers folder, those of the files in its subfolders: the folder's own date tells nothing of them.
+    """
+    place = Path(path)
     try:
-        status = Path(path).stat()
+        if place.is_dir():
+            return "|".join([place.name, *map(_of_file, sorted(place.glob("*/*")))])
+        return _of_file(place)
     except OSError:
         return path
-    return f"{Path(path).name}:{status.st_size}:{status.st_mtime_ns}"
+
+
+def _of_file(path: Path) -> str:
+    status = path.stat()
+    return f"{path.name}:{status.st_size}:{status.st_mtime_ns}"
 
 
 def request_key(
@@ -39,4 +49,4 @@ def request_key(
     for use in fields["adapters"]:
         use["file"] = identify(use["file"])
     text = json.dumps([SCHEME, fields], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:KEY_LENGTH]

@@ -19,6 +19,7 @@ from loralathe.progress import Progress
 from loralathe.recipes import Recipe, Save, read_recipe
 from loralathe.studies.keys import file_identity
 from loralathe.studies.values import show_number
+from loralathe.tensorfiles import read_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,14 +76,14 @@ class RecipeWeights:
     def identity(self) -> str:
         """A hash of the recipe's text, the step, the block lists, and name, size and date of every input."""
         parts = [
-            self._path.read_text(encoding="utf-8-sig"),
+            read_text(self._path, "recipe"),
             self.step,
             repr(sorted(self._options.presets.items())),
             repr((self._options.missing_blocks, self._options.allow_unmatched)),
             *(file_identity(str(path)) for path in self._recipe.inputs.values()),
             *([file_identity(str(self._save.vae))] if self._save.vae else []),
         ]
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
     def evaluate(self, variables: Mapping[str, float]) -> str:
         """The weights for these values, held until the next call; the name that stands for them."""

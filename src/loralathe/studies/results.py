@@ -33,7 +33,9 @@ class CellResult:
 def results_csv(plan: GridPlan, results: Sequence[CellResult]) -> bytes:
     """UTF-8 with a byte-order mark, so that spreadsheets read Chinese text as it is."""
     axes = [(index, axis.title) for index, axis in enumerate(plan.axes) if axis.title]
-    variables = [name for name, _ in results[0].cell.variables] if results else []
+    titles = {title for _, title in axes}
+    # A variable that an axis sweeps has the axis' column already.
+    variables = [name for name, _ in results[0].cell.variables if name not in titles] if results else []
     names = list(results[0].scores) if results else []
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -70,7 +72,7 @@ def results_csv(plan: GridPlan, results: Sequence[CellResult]) -> bytes:
             [
                 *(index + 1 for index in cell.position),
                 *(cell.labels[index] for index, _ in axes),
-                *(value for _, value in cell.variables),
+                *(value for name, value in cell.variables if name in variables),
                 *(_number(result.scores[name]) for name in names),
                 *(getattr(cell.request, field) for field in fields),
                 cell.request.prompt,

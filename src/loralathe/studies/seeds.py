@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from loralathe.rendering.request import MAX_SEED
 from loralathe.studies.store import write_atomically
 
 
@@ -26,9 +27,10 @@ class SeedBook:
     def _read(self) -> list[int]:
         try:
             found = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # none yet, or not ours: new seeds are drawn
+        except (OSError, ValueError, RecursionError):  # none yet, or not ours: new seeds are drawn
             return []
-        return [seed for seed in found if isinstance(seed, int)] if isinstance(found, list) else []
+        seeds = found if isinstance(found, list) else []
+        return [seed for seed in seeds if type(seed) is int and 0 <= seed <= MAX_SEED]
 
     def next(self) -> int:
         if self._used == len(self._seeds):

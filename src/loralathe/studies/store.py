@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,28 +15,17 @@ from PIL import Image, PngImagePlugin
 
 from loralathe.errors import MachineError
 from loralathe.studies.plan import Job
+from loralathe.tensorfiles import remove_stale_in, write_whole
+from loralathe.tensorfiles.outputs import write_error
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write beside the target, fsync, rename. Raises MachineError with the reason."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     except OSError as error:
-        raise MachineError(f"cannot write here: {error.strerror}", where=str(path)) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise MachineError(f"cannot write this file: {error.strerror}", where=str(path)) from error
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        raise write_error(error, path) from error
+    write_whole(path, data)
 
 
 def png_bytes(image: Image.Image, text: dict[str, str] | None = None) -> bytes:
@@ -93,5 +80,5 @@ class CellStore:
 
     def sweep(self) -> None:
         """Remove what writers that were killed left behind."""
-        for left in (self.folder / "cells").glob(".*.tmp"):
-            left.unlink(missing_ok=True)
+        for folder in (self.folder, self.folder / "cells"):
+            remove_stale_in(folder)

@@ -14,8 +14,9 @@ from loralathe.tensorfiles.header import Header, TensorInfo, TensorSpec, in_file
 from loralathe.tensorfiles.joining import join_files
 from loralathe.tensorfiles.outputs import check_output, free_space, same_file
 from loralathe.tensorfiles.reader import TensorFile, open_tensorfile, read_header
-from loralathe.tensorfiles.recognise import MODEL_SUFFIXES
-from loralathe.tensorfiles.staging import remove_stale
+from loralathe.tensorfiles.recognise import MODEL_SUFFIXES, check_is_file
+from loralathe.tensorfiles.staging import remove_stale, remove_stale_in, write_whole
+from loralathe.tensorfiles.textfile import read_text
 
 __all__ = [
     "DTYPES",
@@ -31,6 +32,7 @@ __all__ = [
     "autov1",
     "autov2",
     "cache_folder",
+    "check_is_file",
     "check_output",
     "content_hash",
     "free_space",
@@ -41,8 +43,11 @@ __all__ = [
     "model_hash",
     "open_tensorfile",
     "read_header",
+    "read_text",
     "remove_stale",
+    "remove_stale_in",
     "same_file",
     "tensor_bytes",
     "to_torch_dtype",
+    "write_whole",
 ]

@@ -166,7 +166,7 @@ def _load_json(text: bytes, where: str) -> dict[str, object]:
     except _DuplicateKeyError as error:
         raise InputError(f"the header names '{error}' twice", where=where, fix=_DAMAGED) from error
     except (ValueError, RecursionError) as error:
-        reason = str(error) or type(error).__name__
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InputError(f"the header is not valid JSON: {reason}", where=where, fix=_DAMAGED) from error
     if not isinstance(table, dict):
         raise InputError("the header is not a JSON object", where=where, fix=_DAMAGED)

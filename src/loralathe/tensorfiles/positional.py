@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 
-from loralathe.errors import InputError
+from loralathe.errors import InputError, MachineError
 
 _MOST_AT_ONCE = 1 << 30
 """Some systems refuse 2 GiB or more in one call."""
@@ -31,10 +31,20 @@ class _PastCache:
 
 
 def read_at(fd: int, buffer: memoryview, offset: int, where: str) -> None:
-    """Fill `buffer` (bytes, writable) from `offset`; InputError when the file ends before."""
+    """Fill `buffer` (bytes, writable) from `offset`; InputError when the file ends before.
+
+    MachineError when the disk cannot be read.
+    """
     done = 0
     while done < len(buffer):
-        got = _read_some(fd, buffer[done : done + _MOST_AT_ONCE], offset + done)
+        try:
+            got = _read_some(fd, buffer[done : done + _MOST_AT_ONCE], offset + done)
+        except OSError as error:
+            raise MachineError(
+                f"the file could not be read: {error.strerror or error}",
+                where=where,
+                fix="check the disk, or use another copy of the file",
+            ) from error
         if got == 0:
             raise InputError(
                 f"the file became shorter while it was read: no byte at {offset + done:,}",
@@ -54,7 +64,10 @@ def write_at(fd: int, data: memoryview, offset: int, *, past_cache: bool = False
     write = _write_past_cache if past_cache else _write_some
     done = 0
     while done < len(data):
-        done += write(fd, data[done : done + _MOST_AT_ONCE], offset + done)
+        written = write(fd, data[done : done + _MOST_AT_ONCE], offset + done)
+        if not written:  # no system does this to a regular file; if one did, this would never end
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        done += written
 
 
 def copy_range(

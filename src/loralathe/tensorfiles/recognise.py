@@ -17,8 +17,11 @@ _CONVERT = "load it with the torch that wrote it, and save its state_dict() with
 _NOT_A_MODEL = "download the model file itself"
 
 
-def check_is_file(path: Path) -> None:
-    """InputError when `path` is missing (close names are offered), a folder, or no regular file."""
+def check_is_file(path: Path, wanted: str = "") -> None:
+    """InputError when `path` is missing (close names are offered), a folder, or no regular file.
+
+    wanted: the advice for what is no file, where no model file is wanted.
+    """
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -30,9 +33,10 @@ def check_is_file(path: Path) -> None:
             f"cannot be opened: {error.strerror}", where=str(path), fix="check the path"
         ) from error
     if stat.S_ISDIR(mode):
-        raise InputError("a folder, not a file", where=str(path), fix=_files_inside(path))
+        raise InputError("a folder, not a file", where=str(path), fix=wanted or _files_inside(path))
     if not stat.S_ISREG(mode):
-        raise InputError("not a regular file", where=str(path), fix="give the path of a model file")
+        fix = wanted or "give the path of a model file"
+        raise InputError("not a regular file", where=str(path), fix=fix)
 
 
 def _close_names(path: Path) -> str:

@@ -6,20 +6,23 @@ the lock free, which is how the next run that writes the same target knows it ma
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import secrets
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from loralathe.errors import InputError
 from loralathe.tensorfiles.last_rites import forget, remember
 from loralathe.tensorfiles.locking import try_lock
 from loralathe.tensorfiles.outputs import free_space, write_error
+from loralathe.tensorfiles.positional import write_at
 
 _FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0)
-_SUFFIX = ".part"
+_START, _SUFFIX = ".lathe-", ".part"
 SCARCE = 2
 """Room for this many times the file, or it is taken at once."""
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -42,6 +45,7 @@ class StagedFile:
             raise write_error(error, target) from error
         self._open = True
         self._settled = False
+        self._named = False
 
     def allocate(self, size: int) -> None:
         """Give the file its `size`; OSError when the disk cannot hold it.
@@ -82,8 +86,30 @@ class StagedFile:
         self._close()
         if not self._settled:
             self._settled = True
-            self._temporary.unlink(missing_ok=True)
+            # A disk that fails may refuse this, too; what stays is removed by the next run.
+            with contextlib.suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
+            if self._named:
+                with contextlib.suppress(OSError):
+                    self._final.unlink(missing_ok=True)
             forget(self._temporary)
+
+    def _rename_to_free_name(self) -> None:
+        """Rename that never replaces; FileExistsError when the name is taken."""
+        if sys.platform != "win32":
+            try:
+                os.link(self._temporary, self._final)
+            except OSError as error:
+                if error.errno not in _NO_HARD_LINKS:
+                    raise
+            else:
+                self._named = True
+                self._temporary.unlink()
+                return
+            if os.path.lexists(self._final):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self._final))
+        os.rename(self._temporary, self._final)
+        self._named = True
 
     def _close(self) -> None:
         if self._open:
@@ -95,7 +121,7 @@ class StagedFile:
             os.replace(self._temporary, self._final)
             return
         try:
-            _rename_to_free_name(self._temporary, self._final)
+            self._rename_to_free_name()
         except FileExistsError:
             raise InputError(
                 "the output appeared while it was being computed",
@@ -104,26 +130,32 @@ class StagedFile:
             ) from None
 
 
-def _rename_to_free_name(source: Path, target: Path) -> None:
-    """Rename that never replaces; FileExistsError when the name is taken."""
-    if sys.platform != "win32":
-        try:
-            os.link(source, target)
-        except OSError as error:
-            if error.errno not in _NO_HARD_LINKS:
-                raise
-        else:
-            source.unlink()
-            return
-        if os.path.lexists(target):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
-    os.rename(source, target)
+def write_whole(path: Path, data: bytes) -> None:
+    """Put `data` in a file of that name, in place of what is there; MachineError leaves that as it was."""
+    staged = StagedFile(path, replace=True)
+    try:
+        write_at(staged.fd, memoryview(data), 0)
+    except BaseException as error:
+        staged.discard()
+        if isinstance(error, OSError):
+            raise write_error(error, path) from error
+        raise
+    staged.commit()
 
 
 def remove_stale(target: Path) -> list[Path]:
     """Delete temporary files for `target` whose writer is gone, and list them; living ones are locked."""
+    return _remove_unlocked(target.parent.glob(f"{_prefix(target)}*{_SUFFIX}"))
+
+
+def remove_stale_in(folder: Path) -> list[Path]:
+    """The same for every target in a folder."""
+    return _remove_unlocked(folder.glob(f"{_START}*{_SUFFIX}"))
+
+
+def _remove_unlocked(paths: Iterable[Path]) -> list[Path]:
     removed = []
-    for path in target.parent.glob(f"{_prefix(target)}*{_SUFFIX}"):
+    for path in paths:
         try:
             fd = os.open(path, _FLAGS)
         except OSError:
@@ -145,7 +177,7 @@ def remove_stale(target: Path) -> list[Path]:
 def _prefix(target: Path) -> str:
     # A digest, because a long name with a prefix and a suffix may be more than a file name can hold.
     digest = hashlib.sha256(target.name.casefold().encode("utf-8", "surrogateescape")).hexdigest()
-    return f".lathe-{digest[:12]}-"
+    return f"{_START}{digest[:12]}-"
 
 
 def _create_locked(target: Path) -> tuple[Path, int]:

@@ -17,6 +17,7 @@ from loralathe.rendering.loading.networks import load_clip, load_open_clip, load
 from loralathe.rendering.loading.prediction import ends_in_noise, prediction_of
 from loralathe.rendering.loading.weights import Weights
 from loralathe.rendering.samplers import Prediction
+from loralathe.tensorfiles import read_text
 
 
 def open_model(weights: Weights, dtype: torch.dtype, *, prediction: Prediction | None = None) -> Model:
@@ -137,5 +138,14 @@ def family_of_folder(folder: Path) -> Architecture:
 def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(read_text(path, "model's configuration"))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(
+            "the model's configuration is not a JSON object",
+            where=str(path),
+            fix="download or copy the folder again",
+        )
     return found
