@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from loralathe.adapters import check_blocks
+from loralathe.adapters import Strength, check_blocks
 from loralathe.engine.coverage import Coverage, adapter_coverage, check_checkpoints
 from loralathe.engine.forms import (
     AdapterLeaf,
     CheckpointLeaf,
     ExtractLeaf,
     Form,
+    MethodLeaf,
     checkpoint_terms,
     single_leaf,
     walk,
@@ -125,7 +126,7 @@ class Planner:
 
     def _check_blocks(self, form: Form, where: str) -> None:
         """Block lists on checkpoint deltas must cover every tensor; the error counts all that they miss."""
-        for name, strength in checkpoint_terms(form):
+        for name, strength in (*checkpoint_terms(form), *_method_strengths(form)):
             if strength.blocks is not None:
                 pieces = (piece for unit in self.units_of(name).values() for piece in unit.slices)
                 try:
@@ -162,7 +163,12 @@ class Planner:
         if pattern is not None and not discarded:
             raise InputError(f"discard = '{save.discard}' matches no tensor", where=where)
         return WeightsOutput(
-            save, form, primary, tuple(tensors), tuple(discarded), tuple(_only_in_first(source.name, tensors))
+            save,
+            form,
+            primary,
+            tuple(tensors),
+            tuple(discarded),
+            (*_only_in_first(source.name, tensors), *_passes(form)),
         )
 
     def _tensor(
@@ -271,6 +277,25 @@ def _checkpoints(form: Form) -> list[str]:
         if isinstance(leaf, CheckpointLeaf) and leaf.name not in names:
             names.append(leaf.name)
     return names
+
+
+def _method_strengths(form: Form) -> Iterator[tuple[str, Strength]]:
+    """Checkpoints inside methods with their strengths, and with a method's own amounts."""
+    for leaf in walk(form):
+        if isinstance(leaf, MethodLeaf):
+            for inner in leaf.arguments:
+                yield from checkpoint_terms(inner)
+                if inner.primary is not None:
+                    yield from ((inner.primary, amount) for amount in leaf.method.amounts)
+
+
+def _passes(form: Form) -> Iterator[str]:
+    """What methods cost, for people who wonder why it takes longer."""
+    methods = {leaf.method.name: leaf.method.passes for leaf in walk(form) if isinstance(leaf, MethodLeaf)}
+    for name, passes in methods.items():
+        if passes:
+            times = "once" if passes == 1 else "twice"
+            yield f"{name}() looks at every tensor {times} before it makes it"
 
 
 def _only_in_first(name: str, tensors: Iterable[TensorPlan]) -> Iterator[str]:

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from loralathe.errors import InputError, did_you_mean
+from loralathe.recipes.functions import SIGNATURES
 from loralathe.recipes.parse import parse_expression
-from loralathe.recipes.syntax import Node, value_names
+from loralathe.recipes.syntax import Node, block_names, value_names
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:  # pragma: no cover -- the same parser under its older name
     import tomli as tomllib
 
-FUNCTIONS = frozenset({"extract", "fp16", "bf16"})
+FUNCTIONS = frozenset({"extract", "fp16", "bf16", *SIGNATURES})
 TABLES = ("inputs", "variables", "blocks", "steps", "save")
 SAVE_KEYS = ("file", "dtype", "discard", "metadata")
 
@@ -230,9 +231,10 @@ def _check_names(recipe: Recipe) -> None:
                 )
             seen[name] = kind
     for step, node in recipe.steps.items():
-        # Names right of '@' may be built-in presets, which the engine knows.
+        # Names of block lists may be built-in presets, which the engine knows.
+        lists = {name.id for name in block_names(node)}
         for used in value_names(node):
-            if used.id not in seen:
+            if used.id not in seen and used.id not in lists:
                 raise InputError(
                     f"nothing is called '{used.id}'",
                     where=f"{recipe.where}, step '{step}', character {used.at + 1}",
