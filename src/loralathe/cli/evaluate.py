@@ -14,13 +14,16 @@ from loralathe.errors import InputError
 
 EVAL_EPILOG = """\b
 Formulas know + and -, * by numbers, parentheses, @ for block weights, adapters as functions
-(hina(te=0.5)), extract(delta, rank=64), and fp16(x) and bf16(x) for rounding in between.
+(hina(te=0.5)), extract(delta, rank=64), and fp16(x) and bf16(x) for rounding in between; and
+merge methods: weighted_sum, add_difference, triple_sum, sum_twice, train_difference, smooth_add,
+cosine_a, cosine_b, adjust, slerp, ties, dare, della, breadcrumbs (docs/merge-methods.md).
 
 \b
 Examples:
   lathe eval "A + 0.7*hina" A=baseA.safetensors hina=hina.safetensors
   lathe eval "B + hina@Face - M*(B - A)" A=a.safetensors B=b.safetensors hina=hina.safetensors \\
         --blocks Face=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1 --set M=0.7 -o result.safetensors
+  lathe eval "ties(A, B, C, density=0.3)" A=a.safetensors B=b.safetensors C=c.safetensors
   lathe eval "extract(B - A, rank=32)" A=a.safetensors B=b.safetensors -o difference.safetensors
 """
 SET_HELP = "A variable's value; repeatable."

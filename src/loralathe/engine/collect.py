@@ -11,7 +11,7 @@ import torch
 from loralathe.engine.device import on_gpu
 from loralathe.engine.evaluate import Band, checked_energy
 from loralathe.engine.extraction import Extracted, Noise, extract_dense, seed_of
-from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Leaf, RoundLeaf, walk
+from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Leaf, MethodLeaf, RoundLeaf, inner_forms, walk
 from loralathe.engine.job import Context
 from loralathe.engine.local import Local, in_scope
 from loralathe.engine.units import Slice, Unit
@@ -39,6 +39,7 @@ class DeltaCollector:
         self.rank = rank
         self.reason = reason
         self.primary = leaf.form.primary
+        self.base_leaf = self._base(local)
         self.energy: list[float] = []
         self.base: list[float] = []
         self.matrix: torch.Tensor | None = None
@@ -56,8 +57,9 @@ class DeltaCollector:
             rows = self.matrix[first : first + band.shape[0]]
             value = band.combine_into(rows, self.local, slot, self.primary)
         self.energy.append(checked_energy(value, self.unit, self.local, band, None))
-        base = band.value(self.local.dense[0].leaf, slot, self.primary).reshape(-1)
-        self.base.append(float(torch.dot(base, base)))
+        if self.base_leaf is not None:
+            base = band.value(self.base_leaf, slot, self.primary).reshape(-1)
+            self.base.append(float(torch.dot(base, base)))
 
     def finish(self) -> Extracted:
         energy = math.fsum(self.energy)
@@ -76,13 +78,26 @@ class DeltaCollector:
         """Rounding noise of the inputs in this delta: the coarsest dtype, the largest coefficient."""
         shape = (self.piece.rows, self.unit.row_elements)
         count = shape[0] * shape[1]
-        rms = math.sqrt(math.fsum(self.base) / count) if count else 0.0
-        scale = max(abs(term.factor) for term in self.local.dense)
         dtypes = sorted({name for term in self.local.dense for name in self._dtypes(term.leaf)})
+        if not dtypes:
+            return Noise()
+        rms = math.sqrt(math.fsum(self.base) / count) if count else 0.0
+        scale = max(abs(term.factor) * _gain(term.leaf) for term in self.local.dense)
         return Noise(
             rounding_noise_sigma(rms, shape, dtypes) * scale,
             rounding_noise_energy(rms, shape, dtypes) * scale**2,
         )
+
+    def _base(self, local: Local) -> Leaf | None:
+        """The first weights among the terms, those inside methods too: their size sets the rounding."""
+        for term in local.dense:
+            if not isinstance(term.leaf, MethodLeaf):
+                return term.leaf
+            for form in term.leaf.arguments:
+                inner = self.context.localiser.local(form, self.unit, self.piece, form.primary)
+                if found := self._base(inner):
+                    return found
+        return None
 
     def _dtypes(self, leaf: Leaf) -> Iterator[str]:
         if isinstance(leaf, CheckpointLeaf):
@@ -90,6 +105,15 @@ class DeltaCollector:
             yield self.context.sources.checkpoints[leaf.name].tensors[self.unit.key].dtype
         elif isinstance(leaf, RoundLeaf):
             yield leaf.dtype
-            for inner in walk(leaf.form):
+        for form in inner_forms(leaf):
+            for inner in walk(form):
                 if isinstance(inner, CheckpointLeaf):
                     yield from self._dtypes(inner)
+
+
+def _gain(leaf: Leaf) -> float:
+    """How much larger a method makes the noise of its arguments, methods inside methods included."""
+    if not isinstance(leaf, MethodLeaf):
+        return 1.0
+    inside = (_gain(term.leaf) * abs(term.strength.unet) for form in leaf.arguments for term in form.terms)
+    return leaf.method.gain * max(inside, default=1.0)

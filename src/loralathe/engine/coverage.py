@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loralathe.adapters import Adapter, check_against, check_blocks, effective, require_fit
 from loralathe.engine.forms import (
     AdapterLeaf,
     CheckpointLeaf,
-    ExtractLeaf,
     Form,
-    RoundLeaf,
-    Term,
+    all_terms,
     walk,
 )
 from loralathe.engine.options import RunOptions
@@ -128,19 +126,12 @@ def _bases(name: str, forms: Sequence[Form], sources: Sources) -> list[Checkpoin
 def _zero_strength(name: str, adapter: Adapter, used: set[str], forms: Sequence[Form]) -> int:
     """Modules that no use of the adapter gives a strength other than 0; checks block lists on the way."""
     strengths = [
-        term.strength for form in forms for term in _all_terms(form) if term.leaf == AdapterLeaf(name)
+        term.strength for form in forms for term in all_terms(form) if term.leaf == AdapterLeaf(name)
     ]
     modules = [adapter.modules[module] for module in used]
     for strength in strengths:
         check_blocks(strength, modules)
     return sum(1 for module in modules if all(effective(strength, module) == 0.0 for strength in strengths))
-
-
-def _all_terms(form: Form) -> Iterator[Term]:
-    for term in form.terms:
-        if isinstance(term.leaf, (ExtractLeaf, RoundLeaf)):
-            yield from _all_terms(term.leaf.form)
-        yield term
 
 
 def _few(names: list[str]) -> str:

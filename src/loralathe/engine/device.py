@@ -23,4 +23,4 @@ def prepare_worker(device: str) -> None:
     if on_gpu(device):
         # With several streams cuBLAS gives the same bits every time only if its scratch has a fixed size.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.cuda.set_stream(torch.cuda.Stream(device))
+        torch.cuda.set_stream(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]

@@ -12,7 +12,15 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Leaf, RoundLeaf
+from loralathe.engine.forms import (
+    CheckpointLeaf,
+    ExtractLeaf,
+    Leaf,
+    MethodLeaf,
+    RoundLeaf,
+    inner_forms,
+)
+from loralathe.engine.functions.method import MakeRows
 from loralathe.engine.local import Local, Localiser, LocalTerm
 from loralathe.engine.sources import Sources
 from loralathe.engine.units import Slice, Unit
@@ -29,6 +37,19 @@ Factors2d = tuple[Tensor, Tensor]
 
 LoadFactors = Callable[[Leaf, torch.dtype], Factors2d | None]
 """Factors of a low-rank leaf in a dtype; None where it holds nothing."""
+
+
+Prepare = Callable[[MethodLeaf, str | None], MakeRows]
+"""(method, primary checkpoint) → what makes rows of its result at this slice."""
+
+
+def no_factors(_leaf: Leaf, _dtype: torch.dtype) -> None:
+    """Where no low-rank leaf can occur."""
+
+
+def no_methods(leaf: MethodLeaf, _primary: str | None) -> MakeRows:
+    """Where no method can occur."""
+    raise TypeError(f"{leaf} is not expected here")
 
 
 def bands(piece: Slice, unit: Unit) -> Iterator[tuple[int, int]]:
@@ -50,6 +71,7 @@ class Band:
         piece: Slice,
         rows: tuple[int, int],
         factors: LoadFactors,
+        prepare: Prepare = no_methods,
     ) -> None:
         self.sources = sources
         self.localiser = localiser
@@ -59,6 +81,7 @@ class Band:
         self.start, self.stop = rows
         self.shape = (self.stop - self.start, unit.row_elements)
         self._factors = factors
+        self._prepare = prepare
         self._loaded: dict[Leaf, Tensor] = {}
         self._read_already: dict[str, Tensor] = {}
 
@@ -115,6 +138,8 @@ class Band:
                 self._loaded[leaf] = self._read(leaf.name, primary)
             elif isinstance(leaf, RoundLeaf):
                 self._loaded[leaf] = self._round(leaf, slot)
+            elif isinstance(leaf, MethodLeaf):
+                self._loaded[leaf] = self._method(leaf, primary)
             else:
                 raise TypeError(f"{leaf} is no dense leaf")
         return self._loaded[leaf]
@@ -125,6 +150,20 @@ class Band:
         exact = self.combine(local, (slot, leaf), primary)
         narrow = self.workspace.get(("round", slot, leaf), self.shape, to_torch_dtype(leaf.dtype))
         return exact.copy_(narrow.copy_(exact))
+
+    def _method(self, leaf: MethodLeaf, primary: str | None) -> Tensor:
+        make = self._prepare(leaf, primary)
+        first = self.start - self.piece.start
+        rows = range(first, first + self.shape[0])
+        return make(self.arguments(leaf, primary) if leaf.method.by_rows else (), rows)
+
+    def arguments(self, leaf: MethodLeaf, primary: str | None) -> list[Tensor]:
+        """A method's arguments in fp32."""
+        found = []
+        for index, form in enumerate(leaf.arguments):
+            local = self.localiser.local(form, self.unit, self.piece, form.primary)
+            found.append(self.combine(local, (leaf, index), primary))
+        return found
 
     def _info(self, name: str) -> TensorInfo:
         assert self.unit.key is not None
@@ -160,9 +199,8 @@ class Band:
                 value = self._stored(term.leaf, "blame", term.leaf.name)
                 if not bool(torch.isfinite(value).all()):
                     return str(self.sources.checkpoints[term.leaf.name].path)
-            elif isinstance(term.leaf, RoundLeaf):
-                primary = term.leaf.form.primary
-                inner = self.localiser.local(term.leaf.form, self.unit, self.piece, primary)
+            for form in inner_forms(term.leaf):
+                inner = self.localiser.local(form, self.unit, self.piece, form.primary)
                 if found := self.blame(inner):
                     return found
         for term in local.lowrank:

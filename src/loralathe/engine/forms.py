@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Union
 
 from loralathe.adapters import Strength
+from loralathe.engine.functions.method import Method
 
 TOLERANCE = 1e-6
 """A sum of checkpoint coefficients this close to 1 is weights, to 0 a delta (docs/semantics.md §3)."""
@@ -90,7 +91,19 @@ class RoundLeaf(_HashedOnce):
         return self._hash
 
 
-Leaf = Union[CheckpointLeaf, AdapterLeaf, ExtractLeaf, RoundLeaf]  # noqa: UP007 -- forward names
+@dataclass(frozen=True)
+class MethodLeaf(_HashedOnce):
+    """What a merge method makes of its arguments, tensor by tensor; weights of one model, or a delta."""
+
+    method: Method
+    arguments: tuple[Form, ...]
+    is_weights: bool
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+Leaf = Union[CheckpointLeaf, AdapterLeaf, ExtractLeaf, RoundLeaf, MethodLeaf]  # noqa: UP007 -- forward names
 
 
 @dataclass(frozen=True)
@@ -131,7 +144,10 @@ class Form(_HashedOnce):
 
     @cached_property
     def primary(self) -> str | None:
-        """The checkpoint that gives an output its keys: the first whose coefficient does not cancel."""
+        """The checkpoint that gives an output its keys: the first whose coefficient does not cancel.
+
+        Those inside the deltas that methods make come last.
+        """
         parts: dict[str, list[float]] = {}
         weighted: set[str] = set()
         for name, strength in checkpoint_terms(self):
@@ -142,8 +158,10 @@ class Form(_HashedOnce):
             if settle(factors) != 0.0 or name in weighted:
                 return name
         # fp16(A + lora) - A: the sum over A is 0, but what was rounded does not cancel what was not.
-        rounded = (term.leaf.form.primary for term in self.terms if isinstance(term.leaf, RoundLeaf))
-        return next((name for name in rounded if name is not None), None)
+        rounded = [term.leaf.form for term in self.terms if isinstance(term.leaf, RoundLeaf)]
+        methods = (term.leaf for term in self.terms if isinstance(term.leaf, MethodLeaf))
+        inner = [argument for leaf in methods for argument in leaf.arguments]
+        return next((form.primary for form in rounded + inner if form.primary is not None), None)
 
     @cached_property
     def level(self) -> int:
@@ -152,7 +170,7 @@ class Form(_HashedOnce):
 
     @cached_property
     def leaves(self) -> frozenset[Leaf]:
-        """All leaves, those inside extractions and roundings too."""
+        """All leaves, those inside extractions, roundings and methods too."""
         return frozenset(walk(self))
 
 
@@ -162,14 +180,21 @@ def weight_of(leaf: Leaf) -> float:
         return 1.0
     if isinstance(leaf, RoundLeaf):
         return leaf.form.checkpoint_sum
-    return 0.0
+    return 1.0 if isinstance(leaf, MethodLeaf) and leaf.is_weights else 0.0
 
 
 def level_of(leaf: Leaf) -> int:
     """The level of a leaf: an extraction counts itself."""
     if isinstance(leaf, ExtractLeaf):
         return leaf.form.level + 1
-    return leaf.form.level if isinstance(leaf, RoundLeaf) else 0
+    return max((form.level for form in inner_forms(leaf)), default=0)
+
+
+def inner_forms(leaf: Leaf) -> tuple[Form, ...]:
+    """The forms that a leaf is made of, none for an input."""
+    if isinstance(leaf, MethodLeaf):
+        return leaf.arguments
+    return (leaf.form,) if isinstance(leaf, (ExtractLeaf, RoundLeaf)) else ()
 
 
 def settle(parts: list[float]) -> float:
@@ -183,11 +208,19 @@ def settle(parts: list[float]) -> float:
 
 
 def walk(form: Form) -> Iterator[Leaf]:
-    """All leaves of a form, those inside extractions and roundings too, inner ones first."""
+    """All leaves of a form, those inside extractions, roundings and methods too, inner ones first."""
     for term in form.terms:
-        if isinstance(term.leaf, (ExtractLeaf, RoundLeaf)):
-            yield from walk(term.leaf.form)
+        for inner in inner_forms(term.leaf):
+            yield from walk(inner)
         yield term.leaf
+
+
+def all_terms(form: Form) -> Iterator[Term]:
+    """All terms of a form, those inside its leaves too, inner ones first."""
+    for term in form.terms:
+        for inner in inner_forms(term.leaf):
+            yield from all_terms(inner)
+        yield term
 
 
 def single_leaf(form: Form) -> Leaf | None:
@@ -198,10 +231,12 @@ def single_leaf(form: Form) -> Leaf | None:
 
 
 def checkpoint_terms(form: Form, factor: float = 1.0) -> Iterator[tuple[str, Strength]]:
-    """Checkpoints of a form with their strengths, those inside roundings too."""
+    """Checkpoints of a form with their strengths, those inside roundings and in methods' weights too."""
     for term in form.terms:
         strength = term.strength.times(factor)
         if isinstance(term.leaf, CheckpointLeaf):
             yield term.leaf.name, strength
         elif isinstance(term.leaf, RoundLeaf):
             yield from checkpoint_terms(term.leaf.form, strength.unet)
+        elif isinstance(term.leaf, MethodLeaf) and term.leaf.is_weights:
+            yield from checkpoint_terms(term.leaf.arguments[0], strength.unet)

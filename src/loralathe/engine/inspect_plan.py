@@ -9,10 +9,9 @@ from pathlib import Path
 from loralathe.engine.forms import (
     AdapterLeaf,
     CheckpointLeaf,
-    ExtractLeaf,
     Form,
     Leaf,
-    RoundLeaf,
+    inner_forms,
 )
 from loralathe.engine.plan import Output, WeightsOutput
 from loralathe.engine.run import Session
@@ -94,5 +93,5 @@ def _of_leaf(session: Session, leaf: Leaf, unit: Unit, piece: Slice) -> Iterator
         assert piece.module is not None
         held = session.sources.adapters[leaf.name].modules[piece.module.name]
         yield from ((leaf.name, info.name) for info in held.tensors.values())
-    elif isinstance(leaf, (ExtractLeaf, RoundLeaf)):
-        yield from _of_unit(session, leaf.form, unit)
+    for form in inner_forms(leaf):
+        yield from _of_unit(session, form, unit)

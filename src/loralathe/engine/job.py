@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from loralathe.engine.evaluate import Band, LoadFactors, bands, checked_energy
-from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Form
+from loralathe.engine.evaluate import (
+    Band,
+    LoadFactors,
+    Prepare,
+    bands,
+    checked_energy,
+    no_factors,
+    no_methods,
+)
+from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Form, MethodLeaf
 from loralathe.engine.local import Local, Localiser, LocalTerm
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import AdapterOutput, TensorPlan, WeightsOutput
@@ -66,7 +74,10 @@ class Job:
             (piece.rows for piece in self.unit.slices if piece.module and piece.module.scope != "outside"),
             default=0,
         )
-        return (len(leaves) + 3) * BAND_BYTES + extractions * 8 * rows * self.unit.row_elements
+        # A method is prepared in buffers of its own, while a band is half made.
+        methods = (leaf for leaf in leaves if isinstance(leaf, MethodLeaf))
+        buffers = len(leaves) + 3 + sum(len(leaves) + leaf.method.scratch for leaf in methods)
+        return buffers * BAND_BYTES + extractions * 8 * rows * self.unit.row_elements
 
     @property
     def work(self) -> int:
@@ -88,12 +99,20 @@ class Context:
     workspace: Workspace
     cancelled: Callable[[], bool]
 
-    def bands(self, unit: Unit, piece: Slice, factors: LoadFactors) -> Iterable[Band]:
+    def bands(
+        self,
+        unit: Unit,
+        piece: Slice,
+        factors: LoadFactors = no_factors,
+        prepare: Prepare = no_methods,
+        workspace: Workspace | None = None,
+    ) -> Iterable[Band]:
         """The slice's rows, band by band; raises Cancelled when the run is over."""
+        space = self.workspace if workspace is None else workspace
         for rows in bands(piece, unit):
             if self.cancelled():
                 raise Cancelled
-            yield Band(self.sources, self.localiser, self.workspace, unit, piece, rows, factors)
+            yield Band(self.sources, self.localiser, space, unit, piece, rows, factors, prepare)
 
 
 def run_job(context: Context, job: Job) -> None:
@@ -115,7 +134,7 @@ def copy_tensor(context: Context, want: WeightsWant) -> None:
         leaf = CheckpointLeaf(want.primary)
         copied = Local((LocalTerm(leaf, 1.0),), ())
         for piece in unit.slices:
-            for band in context.bands(unit, piece, lambda _leaf, _dtype: None):
+            for band in context.bands(unit, piece):
                 value = band.value(leaf, "scan", want.primary)
                 checked_energy(value, unit, copied, band, None)
     key = want.tensor.spec.name

@@ -13,12 +13,18 @@ from loralathe.engine.forms import (
     ExtractOptions,
     Form,
     Leaf,
+    MethodLeaf,
     RoundLeaf,
     checkpoint_terms,
+    inner_forms,
     settle,
+    walk,
 )
 from loralathe.engine.sources import Sources
 from loralathe.engine.units import Slice, Unit
+
+DENSE = (CheckpointLeaf, RoundLeaf, MethodLeaf)
+"""Leaves whose value is a whole tensor; the others are factors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +71,13 @@ class Localiser:
     def _localise(self, form: Form, unit: Unit, piece: Slice, primary: str | None) -> Local:
         parts: dict[Leaf, list[float]] = {}
         for term in form.terms:
-            if self._takes_part(term.leaf, piece):
+            if self._takes_part(term.leaf, unit, piece):
                 parts.setdefault(term.leaf, []).append(effective(term.strength, piece.place))
         factors = {leaf: settle(values) for leaf, values in parts.items()}
         dense = tuple(
             LocalTerm(leaf, factor)
             for leaf, factor in factors.items()
-            if factor != 0.0 and isinstance(leaf, (CheckpointLeaf, RoundLeaf))
+            if factor != 0.0 and isinstance(leaf, DENSE)
         )
         if unit.key is not None and not all(self._has(term.leaf, unit.key) for term in dense):
             kept = primary is not None and form.is_weights
@@ -83,17 +89,22 @@ class Localiser:
         )
         return Local(dense, lowrank)
 
-    def _takes_part(self, leaf: Leaf, piece: Slice) -> bool:
+    def _takes_part(self, leaf: Leaf, unit: Unit, piece: Slice) -> bool:
         if isinstance(leaf, AdapterLeaf):
             return piece.module is not None and piece.module.name in self.sources.adapters[leaf.name].modules
         if isinstance(leaf, ExtractLeaf):
-            return in_scope(piece, leaf.options) and self._reaches(leaf.form, piece)
+            return in_scope(piece, leaf.options) and self._reaches(leaf.form, unit, piece)
+        if isinstance(leaf, MethodLeaf) and not leaf.is_weights:
+            # Every method makes 0 of zeros, so that what it does not touch can be copied.
+            return leaf.method.touches(piece.place) and any(
+                not self.local(form, unit, piece, form.primary).is_zero for form in leaf.arguments
+            )
         return True
 
-    def _reaches(self, form: Form, piece: Slice) -> bool:
+    def _reaches(self, form: Form, unit: Unit, piece: Slice) -> bool:
         """Whether anything in an extracted form touches this module at all."""
         return any(
-            isinstance(term.leaf, (CheckpointLeaf, RoundLeaf)) or self._takes_part(term.leaf, piece)
+            isinstance(term.leaf, (CheckpointLeaf, RoundLeaf)) or self._takes_part(term.leaf, unit, piece)
             for term in form.terms
         )
 
@@ -103,6 +114,10 @@ class Localiser:
         if isinstance(leaf, RoundLeaf):
             names = [name for name, _ in checkpoint_terms(leaf.form)]
             return any(key in self.sources.checkpoints[name].tensors for name in names)
+        if isinstance(leaf, MethodLeaf):
+            inside = (inner for form in leaf.arguments for inner in walk(form))
+            names = [inner.name for inner in inside if isinstance(inner, CheckpointLeaf)]
+            return all(key in self.sources.checkpoints[name].tensors for name in names)
         return True
 
 
@@ -120,8 +135,9 @@ def in_scope(piece: Slice, options: ExtractOptions) -> bool:
 def extractions_at(form: Form, piece: Slice) -> Iterator[ExtractLeaf]:
     """Extractions inside a form whose factors reach this slice, inner ones first, without their rounding."""
     for term in form.terms:
-        if isinstance(term.leaf, RoundLeaf):
-            yield from extractions_at(term.leaf.form, piece)
-        elif isinstance(term.leaf, ExtractLeaf) and in_scope(piece, term.leaf.options):
-            yield from extractions_at(term.leaf.form, piece)
+        if isinstance(term.leaf, ExtractLeaf) and not in_scope(piece, term.leaf.options):
+            continue
+        for inner in inner_forms(term.leaf):
+            yield from extractions_at(inner, piece)
+        if isinstance(term.leaf, ExtractLeaf):
             yield term.leaf.unrounded

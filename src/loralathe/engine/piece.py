@@ -7,10 +7,12 @@ from dataclasses import replace
 import torch
 
 from loralathe.adapters import load_factors
+from loralathe.engine.arguments import SliceArguments
 from loralathe.engine.collect import DeltaCollector
 from loralathe.engine.evaluate import Band, Factors2d, checked_energy
 from loralathe.engine.extraction import Extracted, extract_factored, measure_factored, rounded
-from loralathe.engine.forms import AdapterLeaf, ExtractLeaf, Form, Leaf
+from loralathe.engine.forms import AdapterLeaf, ExtractLeaf, Form, Leaf, MethodLeaf
+from loralathe.engine.functions.method import MakeRows
 from loralathe.engine.job import AdapterWant, Context, Job, WeightsWant
 from loralathe.engine.local import Local, extractions_at, in_scope
 from loralathe.engine.report import ModuleRecord
@@ -29,6 +31,7 @@ class PieceJob:
         self.piece = piece
         self.extracted: dict[ExtractLeaf, Extracted] = {}
         self._factors: dict[tuple[Leaf, torch.dtype], Factors2d | None] = {}
+        self._prepared: dict[tuple[MethodLeaf, str | None], MakeRows] = {}
 
     def run(self) -> None:
         extractions = self._extractions()
@@ -68,7 +71,7 @@ class PieceJob:
                 self.extracted[leaf] = self._from_factors(leaf, local)
         if not collectors and not weights:
             return
-        for band in self.context.bands(self.unit, self.piece, self.factors):
+        for band in self.context.bands(self.unit, self.piece, self.factors, self.prepared):
             for collector in collectors:
                 collector.add(band)
             for want in weights:
@@ -111,6 +114,15 @@ class PieceJob:
             up, down = rounded(found.matrices, to_torch_dtype(round_to)) if round_to else found.matrices
             return up.to(dtype), down.to(dtype)
         raise TypeError(f"{leaf} has no factors")
+
+    def prepared(self, leaf: MethodLeaf, primary: str | None) -> MakeRows:
+        """What makes a method's rows at this slice, once it has looked at all of it."""
+        if (leaf, primary) not in self._prepared:
+            arguments = SliceArguments(
+                self.context, self.unit, self.piece, leaf, primary, self.factors, self.prepared
+            )
+            self._prepared[leaf, primary] = leaf.method.prepare(arguments)
+        return self._prepared[leaf, primary]
 
     def _from_factors(self, leaf: ExtractLeaf, local: Local) -> Extracted:
         terms, weights = [], []

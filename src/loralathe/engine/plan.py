@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from loralathe.adapters import check_blocks
+from loralathe.adapters import Strength, check_blocks
 from loralathe.engine.bake import baked_form, open_vae
 from loralathe.engine.companions import (
     config_beside,
@@ -26,6 +26,7 @@ from loralathe.engine.forms import (
     CheckpointLeaf,
     ExtractLeaf,
     Form,
+    MethodLeaf,
     checkpoint_terms,
     single_leaf,
     walk,
@@ -148,7 +149,7 @@ class Planner:
 
     def _check_blocks(self, form: Form, where: str) -> None:
         """Block lists on checkpoint deltas must cover every tensor; the error counts all that they miss."""
-        for name, strength in checkpoint_terms(form):
+        for name, strength in (*checkpoint_terms(form), *_method_strengths(form)):
             if strength.blocks is not None:
                 pieces = (piece for unit in self.units_of(name).values() for piece in unit.slices)
                 try:
@@ -193,7 +194,7 @@ class Planner:
                 fix=f"it is searched in names such as '{next(iter(source.tensors))}'",
             )
         config = config_beside(save, self.sources.paths, [primary, *others])
-        notes = [*_only_in_first(source.name, tensors), *_companions(save, config)]
+        notes = [*_only_in_first(source.name, tensors), *_passes(form), *_companions(save, config)]
         return WeightsOutput(
             save,
             form,
@@ -326,6 +327,25 @@ def _checkpoints(form: Form) -> list[str]:
         if isinstance(leaf, CheckpointLeaf) and leaf.name not in names:
             names.append(leaf.name)
     return names
+
+
+def _method_strengths(form: Form) -> Iterator[tuple[str, Strength]]:
+    """Checkpoints inside methods with their strengths, and with a method's own amounts."""
+    for leaf in walk(form):
+        if isinstance(leaf, MethodLeaf):
+            for inner in leaf.arguments:
+                yield from checkpoint_terms(inner)
+                if inner.primary is not None:
+                    yield from ((inner.primary, amount) for amount in leaf.method.amounts)
+
+
+def _passes(form: Form) -> Iterator[str]:
+    """What methods cost, for people who wonder why it takes longer."""
+    methods = {leaf.method.name: leaf.method.passes for leaf in walk(form) if isinstance(leaf, MethodLeaf)}
+    for name, passes in methods.items():
+        if passes:
+            times = "once" if passes == 1 else "twice"
+            yield f"{name}() looks at every tensor {times} before it makes it"
 
 
 def _only_in_first(name: str, tensors: Iterable[TensorPlan]) -> Iterator[str]:

@@ -71,6 +71,7 @@ def _plan(recipe: Recipe, options: RunOptions, sources: Sources) -> Session:
         sources.kinds,
         lambda text: resolve_blocks(text, sources, recipe, options, warnings),
         lambda text: parse_elements(text, require_architecture(sources)),
+        lambda: require_architecture(sources),
     )
     forms = {save.step: typer.step(save.step) for save in recipe.saves}
     planner = Planner(sources, options)

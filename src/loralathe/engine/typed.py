@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from loralathe.adapters import BlockWeights, ElementRule, Strength
+from loralathe.architectures import Architecture
 from loralathe.engine.forms import (
     AdapterLeaf,
     CheckpointLeaf,
@@ -18,8 +19,11 @@ from loralathe.engine.forms import (
     Term,
     single_leaf,
 )
+from loralathe.engine.functions.calls import call_function
 from loralathe.errors import InputError, did_you_mean
 from loralathe.recipes import Add, At, Call, Name, Negate, Node, Number, Product, Recipe, Text, render
+from loralathe.recipes.document import FUNCTIONS
+from loralathe.recipes.functions import SIGNATURES
 
 Value = Form | float
 
@@ -34,6 +38,7 @@ class Typer:
 
     kinds:  input name -> "checkpoint" or "adapter", known from the headers.
     blocks: resolves the right side of `@` for the architecture at hand;  elements: the same for rules.
+    family: the architecture, for functions that know its parts.
     """
 
     def __init__(
@@ -42,11 +47,13 @@ class Typer:
         kinds: Mapping[str, str],
         blocks: Callable[[str], BlockWeights],
         elements: Callable[[str], tuple[ElementRule, ...]],
+        family: Callable[[], Architecture],
     ) -> None:
         self.recipe = recipe
         self.kinds = kinds
         self.blocks = blocks
         self.elements = elements
+        self.family = family
         self._steps: dict[str, Value] = {}
 
     def step(self, name: str) -> Form:
@@ -117,7 +124,18 @@ class _Evaluation:
             raise self.error(
                 f"'{node.id}' is a list of block weights", node, f"attach it to a delta: x@{node.id}"
             )
+        if node.id not in self.typer.kinds:
+            raise self.no_value(node)
         return Form((Term(self.leaf(node.id), Strength()),))
+
+    def no_value(self, node: Name) -> InputError:
+        """The error for a name that stands for nothing, or for a function that is not called."""
+        recipe = self.typer.recipe
+        if node.id in FUNCTIONS:
+            usage = SIGNATURES.get(node.id, f"{node.id}(…)")
+            return self.error(f"'{node.id}' is a function", node, f"call it: {usage}")
+        known = (*recipe.inputs, *recipe.variables, *recipe.steps)
+        return self.error(f"nothing is called '{node.id}'", node, did_you_mean(node.id, known) or None)
 
     def leaf(self, name: str) -> CheckpointLeaf | AdapterLeaf:
         return CheckpointLeaf(name) if self.typer.kinds[name] == "checkpoint" else AdapterLeaf(name)
@@ -164,7 +182,7 @@ class _Evaluation:
             )
         if any(term.strength.blocks is not None for term in form.terms):
             raise self.error("this value has block weights already", node, "multiply the two lists into one")
-        blocks = self.typer.blocks(self.block_text(node.blocks))
+        blocks = self.block_weights(node.blocks)
         return Form(
             tuple(replace(term, strength=replace(term.strength, blocks=blocks)) for term in form.terms)
         )
@@ -187,13 +205,33 @@ class _Evaluation:
             return self.extract(node)
         if node.function in ROUNDING:
             return self.round(node)
+        if node.function in SIGNATURES:
+            return call_function(self, node)
         if self.typer.kinds.get(node.function) == "adapter":
             return self.adapter(node)
+        listing = ", ".join(("extract", *ROUNDING, *SIGNATURES))
         raise self.error(
-            f"'{node.function}' cannot be called",
-            node,
-            "functions are extract, fp16 and bf16; adapters can be called",
+            f"'{node.function}' cannot be called", node, f"functions are {listing}; adapters can be called"
         )
+
+    def is_number(self, name: str) -> bool:
+        """Whether a name is a variable, or a step that is a number."""
+        recipe = self.typer.recipe
+        return name in recipe.variables or (
+            name in recipe.steps and isinstance(self.typer._step(name), float)
+        )
+
+    def block_weights(self, node: Name | Text) -> BlockWeights:
+        return self.typer.blocks(self.block_text(node))
+
+    def element_rules(self, text: str) -> tuple[ElementRule, ...]:
+        return self.typer.elements(text)
+
+    def block_order(self) -> tuple[str, ...]:
+        return self.typer.family().long_blocks
+
+    def family(self) -> str:
+        return self.typer.family().id
 
     def arguments(self, node: Call, allowed: tuple[str, ...]) -> dict[str, Node]:
         found: dict[str, Node] = {}

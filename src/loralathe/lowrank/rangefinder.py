@@ -56,7 +56,7 @@ def rows_times(rows: Tensor, A: Tensor) -> Tensor:
     if A.device.type != "cpu" or A.shape[1] <= A.shape[0]:
         return rows @ A
     total = rows.new_zeros(rows.shape[0], A.shape[1])
-    for part, strip in zip(rows.split(STRIP, 1), A.split(STRIP), strict=True):
+    for part, strip in zip(torch.split(rows, STRIP, 1), torch.split(A, STRIP), strict=True):
         total.addmm_(part, strip)
     return total
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from loralathe.errors import InputError, did_you_mean
+from loralathe.recipes.functions import SIGNATURES
 from loralathe.recipes.parse import parse_expression
-from loralathe.recipes.syntax import Node, value_names
+from loralathe.recipes.syntax import Node, block_names, value_names
 from loralathe.tensorfiles import read_text
 
 if sys.version_info >= (3, 11):
@@ -18,7 +19,7 @@ if sys.version_info >= (3, 11):
 else:  # pragma: no cover -- the same parser under its older name
     import tomli as tomllib
 
-FUNCTIONS = frozenset({"extract", "fp16", "bf16"})
+FUNCTIONS = frozenset({"extract", "fp16", "bf16", *SIGNATURES})
 TABLES = ("inputs", "variables", "blocks", "steps", "save")
 SAVE_KEYS = ("file", "dtype", "vae", "discard", "metadata", "metadata_from", "config_from")
 SAVE_TEXTS = ("dtype", "vae", "discard", "metadata_from", "config_from")
@@ -257,9 +258,10 @@ def _check_names(recipe: Recipe) -> None:
                 )
             seen[name] = kind
     for step, node in recipe.steps.items():
-        # Names right of '@' may be built-in presets, which the engine knows.
+        # Names of block lists may be built-in presets, which the engine knows.
+        lists = {name.id for name in block_names(node)}
         for used in value_names(node):
-            if used.id not in seen:
+            if used.id not in seen and used.id not in lists:
                 raise InputError(
                     f"nothing is called '{used.id}'",
                     where=f"{recipe.where}, step '{step}', character {used.at + 1}",

@@ -38,7 +38,7 @@ def _save(save: Save) -> Iterator[tuple[str, str]]:
     yield "file", _text(str(save.file))
     texts = {
         "dtype": save.dtype,
-        "vae": save.vae and str(save.vae),
+        "vae": str(save.vae) if save.vae else None,
         "discard": save.discard,
         "metadata_from": save.metadata_from if save.metadata_from != "first" else None,
         "config_from": save.config_from if save.config_from != "any" else None,

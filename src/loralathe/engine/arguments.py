@@ -1,0 +1,66 @@
+"""A method's arguments at one slice, read apart from the bands that are being made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from loralathe.engine.evaluate import Band, LoadFactors, Prepare
+from loralathe.engine.forms import MethodLeaf
+from loralathe.engine.job import Context
+from loralathe.engine.units import Place, Slice, Unit
+from loralathe.engine.workspace import Workspace
+
+
+class SliceArguments:
+    """`functions.method.Arguments` over one slice of a unit; rows count from the slice's first.
+
+    Has buffers of its own: a method is prepared, and reads neighbouring rows, while a band is half made.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        unit: Unit,
+        piece: Slice,
+        leaf: MethodLeaf,
+        primary: str | None,
+        factors: LoadFactors,
+        prepare: Prepare,
+    ) -> None:
+        self.context = context
+        self.unit = unit
+        self.piece = piece
+        self.leaf = leaf
+        self.primary = primary
+        self.factors = factors
+        self.prepare = prepare
+
+    @property
+    def place(self) -> Place:
+        return self.piece.place
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.piece.rows, *self.unit.shape[1:])
+
+    def bands(self) -> Iterator[list[Tensor]]:
+        workspace = Workspace()
+        for band in self.context.bands(self.unit, self.piece, self.factors, self.prepare, workspace):
+            yield band.arguments(self.leaf, self.primary)
+
+    def rows(self, start: int, stop: int) -> list[Tensor]:
+        rows = (self.piece.start + start, self.piece.start + stop)
+        context, workspace = self.context, Workspace()
+        band = Band(
+            context.sources,
+            context.localiser,
+            workspace,
+            self.unit,
+            self.piece,
+            rows,
+            self.factors,
+            self.prepare,
+        )
+        return band.arguments(self.leaf, self.primary)
