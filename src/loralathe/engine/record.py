@@ -23,7 +23,7 @@ UNKNOWN_HASH = "0" * 64
 STALE = ("modelspec.hash_sha256", "modelspec.date", "sshs_model_hash", "sshs_legacy_hash")
 """Metadata of the first input that would be false in the output."""
 
-SAVE_CHOICES: Mapping[str, type] = {"dtype": str, "discard": str, "metadata": dict}
+SAVE_CHOICES: Mapping[str, type] = {"dtype": str, "discard": str, "metadata": dict, "adapter_metadata": str}
 RUN_CHOICES: Mapping[str, type] = {"missing_blocks": int, "allow_unmatched": bool, "device": str}
 """Fields of `Save` and `RunOptions` that decide what is in a file; recorded where they are not the default.
 

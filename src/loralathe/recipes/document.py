@@ -17,9 +17,10 @@ if sys.version_info >= (3, 11):
 else:  # pragma: no cover -- the same parser under its older name
     import tomli as tomllib
 
-FUNCTIONS = frozenset({"extract", "fp16", "bf16"})
+FUNCTIONS = frozenset({"extract", "combine", "resize", "fp16", "bf16"})
 TABLES = ("inputs", "variables", "blocks", "steps", "save")
-SAVE_KEYS = ("file", "dtype", "discard", "metadata")
+SAVE_KEYS = ("file", "dtype", "discard", "metadata", "adapter_metadata")
+ADAPTER_METADATA = ("new", "first", "merge", "all", "minimal")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Save:
     """One output: a step's name, its file, and how it is written.
 
     title: what an adapter calls itself in its metadata; None is the file's name without its ending.
+    adapter_metadata: what an adapter takes over from those it was made of; one of ADAPTER_METADATA.
     """
 
     step: str
@@ -35,6 +37,7 @@ class Save:
     discard: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     title: str | None = None
+    adapter_metadata: str = "new"
 
 
 @dataclass(frozen=True)
@@ -189,13 +192,20 @@ def _save(step: str, entry: object, folder: Path, where: str) -> Save:
                 where=place,
                 fix=hint or f"options: {_listing(SAVE_KEYS)}",
             )
-    for key in ("dtype", "discard"):
+    for key in ("dtype", "discard", "adapter_metadata"):
         if not isinstance(entry.get(key, ""), str):
             raise InputError(f"'{key}' must be a quoted text", where=place)
     metadata = entry.get("metadata", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise InputError("'metadata' must be a table of quoted texts", where=place)
-    return Save(step, folder / entry["file"], entry.get("dtype"), entry.get("discard"), dict(metadata))
+    return Save(
+        step,
+        folder / entry["file"],
+        entry.get("dtype"),
+        entry.get("discard"),
+        dict(metadata),
+        entry.get("adapter_metadata", "new"),
+    )
 
 
 def _check_finite(variables: Mapping[str, float], where: str) -> None:

@@ -3,7 +3,7 @@
 Importing this room imports neither torch nor numpy; only `TensorFile.read` and the torch dtype functions do.
 """
 
-from loralathe.tensorfiles.adapter_writer import AdapterWriter
+from loralathe.tensorfiles.adapter_writer import AdapterWriter, adapter_file_size
 from loralathe.tensorfiles.checkpoint_writer import CheckpointWriter
 from loralathe.tensorfiles.dtypes import DTYPES, DType, from_torch_dtype, tensor_bytes, to_torch_dtype
 from loralathe.tensorfiles.hash_cache import cache_folder
@@ -22,6 +22,7 @@ __all__ = [
     "TensorFile",
     "TensorInfo",
     "TensorSpec",
+    "adapter_file_size",
     "autov1",
     "autov2",
     "cache_folder",
