@@ -63,7 +63,6 @@ ERRORS = {
     "A + extract(lora, rank=0)": "at least 1",
     "A + extract(lora, rank=1.5)": "whole number",
     "A + extract(lora, rnk=4)": "no argument 'rnk'",
-    "A + extract(lora, energy=0.9)": "not supported yet",
     "A + extract()": "exactly one value",
     "A@X": "attach to a delta or an adapter",
     "A + (lora@X)@X": "block weights already",

@@ -13,10 +13,11 @@ from .fit import Fit, Mismatch, check_against, require_fit, weight_shape
 from .metadata import AdapterNotes, adapter_metadata
 from .modules import AdapterModule
 from .presetfiles import PresetFile, parse_preset_option, read_element_preset_file, read_preset_file
+from .selection import selection_rules
 from .spec import AdapterSpec, parse_spec
 from .strength import Strength, check_blocks, effective, resolve, rules_without_effect
 from .tokens import seeded_tokens
-from .write import AdapterFormat, NamedTensor, kohya_tensors
+from .write import AdapterFormat, NamedTensor, kohya_specs, kohya_tensors
 
 __all__ = [
     "Adapter",
@@ -37,6 +38,7 @@ __all__ = [
     "check_blocks",
     "delta",
     "effective",
+    "kohya_specs",
     "kohya_tensors",
     "load_factors",
     "open_adapter",
@@ -50,5 +52,6 @@ __all__ = [
     "resolve",
     "rules_without_effect",
     "seeded_tokens",
+    "selection_rules",
     "weight_shape",
 ]

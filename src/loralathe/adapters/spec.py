@@ -19,9 +19,9 @@ GRAMMAR = "PATH[:STRENGTH][:BLOCKS][:te=X][:unet=Y][:lbw=B][:lbwe=E]"
 NAMED_ITEMS = ("te", "unet", "lbw", "lbwe")
 
 _DRIVE = re.compile(r"[A-Za-z]")
-_BLOCK = r"(BASE|TE\d|CLIP|T5|MID\d*|M\d+|IN\d*|OUT\d*|D\d+|S\d+)"
-_BLOCK_KEY = re.compile(rf"\*|{_BLOCK}", re.IGNORECASE)
-_BLOCK_FIELD = re.compile(rf"(NOT\s+)?{_BLOCK}([\s-]+{_BLOCK})*|NOT|", re.IGNORECASE)
+BLOCK_WORD = r"(BASE|TE\d|CLIP|T5|MID\d*|M\d+|IN\d*|OUT\d*|D\d+|S\d+)"
+_BLOCK_KEY = re.compile(rf"\*|{BLOCK_WORD}", re.IGNORECASE)
+_BLOCK_FIELD = re.compile(rf"(NOT\s+)?{BLOCK_WORD}([\s-]+{BLOCK_WORD})*|NOT|", re.IGNORECASE)
 _RULE_ENDS = re.compile(r"[,\n]")
 
 

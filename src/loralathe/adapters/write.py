@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..architectures import Architecture
 from ..errors import InputError
-from ..tensorfiles import to_torch_dtype
+from ..tensorfiles import TensorSpec, to_torch_dtype
 
 if TYPE_CHECKING:
     import torch
@@ -76,6 +76,19 @@ def kohya_tensors(
         for part, tensor in parts.items()
     ]
     return (*tensors, _alpha(raw_name, form))
+
+
+def kohya_specs(
+    module_name: str, rank: int, weight_shape: tuple[int, ...], form: AdapterFormat
+) -> tuple[TensorSpec, ...]:
+    """The tensors that `kohya_tensors` makes of factors of this rank, as shapes."""
+    raw_name = form.architecture.kohya_name(module_name)
+    shapes = _shapes(rank if form.pad_to is None else form.pad_to, weight_shape, has_core=False)
+    parts = [
+        TensorSpec(f"{raw_name}.{part}.weight", form.dtype, shapes[part]) for part in ("lora_up", "lora_down")
+    ]
+    alpha = _alpha(raw_name, form)
+    return (*parts, TensorSpec(alpha.name, alpha.dtype, ()))
 
 
 def _padded(factors: Factors, rank: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:

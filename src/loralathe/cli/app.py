@@ -17,6 +17,8 @@ COMMANDS = {
     "inspect": ("inspect", "What a file is: family, blocks, ranks, metadata, the recipe that made it."),
     "merge": ("merge", "Merge LoRAs into a checkpoint, with strengths and block weights."),
     "extract": ("extract", "A LoRA from the difference of two checkpoints."),
+    "combine": ("join", "Several LoRAs into one, exactly or at a rank."),
+    "resize": ("join", "A LoRA at another rank, energy or size."),
     "add-difference": ("combine", "A + M*(B - C)."),
     "weighted-sum": ("combine", "(1-M)*A + M*B."),
     "convert": ("combine", "The same checkpoint in another dtype."),

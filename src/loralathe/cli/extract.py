@@ -7,19 +7,25 @@ from typing import Any
 
 import click
 
-from loralathe.cli.options import FilePath, LatheCommand, common, common_options
+from loralathe.cli.options import FilePath, LatheCommand, Number, common, common_options
+from loralathe.cli.ranks import call_text, rank_arguments, rank_options, ranks_label
 
 STEP = "lora"
+DEFAULT_RANK = 64
 
 EPILOG = """\b
 The report tells, per block, what the LoRA holds of the difference (kept), what lies beyond its
 rank (truncated), what rounding of the files explains (noise), and what no LoRA holds, such as
-biases and norms (outside).
+biases and norms (outside). With --energy or --size the ranks of all layers share one budget: two
+passes, the first for the singular values.
 
 \b
 Examples:
   lathe extract tuned.safetensors base.safetensors
   lathe extract tuned.safetensors base.safetensors --rank 32 --conv-rank 16 -o hina.safetensors
+  lathe extract tuned.safetensors base.safetensors --size 100MB
+  lathe extract tuned.safetensors base.safetensors --energy 0.95 --rank 256 --conv
+  lathe extract tuned.safetensors base.safetensors --mode ratio --linear-ratio 0.1
   lathe extract tuned.safetensors base.safetensors --no-te1 --no-te2 --dtype bf16
 """
 
@@ -27,28 +33,31 @@ Examples:
 @click.command("extract", cls=LatheCommand, epilog=EPILOG)
 @click.argument("tuned", type=FilePath(), metavar="TUNED")
 @click.argument("base", type=FilePath(), metavar="BASE")
-@click.option(
-    "--rank", type=click.IntRange(min=1), default=64, metavar="N", help="Directions of a layer. Default: 64."
-)
-@click.option(
-    "--conv-rank", type=click.IntRange(min=1), metavar="N", help="Resnets and samplers, too, with this rank."
-)
+@rank_options("Default: 64.")
+@click.option("--conv", is_flag=True, help="Resnets and samplers, too; also with any --conv- option.")
 @click.option("--te1/--no-te1", default=None, help="Text encoder 1. Default: if it changed beyond rounding.")
 @click.option("--te2/--no-te2", default=None, help="Text encoder 2. Default: if it changed beyond rounding.")
+@click.option("--alpha", type=Number(), default=1.0, metavar="X", help="X times TUNED. Default: 1.")
+@click.option("--beta", type=Number(), default=1.0, metavar="Y", help="less Y times BASE. Default: 1.")
+@click.option(
+    "--min-diff", type=Number(), metavar="X", help="Leave out layers where no number differs by more."
+)
 @click.option("--exact", is_flag=True, help="Full decompositions instead of randomized ones; slow.")
-@click.option("--pad-ranks", is_flag=True, help="The same rank in every layer, for old readers.")
 @click.option("--keep-noise", is_flag=True, help="Keep directions that rounding alone explains.")
+@click.option("--no-metadata", is_flag=True, help="Only the ss_ keys that readers of LoRAs need; no record.")
 @common_options(dtype="fp16")
 def extract_command(
     tuned: Path,
     base: Path,
-    rank: int,
-    conv_rank: int | None,
+    conv: bool,
     te1: bool | None,
     te2: bool | None,
+    alpha: float,
+    beta: float,
+    min_diff: float | None,
     exact: bool,
-    pad_ranks: bool,
     keep_noise: bool,
+    no_metadata: bool,
     **options: Any,
 ) -> None:
     """A LoRA that turns BASE into TUNED, as far as its rank reaches."""
@@ -56,23 +65,26 @@ def extract_command(
     from loralathe.cli.names import beside, stem
     from loralathe.recipes import Save, make_recipe
 
+    arguments = rank_arguments(options)
     settings = common(options)
-    given: dict[str, int | bool | None] = {
-        "rank": rank,
-        "conv_rank": conv_rank,
-        "te1": te1,
-        "te2": te2,
-        "exact": exact or None,
-        "pad_ranks": pad_ranks or None,
-        "keep_noise": keep_noise or None,
-    }
-    arguments = ", ".join(f"{name}={int(value)}" for name, value in given.items() if value is not None)
-    ranks = f"r{rank}" + (f"c{conv_rank}" if conv_rank else "")
-    file = settings.file or beside(tuned, f"{stem(tuned)}-{stem(base)}_{ranks}")
+    if not arguments.keys() - {"conv_rank", "pad_ranks"}:
+        arguments = {"rank": DEFAULT_RANK, **arguments}
+    flags = {"conv": conv, "exact": exact, "keep_noise": keep_noise, "unbalanced": alpha != beta}
+    given = {"te1": te1, "te2": te2} | {name: True for name, flag in flags.items() if flag}
+    arguments |= {name: int(value) for name, value in given.items() if value is not None}
+    if min_diff is not None:
+        arguments["min_diff"] = min_diff
+    file = settings.file or beside(tuned, f"{stem(tuned)}-{stem(base)}_{ranks_label(arguments)}")
+    difference = f"{_times(alpha, 'tuned')} - {_times(beta, 'base')}"
+    save = Save(STEP, file, settings.dtype, adapter_metadata="minimal" if no_metadata else "new")
     recipe = make_recipe(
         inputs={"tuned": tuned, "base": base},
-        steps={STEP: f"extract(tuned - base, {arguments})"},
-        saves=[Save(STEP, file, settings.dtype)],
+        steps={STEP: call_text("extract", difference, arguments)},
+        saves=[save],
         where="the extraction",
     )
     launch(recipe, settings)
+
+
+def _times(factor: float, name: str) -> str:
+    return name if factor == 1 else f"{factor!r}*{name}"

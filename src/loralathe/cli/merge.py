@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from keyword import iskeyword
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import click
 
@@ -24,9 +24,11 @@ from loralathe.cli.saving import PLAIN, save_of, saving_options, taken
 
 if TYPE_CHECKING:
     from loralathe.adapters import AdapterSpec
+    from loralathe.cli.names import InputNames
     from loralathe.recipes import Recipe
 
 STEP = "merged"
+F = TypeVar("F", bound=Callable[..., object])
 
 EPILOG = """\b
 ADAPTER is PATH[:STRENGTH][:BLOCKS][:te=X][:unet=Y][:lbw=B][:lbwe=E], items in any order.
@@ -37,46 +39,75 @@ yours (--blocks, --presets) or a built-in one (ALL, INS, MIDD, OUTALL, …).
 Examples:
   lathe merge baseA.safetensors hina.safetensors:0.7
   lathe merge baseA.safetensors hina.safetensors:0.7:te=0 style.safetensors:0.4:OUTALL
+  lathe merge baseA.safetensors hina.safetensors --exclude "TE1 OUT03-OUT05 ff"
   lathe merge baseA.safetensors hina.safetensors:0.7:Face -o mix.safetensors \\
         --blocks Face=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1
 """
 
 
+def adapter_options(function: F) -> F:
+    """Options that hold for every adapter of a command, block lists included."""
+    options = [
+        click.option(
+            "--te", type=Number(), default=1.0, metavar="X", help="Multiply all text-encoder strengths."
+        ),
+        click.option("--unet", type=Number(), default=1.0, metavar="X", help="Multiply all U-Net strengths."),
+        click.option(
+            "--include",
+            multiple=True,
+            metavar="WORDS",
+            help='Only these blocks and layers: "IN04-OUT02", "attn2 ff"; repeatable.',
+        ),
+        click.option("--exclude", multiple=True, metavar="WORDS", help="Not these blocks and layers."),
+        block_options,
+        click.option(
+            "--elements",
+            multiple=True,
+            metavar="RULE",
+            help="Element rule blocks:elements:value for every adapter, such as OUT03-OUT05:attn2:0.5; "
+            "repeatable.",
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 @click.command("merge", cls=LatheCommand, epilog=EPILOG, short_help="Merge LoRAs into a checkpoint.")
 @click.argument("base", type=FilePath(), metavar="BASE")
 @click.argument("adapters", nargs=-1, required=True, metavar="ADAPTER…")
-@click.option("--te", type=Number(), default=1.0, metavar="X", help="Multiply all text-encoder strengths.")
-@click.option("--unet", type=Number(), default=1.0, metavar="X", help="Multiply all U-Net strengths.")
-@block_options
-@click.option(
-    "--elements",
-    multiple=True,
-    metavar="RULE",
-    help="Element rule blocks:elements:value for every adapter, such as OUT03-OUT05:attn2:0.5; repeatable.",
-)
+@adapter_options
 @saving_options("BASE's name")
 @common_options()
 def merge_command(
     base: Path,
     adapters: tuple[str, ...],
-    te: float,
-    unet: float,
     blocks: tuple[str, ...],
     presets: Path | None,
     missing_blocks: str | None,
-    elements: tuple[str, ...],
     **options: Any,
 ) -> None:
     """BASE + strength * ADAPTER + …: effective strengths are linear, as in the web UIs' pictures."""
-    from loralathe.adapters import parse_spec
     from loralathe.cli.launch import launch
 
     lists = named_lists(blocks)
     choices = taken(options)
+    specs = take_specs(adapters, options)
     settings = with_blocks(common(options), presets, missing_blocks)
-    specs = [_with_rules(parse_spec(text), elements) for text in adapters]
-    scaled = [replace(spec, te=_times(spec.te, te), unet=_times(spec.unet, unet)) for spec in specs]
-    launch(merge_recipe(base, scaled, lists, settings, choices), settings)
+    launch(merge_recipe(base, specs, lists, settings, choices), settings)
+
+
+def take_specs(words: Sequence[str], options: dict[str, Any]) -> list[AdapterSpec]:
+    """The adapters that were typed, with the options that hold for all; these leave `options`."""
+    from loralathe.adapters import parse_spec, selection_rules
+
+    te, unet, elements, include, exclude = (
+        options.pop(name) for name in ("te", "unet", "elements", "include", "exclude")
+    )
+    selection = selection_rules(include, exclude)
+    rules = [*elements, *([selection] if selection else [])]
+    specs = [_with_rules(parse_spec(text), rules) for text in words]
+    return [replace(spec, te=_times(spec.te, te), unet=_times(spec.unet, unet)) for spec in specs]
 
 
 def named_lists(words: Sequence[str]) -> dict[str, str]:
@@ -118,9 +149,7 @@ def merge_recipe(
     from loralathe.recipes import make_recipe
 
     names = InputNames({STEP, *lists, *(spec.blocks for spec in specs if spec.blocks)})
-    formula = names.name(base)
-    for spec in specs:
-        formula += _term(names.name(spec.path), spec)
+    formula = names.name(base) + "".join(_term(names.name(spec.path), spec) for spec in specs)
     file = settings.file or beside(base, _file_name(base, specs))
     return make_recipe(
         inputs=names.inputs,
@@ -129,6 +158,12 @@ def merge_recipe(
         saves=[save_of(STEP, file, settings.dtype, choices)],
         where="the merge",
     )
+
+
+def adapter_terms(names: InputNames, specs: Sequence[AdapterSpec]) -> str:
+    """`0.7*hina@Face - 0.3*style`: adapters alone."""
+    text = "".join(_term(names.name(spec.path), spec) for spec in specs)
+    return "-" * text.startswith(" - ") + text[3:]
 
 
 def _term(name: str, spec: AdapterSpec) -> str:
@@ -157,7 +192,14 @@ def _file_name(base: Path, specs: Sequence[AdapterSpec]) -> str:
     """`base+hina0.7@Face`; block lists go by their names only."""
     from loralathe.cli.names import stem
 
-    parts = [stem(base)]
+    return f"{stem(base)}+{terms_name(specs)}"
+
+
+def terms_name(specs: Sequence[AdapterSpec]) -> str:
+    """`hina0.7@Face+style1`, for file names."""
+    from loralathe.cli.names import stem
+
+    parts = []
     for spec in specs:
         strength = f"{spec.unet:g}"
         if spec.te != spec.unet:

@@ -12,6 +12,7 @@ from loralathe.cli.wording import counts, dtype_name, few, plural, size
 if TYPE_CHECKING:
     from loralathe.api.making import Planned
     from loralathe.engine import AdapterOutput, WeightsOutput
+    from loralathe.engine.forms import ExtractOptions
     from loralathe.engine.inspect_plan import InputUse
 
 
@@ -71,14 +72,30 @@ def _adapter(output: AdapterOutput) -> tuple[str, dict[str, object], list[tuple[
         "rank": options.rank,
         "conv_rank": options.conv_rank,
         "dtype": output.dtype,
+        "budget": options.budget,
+        "passes": 2 if options.budget else 1,
     }
-    conv = f", {options.conv_rank} for convolutions" if options.conv_rank else ""
     rows = [
         ("size", f"at most {size(output.max_nbytes)}, {dtype_name(output.dtype)}"),
-        ("rank", f"at most {options.rank}{conv}"),
+        ("rank", _rank_text(options)),
         ("looks at", plural(modules, "module")),
     ]
+    if options.budget:
+        rows.append(("passes", "2: the singular values of all modules first, then each at its share"))
     return str(output.save.file), record, rows
+
+
+def _rank_text(options: ExtractOptions) -> str:
+    """What decides the ranks."""
+    conv = f", {options.conv_rank} for convolutions" if options.conv_rank else ""
+    most = "" if options.rank is None else f"at most {options.rank}{conv}"
+    if options.joined:
+        return "the sum of those joined: nothing is lost"
+    if options.budget:
+        return f"by value for their bytes: {options.budget}" + (f", {most}" if most else "")
+    if options.rule:
+        return f"by {options.rule.kind} {options.rule.parameter:g}" + (f", {most}" if most else "")
+    return most or "all of every module"
 
 
 def _use(use: InputUse) -> tuple[str, str]:

@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 
 BUCKETS = ("changed", "copied", "baked VAE", "strength 0", "kept by rule", "only in the first")
 REASONS = {
+    "joined": "joined without loss",
+    "budget": "cut by the budget",
+    "rule": "at the rank of their mode",
     "requested": "at the rank asked for",
     "shape": "capped by their size",
     "noise": "cut at the rounding noise",
     "zero": "without difference",
+    "exhausted": "at all the rank there is",
+    "small": "under the smallest difference",
     "left out": "not asked for",
 }
 COLUMNS = ("block", "modules", "rank", "share %", "kept %", "truncated %", "noise %", "outside %")
@@ -49,6 +54,7 @@ def _event(screen: Screen, report: Report) -> None:
             "step": item.step,
             "path": item.path,
             "rank": item.rank,
+            "budget": item.budget,
             "written": item.written,
             "reasons": item.reasons,
             "blocks": item.blocks(),
@@ -94,18 +100,25 @@ def _show_extraction(screen: Screen, extraction: ExtractionReport) -> None:
         if record.rank:
             ranks.setdefault(record.block, []).append(record.rank)
     everything = [rank for group in ranks.values() for rank in group]
+    # Where ranks are the outcome and not the order, so are the bytes.
+    sized = extraction.rank is None
     rows = [
-        _row(block, ranks.get(block.block, []), total.energy)
+        _row(block, ranks.get(block.block, []), total.energy, sized)
         for block in extraction.blocks()
         if block.energy > 0
     ]
-    screen.show(Columns(COLUMNS, rows, _row(total, everything, total.energy)))
+    columns = ("block", "modules", "rank", "size", *COLUMNS[3:]) if sized else COLUMNS
+    screen.show(Columns(columns, rows, _row(total, everything, total.energy, sized)))
     screen.show(Facts(_extraction_facts(extraction, total)))
 
 
 def _extraction_facts(extraction: ExtractionReport, total: BlockEnergy) -> list[tuple[str, str]]:
     reasons = extraction.reasons
     rows = [("modules", counts([(reasons[reason], text) for reason, text in REASONS.items()]))]
+    if spent := extraction.budget:
+        why = "; the rest lies under the noise or beyond the ranks allowed" if spent.missed else ""
+        rows.append(("budget", f"{spent.asked}: {percent(spent.share)} % of the energy kept{why}"))
+        rows.append(("price", f"what was kept last explains {1e5 * spent.price:.2g} % in a kilobyte"))
     inside = total.energy - total.outside
     if inside > 0:
         error = math.sqrt(max(0.0, 1.0 - total.kept / inside))
@@ -123,12 +136,13 @@ def _extraction_facts(extraction: ExtractionReport, total: BlockEnergy) -> list[
     return rows
 
 
-def _row(block: BlockEnergy, ranks: Sequence[int], whole: float) -> list[str]:
+def _row(block: BlockEnergy, ranks: Sequence[int], whole: float, sized: bool) -> list[str]:
     """Shares of the block's own energy; its share of the whole before them."""
     parts = (block.kept, block.truncated, block.noise, block.outside)
     shares = [percent(part / block.energy) if block.energy > 0 else "–" for part in parts]
     share = percent(block.energy / whole) if whole > 0 else "–"
-    return [block.block, str(block.modules or "–"), _ranks(ranks), share, *shares]
+    held = [size(block.nbytes) if block.nbytes else "–"] if sized else []
+    return [block.block, str(block.modules or "–"), _ranks(ranks), *held, share, *shares]
 
 
 def _ranks(ranks: Sequence[int]) -> str:

@@ -11,25 +11,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from loralathe.engine.adapter_plan import AdapterOutput
     from loralathe.engine.compare import Comparison, compare_files
     from loralathe.engine.inspect_facts import Inspection
     from loralathe.engine.inspect_file import inspect_file
     from loralathe.engine.memory import evaluate_weights
     from loralathe.engine.options import RunOptions
-    from loralathe.engine.plan import AdapterOutput, Plan, WeightsOutput
+    from loralathe.engine.plan import Plan, WeightsOutput
     from loralathe.engine.record import KEY, read_record
-    from loralathe.engine.report import BlockEnergy, ExtractionReport, ModuleRecord, Report, WeightsReport
+    from loralathe.engine.report import (
+        BlockEnergy,
+        BudgetReport,
+        ExtractionReport,
+        ModuleRecord,
+        Report,
+        WeightsReport,
+    )
     from loralathe.engine.run import Session, open_session, run_recipe, run_session
 
 _HOMES = {
+    "adapter_plan": ("AdapterOutput",),
     "compare": ("Comparison", "compare_files"),
     "inspect_facts": ("Inspection",),
     "inspect_file": ("inspect_file",),
     "memory": ("evaluate_weights",),
     "options": ("RunOptions",),
-    "plan": ("AdapterOutput", "Plan", "WeightsOutput"),
+    "plan": ("Plan", "WeightsOutput"),
     "record": ("KEY", "read_record"),
-    "report": ("BlockEnergy", "ExtractionReport", "ModuleRecord", "Report", "WeightsReport"),
+    "report": ("BlockEnergy", "BudgetReport", "ExtractionReport", "ModuleRecord", "Report", "WeightsReport"),
     "run": ("Session", "open_session", "run_recipe", "run_session"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -38,6 +47,7 @@ __all__ = [
     "KEY",
     "AdapterOutput",
     "BlockEnergy",
+    "BudgetReport",
     "Comparison",
     "ExtractionReport",
     "Inspection",

@@ -10,7 +10,7 @@ import torch
 
 from loralathe.engine.device import on_gpu
 from loralathe.engine.evaluate import Band, checked_energy
-from loralathe.engine.extraction import Extracted, Noise, extract_dense, seed_of
+from loralathe.engine.extraction import Extracted, Noise, Request, extract_dense, seed_of
 from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Leaf, MethodLeaf, RoundLeaf, inner_forms, walk
 from loralathe.engine.job import Context
 from loralathe.engine.local import Local, in_scope
@@ -28,7 +28,7 @@ class DeltaCollector:
         piece: Slice,
         leaf: ExtractLeaf,
         local: Local,
-        rank: int,
+        request: Request,
         reason: str,
     ) -> None:
         self.context = context
@@ -36,7 +36,7 @@ class DeltaCollector:
         self.piece = piece
         self.leaf = leaf
         self.local = local
-        self.rank = rank
+        self.request = request
         self.reason = reason
         self.primary = leaf.form.primary
         self.base_leaf = self._base(local)
@@ -72,7 +72,7 @@ class DeltaCollector:
             options = replace(options, keep_noise=True)
         seed = seed_of(self.piece.place.name)
         device = self.context.options.device
-        return extract_dense(self.matrix, energy, self.rank, options, noise, seed, device)
+        return extract_dense(self.matrix, energy, self.request, options, noise, seed, device)
 
     def _noise(self) -> Noise:
         """Rounding noise of the inputs in this delta: the coarsest dtype, the largest coefficient."""

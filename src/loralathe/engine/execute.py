@@ -5,34 +5,60 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from pathlib import Path
 
 import torch
 
+from loralathe.engine.adapter_plan import AdapterOutput
+from loralathe.engine.allotted import Allotted
 from loralathe.engine.device import prepare_worker
+from loralathe.engine.forms import ExtractLeaf
 from loralathe.engine.job import AdapterWant, Cancelled, Context, Job, WeightsWant, run_job
-from loralathe.engine.plan import AdapterOutput, WeightsOutput
+from loralathe.engine.plan import WeightsOutput
+from loralathe.engine.report import BudgetReport
 from loralathe.engine.run import Session
 from loralathe.engine.sinks import AdapterSink, WeightsSink
+from loralathe.engine.survey import survey
 from loralathe.engine.units import Unit
 from loralathe.engine.workspace import ByteBudget, Workspace
 from loralathe.errors import MachineError
 from loralathe.progress import Progress, Task
 
 
-def execute(session: Session, sinks: Mapping[str, WeightsSink | AdapterSink], progress: Progress) -> None:
-    """Carry out the plan into `sinks`. On the first error, or Ctrl-C, all workers stop and it is raised."""
+def execute(
+    session: Session, sinks: Mapping[str, WeightsSink | AdapterSink], progress: Progress
+) -> Mapping[ExtractLeaf, BudgetReport]:
+    """Carry out the plan into `sinks`; how budgets were spent, by extraction.
+
+    On the first error, or Ctrl-C, all workers stop and it is raised.
+    """
     jobs = make_jobs(session, sinks)
     check_memory(jobs, session.options.memory)
     cancel = threading.Event()
-    context = Context(session.sources, session.planner.localiser, session.options, Workspace(), cancel.is_set)
     budget = ByteBudget(session.options.memory)
     outer_threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    try:
-        with progress.task("computing", sum(job.work for job in jobs)) as task:
-            _run_all(jobs, context, budget, cancel, session.options.worker_count(), task)
-    finally:
-        torch.set_num_threads(outer_threads)
+    with Allotted(_folder(session)) as allotted:
+        context = Context(
+            session.sources, session.planner.localiser, session.options, Workspace(), allotted, cancel.is_set
+        )
+
+        def run(some: list[Job], title: str) -> None:
+            with progress.task(title, sum(job.work for job in some)) as task:
+                _run_all(some, context, budget, cancel, session.options.worker_count(), task)
+
+        try:
+            survey(session, allotted, run)
+            run(jobs, "computing")
+        finally:
+            torch.set_num_threads(outer_threads)
+        return allotted.reports
+
+
+def _folder(session: Session) -> Path | None:
+    """Where a first pass keeps its factors: beside the first output, or where the system keeps such files."""
+    folder = session.plan.outputs[0].save.file.resolve().parent
+    return folder if folder.is_dir() else None
 
 
 def _run_all(

@@ -14,9 +14,12 @@ from typing import Union
 
 from loralathe.adapters import Strength
 from loralathe.engine.functions.method import Method
+from loralathe.engine.rankrules import Budget, Rule
 
 TOLERANCE = 1e-6
 """A sum of checkpoint coefficients this close to 1 is weights, to 0 a delta (docs/semantics.md §3)."""
+
+DEFAULT_RANK = 64
 
 CANCELLED = 1e-12
 """Coefficients whose sum is this small beside its terms cancel exactly in decimal arithmetic."""
@@ -40,18 +43,48 @@ class AdapterLeaf:
 class ExtractOptions:
     """How a delta is cut to low rank; see docs/semantics.md §6.
 
+    rank, conv_rank: of a layer and of a k×k convolution; the most they may get where a rule or a budget
+              chooses; None: no limit but their size.
+    conv:     resnets and samplers are in scope without a number of their own.
+    rule, conv_rule: how each module chooses its rank;  budget: what all modules share.
+    joined:   factors of adapters side by side, nothing decomposed;  everything: whatever modules they hold.
+    min_diff: a module in which no number differs by more is left out.
     te1, te2: True keeps an encoder whatever its evidence, False drops it, None decides by the noise floor.
     round_to: safetensors dtype to which the factors are rounded before later steps use them, or None.
     """
 
-    rank: int = 64
+    rank: int | None = DEFAULT_RANK
     conv_rank: int | None = None
+    conv: bool = False
+    rule: Rule | None = None
+    conv_rule: Rule | None = None
+    budget: Budget | None = None
+    joined: bool = False
+    everything: bool = False
+    min_diff: float = 0.0
     exact: bool = False
     pad_ranks: bool = False
     keep_noise: bool = False
     te1: bool | None = None
     te2: bool | None = None
     round_to: str | None = None
+
+    @property
+    def with_conv(self) -> bool:
+        """Whether resnets and samplers are in scope."""
+        return self.conv or self.conv_rank is not None or self.conv_rule is not None
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether every module gets the rank asked for, as far as it can."""
+        return self.rank is not None and not (self.rule or self.conv_rule or self.budget or self.joined)
+
+    def cap(self, kernel: bool) -> int | None:
+        """The rank asked for, or the most allowed: as kohya, `conv_rank` for k×k kernels and no others."""
+        return self.conv_rank if kernel and self.conv_rank is not None else self.rank
+
+    def rule_for(self, kernel: bool) -> Rule | None:
+        return self.conv_rule if kernel and self.conv_rule is not None else self.rule
 
 
 class _HashedOnce:

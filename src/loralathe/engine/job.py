@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from loralathe.engine.adapter_plan import AdapterOutput
+from loralathe.engine.allotted import Allotted
 from loralathe.engine.evaluate import (
     Band,
     LoadFactors,
@@ -17,7 +19,7 @@ from loralathe.engine.evaluate import (
 from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Form, MethodLeaf
 from loralathe.engine.local import Local, Localiser, LocalTerm
 from loralathe.engine.options import RunOptions
-from loralathe.engine.plan import AdapterOutput, TensorPlan, WeightsOutput
+from loralathe.engine.plan import TensorPlan, WeightsOutput
 from loralathe.engine.sinks import AdapterSink, WeightsSink
 from loralathe.engine.sources import Sources
 from loralathe.engine.units import Slice, Unit
@@ -56,20 +58,34 @@ class AdapterWant:
 
 
 @dataclass(frozen=True)
+class SurveyWant:
+    """An extraction with a budget that looks at this unit in its first pass."""
+
+    leaf: ExtractLeaf
+    allotted: Allotted
+
+
+@dataclass(frozen=True)
 class Job:
-    """A unit and all that is wanted of it: tensors to compute, adapters to extract, tensors to copy."""
+    """A unit and all that is wanted of it: tensors to compute, adapters to extract, tensors to copy.
+
+    In the first pass of a budget: singular values to find.
+    """
 
     unit: Unit
     weights: tuple[WeightsWant, ...]
     adapters: tuple[AdapterWant, ...]
     copies: tuple[WeightsWant, ...]
+    surveys: tuple[SurveyWant, ...] = ()
 
     @property
     def nbytes(self) -> int:
         """Estimate of the memory in flight: bands, and for extractions the delta with its workspace."""
         leaves = {leaf for want in self.weights for leaf in want.form.leaves}
         leaves |= {leaf for want in self.adapters for leaf in want.output.leaf.form.leaves}
-        extractions = sum(isinstance(leaf, ExtractLeaf) for leaf in leaves) + len(self.adapters)
+        leaves |= {leaf for want in self.surveys for leaf in want.leaf.form.leaves}
+        extractions = sum(isinstance(leaf, ExtractLeaf) for leaf in leaves)
+        extractions += len(self.adapters) + len(self.surveys)
         rows = max(
             (piece.rows for piece in self.unit.slices if piece.module and piece.module.scope != "outside"),
             default=0,
@@ -97,6 +113,7 @@ class Context:
     localiser: Localiser
     options: RunOptions
     workspace: Workspace
+    allotted: Allotted
     cancelled: Callable[[], bool]
 
     def bands(
@@ -121,7 +138,7 @@ def run_job(context: Context, job: Job) -> None:
 
     for want in job.copies:
         copy_tensor(context, want)
-    if job.weights or job.adapters:
+    if job.weights or job.adapters or job.surveys:
         for piece in job.unit.slices:
             PieceJob(context, job, piece).run()
 

@@ -124,9 +124,11 @@ class Localiser:
 def in_scope(piece: Slice, options: ExtractOptions) -> bool:
     """Whether an extraction writes factors for this slice (docs/semantics.md §6)."""
     module = piece.module
-    if module is None or module.scope == "outside":
+    if module is None or options.everything:
+        return module is not None
+    if module.scope == "outside":
         return False
-    if module.scope == "conv" and options.conv_rank is None:
+    if module.scope == "conv" and not options.with_conv:
         return False
     dropped = {"te1": options.te1 is False, "te2": options.te2 is False}
     return not dropped.get(module.component, False)

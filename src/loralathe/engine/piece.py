@@ -7,10 +7,18 @@ from dataclasses import replace
 import torch
 
 from loralathe.adapters import load_factors
+from loralathe.engine.adapter_plan import has_kernel, most_of
 from loralathe.engine.arguments import SliceArguments
 from loralathe.engine.collect import DeltaCollector
 from loralathe.engine.evaluate import Band, Factors2d, checked_energy
-from loralathe.engine.extraction import Extracted, extract_factored, measure_factored, rounded
+from loralathe.engine.extraction import (
+    Extracted,
+    Request,
+    extract_factored,
+    join_factored,
+    measure_factored,
+    rounded,
+)
 from loralathe.engine.forms import AdapterLeaf, ExtractLeaf, Form, Leaf, MethodLeaf
 from loralathe.engine.functions.method import MakeRows
 from loralathe.engine.job import AdapterWant, Context, Job, WeightsWant
@@ -43,6 +51,10 @@ class PieceJob:
             self._stage(due, weights)
         for want in self.job.adapters:
             self._deliver(want)
+        for survey in self.job.surveys:
+            if found := self.extracted.get(survey.leaf):
+                most = most_of(survey.leaf, self.unit, self.piece)
+                survey.allotted.put(survey.leaf, self.unit, self.piece, found, most)
 
     def _extractions(self) -> list[ExtractLeaf]:
         """Extractions that this slice needs, each once whatever its rounding."""
@@ -52,6 +64,10 @@ class PieceJob:
         for wish in self.job.adapters:
             found.update(dict.fromkeys(extractions_at(wish.output.leaf.form, self.piece)))
             found.setdefault(wish.output.leaf.unrounded)
+        for survey in self.job.surveys:
+            if in_scope(self.piece, survey.leaf.options):
+                found.update(dict.fromkeys(extractions_at(survey.leaf.form, self.piece)))
+                found.setdefault(survey.leaf)
         return list(found)
 
     def _local(self, form: Form) -> Local:
@@ -61,11 +77,16 @@ class PieceJob:
         """One pass over the rows serves all extractions and tensors that can be made now."""
         collectors: list[DeltaCollector] = []
         for leaf in extractions:
+            if given := self.context.allotted.get(leaf, self.piece):
+                self.extracted[leaf] = given
+                continue
             local = self._local(leaf.form)
             if local.dense:
                 reason = self._why_outside(leaf)
                 collectors.append(
-                    DeltaCollector(self.context, self.unit, self.piece, leaf, local, self._rank(leaf), reason)
+                    DeltaCollector(
+                        self.context, self.unit, self.piece, leaf, local, self._request(leaf), reason
+                    )
                 )
             elif local.lowrank:
                 self.extracted[leaf] = self._from_factors(leaf, local)
@@ -133,18 +154,20 @@ class PieceJob:
                 weights.append(term.factor)
         if not terms:
             return Extracted(None, 0.0, 0.0, "zero")
+        if leaf.options.joined:
+            return join_factored(terms, weights)
         if in_scope(self.piece, leaf.options):
-            return extract_factored(terms, weights, self._rank(leaf))
+            return extract_factored(terms, weights, self._request(leaf))
         return measure_factored(terms, weights, self._why_outside(leaf))
 
-    def _rank(self, leaf: ExtractLeaf) -> int:
-        """As kohya: the convolution rank for k×k kernels, the plain rank for all else."""
-        kernel = any(size > 1 for size in self.unit.shape[2:])
-        return (leaf.options.conv_rank or leaf.options.rank) if kernel else leaf.options.rank
+    def _request(self, leaf: ExtractLeaf) -> Request:
+        kernel = has_kernel(self.unit)
+        depth = self.context.allotted.depths.get((leaf, self.piece.place.name))
+        return Request(depth or leaf.options.cap(kernel), leaf.options.rule_for(kernel))
 
     def _why_outside(self, leaf: ExtractLeaf) -> str:
         """Left out by an option of the person's, or outside of what any LoRA holds."""
-        everything = replace(leaf.options, te1=None, te2=None, conv_rank=leaf.options.conv_rank or 1)
+        everything = replace(leaf.options, te1=None, te2=None, conv=True)
         return "left out" if in_scope(self.piece, everything) else "outside"
 
     def _deliver(self, want: AdapterWant) -> None:
@@ -153,6 +176,8 @@ class PieceJob:
         found = self.extracted.get(leaf.unrounded)
         if found is None:
             return
+        factors = self.factors(leaf)
+        width = DTYPES[want.output.dtype].bits // 8
         record = ModuleRecord(
             name=self.piece.place.name,
             block=block_label(self.piece),
@@ -161,9 +186,9 @@ class PieceJob:
             noise=found.noise.energy,
             rank=found.rank,
             reason=found.reason,
+            nbytes=width * sum(factor.numel() for factor in factors) if factors else 0,
         )
         want.sink.record(record)
-        factors = self.factors(leaf)
         if factors is not None and self.piece.module is not None:
             up, down = factors
             if self.piece.module.transpose:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from loralathe.adapters import Strength, check_blocks
+from loralathe.engine.adapter_plan import AdapterOutput, adapter_units, rank_bounds
 from loralathe.engine.bake import baked_form, open_vae
 from loralathe.engine.companions import (
     config_beside,
@@ -35,7 +36,7 @@ from loralathe.engine.local import Localiser
 from loralathe.engine.options import DTYPES, RunOptions
 from loralathe.engine.sources import CheckpointSource, Sources
 from loralathe.engine.typed import require_weights
-from loralathe.engine.units import Place, Slice, Unit, modules_by_key, unit_of_key
+from loralathe.engine.units import Unit, modules_by_key, unit_of_key
 from loralathe.errors import InputError, counted, did_you_mean
 from loralathe.recipes import Save
 from loralathe.tensorfiles import DTYPES as FILE_DTYPES
@@ -88,29 +89,6 @@ class WeightsOutput:
     @property
     def nbytes(self) -> int:
         return sum(nbytes_of(tensor.spec) for tensor in self.tensors)
-
-
-@dataclass(frozen=True)
-class AdapterOutput:
-    """An adapter to be extracted; `units` are all tensors of which something is to be measured or kept."""
-
-    save: Save
-    leaf: ExtractLeaf
-    dtype: str
-    units: tuple[Unit, ...]
-    prediction: str
-    vae: None = None
-
-    @property
-    def max_nbytes(self) -> int:
-        """Upper bound of the file's size, at full rank everywhere."""
-        total = 0
-        for unit in self.units:
-            for piece in unit.slices:
-                if piece.module is not None and piece.module.scope != "outside":
-                    rank = min(self.leaf.options.rank, piece.rows, unit.row_elements)
-                    total += rank * (piece.rows + unit.row_elements)
-        return total * FILE_DTYPES[self.dtype].bits // 8
 
 
 Output = WeightsOutput | AdapterOutput
@@ -243,37 +221,32 @@ class Planner:
         prediction = "epsilon"
         if primary is not None:
             prediction = self.sources.checkpoints[primary].detected.prediction or prediction
-            architecture = self.sources.checkpoints[primary].detected.architecture
-            units = [
-                unit
-                for key, unit in self.units_of(primary).items()
-                if architecture.rule_for_key(key) is None
-                and FILE_DTYPES[self.sources.checkpoints[primary].tensors[key].dtype].is_float
-            ]
-        else:
-            units = list(self._adapter_units(leaf))
+        units = self.extraction_units(leaf)
         if not units:
             raise InputError(
                 "there is nothing to extract: the delta is 0 everywhere",
                 where=where,
                 fix="subtract two different models, or merge something first: extract(A + 0.7*lora - A)",
             )
-        return AdapterOutput(save, leaf, dtype, tuple(units), prediction)
+        bounds = rank_bounds(leaf, units, self.localiser)
+        return AdapterOutput(save, leaf, dtype, units, prediction, bounds)
 
-    def _adapter_units(self, leaf: ExtractLeaf) -> Iterator[Unit]:
-        """Units of a delta that is made of adapters alone: their modules, no checkpoint needed."""
-        seen: set[str] = set()
-        for inner in walk(leaf.form):
-            if not isinstance(inner, AdapterLeaf):
-                continue
-            adapter = self.sources.adapters[inner.name]
-            for name, held in adapter.modules.items():
-                if name not in seen:
-                    seen.add(name)
-                    module = adapter.architecture.module(name)
-                    shape = held.shape
-                    place = Place(name, module.block)
-                    yield Unit(name, None, shape, (Slice(0, shape[0], place, module),))
+    def extraction_units(self, leaf: ExtractLeaf) -> tuple[Unit, ...]:
+        """Everything that an extraction looks at: the float tensors of a checkpoint, or adapters' modules.
+
+        The checkpoint may be one that only an extraction inside looks at.
+        """
+        inner = (leaf.form for leaf in walk(leaf.form) if isinstance(leaf, ExtractLeaf))
+        primary = leaf.form.primary or next(filter(None, (form.primary for form in inner)), None)
+        if primary is None:
+            return tuple(adapter_units(leaf.form, self.sources))
+        source = self.sources.checkpoints[primary]
+        return tuple(
+            unit
+            for key, unit in self.units_of(primary).items()
+            if source.detected.architecture.rule_for_key(key) is None
+            and FILE_DTYPES[source.tensors[key].dtype].is_float
+        )
 
 
 def _baked(vae: CheckpointSource, unit: Unit, target: str | None) -> TensorPlan:

@@ -29,6 +29,7 @@ SAVE_CHOICES: Mapping[str, type] = {
     "discard": str,
     "metadata": dict,
     "metadata_from": str,
+    "adapter_metadata": str,
 }
 RUN_CHOICES: Mapping[str, type] = {"missing_blocks": int, "allow_unmatched": bool, "device": str}
 """Fields of `Save` and `RunOptions` that decide what is in a file; recorded where they are not the default.

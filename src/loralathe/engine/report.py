@@ -16,7 +16,7 @@ class ModuleRecord:
     """One tensor or module of an extraction; energies are squared Frobenius norms.
 
     energy: of the whole delta;  kept: in the factors;  noise: expected from input rounding alone;
-    rank:   0 where nothing was written;  reason: why the rank is what it is.
+    rank:   0 where nothing was written;  reason: why the rank is what it is;  nbytes: of the factors.
     """
 
     name: str
@@ -26,6 +26,7 @@ class ModuleRecord:
     noise: float
     rank: int
     reason: str
+    nbytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +44,33 @@ class BlockEnergy:
     noise: float
     outside: float
     modules: int
+    nbytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetReport:
+    """How a budget over all modules was spent.
+
+    asked:  in words;  missed: whether an energy could not be reached under the cap or above the noise;
+    share:  kept energy over all energy in scope above the noise;
+    price:  of the poorest directions kept: share of that energy per byte.
+    """
+
+    asked: str
+    share: float
+    price: float
+    missed: bool
 
 
 @dataclass(frozen=True)
 class ExtractionReport:
-    """How much of a delta an extracted adapter holds."""
+    """How much of a delta an extracted adapter holds. `rank` is None where every module has its own."""
 
     step: str
     path: Path | None
     records: tuple[ModuleRecord, ...]
-    rank: int
+    rank: int | None
+    budget: BudgetReport | None = None
 
     @property
     def written(self) -> int:
@@ -82,7 +100,14 @@ def _block_energy(name: str, records: Iterable[ModuleRecord]) -> BlockEnergy:
     energy = math.fsum(record.energy for record in records)
     truncated = max(energy - kept - outside - noise, 0.0)
     return BlockEnergy(
-        name, energy, kept, truncated, noise, outside, sum(1 for record in records if record.rank)
+        name,
+        energy,
+        kept,
+        truncated,
+        noise,
+        outside,
+        sum(1 for record in records if record.rank),
+        sum(record.nbytes for record in records),
     )
 
 

@@ -10,15 +10,17 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from loralathe.adapters import BlockWeights, parse_block_weights, parse_elements
 from loralathe.architectures import Architecture
+from loralathe.engine.adapter_notes import adapter_notes
 from loralathe.engine.companions import CONFIG, config_target
-from loralathe.engine.forms import Form
+from loralathe.engine.forms import ExtractLeaf, Form
 from loralathe.engine.options import RunOptions, check_device
 from loralathe.engine.plan import Output, Plan, Planner, WeightsOutput, plan_coverage
-from loralathe.engine.record import UNKNOWN_HASH, make_record, output_metadata
-from loralathe.engine.report import ExtractionReport, ModuleRecord, Report, WeightsReport
+from loralathe.engine.record import KEY, UNKNOWN_HASH, make_record, output_metadata
+from loralathe.engine.report import BudgetReport, ExtractionReport, ModuleRecord, Report, WeightsReport
 from loralathe.engine.sources import Sources
 from loralathe.engine.typed import Typer
 from loralathe.errors import InputError, MachineError
@@ -153,7 +155,7 @@ def run_session(session: Session, progress: Progress | None = None) -> Report:
                 sink = FileAdapter(output, session.sources.architecture, inputs, session.options)
             stack.callback(sink.abort)
             sinks[output.save.step] = sink
-        execute(session, sinks, progress)
+        budgets = execute(session, sinks, progress)
         hashes = hasher.finish()
         paths: dict[str, Path | None] = {}
         try:
@@ -166,7 +168,7 @@ def run_session(session: Session, progress: Progress | None = None) -> Report:
                     for path in _named(output, paths):
                         path.unlink(missing_ok=True)
             raise
-    return make_report(session, sinks, paths, time.monotonic() - started)
+    return make_report(session, sinks, paths, time.monotonic() - started, budgets)
 
 
 def _named(output: Output, paths: Mapping[str, Path | None]) -> list[Path]:
@@ -181,8 +183,11 @@ def _named(output: Output, paths: Mapping[str, Path | None]) -> list[Path]:
 def metadata_of(session: Session, output: Output, hashes: Mapping[str, str] | None) -> dict[str, str]:
     """Metadata for one output, with the given input hashes."""
     record = make_record(session.recipe, output, session.options, hashes, session.plan)
-    inherited = output.metadata if isinstance(output, WeightsOutput) else {}
-    return output_metadata(output, record, inherited)
+    inherited = output.metadata if isinstance(output, WeightsOutput) else adapter_notes(session, output)
+    found = output_metadata(output, record, inherited)
+    if output.save.adapter_metadata == "minimal":
+        found.pop(KEY)
+    return found
 
 
 def check_outputs(session: Session) -> None:
@@ -218,7 +223,11 @@ def check_outputs(session: Session) -> None:
 
 
 def make_report(
-    session: Session, sinks: Mapping[str, object], paths: Mapping[str, Path | None], seconds: float
+    session: Session,
+    sinks: Mapping[str, object],
+    paths: Mapping[str, Path | None],
+    seconds: float,
+    budgets: Mapping[ExtractLeaf, BudgetReport] = MappingProxyType({}),
 ) -> Report:
     """Counts and energies of a finished run."""
     weights, extractions = [], []
@@ -239,8 +248,9 @@ def make_report(
             )
         else:
             records = sorted(sinks[step].records, key=_report_order)  # type: ignore[attr-defined]
+            spent = budgets.get(output.leaf.unrounded)
             extractions.append(
-                ExtractionReport(step, paths.get(step), tuple(records), output.leaf.options.rank)
+                ExtractionReport(step, paths.get(step), tuple(records), output.one_rank, spent)
             )
     return Report(tuple(weights), tuple(extractions), session.plan.coverage, session.plan.warnings, seconds)
 

@@ -10,11 +10,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from loralathe.adapters import AdapterFormat, AdapterNotes, adapter_metadata, kohya_tensors
+from loralathe.adapters import AdapterFormat, kohya_tensors
 from loralathe.architectures import Architecture, Module
+from loralathe.engine.adapter_plan import AdapterOutput
 from loralathe.engine.companions import config_target
 from loralathe.engine.options import RunOptions
-from loralathe.engine.plan import AdapterOutput, WeightsOutput
+from loralathe.engine.plan import WeightsOutput
 from loralathe.engine.report import ModuleRecord
 from loralathe.lowrank import Factors
 from loralathe.tensorfiles import (
@@ -121,7 +122,6 @@ class FileAdapter:
     ) -> None:
         self.records: list[ModuleRecord] = []
         self._format = adapter_format(output, architecture)
-        self._metadata = own_metadata(output, architecture)
         self._lock = threading.Lock()
         self._writer = AdapterWriter(output.save.file, {}, force=options.force, inputs=inputs)
 
@@ -135,30 +135,17 @@ class FileAdapter:
             self.records.append(record)
 
     def commit(self, metadata: Mapping[str, str]) -> Path:
-        return self._writer.commit(self._metadata | dict(metadata))
+        return self._writer.commit(metadata)
 
     def abort(self) -> None:
         self._writer.abort()
 
 
 def adapter_format(output: AdapterOutput, architecture: Architecture) -> AdapterFormat:
-    """How the factors of an output are written; alpha is the nominal rank."""
-    extraction = output.leaf.options
-    pad_to = max(extraction.rank, extraction.conv_rank or 0) if extraction.pad_ranks else None
-    return AdapterFormat(architecture, float(extraction.rank), output.dtype, pad_to)
-
-
-def own_metadata(output: AdapterOutput, architecture: Architecture) -> dict[str, str]:
-    """What an adapter says about itself, the record and the person's metadata aside."""
-    extraction = output.leaf.options
-    notes = AdapterNotes(
-        rank=extraction.rank,
-        alpha=float(extraction.rank),
-        conv_rank=extraction.conv_rank,
-        prediction=output.prediction,
-        title=output.save.title or output.save.file.stem,
-    )
-    return adapter_metadata(architecture, notes)
+    """How the tensors of an adapter output are written."""
+    options = output.leaf.options
+    pad_to = max(output.nominal, options.conv_rank or 0) if options.pad_ranks else None
+    return AdapterFormat(architecture, float(output.nominal), output.dtype, pad_to)
 
 
 class MemoryAdapter:

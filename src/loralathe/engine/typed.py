@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from loralathe.adapters import BlockWeights, ElementRule, Strength
 from loralathe.architectures import Architecture
+from loralathe.engine.extract_arguments import KEYS, Argument, check_form, read_options
 from loralathe.engine.forms import (
     AdapterLeaf,
     CheckpointLeaf,
     ExtractLeaf,
-    ExtractOptions,
     Form,
     Leaf,
     RoundLeaf,
@@ -28,8 +27,6 @@ from loralathe.recipes.functions import SIGNATURES
 Value = Form | float
 
 ROUNDING = {"fp16": "F16", "bf16": "BF16"}
-EXTRACT_KEYS = ("rank", "conv_rank", "exact", "pad_ranks", "keep_noise", "te1", "te2")
-PLANNED_KEYS = ("energy", "size")
 ADAPTER_KEYS = ("te", "unet", "elements")
 
 
@@ -201,7 +198,7 @@ class _Evaluation:
         return node.id
 
     def call(self, node: Call) -> Form:
-        if node.function == "extract":
+        if node.function in KEYS:
             return self.extract(node)
         if node.function in ROUNDING:
             return self.round(node)
@@ -209,7 +206,7 @@ class _Evaluation:
             return call_function(self, node)
         if self.typer.kinds.get(node.function) == "adapter":
             return self.adapter(node)
-        listing = ", ".join(("extract", *ROUNDING, *SIGNATURES))
+        listing = ", ".join(("extract", "combine", "resize", *ROUNDING, *SIGNATURES))
         raise self.error(
             f"'{node.function}' cannot be called", node, f"functions are {listing}; adapters can be called"
         )
@@ -236,8 +233,6 @@ class _Evaluation:
     def arguments(self, node: Call, allowed: tuple[str, ...]) -> dict[str, Node]:
         found: dict[str, Node] = {}
         for key, value in node.kwargs:
-            if key in PLANNED_KEYS and node.function == "extract":
-                raise self.error(f"extract({key}=…) is not supported yet", node, "use rank= for now")
             if key not in allowed:
                 hint = did_you_mean(key, allowed) or "known: " + ", ".join(allowed)
                 raise self.error(f"{node.function}() has no argument '{key}'", node, hint)
@@ -284,28 +279,22 @@ class _Evaluation:
         return Form((Term(RoundLeaf(form, dtype), Strength()),))
 
     def extract(self, node: Call) -> Form:
-        given = self.arguments(node, EXTRACT_KEYS)
-        form = self.only_argument(node)
-        if not form.is_delta:
-            raise self.error(
-                f"extract() needs a delta; this is {describe(form)}",
-                node,
-                "subtract the base: extract(B2 - B, rank=64)",
-            )
-        ranks = {key: self.rank(key, given[key]) for key in ("rank", "conv_rank") if key in given}
-        flags = {
-            key: self.number(given[key]) != 0.0
-            for key in ("exact", "pad_ranks", "keep_noise", "te1", "te2")
-            if key in given
-        }
-        options = ExtractOptions(**ranks, **flags)  # type: ignore[arg-type]
+        """extract(), and combine() and resize(), which do the same to factors."""
+        given = self.arguments(node, KEYS[node.function])
+        if not node.args or (len(node.args) > 1 and node.function != "combine"):
+            raise self.error(f"{node.function}() takes exactly one value", node)
+        form = sum((self.form(arg) for arg in node.args[1:]), self.form(node.args[0]))
+        values = {key: self.argument(value) for key, value in given.items()}
+        unbalanced = bool(values.pop("unbalanced", 0.0))
+        try:
+            check_form(node.function, form, unbalanced, describe(form))
+            options = read_options(node.function, values)
+        except InputError as error:
+            raise self.error(error.what, node, error.fix) from None
         return Form((Term(ExtractLeaf(form, options), Strength()),))
 
-    def rank(self, key: str, node: Node) -> int:
-        value = self.number(node)
-        if not math.isfinite(value) or value != int(value) or value < 1:
-            raise self.error(f"{key} must be a whole number of at least 1, not {value:g}", node)
-        return int(value)
+    def argument(self, node: Node) -> Argument:
+        return node.value if isinstance(node, Text) else self.number(node)
 
 
 def describe(form: Form) -> str:

@@ -3,6 +3,7 @@
 Matrices are (out, in), fp32 or fp64, on any device. Importing this room imports torch.
 """
 
+from .budget import Allocation, Offer, allocate_bytes, allocate_energy
 from .factors import Factors, compress, concatenate, cosine, dense, factors_energy, flatten_tucker, inner
 from .noise import (
     absolute_rounding,
@@ -12,15 +13,22 @@ from .noise import (
     rounding_rms,
 )
 from .overlap import Overlap, compare_directions, principal_angles, subspace_overlap
+from .policies import RULE_KINDS, RuleKind, nuclear_norm, rank_by
 from .ranks import RankChoice, choose_rank, kept_energy, relative_error
 from .svd import SVD, energy, exact_svd, factored_svd, randomized_svd, split_sqrt
 
 __all__ = [
+    "RULE_KINDS",
     "SVD",
+    "Allocation",
     "Factors",
+    "Offer",
     "Overlap",
     "RankChoice",
+    "RuleKind",
     "absolute_rounding",
+    "allocate_bytes",
+    "allocate_energy",
     "choose_rank",
     "compare_directions",
     "compress",
@@ -34,8 +42,10 @@ __all__ = [
     "flatten_tucker",
     "inner",
     "kept_energy",
+    "nuclear_norm",
     "principal_angles",
     "randomized_svd",
+    "rank_by",
     "relative_error",
     "relative_rounding",
     "rounding_noise_energy",

@@ -19,10 +19,11 @@ if sys.version_info >= (3, 11):
 else:  # pragma: no cover -- the same parser under its older name
     import tomli as tomllib
 
-FUNCTIONS = frozenset({"extract", "fp16", "bf16", *SIGNATURES})
+FUNCTIONS = frozenset({"extract", "combine", "resize", "fp16", "bf16", *SIGNATURES})
 TABLES = ("inputs", "variables", "blocks", "steps", "save")
-SAVE_KEYS = ("file", "dtype", "vae", "discard", "metadata", "metadata_from", "config_from")
-SAVE_TEXTS = ("dtype", "vae", "discard", "metadata_from", "config_from")
+SAVE_TEXTS = ("dtype", "vae", "discard", "metadata_from", "config_from", "adapter_metadata")
+SAVE_KEYS = ("file", "metadata", *SAVE_TEXTS)
+ADAPTER_METADATA = ("new", "first", "merge", "all", "minimal")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Save:
     metadata_from: whose entries are copied: 'first', an input's name, 'merge' (all, later ones win), 'none'.
     config_from:   whose `.yaml` is copied beside the output: 'any' (the first that has one), an input's
                    name, 'none'.
+    adapter_metadata: what an adapter takes over from those it was made of; one of ADAPTER_METADATA.
     """
 
     step: str
@@ -47,6 +49,7 @@ class Save:
     vae: Path | None = None
     metadata_from: str = "first"
     config_from: str = "any"
+    adapter_metadata: str = "new"
 
 
 @dataclass(frozen=True)
@@ -223,6 +226,7 @@ def _save(step: str, entry: object, folder: Path, where: str) -> Save:
         vae=folder / entry["vae"] if "vae" in entry else None,
         metadata_from=entry.get("metadata_from", "first"),
         config_from=entry.get("config_from", "any"),
+        adapter_metadata=entry.get("adapter_metadata", "new"),
     )
 
 

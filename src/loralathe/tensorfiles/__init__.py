@@ -4,7 +4,7 @@ Read are safetensors files and, as data, torch.save's pickles; written are safet
 room imports neither torch nor numpy; only `TensorFile.read`, the torch dtype functions and strided views do.
 """
 
-from loralathe.tensorfiles.adapter_writer import AdapterWriter
+from loralathe.tensorfiles.adapter_writer import AdapterWriter, adapter_file_size
 from loralathe.tensorfiles.checkpoint_writer import CheckpointWriter
 from loralathe.tensorfiles.dtypes import DTYPES, DType, from_torch_dtype, tensor_bytes, to_torch_dtype
 from loralathe.tensorfiles.file_copy import FileCopy
@@ -29,6 +29,7 @@ __all__ = [
     "TensorFile",
     "TensorInfo",
     "TensorSpec",
+    "adapter_file_size",
     "autov1",
     "autov2",
     "cache_folder",

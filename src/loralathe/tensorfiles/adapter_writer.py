@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from loralathe.errors import InputError
 from loralathe.tensorfiles.checkpoint_writer import CheckpointWriter
 from loralathe.tensorfiles.hashes import legacy_hash_of, model_hash_of
-from loralathe.tensorfiles.header import TensorSpec, in_file_order
+from loralathe.tensorfiles.header import TensorSpec, encode_header, in_file_order, plan_layout
 from loralathe.tensorfiles.outputs import check_output, write_error
 from loralathe.tensorfiles.positional import write_at
 from loralathe.tensorfiles.staging import remove_stale
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
 MODEL_HASH = "sshs_model_hash"
 LEGACY_HASH = "sshs_legacy_hash"
+
+
+def adapter_file_size(specs: Iterable[TensorSpec], metadata: Mapping[str, str]) -> int:
+    """Bytes of the file that `AdapterWriter` makes of these tensors and this metadata, header included."""
+    infos = plan_layout(in_file_order(specs)).values()
+    reserved = dict(metadata) | {MODEL_HASH: "0" * 64, LEGACY_HASH: "0" * 8}
+    return len(encode_header(infos, reserved)) + sum(info.nbytes for info in infos)
 
 
 class AdapterWriter:

@@ -88,8 +88,9 @@ def _median3(value: Tensor) -> Tensor:
     for first in range(0, inner[0], step):
         last = min(first + step, inner[0])
         views = [
-            value[(slice(first + shift[0], last + shift[0]), *_window(shift[1:], inner[1:]))]
+            value[window]
             for shift in itertools.product(range(3), repeat=value.ndim)
+            for window in [(slice(first + shift[0], last + shift[0]), *_window(shift[1:], inner[1:]))]
         ]
         result[first:last] = torch.stack(views, dim=-1).median(dim=-1).values
     return result

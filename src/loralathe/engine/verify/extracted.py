@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loralathe.engine.forms import ExtractOptions
+from loralathe.engine.adapter_plan import AdapterOutput, has_kernel
 from loralathe.engine.local import in_scope
-from loralathe.engine.plan import AdapterOutput
 from loralathe.engine.run import Session
 from loralathe.engine.units import Slice, Unit
 from loralathe.engine.verify.factors import Spectrum, judge
@@ -24,7 +23,9 @@ from loralathe.recipes import Call, Name
 from loralathe.tensorfiles import TensorFile
 
 PARTS = ("lora_up.weight", "lora_down.weight", "alpha")
-PLAIN = frozenset({"rank", "conv_rank", "exact", "pad_ranks", "keep_noise", "te1", "te2"})
+PLAIN = frozenset(
+    {"rank", "conv_rank", "exact", "pad_ranks", "keep_noise", "te1", "te2", "conv", "unbalanced"}
+)
 """Arguments of extract() under which a module's rank follows from its own difference alone."""
 
 
@@ -95,7 +96,7 @@ class AdapterChecker:
         spectrum = Spectrum.of(delta)
         lowest, highest = 0, min(delta.shape)
         if {key for key, _ in call.kwargs} <= PLAIN:
-            wanted = _rank(unit, self.output.leaf.options) or min(delta.shape)
+            wanted = self.output.leaf.options.cap(has_kernel(unit)) or min(delta.shape)
             lowest, highest = spectrum.ranks(wanted, self._floor(at, call, delta))
         if not name_in(self.file, name):
             text = f"it is missing, though the difference has {lowest} directions above the noise"
@@ -172,9 +173,3 @@ def name_in(file: TensorFile, name: str) -> bool:
 def _matrix(file: TensorFile, name: str) -> Tensor:
     info = file.header.tensors[name]
     return read_rows(file.readinto, info, 0, info.shape[0])
-
-
-def _rank(unit: Unit, options: ExtractOptions) -> int:
-    """The rank asked for: kernels beyond 1×1 have one of their own."""
-    kernel = any(size > 1 for size in unit.shape[2:])
-    return (options.conv_rank or options.rank) if kernel else options.rank

@@ -9,7 +9,6 @@ from loralathe.engine.plan import Output, WeightsOutput
 from loralathe.engine.record import KEY
 from loralathe.engine.recorded import Record
 from loralathe.engine.run import Session, metadata_of
-from loralathe.engine.sinks import own_metadata
 from loralathe.engine.verify.facts import Finding
 from loralathe.tensorfiles import Header, TensorFile, TensorSpec, legacy_hash, model_hash
 from loralathe.tensorfiles.header import LENGTH_BYTES, encode_header
@@ -50,8 +49,6 @@ def check_metadata(
     if isinstance(output, WeightsOutput):
         wanted = wanted | _unchanged(record, file, wanted)
     else:
-        assert session.sources.architecture is not None
-        wanted = own_metadata(output, session.sources.architecture) | wanted
         wanted |= _unchanged(record, file, wanted)
         wanted |= {"sshs_model_hash": model_hash(file.path), "sshs_legacy_hash": legacy_hash(file.path)}
     there = file.header.metadata

@@ -12,15 +12,17 @@ from torch import Tensor
 
 from loralathe.adapters import AdapterFormat, kohya_tensors
 from loralathe.architectures import Module
+from loralathe.engine.allotted import Allotted
 from loralathe.engine.execute import make_jobs
 from loralathe.engine.extraction import Extracted
 from loralathe.engine.forms import ExtractLeaf
-from loralathe.engine.job import Context, Job
+from loralathe.engine.job import Context, Job, run_job
 from loralathe.engine.piece import PieceJob
 from loralathe.engine.plan import Output, WeightsOutput
 from loralathe.engine.report import ModuleRecord
 from loralathe.engine.run import Session
 from loralathe.engine.sinks import AdapterSink, WeightsSink, adapter_format
+from loralathe.engine.survey import survey
 from loralathe.engine.units import Slice, Unit
 from loralathe.engine.verify.reference import Matrices
 from loralathe.engine.workspace import Workspace
@@ -54,9 +56,31 @@ class Replay:
             assert session.sources.architecture is not None
             self._format = adapter_format(output, session.sources.architecture)
         self._workspace = Workspace()
+        self._allotted = self._surveyed()
         self._jobs: dict[tuple[str, tuple[int, ...]], Job] = {}
         for job in make_jobs(session, {output.save.step: self.sink(Replayed())}):
             self._jobs[job.unit.name, job.unit.shape] = job
+
+    def _surveyed(self) -> Allotted:
+        """The first passes of budgets over the whole file, with one thread as in a run's workers."""
+        allotted = Allotted(None)
+
+        def run(jobs: list[Job], _title: str) -> None:
+            for job in jobs:
+                run_job(self._context(allotted), job)
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            survey(self._session, allotted, run)
+        finally:
+            torch.set_num_threads(threads)
+        return allotted
+
+    def _context(self, allotted: Allotted) -> Context:
+        session = self._session
+        localiser = session.planner.localiser
+        return Context(session.sources, localiser, session.options, self._workspace, allotted, lambda: False)
 
     def sink(self, found: Replayed) -> WeightsSink | AdapterSink:
         if self._format is None:
@@ -71,10 +95,7 @@ class Replay:
         """Compute one unit as a run would; InputError for NaN, Inf or overflow."""
         found = Replayed()
         job = _with_sink(self._jobs[unit.name, unit.shape], self.sink(found))
-        session = self._session
-        context = Context(
-            session.sources, session.planner.localiser, session.options, self._workspace, lambda: False
-        )
+        context = self._context(self._allotted)
         if job.weights or job.adapters:
             for piece in unit.slices:
                 work = PieceJob(context, job, piece)

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from loralathe.adapters import parse_elements
+from loralathe.engine.adapter_plan import AdapterOutput
 from loralathe.engine.find_inputs import find_inputs
 from loralathe.engine.forms import ExtractLeaf, Leaf, walk
 from loralathe.engine.inspect_blocks import in_model_order, label_of_key, label_of_module
 from loralathe.engine.inspect_stream import in_parallel
 from loralathe.engine.options import RunOptions
-from loralathe.engine.plan import AdapterOutput, Output, TensorPlan, WeightsOutput
+from loralathe.engine.plan import Output, TensorPlan, WeightsOutput
 from loralathe.engine.recorded import Record, parse_record
 from loralathe.engine.run import Session, open_session, require_architecture, resolve_blocks
 from loralathe.engine.units import Unit

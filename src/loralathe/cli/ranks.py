@@ -1,0 +1,160 @@
+"""Options that choose ranks, under our names and under those of kohya's and LyCORIS' extractors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from loralathe.cli.options import Number
+from loralathe.errors import InputError
+
+F = TypeVar("F", bound=Callable[..., object])
+
+MODES = ("fixed", "threshold", "ratio", "quantile", "fro", "full")
+RULES = ("threshold", "ratio", "quantile", "fro")
+KOHYA_METHODS = {"sv_ratio": "ratio", "sv_fro": "fro", "sv_cumulative": "quantile"}
+LEFT_OUT = {
+    "--clamp-quantile": "clipping the largest numbers only adds error; nothing is clamped",
+    "--use-sparse-bias": "no program reads the sparse residual that LyCORIS writes",
+    "--disable-cp": "convolutions are written as two factors, the form that --disable-cp asks for",
+}
+"""Options of other extractors that people may type, and why they are none here."""
+
+_HELP = {
+    "threshold": "Singular values above X.",
+    "ratio": "Singular values above X times the layer's largest.",
+    "quantile": "The fewest whose sum is X of all of the layer's.",
+    "fro": "The fewest whose root of squares is X of the layer's norm.",
+}
+
+
+def _refuse(ctx: click.Context, param: click.Parameter, value: object) -> None:
+    if value:
+        name = param.opts[0]
+        raise InputError(f"{name} is left out on purpose", where=name, fix=LEFT_OUT[name])
+
+
+def rank_options(default: str) -> Callable[[F], F]:
+    """--rank, budgets, modes; `default` says what happens without any of them."""
+    options: list[Callable[[F], F]] = [
+        click.option(
+            "--rank", "--dim", "--linear-dim", "rank", type=click.IntRange(min=1), metavar="N",
+            help=f"Directions of a layer; the most it may get where something else chooses. {default}",
+        ),
+        click.option(
+            "--conv-rank", "--conv-dim", "conv_rank", type=click.IntRange(min=1), metavar="N",
+            help="The same for 3×3 convolutions.",
+        ),
+        click.option(
+            "--energy", type=Number(), metavar="E",
+            help="The smallest file that keeps the share E of what changed, such as 0.95.",
+        ),
+        click.option(
+            "--size", metavar="SIZE", help="The most energy within a file of SIZE, such as 100MB (10⁶ bytes)."
+        ),
+        click.option(
+            "--mode", type=click.Choice(MODES), metavar="NAME",
+            help=f"How each layer's rank is chosen: {', '.join(MODES[:-1])} or {MODES[-1]}.",
+        ),
+    ]  # fmt: skip
+    for kind in RULES:
+        for part in ("linear", "conv"):
+            text = _HELP[kind] if part == "linear" else "The same for 3×3 convolutions."
+            options.append(
+                click.option(f"--{part}-{kind}", f"{part}_{kind}", type=Number(), metavar="X", help=text)
+            )
+    options += [
+        click.option(
+            "--dynamic-method",
+            type=click.Choice(tuple(KOHYA_METHODS)),
+            metavar="NAME",
+            help="A mode by kohya's name: sv_ratio, sv_fro or sv_cumulative.",
+        ),
+        click.option("--dynamic-param", type=Number(), metavar="P", help="Its parameter."),
+        click.option("--pad-ranks", is_flag=True, help="The same rank in every layer, for old readers."),
+    ]
+    for name in LEFT_OUT:
+        options.append(
+            click.option(
+                name, is_flag=False, flag_value="1", hidden=True, expose_value=False, callback=_refuse
+            )
+        )
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+RANK_NAMES = (
+    "rank", "conv_rank", "energy", "size", "mode", "dynamic_method", "dynamic_param", "pad_ranks",
+    *(f"{part}_{kind}" for kind in RULES for part in ("linear", "conv")),
+)  # fmt: skip
+
+
+def rank_arguments(options: dict[str, Any]) -> dict[str, object]:
+    """Takes the rank options out of `options`: arguments of extract(), combine() and resize() by name.
+
+    Raises InputError for a mode without its parameter, and for parameters of another mode.
+    """
+    given: dict[str, Any] = {name: options.pop(name) for name in RANK_NAMES}
+    found = {key: given[key] for key in ("rank", "conv_rank", "energy", "size") if given[key] is not None}
+    rules = {kind: given[f"linear_{kind}"] for kind in RULES if given[f"linear_{kind}"] is not None}
+    rules |= _kohya_rule(given["dynamic_method"], given["dynamic_param"])
+    conv = {f"conv_{kind}": given[f"conv_{kind}"] for kind in RULES if given[f"conv_{kind}"] is not None}
+    _check_mode(given["mode"], rules)
+    if given["mode"] == "full":
+        found["full"] = 1
+    if given["pad_ranks"]:
+        found["pad_ranks"] = 1
+    return {**found, **rules, **conv}
+
+
+def _check_mode(mode: str | None, rules: Mapping[str, float]) -> None:
+    if mode in RULES and mode not in rules:
+        raise InputError(f"--mode {mode} needs its number", fix=f"add --linear-{mode} X")
+    others = [kind for kind in rules if kind != mode]
+    if mode is not None and others:
+        raise InputError(f"--mode {mode} and --linear-{others[0]} do not go together", fix="keep one of them")
+
+
+def _kohya_rule(method: str | None, parameter: float | None) -> dict[str, float]:
+    if method is None and parameter is None:
+        return {}
+    if method is None or parameter is None or parameter <= 0:
+        raise InputError(
+            "--dynamic-method and --dynamic-param stand together, the parameter above 0",
+            fix="--dynamic-method sv_fro --dynamic-param 0.9",
+        )
+    kind = KOHYA_METHODS[method]
+    if kind == "ratio" and parameter < 1:
+        raise InputError(
+            f"sv_ratio {parameter:g} keeps nothing", fix="sv_ratio is a number from 1 up, such as 10"
+        )
+    return {kind: 1 / parameter if kind == "ratio" else parameter}
+
+
+def call_text(function: str, values: str, arguments: Mapping[str, object]) -> str:
+    """`extract(tuned - base, rank=64, size='100MB')`."""
+    parts = [values, *(f"{name}={value!r}" for name, value in arguments.items())]
+    return f"{function}({', '.join(parts)})"
+
+
+def ranks_label(arguments: Mapping[str, object]) -> str:
+    """A word for file names: `r64c16`, `95%`, `100MB`, `ratio0.1`."""
+    energy = arguments.get("energy")
+    if isinstance(energy, float):
+        return f"{100 * energy:g}%"
+    if "size" in arguments:
+        return str(arguments["size"]).replace(" ", "")
+    for kind in RULES:
+        if kind in arguments:
+            return f"{kind}{arguments[kind]:g}"
+    if "full" in arguments:
+        return "full"
+    conv = f"c{arguments['conv_rank']}" if "conv_rank" in arguments else ""
+    return f"r{arguments['rank']}{conv}" if "rank" in arguments else ""

@@ -1,0 +1,65 @@
+"""How an extraction chooses ranks, as data: a rule in each module, or one budget over the whole file."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from loralathe.errors import InputError
+
+if TYPE_CHECKING:
+    from loralathe.lowrank import RuleKind
+
+RULES = ("threshold", "ratio", "quantile", "fro")
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*((?:[KMG]I?)?)B?\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Each module keeps what its own singular values justify; see lowrank/policies.py for the kinds.
+
+    Raises InputError for a parameter that the rule cannot use.
+    """
+
+    kind: RuleKind
+    parameter: float
+
+    def __post_init__(self) -> None:
+        share = self.kind != "threshold"
+        if not (self.parameter >= 0 and math.isfinite(self.parameter)) or (share and self.parameter > 1):
+            raise InputError(
+                f"{self.kind}={self.parameter:g} is out of range",
+                fix=f"{self.kind} lies between 0 and 1" if share else "a threshold is a number from 0 up",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """One budget for all modules: a share of the energy to be kept, or bytes that the file may have."""
+
+    kind: Literal["energy", "size"]
+    amount: float
+
+    def __post_init__(self) -> None:
+        if self.kind == "energy" and not 0 < self.amount <= 1:
+            raise InputError(
+                f"energy={self.amount:g} is no share of the difference",
+                fix="give a number above 0 and up to 1, such as 0.95",
+            )
+
+    def __str__(self) -> str:
+        if self.kind == "energy":
+            return f"{100 * self.amount:.12g} % of the energy"
+        return f"{self.amount:,.0f} bytes"
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `100MB` (10⁶, as disks and reports count) or `100MiB` (2²⁰); InputError for anything else."""
+    match = _SIZE.fullmatch(text)
+    nbytes = int(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
+    if nbytes < 1:
+        raise InputError(f"'{text}' is no size of a file", fix="write 100MB, 1.5GB or 64MiB")
+    return nbytes

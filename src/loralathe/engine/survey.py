@@ -1,0 +1,190 @@
+"""Budgets over a whole file: a first pass finds all singular values, then every module gets its rank.
+
+A module is decomposed to a moderate depth first. Where even its last value found is worth its bytes, it may
+have more of that worth, so it is decomposed again, twice as deep, until the price parts what is taken from
+what is known to be cheaper. The outcome is that of all full decompositions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from loralathe.adapters import kohya_specs
+from loralathe.engine.adapter_plan import AdapterOutput, most_of
+from loralathe.engine.allotted import Allotted, Surveyed
+from loralathe.engine.forms import ExtractLeaf, Form, walk
+from loralathe.engine.job import Job, SurveyWant
+from loralathe.engine.local import in_scope
+from loralathe.engine.plan import WeightsOutput, leaf_dtype, target_dtype
+from loralathe.engine.record import UNKNOWN_HASH
+from loralathe.engine.report import BudgetReport
+from loralathe.engine.run import Session, metadata_of
+from loralathe.engine.sinks import adapter_format
+from loralathe.engine.units import Unit
+from loralathe.errors import InputError
+from loralathe.lowrank import Allocation, Offer, allocate_bytes, allocate_energy
+from loralathe.tensorfiles import TensorSpec, adapter_file_size
+
+FIRST_DEPTH = 64
+ROUNDS = 8
+"""Of fitting a file to its bytes exactly: the header's length changes a little with the ranks in it."""
+
+RunJobs = Callable[[list[Job], str], None]
+
+
+def budget_leaves(session: Session) -> list[ExtractLeaf]:
+    """Extractions with a budget that any output needs, inner ones first."""
+    found: dict[ExtractLeaf, None] = {}
+    for output in session.plan.outputs:
+        form = output.form if isinstance(output, WeightsOutput) else output.leaf.form
+        leaves = [*walk(form)] if isinstance(output, WeightsOutput) else [*walk(form), output.leaf]
+        for leaf in leaves:
+            if isinstance(leaf, ExtractLeaf) and leaf.options.budget is not None:
+                found[leaf.unrounded] = None
+    return sorted(found, key=lambda leaf: leaf.form.level)
+
+
+def survey(session: Session, allotted: Allotted, run: RunJobs) -> None:
+    """The first passes: fills `allotted` for every extraction with a budget; `run` carries out jobs."""
+    for leaf in budget_leaves(session):
+        seller = _seller(session, leaf)
+        waiting = [unit for unit in seller.units if any(in_scope(s, leaf.options) for s in unit.slices)]
+        for unit in waiting:
+            for piece in unit.slices:
+                allotted.depths[leaf, piece.place.name] = min(FIRST_DEPTH, most_of(leaf, unit, piece))
+        while waiting:
+            want = SurveyWant(leaf, allotted)
+            run([Job(unit, (), (), (), (want,)) for unit in waiting], "finding singular values")
+            ranks, allocation, unsettled = seller.allocate(allotted.surveys(leaf))
+            for module in unsettled:
+                place = (leaf, module.piece.place.name)
+                allotted.depths[place] = min(2 * allotted.depths[place], module.most)
+            waiting = list({module.unit.name: module.unit for module in unsettled}.values())
+        allotted.settle(leaf, ranks, seller.report(allotted.surveys(leaf), allocation))
+
+
+@dataclass(frozen=True)
+class _Seller:
+    """Shares out one extraction's budget, in the bytes of the file that it is saved to."""
+
+    session: Session
+    leaf: ExtractLeaf
+    output: AdapterOutput
+    units: Sequence[Unit]
+
+    def allocate(
+        self, modules: Sequence[Surveyed]
+    ) -> tuple[Mapping[str, int], Allocation, Sequence[Surveyed]]:
+        """Ranks by module; the allocation; and the modules that must be searched deeper first."""
+        budget = self.leaf.options.budget
+        assert budget is not None
+        offers = [self._offer(module) for module in modules]
+        if budget.kind == "energy":
+            allocation = allocate_energy(offers, budget.amount * self._signal(modules))
+        else:
+            allocation = self._fitting(modules, offers, int(budget.amount))
+        taken = zip(modules, allocation.ranks, strict=True)
+        unsettled = [module for module, rank in taken if rank == len(module.energies) and not module.complete]
+        names = [module.piece.place.name for module in modules]
+        return dict(zip(names, allocation.ranks, strict=True)), allocation, unsettled
+
+    def report(self, modules: Sequence[Surveyed], allocation: Allocation) -> BudgetReport:
+        budget, signal = self.leaf.options.budget, self._signal(modules)
+        assert budget is not None
+        share = min(allocation.kept / signal, 1.0) if signal else 1.0
+        missed = budget.kind == "energy" and share < budget.amount * (1 - 1e-9)
+        return BudgetReport(str(budget), share, allocation.price / signal if signal else 0.0, missed)
+
+    def _signal(self, modules: Sequence[Surveyed]) -> float:
+        """Energy in scope above what rounding explains: what an energy budget is a share of."""
+        return sum(signal_energy(module, self.leaf.options.keep_noise) for module in modules)
+
+    def _offer(self, module: Surveyed) -> Offer:
+        one, two = (sum(spec.nbytes for spec in self._specs(module, rank)) for rank in (1, 2))
+        names = sum(len(spec.name) + _ENTRY for spec in self._specs(module, 1))
+        return Offer(module.energies, two - one, one - (two - one) + names)
+
+    def _specs(self, module: Surveyed, rank: int) -> list[TensorSpec]:
+        assert module.piece.module is not None
+        assert self.session.sources.architecture is not None
+        form = adapter_format(self.output, self.session.sources.architecture)
+        shape = (module.piece.rows, *module.unit.shape[1:])
+        return list(kohya_specs(module.piece.module.name, rank, shape, form))
+
+    def _fitting(self, modules: Sequence[Surveyed], offers: Sequence[Offer], limit: int) -> Allocation:
+        """The best allocation whose file, header included, has at most `limit` bytes."""
+        aim, best = limit, None
+        for _ in range(ROUNDS):
+            found = allocate_bytes(offers, max(aim, 0))
+            slack = limit - self._file_size(modules, found.ranks)
+            if slack >= 0 and (best is None or found.kept > best.kept):
+                best = found
+            # Room left is offered again; what is over the limit must go, with a little to spare.
+            aim += slack if slack >= 0 else 2 * slack
+        if best is None or not any(best.ranks):
+            if all(len(module.energies) == 0 for module in modules):
+                return allocate_bytes(offers, limit)
+            least = min(self._file_size(modules, one) for one in _single_ranks(modules))
+            raise InputError(
+                f"a file of {limit:,} bytes holds no direction of any layer",
+                where=f"step '{self.output.save.step}'",
+                fix=f"the smallest that holds one has {least:,} bytes",
+            )
+        return best
+
+    def _file_size(self, modules: Sequence[Surveyed], ranks: Sequence[int]) -> int:
+        specs = [
+            spec
+            for module, rank in zip(modules, ranks, strict=True)
+            if rank
+            for spec in self._specs(module, rank)
+        ]
+        hashes = dict.fromkeys(self.session.plan.inputs, UNKNOWN_HASH)
+        wanted = hashes if self.session.options.hash_inputs else None
+        return adapter_file_size(specs, metadata_of(self.session, self.output, wanted))
+
+
+_ENTRY = 64
+"""Bytes around a tensor's name in a header, about; what is over or missing is settled afterwards."""
+
+
+def signal_energy(module: Surveyed, keep_noise: bool) -> float:
+    """‖Δ‖² of a module less the expected energy of its inputs' rounding."""
+    noise = 0.0 if keep_noise else module.found.noise.energy
+    return max(module.found.energy - noise, 0.0)
+
+
+def _single_ranks(modules: Sequence[Surveyed]) -> list[list[int]]:
+    return [
+        [int(i == j) for j in range(len(modules))] for i, module in enumerate(modules) if len(module.energies)
+    ]
+
+
+def _seller(session: Session, leaf: ExtractLeaf) -> _Seller:
+    """Bytes are those of the file the extraction is saved to; one that is not saved counts as if it were.
+
+    A share of the energy is bought at the prices of fp16, so that a step means the same however it is saved.
+    """
+    budget = leaf.options.budget
+    saved = (o for o in session.plan.outputs if isinstance(o, AdapterOutput) and o.leaf.unrounded == leaf)
+    output = next(saved, None)
+    if output is None:
+        name = session.recipe.saves[0].step
+        dtype = target_dtype(leaf_dtype(_rounded_form(session, leaf)), name) or "F16"
+        units = session.planner.extraction_units(leaf)
+        output = AdapterOutput(session.plan.outputs[0].save, leaf, dtype, units, "epsilon", {})
+    if budget is not None and budget.kind == "energy":
+        output = replace(output, dtype="F16")
+    return _Seller(session, leaf, output, output.units)
+
+
+def _rounded_form(session: Session, leaf: ExtractLeaf) -> ExtractLeaf:
+    """The leaf as formulas use it: with the dtype that it is rounded to."""
+    forms: list[Form] = [o.form for o in session.plan.outputs if isinstance(o, WeightsOutput)]
+    forms += [o.leaf.form for o in session.plan.outputs if isinstance(o, AdapterOutput)]
+    for form in forms:
+        for inner in walk(form):
+            if isinstance(inner, ExtractLeaf) and inner.unrounded == leaf:
+                return inner
+    return leaf

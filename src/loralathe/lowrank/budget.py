@@ -1,0 +1,140 @@
+"""One budget for many modules: which singular directions of all of them are worth their bytes.
+
+Keeping the direction of a singular value s explains s² of ‖Δ‖_F² (Eckart–Young) and costs the bytes of one
+column of `up` and one row of `down`. Over all modules that is a knapsack whose items of one module must be
+taken in order.
+
+Optimality. Within a module s² falls and each direction costs the same, so value per byte falls: what was
+taken before never was worth less. Only the bytes that a module takes once, for its names in the header and
+its alpha, break that for the first directions; joining them into one step up to the best average makes the
+steps of a module concave again. The modules' steps sorted by value per byte are then the solution of the
+linear relaxation (Dantzig 1957), and no choice of whole steps within the same bytes keeps more than the
+steps in front of the one that no longer fits plus its share: what is kept here falls short of the optimum by
+less than one step. Bytes left over are filled with later steps that fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What one module has to sell.
+
+    energies: s² of its directions in falling order, (k,) float64;  cost: bytes of one direction, above 0;
+    fixed:    bytes that the module takes once, when it has any rank at all.
+    """
+
+    energies: Tensor
+    cost: int
+    fixed: int = 0
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Ranks by module, in the order of the offers.
+
+    kept, nbytes: sums of s² and of costs over all that is taken.
+    price:        s² per byte of the poorest step taken; no step left out is worth more, up to the last one.
+    """
+
+    ranks: tuple[int, ...]
+    kept: float
+    nbytes: int
+    price: float
+
+
+def allocate_bytes(offers: Sequence[Offer], limit: int) -> Allocation:
+    """The most energy within `limit` bytes."""
+    steps = _Steps(offers)
+    n = int(torch.searchsorted(steps.nbytes.cumsum(0), limit, right=True))
+    ranks = steps.ranks_after(n)
+    left = limit - int(steps.nbytes[:n].sum())
+    # Later steps that still fit, each only behind the one before it.
+    cheapest = min((offer.cost for offer in offers), default=1)
+    for i in range(n, len(steps)):
+        if left < cheapest:
+            break
+        module, size = int(steps.module[i]), int(steps.nbytes[i])
+        if size <= left and ranks[module] == int(steps.before[i]):
+            ranks[module] = int(steps.after[i])
+            left -= size
+    return _allocation(offers, ranks, steps.price(n))
+
+
+def allocate_energy(offers: Sequence[Offer], wanted: float) -> Allocation:
+    """The fewest bytes that keep `wanted` of Σ s²; everything when there is not so much."""
+    steps = _Steps(offers)
+    sums = steps.energy.cumsum(0)
+    # The sum of rounded numbers may miss the whole by its last digits.
+    n = int(torch.searchsorted(sums, wanted * (1 - 1e-12)))
+    if n >= len(steps):
+        return _allocation(offers, steps.ranks_after(len(steps)), steps.price(len(steps)))
+    ranks = steps.ranks_after(n)
+    missing = wanted * (1 - 1e-12) - (float(sums[n - 1]) if n else 0.0)
+    if missing > 0:
+        i = steps.cheapest_from(n, ranks, missing)
+        ranks[int(steps.module[i])] = int(steps.after[i])
+    return _allocation(offers, ranks, steps.price(n + 1))
+
+
+class _Steps:
+    """Steps of all modules, best value per byte first: parallel vectors."""
+
+    def __init__(self, offers: Sequence[Offer]) -> None:
+        parts = [_steps_of(i, offer) for i, offer in enumerate(offers) if len(offer.energies)]
+        rows = torch.cat(parts) if parts else torch.zeros(0, 6, dtype=torch.float64)
+        # Stable, so that equal values stay in the order of the modules and of their ranks.
+        rows = rows[torch.sort(rows[:, 0], descending=True, stable=True).indices]
+        self.density = rows[:, 0]
+        self.energy = rows[:, 1]
+        self.nbytes = rows[:, 2]
+        self.module, self.before, self.after = (rows[:, j].long() for j in (3, 4, 5))
+        self.count = len(offers)
+
+    def __len__(self) -> int:
+        return len(self.energy)
+
+    def ranks_after(self, n: int) -> list[int]:
+        """Ranks when the first n steps are taken."""
+        ranks = torch.zeros(self.count, dtype=torch.long)
+        return ranks.scatter_reduce(0, self.module[:n], self.after[:n], "amax").tolist()
+
+    def price(self, n: int) -> float:
+        return float(self.density[n - 1]) if n else 0.0
+
+    def cheapest_from(self, n: int, ranks: Sequence[int], missing: float) -> int:
+        """The step of fewest bytes that can be taken next and is worth `missing`; step n is one."""
+        current = torch.tensor(ranks)
+        open_now = (self.before[n:] == current[self.module[n:]]) & (self.energy[n:] >= missing)
+        sizes = torch.where(open_now, self.nbytes[n:], torch.inf)
+        return n + int(sizes.argmin()) if bool(open_now.any()) else n
+
+
+def _steps_of(module: int, offer: Offer) -> Tensor:
+    """(density, energy, bytes, module, rank before, rank after) of each step, density falling."""
+    energies = offer.energies.double()
+    ranks = torch.arange(1, len(energies) + 1, dtype=torch.float64)
+    average = energies.cumsum(0) / (offer.fixed + offer.cost * ranks)
+    first = int(average.argmax()) + 1
+    energy = torch.cat([energies[:first].sum()[None], energies[first:]])
+    nbytes = torch.full_like(energy, float(offer.cost))
+    nbytes[0] = offer.fixed + offer.cost * first
+    after = torch.arange(first, len(energies) + 1, dtype=torch.float64)
+    before = torch.cat([torch.zeros(1, dtype=torch.float64), after[:-1]])
+    # Rounding of the average must not let a later step overtake an earlier one.
+    density = (energy / nbytes).cummin(0).values
+    return torch.stack([density, energy, nbytes, torch.full_like(energy, float(module)), before, after], 1)
+
+
+def _allocation(offers: Sequence[Offer], ranks: Sequence[int], price: float) -> Allocation:
+    taken = [(offer, rank) for offer, rank in zip(offers, ranks, strict=True) if rank]
+    kept = sum(float(offer.energies[:rank].sum()) for offer, rank in taken)
+    return Allocation(
+        tuple(ranks), kept, sum(offer.fixed + offer.cost * rank for offer, rank in taken), price
+    )
