@@ -1,0 +1,77 @@
+"""The model card says what was measured, and says so where a promise is not kept."""
+
+import copy
+import re
+
+import pytest
+from training.attributes import CAPTIONED, FREE, IDENTITY, JUDGED
+from training.card import GATES, card
+from training.measure import STRENGTHS, Subject, portraits_of, prompt_of, subjects
+
+from loralathe.demo.story.names import DIRECTIONS
+
+
+@pytest.fixture
+def measured():
+    numbers = {"settings": {"strength": 0.9, "steps": 12, "count": 120}, "blocks": {"separated": 7.0}}
+    for block in ("BASE", "IN04"):
+        numbers["blocks"] |= {block: 5.0, f"{block} low": 4.0, f"{block} high": 6.0}
+    for direction, _, _ in DIRECTIONS:
+        numbers["blocks"][f"kept {direction}"] = 0.25
+    row = {"pictures": 120, "prompt": 0.961, "prompt ±": 0.01, "identity": 0.972, "identity ±": 0.02}
+    row |= dict.fromkeys(CAPTIONED, 0.9) | {f"trait {name}": 0.97 for name in (*IDENTITY, "outfit")}
+    row |= {"changed %": 12.0, "changed % ±": 1.0}
+    return numbers | {subject.name: dict(row) for subject in subjects()}
+
+
+@pytest.fixture
+def evaluated():
+    return {"clean": dict.fromkeys(JUDGED, 0.999), "reconstructed": dict.fromkeys(JUDGED, 0.98)}
+
+
+def test_every_promise_is_answered(evaluated, measured):
+    page = card(evaluated, measured)
+    assert page.count("| yes |") == len(GATES)
+    assert "**no**" not in page
+    assert not re.search(r"\{\w*\}", page)
+    for text in (
+        "`hina` on A at 0.7",
+        "97.2 ± 2.0",
+        "final model, away A",
+        "| uniform |",
+        "| IN04 | 5.0 % |",
+    ):
+        assert text in page
+
+
+def test_a_broken_promise_is_not_hidden(evaluated, measured):
+    worse = copy.deepcopy(measured)
+    worse["base A"]["prompt"] = 0.899
+    page = card(evaluated, worse)
+    assert page.count("**no**") == 1
+    assert "| base A shows what captions say | 90.0 % | 89.9 % | **no** |" in page
+
+
+def test_tables_have_as_many_cells_as_heads(evaluated, measured):
+    for table in re.findall(r"(?:^\|.*\n)+", card(evaluated, measured), re.MULTILINE):
+        widths = {line.count("|") for line in table.splitlines()}
+        assert len(widths) == 1, table
+
+
+def test_a_missing_measurement_is_an_error(evaluated, measured):
+    del measured["base B"]
+    with pytest.raises(KeyError, match="base B"):
+        card(evaluated, measured)
+
+
+def test_all_strengths_of_a_lora_share_prompts_and_the_free_attributes_alone_are_said():
+    hina = [subject for subject in subjects() if subject.name.startswith("hina on A")]
+    assert [subject.strength for subject in hina] == list(STRENGTHS)
+    assert len({tuple(portraits_of(subject, 5)) for subject in hina}) == 1
+    portrait = portraits_of(hina[0], 1)[0]
+    said = prompt_of(hina[0], portrait).split(", ")
+    assert said[0] == "hina"
+    assert len(said) == 1 + len(FREE)
+    without = Subject("x", "y", trigger="portrait")
+    assert portraits_of(without, 1) == [portrait]
+    assert prompt_of(without, portrait).split(", ")[1:] == said[1:]
