@@ -10,12 +10,18 @@ endif
 WORKERS ?= -n auto --maxprocesses 4
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-slow lint bench bench-pictures chromium clean
+.PHONY: help demo test test-slow lint fuzz kills faults bench bench-pictures chromium clean
+SECONDS ?= 120
+SEED ?= 0
+KILLS ?= 1000
 
 help:
 	@echo "make demo       the article's method on tiny models: demo-out/report.html"
 	@echo "make test       lint and tests (a few minutes)"
 	@echo "make test-slow  all tests, the slow ones too"
+	@echo "make fuzz       broken inputs of every kind for SECONDS=120, from SEED=0"
+	@echo "make kills      SIGKILL at KILLS=1000 moments of merges, extractions and grids"
+	@echo "make faults     a disk that fails at every single call"
 	@echo "make lint       ruff and mypy"
 	@echo "make chromium   what the tests of the web pages look at them with (Debian, Ubuntu)"
 	@echo "make bench-pictures  rendering beside diffusers' own pipelines"
@@ -29,7 +35,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/lathe demo --out demo-out
 
-test test-slow: export OMP_NUM_THREADS := 1
+test test-slow fuzz kills faults: export OMP_NUM_THREADS := 1
+fuzz kills: export PYTHONPATH := src:tests
 
 test: lint
 	$(BIN)/python -m pytest $(WORKERS)
@@ -41,6 +48,15 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+fuzz: $(STAMP)
+	$(BIN)/python -m fuzz --seconds $(SECONDS) --seed $(SEED)
+
+kills: $(STAMP)
+	$(BIN)/python -m robustness.kills --count $(KILLS) --seed $(SEED)
+
+faults: $(STAMP)
+	$(BIN)/python -m pytest -n0 -s -m slow tests/robustness/test_every_write.py
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

@@ -61,6 +61,8 @@ def few(names: Sequence[str], shown: int = 3) -> str:
     return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
 
 
+LONGEST = 1000
+"""Characters that are shown of one line of an error."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -70,6 +72,12 @@ def printable(text: str) -> str:
     Files and their names come from anywhere, and errors and tables repeat what they say.
     """
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+def readable(text: str) -> str:
+    """`printable`, and no line longer than anybody reads: a damaged file may be one line of a megabyte."""
+    lines = printable(text).split("\n")
+    return "\n".join(line if len(line) <= LONGEST else f"{line[:LONGEST]}…" for line in lines)
 
 
 def close_matches(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import shlex
 import sys
 import tempfile
@@ -28,6 +29,8 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, default=Path("fuzz-failures"), help="where failures are kept")
     parser.add_argument("--replay", type=Path, nargs="+", metavar="FILE", help="run kept cases again")
     options = parser.parse_args()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # words may hold half characters
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     preload()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
         fixtures = Path(scratch, "fixtures")

@@ -6,6 +6,7 @@ model, which is not known yet.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class AdapterSpec:
     elements: str | None = None
 
 
-def parse_spec(text: str, exists: Callable[[Path], bool] = Path.is_file) -> AdapterSpec:
+def parse_spec(text: str, exists: Callable[[Path], bool] = os.path.isfile) -> AdapterSpec:
     """Reads one adapter argument; raises InputError for duplicate, unknown, empty or unusable items.
 
     The longest beginning of `text` that is an existing file is the path, so colons in folder names and

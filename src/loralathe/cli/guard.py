@@ -17,7 +17,7 @@ from types import FrameType
 
 import click
 
-from loralathe.errors import InputError, LatheError, MachineError, did_you_mean, printable
+from loralathe.errors import InputError, LatheError, MachineError, did_you_mean, readable
 
 DONE, BUG, INPUT, MACHINE, INTERRUPTED = 0, 1, 2, 3, 130
 DEBUG = "LATHE_DEBUG"
@@ -69,7 +69,7 @@ def show_error(error: BaseException, as_json: bool) -> int:
     known = explained(error)
     code = known.exit_code if known else BUG
     shown = known or _bug(error)
-    print(printable(f"lathe: error: {shown}"), file=sys.stderr)
+    print(readable(f"lathe: error: {shown}"), file=sys.stderr)
     if as_json:
         record = {"event": "error", "what": shown.what, "where": shown.where, "fix": shown.fix}
         print(json.dumps(record | {"exit_code": code}, ensure_ascii=False), flush=True)

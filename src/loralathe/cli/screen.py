@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from loralathe.cli.jsonable import line
-from loralathe.errors import printable
+from loralathe.errors import printable, readable
 from loralathe.progress import BarSink, JsonSink, Progress, SilentSink, Sink
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Screen:
     def note(self, text: str) -> None:
         """Something worth knowing, on stderr."""
         if not self.quiet:
-            print(printable(f"lathe: note: {text}"), file=sys.stderr)
+            print(readable(f"lathe: note: {text}"), file=sys.stderr)
 
 
 class _Printable:
