@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from loralathe.tensorfiles import join_files
@@ -133,15 +133,23 @@ def checkpoint_metadata(title: str) -> dict[str, str]:
 def write(path: Path, tensors: Tensors, metadata: dict[str, str]) -> None:
     """fp16 safetensors (integers stay), written aside and renamed; prints its size, plain and deflated."""
     stored = {k: (t.half() if t.is_floating_point() else t).contiguous().clone() for k, t in tensors.items()}
+    data = in_order(save(stored, metadata))
     temporary = path.with_suffix(".tmp")
-    save_file(stored, temporary, metadata)
-    os.chmod(temporary, 0o644)  # safetensors leaves 0600
+    temporary.write_bytes(data)
     temporary.replace(path)
-    data = path.read_bytes()
     print(
         f"{path.name}: {len(data) / 1e6:.1f} MB, deflated {len(zlib.compress(data, 6)) / 1e6:.1f} MB",
         flush=True,
     )
+
+
+def in_order(data: bytes) -> bytes:
+    """The file with its metadata sorted: safetensors writes them in another order each time."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(length)
+    return data[:8] + text + data[8 + length :]
 
 
 def judge_metadata() -> dict[str, str]:
