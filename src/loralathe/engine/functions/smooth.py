@@ -87,10 +87,10 @@ def _median3(value: Tensor) -> Tensor:
     step = max(1, CHUNK // max(1, math.prod(inner[1:])))
     for first in range(0, inner[0], step):
         last = min(first + step, inner[0])
+        sizes = (last - first, *inner[1:])
         views = [
-            value[window]
-            for shift in itertools.product(range(3), repeat=value.ndim)
-            for window in [(slice(first + shift[0], last + shift[0]), *_window(shift[1:], inner[1:]))]
+            value[first : last + 2][_window(shifts, sizes)]
+            for shifts in itertools.product(range(3), repeat=value.ndim)
         ]
         result[first:last] = torch.stack(views, dim=-1).median(dim=-1).values
     return result
