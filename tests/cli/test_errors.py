@@ -11,7 +11,7 @@ from cli.kit import Run
 CASES = {
     "megre a b": "there is no command 'megre'; did you mean 'merge'?\n  fix:   see lathe --help",
     "xyzzy": "there is no command 'xyzzy'; commands are inspect, merge, extract, add-difference, "
-    "weighted-sum, convert, eval, run, compare, render, grid, blocks\n  fix:   see lathe --help",
+    "weighted-sum, convert, eval, run, verify, compare, render, grid, blocks\n  fix:   see lathe --help",
     "--verison": "there is no option '--verison'\n  fix:   did you mean '--version'? see lathe --help",
     "merge {a}": "Missing argument 'ADAPTER…'\n  fix:   see lathe merge --help",
     "merge {a} {hina} --block X=1": "there is no option '--block'\n"

@@ -9,7 +9,7 @@ import torch
 
 from checkpoints import tiny_lora, write_safetensors
 from engine.conftest import Family
-from loralathe.engine import RunOptions, run_recipe
+from loralathe.engine import RunOptions, open_session, run_recipe
 from loralathe.engine.compare import compare_files
 from loralathe.engine.inspect_file import inspect_file
 from loralathe.recipes import Save, make_recipe
@@ -54,6 +54,14 @@ def test_the_same_bytes(sd1: Family, pickled: dict[str, Path], tmp_path: Path, n
     assert run(pickled, formula, dtype, tmp_path / "pickled.safetensors") == wanted
     mixed = {**plain, "A": pickled["A"]}
     assert run(mixed, formula, dtype, tmp_path / "mixed.safetensors") == wanted
+
+
+def test_what_is_left_out_is_said(sd1: Family, tmp_path: Path) -> None:
+    path = tmp_path / "t.ckpt"
+    torch.save({"state_dict": sd1.tensors["A"], "ema": {"w": torch.ones(2)}, "epoch": 1}, path)
+    recipe = make_recipe(inputs={"t": path}, steps={"x": "t"}, saves=[Save("x", tmp_path / "x.safetensors")])
+    with open_session(recipe) as session:
+        assert session.plan.warnings == ("t.ckpt holds 1 tensor beside the model, not read: ema, epoch",)
 
 
 def test_inspect_sees_the_same(sd1: Family, pickled: dict[str, Path]) -> None:

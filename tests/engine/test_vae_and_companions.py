@@ -18,7 +18,8 @@ from checkpoints import second_checkpoint, tiny_checkpoint, write_safetensors
 from loralathe.engine import Report, RunOptions, evaluate_weights, open_session, run_recipe
 from loralathe.engine.inspect_plan import input_uses
 from loralathe.engine.rerun import record_of, recorded_toml, remake
-from loralathe.engine.verify import VerifyOptions, verify_file
+from loralathe.engine.verify.facts import VerifyOptions
+from loralathe.engine.verify.run import verify_file
 from loralathe.errors import InputError, MachineError
 from loralathe.recipes import Recipe, Save, make_recipe, read_recipe
 
@@ -287,10 +288,10 @@ def test_the_same_in_a_recipe_file(folder: Path, other: Tensors) -> None:
         'metadata_from = "merge", config_from = "none", metadata = { n = "1" } }\n'
     )
     (save,) = read_recipe(folder / "r.toml").saves
-    assert save == Save(
-        "x", folder / "out.safetensors", None, "^cond_stage", {"n": "1"}, folder / "other.safetensors",
-        "merge", "none",
-    )  # fmt: skip
+    wanted = Save("x", folder / "out.safetensors", discard="^cond_stage", metadata={"n": "1"})
+    assert save == replace(
+        wanted, vae=folder / "other.safetensors", metadata_from="merge", config_from="none"
+    )
     run_recipe(read_recipe(folder / "r.toml"), OPTIONS)
     found = load_file(folder / "out.safetensors")
     assert torch.equal(found[f"{VAE}quant_conv.bias"], other[f"{VAE}quant_conv.bias"])
@@ -326,7 +327,7 @@ def test_made_again_and_verified_from_its_record(folder: Path, other: Tensors, d
     made, again = folder / "out.safetensors", folder / "again.safetensors"
     run_recipe(*remake(made, again))
     assert again.read_bytes() == made.read_bytes()
-    assert verify_file(made, options=VerifyOptions(share=1.0)).ok
+    assert verify_file(made, options=VerifyOptions(everything=True)).ok
     text = recorded_toml(made, record_of(made))
     assert 'vae = "v.vae.pt"' in text
     assert 'metadata_from = "merge"' in text
@@ -334,5 +335,5 @@ def test_made_again_and_verified_from_its_record(folder: Path, other: Tensors, d
     tensors[f"{VAE}quant_conv.bias"][0] += 1
     with safe_open(made, "pt") as file:
         write_safetensors(made, tensors, file.metadata())
-    found = verify_file(made, options=VerifyOptions(share=1.0))
+    found = verify_file(made, options=VerifyOptions(everything=True))
     assert [finding.place for finding in found.findings if "quant_conv" in finding.place]

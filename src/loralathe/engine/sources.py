@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from types import TracebackType
 
 from loralathe.adapters import Adapter, open_adapter
 from loralathe.architectures import Architecture, Detected, Module, detect_checkpoint, shows_adapter
-from loralathe.errors import InputError
+from loralathe.errors import InputError, counted, few
 from loralathe.tensorfiles import TensorFile, TensorInfo, open_tensorfile
 
 
@@ -85,7 +85,17 @@ class Sources:
         return first.detected.architecture if first else None
 
     def warnings(self) -> list[str]:
-        """What is allowed but worth saying: mixed predictions."""
+        """What is allowed but worth saying: mixed predictions, tensors of a training that are not read."""
+        return [*self._left_out(), *self._mixed_predictions()]
+
+    def _left_out(self) -> Iterator[str]:
+        files = [source.file for source in self.checkpoints.values()]
+        for file in [*files, *(adapter.file for adapter in self.adapters.values())]:
+            if file.lost:
+                count = counted(file.lost, "tensor")
+                yield f"{file.path.name} holds {count} beside the model, not read: {few(file.left_out)}"
+
+    def _mixed_predictions(self) -> list[str]:
         known: dict[str, str] = {}
         for source in self.checkpoints.values():
             if source.detected.prediction is not None:

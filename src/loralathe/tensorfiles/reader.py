@@ -42,6 +42,7 @@ class TensorFile:
     format:   'safetensors' or 'pickle'.
     header:   checked on opening; a pickle's has no metadata.
     left_out: what a pickle holds beside the model, such as 'optimizer_states'; nothing of it is read.
+    lost:     how many tensors are in that.
     identity: (st_dev, st_ino), equal for every name of the same file.
     """
 
@@ -52,7 +53,8 @@ class TensorFile:
             status = os.fstat(self._file.fileno())
             self.identity = (status.st_dev, status.st_ino)
             self.format, found = _read_structure(self._file.fileno(), self.path, status.st_size)
-            self.header, self.left_out, self._views = found.header, found.left_out, found.views
+            self.header, self.left_out, self.lost = found.header, found.left_out, found.lost
+            self._views = found.views
         except BaseException:
             self._file.close()
             raise

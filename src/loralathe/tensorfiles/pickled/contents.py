@@ -29,12 +29,13 @@ class Pickled:
     """What a pickle file holds. `header` has its offsets from the file's first byte.
 
     views:    tensors that do not lie in a row in the file; their begin and end only tell their size
-    left_out: what else the file holds, such as 'optimizer_states'
+    left_out: what else the file holds, such as 'optimizer_states';  lost: how many tensors are in that
     """
 
     header: Header
     views: Mapping[str, View]
     left_out: tuple[str, ...] = field(default=())
+    lost: int = 0
 
 
 def read_pickled(fd: int, size: int, start: bytes, where: str) -> Pickled:
@@ -110,7 +111,8 @@ def _placed(found: StateDict, place: Place, swapped: bool, size: int, where: str
     # As the safetensors library would order them: an output then has the same bytes from either kind of file.
     order = in_file_order(TensorSpec(info.name, info.dtype, info.shape) for info in infos.values())
     tensors = MappingProxyType({spec.name: infos[spec.name] for spec in order})
-    return Pickled(Header(tensors, MappingProxyType({}), 0, size), MappingProxyType(views), found.left_out)
+    header = Header(tensors, MappingProxyType({}), 0, size)
+    return Pickled(header, MappingProxyType(views), found.left_out, found.lost)
 
 
 def _view(ref: TensorRef, start: int, room: int, swapped: bool, file_size: int) -> View:

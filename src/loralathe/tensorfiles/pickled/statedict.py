@@ -14,10 +14,11 @@ _DEEPEST = 4
 
 @dataclass(frozen=True, slots=True)
 class StateDict:
-    """tensors: by name; left_out: words for what is beside them, for people."""
+    """tensors: by name;  left_out: what is beside them;  lost: how many tensors are in that."""
 
     tensors: Mapping[str, TensorRef]
     left_out: tuple[str, ...]
+    lost: int
 
 
 def find_state_dict(value: object, tensors_in_file: int) -> StateDict:
@@ -35,7 +36,7 @@ def find_state_dict(value: object, tensors_in_file: int) -> StateDict:
     if not found:
         raise Fault("the pickle is no dictionary of tensors", _PLAIN)
     lost = tensors_in_file - len({id(ref) for ref in found.values()})
-    return StateDict(found, (*left_out, *([f"{lost:,} tensors in these"] if lost > 0 and left_out else [])))
+    return StateDict(found, tuple(left_out), max(lost, 0))
 
 
 _PLAIN = "a model file holds tensors by name; save its state_dict()"
