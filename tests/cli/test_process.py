@@ -61,15 +61,18 @@ def test_signals_leave_nothing_behind(tmp_path: Path, number: signal.Signals) ->
     folder = tmp_path / "out"
     folder.mkdir()
     words = ("merge", base, lora, "-o", folder / "x.safetensors", "--threads", "1")
-    process = subprocess.Popen(
-        [*COMMAND, *map(str, words)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env=environment(tmp_path),
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not list(folder.iterdir()) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    for _ in range(10):  # on a busy machine the merge may be over before the signal comes
+        process = subprocess.Popen(
+            [*COMMAND, *map(str, words)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=environment(tmp_path),
+        )  # fmt: skip
+        while not list(folder.iterdir()) and process.poll() is None:
+            time.sleep(0.002)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=300)
+        if not (folder / "x.safetensors").exists():
+            break
+        (folder / "x.safetensors").unlink()
     assert process.returncode == 130, errors
     assert errors.strip() == "lathe: interrupted; no output was written"
     assert list(folder.iterdir()) == []

@@ -25,7 +25,7 @@ def browser(page: Path, *words: str, query: str = "") -> str:
     assert CHROMIUM is not None
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", *words]
     address = page.resolve().as_uri() + query
-    return subprocess.run([*command, address], capture_output=True, text=True, timeout=60, check=True).stdout
+    return subprocess.run([*command, address], capture_output=True, text=True, timeout=300, check=True).stdout
 
 
 @pytest.mark.slow

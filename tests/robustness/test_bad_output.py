@@ -168,24 +168,21 @@ def test_a_disk_without_room(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_failed_run_does_not_wait_for_hashes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hashing 7 GB takes a minute; an error found in the first second is told in the first second."""
+    """Hashing 7 GB takes a minute; here it takes for ever, unless it is stopped."""
     ended = []
 
     def slow_hash(path: Path, *, progress: Progress) -> str:
         try:
             with progress.task("hashing") as task:
-                for _ in range(6000):
+                while True:
                     task.advance()
                     time.sleep(0.01)
         finally:
             ended.append(path)
-        raise AssertionError("nobody stopped the hash")
 
     monkeypatch.setattr("loralathe.engine.run.content_hash", slow_hash)
-    started = time.monotonic()
     with refused(folder, InputError):
         run_in(folder, "A + 1e30*lora")
-    assert time.monotonic() - started < 30
     assert len(ended) == 1, "one was under way, the other had not begun"
 
 

@@ -38,7 +38,7 @@ def shown(page: Path, query: str) -> str:
         [*command, f"{page.resolve().as_uri()}?{query}"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     return done.stdout

@@ -37,7 +37,7 @@ writer.write("t", bytes(1000))
 spool = AdapterWriter(path.with_name("adapter.safetensors"), {})
 spool.add("a", "U8", (3,), b"abc")
 """
-WAIT = "print('ready', flush=True); time.sleep(60)"
+WAIT = "print('ready', flush=True); time.sleep(600)"
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def stop(process: subprocess.Popen[str], number: signal.Signals) -> int:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
-        process.communicate(timeout=20)
+        process.communicate(timeout=300)
     return process.returncode
 
 
@@ -90,7 +90,7 @@ def test_a_forked_child_that_is_stopped_keeps_its_parents_file(tmp_path: Path) -
     child = os.fork()
     if not child:
         os.write(said, b"!")  # before this, a signal would be lost in Python's own work after a fork
-        time.sleep(60)
+        time.sleep(600)
     os.read(heard, 1)
     os.kill(child, signal.SIGTERM)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
@@ -98,7 +98,7 @@ def test_a_forked_child_that_is_stopped_keeps_its_parents_file(tmp_path: Path) -
     writer.commit()
     """
     with start(PRELUDE + textwrap.dedent(code), tmp_path / "x.safetensors") as process:
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
 
@@ -226,6 +226,6 @@ except MachineError as error:
     print(error)
 """
     with start(code, tmp_path / "x.safetensors") as process:
-        output, errors = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=300)
     assert "larger than this disk or this account allows" in output, errors
     assert list(tmp_path.iterdir()) == []

@@ -114,9 +114,9 @@ def test_large_header_is_quick(tmp_path: Path) -> None:
 
 
 def _timed(path: Path) -> float:
-    start = time.perf_counter()
+    start = time.process_time()  # of this process alone: other work on the machine does not count
     assert len(read_header(path).tensors) == 2515
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 NAMES = st.text(st.characters(codec="utf-8"), max_size=12).filter(lambda name: name != "__metadata__")
