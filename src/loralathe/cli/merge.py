@@ -23,7 +23,6 @@ from loralathe.cli.options import (
 
 if TYPE_CHECKING:
     from loralathe.adapters import AdapterSpec
-    from loralathe.cli.names import InputNames
     from loralathe.recipes import Recipe
 
 STEP = "merged"
@@ -151,12 +150,6 @@ def merge_recipe(base: Path, specs: Sequence[AdapterSpec], lists: dict[str, str]
     )
 
 
-def adapter_terms(names: InputNames, specs: Sequence[AdapterSpec]) -> str:
-    """`0.7*hina@Face - 0.3*style`: adapters alone."""
-    text = "".join(_term(names.name(spec.path), spec) for spec in specs)
-    return "-" * text.startswith(" - ") + text[3:]
-
-
 def _term(name: str, spec: AdapterSpec) -> str:
     """` + 0.7*hina@Face`, ` - hina`, ` + hina(te=0, unet=0.7)@"1,0,…"`."""
     arguments = []
@@ -183,14 +176,7 @@ def _file_name(base: Path, specs: Sequence[AdapterSpec]) -> str:
     """`base+hina0.7@Face`; block lists go by their names only."""
     from loralathe.cli.names import stem
 
-    return f"{stem(base)}+{terms_name(specs)}"
-
-
-def terms_name(specs: Sequence[AdapterSpec]) -> str:
-    """`hina0.7@Face+style1`, for file names."""
-    from loralathe.cli.names import stem
-
-    parts = []
+    parts = [stem(base)]
     for spec in specs:
         strength = f"{spec.unet:g}"
         if spec.te != spec.unet:
