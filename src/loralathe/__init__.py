@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from loralathe.adapters import AdapterSpec
+    from loralathe.api.joining import combine, resize
     from loralathe.api.looking import compare, inspect, verify
     from loralathe.api.making import Planned, plan, recorded_recipe, run
     from loralathe.api.shortcuts import add_difference, convert, evaluate, extract, merge, weighted_sum
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "adapters": ("AdapterSpec",),
+    "api.joining": ("combine", "resize"),
     "api.looking": ("compare", "inspect", "verify"),
     "api.making": ("Planned", "plan", "recorded_recipe", "run"),
     "api.shortcuts": ("add_difference", "convert", "evaluate", "extract", "merge", "weighted_sum"),
@@ -51,6 +53,7 @@ __all__ = [
     "Verification",
     "__version__",
     "add_difference",
+    "combine",
     "compare",
     "convert",
     "evaluate",
@@ -61,6 +64,7 @@ __all__ = [
     "plan",
     "read_recipe",
     "recorded_recipe",
+    "resize",
     "run",
     "verify",
     "weighted_sum",

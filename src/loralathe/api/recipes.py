@@ -30,9 +30,7 @@ def merge_recipe(
     from loralathe.recipes import Save, make_recipe
 
     names = InputNames({MERGED, *lists, *(spec.blocks for spec in specs if spec.blocks)})
-    formula = names.name(base)
-    for spec in specs:
-        formula += _term(names.name(spec.path), spec)
+    formula = names.name(base) + "".join(_term(names.name(spec.path), spec) for spec in specs)
     return make_recipe(
         inputs=names.inputs,
         steps={MERGED: formula},
@@ -52,6 +50,12 @@ def adjusted(spec: AdapterSpec, rules: Sequence[str] = (), te: float = 1.0, unet
 def _times(one: float, other: float) -> float:
     """The product as people calculate it: 0.7 × 0.1 is 0.07, not 0.06999999999999999."""
     return float(Decimal(repr(one)) * Decimal(repr(other)))
+
+
+def added_terms(names: InputNames, specs: Sequence[AdapterSpec]) -> str:
+    """`0.7*hina@Face - 0.3*style`: adapters alone."""
+    text = "".join(_term(names.name(spec.path), spec) for spec in specs)
+    return "-" * text.startswith(" - ") + text[3:]
 
 
 def _term(name: str, spec: AdapterSpec) -> str:
@@ -78,7 +82,12 @@ def _blocks(blocks: str | None) -> str:
 
 def merged_name(base: Path, specs: Sequence[AdapterSpec]) -> str:
     """`base+hina0.7@Face`; block lists go by their names only."""
-    parts = [stem(base)]
+    return f"{stem(base)}+{joined_name(specs)}"
+
+
+def joined_name(specs: Sequence[AdapterSpec]) -> str:
+    """`hina0.7@Face+style1`."""
+    parts = []
     for spec in specs:
         strength = f"{spec.unet:g}"
         if spec.te != spec.unet:
@@ -91,20 +100,19 @@ def merged_name(base: Path, specs: Sequence[AdapterSpec]) -> str:
 def extract_recipe(
     tuned: Path,
     base: Path,
-    arguments: Mapping[str, int | bool | None],
+    arguments: Mapping[str, float | str],
     output: Path | None = None,
     dtype: str | None = "fp16",
 ) -> Recipe:
-    """`extract(tuned - base, rank=64, …)`; arguments: those of extract(), None to leave one out."""
+    """`extract(tuned - base, rank=64, …)`; arguments: those of extract()."""
+    from loralathe.api.joining import call_text, ranks_label
     from loralathe.recipes import Save, make_recipe
 
-    given = {name: int(value) for name, value in arguments.items() if value is not None}
-    ranks = f"r{given['rank']}" + (f"c{given['conv_rank']}" if "conv_rank" in given else "")
-    written = ", ".join(f"{name}={value}" for name, value in given.items())
+    file = output or beside(tuned, f"{stem(tuned)}-{stem(base)}_{ranks_label(arguments)}")
     return make_recipe(
         inputs={"tuned": tuned, "base": base},
-        steps={EXTRACTED: f"extract(tuned - base, {written})"},
-        saves=[Save(EXTRACTED, output or beside(tuned, f"{stem(tuned)}-{stem(base)}_{ranks}"), dtype)],
+        steps={EXTRACTED: call_text("extract", "tuned - base", arguments)},
+        saves=[Save(EXTRACTED, file, dtype)],
         where="the extraction",
     )
 

@@ -61,8 +61,11 @@ def extract(
     tuned: PathLike,
     base: PathLike,
     *,
-    rank: int = 64,
+    rank: int | None = None,
     conv_rank: int | None = None,
+    energy: float | None = None,
+    size: int | str | None = None,
+    ranks: Mapping[str, float | str] | None = None,
     te1: bool | None = None,
     te2: bool | None = None,
     exact: bool = False,
@@ -76,14 +79,21 @@ def extract(
 ) -> Report:
     """tuned − base as a LoRA, the best of its rank; the report says what it holds of the difference.
 
-    rank, conv_rank: of linear layers, of convolutions (None leaves those out);  te1, te2: keep or drop a text
-    encoder, None by its own evidence;  exact: full decompositions;  pad_ranks: one rank everywhere.
+    rank, conv_rank: of linear layers (64 where nothing else chooses), of convolutions (None: none of them).
+    energy, size: the smallest file that keeps a share, the best within bytes or "100MB".
+    ranks: any other arguments of extract() by name, such as {"ratio": 0.1, "conv": True} (docs/loras.md).
+    te1, te2: keep or drop a text encoder, None by its own evidence;  exact: full decompositions.
+    pad_ranks: one rank everywhere.
     keep_noise: directions that the rounding of the files explains, too.  The rest: as for `merge`.
     """
-    arguments = {
-        "rank": rank, "conv_rank": conv_rank, "te1": te1, "te2": te2, "exact": exact or None,
-        "pad_ranks": pad_ranks or None, "keep_noise": keep_noise or None,
+    given: dict[str, float | str | None] = {
+        "rank": rank, "conv_rank": conv_rank, "energy": energy, "size": size, "te1": te1, "te2": te2,
+        "exact": exact or None, "pad_ranks": pad_ranks or None, "keep_noise": keep_noise or None,
     }  # fmt: skip
+    plain = {name: value for name, value in (given | dict(ranks or {})).items() if value is not None}
+    chosen = {"rank", "energy", "size", "threshold", "ratio", "quantile", "fro", "full"} & plain.keys()
+    arguments = ({} if chosen else {"rank": 64}) | plain
+    arguments |= {name: int(value) for name, value in arguments.items() if isinstance(value, bool)}
     recipe = recipes.extract_recipe(Path(tuned), Path(base), arguments, _path(output), dtype)
     return _run(recipe, options, keywords, progress)
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from loralathe.api.joining import call_text, ranks_label
 from loralathe.cli.options import FilePath, LatheCommand, Number, common, common_options
-from loralathe.cli.ranks import call_text, rank_arguments, rank_options, ranks_label
+from loralathe.cli.ranks import rank_arguments, rank_options
 
 STEP = "lora"
 DEFAULT_RANK = 64

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from loralathe.cli.merge import adapter_options, adapter_terms, named_lists, terms_name, with_blocks
+from loralathe.cli.merge import adapter_options, named_lists, take_specs, with_blocks
 from loralathe.cli.options import FilePath, LatheCommand, common, common_options
-from loralathe.cli.ranks import call_text, rank_arguments, rank_options, ranks_label
+from loralathe.cli.ranks import rank_arguments, rank_options
 from loralathe.errors import InputError
 
-if TYPE_CHECKING:
-    from loralathe.adapters import AdapterSpec
-    from loralathe.cli.options import Common
-
 F = TypeVar("F", bound=Callable[..., object])
-STEP = "lora"
 
 COMBINE_EPILOG = """\b
 Without a rank, energy, size or mode the result is exact: the factors stand side by side and the ranks
@@ -58,15 +53,16 @@ def _metadata_option(default: str) -> Callable[[F], F]:
 @common_options(dtype="fp16")
 def combine_command(adapters: tuple[str, ...], metadata: str, **options: Any) -> None:
     """One LoRA that does what all ADAPTERs do together, at their strengths and blocks."""
-    from loralathe.cli.names import InputNames, beside
+    from loralathe.api.joining import combine_recipe
+    from loralathe.cli.launch import launch
 
-    arguments = rank_arguments(options)
-    specs, lists, settings = _adapters(adapters, options)
-    names = InputNames({STEP, *lists, *(spec.blocks for spec in specs if spec.blocks)})
-    formula = adapter_terms(names, specs)
-    label = ranks_label(arguments)
-    file = settings.file or beside(specs[0].path, terms_name(specs) + (f"_{label}" if label else ""))
-    _launch(call_text("combine", formula, arguments), names.inputs, lists, file, metadata, settings)
+    ranks = rank_arguments(options)
+    blocks, presets, missing = (options.pop(name) for name in ("blocks", "presets", "missing_blocks"))
+    specs = take_specs(adapters, options)
+    lists = named_lists(blocks)
+    settings = with_blocks(common(options), presets, missing)
+    recipe = combine_recipe(specs, ranks, lists, settings.file, settings.dtype, metadata)
+    launch(recipe, settings)
 
 
 @click.command("resize", cls=LatheCommand, epilog=RESIZE_EPILOG, short_help="A LoRA at another rank.")
@@ -76,45 +72,14 @@ def combine_command(adapters: tuple[str, ...], metadata: str, **options: Any) ->
 @common_options(dtype="fp16")
 def resize_command(lora: Path, metadata: str, **options: Any) -> None:
     """LORA at another rank: the best approximation, from its factors alone."""
-    from loralathe.cli.names import InputNames, beside, stem
+    from loralathe.api.joining import resize_recipe
+    from loralathe.cli.launch import launch
 
-    arguments = rank_arguments(options)
-    if not arguments.keys() - {"conv_rank", "pad_ranks"} or "full" in arguments:
+    ranks = rank_arguments(options)
+    if not ranks.keys() - {"conv_rank", "pad_ranks"} or "full" in ranks:
         raise InputError(
             "resize needs the new size",
             fix="add --rank 16, --energy 0.95, --size 20MB, or --mode with its number",
         )
     settings = common(options)
-    names = InputNames({STEP})
-    formula = call_text("resize", names.name(lora), arguments)
-    file = settings.file or beside(lora, f"{stem(lora)}_{ranks_label(arguments)}")
-    _launch(formula, names.inputs, {}, file, metadata, settings)
-
-
-def _adapters(
-    words: tuple[str, ...], options: dict[str, Any]
-) -> tuple[list[AdapterSpec], dict[str, str], Common]:
-    """Adapters with the options that hold for all of them; lists; common options."""
-    from loralathe.cli.merge import take_specs
-
-    blocks, presets, missing = (options.pop(name) for name in ("blocks", "presets", "missing_blocks"))
-    specs = take_specs(words, options)
-    return specs, named_lists(blocks), with_blocks(common(options), presets, missing)
-
-
-def _launch(
-    formula: str,
-    inputs: Mapping[str, Path],
-    lists: Mapping[str, str],
-    file: Path,
-    metadata: str,
-    settings: Any,
-) -> None:
-    from loralathe.cli.launch import launch
-    from loralathe.recipes import Save, make_recipe
-
-    save = Save(STEP, file, settings.dtype, adapter_metadata=metadata)
-    launch(
-        make_recipe(inputs=inputs, steps={STEP: formula}, blocks=lists, saves=[save], where="the formula"),
-        settings,
-    )
+    launch(resize_recipe(lora, ranks, settings.file, settings.dtype, metadata), settings)

@@ -24,7 +24,6 @@ from loralathe.cli.saving import PLAIN, save_of, saving_options, taken
 
 if TYPE_CHECKING:
     from loralathe.adapters import AdapterSpec
-    from loralathe.cli.names import InputNames
     from loralathe.recipes import Recipe
 
 STEP = "merged"
@@ -160,12 +159,6 @@ def merge_recipe(
     )
 
 
-def adapter_terms(names: InputNames, specs: Sequence[AdapterSpec]) -> str:
-    """`0.7*hina@Face - 0.3*style`: adapters alone."""
-    text = "".join(_term(names.name(spec.path), spec) for spec in specs)
-    return "-" * text.startswith(" - ") + text[3:]
-
-
 def _term(name: str, spec: AdapterSpec) -> str:
     """` + 0.7*hina@Face`, ` - hina`, ` + hina(te=0, unet=0.7)@"1,0,…"`."""
     arguments = []
@@ -192,14 +185,7 @@ def _file_name(base: Path, specs: Sequence[AdapterSpec]) -> str:
     """`base+hina0.7@Face`; block lists go by their names only."""
     from loralathe.cli.names import stem
 
-    return f"{stem(base)}+{terms_name(specs)}"
-
-
-def terms_name(specs: Sequence[AdapterSpec]) -> str:
-    """`hina0.7@Face+style1`, for file names."""
-    from loralathe.cli.names import stem
-
-    parts = []
+    parts = [stem(base)]
     for spec in specs:
         strength = f"{spec.unet:g}"
         if spec.te != spec.unet:

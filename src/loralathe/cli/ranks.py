@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 
 import click
 
+from loralathe.api.joining import RULES
 from loralathe.cli.options import Number
 from loralathe.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., object])
 
 MODES = ("fixed", "threshold", "ratio", "quantile", "fro", "full")
-RULES = ("threshold", "ratio", "quantile", "fro")
 KOHYA_METHODS = {"sv_ratio": "ratio", "sv_fro": "fro", "sv_cumulative": "quantile"}
 LEFT_OUT = {
     "--clamp-quantile": "clipping the largest numbers only adds error; nothing is clamped",
@@ -96,7 +96,7 @@ RANK_NAMES = (
 )  # fmt: skip
 
 
-def rank_arguments(options: dict[str, Any]) -> dict[str, object]:
+def rank_arguments(options: dict[str, Any]) -> dict[str, float | str]:
     """Takes the rank options out of `options`: arguments of extract(), combine() and resize() by name.
 
     Raises InputError for a mode without its parameter, and for parameters of another mode.
@@ -136,25 +136,3 @@ def _kohya_rule(method: str | None, parameter: float | None) -> dict[str, float]
             f"sv_ratio {parameter:g} keeps nothing", fix="sv_ratio is a number from 1 up, such as 10"
         )
     return {kind: 1 / parameter if kind == "ratio" else parameter}
-
-
-def call_text(function: str, values: str, arguments: Mapping[str, object]) -> str:
-    """`extract(tuned - base, rank=64, size='100MB')`."""
-    parts = [values, *(f"{name}={value!r}" for name, value in arguments.items())]
-    return f"{function}({', '.join(parts)})"
-
-
-def ranks_label(arguments: Mapping[str, object]) -> str:
-    """A word for file names: `r64c16`, `95%`, `100MB`, `ratio0.1`."""
-    energy = arguments.get("energy")
-    if isinstance(energy, float):
-        return f"{100 * energy:g}%"
-    if "size" in arguments:
-        return str(arguments["size"]).replace(" ", "")
-    for kind in RULES:
-        if kind in arguments:
-            return f"{kind}{arguments[kind]:g}"
-    if "full" in arguments:
-        return "full"
-    conv = f"c{arguments['conv_rank']}" if "conv_rank" in arguments else ""
-    return f"r{arguments['rank']}{conv}" if "rank" in arguments else ""
