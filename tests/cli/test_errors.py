@@ -10,8 +10,9 @@ from cli.kit import Run
 
 CASES = {
     "megre a b": "there is no command 'megre'; did you mean 'merge'?\n  fix:   see lathe --help",
-    "xyzzy": "there is no command 'xyzzy'; commands are inspect, merge, extract, add-difference, "
-    "weighted-sum, convert, eval, run, verify, compare, render, grid, blocks\n  fix:   see lathe --help",
+    "xyzzy": "there is no command 'xyzzy'; commands are inspect, merge, extract, "
+    "combine, resize, add-difference, weighted-sum, convert, eval, run, verify, compare, render, "
+    "grid, blocks, demo\n  fix:   see lathe --help",
     "--verison": "there is no option '--verison'\n  fix:   did you mean '--version'? see lathe --help",
     "merge {a}": "Missing argument 'ADAPTER…'\n  fix:   see lathe merge --help",
     "merge {a} {hina} --block X=1": "there is no option '--block'\n"
@@ -24,7 +25,8 @@ CASES = {
     "write 2GB or 800MB\n  fix:   see lathe merge --help",
     "merge {a} {hina} --blocks 1,0,0": "--blocks is written NAME=VALUE\n  where: '1,0,0'\n"
     "  fix:   --blocks Face=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1",
-    "extract {b} {a} --rank 0": "Invalid value for '--rank': 0 is not in the range x>=1\n"
+    "extract {b} {a} --rank 0": "Invalid value for '--rank' / '--dim' / '--linear-dim': 0 is not "
+    "in the range x>=1\n"
     "  fix:   see lathe extract --help",
     "add-difference {a} {b} {c}": "Missing option '-m' / '--multiplier'\n"
     "  fix:   see lathe add-difference --help",

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from loralathe.tensorfiles import open_tensorfile
 
 PUT = b"\x80\x02"
 pytestmark = pytest.mark.timeout(60)
+ARMED: list[Path] = []
+"""Not empty while a file is read."""
 
 
 class Reduces:
@@ -50,8 +53,12 @@ def read_all(path: Path) -> None:
 def refused(path: Path) -> InputError:
     """The error, with nothing imported on the way."""
     before = set(sys.modules)
-    with pytest.raises(InputError) as caught:
-        read_all(path)
+    ARMED.append(path)
+    try:
+        with pytest.raises(InputError) as caught:
+            read_all(path)
+    finally:
+        ARMED.clear()
     assert set(sys.modules) - before <= {"numpy"}
     return caught.value
 
@@ -61,13 +68,16 @@ def trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file whose absence shows that nothing ran; the usual doors are watched as well."""
     sprung = tmp_path / "sprung"
 
-    def spring(*_: object, **__: object) -> None:
-        sprung.touch()
+    def watched(real: Callable[..., object]) -> Callable[..., object]:
+        def spring(*words: object, **named: object) -> object:
+            if ARMED:
+                sprung.touch()
+            return real(*words, **named)  # tests and imports evaluate text, too
 
-    monkeypatch.setattr(os, "system", spring)
-    monkeypatch.setattr(subprocess, "Popen", spring)
-    monkeypatch.setattr(builtins, "eval", spring)
-    monkeypatch.setattr(builtins, "exec", spring)
+        return spring
+
+    for owner, name in ((os, "system"), (subprocess, "Popen"), (builtins, "eval"), (builtins, "exec")):
+        monkeypatch.setattr(owner, name, watched(getattr(owner, name)))
     return sprung
 
 

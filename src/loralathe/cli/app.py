@@ -21,7 +21,7 @@ COMMANDS = {
     "resize": ("join", "A LoRA at another rank, energy or size."),
     "add-difference": ("combine", "A + M*(B - C)."),
     "weighted-sum": ("combine", "(1-M)*A + M*B."),
-    "convert": ("combine", "The same checkpoint in another dtype."),
+    "convert": ("combine", "The same checkpoint as safetensors, in another dtype, with another VAE."),
     "eval": ("evaluate", "Any formula over checkpoints and LoRAs, in one pass."),
     "run": ("run", "A recipe file in one pass, or a file again from its own record."),
     "verify": ("verify", "Is a file what its record says? Computes its tensors again."),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from loralathe.engine.sources import Sources
@@ -71,6 +72,24 @@ def refuse_checkpoint_choices(save: Save, where: str) -> None:
                 where=where,
                 fix=f"leave {name} out",
             )
+
+
+def companion_notes(save: Save, config: Path | None) -> Iterator[str]:
+    """What a report says of the VAE and the config."""
+    if save.vae is not None:
+        yield f"the VAE is that of {save.vae.name}"
+    if config is not None:
+        yield f"{config.name} is copied to {config_target(save.file).name}"
+
+
+def discard_pattern(text: str | None, where: str) -> re.Pattern[str] | None:
+    """The compiled `discard`; InputError when it is no regular expression."""
+    if text is None:
+        return None
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise InputError(f"discard = '{text}' is no regular expression: {error}", where=where) from None
 
 
 def _config_of(path: Path) -> Path | None:

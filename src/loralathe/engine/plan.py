@@ -5,7 +5,6 @@ A plan is data. It is complete before the first tensor is read: what headers can
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +15,10 @@ from loralathe.adapters import Strength, check_blocks
 from loralathe.engine.adapter_plan import AdapterOutput, adapter_units, rank_bounds
 from loralathe.engine.bake import baked_form, open_vae
 from loralathe.engine.companions import (
+    companion_notes,
     config_beside,
-    config_target,
     copied_metadata,
+    discard_pattern,
     refuse_checkpoint_choices,
 )
 from loralathe.engine.coverage import Coverage, adapter_coverage, check_checkpoints
@@ -152,7 +152,7 @@ class Planner:
         if primary is None:
             raise InputError("the checkpoints cancel; nothing gives the output its tensors", where=where)
         target = target_dtype(save.dtype, where)
-        pattern = _pattern(save.discard, where)
+        pattern = discard_pattern(save.discard, where)
         source = self.sources.checkpoints[primary]
         others = [name for name in _checkpoints(form) if name != primary]
         vae = open_vae(save, self.sources, primary, allow_unmatched=self.options.allow_unmatched)
@@ -172,7 +172,7 @@ class Planner:
                 fix=f"it is searched in names such as '{next(iter(source.tensors))}'",
             )
         config = config_beside(save, self.sources.paths, [primary, *others])
-        notes = [*_only_in_first(source.name, tensors), *_passes(form), *_companions(save, config)]
+        notes = [*_only_in_first(source.name, tensors), *_passes(form), *companion_notes(save, config)]
         return WeightsOutput(
             save,
             form,
@@ -326,19 +326,3 @@ def _only_in_first(name: str, tensors: Iterable[TensorPlan]) -> Iterator[str]:
     if keys:
         shown = ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
         yield f"{counted(len(keys), 'tensor')} only in '{name}', taken from it unchanged: {shown}"
-
-
-def _companions(save: Save, config: Path | None) -> Iterator[str]:
-    if save.vae is not None:
-        yield f"the VAE is that of {save.vae.name}"
-    if config is not None:
-        yield f"{config.name} is copied to {config_target(save.file).name}"
-
-
-def _pattern(text: str | None, where: str) -> re.Pattern[str] | None:
-    if text is None:
-        return None
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise InputError(f"discard = '{text}' is no regular expression: {error}", where=where) from None

@@ -69,3 +69,19 @@ class DTypeName:
 
     name: str
     dtype: str | None
+
+
+def text_of(data: bytes) -> str:
+    """UTF-8; Fault when it is none."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Fault("a text that is not UTF-8") from None
+
+
+def old_text(data: bytes) -> str:
+    """Texts of Python 2, which had no encoding."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
