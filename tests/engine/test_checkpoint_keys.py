@@ -177,5 +177,5 @@ def test_a_cast_that_overflows_names_the_tensor(tmp_path, A):
     key = "model.diffusion_model.out.2.weight"
     large = {name: value.float() if value.is_floating_point() else value for name, value in A.items()}
     large[key] = torch.full_like(large[key], 1e5)
-    with pytest.raises(InputError, match=rf"{key}' reaches 1e\+05"):
+    with pytest.raises(InputError, match=rf"the result reaches 1e\+05, (.|\n)*'{key}'"):
         run(tmp_path, "A", A=large, save=Save("x", tmp_path / "out.safetensors", "fp16"))
