@@ -16,8 +16,8 @@ from loralathe.errors import InputError
 F = TypeVar("F", bound=Callable[..., object])
 
 COMBINE_EPILOG = """\b
-Without a rank, energy, size or mode the result is exact: the factors stand side by side and the ranks
-add up. With one, it is the best approximation of the sum; nothing is squared, no cross terms.
+Without a rank, energy, size or mode the result is exact: the factors stand side by side and
+the ranks add up. With one, it is the best approximation of the sum; there are no cross terms.
 
 \b
 Examples:
