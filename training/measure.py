@@ -20,7 +20,7 @@ from PIL import Image
 
 from loralathe.demo.family import find_family, unpack_family
 from loralathe.demo.scorers import trait_probabilities
-from loralathe.demo.settings import FULL, RANGE, SCENES, STRENGTH
+from loralathe.demo.settings import FINAL_RANK, FULL, MULTIPLIERS, RANGE, SCENES, STRENGTH
 from loralathe.demo.story import blocks as story_blocks
 from loralathe.demo.story import merging, names, subtracting, travelling
 from loralathe.demo.studio import Studio
@@ -214,7 +214,15 @@ def measure_all(
     found = find_family(family)
     unpack_family(folder, found, progress)
     path = folder / "measurements.json"
-    done: dict[str, Numbers] = {"settings": {"strength": STRENGTH, "steps": FULL.steps, "count": count}}
+    done: dict[str, Numbers] = {
+        "settings": {
+            "strength": STRENGTH,
+            "steps": FULL.steps,
+            "count": count,
+            "last": FINAL_RANK,
+            **{f"m_{direction}": m for direction, m in MULTIPLIERS.items()},
+        }
+    }
     with Studio(folder, found, FULL, progress) as studio:
         done["blocks"] = make_files(studio)
         studio.close_renderer()

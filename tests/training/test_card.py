@@ -10,10 +10,12 @@ from training.measure import STRENGTHS, Subject, portraits_of, prompt_of, subjec
 
 from loralathe.demo.story.names import DIRECTIONS
 
+SETTINGS = {"strength": 0.9, "steps": 12, "count": 120, "last": 64, "m_towards": 0.7, "m_away": 0.2}
+
 
 @pytest.fixture
 def measured():
-    numbers = {"settings": {"strength": 0.9, "steps": 12, "count": 120}, "blocks": {"separated": 7.0}}
+    numbers = {"settings": SETTINGS, "blocks": {"separated": 7.0}}
     for block in ("BASE", "IN04"):
         numbers["blocks"] |= {block: 5.0, f"{block} low": 4.0, f"{block} high": 6.0}
     for direction, _, _ in DIRECTIONS:

@@ -38,7 +38,7 @@ class Settings:
     scenes: int = 3
     seeds: int = 6
     analyzed: int = 4
-    differences: tuple[float, ...] = (-0.7, -0.35, 0, 0.35, 0.7)
+    differences: tuple[float, ...] = (-0.7, -0.35, 0, 0.1, 0.2, 0.35, 0.7)
     proof_scenes: int = 6
     proof_seeds: int = 5
 
@@ -71,7 +71,15 @@ CARRY = 1.0
 """Strength of the extracted LoRA on base B."""
 
 RANK = 8
-FINAL_RANK = 16
+FINAL_RANK = 64
+"""Of the last LoRA, which holds what sets two whole models apart, too: nearly all that layers of 64 and 128
+channels have."""
+
 RANKS = (4, 8, 16)
-MULTIPLIER = 0.7
+MULTIPLIERS = {"towards": 0.7, "away": 0.2}
+"""M of the two recipes: the article's 0.7 towards A; away from A what the sweep shows to hold."""
+
+PROVED = "towards"
+"""The direction whose model and LoRA the last chapter looks at."""
+
 RANGE = "0.3,0.7"

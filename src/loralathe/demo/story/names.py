@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loralathe.demo.settings import CARRY, FINAL_RANK, MULTIPLIER, RANK, STRENGTH
+from loralathe.demo.settings import CARRY, FINAL_RANK, MULTIPLIERS, RANK, STRENGTH
 
 BASE_A = "baseA.safetensors"
 BASE_B = "baseB.safetensors"
@@ -15,7 +15,10 @@ LORA1_EXACT = "hina_exact.safetensors"
 B1 = "B1.safetensors"
 
 LIST_NAME = "HinaBlock"
-DIRECTIONS = (("towards", "-", "the printed formula"), ("away", "+", "the article's clicks"))
+DIRECTIONS = (
+    ("towards", "-", "towards A: the printed formula"),
+    ("away", "+", "away from A: the article's clicks"),
+)
 
 
 def extracted(rank: int) -> str:
@@ -50,10 +53,10 @@ last = {last}
 {name} = "{blocks}"
 
 [steps]
-A1    = "A + {strength}*hina"                     # for weights per block: A + {strength}*hina@{name}
-lora1 = "extract(A1 - A, rank=rank)"         # subtract base A again
-B1    = "B + {carry}*lora1"                    # carry it to base B
-B2    = "B1 {sign} M*(B - A)"                     # Add difference
+A1    = "A + {strength}*hina"                  # or, with weights per block: A + {strength}*hina@{name}
+lora1 = "extract(A1 - A, rank=rank)"    # subtract base A again: a new LoRA
+B1    = "B + {carry}*lora1"                 # carry it to base B
+B2    = "B1 {sign} M*(B - A)"               # Add difference
 lora2 = "extract(B2 - B, rank=last, conv_rank=last)"
 
 [save]
@@ -72,7 +75,7 @@ def recipe_text(direction: str, sign: str, title: str, blocks: str) -> str:
         blocks=blocks,
         strength=STRENGTH,
         carry=CARRY,
-        multiplier=MULTIPLIER,
+        multiplier=MULTIPLIERS[direction],
         rank=RANK,
         last=FINAL_RANK,
         model=model_of(direction),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from loralathe.demo.material import Chapter, Table, mean, percent
 from loralathe.demo.scorers import CAPTION, IS_HINA, trait_probabilities
-from loralathe.demo.settings import SCENES
+from loralathe.demo.settings import PROVED, SCENES
 from loralathe.demo.story.figures import figure_of, mean_score
 from loralathe.demo.story.names import BASE_B, lora_of, model_of
 from loralathe.demo.studio import Studio
@@ -14,16 +14,13 @@ from loralathe.demo.tasks import GridTask, choices
 from loralathe.studies import GridResult
 from loralathe.studies.store import CellStore
 
-DIRECTION = "away"
-"""Whose model and LoRA go on: those of the article's clicks."""
-
 
 def prove(studio: Studio) -> Chapter:
     """The last model without any LoRA, and base B with the last LoRA."""
     scenes = SCENES[: studio.settings.proof_scenes]
     prompt, seeds = f"hina, {scenes[0]}", f"seed = 1-{studio.settings.proof_seeds}"
-    model = GridTask("10-proof-model", (model_of(DIRECTION),), prompt, seeds, choices("prompt s/r", scenes))
-    lora = replace(model, name="10-proof-lora", files=(BASE_B, lora_of(DIRECTION)))
+    model = GridTask("10-proof-model", (model_of(PROVED),), prompt, seeds, choices("prompt s/r", scenes))
+    lora = replace(model, name="10-proof-lora", files=(BASE_B, lora_of(PROVED)))
     drawn, worn = studio.grid(model), studio.grid(lora)
     traits = [_traits(studio, task, result) for task, result in ((model, drawn), (lora, worn))]
     rows = [(f"@trait_{name}", tuple(percent(found[name]) for found in traits)) for name in traits[0]]

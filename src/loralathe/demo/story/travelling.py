@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loralathe.demo.material import Chapter, Code, Table, percent
 from loralathe.demo.scorers import IS_HINA
-from loralathe.demo.settings import CARRY, FINAL_RANK, MULTIPLIER, RANK, SCENES
+from loralathe.demo.settings import CARRY, FINAL_RANK, MULTIPLIERS, RANK, SCENES
 from loralathe.demo.story.blocks import analysis, block_list
 from loralathe.demo.story.figures import column_of, curve_text, figure_of, mean_score, row_of
 from loralathe.demo.story.names import B1, BASE_B, DIRECTIONS, LORA1, lora_of, model_of, recipe_text
@@ -58,9 +58,7 @@ def write_recipes(studio: Studio) -> dict[str, str]:
     blocks = block_list(studio.blocks(analysis(studio)))
     texts = {}
     for direction, sign, title in DIRECTIONS:
-        texts[direction] = text = recipe_text(
-            direction, sign, f"Add difference {direction} A: {title}", blocks
-        )
+        texts[direction] = text = recipe_text(direction, sign, f"Add difference {title}", blocks)
         path = studio.path(f"{direction}.toml")
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             write_atomically(path, text.encode())
@@ -92,7 +90,6 @@ def add_difference(studio: Studio) -> Chapter:
         numbers={
             "towards": percent(towards),
             "away": percent(away),
-            "m": f"{MULTIPLIER:g}",
             "m_low": f"{studio.settings.differences[0]:g}",
             "m_high": f"{studio.settings.differences[-1]:g}",
         },
@@ -152,7 +149,11 @@ def extract_again(studio: Studio) -> Chapter:
                 tuple(task.command for task in tasks.values()),
             ),
         ),
-        numbers={"rank": str(RANK), "last": str(FINAL_RANK)},
+        numbers={
+            "rank": str(RANK),
+            "last": str(FINAL_RANK),
+            **{f"m_{direction}": f"{m:g}" for direction, m in MULTIPLIERS.items()},
+        },
     )
 
 
