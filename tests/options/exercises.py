@@ -1,6 +1,7 @@
 """Commands that use every fragment of docs/options.md, by the heading that it stands under.
 
-«fragment» has an effect: without it (a formula: with A in its place) the command does something else, or fails.
+«fragment» has an effect: without it (a formula: with A in its place) the command does
+something else, or fails.
 ‹fragment› must be taken; what it does shows only in pictures, on another device or in the other lines.
 Lines with && are one after the other in the same folder.
 """
@@ -33,7 +34,8 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         ' «--dtype fp16» «--bake-vae c.safetensors» «--discard "^first_stage_model"» «--metadata merge»'
         ' «--metadata-json \'{"note": "mine"}\'» «--copy-config none»',
         "lathe add-difference a.safetensors b.safetensors c.safetensors -m 0.7 ‹--copy-config B›",
-        "lathe add-difference a.safetensors b.safetensors c.safetensors -m 0.7 «--copy-config C» «--metadata none»",
+        "lathe add-difference a.safetensors b.safetensors c.safetensors -m 0.7 «--copy-config C»"
+        " «--metadata none»",
         "lathe add-difference a.safetensors b.safetensors c.safetensors -m 0.7 ‹--copy-config any›",
         "‹lathe weighted-sum a.safetensors b.safetensors› -m 0.7",
         "‹lathe convert a.safetensors› -o out.safetensors && ‹lathe inspect a.safetensors›",
@@ -69,7 +71,8 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         "lathe grid a.safetensors ‹hina.safetensors:OUTALL› --prompt girl --seed 1 --dry-run"
         ' --x "hina MID = 0, 1"',
         "lathe grid a.safetensors --lora-dir . --seed 1 --dry-run"
-        ' --prompt "a girl <lora:hina:1:lbw=XYZ> ‹<lora:mio:1:lbw=ZYX>›" --x "values = 0, 1" --y "block id = MID"',
+        ' --prompt "a girl <lora:hina:1:lbw=XYZ> ‹<lora:mio:1:lbw=ZYX>›"'
+        ' --x "values = 0, 1" --y "block id = MID"',
     ),
     "Effective Block Analyzer": (
         f'{BLOCKS} «--blocks "BASE, IN04-IN08, MID"» «--seeds 2»',
@@ -77,10 +80,11 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         " «--blocks 17ALL» ‹--range 0.5,1› ‹--color white› ‹--threshold 10› ‹--swap›",
     ),
     "Merge to checkpoint, merge LoRAs": (
-        "‹lathe merge a.safetensors› «hina.safetensors:0.7:OUTALL style.safetensors:0.4» «--te 0.5 --unet 0.8»",
+        "‹lathe merge a.safetensors› «hina.safetensors:0.7:OUTALL style.safetensors:0.4»"
+        " «--te 0.5 --unet 0.8»",
         f"{MERGE} hina.safetensors:Mine «--presets lbwpresets.txt» ‹--device cpu› ‹-o out.safetensors›",
-        "‹lathe combine hina.safetensors:0.7 style.safetensors:0.4› «--dtype bf16» «--rank 2» «--metadata merge»"
-        " «-o out.safetensors»",
+        "‹lathe combine hina.safetensors:0.7 style.safetensors:0.4› «--dtype bf16» «--rank 2»"
+        " «--metadata merge» «-o out.safetensors»",
         f"{COMBINE} ‹--metadata new›",
         f"{COMBINE} «--metadata all» -o out.safetensors && {COMBINE} -o out.safetensors «--force»",
         f"{COMBINE} «--metadata first»",
@@ -122,24 +126,26 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         "‹lathe compare a.safetensors b.safetensors›",
     ),
     "extract_lora_from_models.py": (
-        "‹lathe extract b.safetensors a.safetensors› «--dim 2» «--conv-dim 2» «--dtype bf16» «--min-diff 0.01»"
-        " «--no-metadata» «-o out.safetensors» ‹--device cpu›",
+        "‹lathe extract b.safetensors a.safetensors› «--dim 2» «--conv-dim 2» «--dtype bf16»"
+        " «--min-diff 0.01» «--no-metadata» «-o out.safetensors» ‹--device cpu›",
     ),
     "merge_lora.py, sdxl_merge_lora.py, svd_merge_lora.py": (
-        f"‹lathe merge a.safetensors› «hina.safetensors:{LIST}» style.safetensors:{LIST} «--missing-blocks 1»",
+        f"‹lathe merge a.safetensors› «hina.safetensors:{LIST}» style.safetensors:{LIST}"
+        " «--missing-blocks 1»",
         "‹lathe combine hina.safetensors:0.7 style.safetensors:0.4› «--rank 2» «--conv-rank 1» «--dtype bf16»"
         " «-o out.safetensors» ‹--device cpu› «--metadata minimal»",
     ),
     "resize_lora.py": (
-        "‹lathe resize hina.safetensors› «--rank 2» «--dtype bf16» «-o out.safetensors» ‹--device cpu› «--json»",
+        "‹lathe resize hina.safetensors› «--rank 2» «--dtype bf16» «-o out.safetensors» ‹--device cpu›"
+        " «--json»",
         "lathe resize style.safetensors --rank 2 «--conv-rank 1»",
         "lathe resize hina.safetensors «--dynamic-method sv_ratio --dynamic-param 2»",
         "lathe resize hina.safetensors «--dynamic-method sv_fro --dynamic-param 0.9»",
         "lathe resize hina.safetensors «--dynamic-method sv_cumulative --dynamic-param 0.9»",
     ),
     "LyCORIS: extract_locon.py": (
-        "‹lathe extract b.safetensors a.safetensors› «--mode fixed --linear-dim 2 --conv-dim 2» ‹--device cpu›"
-        " «-o out.safetensors»",
+        "‹lathe extract b.safetensors a.safetensors› «--mode fixed --linear-dim 2 --conv-dim 2»"
+        " ‹--device cpu› «-o out.safetensors»",
         f"{EXTRACT} «--mode threshold --linear-threshold 0.02 --conv-threshold 0.03»",
         f"{EXTRACT} «--mode ratio --linear-ratio 0.5 --conv-ratio 0.5»",
         f"{EXTRACT} «--mode quantile --linear-quantile 0.5 --conv-quantile 0.5»",

@@ -1,4 +1,4 @@
-"""docs/options.md: every fragment under "ours" is used by a command that runs, and nothing else is claimed."""
+"""docs/options.md: every fragment under "ours" is used by a command that runs, and matters there."""
 
 from __future__ import annotations
 
