@@ -38,7 +38,7 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         " «--metadata none»",
         "lathe add-difference a.safetensors b.safetensors c.safetensors -m 0.7 ‹--copy-config any›",
         "‹lathe weighted-sum a.safetensors b.safetensors› -m 0.7",
-        "‹lathe convert a.safetensors› -o out.safetensors && ‹lathe inspect a.safetensors›",
+        "‹lathe convert a.safetensors› --dtype bf16 && ‹lathe inspect a.safetensors›",
     ),
     "LoRA Block Weight: tags and words": (
         *tags(
@@ -86,7 +86,7 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         "‹lathe combine hina.safetensors:0.7 style.safetensors:0.4› «--dtype bf16» «--rank 2»"
         " «--metadata merge» «-o out.safetensors»",
         f"{COMBINE} ‹--metadata new›",
-        f"{COMBINE} «--metadata all» -o out.safetensors && {COMBINE} -o out.safetensors «--force»",
+        f"{COMBINE} -o out.safetensors && {COMBINE} -o out.safetensors «--metadata all» «--force»",
         f"{COMBINE} «--metadata first»",
         '‹lathe render a.safetensors --lora-dir .› --dry-run --prompt "a girl <lora:hina:0.7>"',
         "‹lathe inspect hina.safetensors style.safetensors›",
@@ -117,8 +117,8 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         f'lathe eval "weighted_sum(A, B, Mine)" {FILES} «--blocks "Mine=BASE=0.2,*=1"» «--dtype fp16»'
         " «--bake-vae c.safetensors» ‹--force›",
         f'lathe eval "A" {FILES} «--discard "^model_ema"»',
-        f'lathe eval "A + 0.7*hina" {FILES} && ‹lathe verify out.safetensors› && rm out.safetensors'
-        " && ‹lathe run out.safetensors› -o out.safetensors",
+        f'lathe eval "A + 0.7*hina" {FILES} && ‹lathe verify out.safetensors›'
+        " && ‹lathe run out.safetensors› -o again.safetensors",
         '‹lathe grid --recipe mix.toml› --prompt girl --seed 1 --dry-run «--x "M = 0, 0.5"»',
         f'{GRID} «--x "checkpoint = a.safetensors, b.safetensors"»',
         f'{GRID} «--x "seed = 1-3"»',
@@ -149,6 +149,6 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         f"{EXTRACT} «--mode threshold --linear-threshold 0.02 --conv-threshold 0.03»",
         f"{EXTRACT} «--mode ratio --linear-ratio 0.5 --conv-ratio 0.5»",
         f"{EXTRACT} «--mode quantile --linear-quantile 0.5 --conv-quantile 0.5»",
-        f"{EXTRACT} «--mode full»",
+        f"{EXTRACT} ‹--mode full›",
     ),
 }
