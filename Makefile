@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
 endif
-# Tests run side by side, each with one thread of arithmetic.
-WORKERS ?= -n auto --maxprocesses 4
+# Tests run side by side, each with one thread of arithmetic; a file stays together, for its fixtures.
+WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
 STAMP := $(VENV)/.installed
 
 .PHONY: help demo test test-slow lint fuzz kills faults bench bench-pictures chromium clean
