@@ -45,6 +45,11 @@ class AdapterUse:
     stop: int | None = None
     x: float | None = None
 
+    def __post_init__(self) -> None:
+        # Equal strengths shall have one name: 1 and 1.0 are two in JSON.
+        object.__setattr__(self, "te", float(self.te))
+        object.__setattr__(self, "unet", float(self.unet))
+
     def active_at(self, step: int) -> bool:
         """Whether the U-Net part acts in sampler step `step` (0-based)."""
         return (self.start is None or step >= self.start) and (self.stop is None or step < self.stop)
@@ -95,6 +100,7 @@ class ImageRequest:
             )
         if not math.isfinite(self.cfg):
             raise InputError(f"the CFG scale {self.cfg} is not a finite number")
+        object.__setattr__(self, "cfg", float(self.cfg))  # one name for 7 and 7.0
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON values, with the version."""
