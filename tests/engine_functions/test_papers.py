@@ -32,18 +32,17 @@ def at(number: float) -> Strength:
 
 
 def ties_by_definition(deltas: list[np.ndarray], density: float) -> np.ndarray:
-    """Yadav et al. 2023, algorithm 1, with a sort for the trim and a loop for the mean."""
+    """Yadav et al. 2023, algorithm 1, with a sort for the trim."""
     trimmed = []
     for delta in deltas:
         kept = max(1, round(density * delta.size))
         limit = np.sort(np.abs(delta), axis=None)[::-1][kept - 1]
         trimmed.append(np.where(np.abs(delta) >= limit, delta, 0.0))
-    sign = np.sign(sum(trimmed))
-    merged = np.zeros_like(deltas[0])
-    for index in np.ndindex(merged.shape):
-        agreeing = [t[index] for t in trimmed if t[index] != 0.0 and np.sign(t[index]) == sign[index]]
-        merged[index] = sum(agreeing) / len(agreeing) if agreeing else 0.0
-    return merged
+    stack = np.stack(trimmed)
+    agreeing = (np.sign(stack) == np.sign(stack.sum(0))) & (stack != 0.0)
+    with np.errstate(invalid="ignore"):
+        means = np.where(agreeing, stack, 0.0).sum(0) / agreeing.sum(0)
+    return np.where(agreeing.any(0), means, 0.0)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
