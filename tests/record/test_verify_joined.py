@@ -49,5 +49,6 @@ def test_a_changed_number_is_found(sd1: Workshop, tmp_path: Path, formula: str) 
     tensors[key][0] += 0.5
     save_file(tensors, file, metadata)
     assert any(
-        key.split(".")[0] in finding.place for finding in loralathe.verify(file, search=[sd1.folder]).findings
+        key.split(".")[0] in finding.place
+        for finding in loralathe.verify(file, search=[sd1.folder], everything=True).findings
     )
