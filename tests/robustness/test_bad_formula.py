@@ -78,7 +78,7 @@ NAMES: dict[str, Says] = {
 RANKS: dict[str, Says] = {
     f"extract(B - A, {key}={text})": (
         f"{key} must be a whole number of at least 1, not {text}",
-        f"{STEP}, character {17 + len(key)}: {text}",
+        f"{STEP}, character 1: extract(B - A, {key}={text})",
         None,
     )
     for key in ("rank", "conv_rank")

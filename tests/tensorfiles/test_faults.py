@@ -31,6 +31,8 @@ import os, signal, sys, time
 from pathlib import Path
 from loralathe.errors import MachineError
 from loralathe.tensorfiles import AdapterWriter, CheckpointWriter, TensorSpec
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup and background jobs start with these ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
 path = Path(sys.argv[1])
 writer = CheckpointWriter(path, [TensorSpec("t", "U8", (1 << 16,))], {})
 writer.write("t", bytes(1000))
