@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -117,9 +117,14 @@ def test_any_bit_of_an_adapters_data(sd1, copy, data):
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_bit_of_a_header(sd1, copy, data):
-    """Keys, shapes, offsets, the record, every other entry, spaces at the end: an error or a finding."""
+    """Keys, shapes, offsets, the record, every other entry, spaces at the end: an error or a finding.
+
+    Not the pattern of `discard`: another pattern may find the same names, and the record is then as true.
+    """
     path = copy(sd1.checkpoint)
     at = data.draw(st.integers(0, read_header(path).data_start - 1))
+    pattern = path.read_bytes().find(b"discard")
+    assume(pattern < 0 or not pattern <= at < pattern + 60)
     flip(path, at, data.draw(st.integers(0, 7)))
     try:
         found = check(sd1, path, everything=False, least=0, share=1e-9)
