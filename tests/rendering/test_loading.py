@@ -193,7 +193,7 @@ def test_what_cannot_be_rendered_is_refused(checkpoint_of: CheckpointOf) -> None
     assert "inpainting" in message(wide)
     assert "no text encoder" in message({k: t for k, t in sd1.items() if not k.startswith("cond_stage")})
     bias = UNET + "input_blocks.5.0.emb_layers.1.bias"
-    assert "time_emb_proj.bias" in message({k: t for k, t in sd1.items() if k != bias})
+    assert bias in message({k: t for k, t in sd1.items() if k != bias})
     assert "size mismatch" in message({**sd1, bias: torch.zeros(3)})
     assert "time_emb_proj" in message({**sd1, bias: torch.zeros(3)})
 
