@@ -21,6 +21,7 @@ else:  # pragma: no cover -- the same parser under its older name
 
 FUNCTIONS = frozenset({"extract", "combine", "resize", "fp16", "bf16", *SIGNATURES})
 TABLES = ("inputs", "variables", "blocks", "steps", "save")
+SOURCE = "source"
 SAVE_TEXTS = ("dtype", "vae", "discard", "metadata_from", "config_from", "adapter_metadata")
 SAVE_KEYS = ("file", "metadata", *SAVE_TEXTS)
 ADAPTER_METADATA = ("new", "first", "merge", "all", "minimal")
@@ -30,6 +31,8 @@ ADAPTER_METADATA = ("new", "first", "merge", "all", "minimal")
 class Save:
     """One output: a step's name, its file, and how it is written.
 
+    dtype:         fp16, bf16, fp32; None (and 'source', the same choice in the command line's words) keeps
+                   that of the input.
     title:         what an adapter calls itself in its metadata; None is the file's name without its ending.
     vae:           a file whose VAE takes the place of the model's own.
     discard:       a regular expression; tensors whose name it finds are left out.
@@ -50,6 +53,11 @@ class Save:
     metadata_from: str = "first"
     config_from: str = "any"
     adapter_metadata: str = "new"
+
+    def __post_init__(self) -> None:
+        # One spelling of one choice: files made by a command and by a recipe have the same record.
+        if self.dtype == SOURCE:
+            object.__setattr__(self, "dtype", None)
 
 
 @dataclass(frozen=True)
