@@ -1,7 +1,7 @@
-"""`docs/model-card.md` from what was measured: `python -m training.card --state … --measured …`.
+"""`docs/model-card.md` from what was measured: `python -m training.card --measured …`.
 
-Nothing is written by hand but the frame: every number comes from `numbers.json` of `training.evaluate` (the
-judge and the autoencoder) and `measurements.json` of `training.measure` (the files as people use them).
+Nothing is written by hand but the frame: every number comes from `measurements.json` of `training.measure`,
+which looks at the files that ship, as people use them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.attributes import CAPTIONED, IDENTITY
+from training.measure_judge import DRAWINGS
 
 Numbers = Mapping[str, Mapping[str, float]]
 STRENGTHS = ("0", "0.3", "0.5", "0.7", "0.9", "1")
@@ -56,9 +57,9 @@ GATES = (
 FRAME = Path(__file__).with_name("card.template.md")
 
 
-def card(evaluated: Numbers, measured: Numbers) -> str:
+def card(measured: Numbers) -> str:
     """The whole page. KeyError names a measurement that is missing."""
-    judged = evaluated["clean"]
+    judged = measured["clean"]
     questions = list(judged)
     directions = ("towards", "away")
     loop = [
@@ -75,11 +76,11 @@ def card(evaluated: Numbers, measured: Numbers) -> str:
     return FRAME.read_text(encoding="utf-8").format(
         **measured["settings"],
         gates="\n".join(gate.row(measured) for gate in GATES),
-        judged="1000",
+        judged=DRAWINGS,
         questions=" | ".join(questions),
         bars="---|" * len(questions),
         clean=_cells(judged, questions),
-        reconstructed=_cells(evaluated["reconstructed"], questions),
+        reconstructed=_cells(measured["reconstructed"], questions),
         attributes=" | ".join(CAPTIONED),
         attribute_bars="---|" * len(CAPTIONED),
         bases="\n".join(
@@ -143,12 +144,10 @@ def _cells(found: Mapping[str, float], names: Iterable[str]) -> str:
 def _main() -> None:
     state = Path(os.environ.get("TINYFAM_STATE", "build/tinyfam"))
     parser = argparse.ArgumentParser(prog="python -m training.card", description=__doc__)
-    parser.add_argument("--evaluated", type=Path, default=state / "report/numbers.json")
     parser.add_argument("--measured", type=Path, default=state / "measured/measurements.json")
     parser.add_argument("--out", type=Path, default=Path("docs/model-card.md"))
     options = parser.parse_args()
-    evaluated, measured = (json.loads(path.read_text()) for path in (options.evaluated, options.measured))
-    options.out.write_text(card(evaluated, measured), encoding="utf-8")
+    options.out.write_text(card(json.loads(options.measured.read_text())), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from loralathe.studies.store import CellStore
 from loralathe.studies.work import render_missing
 from training.attributes import CAPTIONED, FREE, Portrait, sample_hina, sample_portrait
 from training.captions import caption, said_about
+from training.measure_judge import examine
 
 STRENGTHS = (0.0, 0.3, 0.5, 0.7, 0.9, 1.0)
 FIRST_SEED = 50_000
@@ -224,6 +225,7 @@ def measure_all(
         }
     }
     with Studio(folder, found, FULL, progress) as studio:
+        done |= examine(studio.bench.judge, studio.path(names.BASE_A))
         done["blocks"] = make_files(studio)
         studio.close_renderer()
         measuring = Measuring(studio, count)

@@ -23,16 +23,12 @@ def measured():
     row = {"pictures": 120, "prompt": 0.961, "prompt ±": 0.01, "identity": 0.972, "identity ±": 0.02}
     row |= dict.fromkeys(CAPTIONED, 0.9) | {f"trait {name}": 0.97 for name in (*IDENTITY, "outfit")}
     row |= {"changed %": 12.0, "changed % ±": 1.0}
+    numbers |= {"clean": dict.fromkeys(JUDGED, 0.999), "reconstructed": dict.fromkeys(JUDGED, 0.98)}
     return numbers | {subject.name: dict(row) for subject in subjects()}
 
 
-@pytest.fixture
-def evaluated():
-    return {"clean": dict.fromkeys(JUDGED, 0.999), "reconstructed": dict.fromkeys(JUDGED, 0.98)}
-
-
-def test_every_promise_is_answered(evaluated, measured):
-    page = card(evaluated, measured)
+def test_every_promise_is_answered(measured):
+    page = card(measured)
     assert page.count("| yes |") == len(GATES)
     assert "**no**" not in page
     assert not re.search(r"\{\w*\}", page)
@@ -46,24 +42,24 @@ def test_every_promise_is_answered(evaluated, measured):
         assert text in page
 
 
-def test_a_broken_promise_is_not_hidden(evaluated, measured):
+def test_a_broken_promise_is_not_hidden(measured):
     worse = copy.deepcopy(measured)
     worse["base A"]["prompt"] = 0.899
-    page = card(evaluated, worse)
+    page = card(worse)
     assert page.count("**no**") == 1
     assert "| base A shows what captions say | 90.0 % | 89.9 % | **no** |" in page
 
 
-def test_tables_have_as_many_cells_as_heads(evaluated, measured):
-    for table in re.findall(r"(?:^\|.*\n)+", card(evaluated, measured), re.MULTILINE):
+def test_tables_have_as_many_cells_as_heads(measured):
+    for table in re.findall(r"(?:^\|.*\n)+", card(measured), re.MULTILINE):
         widths = {line.count("|") for line in table.splitlines()}
         assert len(widths) == 1, table
 
 
-def test_a_missing_measurement_is_an_error(evaluated, measured):
+def test_a_missing_measurement_is_an_error(measured):
     del measured["base B"]
     with pytest.raises(KeyError, match="base B"):
-        card(evaluated, measured)
+        card(measured)
 
 
 def test_all_strengths_of_a_lora_share_prompts_and_the_free_attributes_alone_are_said():
