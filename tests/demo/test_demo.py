@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from demo.conftest import SHIPPED
 from loralathe.cli import lathe
 from loralathe.demo.family import DATA_VARIABLE
 from loralathe.demo.story import CHAPTERS
@@ -117,7 +116,6 @@ def test_every_command_of_the_page_gives_what_the_page_shows(
     assert seen == {"grid", "blocks", "merge", "extract", "eval", "run"}
 
 
-@pytest.mark.skipif(not SHIPPED, reason="the family is still in training")
 def test_the_numbers_are_those_of_a_character_that_travels(told: Told) -> None:
     assert told.share("family", "prompt_a") > 0.75
     assert told.share("family", "prompt_b") > 0.65
