@@ -48,6 +48,8 @@ def test_the_chinese_text_is_traditional() -> None:
         ("one\ntwo", "one two"),
         ("一\n二", "一二"),
         ("一\ntwo", "一 two"),
+        ("一：\ntwo", "一：two"),
+        ("one\n（一）", "one（一）"),
     ],
 )
 def test_inline(text: str, shown: str) -> None:
@@ -140,6 +142,13 @@ def test_what_came_from_outside_is_escaped(page: str) -> None:
     assert "B &lt; A" in page
     assert "A &lt;- B" in page
     assert "lathe grid &quot;a&quot;" in page
+
+
+def test_commands_that_make_files_are_shown_at_once(page: str) -> None:
+    shown = page.partition("lathe x</pre>")[0]
+    folded = page.partition("lathe grid &quot;a&quot;")[0]
+    assert shown.rindex("<details open>") > shown.rindex("<table")
+    assert folded.rindex("<details>") > folded.rindex("<table")
 
 
 def test_the_report_is_written_whole(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ class DemoResult:
     report: Path
 
     def numbers(self) -> dict[str, dict[str, str]]:
-        """Chapter → what its prose says in numbers."""
+        """Chapter → its numbers by name."""
         return {chapter.key: dict(chapter.numbers) for chapter in self.chapters}
 
 

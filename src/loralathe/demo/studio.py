@@ -58,6 +58,7 @@ class Studio:
         self.progress = progress
         self.bench = Bench(family.part(family.judge))
         self._renderer: LocalRenderer | None = None
+        self._analyzed: dict[BlocksTask, BlockReport] = {}
         self._made: dict[str, dict[str, float | str]] = _read_made(folder / MADE)
 
     def __enter__(self) -> Studio:
@@ -114,7 +115,9 @@ class Studio:
         )
 
     def blocks(self, task: BlocksTask) -> BlockReport:
-        """Analyse the blocks of the task's adapter."""
+        """Analyse the blocks of the task's adapter; several chapters ask for the same."""
+        if task in self._analyzed:
+            return self._analyzed[task]
         request = self.request(str(self.path(task.files[0])), task.files[1:], task.prompt)
         options = BlocksOptions(
             request,
@@ -124,7 +127,8 @@ class Studio:
             seeds=task.seeds,
             context=gather_context(self.architecture),
         )
-        return analyze_blocks(options, self._plain_renderer(), self.progress)
+        self._analyzed[task] = analyze_blocks(options, self._plain_renderer(), self.progress)
+        return self._analyzed[task]
 
     def request(self, checkpoint: str, adapters: Sequence[str], prompt: str) -> ImageRequest:
         """A picture of the family: the settings that all commands of the demo carry."""

@@ -132,7 +132,7 @@ def _figure(figure: Figure, numbers: Mapping[str, str]) -> str:
     heads = "".join(f"<th scope=col>{html.escape(name)}</th>" for name in figure.columns)
     corner = f"<th class=corner>{html.escape(figure.across)} →</th>"
     rows = "".join(_row(row, figure.columns) for row in figure.rows)
-    grid = _scrolling("pictures", corner + heads, rows)
+    grid = _scrolling("pictures", corner + heads, rows, len(figure.columns))
     return _framed(figure.key, grid, [figure.command], numbers, figure.page)
 
 
@@ -142,9 +142,10 @@ def _row(row: Row, columns: Sequence[str]) -> str:
     return f"<tr><th scope=row>{html.escape(row.label)}</th>{cells}</tr>"
 
 
-def _scrolling(kind: str, heads: str, rows: str) -> str:
-    """A table that scrolls by itself where the screen is narrow."""
-    table = f'<table class="{kind}"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+def _scrolling(kind: str, heads: str, rows: str, columns: int = 0) -> str:
+    """Scrolls by itself where the screen is narrow. `columns` of pictures: the fewer, the larger."""
+    style = f' style="--columns:{columns}"' if columns else ""
+    table = f'<table class="{kind}"{style}><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
     return f'<div class="scroll">{table}</div>'
 
 
@@ -154,7 +155,8 @@ def _table(table: Table, numbers: Mapping[str, str]) -> str:
         f"<tr><th scope=row>{label(name)}</th>{''.join(f'<td>{html.escape(v)}</td>' for v in values)}</tr>"
         for name, values in table.rows
     )
-    return _framed(table.key, _scrolling("numbers", f"<td></td>{heads}", rows), table.commands, numbers)
+    grid = _scrolling("numbers", f"<td></td>{heads}", rows)
+    return _framed(table.key, grid, table.commands, numbers, opened=True)
 
 
 def _bars(bars: Bars, numbers: Mapping[str, str]) -> str:
@@ -183,12 +185,19 @@ def _code(code: Code) -> str:
     return f'<figure class="file"><figcaption>{caption}</figcaption>{_copyable(code.text)}</figure>'
 
 
-def _framed(key: str, body: str, commands: Sequence[str], numbers: Mapping[str, str], page: str = "") -> str:
+def _framed(
+    key: str,
+    body: str,
+    commands: Sequence[str],
+    numbers: Mapping[str, str],
+    page: str = "",
+    opened: bool = False,
+) -> str:
+    """A figure with its caption and commands. opened: they are shown at once, as is what makes files."""
     link = f'<a class="zoom" href="{html.escape(page)}">{said("page.zoom")}</a>' if page else ""
     lines = "\n".join(commands)
-    shown = (
-        f"<details><summary>{said('page.command')}</summary>{_copyable(lines)}</details>" if commands else ""
-    )
+    fold = "<details open>" if opened else "<details>"
+    shown = f"{fold}<summary>{said('page.command')}</summary>{_copyable(lines)}</details>" if commands else ""
     return f"<figure>{body}<figcaption>{said(f'figures.{key}', numbers)} {link}</figcaption>{shown}</figure>"
 
 

@@ -43,7 +43,7 @@ document.addEventListener("click", (event) => {
     show();
   } else if (target.matches("[data-copy]")) copy(target);
   else if (target.matches(".pic img")) {
-    const big = new Image(); big.src = target.src; big.alt = target.alt;
+    const big = new Image(); big.src = target.src; big.alt = target.alt; big.style.filter = getComputedStyle(target).filter;
     const note = document.createElement("p"); note.textContent = target.alt;
     light.replaceChildren(big, note); light.hidden = false;
   } else if (light.contains(target)) light.hidden = true;

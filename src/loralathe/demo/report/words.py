@@ -22,6 +22,7 @@ LANGUAGES = {"zh-TW": "繁體中文", "en": "English"}
 
 _CODE = re.compile(r"`([^`]+)`")
 _STRONG = re.compile(r"\*\*([^*]+)\*\*")
+_MARKS = tuple("，。、；：！？（）「」『』〈〉《》")
 
 
 @cache
@@ -56,10 +57,11 @@ def inline(text: str, numbers: Mapping[str, str] | None = None) -> str:
 
 
 def _joined(text: str) -> str:
-    """Lines joined by a space, or by nothing between two Chinese characters."""
+    """Lines joined by a space; by nothing between two Chinese characters, and beside a full-width mark."""
     lines = [line.strip() for line in text.strip().splitlines()]
     joined = lines[0] if lines else ""
     for line in lines[1:]:
-        wide = joined and line and ord(joined[-1]) > 0x2E7F and ord(line[0]) > 0x2E7F
+        ends = joined[-1:], line[:1]
+        wide = all(end > "\u2e7f" for end in ends) or any(end in _MARKS for end in ends)
         joined += line if wide else f" {line}"
     return joined

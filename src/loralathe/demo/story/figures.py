@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from loralathe.demo.material import Figure, Picture, Row, mean, percent
-from loralathe.demo.scorers import IS_HINA
+from loralathe.demo.material import Figure, Picture, Row, Table, mean, percent
+from loralathe.demo.scorers import CAPTION, IS_HINA
 from loralathe.demo.studio import Studio
 from loralathe.demo.tasks import GridTask
 from loralathe.studies import GridResult
@@ -33,6 +33,17 @@ def figure_of(
         y.title,
         f"{task.name}/grid.html",
     )
+
+
+def column_means(result: GridResult) -> Table:
+    """Under a figure: how much of Hina each of its columns shows, and of the prompts."""
+    x, _, _ = result.plan.axes
+    columns = [column_of(result, at) for at in range(len(x.values))]
+    rows = tuple(
+        (label, tuple(percent(mean_score(cells, score)) for cells in columns))
+        for label, score in (("@col_identity", IS_HINA), ("@col_prompt", CAPTION))
+    )
+    return Table("columns", tuple(value.label for value in x.values), rows)
 
 
 def row_of(result: GridResult, at: int) -> list[CellResult]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from loralathe.demo.material import Chapter, percent
 from loralathe.demo.scorers import CAPTION, IS_HINA, IS_SAILOR
 from loralathe.demo.settings import PEOPLE, SCENES
-from loralathe.demo.story.figures import column_of, curve_text, figure_of, mean_score, row_of
+from loralathe.demo.story.figures import column_means, column_of, curve_text, figure_of, mean_score, row_of
 from loralathe.demo.story.names import BASE_A, HINA, SAILOR
 from loralathe.demo.studio import Studio
 from loralathe.demo.tasks import GridTask, choices, numbers
@@ -55,6 +55,7 @@ def try_strengths(studio: Studio) -> Chapter:
         "strength",
         parts=(
             figure_of(studio, hina, first, "strength_hina"),
+            column_means(first),
             figure_of(studio, sailor, second, "strength_sailor", score=IS_SAILOR),
         ),
         numbers={

@@ -56,7 +56,7 @@ last = {last}
 A1    = "A + {strength}*hina"                  # or, with weights per block: A + {strength}*hina@{name}
 lora1 = "extract(A1 - A, rank=rank)"    # subtract base A again: a new LoRA
 B1    = "B + {carry}*lora1"                 # carry it to base B
-B2    = "B1 {sign} M*(B - A)"               # Add difference
+B2    = "B1 {sign} M*(B - A)"                # Add difference
 lora2 = "extract(B2 - B, rank=last, conv_rank=last)"
 
 [save]

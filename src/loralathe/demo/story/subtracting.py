@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from loralathe.demo.material import Chapter, Table, percent
 from loralathe.demo.scorers import IS_HINA
 from loralathe.demo.settings import RANK, RANKS, SCENES, STRENGTH
@@ -37,7 +35,6 @@ def subtract(studio: Studio) -> Chapter:
     looks = {file: mean_score(row_of(result, at), IS_HINA) for at, file in enumerate(files)}
     rows = [(file.removesuffix(".safetensors"), _numbers(studio, file, looks[file])) for file in files]
     rows.append((ROUNDED.removesuffix(".safetensors"), _numbers(studio, ROUNDED, None)))
-    drift = compare_files(studio.path(LORA1_EXACT), studio.path(extracted(RANK))).total.difference or 0.0
     return Chapter(
         "subtract",
         formulas=(
@@ -48,19 +45,29 @@ def subtract(studio: Studio) -> Chapter:
         parts=(
             Table(
                 "subtracted_numbers",
-                ("@col_kept", "@col_noise", "@col_distance", "@col_layers", "@col_size", "@col_identity"),
+                (
+                    "@col_kept",
+                    "@col_truncated",
+                    "@col_noise",
+                    "@col_distance",
+                    "@col_layers",
+                    "@col_size",
+                    "@col_identity",
+                ),
                 tuple(rows),
                 (exact.command, *(task.command for task in from_files.values()), rounded.command),
             ),
             figure_of(studio, grid, result, "subtracted"),
         ),
         numbers={
-            "drift": percent(drift, 2),
+            "drift": percent(_distance(studio, extracted(RANK)), 2),
             "rank": str(RANK),
             "identity_exact": percent(looks[LORA1_EXACT]),
             "identity_files": percent(looks[extracted(RANK)]),
             "identity_low": percent(looks[extracted(RANKS[0])]),
             "low": str(RANKS[0]),
+            "kept_low": percent(studio.energies(extracted(RANKS[0])).kept, 1),
+            "drift_low": percent(_distance(studio, extracted(RANKS[0])), 1),
         },
     )
 
@@ -70,7 +77,7 @@ def exact_task(studio: Studio, name: str, formula: str) -> FileTask:
     recipe = make_recipe(
         inputs={"A": studio.path(BASE_A), "hina": studio.path(HINA)},
         steps={"result": formula},
-        saves=[Save("result", studio.path(name))],
+        saves=[Save("result", studio.path(name), "source")],
         where="the formula",
     )
     return FileTask(recipe, ("eval", formula, f"A={BASE_A}", f"hina={HINA}", "-o", name))
@@ -82,7 +89,7 @@ def extract_task(studio: Studio, rank: int) -> FileTask:
     recipe = make_recipe(
         inputs={"tuned": studio.path(A_UNIFORM), "base": studio.path(BASE_A)},
         steps={"lora": f"extract(tuned - base, rank={rank})"},
-        saves=[replace(Save("lora", studio.path(name)), dtype="fp16")],
+        saves=[Save("lora", studio.path(name), "fp16")],
         where="the extraction",
     )
     return FileTask(recipe, ("extract", A_UNIFORM, BASE_A, "--rank", str(rank), "-o", name))
@@ -90,12 +97,17 @@ def extract_task(studio: Studio, rank: int) -> FileTask:
 
 def _numbers(studio: Studio, file: str, identity: float | None) -> tuple[str, ...]:
     energies = studio.energies(file)
-    distance = compare_files(studio.path(LORA1_EXACT), studio.path(file)).total.difference or 0.0
     return (
         percent(energies.kept, 2),
+        percent(energies.truncated, 2),
         percent(energies.noise, 4),
-        percent(distance, 2),
+        percent(_distance(studio, file), 2),
         str(energies.modules),
         f"{studio.path(file).stat().st_size / 1e6:.2f} MB",
         "—" if identity is None else percent(identity),
     )
+
+
+def _distance(studio: Studio, file: str) -> float:
+    """From the exact LoRA, relative to it."""
+    return compare_files(studio.path(LORA1_EXACT), studio.path(file)).total.difference or 0.0

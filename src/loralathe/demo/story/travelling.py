@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from loralathe.demo.material import Chapter, Code, Table, percent
 from loralathe.demo.scorers import IS_HINA
-from loralathe.demo.settings import CARRY, FINAL_RANK, MULTIPLIERS, RANK, SCENES
+from loralathe.demo.settings import CARRY, FINAL_RANK, MULTIPLIERS, RANK, SCENES, STRENGTH
 from loralathe.demo.story.blocks import analysis, block_list
-from loralathe.demo.story.figures import column_of, curve_text, figure_of, mean_score, row_of
+from loralathe.demo.story.figures import (
+    column_means,
+    column_of,
+    curve_text,
+    figure_of,
+    mean_score,
+    row_of,
+)
 from loralathe.demo.story.names import B1, BASE_B, DIRECTIONS, LORA1, lora_of, model_of, recipe_text
 from loralathe.demo.studio import Studio
 from loralathe.demo.tasks import FileTask, GridTask, choices, numbers
@@ -32,11 +39,17 @@ def carry_over(studio: Studio) -> Chapter:
     curve = [mean_score(column_of(result, at), IS_HINA) for at in range(len(settings.strengths))]
     return Chapter(
         "carry",
-        formulas=(f"B1 = B + {CARRY:g}*lora1",),
-        parts=(figure_of(studio, task, result, "carried"), Code("merge_b", B1, merge.command)),
+        formulas=(f"B1 = B + {CARRY!r}*lora1",),
+        parts=(
+            figure_of(studio, task, result, "carried"),
+            column_means(result),
+            Code("merge_b", B1, merge.command),
+        ),
         numbers={
             "curve": curve_text(settings.strengths, curve),
             "carry": f"{CARRY:g}",
+            "strength": f"{STRENGTH:g}",
+            "file": LORA1,
         },
     )
 
@@ -47,7 +60,7 @@ def _merge_b(studio: Studio) -> FileTask:
     recipe = make_recipe(
         inputs={"baseB": studio.path(BASE_B), name: studio.path(LORA1)},
         steps={"merged": f"baseB + {strength}{name}"},
-        saves=[Save("merged", studio.path(B1))],
+        saves=[Save("merged", studio.path(B1), "source")],
         where=B1,
     )
     return FileTask(recipe, ("merge", BASE_B, f"{LORA1}:{CARRY:g}", "-o", B1))
@@ -78,18 +91,20 @@ def add_difference(studio: Studio) -> Chapter:
         recipe="away.toml",
     )
     result = studio.grid(task)
-    ends = (0, len(studio.settings.differences) - 1)
-    towards, away = (mean_score(column_of(result, at), IS_HINA) for at in ends)
+    told = (0, studio.settings.differences.index(0), len(studio.settings.differences) - 1)
+    towards, middle, away = (percent(mean_score(column_of(result, at), IS_HINA)) for at in told)
     return Chapter(
         "difference",
         formulas=("B2 = B1 - M*(B - A)", "B2 = B1 + M*(B - A)"),
         parts=(
             figure_of(studio, task, result, "difference"),
+            column_means(result),
             Code("recipe", "away.toml", texts["away"]),
         ),
         numbers={
-            "towards": percent(towards),
-            "away": percent(away),
+            "towards": towards,
+            "middle": middle,
+            "away": away,
             "m_low": f"{studio.settings.differences[0]:g}",
             "m_high": f"{studio.settings.differences[-1]:g}",
         },
