@@ -71,7 +71,7 @@ def merge_task(studio: Studio, name: str, blocks: str = "") -> FileTask:
         inputs={"baseA": studio.path(BASE_A), "hina": studio.path(HINA)},
         steps={"merged": f"baseA + {STRENGTH!r}*hina{at}"},
         blocks={LIST_NAME: blocks} if blocks else {},
-        saves=[Save("merged", studio.path(name), "source")],
+        saves=[Save("merged", studio.path(name))],
         where=name,
     )
     adapter = f"{HINA}:{STRENGTH:g}" + (f":{LIST_NAME}" if blocks else "")

@@ -77,7 +77,7 @@ def exact_task(studio: Studio, name: str, formula: str) -> FileTask:
     recipe = make_recipe(
         inputs={"A": studio.path(BASE_A), "hina": studio.path(HINA)},
         steps={"result": formula},
-        saves=[Save("result", studio.path(name), "source")],
+        saves=[Save("result", studio.path(name))],
         where="the formula",
     )
     return FileTask(recipe, ("eval", formula, f"A={BASE_A}", f"hina={HINA}", "-o", name))

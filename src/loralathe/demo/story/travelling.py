@@ -60,7 +60,7 @@ def _merge_b(studio: Studio) -> FileTask:
     recipe = make_recipe(
         inputs={"baseB": studio.path(BASE_B), name: studio.path(LORA1)},
         steps={"merged": f"baseB + {strength}{name}"},
-        saves=[Save("merged", studio.path(B1), "source")],
+        saves=[Save("merged", studio.path(B1))],
         where=B1,
     )
     return FileTask(recipe, ("merge", BASE_B, f"{LORA1}:{CARRY:g}", "-o", B1))
