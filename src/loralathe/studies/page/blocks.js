@@ -73,7 +73,7 @@ function sheetCard() {
 }
 
 function openLight(src, caption) {
-  const box = $("light"), image = make("img", { src, alt: caption, onclick: () => box.classList.toggle("full") });
+  const box = $("light"), image = zoomable(make("img", { src, alt: caption }), data.width, data.height);
   box.hidden = false;
   box.replaceChildren(make("button", { className: "x", textContent: t("close"), onclick: closeLight }),
     make("div", { className: "view", onclick: (event) => { if (event.target === event.currentTarget) closeLight(); } }, image),
