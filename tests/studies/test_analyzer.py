@@ -179,7 +179,7 @@ def test_pictures_are_kept_between_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("changed", "weight"), [(10, 1), (5, 1), (2.5, 0.65), (1, 0.45), (0, 0.3)])
 def test_suggested_weights_lie_between_the_two_of_the_range(changed: float, weight: float) -> None:
-    assert suggested_weight(changed, 10, 0.3, 1) == weight
+    assert suggested_weight(changed, 10, 0.3, 1) == suggested_weight(changed, 10, 1, 0.3) == weight
     assert suggested_weight(0, 0, 0.3, 1) == 0.3
 
 

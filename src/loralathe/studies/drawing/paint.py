@@ -76,8 +76,7 @@ def _paint_meters(
         draw.rectangle((left, top, right, top + thick - 1), fill=style.line)
         if share > 0:
             length = max(1, round((right - left) * min(share, 1)))
-            start = left if sheet.meters_on == "columns" else right - length
-            draw.rectangle((start, top, start + length, top + thick - 1), fill=style.accent)
+            draw.rectangle((left, top, left + length, top + thick - 1), fill=style.accent)
 
 
 def _paint_cell(
