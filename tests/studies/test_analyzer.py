@@ -165,6 +165,7 @@ def test_a_coarse_search_finds_the_same_strong_blocks_with_fewer_pictures(tmp_pa
     found = {e.group.name: e.changed.mean for e in coarse.effects if e.changed.mean}
     assert found == strong
     assert len(coarse_renderer.rendered) == 13, "source, 4 stages, and 4 halvings of OUT00–OUT08"
+    assert coarse.rendered == coarse.pictures == 13
     assert fine.rendered == 21
     covered = [block for effect in coarse.effects for block in effect.group.blocks]
     assert covered == list(SDXL.long_blocks)
