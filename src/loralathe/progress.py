@@ -78,19 +78,22 @@ class JsonSink:
 
 
 class BarSink:
-    """Rich progress bars with rate and time left, on stderr; shown once a task outlives half a second."""
+    """Rich progress bars with rate and time left, on stderr; shown once a task outlives half a second.
+
+    A task around it is shown above it, though nothing of that one may be done yet.
+    """
 
     def __init__(self, delay_s: float = 0.5) -> None:
         self._delay = delay_s
         self._bars: RichProgress | None = None
         self._ids: dict[str, TaskID] = {}
-        self._started: dict[str, float] = {}
+        self._started: dict[str, tuple[float, Event]] = {}
 
     def emit(self, event: Event) -> None:
         if event.kind == "message":
             self._print(event.text)
         elif event.kind == "start":
-            self._started[event.task] = time.monotonic()
+            self._started[event.task] = (time.monotonic(), event)
         elif event.kind == "advance":
             self._advance(event)
         else:
@@ -104,9 +107,12 @@ class BarSink:
 
     def _advance(self, event: Event) -> None:
         if event.task not in self._ids:
-            if time.monotonic() - self._started.get(event.task, 0.0) < self._delay:
+            since, _ = self._started.setdefault(event.task, (0.0, event))
+            if time.monotonic() - since < self._delay:
                 return
-            self._ids[event.task] = self._live().add_task(event.task, total=event.total, unit=event.unit)
+            for name, (_, start) in self._started.items():  # in the order in which they began
+                if name not in self._ids:
+                    self._ids[name] = self._live().add_task(name, total=start.total, unit=start.unit)
         bars = self._bars
         if bars is not None:
             bars.update(self._ids[event.task], completed=event.done, total=event.total)

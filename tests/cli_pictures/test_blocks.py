@@ -95,6 +95,23 @@ def test_energies_and_ranks_against_float64(here: Path) -> None:
     assert found.total.share == pytest.approx(1)
 
 
+@pytest.mark.parametrize("width", [80, 100])
+def test_no_number_of_the_weights_is_cut_off(
+    here: Path, done: Run, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    words = ("blocks", "--weights", "baseA.safetensors", "hina.safetensors")
+    for others in ((), ("mio.safetensors",)):
+        lines = done(*words, *others).stdout.splitlines()
+        assert max(map(len, lines)) <= width
+        assert lines[-1].split()[-4 if others else -1] == f"{_total(*others):.1f}"
+
+
+def _total(*others: str) -> float:
+    """How many singular values hold 99 % of the energy."""
+    return study_weights("baseA.safetensors", "hina.safetensors", *others).total.rank99
+
+
 def test_weights_beside_a_second_adapter(here: Path, done: Run) -> None:
     words = ("blocks", "--weights", "baseA.safetensors", "hina.safetensors")
     same = json.loads(done(*words, "hina.safetensors", "--json").stdout.splitlines()[-1])["weights"]

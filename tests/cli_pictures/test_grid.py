@@ -111,6 +111,14 @@ def test_a_recipe_is_swept_in_memory(here: Path, done: Run) -> None:
     assert len({row["file"] for row in found}) == 4
 
 
+@pytest.mark.parametrize("option", ["--dry-run", "--quiet"])
+def test_a_value_that_the_recipe_cannot_take_is_told_first(here: Path, run: Run, option: str) -> None:
+    result = run("grid", "--recipe", "article.toml", *QUICK, "--x", "rank = 4, 2.5", "-o", "out", option)
+    assert result.exit_code == 2
+    assert "rank must be a whole number" in result.stderr
+    assert not Path("out").exists()
+
+
 def test_weights_of_a_recipe_are_let_go_before_the_next_are_made(here: Path) -> None:
     source = RecipeWeights(Path("article.toml"), variables={"rank": 2})
     assert source.step == "B2"

@@ -55,6 +55,16 @@ def test_infotext_reads_back(here: Path, done: Run) -> None:
     kept = ("Steps", "Sampler", "CFG scale", "Seed", "Size", "Model")
     assert [reading.entries[name] for name in kept] == ["2", "Euler", "7", "7", "64x64", "baseA"]
     assert len(reading.entries["Model hash"]) == 10
+    shown = done("inspect", "g.png").stdout.splitlines()
+    assert shown[:2] == ["g.png: a picture", "  Prompt         a girl <lora:hina:0:0.7>"]
+    assert "  CFG scale      7" in shown
+    event = json.loads(done("inspect", "g.png", "--json").stdout)
+    assert (event["event"], event["entries"]["Seed"]) == ("picture", "7")
+
+
+def test_a_picture_without_infotext_says_so(here: Path, run: Run) -> None:
+    Image.new("RGB", (8, 8)).save("plain.png")
+    assert "does not say how it was made" in run("inspect", "plain.png").stderr
 
 
 def test_a_tag_means_what_the_words_mean(here: Path, done: Run) -> None:

@@ -165,6 +165,7 @@ def test_a_coarse_search_finds_the_same_strong_blocks_with_fewer_pictures(tmp_pa
     found = {e.group.name: e.changed.mean for e in coarse.effects if e.changed.mean}
     assert found == strong
     assert len(coarse_renderer.rendered) == 13, "source, 4 stages, and 4 halvings of OUT00–OUT08"
+    assert coarse.rendered == coarse.pictures == 13
     assert fine.rendered == 21
     covered = [block for effect in coarse.effects for block in effect.group.blocks]
     assert covered == list(SDXL.long_blocks)
@@ -179,7 +180,7 @@ def test_pictures_are_kept_between_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("changed", "weight"), [(10, 1), (5, 1), (2.5, 0.65), (1, 0.45), (0, 0.3)])
 def test_suggested_weights_lie_between_the_two_of_the_range(changed: float, weight: float) -> None:
-    assert suggested_weight(changed, 10, 0.3, 1) == weight
+    assert suggested_weight(changed, 10, 0.3, 1) == suggested_weight(changed, 10, 1, 0.3) == weight
     assert suggested_weight(0, 0, 0.3, 1) == 0.3
 
 

@@ -29,6 +29,9 @@ class FakeRecipe:
     variables: Mapping[str, float] = field(default_factory=lambda: {"M": 0.7, "rank": 64.0})
     asked: list[dict[str, float]] = field(default_factory=list)
 
+    def check(self, variables: Mapping[str, float]) -> None:
+        return
+
     def evaluate(self, variables: Mapping[str, float]) -> str:
         self.asked.append(dict(variables))
         return "weights:" + ",".join(f"{k}={v}" for k, v in sorted(variables.items()))

@@ -145,9 +145,29 @@ def test_chinese_labels_are_not_boxes() -> None:
     assert fonts.font_for("IN04 0.5", 20) is fonts.font_for("CFG", 20)
 
 
-def test_without_a_wide_font_the_missing_characters_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fonts, "_wide", lambda size: None)
-    assert fonts.missing_characters(["a 微 b", "笑"]) == "微笑"
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system without fonts: Pillow's own is the only one."""
+    for name in ("_wide", "_plain"):
+        monkeypatch.setattr(fonts, name, lambda size: None)
+
+
+def test_signs_that_no_font_has_are_spelt_in_ascii(bare: None) -> None:
+    assert fonts.drawable("512×768, −0.5 → ½, café…") == "512x768, -0.5 -> 1/2, cafe…"
+    assert fonts.drawable("cafe\u0301 （a\u200b）") == "cafe (a)"
+    assert fonts.missing_characters(["512×768", "hina → mio"]) == ""
+    assert make_label("512×768", 14, 200).lines == ("512x768",)
+    assert make_label("512×768", 14, 200).width == width_of("512x768", 14)
+
+
+def test_signs_that_a_font_has_stay() -> None:
+    assert fonts.drawable("IN04 0.5 “a” ±1") == "IN04 0.5 “a” ±1"
+    if fonts.wide_font() or fonts.plain_font():
+        assert fonts.drawable("512×768 → café") == "512×768 → café"
+
+
+def test_what_cannot_be_spelt_is_known(bare: None) -> None:
+    assert fonts.missing_characters(["a 微 b", "笑 → c"]) == "微笑"
     assert fonts.font_for("微笑", 12).getlength("a") > 0
 
 

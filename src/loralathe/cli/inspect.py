@@ -18,6 +18,7 @@ Examples:
   lathe inspect hina.safetensors
   lathe inspect *.safetensors --json
   lathe inspect baseA.safetensors --norms --hash
+  lathe inspect girl.png
 """
 
 
@@ -29,12 +30,19 @@ Examples:
 def inspect_command(
     files: tuple[Path, ...], norms: bool, hashes: bool, as_json: bool, quiet: bool, threads: int | None
 ) -> None:
-    """What each FILE is and holds, from its header alone: no weights are read unless asked for."""
+    """What each FILE is and holds, from its header alone: no weights are read unless asked for.
+
+    A picture (PNG) shows its infotext: prompt, seed, sampler and all else that made it.
+    """
     from loralathe.cli.show_inspection import show_inspection
+    from loralathe.cli.show_picture import show_picture
     from loralathe.engine.inspect_file import inspect_file
 
     screen = Screen(as_json, quiet)
     for number, path in enumerate(files):
+        if path.suffix.lower() == ".png":
+            show_picture(screen, path, first=number == 0)
+            continue
         seen = inspect_file(path)
         found_hashes = _hashes(path, screen, seen.format) if hashes else None
         found_norms = _norms(path, screen, threads) if norms else None

@@ -44,7 +44,10 @@ def _lines(value: str, room: int) -> list[str]:
 
 
 class Columns:
-    """Right-aligned numbers under their names, the first column to the left; a total under a rule."""
+    """Right-aligned numbers under their names, the first column to the left; a total under a rule.
+
+    Columns move together where the terminal is narrow.
+    """
 
     def __init__(
         self, names: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str] | None = None
@@ -59,14 +62,17 @@ class Columns:
 
         everything = [self.names, *self.rows, *([self.total] if self.total else [])]
         widths = [max(map(cell_len, column)) for column in zip(*everything, strict=True)]
-        rule = INDENT + "─" * (sum(widths) + len(GAP) * (len(widths) - 1))
+        gap = GAP
+        if len(INDENT) + sum(widths) + len(GAP) * (len(widths) - 1) > options.max_width:
+            gap = GAP[1:]
+        rule = INDENT + "─" * (sum(widths) + len(gap) * (len(widths) - 1))
 
         def line(cells: Sequence[str], style: str) -> Text:
             padded = []
             for number, (cell, width) in enumerate(zip(cells, widths, strict=True)):
                 space = " " * (width - cell_len(cell))
                 padded.append(cell + space if number == 0 else space + cell)
-            return Text((INDENT + GAP.join(padded)).rstrip(), style=style, no_wrap=True)
+            return Text((INDENT + gap.join(padded)).rstrip(), style=style, no_wrap=True)
 
         yield line(self.names, "bold")
         yield Text(rule, style="dim", no_wrap=True)

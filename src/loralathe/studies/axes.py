@@ -28,7 +28,7 @@ def parse_axis(text: str, base: Draft, context: Context) -> Axis:
         raise InputError(
             "an axis is written NAME = VALUES", where=f"'{text}'", fix="for example: cfg = 4..8 (+2)"
         )
-    wanted = Wanted(name, "", values, pull_tags(base, context), context)
+    wanted = Wanted(name, "", values.strip(), pull_tags(base, context), context)
     variables = context.recipe.variables if context.recipe else {}
     if name in variables:
         return build_variable(wanted)

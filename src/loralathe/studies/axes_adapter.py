@@ -83,8 +83,9 @@ def build_lora(wanted: Wanted) -> Axis:
         kept = (*adapters[:index], *adapters[index + 1 :])
         return replace(draft, request=replace(draft.request, adapters=kept))
 
-    values = each(files, lambda file: adapter_name(file) if file else "—", apply)
-    return Axis("LoRA" if alone else f"{target} →", values, 0.35, text=wanted.text)
+    values = each(files, lambda file: adapter_name(file) if file else "none", apply)
+    several = len(wanted.base.request.adapters) > 1
+    return Axis(f"in place of {target}" if several else "LoRA", values, 0.35, text=wanted.text)
 
 
 def _at(wanted: Wanted) -> AdapterUse:

@@ -130,8 +130,9 @@ def read_block_text(text: str | None, presets: Mapping[str, str]) -> BlockText:
     if len(entries) == 1:
         raise InputError(f"there is no block preset '{text}'", fix=did_you_mean(text, presets) or None)
     if len(entries) not in BLOCK_LISTS:
-        known = ", ".join(map(str, BLOCK_LISTS))
-        raise InputError(f"a block list has {known} entries; this one has {len(entries)}", where=text)
+        *known, last = map(str, sorted(BLOCK_LISTS))
+        counts = f"{', '.join(known)} or {last}"
+        raise InputError(f"a block list has {counts} entries; this one has {len(entries)}", where=text)
     names = BLOCK_LISTS[len(entries)]
     return BlockText(names, tuple(zip(names, (_shown(entry) for entry in entries), strict=True)))
 

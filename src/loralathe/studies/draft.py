@@ -32,6 +32,9 @@ class RecipeSource(Protocol):
     def variables(self) -> Mapping[str, float]:
         """Names and default values."""
 
+    def check(self, variables: Mapping[str, float]) -> None:
+        """Raise InputError for values that the recipe cannot be evaluated with, as far as headers tell."""
+
     def evaluate(self, variables: Mapping[str, float]) -> str:
         """A handle that the renderer takes as `ImageRequest.checkpoint`."""
 

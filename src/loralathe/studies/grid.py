@@ -88,7 +88,7 @@ def plan_of(options: GridOptions) -> GridPlan:
     x, y, z = (
         parse_axis(text, base, context) if text else None for text in (options.x, options.y, options.z)
     )
-    return plan_grid(
+    plan = plan_grid(
         base,
         (x, y, z),
         context,
@@ -96,6 +96,19 @@ def plan_of(options: GridOptions) -> GridPlan:
         limit=options.max_cells,
         vary_seed=options.vary_seed,
     )
+    _check_variables(plan, context)
+    return plan
+
+
+def _check_variables(plan: GridPlan, context: Context) -> None:
+    """Each value of a recipe's variables by itself: the last one of a sweep must not fail after an hour."""
+    recipe = context.recipe
+    if recipe is None:
+        return
+    usual = dict(recipe.variables)
+    for name, value in dict.fromkeys(pair for job in plan.jobs for pair in job.variables):
+        if value != usual[name]:
+            recipe.check(usual | {name: value})
 
 
 def run_grid(options: GridOptions, renderer: Renderer, progress: Progress | None = None) -> GridResult:

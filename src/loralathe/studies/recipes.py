@@ -57,6 +57,7 @@ class RecipeWeights:
         self._save = _save_of(self._recipe, step, self._options)
         self.family = _family(self._recipe, self._save, self._options)
         self.held: dict[str, Mapping[str, Tensor]] = {}
+        self._checked: set[tuple[tuple[str, float], ...]] = set()
         self.before: Callable[[], object] = _nothing
         """Called before new weights are made, so that a renderer can let go of the old ones."""
 
@@ -84,6 +85,15 @@ class RecipeWeights:
             *([file_identity(str(self._save.vae))] if self._save.vae else []),
         ]
         return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+    def check(self, variables: Mapping[str, float]) -> None:
+        """Plan the step with these values; nothing is read but headers."""
+        values = _numbers(variables)
+        key = tuple(sorted(values.items()))
+        if key not in self._checked:
+            recipe = replace(self._recipe.with_variables(values), saves=(self._save,))
+            with open_session(recipe, self._options):
+                self._checked.add(key)
 
     def evaluate(self, variables: Mapping[str, float]) -> str:
         """The weights for these values, held until the next call; the name that stands for them."""

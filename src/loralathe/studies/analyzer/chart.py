@@ -33,7 +33,8 @@ def bar_chart(report: BlockReport, width: int = 40) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("block", no_wrap=True, style="bold")
     table.add_column("changed", no_wrap=True, min_width=width)
-    for head in ("%", "95 %", "SSIM", "GMSD", "weight"):
+    intervals = len(report.seeds) > 1
+    for head in ("%", *(["95 %"] if intervals else []), "SSIM", "GMSD", "weight"):
         table.add_column(head, justify="right", no_wrap=True)
     top = max((effect.changed.mean for effect in report.effects), default=0.0) or 1.0
     for effect in report.effects:
@@ -42,7 +43,7 @@ def bar_chart(report: BlockReport, width: int = 40) -> Table:
             effect.group.name,
             Text(bar(share, width), style="cyan" if share >= 0.5 else "blue"),
             f"{effect.changed.mean:.3f}",
-            _half_width(effect.changed),
+            *([_half_width(effect.changed)] if intervals else []),
             f"{effect.ssim.mean:.4f}",
             f"{effect.gmsd.mean:.4f}",
             show_number(effect.weight),

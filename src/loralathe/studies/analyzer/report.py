@@ -59,15 +59,17 @@ class BlockReport:
 
 
 def suggested_weight(changed: float, strongest: float, examined: float, others: float) -> float:
-    """A weight between the two of the range: the more a block changes the picture, the nearer to `others`.
+    """A weight between the two of the range: the more a block changes the picture, the nearer to the larger.
 
-        w = examined + (others − examined) · min(1, changed / (0.5 · strongest)), rounded to 0.05
+        w = least + (full − least) · min(1, changed / (0.5 · strongest)), rounded to 0.05
 
-    So a block keeps its full weight when it does at least half as much as the strongest one, and a block that
-    does nothing takes the examined weight, which the picture does not miss.
+    where full is the one of `examined` and `others` that is farther from 0. So a block keeps its full weight
+    when it does at least half as much as the strongest one, and one that does nothing takes the smaller
+    weight, which the picture does not miss: with a range of 1,0 as with 0,1.
     """
+    least, full = sorted((examined, others), key=abs)
     share = min(1.0, changed / (FULL_WEIGHT_FROM * strongest)) if strongest > 0 else 0.0
-    weight = examined + (others - examined) * share
+    weight = least + (full - least) * share
     return round(round(weight / GRAIN) * GRAIN, 2)
 
 

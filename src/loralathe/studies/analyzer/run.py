@@ -72,10 +72,10 @@ def analyze_blocks(
     cuts: Cuts = first_cut(groups) if options.coarse else [(group,) for group in groups]
     pictures = (len(cuts) + 1) * len(study.seeds)
     seeds = f"{len(study.seeds)} seed{'s' if len(study.seeds) > 1 else ''}"
-    progress.message(f"{len(cuts)} blocks and the source, {seeds}: {pictures} pictures")
-    rendered, effects = _search(study, cuts, renderer, progress)
-    ordered = _in_order(effects, groups)
-    report = _report(study, ordered, lacking, rendered)
+    what, first = ("groups", " at first") if options.coarse else ("blocks", "")
+    progress.message(f"{len(cuts)} {what} and the source, {seeds}: {pictures} pictures{first}")
+    search = _search(study, cuts, renderer, progress)
+    report = _report(study, _in_order(search.effects, groups), lacking, search)
     return write_report(options, report, CellStore(options.folder), progress)
 
 
@@ -108,15 +108,24 @@ def _unmarked(draft: Draft, context: Context) -> ImageRequest:
     return replace(draft.request, adapters=adapters)
 
 
-def _search(
-    study: Study, cuts: Cuts, renderer: Renderer, progress: Progress
-) -> tuple[int, list[BlockEffect]]:
+@dataclass(frozen=True)
+class Search:
+    """What a search found, the keys of the pictures that it looked at, and how many were rendered for it."""
+
+    effects: tuple[BlockEffect, ...]
+    looked_at: frozenset[str]
+    rendered: int
+
+
+def _search(study: Study, cuts: Cuts, renderer: Renderer, progress: Progress) -> Search:
     """Examine the cuts and halve those that matter, to single groups; all seeds of a round in one go."""
     store = CellStore(study.options.folder)
     done: list[BlockEffect] = []
+    looked_at: set[str] = set()
     rendered, strongest = 0, None
     while cuts:
         jobs = [study.job(blocks, seed) for seed in study.seeds for blocks in ((), *map(_blocks, cuts))]
+        looked_at.update(job.key for job in jobs)
         rendered += render_missing(_distinct(jobs), store, renderer, progress)
         effects = [_measure(study, merged_group(cut), store) for cut in cuts]
         if strongest is None:
@@ -131,7 +140,7 @@ def _search(
             else:
                 done.append(effect)
         cuts = following
-    return rendered, done
+    return Search(tuple(done), frozenset(looked_at), rendered)
 
 
 def _blocks(cut: tuple[Group, ...]) -> tuple[str, ...]:
@@ -160,7 +169,9 @@ def _in_order(effects: Sequence[BlockEffect], groups: Sequence[Group]) -> list[B
     return sorted(effects, key=lambda effect: place[effect.group.blocks[0]])
 
 
-def _report(study: Study, effects: list[BlockEffect], lacking: tuple[str, ...], rendered: int) -> BlockReport:
+def _report(
+    study: Study, effects: list[BlockEffect], lacking: tuple[str, ...], search: Search
+) -> BlockReport:
     strongest = max((effect.changed.mean for effect in effects), default=0.0)
     weighed = tuple(
         replace(e, weight=suggested_weight(e.changed.mean, strongest, study.examined, study.others))
@@ -169,7 +180,6 @@ def _report(study: Study, effects: list[BlockEffect], lacking: tuple[str, ...], 
     as_list, by_name = weights_to_paste(weighed, study.others)
     use = replace(study.adapter, blocks=as_list or by_name)
     merged = replace(study.request, adapters=(use,))
-    pictures = {key for effect in effects for key in effect.keys}
     return BlockReport(
         adapter=PurePath(study.adapter.file).stem,
         examined=study.examined,
@@ -179,8 +189,8 @@ def _report(study: Study, effects: list[BlockEffect], lacking: tuple[str, ...], 
         sources=tuple(study.job((), seed).key for seed in study.seeds),
         effects=weighed,
         lacking=lacking,
-        rendered=rendered,
-        pictures=len(pictures) + len(study.seeds),
+        rendered=search.rendered,
+        pictures=len(search.looked_at),
         weights_list=as_list,
         weights_by_name=by_name,
         recipe=cell_recipe(merged),

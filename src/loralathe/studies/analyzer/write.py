@@ -120,6 +120,7 @@ def blocks_page(options: BlocksOptions, report: BlockReport) -> bytes:
         "byName": report.weights_by_name,
         "command": report.recipe.command if report.recipe else None,
         "width": options.request.width,
+        "height": options.request.height,
         "pictures": report.pictures,
         "prompt": options.request.prompt,
     }

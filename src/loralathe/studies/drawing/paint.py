@@ -44,7 +44,7 @@ def _paint_legend(draw: ImageDraw.ImageDraw, corner: tuple[int, int], layout: La
     over = max((label.height for label in (layout.x_title, layout.y_title) if label), default=0)
     if layout.x_title:
         y = base + layout.pad / 2 + over / 2
-        draw_label(draw, layout.x_title, (x0 + layout.left + layout.pad / 2, y), style.muted, "l")
+        draw_label(draw, layout.x_title, (x0 + layout.left, y), style.muted, "l")
     if layout.y_title:
         y = base + layout.header - layout.pad / 2 - layout.y_title.height / 2
         draw_label(draw, layout.y_title, (x0 + layout.left - layout.pad, y), style.muted, "r")
@@ -76,8 +76,7 @@ def _paint_meters(
         draw.rectangle((left, top, right, top + thick - 1), fill=style.line)
         if share > 0:
             length = max(1, round((right - left) * min(share, 1)))
-            start = left if sheet.meters_on == "columns" else right - length
-            draw.rectangle((start, top, start + length, top + thick - 1), fill=style.accent)
+            draw.rectangle((left, top, left + length, top + thick - 1), fill=style.accent)
 
 
 def _paint_cell(

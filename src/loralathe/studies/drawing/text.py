@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import ImageDraw
 
-from loralathe.studies.drawing.fonts import font_for
+from loralathe.studies.drawing.fonts import drawable, font_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def make_label(text: str, size: int, width: int, max_lines: int = 6) -> Label:
     What does not fit in `max_lines` ends in an ellipsis; nothing is ever shrunk until it cannot be read.
     """
     lines: list[str] = []
-    for paragraph in text.split("\n"):
+    for paragraph in drawable(text).split("\n"):
         lines.extend(_wrap(paragraph, size, width))
     if len(lines) > max_lines:
         lines = [*lines[: max_lines - 1], _ellipsised(lines[max_lines - 1] + "…", size, width)]

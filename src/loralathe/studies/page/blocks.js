@@ -18,6 +18,7 @@ const TEXT = {
         groupNote: "灰色列是粗略搜尋時沒有再細分的群組：數字代表整組一起的變化。",
         oneSeed: "只有一個種子，參考價值有限；多跑幾個種子就會有信賴區間。" },
 };
+const several = data.seeds.length > 1;
 let sorted = memory.get("sorted") === "true", seed = 0;
 const trimmed = (value) => String(+value.toFixed(3));
 
@@ -33,7 +34,6 @@ function effectsCard() {
   const rows = sorted ? [...data.effects].sort((a, b) => b.changed.mean - a.changed.mean) : data.effects;
   const most = Math.max(...data.effects.map((e) => e.changed.mean));
   const top = Math.max(Math.min(1.6 * most, Math.max(...data.effects.map((e) => Math.max(e.changed.mean, e.changed.high ?? 0)))), 1e-9);
-  const several = data.seeds.length > 1;
   const order = make("button", { textContent: `${t("order")}: ${t(sorted ? "byEffect" : "byBlock")}`, onclick: () => { sorted = !sorted; memory.set("sorted", sorted); redraw(); } });
   const head = make("tr", {}, make("th", { textContent: t("block") }), make("th", { className: "wide", textContent: t("changed") }), make("th", { textContent: "%" }),
     ...(several ? [make("th", { textContent: t("interval") })] : []), make("th", { textContent: t("ssim") }), make("th", { textContent: t("gmsd") }), make("th", { textContent: t("weight") }));
@@ -56,7 +56,7 @@ function sheetCard() {
   const size = make("input", { type: "range", min: 64, max: Math.max(256, data.width), step: 8, value: memory.get("sheet") ?? 160,
     oninput: (event) => { memory.set("sheet", event.target.value); document.documentElement.style.setProperty("--cell", event.target.value + "px"); } });
   document.documentElement.style.setProperty("--cell", size.value + "px");
-  const tabs = data.seeds.length > 1 ? make("div", { className: "tabs" }, make("span", { className: "name", textContent: t("seed") }), ...data.seeds.map((value, i) => {
+  const tabs = several ? make("div", { className: "tabs" }, make("span", { className: "name", textContent: t("seed") }), ...data.seeds.map((value, i) => {
     const tab = make("button", { textContent: value, onclick: () => { seed = i; redraw(); } });
     tab.setAttribute("aria-pressed", i === seed);
     return tab;
@@ -73,7 +73,7 @@ function sheetCard() {
 }
 
 function openLight(src, caption) {
-  const box = $("light"), image = make("img", { src, alt: caption, onclick: () => box.classList.toggle("full") });
+  const box = $("light"), image = zoomable(make("img", { src, alt: caption }), data.width, data.height);
   box.hidden = false;
   box.replaceChildren(make("button", { className: "x", textContent: t("close"), onclick: closeLight }),
     make("div", { className: "view", onclick: (event) => { if (event.target === event.currentTarget) closeLight(); } }, image),
@@ -85,7 +85,7 @@ addEventListener("keydown", (event) => { if (event.key === "Escape") closeLight(
 
 function redraw() {
   $("summary").textContent = [`${t("examined")} ${trimmed(data.examined)}`, `${t("others")} ${trimmed(data.others)}`, `${t("threshold")} ${data.threshold}`,
-    `${data.seeds.length} ${several ? t("seeds") : t("seed1")}`, `${data.pictures} ${t("pictures")}`].join(" · ");
+    `${data.seeds.length} ${t(several ? "seeds" : "seed1")}`, `${data.pictures} ${t("pictures")}`].join(" · ");
   $("report").replaceChildren(effectsCard(), weightsCard(), sheetCard());
 }
 start();

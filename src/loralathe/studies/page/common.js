@@ -52,6 +52,14 @@ function copyable(text) {
   return make("div", { className: "copyable" }, make("pre", { textContent: text }), button);
 }
 
+/* A click zooms: to the picture's own size, or to the screen's where that is larger. */
+function zoomable(image, width, height) {
+  image.style.setProperty("--own", width + "px");
+  image.style.setProperty("--ratio", width / height);
+  image.onclick = () => $("light").classList.toggle("full");
+  return image;
+}
+
 const number = (value, digits = 3) => (value === null || value === undefined) ? "—" : String(+value.toFixed(digits));
 
 function start() {

@@ -138,8 +138,7 @@ function drawPanel() {
 function openLight(cell, other = false) {
   lit = true;
   if (!other) { picked?.box?.classList.remove("picked"); picked = cell; cell.box?.classList.add("picked"); drawPanel(); }
-  const box = $("light"), image = picture(other ? reference : cell);
-  image.onclick = () => box.classList.toggle("full");
+  const box = $("light"), seen = other ? reference : cell, image = zoomable(picture(seen), seen.width, seen.height);
   box.hidden = false;
   box.replaceChildren(make("button", { className: "x", textContent: t("close"), onclick: closeLight }),
     make("div", { className: "view", onclick: (event) => { if (event.target === event.currentTarget) closeLight(); } }, image),
