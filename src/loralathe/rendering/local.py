@@ -77,7 +77,8 @@ class LocalRenderer:
         self._folders = AdapterFolders(lora_dirs)
         self._habits = Habits(self.device, presets or Presets(), allow_unmatched, zero_empty_negative)
         self._setting = Setting(self.device, DTYPES[name], prediction, low_vram)
-        self._shelf = Shelf({} if weights is None else weights, self._setting, keep_models)
+        held = {} if weights is None else weights
+        self._shelf = Shelf(held, self._setting, keep_models, self._progress)
         self._hashes = FileHashes(enabled=hashes, in_memory=frozenset(weights or ()), progress=self._progress)
 
     def __enter__(self) -> LocalRenderer:

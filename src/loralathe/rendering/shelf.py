@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,6 +13,7 @@ from typing import Any, TypeAlias
 import torch
 
 from loralathe.errors import InputError
+from loralathe.progress import Progress
 from loralathe.rendering.encoding import Conditioning
 from loralathe.rendering.libraries import library
 from loralathe.rendering.loading import (
@@ -86,8 +88,11 @@ class Shelf:
     What was written anew, or put in memory anew under its old name, is opened anew.
     """
 
-    def __init__(self, weights: WeightsInMemory, setting: Setting, room: int) -> None:
+    def __init__(
+        self, weights: WeightsInMemory, setting: Setting, room: int, progress: Progress | None = None
+    ) -> None:
         self._weights = weights
+        self._progress = progress or Progress()
         self._setting = setting
         self._room = max(1, room)
         self._open: OrderedDict[str, OpenModel] = OrderedDict()
@@ -132,8 +137,18 @@ class Shelf:
     def _opened(self, name: str) -> Model:
         if name not in self._weights and Path(name).is_dir():
             return open_folder(Path(name), self._setting.dtype, prediction=self._setting.prediction)
-        with self._weights_of(name) as weights:
+        with self._weights_of(name) as weights, self._watched(weights):
             return open_model(weights, self._setting.dtype, prediction=self._setting.prediction)
+
+    @contextmanager
+    def _watched(self, weights: Weights) -> Iterator[None]:
+        """Tell how far a file has been read: gigabytes take a while. EMA copies, which are not, count too."""
+        if not isinstance(weights, FileWeights):
+            yield
+            return
+        with self._progress.task(f"loading {Path(weights.name).name}", weights.nbytes) as task:
+            weights.on_read = task.advance
+            yield
 
     def _vae(self, name: str, family: str) -> Any:
         key, stamp = (name, family), self._stamp(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -37,11 +37,17 @@ class Weights(Protocol):
 
 
 class FileWeights:
-    """A safetensors file, open while in the `with` block."""
+    """A model file, open while in the `with` block. `on_read` is told the bytes of every tensor read."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._file = open_tensorfile(path)
         self.name = str(path)
+        self.on_read: Callable[[int], None] = lambda count: None
+
+    @property
+    def nbytes(self) -> int:
+        """Of all tensors."""
+        return sum(info.nbytes for info in self._file.header.tensors.values())
 
     @property
     def tensors(self) -> Mapping[str, Shaped]:
@@ -52,7 +58,9 @@ class FileWeights:
         return self._file.header.metadata
 
     def read(self, key: str) -> torch.Tensor:
-        return self._file.read(key)
+        tensor = self._file.read(key)
+        self.on_read(tensor.nbytes)
+        return tensor
 
     def __enter__(self) -> FileWeights:
         return self
