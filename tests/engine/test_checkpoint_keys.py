@@ -59,6 +59,18 @@ def test_marks_integers_and_buffers_come_from_the_first(tmp_path, A, B):
     assert result["model.diffusion_model.out.2.weight"].dtype == torch.bfloat16
 
 
+def test_what_a_rule_keeps_but_is_no_buffer_is_cast_and_never_averaged(tmp_path, A, B):
+    """A full-EMA checkpoint halves as a whole, but for the EMA's own counters."""
+    copy, decay = "model_ema.diffusion_modelout2weight", "model_ema.decay"
+    first = {**A, copy: torch.full((4, 3), 1 / 3), decay: torch.tensor(0.9999)}
+    other = {**B, copy: torch.ones(4, 3), decay: torch.tensor(0.5)}
+    save = Save("x", tmp_path / "out.safetensors", "fp16")
+    result, report = run(tmp_path, "0.5*A + 0.5*B", A=first, B=other, save=save)
+    assert torch.equal(result[copy], first[copy].half())
+    assert torch.equal(result[decay], first[decay])
+    assert report.weights[0].buckets["kept by rule"] == 3  # position_ids too
+
+
 def test_keys_only_in_another_are_an_error_unless_a_rule_knows_them(tmp_path, A, B):
     other = {
         **B,
