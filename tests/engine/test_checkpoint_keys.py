@@ -120,6 +120,21 @@ def test_inpainting_first_takes_part_with_its_first_four_channels(tmp_path, A, B
         run(tmp_path, "A + 0.5*(W - B)", W=wide, A=A, B=B)
 
 
+def test_an_extraction_compares_its_checkpoints_like_any_formula(tmp_path, A):
+    inpainting = tiny_checkpoint("sd1-inpainting", seed=2)
+    with pytest.raises(InputError, match="takes 9 input channels, 'A' only 4"):
+        run(tmp_path, "extract(A - B, rank=4)", A=A, B=inpainting)
+    with pytest.raises(InputError, match="1 tensor of 'B' has no counterpart"):
+        run(tmp_path, "A + extract(A - B, rank=4)", A=A, B={**A, "extra.note": torch.ones(3)})
+
+
+def test_float64_tensors_are_computed_and_stay_float64(tmp_path, A, B):
+    key = "model.diffusion_model.out.2.weight"
+    first = {**A, key: A[key].double()}
+    result, _ = run(tmp_path, "0.5*A + 0.5*B", A=first, B=B)
+    assert torch.equal(result[key], 0.5 * first[key] + 0.5 * B[key].double())
+
+
 def test_different_shapes_and_families_are_refused(tmp_path, A):
     with pytest.raises(InputError, match="different shapes"):
         run(tmp_path, "0.5*A + 0.5*B", A=A, B=tiny_checkpoint("sd1", seed=1, width_divisor=32))
