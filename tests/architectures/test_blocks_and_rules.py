@@ -78,7 +78,7 @@ def test_block_names_in_any_spelling(given: str, name: str | None) -> None:
         ("denoiser.sigmas", "schedule buffers", True),
         ("cond_stage_model.model.attn_mask", "attention mask buffers", True),
         ("model_ema.diffusion_modelinput_blocks00weight", "EMA copies", False),
-        ("model_ema.decay", "EMA copies", False),
+        ("model_ema.decay", "EMA copies", True),
         ("first_stage_model.loss.logvar", "training leftovers", False),
         ("conditioner.embedders.1.model.logit_scale", "logit scale, unused in pictures", False),
         ("model.diffusion_model.input_blocks.0.0.weight", None, False),

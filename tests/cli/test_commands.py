@@ -95,6 +95,14 @@ def test_eval_with_variables_and_blocks(done: Run, models: Path, tmp_path: Path)
     np.testing.assert_allclose(load_file(out)[KEY], other - 0.25 * (other - one), rtol=1e-6, atol=1e-8)
 
 
+def test_names_that_the_formula_lacks_are_noted(done: Run, models: Path) -> None:
+    a, hina = files(models, "a", "hina")
+    words = ("A + 0.5*hina", f"A={a}", f"hina={hina}", "--dry-run")
+    assert "note" not in done("eval", *words).stderr
+    shown = done("eval", *words, f"B={a}", "--set", "M=3", "--blocks", "Face=IN04=0.3").stderr
+    assert shown == "lathe: note: nothing that is saved uses B, M, Face\n"
+
+
 def test_eval_without_files(run: Run) -> None:
     result = run("eval", "A + B")
     assert result.exit_code == 2

@@ -59,6 +59,18 @@ def test_marks_integers_and_buffers_come_from_the_first(tmp_path, A, B):
     assert result["model.diffusion_model.out.2.weight"].dtype == torch.bfloat16
 
 
+def test_what_a_rule_keeps_but_is_no_buffer_is_cast_and_never_averaged(tmp_path, A, B):
+    """A full-EMA checkpoint halves as a whole, but for the EMA's own counters."""
+    copy, decay = "model_ema.diffusion_modelout2weight", "model_ema.decay"
+    first = {**A, copy: torch.full((4, 3), 1 / 3), decay: torch.tensor(0.9999)}
+    other = {**B, copy: torch.ones(4, 3), decay: torch.tensor(0.5)}
+    save = Save("x", tmp_path / "out.safetensors", "fp16")
+    result, report = run(tmp_path, "0.5*A + 0.5*B", A=first, B=other, save=save)
+    assert torch.equal(result[copy], first[copy].half())
+    assert torch.equal(result[decay], first[decay])
+    assert report.weights[0].buckets["kept by rule"] == 3  # position_ids too
+
+
 def test_keys_only_in_another_are_an_error_unless_a_rule_knows_them(tmp_path, A, B):
     other = {
         **B,
@@ -106,6 +118,21 @@ def test_inpainting_first_takes_part_with_its_first_four_channels(tmp_path, A, B
     assert torch.equal(result[key][:, 4:], wide[key][:, 4:])
     with pytest.raises(InputError, match="put the inpainting or instruct-pix2pix model first"):
         run(tmp_path, "A + 0.5*(W - B)", W=wide, A=A, B=B)
+
+
+def test_an_extraction_compares_its_checkpoints_like_any_formula(tmp_path, A):
+    inpainting = tiny_checkpoint("sd1-inpainting", seed=2)
+    with pytest.raises(InputError, match="takes 9 input channels, 'A' only 4"):
+        run(tmp_path, "extract(A - B, rank=4)", A=A, B=inpainting)
+    with pytest.raises(InputError, match="1 tensor of 'B' has no counterpart"):
+        run(tmp_path, "A + extract(A - B, rank=4)", A=A, B={**A, "extra.note": torch.ones(3)})
+
+
+def test_float64_tensors_are_computed_and_stay_float64(tmp_path, A, B):
+    key = "model.diffusion_model.out.2.weight"
+    first = {**A, key: A[key].double()}
+    result, _ = run(tmp_path, "0.5*A + 0.5*B", A=first, B=B)
+    assert torch.equal(result[key], 0.5 * first[key] + 0.5 * B[key].double())
 
 
 def test_different_shapes_and_families_are_refused(tmp_path, A):

@@ -156,8 +156,15 @@ def test_one_alpha_and_its_metadata(sd1, evaluate, tmp_path):
 
 def test_equal_models_have_nothing_to_extract(sd1, evaluate):
     inputs = {"A": sd1.path("A"), "B": sd1.path("A")}
-    with pytest.raises(InputError, match="nothing to write"):
+    with pytest.raises(InputError, match="nothing to write: nothing differs"):
         evaluate(sd1, "extract(B - A, rank=4)", inputs=inputs)
+
+
+def test_what_a_lora_leaves_out_is_told_from_nothing(sd1, evaluate):
+    with pytest.raises(InputError, match="in layers that this LoRA leaves out"):
+        evaluate(sd1, "extract((A + lora(unet=0)) - A, rank=4, te1=0)")
+    with pytest.raises(InputError, match="no layer differs by more than min_diff"):
+        evaluate(sd1, "extract(B - A, rank=4, min_diff=9)")
 
 
 def test_adapters_alone_are_joined_exactly_when_the_rank_suffices(sd1, evaluate):

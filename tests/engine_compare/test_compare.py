@@ -181,3 +181,15 @@ def test_threads_do_not_change_results(tmp_path: Path, checkpoints: tuple[Tensor
     paths = files(tmp_path, *checkpoints)
     one = compare_files(*paths[:2], paths[2], threads=1)
     assert compare_files(*paths[:2], paths[2], threads=3) == one
+
+
+def test_files_of_the_oldest_kind_are_compared_under_todays_names(
+    tmp_path: Path, checkpoints: tuple[Tensors, Tensors, Tensors]
+) -> None:
+    base, x, _ = checkpoints
+    begin = "cond_stage_model.transformer."
+    old = {key.replace(f"{begin}text_model.", begin): tensor for key, tensor in base.items()}
+    assert compare_files(*files(tmp_path, old, base)).identical
+    found = compare_files(*files(tmp_path, old, x))
+    assert (found.only_x, found.only_y) == ((), ())
+    assert {block.block: block.items for block in found.blocks}["TE1"] == 196

@@ -46,6 +46,15 @@ def refuse_unusable(detected: AdapterDetected, where: str) -> None:
         )
 
 
+def is_usable(detected: AdapterDetected) -> bool:
+    """Whether other commands than those that only look can use an adapter of this kind and layout."""
+    try:
+        refuse_unusable(detected, "")
+    except InputError:
+        return False
+    return True
+
+
 def _unusable_kinds(counts: Mapping[str, int], total: int, where: str) -> InputError:
     kinds = ", ".join(f"{kind} {count}" for kind, count in counts.items())
     return InputError(

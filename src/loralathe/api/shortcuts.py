@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from loralathe.api import recipes
 from loralathe.api.keywords import Inputs, PathLike, RunKeywords, paths, run_options
+from loralathe.api.kinds import require_kinds
 from loralathe.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def merge(
             "there is no adapter to merge", fix='merge("base.safetensors", "hina.safetensors:0.7")'
         )
     specs = [given if isinstance(given, AdapterSpec) else parse_spec(str(given)) for given in adapters]
+    require_kinds([Path(base)], [spec.path for spec in specs], fix="the base comes first")
     scaled = [recipes.adjusted(spec, elements, te, unet) for spec in specs]
     recipe = recipes.merge_recipe(Path(base), scaled, blocks or {}, _path(output), dtype)
     return _run(recipe, options, keywords, progress)
@@ -86,6 +88,7 @@ def extract(
     pad_ranks: one rank everywhere.
     keep_noise: directions that the rounding of the files explains, too.  The rest: as for `merge`.
     """
+    require_kinds([Path(tuned), Path(base)])
     given: dict[str, float | str | None] = {
         "rank": rank, "conv_rank": conv_rank, "energy": energy, "size": size, "te1": te1, "te2": te2,
         "exact": exact or None, "pad_ranks": pad_ranks or None, "keep_noise": keep_noise or None,
@@ -111,6 +114,7 @@ def add_difference(
     **keywords: Unpack[RunKeywords],
 ) -> Report:
     """a + multiplier · (b − c): what b has over c, added to a; plus moves a away from c, minus towards it."""
+    require_kinds([Path(a), Path(b), Path(c)])
     recipe = recipes.add_difference_recipe(Path(a), Path(b), Path(c), float(multiplier), _path(output), dtype)
     return _run(recipe, options, keywords, progress)
 
@@ -127,6 +131,7 @@ def weighted_sum(
     **keywords: Unpack[RunKeywords],
 ) -> Report:
     """(1 − multiplier) · a + multiplier · b: 0 is a, 1 is b."""
+    require_kinds([Path(a), Path(b)])
     recipe = recipes.weighted_sum_recipe(Path(a), Path(b), float(multiplier), _path(output), dtype)
     return _run(recipe, options, keywords, progress)
 
@@ -141,6 +146,7 @@ def convert(
     **keywords: Unpack[RunKeywords],
 ) -> Report:
     """The same checkpoint with its numbers stored as fp16, bf16 or fp32; marks and integers stay."""
+    require_kinds([Path(a)])
     return _run(recipes.convert_recipe(Path(a), dtype, _path(output)), options, keywords, progress)
 
 

@@ -30,6 +30,7 @@ RULES = (
     KeyRule("position ids", r".*\bposition_ids", True),
     KeyRule("schedule buffers", _SCHEDULE, True),
     KeyRule("attention mask buffers", r".*\.attn_mask", True),
+    KeyRule("EMA copies", r"model_ema\.(decay|num_updates)", True),
     KeyRule("EMA copies", r"model_ema\..*", False),
     KeyRule("training leftovers", r"first_stage_model\.loss\..*|embedding_manager\..*|global_step", False),
     KeyRule("logit scale, unused in pictures", r"(.*\.)?logit_scale", False),

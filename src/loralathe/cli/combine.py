@@ -27,7 +27,7 @@ Example:
   lathe weighted-sum A.safetensors B.ckpt -m 0.3 --metadata merge
 """
 CONVERT_EPILOG = """\b
-Example:
+Examples:
   lathe convert model-fp32.safetensors --dtype fp16
   lathe convert model.ckpt
   lathe convert model.safetensors --bake-vae anime.vae.pt --discard "^model_ema\\."
@@ -100,12 +100,14 @@ def _combine(
     name: str,
     options: dict[str, Any],
 ) -> None:
+    from loralathe.api.kinds import require_kinds
     from loralathe.cli.launch import launch
     from loralathe.cli.names import beside
     from loralathe.recipes import make_recipe
 
     choices = taken(options)
     settings = common(options)
+    require_kinds(inputs.values())
     file = settings.file or beside(inputs["A"], name)
     recipe = make_recipe(
         inputs=inputs,

@@ -62,6 +62,7 @@ def extract_command(
     **options: Any,
 ) -> None:
     """A LoRA that turns BASE into TUNED, as far as its rank reaches."""
+    from loralathe.api.kinds import require_kinds
     from loralathe.cli.launch import launch
     from loralathe.cli.names import beside, stem
     from loralathe.recipes import Save, make_recipe
@@ -75,6 +76,7 @@ def extract_command(
     arguments |= {name: int(value) for name, value in given.items() if value is not None}
     if min_diff is not None:
         arguments["min_diff"] = min_diff
+    require_kinds([tuned, base])
     file = settings.file or beside(tuned, f"{stem(tuned)}-{stem(base)}_{ranks_label(arguments)}")
     difference = f"{_times(alpha, 'tuned')} - {_times(beta, 'base')}"
     save = Save(STEP, file, settings.dtype, adapter_metadata="minimal" if no_metadata else "new")

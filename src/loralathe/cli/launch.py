@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from loralathe.cli.options import Common
 from loralathe.cli.screen import Screen
-from loralathe.recipes import Recipe
+from loralathe.recipes import Recipe, unused_names
 
 if TYPE_CHECKING:
     from loralathe.engine import Report, RunOptions
@@ -24,6 +24,8 @@ def launch(recipe: Recipe, common: Common, run: RunOptions | None = None) -> Rep
     run = run or common.run_options()
     screen = Screen(common.as_json, common.quiet)
     show_recipe(screen, recipe)
+    if unused := unused_names(recipe):
+        screen.note(f"nothing that is saved uses {', '.join(unused)}")
     if common.dry_run:
         from loralathe.cli.show_plan import show_plan
 

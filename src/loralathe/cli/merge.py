@@ -87,12 +87,14 @@ def merge_command(
     **options: Any,
 ) -> None:
     """BASE + strength * ADAPTER + …: effective strengths are linear, as in the web UIs' pictures."""
+    from loralathe.api.kinds import require_kinds
     from loralathe.cli.launch import launch
 
     lists = named_lists(blocks)
     choices = taken(options)
     specs = take_specs(adapters, options)
     settings = with_blocks(common(options), presets, missing_blocks)
+    require_kinds([base], [spec.path for spec in specs], fix="the base comes first: lathe merge BASE ADAPTER")
     launch(merge_recipe(base, specs, lists, settings, choices), settings)
 
 

@@ -125,7 +125,7 @@ def _extraction_facts(extraction: ExtractionReport, total: BlockEnergy) -> list[
         rows.append(("error", f"{100 * error:.2f} % of the difference that a LoRA can hold"))
     untouched = [block.block for block in extraction.blocks() if block.energy == 0]
     if untouched:
-        rows.append(("equal", f"nothing differs in {' '.join(untouched)}"))
+        rows.append(("equal", f"nothing differs in {', '.join(untouched)}"))
     if total.outside > 0:
         rows.append(
             (

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from loralathe.adapters import Strength
 from loralathe.architectures import vae_keys
-from loralathe.engine.forms import CheckpointLeaf, Form, Term
 from loralathe.engine.sources import CheckpointSource, Sources
 from loralathe.errors import InputError, counted, few
 from loralathe.recipes import Save
@@ -28,11 +26,6 @@ def open_vae(save: Save, sources: Sources, primary: str, *, allow_unmatched: boo
         name, file, sources.checkpoints[primary], allow_unmatched=allow_unmatched
     )
     return sources.checkpoints[name]
-
-
-def baked_form(vae: CheckpointSource) -> Form:
-    """What a tensor of the VAE is, instead of the output's own formula."""
-    return Form((Term(CheckpointLeaf(vae.name), Strength()),))
 
 
 def _vae_source(

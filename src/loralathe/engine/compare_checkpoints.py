@@ -15,6 +15,7 @@ from loralathe.architectures import Architecture, Module
 from loralathe.engine.compare import LEADING, Compared, Comparison, by_block
 from loralathe.engine.inspect_norms import architecture_of, labels_of
 from loralathe.engine.inspect_stream import in_parallel, is_computable, pieces, squares
+from loralathe.engine.sources import tensors_by_name
 from loralathe.engine.units import modules_by_key
 from loralathe.errors import InputError
 from loralathe.lowrank import compare_directions, randomized_svd
@@ -32,9 +33,10 @@ def compare_checkpoints(
     with ExitStack() as stack:
         files = [stack.enter_context(open_tensorfile(path)) for path in (x, y, *([base] if base else []))]
         architecture = _common_architecture(files)
-        keys = _Keys.of(files)
-        work = _Work.over(files, architecture, (rank or LEADING) if base else None)
-        sizes = {key: sum(file.header.tensors[key].nbytes for file in files) for key in keys.floats}
+        held = [_Held.of(file, architecture) for file in files]
+        keys = _Keys.of([one.tensors for one in held])
+        work = _Work.over(held, architecture, (rank or LEADING) if base else None)
+        sizes = {key: sum(one.tensors[key].nbytes for one in held) for key in keys.floats}
         with progress.task("comparing", sum(sizes.values())) as task:
             found = in_parallel(keys.floats, work.compare, sizes.__getitem__, task, threads, work.memory)
         blocks, total = by_block(found, architecture)
@@ -48,7 +50,7 @@ def compare_checkpoints(
             only_y=keys.only_y,
             reshaped=keys.reshaped,
             recast=keys.recast,
-            unequal_integers=tuple(key for key in keys.integers if not _same_bytes(files, key)),
+            unequal_integers=tuple(key for key in keys.integers if not _same_bytes(held, key)),
             rank=work.rank,
             blocks=blocks,
             total=total,
@@ -69,6 +71,18 @@ def _common_architecture(files: Sequence[TensorFile]) -> Architecture | None:
 
 
 @dataclass(frozen=True)
+class _Held:
+    """A file with its tensors by name; files of one family are compared under the family's own names."""
+
+    file: TensorFile
+    tensors: Mapping[str, TensorInfo]
+
+    @staticmethod
+    def of(file: TensorFile, architecture: Architecture | None) -> _Held:
+        return _Held(file, tensors_by_name(file, architecture) if architecture else file.header.tensors)
+
+
+@dataclass(frozen=True)
 class _Keys:
     """Names by what can be done with them; a key that the base lacks counts as missing there too."""
 
@@ -80,8 +94,8 @@ class _Keys:
     recast: int
 
     @staticmethod
-    def of(files: Sequence[TensorFile]) -> _Keys:
-        x, y, *rest = (file.header.tensors for file in files)
+    def of(files: Sequence[Mapping[str, TensorInfo]]) -> _Keys:
+        x, y, *rest = files
         shared = [key for key in x if key in y and all(key in other for other in rest)]
         fitting = [key for key in shared if all(other[key].shape == x[key].shape for other in (y, *rest))]
         fits = set(fitting)
@@ -97,8 +111,9 @@ class _Keys:
         )
 
 
-def _same_bytes(files: Sequence[TensorFile], key: str) -> bool:
-    return files[0].read_bytes(key) == files[1].read_bytes(key)
+def _same_bytes(held: Sequence[_Held], key: str) -> bool:
+    one, other = (x.file.read_bytes(x.tensors[key].name) for x in held[:2])
+    return one == other
 
 
 @dataclass(frozen=True)
@@ -108,23 +123,23 @@ class _Work:
     rank: leading directions to compare, None for none.
     """
 
-    files: Sequence[TensorFile]
+    files: Sequence[_Held]
     labels: Mapping[str, str]
     modules: Mapping[str, list[Module]]
     rank: int | None
 
     @staticmethod
-    def over(files: Sequence[TensorFile], architecture: Architecture | None, rank: int | None) -> _Work:
-        header = files[0].header
-        modules = modules_by_key(architecture.modules(header.tensors)) if architecture and rank else {}
-        return _Work(files, labels_of(header, architecture), modules, rank)
+    def over(files: Sequence[_Held], architecture: Architecture | None, rank: int | None) -> _Work:
+        tensors = files[0].tensors
+        modules = modules_by_key(architecture.modules(tensors)) if architecture and rank else {}
+        return _Work(files, labels_of(tensors, architecture), modules, rank)
 
     def memory(self, key: str) -> int:
         """Bytes of the matrices that `compare` holds: both deltas, and about as much for decomposing."""
-        return 16 * self.files[0].header.tensors[key].numel if self.modules.get(key) else 0
+        return 16 * self.files[0].tensors[key].numel if self.modules.get(key) else 0
 
     def compare(self, key: str) -> Compared:
-        infos = [(file, file.header.tensors[key]) for file in self.files]
+        infos = [(one.file, one.tensors[key]) for one in self.files]
         matrix = [module for module in self.modules.get(key, ()) if module.scope != "outside"]
         keep = _Kept.room_for(infos[0][1]) if matrix else None
         xx, yy, dd = [], [], []
@@ -153,7 +168,7 @@ class _Work:
         if not math.isfinite(xx + yy + dd):
             raise InputError(
                 f"NaN or Inf in the tensor '{key}'",
-                where=" or ".join(str(file.path) for file in self.files),
+                where=" or ".join(str(one.file.path) for one in self.files),
                 fix="lathe inspect --norms tells which file holds broken tensors",
             )
         found = Compared(key, self.labels[key], info.numel, xx, yy, (xx + yy - dd) / 2.0, dd, dd == 0.0)

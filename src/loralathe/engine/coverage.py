@@ -9,6 +9,7 @@ from loralathe.adapters import Adapter, check_against, check_blocks, effective, 
 from loralathe.engine.forms import (
     AdapterLeaf,
     CheckpointLeaf,
+    ExtractLeaf,
     Form,
     all_terms,
     walk,
@@ -30,7 +31,16 @@ class Coverage:
 
 
 def check_checkpoints(form: Form, sources: Sources, options: RunOptions) -> None:
-    """Compare every checkpoint of a form with the one that gives the keys; InputError on a misfit."""
+    """Compare every checkpoint of a form with the one that gives the keys; InputError on a misfit.
+
+    What is extracted inside it has keys of its own.
+    """
+    inside = (leaf.form for leaf in walk(form) if isinstance(leaf, ExtractLeaf))
+    for part in (form, *inside):
+        _check_against_primary(part, sources, options)
+
+
+def _check_against_primary(form: Form, sources: Sources, options: RunOptions) -> None:
     primary_name = form.primary
     for leaf in walk(form):
         if primary_name is None or not isinstance(leaf, CheckpointLeaf) or leaf.name == primary_name:

@@ -28,6 +28,9 @@ from loralathe.engine.workspace import Workspace
 from loralathe.errors import InputError
 from loralathe.tensorfiles import DTYPES, TensorInfo, tensor_bytes, to_torch_dtype
 
+LARGEST_ROOT = math.sqrt(torch.finfo(torch.float32).max)
+"""What a sum of squares in fp32 can clear, whatever the output's dtype."""
+
 BAND = 1 << 18
 """Elements in a band: 1 MiB in fp32, what one pass leaves is still in the core's cache for the next."""
 
@@ -221,7 +224,7 @@ def checked_energy(value: Tensor, unit: Unit, local: Local, band: Band, dtype: t
     flat = value.reshape(-1)
     energy = float(torch.dot(flat, flat))
     limit = math.inf if dtype is None else torch.finfo(dtype).max
-    if not energy < min(limit**2, torch.finfo(torch.float32).max):
+    if not energy < min(limit, LARGEST_ROOT) ** 2:
         _check_extremes(value, unit, local, band, limit, dtype)
     return energy
 

@@ -207,6 +207,11 @@ class Form(_HashedOnce):
         return frozenset(walk(self))
 
 
+def plain_form(checkpoint: str) -> Form:
+    """A checkpoint's own weights and nothing else."""
+    return Form((Term(CheckpointLeaf(checkpoint), Strength()),))
+
+
 def weight_of(leaf: Leaf) -> float:
     """How many models' worth of weights a leaf holds."""
     if isinstance(leaf, CheckpointLeaf):

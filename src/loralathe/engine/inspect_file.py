@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from loralathe.adapters.kinds import is_usable
 from loralathe.architectures import Architecture, Detected, detect_checkpoint, shows_adapter
 from loralathe.engine.inspect_adapter import adapter_facts, adapter_name, detect
 from loralathe.engine.inspect_blocks import common_prefixes
@@ -17,6 +18,9 @@ from loralathe.errors import InputError
 from loralathe.tensorfiles import Header, TensorFile, TensorInfo, open_tensorfile
 
 COMPONENT_NAMES = {"unet": "U-Net", "te1": "text encoder 1", "te2": "text encoder 2", "vae": "VAE"}
+ONLY_LOOKED_AT = (
+    "can only be inspected so far; other commands read LoRA and LoCon in kohya's layout (lora_down, lora_up)"
+)
 
 
 def inspect_file(path: str | os.PathLike[str]) -> Inspection:
@@ -115,6 +119,7 @@ def _adapter(file: TensorFile) -> _Seen:
     return _Seen(
         kind="adapter",
         what=f"{adapter_name(facts)} for {arch.label}",
+        note=None if is_usable(detected) else ONLY_LOOKED_AT,
         architecture=arch,
         layout=detected.dialect,
         group=lambda key: _component_of(key, names),

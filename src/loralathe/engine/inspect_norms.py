@@ -64,7 +64,7 @@ def _weights(file: TensorFile, progress: Progress, threads: int | None) -> list[
     from loralathe.engine.inspect_stream import in_parallel, is_computable, pieces, squares
 
     architecture = architecture_of(file.header)
-    groups = labels_of(file.header, architecture)
+    groups = labels_of(file.header.tensors, architecture)
 
     def one(info: TensorInfo) -> _One:
         energy = math.fsum(squares(values) for (values,) in pieces([(file, info)]))
@@ -99,11 +99,11 @@ def architecture_of(header: Header) -> Architecture | None:
         return None
 
 
-def labels_of(header: Header, architecture: Architecture | None) -> dict[str, str]:
+def labels_of(keys: Iterable[str], architecture: Architecture | None) -> dict[str, str]:
     """Key to block, or to a common beginning where the family is unknown."""
     if architecture is None:
-        return common_prefixes(header.tensors)
-    return {key: label_of_key(architecture, key) for key in header.tensors}
+        return common_prefixes(keys)
+    return {key: label_of_key(architecture, key) for key in keys}
 
 
 def _sum(found: Iterable[_One], architecture: Architecture | None) -> list[Norm]:

@@ -68,7 +68,7 @@ def _keys(session: Session, output: Output) -> Iterator[tuple[str, str]]:
     """(input, tensor key) of everything that one output takes."""
     if isinstance(output, WeightsOutput):
         for tensor in output.tensors:
-            form = tensor.baked or output.form
+            form = tensor.instead or output.form
             if tensor.action == "copy":
                 yield output.primary_of(tensor), tensor.spec.name
             else:

@@ -40,8 +40,8 @@ class WeightsWant:
 
     @property
     def form(self) -> Form:
-        """What the tensor is: the output's formula, or a baked-in VAE."""
-        return self.tensor.baked or self.output.form
+        """What the tensor is: the output's formula, or what stands for it."""
+        return self.tensor.instead or self.output.form
 
     @property
     def primary(self) -> str:

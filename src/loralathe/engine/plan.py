@@ -13,7 +13,7 @@ from typing import Literal
 
 from loralathe.adapters import Strength, check_blocks
 from loralathe.engine.adapter_plan import AdapterOutput, adapter_units, rank_bounds
-from loralathe.engine.bake import baked_form, open_vae
+from loralathe.engine.bake import open_vae
 from loralathe.engine.companions import (
     companion_notes,
     config_beside,
@@ -29,6 +29,7 @@ from loralathe.engine.forms import (
     Form,
     MethodLeaf,
     checkpoint_terms,
+    plain_form,
     single_leaf,
     walk,
 )
@@ -50,14 +51,15 @@ Bucket = Literal["changed", "copied", "strength 0", "kept by rule", "only in the
 class TensorPlan:
     """One tensor of a checkpoint output: computed, or its bytes copied from the primary checkpoint.
 
-    baked: what stands for the output's formula where the tensor comes from another file's VAE.
+    instead: what stands for the output's formula where it does not hold: another file's VAE, or the primary
+    checkpoint itself for a tensor that a rule keeps but a dtype changes.
     """
 
     unit: Unit
     spec: TensorSpec
     action: Action
     bucket: Bucket
-    baked: Form | None = None
+    instead: Form | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class WeightsOutput:
 
     def primary_of(self, tensor: TensorPlan) -> str:
         """The checkpoint that a tensor is taken from where nothing changes it."""
-        return (tensor.baked.primary if tensor.baked else None) or self.primary
+        return (tensor.instead.primary if tensor.instead else None) or self.primary
 
     @property
     def buckets(self) -> Counter[str]:
@@ -191,12 +193,12 @@ class Planner:
         assert unit.key is not None
         source = self.sources.checkpoints[primary]
         info = source.tensors[unit.key]
-        fixed = source.detected.architecture.rule_for_key(unit.key)
-        is_float = FILE_DTYPES[info.dtype].is_float
-        if fixed is not None or not is_float:
-            return TensorPlan(unit, TensorSpec(unit.key, info.dtype, info.shape), "copy", "kept by rule")
-        dtype = target or info.dtype
+        architecture = source.detected.architecture
+        castable = FILE_DTYPES[info.dtype].is_float and not architecture.is_frozen(unit.key)
+        dtype = (target or info.dtype) if castable else info.dtype
         spec = TensorSpec(unit.key, dtype, info.shape)
+        if not castable or architecture.rule_for_key(unit.key) is not None:
+            return _plain(source, unit, spec, "kept by rule")
         locals_ = [self.localiser.local(form, unit, piece, primary) for piece in unit.slices]
         if not all(local.is_copy_of(primary) for local in locals_):
             return TensorPlan(unit, spec, "compute", "changed")
@@ -254,8 +256,13 @@ def _baked(vae: CheckpointSource, unit: Unit, target: str | None) -> TensorPlan:
     assert unit.key is not None
     info = vae.tensors[unit.key]
     dtype = (target or info.dtype) if FILE_DTYPES[info.dtype].is_float else info.dtype
-    spec = TensorSpec(unit.key, dtype, info.shape)
-    return TensorPlan(unit, spec, "copy" if dtype == info.dtype else "compute", "baked VAE", baked_form(vae))
+    return _plain(vae, unit, TensorSpec(unit.key, dtype, info.shape), "baked VAE")
+
+
+def _plain(source: CheckpointSource, unit: Unit, spec: TensorSpec, bucket: Bucket) -> TensorPlan:
+    """One file's own tensor whatever the formula says: its bytes, or its numbers in another dtype."""
+    is_copy = spec.dtype == source.tensors[spec.name].dtype
+    return TensorPlan(unit, spec, "copy" if is_copy else "compute", bucket, plain_form(source.name))
 
 
 def leaf_dtype(leaf: ExtractLeaf) -> str:

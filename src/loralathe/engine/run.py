@@ -25,8 +25,7 @@ from loralathe.engine.sources import Sources
 from loralathe.engine.typed import Typer
 from loralathe.errors import InputError, MachineError
 from loralathe.progress import CallableSink, Event, Progress
-from loralathe.recipes import Recipe
-from loralathe.recipes.syntax import value_names
+from loralathe.recipes import Recipe, used_names
 from loralathe.tensorfiles import check_output, content_hash, free_space, remove_stale
 
 
@@ -57,7 +56,7 @@ def open_session(recipe: Recipe, options: RunOptions | None = None) -> Session:
     """
     options = options or RunOptions()
     check_device(options.device)
-    needed = needed_inputs(recipe)
+    needed = used_names(recipe)
     sources = Sources({name: path for name, path in recipe.inputs.items() if name in needed})
     try:
         return _plan(recipe, options, sources)
@@ -104,20 +103,6 @@ def require_architecture(sources: Sources) -> Architecture:
             "the recipe uses no model and no adapter", fix="name at least one input in a saved step"
         )
     return sources.architecture
-
-
-def needed_inputs(recipe: Recipe) -> set[str]:
-    """Inputs that the saved steps mention, directly or through other steps."""
-    waiting = [save.step for save in recipe.saves]
-    seen: set[str] = set()
-    while waiting:
-        step = waiting.pop()
-        if step in seen:
-            continue
-        seen.add(step)
-        waiting += [name.id for name in value_names(recipe.steps[step]) if name.id in recipe.steps]
-    used = {name.id for step in seen for name in value_names(recipe.steps[step])}
-    return used & recipe.inputs.keys()
 
 
 def run_recipe(recipe: Recipe, options: RunOptions | None = None, progress: Progress | None = None) -> Report:

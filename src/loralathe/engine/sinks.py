@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from loralathe.engine.companions import config_target
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import WeightsOutput
 from loralathe.engine.report import ModuleRecord
+from loralathe.errors import InputError
 from loralathe.lowrank import Factors
 from loralathe.tensorfiles import (
     AdapterWriter,
@@ -135,10 +136,27 @@ class FileAdapter:
             self.records.append(record)
 
     def commit(self, metadata: Mapping[str, str]) -> Path:
+        if not any(record.rank for record in self.records):
+            raise _nothing_held(self.records, self._writer.path)
         return self._writer.commit(metadata)
 
     def abort(self) -> None:
         self._writer.abort()
+
+
+def _nothing_held(records: Iterable[ModuleRecord], path: Path) -> InputError:
+    """Why not one layer got a direction."""
+    lost = {record.reason for record in records if record.energy > 0}
+    if "noise" in lost:
+        why, fix = "what differs lies under the rounding noise of the files", "--keep-noise keeps it"
+    elif "small" in lost:
+        why, fix = "no layer differs by more than min_diff", "give a smaller one"
+    elif lost:
+        why = "what differs is in layers that this LoRA leaves out"
+        fix = "--conv-rank takes resnets and samplers in, --te1 and --te2 text encoders"
+    else:
+        why, fix = "nothing differs", "subtract two different models"
+    return InputError(f"there is nothing to write: {why}", where=str(path), fix=fix)
 
 
 def adapter_format(output: AdapterOutput, architecture: Architecture) -> AdapterFormat:

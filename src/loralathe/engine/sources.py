@@ -119,10 +119,14 @@ class Sources:
 
 def _checkpoint(name: str, file: TensorFile) -> CheckpointSource:
     detected = detect_checkpoint(file.header, str(file.path))
-    tensors = {detected.architecture.modern_key(key): info for key, info in file.header.tensors.items()}
-    if len(tensors) != len(file.header.tensors):
-        tensors = dict(file.header.tensors)
+    tensors = tensors_by_name(file, detected.architecture)
     return CheckpointSource(name, file, detected, detected.architecture.modules(tensors), tensors)
+
+
+def tensors_by_name(file: TensorFile, architecture: Architecture) -> dict[str, TensorInfo]:
+    """Tensors under today's names; under their own where two would get one name."""
+    tensors = {architecture.modern_key(key): info for key, info in file.header.tensors.items()}
+    return tensors if len(tensors) == len(file.header.tensors) else dict(file.header.tensors)
 
 
 def _of_adapters(adapters: Iterable[Adapter]) -> Architecture | None:

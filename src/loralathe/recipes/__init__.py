@@ -6,6 +6,7 @@ The engine gives the graph types once headers are known. Grammar and meaning: do
 from loralathe.recipes.document import Recipe, Save, make_recipe, read_recipe
 from loralathe.recipes.parse import parse_expression
 from loralathe.recipes.syntax import Add, At, Call, Name, Negate, Node, Number, Product, Text, render
+from loralathe.recipes.used import unused_names, used_names
 from loralathe.recipes.write import recipe_text
 
 __all__ = [
@@ -25,4 +26,6 @@ __all__ = [
     "read_recipe",
     "recipe_text",
     "render",
+    "unused_names",
+    "used_names",
 ]

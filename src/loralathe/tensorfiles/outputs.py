@@ -28,6 +28,8 @@ def check_output(
     """
     target = Path(path)
     where = str(target)
+    if target.is_dir():
+        raise InputError("a folder has this name", where=where, fix="choose another output name")
     if target.suffix.casefold() != suffix:
         fix = f"name it '{target.with_suffix(SUFFIX).name}'" if target.name else "name a file"
         raise InputError("only safetensors files are written", where=where, fix=fix)
@@ -43,8 +45,6 @@ def check_output(
                 where=f"{where} is {source}",
                 fix="choose another output name",
             )
-    if target.is_dir():
-        raise InputError("a folder has this name", where=where, fix="choose another output name")
     if os.path.lexists(target) and not force:
         raise InputError(
             "the output exists", where=where, fix="choose another name, or replace it with --force"

@@ -54,15 +54,15 @@ class WeightsChecker:
         problems = []
         if differing:
             problems.append(f"{differing} bytes are not those of '{primary}'")
-        if tensor.bucket != "kept by rule" and not self._is_the_first(tensor):
+        if not self._is_the_first(tensor):
             problems.append("it was copied, though the recipe changes it")
         return TensorCheck(
             info.name, block, "copied", info.numel, differing=differing, problems=tuple(problems)
         )
 
     def _node(self, tensor: TensorPlan) -> Node:
-        """What the tensor is: the step's formula, or the VAE that is baked in."""
-        if tensor.baked is not None:
+        """What the tensor is: the step's formula, or one file's own tensor."""
+        if tensor.instead is not None:
             return Name(self.output.primary_of(tensor))
         return self.session.recipe.steps[self.output.save.step]
 
