@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL.Image import Image
 
+from checkpoints import write_safetensors
 from loralathe.errors import InputError, MachineError
 from loralathe.progress import CallableSink, Event, Progress
 from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer, Renderer
@@ -48,6 +49,18 @@ def test_requests_survive_json_and_have_stable_keys() -> None:
 def test_requests_that_no_renderer_can_fulfil(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         replace(BASE, **wrong)
+
+
+def test_the_loading_of_a_file_is_told_in_bytes(checkpoint_of: CheckpointOf, tmp_path: Path) -> None:
+    path = tmp_path / "base.safetensors"
+    write_safetensors(path, checkpoint_of("sd1"))
+    events: list[Event] = []
+    with LocalRenderer("cpu", progress=Progress(CallableSink(events.append))) as renderer:
+        drawn(renderer, [replace(BASE, checkpoint=str(path))] * 2)
+    told = [event for event in events if event.task == "loading base.safetensors"]
+    assert [event.kind for event in told].count("start") == 1
+    assert told[-1].kind == "end"
+    assert 0.99 < told[-1].done / (told[-1].total or 1) <= 1
 
 
 def test_models_are_opened_once_and_texts_encoded_once(
