@@ -76,7 +76,7 @@ FINAL_RANK = 64
 channels have."""
 
 RANKS = (4, 8, 16)
-MULTIPLIERS = {"towards": 0.7, "away": 0.2}
+MULTIPLIERS = {"towards": 0.7, "away": 0.1}
 """M of the two recipes: the article's 0.7 towards A; away from A what the sweep shows to hold."""
 
 PROVED = "towards"
