@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from loralathe.adapters import parse_elements
 from loralathe.engine.adapter_plan import AdapterOutput
+from loralathe.engine.allotted import Allotted
 from loralathe.engine.find_inputs import find_inputs
 from loralathe.engine.forms import ExtractLeaf, Leaf, walk
 from loralathe.engine.inspect_blocks import in_model_order, label_of_key, label_of_module
@@ -54,8 +55,8 @@ def verify_file(
         recipe = record.recipe(inputs, path)
         settings = replace(record.options(run), device=run.device if run.device != "cpu" else _device(record))
         hashes = {name: content_hash(found) for name, found in inputs.items()} if record.has_hashes else None
-        with open_session(recipe, settings) as session:
-            work = _Work(session, record, file, options, progress)
+        with open_session(recipe, settings) as session, Allotted(None) as allotted:
+            work = _Work(session, record, file, options, progress, allotted)
             findings = list(check_metadata(session, work.output, record, file, hashes))
             return work.run(inputs, findings)
 
@@ -68,7 +69,13 @@ class _Work:
     """One verification under way."""
 
     def __init__(
-        self, session: Session, record: Record, file: TensorFile, options: VerifyOptions, progress: Progress
+        self,
+        session: Session,
+        record: Record,
+        file: TensorFile,
+        options: VerifyOptions,
+        progress: Progress,
+        allotted: Allotted,
     ) -> None:
         self.session = session
         self.record = record
@@ -77,7 +84,7 @@ class _Work:
         self.progress = progress
         (self.output,) = session.plan.outputs
         self.linear = _linear(session)
-        self.replay = Replay(session, self.output, file)
+        self.replay = Replay(session, self.output, file, allotted)
 
     def run(self, inputs: Mapping[str, Path], findings: list[Finding]) -> Verification:
         if isinstance(self.output, WeightsOutput):
