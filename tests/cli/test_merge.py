@@ -13,8 +13,8 @@ from safetensors.numpy import load_file
 
 from cli.kit import Run
 from loralathe.adapters import parse_spec
-from loralathe.cli.merge import merge_recipe, named_lists
-from loralathe.cli.options import Common
+from loralathe.api.recipes import merge_recipe
+from loralathe.cli.merge import named_lists
 from loralathe.recipes import render
 
 MODULE = "input_blocks_1_1_transformer_blocks_0_attn1_to_q"
@@ -22,24 +22,6 @@ KEY = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.we
 LORA = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
 TE_KEY = "cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.weight"
 TE_LORA = "lora_te_text_model_encoder_layers_0_mlp_fc1"
-
-
-def settings(output: str | None = None, **presets: str) -> Common:
-    return Common(
-        output=(output,) if output else (),
-        dtype="source",
-        dry_run=False,
-        as_json=False,
-        quiet=False,
-        device="cpu",
-        threads=None,
-        memory=1 << 30,
-        force=False,
-        allow_unmatched=False,
-        check_finite=False,
-        hash_inputs=True,
-        presets=presets,
-    )
 
 
 FORMULAS = [
@@ -71,16 +53,15 @@ FORMULAS = [
 @pytest.mark.parametrize(("words", "formula", "name"), FORMULAS, ids=lambda item: str(item)[:40])
 def test_formulas_and_names(words: list[str], formula: str, name: str | None) -> None:
     specs = [parse_spec(word) for word in words]
-    recipe = merge_recipe(Path("base.safetensors"), specs, {"Face": "1"}, settings())
+    recipe = merge_recipe(Path("base.safetensors"), specs, {"Face": "1"})
     assert render(recipe.steps["merged"]) == formula
     if name is not None:
         assert recipe.saves[0].file == Path(f"{name}.safetensors")
 
 
 def test_an_output_may_be_chosen() -> None:
-    recipe = merge_recipe(
-        Path("a.safetensors"), [parse_spec("h.safetensors")], {}, settings("m/x.safetensors")
-    )
+    specs = [parse_spec("h.safetensors")]
+    recipe = merge_recipe(Path("a.safetensors"), specs, {}, Path("m/x.safetensors"))
     assert recipe.saves[0].file == Path("m/x.safetensors")
 
 

@@ -40,6 +40,25 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         "‹lathe weighted-sum a.safetensors b.safetensors› -m 0.7",
         "‹lathe convert a.safetensors› --dtype bf16 && ‹lathe inspect a.safetensors›",
     ),
+    "A1111: one picture": (
+        "‹lathe render a.safetensors› --lora-dir . --dry-run"
+        ' «--prompt "(a girl:1.2) [smile:frown:0.5] AND sea"» «--negative blurry» «--vae c.safetensors»'
+        ' «--sampler "Euler a"» «--schedule Karras» «--steps 4» «--cfg 5» «--size 64x64» «--count 2»'
+        " ‹--batch 2› «--seed 7» «--clip-skip 2» ‹--low-vram› ‹--dtype fp32› «-o girl.png»",
+        *tags("<lora:hina:0.7>", "<lyco:hina:0.7>"),
+        '‹lathe render a.safetensors hina.safetensors:0.7› --dry-run --seed 1 --prompt "a girl"',
+    ),
+    "A1111: X/Y/Z plot": (
+        f'{GRID} «--x "steps = 10, 20"» «--y "cfg = 4..8 (+2)"» «--z "seed = 1-3"» ‹--no-legend›'
+        " ‹--sub-grids› ‹--margin 8› ‹--vary-seed xy›",
+        f'{GRID} ‹--x "seed = 1-3"›',
+        f'{GRID} ‹--x "prompt s/r = smile, frown"›',
+        f'{GRID} «--x "prompt order = a girl, smile"»',
+        f'{GRID} «--x "sampler = Euler a, DPM++ 2M Karras"» «--y "schedule = Karras, Exponential"»',
+        f'{GRID} ‹--x "checkpoint = a.safetensors, b.safetensors"› «--y "vae = none, c.safetensors"»',
+        f'{GRID} «--x "clip skip = 1, 2"»',
+        f'{GRID} «--x "size = 64x64, 128x64"»',
+    ),
     "LoRA Block Weight: tags and words": (
         *tags(
             "<lora:hina:0.7>",
@@ -123,7 +142,10 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         f'{GRID} «--x "checkpoint = a.safetensors, b.safetensors"»',
         f'{GRID} «--x "seed = 1-3"»',
         f'{GRID} «--x "prompt s/r = smile, frown"»',
+        f'{GRID} «--x \'elements = "IN05-OUT05:attn1:0", "MID::0.5"\'»',
+        f'lathe eval "A" {FILES} ‹--copy-config any›',
         "‹lathe compare a.safetensors b.safetensors›",
+        "‹lathe inspect a.safetensors --norms›",
     ),
     "extract_lora_from_models.py": (
         "‹lathe extract b.safetensors a.safetensors› «--dim 2» «--conv-dim 2» «--dtype bf16»"
@@ -142,6 +164,18 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         "lathe resize hina.safetensors «--dynamic-method sv_ratio --dynamic-param 2»",
         "lathe resize hina.safetensors «--dynamic-method sv_fro --dynamic-param 0.9»",
         "lathe resize hina.safetensors «--dynamic-method sv_cumulative --dynamic-param 0.9»",
+    ),
+    "Other scripts, and the tabs of kohya_ss": (
+        "‹lathe inspect hina.safetensors --norms›",
+        "‹lathe inspect hina.safetensors --json›",
+        "‹lathe resize hina.safetensors --rank 2›",
+        *formulas("0.5*A + 0.3*B + 0.2*C", "weighted_sum(A, B, 'BASE=0,*=0.5')"),
+        f'lathe eval "A + 0.7*hina" {FILES} «--dtype fp16»',
+        "‹lathe convert a.safetensors --dtype fp16›",
+    ),
+    "LyCORIS: merge.py": (
+        "‹lathe merge a.safetensors hina.safetensors› «-o out.safetensors» «--dtype bf16» ‹--device cpu›",
+        f"{MERGE} «hina.safetensors:0.7»",
     ),
     "LyCORIS: extract_locon.py": (
         "‹lathe extract b.safetensors a.safetensors› «--mode fixed --linear-dim 2 --conv-dim 2»"

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 import loralathe
-from loralathe.api.keywords import RunKeywords
+from loralathe.api.keywords import SAVING, RunKeywords, SaveKeywords
 from loralathe.engine import RunOptions
 from loralathe.errors import InputError
+from loralathe.recipes import Save
+from loralathe.tensorfiles import read_header
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
@@ -53,6 +55,46 @@ def test_unknown_keywords_are_named(sd1):
     with pytest.raises(InputError, match="no option 'thread'") as caught:
         loralathe.convert(sd1.path("A"), "bf16", thread=2)  # type: ignore[call-arg]
     assert "threads" in str(caught.value.fix)
+
+
+def test_saving_keywords_are_fields_of_save():
+    assert set(SAVING) == SaveKeywords.__annotations__.keys() - RunKeywords.__annotations__.keys()
+    assert set(SAVING) <= Save.__dataclass_fields__.keys()
+
+
+def test_checkpoints_are_saved_as_the_command_line_does(sd1, tmp_path):
+    """Fields of `Save` as keywords, for a conversion that has nothing else to do."""
+    made = tmp_path / "made.safetensors"
+    loralathe.convert(
+        sd1.path("A"), discard="^first_stage_model", metadata={"a": "b"}, metadata_from="none", output=made
+    )
+    header = read_header(made)
+    assert header.tensors
+    assert not any(name.startswith("first_stage_model") for name in header.tensors)
+    assert header.metadata["a"] == "b"
+    with pytest.raises(InputError, match="nothing would be converted"):
+        loralathe.convert(sd1.path("A"), output=made, force=True)
+    with pytest.raises(InputError, match="no option 'discrad'") as caught:
+        loralathe.convert(sd1.path("A"), discrad="x")  # type: ignore[call-arg]
+    assert "discard" in str(caught.value.fix)
+
+
+def test_one_text_is_one_choice_of_layers(sd1, tmp_path):
+    """A text is a sequence of letters, too."""
+    made = tmp_path / "made.safetensors"
+    loralathe.merge(sd1.path("A"), sd1.path("lora"), include="attn2", exclude=["TE1"], output=made)
+    text = loralathe.recorded_recipe(made)
+    assert "attn2" in text
+    assert "TE1::0" in text
+
+
+def test_an_extraction_takes_what_the_command_line_does(sd1, tmp_path):
+    made = tmp_path / "made.safetensors"
+    loralathe.extract(sd1.path("B"), sd1.path("A"), rank=1, alpha=0.9, beta=0.8, min_diff=1e-3, output=made)
+    text = loralathe.recorded_recipe(made)
+    assert "0.9*tuned - 0.8*base" in text
+    assert "unbalanced=1" in text
+    assert "min_diff=0.001" in text
 
 
 def test_the_page_names_every_function():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, Any
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -28,6 +31,7 @@ def made(shop: Workshop, folder: Path, formula: str, dtype: str | None = None) -
         "combine(0.7*lora, rank=1)",
         "combine(0.7*lora)",
         "resize(lora, energy=0.8)",
+        "resize(lora + extract(B - A, rank=2), rank=3)",
         "A + 0.5*extract(B - A, energy=0.6)",
     ],
 )
@@ -35,6 +39,21 @@ def test_what_was_made_verifies(sd1: Workshop, tmp_path: Path, formula: str) -> 
     found = loralathe.verify(made(sd1, tmp_path, formula), search=[sd1.folder])
     assert [finding.what for finding in found.findings] == []
     assert found.total.checked > 0
+
+
+def test_the_spool_of_a_budget_is_closed(
+    sd1: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, spools = made(sd1, tmp_path, "extract(B - A, energy=0.6)"), []
+
+    def spool(**options: Any) -> IO[bytes]:
+        spools.append(tempfile.TemporaryFile(**options))  # noqa: SIM115
+        return spools[-1]
+
+    with monkeypatch.context() as patched:
+        patched.setattr("loralathe.engine.allotted.tempfile", SimpleNamespace(TemporaryFile=spool))
+        assert loralathe.verify(file, search=[sd1.folder]).ok
+    assert [opened.closed for opened in spools] == [True]
 
 
 @pytest.mark.parametrize("formula", ["extract(B - A, energy=0.6)", "combine(0.7*lora)"])

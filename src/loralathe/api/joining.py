@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loralathe.api.keywords import PathLike, RunKeywords, run_options
+from loralathe.api.keywords import PathLike, RunKeywords, run_options, texts
 from loralathe.api.names import InputNames, beside, stem
-from loralathe.api.recipes import EXTRACTED, added_terms, adjusted, joined_name
+from loralathe.api.recipes import EXTRACTED, added_terms, adjusted, joined_name, rules_for_all
 from loralathe.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ def combine(
     te: float = 1.0,
     unet: float = 1.0,
     blocks: Mapping[str, str] | None = None,
-    elements: Sequence[str] = (),
+    elements: str | Sequence[str] = (),
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
     metadata: str = "new",
     options: RunOptions | None = None,
     progress: Progress | None = None,
@@ -52,7 +54,8 @@ def combine(
             "there is no adapter to combine", fix='combine("hina.safetensors:0.7", "b.safetensors")'
         )
     specs = [given if isinstance(given, AdapterSpec) else parse_spec(str(given)) for given in adapters]
-    scaled = [adjusted(spec, elements, te, unet) for spec in specs]
+    rules = rules_for_all(texts(elements), texts(include), texts(exclude))
+    scaled = [adjusted(spec, rules, te, unet) for spec in specs]
     file = None if output is None else Path(output)
     recipe = combine_recipe(scaled, ranks or {}, blocks or {}, file, dtype, metadata)
     return _run(recipe, options, keywords, progress)

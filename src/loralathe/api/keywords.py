@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict, cast
 
 from loralathe.errors import InputError, did_you_mean
 
@@ -31,18 +31,47 @@ class RunKeywords(TypedDict, total=False):
     presets: Mapping[str, str]
 
 
+class SaveKeywords(RunKeywords, total=False):
+    """How a checkpoint is saved, besides: the fields of `Save`, which says what they mean."""
+
+    vae: PathLike | None
+    discard: str | None
+    metadata: Mapping[str, str]
+    metadata_from: str
+    config_from: str
+
+
+SAVING = ("vae", "discard", "metadata", "metadata_from", "config_from")
+
+
 def run_options(options: RunOptions | None, keywords: RunKeywords) -> RunOptions:
     """`options` with the keywords on top; InputError for a keyword that does not exist."""
     from loralathe.engine import RunOptions
 
-    for name in keywords:
-        if name not in RunKeywords.__annotations__:
-            raise InputError(
-                f"there is no option '{name}'",
-                fix=did_you_mean(name, RunKeywords.__annotations__)
-                or "options are " + ", ".join(RunKeywords.__annotations__),
-            )
+    _require_known(keywords, tuple(RunKeywords.__annotations__))
     return replace(options or RunOptions(), **keywords)
+
+
+def split_keywords(keywords: SaveKeywords) -> tuple[dict[str, object], RunKeywords]:
+    """Those of saving, as fields of `Save`, and those of the run; InputError for one that does not exist."""
+    _require_known(keywords, (*SAVING, *RunKeywords.__annotations__))
+    saving: dict[str, object] = {name: value for name, value in keywords.items() if name in SAVING}
+    if (vae := keywords.get("vae")) is not None:
+        saving["vae"] = Path(vae)
+    rest = {name: value for name, value in keywords.items() if name not in SAVING}
+    return saving, cast(RunKeywords, rest)
+
+
+def _require_known(keywords: Iterable[str], names: Sequence[str]) -> None:
+    for name in keywords:
+        if name not in names:
+            fix = did_you_mean(name, names) or "options are " + ", ".join(names)
+            raise InputError(f"there is no option '{name}'", fix=fix)
+
+
+def texts(given: str | Sequence[str]) -> list[str]:
+    """One text, or several."""
+    return [given] if isinstance(given, str) else list(given)
 
 
 def paths(inputs: Inputs | None) -> dict[str, Path]:

@@ -7,16 +7,22 @@ from dataclasses import replace
 from decimal import Decimal
 from keyword import iskeyword
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from loralathe.api.names import InputNames, beside, formula_name, stem
+from loralathe.errors import InputError
 
 if TYPE_CHECKING:
     from loralathe.adapters import AdapterSpec
     from loralathe.recipes import Recipe
 
+NOTHING: Mapping[str, object] = MappingProxyType({})
 MERGED, EXTRACTED, RESULT = "merged", "lora", "result"
 """Names of the one step."""
+DEFAULT_RANK = 64
+CHOOSING = frozenset({"rank", "energy", "size", "threshold", "ratio", "quantile", "fro", "full"})
+"""Arguments of extract() that choose ranks."""
 
 
 def merge_recipe(
@@ -38,6 +44,19 @@ def merge_recipe(
         saves=[Save(MERGED, output or beside(base, merged_name(base, specs)), dtype)],
         where="the merge",
     )
+
+
+def with_saving(recipe: Recipe, choices: Mapping[str, object]) -> Recipe:
+    """The recipe with these fields of `Save` for all that it saves."""
+    return replace(recipe, saves=tuple(replace(save, **choices) for save in recipe.saves))  # type: ignore[arg-type]
+
+
+def rules_for_all(elements: Sequence[str], include: Sequence[str], exclude: Sequence[str]) -> list[str]:
+    """Element rules that hold for every adapter, those of a choice of blocks and layers among them."""
+    from loralathe.adapters import selection_rules
+
+    selection = selection_rules(include, exclude)
+    return [*elements, *([selection] if selection else [])]
 
 
 def adjusted(spec: AdapterSpec, rules: Sequence[str] = (), te: float = 1.0, unet: float = 1.0) -> AdapterSpec:
@@ -103,18 +122,31 @@ def extract_recipe(
     arguments: Mapping[str, float | str],
     output: Path | None = None,
     dtype: str | None = "fp16",
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    metadata: str = "new",
 ) -> Recipe:
-    """`extract(tuned - base, rank=64, …)`; arguments: those of extract()."""
+    """`extract(tuned - base, rank=64, …)`; arguments: those of extract(), rank 64 where none chooses."""
     from loralathe.api.joining import call_text, ranks_label
     from loralathe.recipes import Save, make_recipe
 
+    if not CHOOSING & arguments.keys():
+        arguments = {"rank": DEFAULT_RANK, **arguments}
+    if alpha != beta:
+        arguments = {**arguments, "unbalanced": 1}
+    difference = f"{_multiple(alpha, 'tuned')} - {_multiple(beta, 'base')}"
     file = output or beside(tuned, f"{stem(tuned)}-{stem(base)}_{ranks_label(arguments)}")
     return make_recipe(
         inputs={"tuned": tuned, "base": base},
-        steps={EXTRACTED: call_text("extract", "tuned - base", arguments)},
-        saves=[Save(EXTRACTED, file, dtype)],
+        steps={EXTRACTED: call_text("extract", difference, arguments)},
+        saves=[Save(EXTRACTED, file, dtype, adapter_metadata=metadata)],
         where="the extraction",
     )
+
+
+def _multiple(factor: float, name: str) -> str:
+    return name if factor == 1 else f"{factor!r}*{name}"
 
 
 def add_difference_recipe(
@@ -134,9 +166,28 @@ def weighted_sum_recipe(
     return _combined({"A": a, "B": b}, "(1 - M)*A + M*B", {"M": multiplier}, name, output, dtype)
 
 
-def convert_recipe(a: Path, dtype: str, output: Path | None = None) -> Recipe:
-    """`A` in another dtype."""
-    return _combined({"A": a}, "A", {}, f"{stem(a)}_{dtype}", output, dtype)
+def convert_recipe(
+    a: Path, dtype: str | None, output: Path | None = None, choices: Mapping[str, object] = NOTHING
+) -> Recipe:
+    """`A` in another dtype, or saved with other choices; InputError where nothing would change."""
+    vae = choices.get("vae")
+    changes = ("vae", "discard", "metadata")
+    kept = dtype in (None, "source")
+    if kept and not any(choices.get(name) for name in changes) and not _is_pickle(a):
+        raise InputError(
+            "nothing would be converted",
+            where=str(a),
+            fix="add --dtype fp16, bf16 or fp32, --bake-vae FILE or --discard REGEX",
+        )
+    name = stem(a) + ("" if kept else f"_{dtype}") + (f"+{stem(vae)}" if isinstance(vae, Path) else "")
+    return with_saving(_combined({"A": a}, "A", {}, name, output, dtype), choices)
+
+
+def _is_pickle(path: Path) -> bool:
+    from loralathe.tensorfiles import open_tensorfile
+
+    with open_tensorfile(path) as file:
+        return file.format == "pickle"
 
 
 def _combined(

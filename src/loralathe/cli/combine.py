@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from loralathe.cli.options import FilePath, LatheCommand, Number, common, common_options
-from loralathe.cli.saving import save_of, saving_options, taken
-from loralathe.errors import InputError
+from loralathe.cli.options import Common, FilePath, LatheCommand, Number, common, common_options
+from loralathe.cli.saving import saving_options, taken
 
-STEP = "result"
+if TYPE_CHECKING:
+    from loralathe.recipes import Recipe
 
 ADD_EPILOG = """\b
 M may be negative: plus moves A away from C, minus towards it.
@@ -43,10 +43,13 @@ Examples:
 @common_options()
 def add_difference_command(a: Path, b: Path, c: Path, multiplier: float, **options: Any) -> None:
     """A + M*(B - C): what B has over C, added to A."""
-    from loralathe.cli.names import stem
+    from loralathe.api.kinds import require_kinds
+    from loralathe.api.recipes import add_difference_recipe
 
-    name = f"{stem(a)}{multiplier:+g}({stem(b)}-{stem(c)})"
-    _combine({"A": a, "B": b, "C": c}, "A + M*(B - C)", {"M": multiplier}, name, options)
+    choices, settings = taken(options), common(options)
+    require_kinds([a, b, c])
+    recipe = add_difference_recipe(a, b, c, multiplier, settings.file, settings.dtype)
+    _launch(recipe, choices, settings)
 
 
 @click.command("weighted-sum", cls=LatheCommand, epilog=SUM_EPILOG)
@@ -57,10 +60,13 @@ def add_difference_command(a: Path, b: Path, c: Path, multiplier: float, **optio
 @common_options()
 def weighted_sum_command(a: Path, b: Path, multiplier: float, **options: Any) -> None:
     """(1-M)*A + M*B: 0 is A, 1 is B."""
-    from loralathe.cli.names import stem
+    from loralathe.api.kinds import require_kinds
+    from loralathe.api.recipes import weighted_sum_recipe
 
-    name = f"{stem(a)}+{multiplier:g}({stem(b)}-{stem(a)})"
-    _combine({"A": a, "B": b}, "(1 - M)*A + M*B", {"M": multiplier}, name, options)
+    choices, settings = taken(options), common(options)
+    require_kinds([a, b])
+    recipe = weighted_sum_recipe(a, b, multiplier, settings.file, settings.dtype)
+    _launch(recipe, choices, settings)
 
 
 @click.command("convert", cls=LatheCommand, epilog=CONVERT_EPILOG)
@@ -72,48 +78,16 @@ def convert_command(a: Path, **options: Any) -> None:
 
     Marks and integers keep their type.
     """
-    from loralathe.cli.names import stem
-
-    dtype, vae = options["dtype"], options["bake_vae"]
-    name = stem(a) + ("" if dtype == "source" else f"_{dtype}") + (f"+{stem(vae)}" if vae else "")
-    changes = ("bake_vae", "discard", "metadata_json")
-    if dtype == "source" and not any(options[key] for key in changes) and not _is_pickle(a):
-        raise InputError(
-            "nothing would be converted",
-            where=str(a),
-            fix="add --dtype fp16, bf16 or fp32, --bake-vae FILE or --discard REGEX",
-        )
-    _combine({"A": a}, "A", {}, name, options)
-
-
-def _is_pickle(path: Path) -> bool:
-    from loralathe.tensorfiles import open_tensorfile
-
-    with open_tensorfile(path) as file:
-        return file.format == "pickle"
-
-
-def _combine(
-    inputs: Mapping[str, Path],
-    formula: str,
-    variables: Mapping[str, float],
-    name: str,
-    options: dict[str, Any],
-) -> None:
     from loralathe.api.kinds import require_kinds
-    from loralathe.cli.launch import launch
-    from loralathe.cli.names import beside
-    from loralathe.recipes import make_recipe
+    from loralathe.api.recipes import convert_recipe
 
-    choices = taken(options)
-    settings = common(options)
-    require_kinds(inputs.values())
-    file = settings.file or beside(inputs["A"], name)
-    recipe = make_recipe(
-        inputs=inputs,
-        steps={STEP: formula},
-        variables=variables,
-        saves=[save_of(STEP, file, settings.dtype, choices)],
-        where="the formula",
-    )
-    launch(recipe, settings)
+    choices, settings = taken(options), common(options)
+    require_kinds([a])
+    _launch(convert_recipe(a, settings.dtype, settings.file, choices), choices, settings)
+
+
+def _launch(recipe: Recipe, choices: Mapping[str, object], settings: Common) -> None:
+    from loralathe.api.recipes import with_saving
+    from loralathe.cli.launch import launch
+
+    launch(with_saving(recipe, choices), settings)

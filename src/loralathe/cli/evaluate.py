@@ -9,7 +9,7 @@ import click
 
 from loralathe.cli.merge import named_lists, with_blocks
 from loralathe.cli.options import LatheCommand, block_options, common, common_options
-from loralathe.cli.saving import chosen, saving_options, taken
+from loralathe.cli.saving import saving_options, taken
 from loralathe.errors import InputError
 
 EVAL_EPILOG = """\b
@@ -46,7 +46,7 @@ def eval_command(
     **options: Any,
 ) -> None:
     """Evaluate FORMULA over the files that its names stand for, in one pass."""
-    from loralathe.api.recipes import formula_recipe
+    from loralathe.api.recipes import formula_recipe, with_saving
     from loralathe.cli.launch import launch
     from loralathe.cli.names import input_files, numbers
 
@@ -58,4 +58,4 @@ def eval_command(
         raise InputError("the formula has no files to work on", fix=example)
     lists = named_lists(blocks)
     recipe = formula_recipe(formula, inputs, numbers(settings), lists, choices.file, choices.dtype)
-    launch(chosen(recipe, saving), choices)
+    launch(with_saving(recipe, saving), choices)

@@ -7,12 +7,8 @@ from typing import Any
 
 import click
 
-from loralathe.api.joining import call_text, ranks_label
 from loralathe.cli.options import FilePath, LatheCommand, Number, common, common_options
 from loralathe.cli.ranks import rank_arguments, rank_options
-
-STEP = "lora"
-DEFAULT_RANK = 64
 
 EPILOG = """\b
 The report tells, per block, what the LoRA holds of the difference (kept), what lies beyond its
@@ -63,31 +59,19 @@ def extract_command(
 ) -> None:
     """A LoRA that turns BASE into TUNED, as far as its rank reaches."""
     from loralathe.api.kinds import require_kinds
+    from loralathe.api.recipes import extract_recipe
     from loralathe.cli.launch import launch
-    from loralathe.cli.names import beside, stem
-    from loralathe.recipes import Save, make_recipe
 
     arguments = rank_arguments(options)
     settings = common(options)
-    if not arguments.keys() - {"conv_rank", "pad_ranks"}:
-        arguments = {"rank": DEFAULT_RANK, **arguments}
-    flags = {"conv": conv, "exact": exact, "keep_noise": keep_noise, "unbalanced": alpha != beta}
+    flags = {"conv": conv, "exact": exact, "keep_noise": keep_noise}
     given = {"te1": te1, "te2": te2} | {name: True for name, flag in flags.items() if flag}
     arguments |= {name: int(value) for name, value in given.items() if value is not None}
     if min_diff is not None:
         arguments["min_diff"] = min_diff
     require_kinds([tuned, base])
-    file = settings.file or beside(tuned, f"{stem(tuned)}-{stem(base)}_{ranks_label(arguments)}")
-    difference = f"{_times(alpha, 'tuned')} - {_times(beta, 'base')}"
-    save = Save(STEP, file, settings.dtype, adapter_metadata="minimal" if no_metadata else "new")
-    recipe = make_recipe(
-        inputs={"tuned": tuned, "base": base},
-        steps={STEP: call_text("extract", difference, arguments)},
-        saves=[save],
-        where="the extraction",
+    metadata = "minimal" if no_metadata else "new"
+    recipe = extract_recipe(
+        tuned, base, arguments, settings.file, settings.dtype, alpha=alpha, beta=beta, metadata=metadata
     )
     launch(recipe, settings)
-
-
-def _times(factor: float, name: str) -> str:
-    return name if factor == 1 else f"{factor!r}*{name}"

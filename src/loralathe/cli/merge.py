@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from decimal import Decimal
-from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -20,13 +18,11 @@ from loralathe.cli.options import (
     common,
     common_options,
 )
-from loralathe.cli.saving import PLAIN, save_of, saving_options, taken
+from loralathe.cli.saving import saving_options, taken
 
 if TYPE_CHECKING:
     from loralathe.adapters import AdapterSpec
-    from loralathe.recipes import Recipe
 
-STEP = "merged"
 F = TypeVar("F", bound=Callable[..., object])
 
 EPILOG = """\b
@@ -88,6 +84,7 @@ def merge_command(
 ) -> None:
     """BASE + strength * ADAPTER + …: effective strengths are linear, as in the web UIs' pictures."""
     from loralathe.api.kinds import require_kinds
+    from loralathe.api.recipes import merge_recipe, with_saving
     from loralathe.cli.launch import launch
 
     lists = named_lists(blocks)
@@ -95,20 +92,20 @@ def merge_command(
     specs = take_specs(adapters, options)
     settings = with_blocks(common(options), presets, missing_blocks)
     require_kinds([base], [spec.path for spec in specs], fix="the base comes first: lathe merge BASE ADAPTER")
-    launch(merge_recipe(base, specs, lists, settings, choices), settings)
+    recipe = merge_recipe(base, specs, lists, settings.file, settings.dtype)
+    launch(with_saving(recipe, choices), settings)
 
 
 def take_specs(words: Sequence[str], options: dict[str, Any]) -> list[AdapterSpec]:
     """The adapters that were typed, with the options that hold for all; these leave `options`."""
-    from loralathe.adapters import parse_spec, selection_rules
+    from loralathe.adapters import parse_spec
+    from loralathe.api.recipes import adjusted, rules_for_all
 
     te, unet, elements, include, exclude = (
         options.pop(name) for name in ("te", "unet", "elements", "include", "exclude")
     )
-    selection = selection_rules(include, exclude)
-    rules = [*elements, *([selection] if selection else [])]
-    specs = [_with_rules(parse_spec(text), rules) for text in words]
-    return [replace(spec, te=_times(spec.te, te), unet=_times(spec.unet, unet)) for spec in specs]
+    rules = rules_for_all(elements, include, exclude)
+    return [adjusted(parse_spec(text), rules, te, unet) for text in words]
 
 
 def named_lists(words: Sequence[str]) -> dict[str, str]:
@@ -126,72 +123,3 @@ def with_blocks(settings: Common, presets: Path | None, missing: str | None) -> 
     lists = read_presets(Screen(settings.as_json, settings.quiet), presets)
     weight = None if missing is None else cast(Literal[0, 1], int(missing))
     return replace(settings, presets=lists, missing_blocks=weight)
-
-
-def _with_rules(spec: AdapterSpec, rules: Sequence[str]) -> AdapterSpec:
-    texts = [text for text in (spec.elements, *rules) if text]
-    return replace(spec, elements=",".join(texts) or None)
-
-
-def _times(one: float, other: float) -> float:
-    """The product as people calculate it: 0.7 × 0.1 is 0.07, not 0.06999999999999999."""
-    return float(Decimal(repr(one)) * Decimal(repr(other)))
-
-
-def merge_recipe(
-    base: Path,
-    specs: Sequence[AdapterSpec],
-    lists: dict[str, str],
-    settings: Common,
-    choices: Mapping[str, Any] = PLAIN,
-) -> Recipe:
-    """The command as a recipe: `base + 0.7*hina@Face`."""
-    from loralathe.cli.names import InputNames, beside
-    from loralathe.recipes import make_recipe
-
-    names = InputNames({STEP, *lists, *(spec.blocks for spec in specs if spec.blocks)})
-    formula = names.name(base) + "".join(_term(names.name(spec.path), spec) for spec in specs)
-    file = settings.file or beside(base, _file_name(base, specs))
-    return make_recipe(
-        inputs=names.inputs,
-        steps={STEP: formula},
-        blocks=lists,
-        saves=[save_of(STEP, file, settings.dtype, choices)],
-        where="the merge",
-    )
-
-
-def _term(name: str, spec: AdapterSpec) -> str:
-    """` + 0.7*hina@Face`, ` - hina`, ` + hina(te=0, unet=0.7)@"1,0,…"`."""
-    arguments = []
-    sign, strength = "+", ""
-    if spec.te == spec.unet:
-        sign = "-" if spec.unet < 0 else "+"
-        strength = "" if abs(spec.unet) == 1 else f"{abs(spec.unet)!r}*"
-    else:
-        arguments = [f"te={spec.te!r}", f"unet={spec.unet!r}"]
-    if spec.elements:
-        arguments.append(f"elements={spec.elements!r}")
-    call = f"({', '.join(arguments)})" if arguments else ""
-    return f" {sign} {strength}{name}{call}{_blocks(spec.blocks)}"
-
-
-def _blocks(blocks: str | None) -> str:
-    """A list goes by its name where formulas can say it; anything else is quoted."""
-    if blocks is None:
-        return ""
-    return f"@{blocks}" if blocks.isidentifier() and not iskeyword(blocks) else f"@{blocks!r}"
-
-
-def _file_name(base: Path, specs: Sequence[AdapterSpec]) -> str:
-    """`base+hina0.7@Face`; block lists go by their names only."""
-    from loralathe.cli.names import stem
-
-    parts = [stem(base)]
-    for spec in specs:
-        strength = f"{spec.unet:g}"
-        if spec.te != spec.unet:
-            strength += f"te{spec.te:g}"
-        named = spec.blocks if spec.blocks and not set(spec.blocks) & set(",=") else None
-        parts.append(f"{stem(spec.path)}{strength}" + (f"@{named}" if named else ""))
-    return "+".join(parts)

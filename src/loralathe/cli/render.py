@@ -107,10 +107,12 @@ def _show_request(
     uses = [adapter_argument(use) for use in (*request.adapters, *tagged.adapters)]
     rows = [
         ("checkpoint", f"{request.checkpoint} ({family.label})"),
+        *([("VAE", request.vae)] if request.vae else []),
         *(("adapter", use) for use in uses),
         ("prompt", tagged.prompt.strip()),
         *([("negative", request.negative)] if request.negative else []),
         ("sampler", f"{request.sampler}, {request.schedule}, {request.steps} steps, CFG {request.cfg:g}"),
+        *([("clip skip", str(request.clip_skip))] if request.clip_skip > 1 else []),
         ("size", f"{request.width}×{request.height}"),
         ("seed", seed + (f" and {count - 1} after it" if count > 1 else "")),
         ("into", str(target)),

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from loralathe.cli.options import FilePath
 from loralathe.errors import InputError
 
-if TYPE_CHECKING:
-    from loralathe.recipes import Recipe, Save
-
 F = TypeVar("F", bound=Callable[..., object])
-PLAIN: Mapping[str, Any] = MappingProxyType(
-    {"bake_vae": None, "discard": None, "metadata_from": "first", "metadata_json": None, "config_from": "any"}
-)
-"""What these options are when none is given."""
 
 
 def saving_options(inputs: str) -> Callable[[F], F]:
@@ -37,7 +28,7 @@ def saving_options(inputs: str) -> Callable[[F], F]:
         click.option(
             "--metadata",
             "metadata_from",
-            default=PLAIN["metadata_from"],
+            default="first",
             metavar="FROM",
             help=f"Copy metadata from: first, {inputs}, merge (all), none. Default: first.",
         ),
@@ -47,7 +38,7 @@ def saving_options(inputs: str) -> Callable[[F], F]:
         click.option(
             "--copy-config",
             "config_from",
-            default=PLAIN["config_from"],
+            default="any",
             metavar="FROM",
             help=f"Copy the .yaml beside: any (the first that has one), {inputs}, none. Default: any.",
         ),
@@ -61,32 +52,18 @@ def saving_options(inputs: str) -> Callable[[F], F]:
     return decorate
 
 
-def taken(options: dict[str, Any]) -> dict[str, Any]:
-    """The options of `saving_options`, taken out of a command's others."""
-    return {name: options.pop(name) for name in PLAIN}
+def taken(options: dict[str, Any]) -> dict[str, object]:
+    """The options of `saving_options`, taken out of a command's others, as fields of `Save`.
 
-
-def save_of(step: str, file: Path, dtype: str | None, choices: Mapping[str, Any]) -> Save:
-    """A saved step with these choices; InputError for metadata that is no JSON object."""
-    from loralathe.recipes import Save
-
-    return _with(Save(step, file, dtype), choices)
-
-
-def chosen(recipe: Recipe, choices: Mapping[str, Any]) -> Recipe:
-    """The recipe with these choices for all that it saves."""
-    return replace(recipe, saves=tuple(_with(save, choices) for save in recipe.saves))
-
-
-def _with(save: Save, choices: Mapping[str, Any]) -> Save:
-    return replace(
-        save,
-        discard=choices["discard"],
-        metadata=read_metadata(choices["metadata_json"]),
-        vae=choices["bake_vae"],
-        metadata_from=choices["metadata_from"],
-        config_from=choices["config_from"],
-    )
+    InputError for metadata that is no JSON object.
+    """
+    return {
+        "vae": options.pop("bake_vae"),
+        "discard": options.pop("discard"),
+        "metadata": read_metadata(options.pop("metadata_json")),
+        "metadata_from": options.pop("metadata_from"),
+        "config_from": options.pop("config_from"),
+    }
 
 
 def read_metadata(given: str | None) -> dict[str, str]:

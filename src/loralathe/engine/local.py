@@ -124,8 +124,10 @@ class Localiser:
 def in_scope(piece: Slice, options: ExtractOptions) -> bool:
     """Whether an extraction writes factors for this slice (docs/semantics.md §6)."""
     module = piece.module
-    if module is None or options.everything:
-        return module is not None
+    if module is None or module.component == "vae":  # No adapter has names for the layers of a VAE.
+        return False
+    if options.everything:
+        return True
     if module.scope == "outside":
         return False
     if module.scope == "conv" and not options.with_conv:

@@ -78,6 +78,6 @@ def check_device(name: str) -> None:
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise InputError(
             f"the device '{name}' cannot be used",
-            where=str(error).splitlines()[0],
+            where=str(error).splitlines()[0].split(". ")[0],
             fix="leave --device out, or give cuda, cuda:1, mps or another that torch knows here",
         ) from None

@@ -172,7 +172,7 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         raise InputError(
             f"the device '{name}' cannot be used",
-            where=str(error).splitlines()[0],
+            where=str(error).splitlines()[0].split(". ")[0],
             fix="auto, cpu, cuda or mps",
         ) from error
     return device

@@ -37,7 +37,8 @@ class TensorCheck:
     """One tensor of a checkpoint, or one module of an adapter.
 
     kind:      copied, computed, extracted; or replayed, where only the engine itself can compute it.
-    ulps:      largest error in units of the last place, None where nothing is rounded or computed;
+    ulps:      largest error in units of the last place (of the dtype, or of the fp32 sum if that is coarser),
+               None where nothing is rounded or computed;
     excess:    of an extraction: how much its error exceeds the least possible at its rank, 0.01 is 1 %;
     differing: elements whose bytes are not those that this version computes;
     problems:  what is wrong, in words; empty where all is well.

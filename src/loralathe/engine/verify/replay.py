@@ -45,9 +45,12 @@ class Replayed:
 
 
 class Replay:
-    """Runs single jobs of a planned session; safe to use from several threads."""
+    """Runs single jobs of a planned session; safe to use from several threads.
 
-    def __init__(self, session: Session, output: Output, file: TensorFile) -> None:
+    allotted: takes what the first passes of budgets find, and is closed by whoever made it.
+    """
+
+    def __init__(self, session: Session, output: Output, file: TensorFile, allotted: Allotted) -> None:
         self._session = session
         self._output = output
         self._file = file
@@ -56,29 +59,28 @@ class Replay:
             assert session.sources.architecture is not None
             self._format = adapter_format(output, session.sources.architecture)
         self._workspace = Workspace()
-        self._allotted = self._surveyed()
+        self._allotted = allotted
+        self._survey()
         self._jobs: dict[tuple[str, tuple[int, ...]], Job] = {}
         for job in make_jobs(session, {output.save.step: self.sink(Replayed())}):
             self._jobs[job.unit.name, job.unit.shape] = job
 
-    def _surveyed(self) -> Allotted:
+    def _survey(self) -> None:
         """The first passes of budgets over the whole file, with one thread as in a run's workers."""
-        allotted = Allotted(None)
 
         def run(jobs: list[Job], _title: str) -> None:
             for job in jobs:
-                run_job(self._context(allotted), job)
+                run_job(self._context(), job)
 
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            survey(self._session, allotted, run)
+            survey(self._session, self._allotted, run)
         finally:
             torch.set_num_threads(threads)
-        return allotted
 
-    def _context(self, allotted: Allotted) -> Context:
-        session = self._session
+    def _context(self) -> Context:
+        session, allotted = self._session, self._allotted
         localiser = session.planner.localiser
         return Context(session.sources, localiser, session.options, self._workspace, allotted, lambda: False)
 
@@ -95,7 +97,7 @@ class Replay:
         """Compute one unit as a run would; InputError for NaN, Inf or overflow."""
         found = Replayed()
         job = _with_sink(self._jobs[unit.name, unit.shape], self.sink(found))
-        context = self._context(self._allotted)
+        context = self._context()
         if job.weights or job.adapters:
             for piece in unit.slices:
                 work = PieceJob(context, job, piece)

@@ -11,15 +11,17 @@ from typing import TypeVar
 
 from loralathe.adapters import parse_elements
 from loralathe.engine.adapter_plan import AdapterOutput
+from loralathe.engine.allotted import Allotted
 from loralathe.engine.find_inputs import find_inputs
-from loralathe.engine.forms import ExtractLeaf, Leaf, walk
+from loralathe.engine.forms import AdapterLeaf, ExtractLeaf, Leaf, walk
 from loralathe.engine.inspect_blocks import in_model_order, label_of_key, label_of_module
 from loralathe.engine.inspect_stream import in_parallel
+from loralathe.engine.local import in_scope
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import Output, TensorPlan, WeightsOutput
 from loralathe.engine.recorded import Record, parse_record
 from loralathe.engine.run import Session, open_session, require_architecture, resolve_blocks
-from loralathe.engine.units import Unit
+from loralathe.engine.units import Slice, Unit
 from loralathe.engine.verify.extracted import PARTS, AdapterChecker, name_in
 from loralathe.engine.verify.facts import Finding, TensorCheck, Verification, VerifyOptions, block_check
 from loralathe.engine.verify.header import check_metadata, check_tensors
@@ -54,8 +56,8 @@ def verify_file(
         recipe = record.recipe(inputs, path)
         settings = replace(record.options(run), device=run.device if run.device != "cpu" else _device(record))
         hashes = {name: content_hash(found) for name, found in inputs.items()} if record.has_hashes else None
-        with open_session(recipe, settings) as session:
-            work = _Work(session, record, file, options, progress)
+        with open_session(recipe, settings) as session, Allotted(None) as allotted:
+            work = _Work(session, record, file, options, progress, allotted)
             findings = list(check_metadata(session, work.output, record, file, hashes))
             return work.run(inputs, findings)
 
@@ -68,7 +70,13 @@ class _Work:
     """One verification under way."""
 
     def __init__(
-        self, session: Session, record: Record, file: TensorFile, options: VerifyOptions, progress: Progress
+        self,
+        session: Session,
+        record: Record,
+        file: TensorFile,
+        options: VerifyOptions,
+        progress: Progress,
+        allotted: Allotted,
     ) -> None:
         self.session = session
         self.record = record
@@ -77,7 +85,7 @@ class _Work:
         self.progress = progress
         (self.output,) = session.plan.outputs
         self.linear = _linear(session)
-        self.replay = Replay(session, self.output, file)
+        self.replay = Replay(session, self.output, file, allotted)
 
     def run(self, inputs: Mapping[str, Path], findings: list[Finding]) -> Verification:
         if isinstance(self.output, WeightsOutput):
@@ -113,7 +121,12 @@ class _Work:
         spoilt = {finding.place for finding in findings}
         labels = {tensor.spec.name: label_of_key(architecture, tensor.spec.name) for tensor in output.tensors}
         sound = [tensor for tensor in output.tensors if tensor.spec.name not in spoilt]
-        sample = self._sample(sound, lambda tensor: (labels[tensor.spec.name], tensor.action))
+        added = [
+            leaf for leaf in dict.fromkeys(walk(output.form)) if isinstance(leaf, (AdapterLeaf, ExtractLeaf))
+        ]
+        sample = self._sample(
+            sound, lambda tensor: (labels[tensor.spec.name], tensor.action, self._reaching(tensor, added))
+        )
         checker = WeightsChecker(
             self.session, output, self.file, self.linear, self.replay, self.options.exact
         )
@@ -150,6 +163,21 @@ class _Work:
         )
         checks = [found for group in lists for found in group if found.name not in spoilt]
         return {label: counts.get(label, 0) for label in dict.fromkeys(labels.values())}, checks
+
+    def _reaching(self, tensor: TensorPlan, leaves: Sequence[AdapterLeaf | ExtractLeaf]) -> tuple[Leaf, ...]:
+        """Those leaves that hold something of a tensor, whatever strength the recipe gives them there.
+
+        Sampled apart, lest a wrong strength hides among tensors that have none.
+        """
+        modules = [piece for piece in tensor.unit.slices if piece.module is not None]
+        adapters = self.session.sources.adapters
+
+        def holds(leaf: AdapterLeaf | ExtractLeaf, piece: Slice) -> bool:
+            if isinstance(leaf, ExtractLeaf):
+                return in_scope(piece, leaf.options)
+            return piece.place.name in adapters[leaf.name].modules
+
+        return tuple(leaf for leaf in leaves if any(holds(leaf, piece) for piece in modules))
 
     def _sample(self, items: Sequence[T], group: Callable[[T], object]) -> list[T]:
         """A share of each group, in the order of the items; the seed decides which."""

@@ -12,7 +12,7 @@ from loralathe.engine.run import Session
 from loralathe.engine.units import Slice
 from loralathe.engine.verify.facts import TensorCheck
 from loralathe.engine.verify.linear import Linear, NoReferenceError
-from loralathe.engine.verify.reference import Reference, read_rows, ulp
+from loralathe.engine.verify.reference import EPSILON, Reference, read_rows, ulp
 from loralathe.engine.verify.replay import Replay, Replayed
 from loralathe.lowrank.noise import FORMATS
 from loralathe.recipes import Name, Node
@@ -118,7 +118,8 @@ class WeightsChecker:
                 there = read_rows(self.file.readinto, info, start, stop)
                 spacing = ulp(value.exact, info.dtype)
                 error = (there - value.exact).abs()
-                largest = max(largest, _finite_max(error / spacing))
+                # Where terms cancel, the dtype has places that no fp32 sum of theirs has.
+                largest = max(largest, _finite_max(error / spacing.maximum(EPSILON * value.terms)))
                 # "Not within" rather than "beyond": NaN is within nothing.
                 bad = ~(error <= spacing + value.error)
                 if bool(bad.any()):

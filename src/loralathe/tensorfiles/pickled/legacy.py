@@ -17,7 +17,10 @@ MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
 _FIRST_LOOK = 1 << 20
 _PLAIN = "a pickle that torch.save did not write"
-_ADVICE = "get the safetensors version, or load it with torch and save its state_dict() with torch.save"
+_ADVICE = (
+    "get the safetensors version, or load it with torch.load(weights_only=True) and save its state_dict() "
+    "with torch.save"
+)
 
 Places = dict[str, tuple[int, int]]
 
