@@ -57,6 +57,9 @@ class InMemory:
     def variables(self) -> Mapping[str, float]:
         return read_recipe(self.path).variables
 
+    def check(self, variables: Mapping[str, float]) -> None:
+        read_recipe(self.path).with_variables(variables)
+
     def evaluate(self, variables: Mapping[str, float]) -> str:
         recipe = read_recipe(self.path).with_variables(variables)
         name = f"B2 {sorted(variables.items())}"
