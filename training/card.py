@@ -54,19 +54,33 @@ GATES = (
     Gate("after the loop: what the prompt says, the LoRA on B", 0.80, _best_final("prompt", "LoRA")),
 )
 
+COMPARED = (
+    ("base A", "prompt", "base A: what captions say"),
+    ("base B", "prompt", "base B: what captions say"),
+    ("hina on A at 0", "identity", "`hina` on A at 0: identity"),
+    ("hina on A at 0.5", "identity", "at 0.5"),
+    ("hina on A at 1", "identity", "at 1"),
+    ("sailor on A at 1", "identity", "`sailor` on A at 1"),
+    ("hina on B at 1", "identity", "`hina` on B at 1"),
+    ("final model towards", "identity", "after the loop, towards A: identity of the model"),
+    ("final LoRA towards on B", "identity", "of the LoRA on B"),
+)
+TOLERANCE = 0.1
+"""Two trainings draw other pictures: intervals of both, and what a few per cent of the steps make of a LoRA."""
+
 FRAME = Path(__file__).with_name("card.template.md")
 
 
-def card(measured: Numbers) -> str:
-    """The whole page. KeyError names a measurement that is missing."""
+def card(measured: Numbers, again: Numbers | None = None) -> str:
+    """The whole page; `again`: measurements of a second training. KeyError names one that is missing."""
     judged = measured["clean"]
     questions = list(judged)
-    directions = ("towards", "away")
+    ways = {"towards": "towards A", "away": "away from A"}
     loop = [
         ("hina on B at 1", "`hina` on B"),
         ("extracted on B", "extracted LoRA on B"),
-        *((f"final model {d}", f"final model, {d} A") for d in directions),
-        *((f"final LoRA {d} on B", f"final LoRA on B, {d} A") for d in directions),
+        *((f"final model {d}", f"final model, {way}") for d, way in ways.items()),
+        *((f"final LoRA {d} on B", f"final LoRA on B, {way}") for d, way in ways.items()),
     ]
     loras = [
         ("no trigger on A", "no LoRA, no trigger"),
@@ -96,7 +110,29 @@ def card(measured: Numbers) -> str:
         merges="\n".join(_merge(measured, how) for how in ("uniform", "per block")),
         separated=measured["blocks"]["separated"],
         blocks=_blocks(measured["blocks"]),
+        again=_again(measured, again) if again else "It has not been tried yet.",
     )
+
+
+def _again(measured: Numbers, again: Numbers) -> str:
+    """What two trainings gave, with their 95 % intervals; TOLERANCE is what counts as the same."""
+    rows = []
+    for name, key, shown in COMPARED:
+        cells = (
+            shown,
+            _with(measured[name], key),
+            _with(again[name], key),
+            _same(measured, again, name, key),
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    heads = "| | these files | the second training | within the tolerance |\n|---|---|---|---|"
+    count = again["settings"]["count"]
+    text = f"Another training from nothing, measured in the same way ({count:.0f} pictures a row)"
+    return "\n".join([f"{text}; the tolerance is {100 * TOLERANCE:.0f} points.", "", heads, *rows])
+
+
+def _same(measured: Numbers, again: Numbers, name: str, key: str) -> str:
+    return "yes" if abs(measured[name][key] - again[name][key]) <= TOLERANCE else "**no**"
 
 
 def _row(numbers: Numbers, name: str, shown: str) -> str:
@@ -145,9 +181,11 @@ def _main() -> None:
     state = Path(os.environ.get("TINYFAM_STATE", "build/tinyfam"))
     parser = argparse.ArgumentParser(prog="python -m training.card", description=__doc__)
     parser.add_argument("--measured", type=Path, default=state / "measured/measurements.json")
+    parser.add_argument("--again", type=Path, help="measurements.json of a second training")
     parser.add_argument("--out", type=Path, default=Path("docs/model-card.md"))
     options = parser.parse_args()
-    options.out.write_text(card(json.loads(options.measured.read_text())), encoding="utf-8")
+    again = json.loads(options.again.read_text()) if options.again else None
+    options.out.write_text(card(json.loads(options.measured.read_text()), again), encoding="utf-8")
 
 
 if __name__ == "__main__":

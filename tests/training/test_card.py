@@ -35,7 +35,7 @@ def test_every_promise_is_answered(measured):
     for text in (
         "`hina` on A at 0.7",
         "97.2 ± 2.0",
-        "final model, away A",
+        "final model, away from A",
         "| uniform |",
         "| IN04 | 5.0 % |",
     ):
@@ -73,3 +73,12 @@ def test_all_strengths_of_a_lora_share_prompts_and_the_free_attributes_alone_are
     without = Subject("x", "y", trigger="portrait")
     assert portraits_of(without, 1) == [portrait]
     assert prompt_of(without, portrait).split(", ")[1:] == said[1:]
+
+
+def test_a_second_training_is_compared(measured):
+    again = copy.deepcopy(measured)
+    again["base A"]["prompt"] = 0.8
+    page = card(measured, again)
+    assert "| base A: what captions say | 96.1 ± 1.0 | 80.0 ± 1.0 | **no** |" in page
+    assert "| base B: what captions say | 96.1 ± 1.0 | 96.1 ± 1.0 | yes |" in page
+    assert "not been tried" in card(measured)
