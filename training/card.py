@@ -66,7 +66,7 @@ COMPARED = (
     ("final LoRA towards on B", "identity", "of the LoRA on B"),
 )
 TOLERANCE = 0.1
-"""Two trainings draw other pictures: intervals of both, and what a few per cent of the steps make of a LoRA."""
+"""Two trainings draw other pictures, and their LoRAs are not equally strong."""
 
 FRAME = Path(__file__).with_name("card.template.md")
 
