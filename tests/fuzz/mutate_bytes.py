@@ -63,7 +63,7 @@ def _foreign(data: bytes, draw: Random, places: tuple[int, ...]) -> bytes:
 def no_file(name: str, draw: Random) -> Thing:
     """What a path may lead to instead of a file."""
     return draw.choice((
-        Folder(), Fifo(), Link(name), Link("nowhere"), Link("/dev/zero"), Link("/dev/null"),
+        Folder(), Fifo(), Link(name), Link("nowhere.safetensors"), Link("/dev/zero"), Link("/dev/null"),
         Link("/dev/full"), Link("/"),
         Link("."), Link("/proc/self/mem"), Link("/dev/tty"), b"",
     ))  # fmt: skip

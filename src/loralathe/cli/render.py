@@ -96,12 +96,13 @@ def _show_request(
     from loralathe.cli.layout import Facts
     from loralathe.cli.screen import heading
     from loralathe.cli.wording import plural
+    from loralathe.rendering.prompts.issues import told
     from loralathe.rendering.prompts.networks import lift_tags
     from loralathe.studies.commands import adapter_argument
 
     tagged = lift_tags(request.prompt)
-    for issue in tagged.issues:
-        screen.note(str(issue))
+    for text in told(tagged.issues):
+        screen.note(text)
     seed = "random" if options.seed == RANDOM_SEED else str(request.seed)
     screen.event("plan", request=request.to_json(), seed=options.seed, count=count, output=target)
     uses = [adapter_argument(use) for use in (*request.adapters, *tagged.adapters)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -57,7 +58,7 @@ def execute(
 
 def _folder(session: Session) -> Path | None:
     """Where a first pass keeps its factors: beside the first output, or where the system keeps such files."""
-    folder = session.plan.outputs[0].save.file.resolve().parent
+    folder = Path(os.path.realpath(session.plan.outputs[0].save.file)).parent
     return folder if folder.is_dir() else None
 
 

@@ -19,6 +19,7 @@ from loralathe.rendering.folders import AdapterFolders
 from loralathe.rendering.infotext import CHUNK, infotext
 from loralathe.rendering.memory import batch_size_for, in_batches, is_out_of_memory
 from loralathe.rendering.prepare import Prepared, in_order_of_work, prepare
+from loralathe.rendering.prompts.issues import told
 from loralathe.rendering.request import ImageRequest, OnImage
 from loralathe.rendering.samplers import Prediction
 from loralathe.rendering.shares import Presets
@@ -98,7 +99,7 @@ class LocalRenderer:
         before the first is rendered. Raises InputError and MachineError.
         """
         prepared = [prepare(index, request, self._folders) for index, request in enumerate(requests)]
-        for text in dict.fromkeys(str(issue) for one in prepared for issue in one.issues):
+        for text in told(issue for one in prepared for issue in one.issues):
             self._progress.message(text)
         order = in_order_of_work(prepared)
         for (checkpoint, vae), _ in order:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from loralathe.errors import InputError, LatheError
 from loralathe.progress import Progress
+from loralathe.rendering.prompts.issues import told
 from loralathe.rendering.prompts.networks import lift_tags
 from loralathe.rendering.request import ImageRequest, Renderer
 from loralathe.studies.axes import parse_axis
@@ -162,8 +163,8 @@ def _check_positions(plan: GridPlan, positions: tuple[Position, ...]) -> None:
 
 
 def _announce(options: GridOptions, plan: GridPlan, store: CellStore, progress: Progress) -> None:
-    for issue in lift_tags(options.request.prompt).issues:
-        progress.message(str(issue))
+    for text in told(lift_tags(options.request.prompt).issues):
+        progress.message(text)
     present = sum(store.has(job.key) for job in plan.jobs)
     equal = len(plan.cells) - len(plan.jobs)
     parts = [f"{len(plan.cells)} cells" if len(plan.cells) > 1 else "1 cell"]

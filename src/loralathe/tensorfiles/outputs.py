@@ -24,7 +24,8 @@ def check_output(
     """Raise unless a result may be written to `path`; nothing is touched.
 
     InputError: its suffix is not `suffix`; the folder is absent; the file is one of `inputs` under any name
-    (links included); it exists and `force` is not set. MachineError: the folder is not writable.
+    (links included); it exists and `force` is not set; it is a device, a pipe or a link in a circle.
+    MachineError: the folder is not writable.
     """
     target = Path(path)
     where = str(target)
@@ -48,6 +49,14 @@ def check_output(
     if os.path.lexists(target) and not force:
         raise InputError(
             "the output exists", where=where, fix="choose another name, or replace it with --force"
+        )
+    final = Path(os.path.realpath(target))
+    if os.path.lexists(final) and not final.is_file():
+        # A device that a link leads to would be replaced like any file.
+        raise InputError(
+            "what has this name is no file, but a device, a pipe or a link in a circle",
+            where=where,
+            fix="choose another output name",
         )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise MachineError(

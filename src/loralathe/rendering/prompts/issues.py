@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from loralathe.errors import readable
+
 EXCERPT = 24
+SHOWN = 10
+"""How many issues are told: more are one mistake made again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +23,13 @@ class Issue:
     def __str__(self) -> str:
         near = f" (near '{self.excerpt}')" if self.excerpt else ""
         return f"prompt, character {self.position + 1}: {self.message}{near}"
+
+
+def told(issues: Iterable[Issue]) -> list[str]:
+    """A line for each different issue, and how many there are beyond SHOWN."""
+    lines = list(dict.fromkeys(readable(str(issue)) for issue in issues))
+    rest = len(lines) - SHOWN
+    return lines[:SHOWN] + ([f"and {rest} more remarks on the prompt"] if rest > 0 else [])
 
 
 def issue_at(text: str, position: int, message: str) -> Issue:

@@ -66,6 +66,9 @@ class _Parser:
         self.text = text
         self.place = 0
         self.issues: list[Issue] = []
+        self._unclosed: set[int] = set()
+        """Places of brackets known to be plain characters: read again with what is around them, they would
+        each double the work."""
 
     def sequence(self, closers: str) -> Script:
         """Reads up to, not over, an unescaped character of `closers` (or the end)."""
@@ -90,23 +93,25 @@ class _Parser:
         """`( … )` inside a bracket hides its colons and bars; an unclosed `(` is a plain character."""
         start, known = self.place, len(self.issues)
         self.place += 1
+        if start in self._unclosed:
+            return ("(",)
         inner = self.sequence(closers=")]")
         if self.place < len(self.text) and self.text[self.place] == ")":
             self.place += 1
             return ("(", *inner.parts, ")")
-        self.place = start + 1
-        del self.issues[known:]
+        self._again_as_text(start, known)
         return ("(",)
 
     def _square(self) -> tuple[str | Switch | Alternation, ...]:
         start, known = self.place, len(self.issues)
         self.place += 1
+        if start in self._unclosed:
+            return ("[",)
         parts, marks, begins = [], "", [self.place]
         while True:
             parts.append(self.sequence(closers=":|]"))
-            if self.place >= len(self.text):  # never closed: a plain bracket, read again as text
-                self.place = start + 1
-                del self.issues[known:]
+            if self.place >= len(self.text):
+                self._again_as_text(start, known)
                 return ("[",)
             mark = self.text[self.place]
             self.place += 1
@@ -121,6 +126,12 @@ class _Parser:
         for number, part in enumerate(parts):
             literal += [*(marks[number - 1] if number else ""), *part.parts]
         return (*literal, "]")
+
+    def _again_as_text(self, start: int, known: int) -> None:
+        """A bracket that is never closed is a plain character; what follows it is read again."""
+        self._unclosed.add(start)
+        self.place = start + 1
+        del self.issues[known:]
 
     def _choice(self, parts: list[Script], marks: str, last: str, start: int) -> Switch | Alternation | None:
         """The schedule that a bracket spells, or None with an issue where one was probably meant."""
