@@ -284,14 +284,14 @@ def refused(renderer: LocalRenderer, *uses: AdapterUse, prompt: str = "x") -> st
 def test_what_does_not_fit_is_refused_before_the_first_step(
     checkpoint_of: Callable[[str], Tensors], lora_folder: Path, tmp_path: Path
 ) -> None:
-    loha = {
-        f"lora_unet_mid_block_attentions_0_proj_in.hada_{part}": torch.zeros(4, 4)
-        for part in ("w1_a", "w1_b", "w2_a", "w2_b")
+    glora = {
+        f"lora_unet_mid_block_attentions_0_proj_in.{part}.weight": torch.zeros(4, 4)
+        for part in ("a1", "a2", "b1", "b2")
     }
-    write_safetensors(tmp_path / "loha.safetensors", loha)
+    write_safetensors(tmp_path / "glora.safetensors", glora)
     with LocalRenderer(weights={"sd1": checkpoint_of("sd1")}, lora_dirs=[lora_folder, tmp_path]) as renderer:
         assert "did you mean 'sd1-linear'" in refused(renderer, prompt="<lora:sd1-linaer:1>")
-        assert "LoHa" in refused(renderer, AdapterUse("loha"))
+        assert "GLoRA" in refused(renderer, AdapterUse("glora"))
         assert "SD 1.5" in refused(renderer, AdapterUse("sdxl-linear"))
         assert "lacks" in refused(renderer, AdapterUse("sd1-conv", blocks=LISTS["sd1"][0]))
         assert "did you mean 'OUTALL'" in refused(renderer, AdapterUse("sd1-conv", blocks="OUTAL"))

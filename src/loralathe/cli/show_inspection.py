@@ -98,11 +98,11 @@ def _checkpoint(found: CheckpointFacts) -> list[tuple[str, str]]:
 
 
 def _adapter(found: AdapterFacts, known: bool) -> list[tuple[str, str]]:
-    from loralathe.engine.inspect_adapter import kind_name
+    from loralathe.adapters.kinds import people_name
 
     kinds = Counter[str]()
     for kind, count in found.kinds.items():
-        kinds[kind_name(kind)] += count
+        kinds[people_name(kind)] += count
     rows = [("modules", counts((count, kind) for kind, count in kinds.items()))]
     if known:
         rows.insert(0, ("layout", DIALECTS.get(found.dialect, found.dialect)))
