@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
 
-from ..architectures import Architecture, canonical_of_raw, detect_adapter, group_by_module
+from ..architectures import (
+    BIAS,
+    Architecture,
+    canonical_of_raw,
+    detect_adapter,
+    group_by_module,
+    kind_of_module,
+)
 from ..errors import InputError
 from ..tensorfiles import TensorFile, open_tensorfile
+from .difference import BIASES
 from .kinds import refuse_unusable
-from .modules import AdapterModule, is_vector, read_module
+from .modules import SPARSE_BIAS, AdapterModule, read_module
 from .origin import own_architecture
 from .peft import read_alphas
 
@@ -70,25 +78,23 @@ def _parse(file: TensorFile, wanted: Architecture | None) -> Adapter:
     unmatched: list[str] = []
     for raw_name, parts in grouped.parts.items():
         name = canonical_of_raw(architecture, raw_name)
-        vectors = [key for part, key in parts.items() if is_vector(part, file.header.tensors[key])]
-        unmatched += vectors
+        unmatched += [key for part, key in parts.items() if part in SPARSE_BIAS]
         if name is None:
             unmatched.append(raw_name)
             continue
-        if name in modules:
-            raise _named_twice(file, modules[name].raw_name, raw_name)
-        if len(vectors) == len(parts):
-            continue
-        modules[name] = read_module(
-            file,
-            parts,
-            name=name,
-            raw_name=raw_name,
-            kind=detected.kinds[raw_name],
-            block=architecture.block_of_module(name),
-            kernel=architecture.kernel_of_module(name),
-            alphas=alphas,
-        )
+        for own, held in _weight_and_bias(name, parts):
+            if own in modules:
+                raise _named_twice(file, modules[own].raw_name, raw_name)
+            modules[own] = read_module(
+                file,
+                held,
+                name=own,
+                raw_name=raw_name,
+                kind=kind_of_module(held, file.header.tensors),
+                block=architecture.block_of_module(own),
+                kernel=architecture.kernel_of_module(name),
+                alphas=alphas,
+            )
     return Adapter(
         file,
         architecture,
@@ -97,6 +103,16 @@ def _parse(file: TensorFile, wanted: Architecture | None) -> Adapter:
         (*unmatched, *grouped.strangers),
         file.header.metadata,
     )
+
+
+def _weight_and_bias(name: str, parts: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The modules that one name of a file stands for, each with its parts."""
+    weight = {part: key for part, key in parts.items() if part not in BIASES}
+    bias = {part: key for part, key in parts.items() if part in BIASES}
+    if weight:
+        yield name, weight
+    if bias:
+        yield f"{name}{BIAS}", bias
 
 
 def _named_twice(file: TensorFile, first: str, second: str) -> InputError:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from ..architectures import AdapterDetected
 from ..errors import InputError
 
-_FAMILIES = {"lora": "lora", "locon": "lora", "loha": "loha", "lokr": "lokr", "full": "difference"}
+_FAMILIES = {"lora": "lora", "locon": "lora", "loha": "loha", "lokr": "lokr"}
+_FAMILIES |= {"full": "difference", "norm": "difference"}
 _NAMES = {
     "lora": "LoRA", "locon": "LoCon", "unknown": "of unknown kind",
     "loha": "LoHa", "lokr": "LoKr", "ia3": "(IA)³", "oft": "OFT", "boft": "BOFT", "glora": "GLoRA",
@@ -33,8 +34,7 @@ def family_of(kind: str) -> str:
 
 
 def is_usable_kind(kind: str) -> bool:
-    """norm: its modules are read as such that a LoRA cannot have; unknown: as `family_of` says."""
-    return kind in ("unknown", "norm") or kind.removesuffix("-tucker") in _FAMILIES
+    return kind == "unknown" or kind.removesuffix("-tucker") in _FAMILIES
 
 
 def refuse_unusable(detected: AdapterDetected, where: str) -> None:

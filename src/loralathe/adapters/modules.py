@@ -20,8 +20,8 @@ from .scalars import read_scalar
 
 FAMILIES: Mapping[str, ModuleType] = {"lora": lora, "loha": loha, "lokr": lokr, "difference": difference}
 """How a family of kinds is read: PARTS, form() and factors() of its file."""
-VECTORS = frozenset({"bias_indices", "bias_values", "bias_size", "diff_b", "w_norm", "b_norm"})
-"""Differences of biases and norms (LyCORIS, ComfyUI), which belong to no module that a LoRA can have."""
+SPARSE_BIAS = frozenset({"bias_indices", "bias_values", "bias_size"})
+"""LyCORIS writes a sparse bias beside a LoRA; no program reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class AdapterModule:
     kind:     'lora', 'locon' (k×k), 'loha', 'lokr', 'full'; with a core '…-tucker'
     block:    block of the architecture's long list, None for modules in no block
     tensors:  part in the words of its kind ('up', 'hada_w1_a', 'diff', …) and 'alpha' → where it lies
-    shape:    of the delta: (out, in), or (out, in, k, k) for a convolution
+    shape:    of the delta: (out, in), (out, in, k, k) for a convolution, (channels,) for a norm or a bias
     rank:     of its exact factors
     alpha:    None when neither file nor metadata have one, which means a scale of 1
     scale:    alpha / rank as the kind's trainer means it, sign kept
@@ -79,16 +79,11 @@ def read_module(
     return AdapterModule(name, raw_name, kind, block, tensors, made.shape, made.rank, alpha, scale)
 
 
-def is_vector(part: str, info: TensorInfo) -> bool:
-    """Whether a part is for a bias or a norm: who uses the adapter must allow that it is left out."""
-    return part in VECTORS or (part == "diff" and len(info.shape) == 1)
-
-
 def _sorted(file: TensorFile, parts: Mapping[str, str], family: ModuleType) -> dict[str, TensorInfo]:
     names: Mapping[str, str] = family.PARTS
     tensors: dict[str, TensorInfo] = {}
     for part, key in parts.items():
-        if is_vector(part, file.header.tensors[key]):
+        if part in SPARSE_BIAS:
             continue
         if part not in names and part != "alpha":
             raise InputError(

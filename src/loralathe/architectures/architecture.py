@@ -17,6 +17,9 @@ from .rules import find_rule
 from .signatures import Signature
 from .unet import UNet, block_of_path
 
+BIAS = ".bias"
+"""Behind a layer's canonical name: the module that its bias is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Module:
@@ -30,7 +33,8 @@ class Module:
     transpose: the checkpoint stores the weight as (in, out) instead of (out, in)
     block:     BASE, IN00…, MID, OUT00…; None for layers in no block
     scope:     'linear': attention, MLP and projection layers (what kohya trains by default);
-               'conv': resnets and samplers (trained with a conv rank); 'outside': all else
+               'conv': resnets and samplers (trained with a conv rank); 'vector': norms and biases, which
+               have no factors; 'outside': all else
     """
 
     name: str
@@ -132,8 +136,25 @@ class Architecture:
             found[name] = replace(found[name], scope="outside")
         return found
 
+    def biases(self, header_keys: Iterable[str]) -> dict[str, Module]:
+        """Canonical name (the layer's, and `.bias`) → the bias as a module of its own."""
+        found: dict[str, Module] = {}
+        for key in header_keys:
+            part = self._part_of_key(key)
+            layers, number = (part.tensor(key) if part else None) or ((), None)
+            for entry, role in layers:
+                if part is not None and role == "bias":
+                    module = self._bias(part, entry, number, key)
+                    found.setdefault(module.name, module)
+        return found
+
     def module(self, name: str) -> Module:
-        """A module by its canonical name, had by a checkpoint or not; KeyError if the family cannot."""
+        """A module or bias by its canonical name, in a checkpoint or not; KeyError if the family lacks it."""
+        if name.endswith(BIAS):
+            part, entry, number = self._find_module(name.removesuffix(BIAS))
+            if entry.bias is None:
+                raise KeyError(f"'{name.removesuffix(BIAS)}' of {self.label} has no bias")
+            return self._bias(part, entry, number, part.prefix + fill(entry.bias, number))
         part, entry, number = self._find_module(name)
         return self._module(part, entry, number, part.prefix + fill(entry.weight, number))
 
@@ -165,6 +186,10 @@ class Architecture:
             block=self._block(part.id, path),
             scope=entry.scope,
         )
+
+    def _bias(self, part: Component, entry: Layer, number: str | None, key: str) -> Module:
+        module = self._module(part, entry, number, key)
+        return replace(module, name=module.name + BIAS, transpose=False, scope="vector")
 
     # Names in adapter files
 

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-Scope = Literal["linear", "conv", "outside"]
+Scope = Literal["linear", "conv", "outside", "vector"]
+FACTORED: tuple[Scope, ...] = ("linear", "conv")
+"""Scopes whose layers a LoRA holds as factors."""
 Transform = Literal["none", "transpose", "conv1x1_to_linear"]
 Part = tuple[int, int]
 

@@ -126,6 +126,8 @@ def in_scope(piece: Slice, options: ExtractOptions) -> bool:
     module = piece.module
     if module is None or module.component == "vae":  # No adapter has names for the layers of a VAE.
         return False
+    if module.scope == "vector":
+        return False
     if options.everything:
         return True
     if module.scope == "outside":

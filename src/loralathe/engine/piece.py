@@ -160,9 +160,9 @@ class PieceJob:
                 weights.append(term.factor)
         if not terms:
             return Extracted(None, 0.0, 0.0, "zero")
-        if leaf.options.joined:
-            return join_factored(terms, weights)
         if in_scope(self.piece, leaf.options):
+            if leaf.options.joined:
+                return join_factored(terms, weights)
             rank, side = sum(term.rank for term in terms), min(self.piece.rows, self.unit.row_elements)
             if rank > THICK and 2 * rank > side:
                 return self._from_product(leaf, concatenate(terms, weights))

@@ -120,7 +120,8 @@ class Sources:
 def _checkpoint(name: str, file: TensorFile) -> CheckpointSource:
     detected = detect_checkpoint(file.header, str(file.path))
     tensors = tensors_by_name(file, detected.architecture)
-    return CheckpointSource(name, file, detected, detected.architecture.modules(tensors), tensors)
+    family = detected.architecture
+    return CheckpointSource(name, file, detected, family.modules(tensors) | family.biases(tensors), tensors)
 
 
 def tensors_by_name(file: TensorFile, architecture: Architecture) -> dict[str, TensorInfo]:
