@@ -3,7 +3,7 @@
 Tensors "on" it are wrapped CPU tensors that say another device. Inside `pretended_gpu()` every operation is
 looked at: operands on different devices are an error, as on a GPU (numbers without dimensions may come from
 the processor), and so are reading such memory from numpy, random numbers drawn there by a generator of the
-processor, and, where there is none, float64.
+processor, sums whose order a GPU leaves open, and, where there is none, float64.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ class Watch(TorchDispatchMode):
                 raise RuntimeError(f"Expected all tensors to be on the same device, but {name} got both")
         if name.startswith(RANDOM) and kwargs.get("generator") is not None:
             raise RuntimeError("Expected a generator of the pretended device, but found one of the CPU")
+        if name.startswith("aten.index_add") and len(args[2].held.unique()) < len(args[2].held):
+            raise RuntimeError("rows that are added to one another by index come in any order on a GPU")
         found = func(*tree_map(_held, args), **tree_map(_held, kwargs))
         if not self._float64 and to_there and _any_double(found):
             raise TypeError("the pretended device doesn't support float64")
