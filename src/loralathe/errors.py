@@ -50,6 +50,17 @@ class MachineError(LatheError):
     exit_code = 3
 
 
+MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")
+"""Words of torch's allocators, and of the libraries that a GPU's driver brings (cuBLAS, cuSOLVER, cuDNN)."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on whatever device: torch's errors of it have no class in common."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in MEMORY_SIGNS)
+
+
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """`1 tensor`, `2,515 tensors`, `2 axes`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

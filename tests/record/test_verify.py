@@ -19,6 +19,7 @@ import loralathe
 from loralathe import Verification
 from loralathe.engine.verify.reference import ulp
 from loralathe.errors import InputError
+from loralathe.progress import CallableSink, Event, Progress
 from loralathe.tensorfiles import read_header
 
 from .conftest import FACE, FEW, Workshop
@@ -332,3 +333,23 @@ def test_terms_that_cancel_are_measured_by_the_sum(sd1, tmp_path):
     assert found.ok
     assert found.total.ulps is not None
     assert found.total.ulps < 4
+
+
+def test_a_device_that_is_not_here(sd1, tmp_path):
+    """What a GPU made can be checked without one: against the formulas, though not byte for byte."""
+    path = made_on("nowhere", sd1.adapter, tmp_path)
+    events: list[Event] = []
+    found = check(sd1, path, everything=False, progress=Progress(CallableSink(events.append)))
+    # The header is safetensors' own, since this test changed it; nothing else is amiss.
+    assert [finding.place for finding in found.findings] == ["header"]
+    assert not found.exact
+    assert any("--device nowhere, which is not here" in event.text for event in events)
+
+
+def made_on(device: str, path: Path, folder: Path) -> Path:
+    def change(record: dict) -> None:
+        options = record["options"]
+        later = {name: options.pop(name) for name in ("allow_unmatched", "missing_blocks")}
+        options |= {"device": device, **later}
+
+    return with_record(path, change, folder / path.name)

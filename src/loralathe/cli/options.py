@@ -150,7 +150,9 @@ def common_options(dtype: str | None = "source", outputs: bool = False) -> Calla
         click.option(
             "--hash/--no-hash", "hash_inputs", default=True, help="Record the inputs' hashes. Default: yes."
         ),
-        click.option("--device", default="cpu", metavar="NAME", help="Where to decompose: cpu, cuda, mps."),
+        click.option(
+            "--device", default="cpu", metavar="NAME", help="Where to decompose: cpu, cuda, cuda:1."
+        ),
         click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Default: every core."),
         click.option(
             "--memory", type=MemorySize(), default="1GB", metavar="SIZE", help="In flight. Default: 1GB."

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from types import MappingProxyType
 from typing import Literal
 
 import torch
 from PIL.Image import Image
 
-from loralathe.errors import InputError
+from loralathe.engine.device import full_precision
+from loralathe.errors import InputError, is_out_of_memory
 from loralathe.progress import Progress, Task
 from loralathe.rendering.bench import Bench, Habits
-from loralathe.rendering.decoding import decode
+from loralathe.rendering.decoding import decode, work_in_tiles
 from loralathe.rendering.filehashes import FileHashes
 from loralathe.rendering.folders import AdapterFolders
 from loralathe.rendering.infotext import CHUNK, infotext
-from loralathe.rendering.memory import batch_size_for, in_batches, is_out_of_memory
+from loralathe.rendering.memory import batch_size_for, in_batches, too_large
 from loralathe.rendering.prepare import Prepared, in_order_of_work, prepare
 from loralathe.rendering.prompts.issues import told
 from loralathe.rendering.request import ImageRequest, OnImage
@@ -105,15 +107,27 @@ class LocalRenderer:
         for (checkpoint, vae), _ in order:
             self._shelf.check(checkpoint, vae)
         steps = sum(request.steps for request in requests)
-        with torch.inference_mode(), self._progress.task("rendering", steps, "step") as task:
+        exact = full_precision() if self._setting.dtype == torch.float32 else nullcontext()
+        with torch.inference_mode(), exact, self._progress.task("rendering", steps, "step") as task:
             for (checkpoint, vae), groups in order:
-                opened = self._shelf.get(checkpoint, vae)
-                bench = Bench(opened, self._habits)
-                for group in groups:
-                    for one in group:  # adapters that do not fit are told before the first step
-                        bench.shares(one)
-                for group in groups:
-                    self._render_group(opened, bench, group, task, on_image)
+                self._render_model(checkpoint, vae, groups, task, on_image)
+
+    def _render_model(
+        self,
+        checkpoint: str,
+        vae: str | None,
+        groups: Sequence[Sequence[Prepared]],
+        task: Task,
+        on_image: OnImage,
+    ) -> None:
+        """All images of one model; nothing here refers to it when the next one needs its room."""
+        opened = self._shelf.get(checkpoint, vae)
+        bench = Bench(opened, self._habits)
+        for group in groups:
+            for one in group:  # adapters that do not fit are told before the first step
+                bench.shares(one)
+        for group in groups:
+            self._render_group(opened, bench, group, task, on_image)
 
     def _render_group(
         self, opened: OpenModel, bench: Bench, group: Sequence[Prepared], task: Task, on_image: OnImage
@@ -131,6 +145,8 @@ class LocalRenderer:
             done.extend(zip(batch, latents, strict=True))
 
         def finish() -> None:
+            if self._setting.low_vram:
+                opened.model.unet.to("cpu")  # the VAE has the device to itself
             while done:
                 one, latents = done.pop(0)
                 on_image(one.index, self._picture(opened, one, latents))
@@ -148,15 +164,17 @@ class LocalRenderer:
         try:
             picture = decode(vae, latents, self._progress.message, title)
         except Exception as error:
-            if not is_out_of_memory(error) or vae.use_tiling:
+            if not is_out_of_memory(error):
                 raise
+            if vae.use_tiling:
+                raise too_large() from error
             picture = None
         if picture is None:
             self._progress.message(
                 f"{title}: out of memory while decoding; the VAE works in tiles from now on"
             )
-            vae.enable_tiling()
-            picture = decode(vae, latents, self._progress.message, title)
+            work_in_tiles(vae)
+            return self._picture(opened, one, latents)
         picture.info[CHUNK] = infotext(one.request, self._hashes.of(one.request, one.uses))
         return picture
 
@@ -169,8 +187,9 @@ def pick_device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        # As the engine's `check_device`, but Apple's GPUs will do.
+        (2 * torch.ones(1, device=device)).item()
+    except (RuntimeError, AssertionError, TypeError) as error:  # torch without CUDA asserts
         raise InputError(
             f"the device '{name}' cannot be used",
             where=str(error).splitlines()[0].split(". ")[0],

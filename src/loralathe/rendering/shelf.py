@@ -12,8 +12,9 @@ from typing import Any, TypeAlias
 
 import torch
 
-from loralathe.errors import InputError
+from loralathe.errors import InputError, MachineError, is_out_of_memory
 from loralathe.progress import Progress
+from loralathe.rendering.decoding import work_in_tiles
 from loralathe.rendering.encoding import Conditioning
 from loralathe.rendering.libraries import library
 from loralathe.rendering.loading import (
@@ -25,6 +26,7 @@ from loralathe.rendering.loading import (
     open_folder,
     open_model,
 )
+from loralathe.rendering.memory import release_memory
 from loralathe.rendering.runtime import LoadedAdapter, Share
 from loralathe.rendering.samplers import Prediction
 
@@ -111,10 +113,10 @@ class Shelf:
         if checkpoint in self._open and not _same(self._open[checkpoint].stamp, stamp):
             self._open.pop(checkpoint).close()
         if checkpoint not in self._open:
-            while len(self._open) >= self._room:
-                self._open.popitem(last=False)[1].close()
+            self._make_room()
             model = self._opened(checkpoint)
-            _place(model, self._setting)
+            with _told_what_does_not_fit(checkpoint, self._setting.device):
+                _place(model, self._setting)
             self._open[checkpoint] = OpenModel(model, own_vae=model.vae, stamp=stamp)
         self._open.move_to_end(checkpoint)
         found = self._open[checkpoint]
@@ -133,6 +135,14 @@ class Shelf:
             model.close()
         self._open.clear()
         self._vaes.clear()
+
+    def _make_room(self) -> None:
+        """Close the models used longest ago; their memory is free before the next one is read."""
+        closed = len(self._open) >= self._room
+        while len(self._open) >= self._room:
+            self._open.popitem(last=False)[1].close()
+        if closed:
+            release_memory()
 
     def _opened(self, name: str) -> Model:
         if name not in self._weights and Path(name).is_dir():
@@ -159,7 +169,8 @@ class Shelf:
                 self._vaes.popitem(last=False)
             with self._weights_of(name) as weights:
                 vae = load_vae(weights, family=family, dtype=self._setting.dtype)
-            _place_vae(vae, self._setting)
+            with _told_what_does_not_fit(name, self._setting.device):
+                _place_vae(vae, self._setting)
             self._vaes[key] = (stamp, vae)
         return self._vaes[key][1]
 
@@ -185,6 +196,21 @@ def _same(one: Stamp, other: Stamp) -> bool:
     return one is other or (isinstance(one, tuple) and one == other)
 
 
+@contextmanager
+def _told_what_does_not_fit(name: str, device: torch.device) -> Iterator[None]:
+    """MachineError where the memory of the device ends."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MachineError(
+            f"the model does not fit into the memory of the device '{device}'",
+            where=name,
+            fix="--low-vram, --dtype fp16, or another device",
+        ) from error
+
+
 def _place(model: Model, setting: Setting) -> None:
     """On the device; or, with low memory, in main memory with hooks that bring each network when it runs."""
     networks = [*(encoder.network for encoder in model.encoders), model.unet]
@@ -206,7 +232,7 @@ def _bring_in_turn(networks: list[Any], device: torch.device) -> None:
 
 def _place_vae(vae: Any, setting: Setting) -> None:
     if setting.low_vram:
-        vae.enable_tiling()
+        work_in_tiles(vae)
         _bring_in_turn([vae], setting.device)
     else:
         vae.to(setting.device)
