@@ -198,6 +198,9 @@ READ = [
     ("lora_peft_sdxl_unet_all_layers", 788),
     ("lora_diffusers_sdxl_down_up", 736),
     ("lora_diffusers_sd15_down_up", 176),
+    ("lora_lycoris_sdxl_dora", 1052),
+    ("lora_lycoris_sdxl_dora_wd_on_input", 1052),
+    ("lora_peft_sdxl_dora", 560),
 ]
 
 
@@ -208,7 +211,7 @@ def test_whole_files_fit_the_model(tmp_path: Path, name: str, used: int) -> None
     specs = {key: spec for key, spec in manifest(name).items() if not key.endswith(".alpha")}
     sd15 = "sd15" in name
     family, base = (SD1, header("ckpt_sd15")) if sd15 else (SDXL, header("ckpt_sdxl_base"))
-    with open_adapter(write_sparse(tmp_path / "a.safetensors", specs)) as adapter:
+    with open_adapter(write_sparse(tmp_path / "a.safetensors", specs), dora=True) as adapter:
         assert adapter.made_for is family
         fit = check_against(adapter, family.modules(base.tensors) | family.biases(base.tensors), base)
     assert (len(fit.used), fit.unmatched, fit.mismatched) == (used, (), ())
@@ -275,6 +278,68 @@ def test_vectors_are_no_part_of_a_lora(tmp_path: Path) -> None:
         assert made_lora.total().outside == pytest.approx(square, rel=1e-5)
         with open_adapter(out) as adapter:
             assert len(adapter.modules) == 1
+
+
+MAGNITUDES = {
+    # name: (module, LoRA parts, shape of the weight, shape of dora_scale)
+    "outputs": (LINEAR, made(a=(24, 2), b=(2, 36)), LINEAR_SHAPE, (24, 1)),
+    "inputs": (LINEAR, made(a=(24, 2), b=(2, 36)), LINEAR_SHAPE, (1, 36)),
+    "outputs of a convolution": (CONV, made(a=(24, 2, 1, 1), b=(2, 12, 3, 3)), CONV_SHAPE, (24, 1, 1, 1)),
+    "inputs of a convolution": (CONV, made(a=(24, 2, 1, 1), b=(2, 12, 3, 3)), CONV_SHAPE, (1, 12, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("name", MAGNITUDES)
+def test_dora_by_its_definition(tmp_path: Path, name: str) -> None:
+    """W + 0.7·(V·g/|V| − W), V = W + Δ, over outputs or inputs; block weights hold for all of the change."""
+    module, parts, shape, scales = MAGNITUDES[name]
+    g = random(scales, 4).abs() + 0.5
+    tensors = {"lora_up.weight": parts["a"], "lora_down.weight": parts["b"], "dora_scale": g}
+    base = tiny_checkpoint("sd1", seed=1, dtype="F32")
+    key = SD1.module(SD1.module_of_kohya(module) or "").key
+    base[key] = random(shape, 7)
+    write_safetensors(tmp_path / "A.safetensors", base)
+    recipe = make_recipe(
+        inputs={"A": tmp_path / "A.safetensors", "L": file_of(tmp_path, module, tensors)},
+        steps={"out": "A + dora(A, 1.4*L@'IN01=0.5')"},
+        saves=[Save("out", tmp_path / "out.safetensors")],
+    )
+    run_recipe(recipe, RunOptions(threads=1))
+    weight = base[key].double().numpy()
+    up, down = (parts[name].double().numpy().reshape(n) for name, n in (("a", (24, 2)), ("b", (2, -1))))
+    total = weight + ALPHA / 2 * (up @ down).reshape(shape)
+    axes = tuple(axis for axis in range(len(shape)) if axis != (1 if scales[0] == 1 else 0))
+    lengths = np.sqrt((total**2).sum(axes, keepdims=True))
+    wanted = weight + 0.7 * (total * g.double().numpy() / lengths - weight)
+    with open_tensorfile(tmp_path / "out.safetensors") as out:
+        assert np.abs(out.read(key).double().numpy() - wanted).max() <= 1e-5 * np.abs(wanted).max()
+        others = [other for other in base if other != key]
+        assert all(torch.equal(out.read(other), base[other]) for other in others)
+    assert verify_file(tmp_path / "out.safetensors", options=VerifyOptions(everything=True)).ok
+
+
+def test_a_dora_is_no_difference_by_itself(tmp_path: Path) -> None:
+    module, parts, _, scales = MAGNITUDES["outputs"]
+    tensors = {"lora_up.weight": parts["a"], "lora_down.weight": parts["b"], "dora_scale": random(scales, 4)}
+    path = file_of(tmp_path, module, tensors)
+    with pytest.raises(
+        InputError, match="this is a DoRA: what it changes depends"
+    ):
+        open_adapter(path)
+    for formula in ("extract(L, rank=2)", "combine(0.5*L)"):
+        recipe = make_recipe(
+            inputs={"L": path}, steps={"out": formula}, saves=[Save("out", tmp_path / "out.safetensors")]
+        )
+        with pytest.raises(InputError, match="'L' is a DoRA") as caught:
+            run_recipe(recipe, RunOptions(threads=1))
+        assert caught.value.fix == "write A + dora(A, 0.7*L) for a model A"
+
+
+def test_magnitudes_that_fit_no_axis(tmp_path: Path) -> None:
+    module, parts, _, _ = MAGNITUDES["outputs"]
+    tensors = {"lora_up.weight": parts["a"], "lora_down.weight": parts["b"], "dora_scale": random((23, 1), 4)}
+    with pytest.raises(InputError, match=r"magnitudes of shape \[23, 1\] do not fit a layer of \[24, 36\]"):
+        open_adapter(file_of(tmp_path, module, tensors), SD1, dora=True)
 
 
 WRONG = {

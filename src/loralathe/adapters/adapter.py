@@ -14,11 +14,13 @@ from ..architectures import (
     detect_adapter,
     group_by_module,
     kind_of_module,
+    split_adapter_key,
 )
-from ..errors import InputError
-from ..tensorfiles import TensorFile, open_tensorfile
+from ..errors import InputError, LatheError
+from ..tensorfiles import TensorFile, open_tensorfile, read_header
 from .difference import BIASES
 from .kinds import refuse_unusable
+from .magnitude import NAMES as MAGNITUDES
 from .modules import SPARSE_BIAS, AdapterModule, read_module
 from .origin import own_architecture
 from .peft import read_alphas
@@ -41,6 +43,11 @@ class Adapter:
     unmatched: tuple[str, ...]
     metadata: Mapping[str, str] = field(hash=False)
 
+    @property
+    def is_dora(self) -> bool:
+        """Whether it is no difference by itself: see `AdapterModule.magnitudes`."""
+        return any(module.magnitudes is not None for module in self.modules.values())
+
     def close(self) -> None:
         self.file.close()
 
@@ -53,23 +60,35 @@ class Adapter:
         self.close()
 
 
-def open_adapter(path: str | os.PathLike[str], architecture: Architecture | None = None) -> Adapter:
+def open_adapter(
+    path: str | os.PathLike[str], architecture: Architecture | None = None, *, dora: bool = False
+) -> Adapter:
     """Open an adapter of kohya, LyCORIS, diffusers or PEFT; only the header and the alphas are read.
 
-    `architecture` is the base model's, when there is one; without it the file's own is recognised. Raises
-    InputError for checkpoints, kinds and layouts that are not read, and modules that make no sense.
+    `architecture` is the base model's, when there is one; without it the file's own is recognised. `dora`:
+    the caller knows what to do with magnitudes. Raises InputError for checkpoints, kinds and layouts that are
+    not read, and modules that make no sense.
     """
     file = open_tensorfile(path)
     try:
-        return _parse(file, architecture)
+        return _parse(file, architecture, dora)
     except BaseException:
         file.close()
         raise
 
 
-def _parse(file: TensorFile, wanted: Architecture | None) -> Adapter:
+def shows_dora(path: str | os.PathLike[str]) -> bool:
+    """Whether a file has a DoRA's magnitudes; False for what cannot be read, which others tell."""
+    try:
+        keys = read_header(path).tensors
+    except (LatheError, OSError):
+        return False
+    return any((split := split_adapter_key(key)) is not None and split[1] in MAGNITUDES for key in keys)
+
+
+def _parse(file: TensorFile, wanted: Architecture | None, dora: bool) -> Adapter:
     detected = detect_adapter(file.header, str(file.path))
-    refuse_unusable(detected, str(file.path))
+    refuse_unusable(detected, str(file.path), dora=dora)
     made_for = own_architecture(file.header, detected)
     architecture = wanted or made_for
     grouped = group_by_module(file.header.tensors.keys())

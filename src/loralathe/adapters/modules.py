@@ -12,7 +12,7 @@ from types import ModuleType
 
 from ..errors import InputError
 from ..tensorfiles import TensorFile, TensorInfo
-from . import difference, loha, lokr, lora
+from . import difference, loha, lokr, lora, magnitude
 from .form import Form, place
 from .kinds import family_of
 from .peft import Alphas
@@ -36,6 +36,8 @@ class AdapterModule:
     rank:     of its exact factors
     alpha:    None when neither file nor metadata have one, which means a scale of 1
     scale:    alpha / rank as the kind's trainer means it, sign kept
+    magnitudes: of a DoRA: 0, one for each output, or 1, one for each input; then shape, rank and scale are
+              those of the LoRA inside, which is no difference of weights by itself
     """
 
     name: str
@@ -47,6 +49,12 @@ class AdapterModule:
     rank: int
     alpha: float | None
     scale: float
+    magnitudes: int | None = None
+
+    @property
+    def magnitude_part(self) -> TensorInfo | None:
+        """Where the magnitudes of a DoRA lie."""
+        return next((self.tensors[name] for name in magnitude.NAMES if name in self.tensors), None)
 
 
 def read_module(
@@ -69,18 +77,23 @@ def read_module(
     """
     family = FAMILIES[family_of(kind)]
     tensors = _sorted(file, parts, family)
-    made: Form = family.form(file, raw_name, {k: v for k, v in tensors.items() if k != "alpha"}, kernel)
+    own = {part: info for part, info in tensors.items() if part not in ("alpha", *magnitude.NAMES)}
+    made: Form = family.form(file, raw_name, own, kernel)
     alpha = None
     if "alpha" in tensors:
         alpha = _read_alpha(file, tensors["alpha"])
     elif alphas is not None and made.divisor is not None:
         alpha = alphas.alpha_of(raw_name, made.divisor)
     scale = 1.0 if alpha is None or made.divisor is None else alpha / made.divisor
-    return AdapterModule(name, raw_name, kind, block, tensors, made.shape, made.rank, alpha, scale)
+    axis = None
+    for part in magnitude.NAMES:
+        if part in tensors:
+            axis = magnitude.axis_of(file, part, tensors[part], made.shape)
+    return AdapterModule(name, raw_name, kind, block, tensors, made.shape, made.rank, alpha, scale, axis)
 
 
 def _sorted(file: TensorFile, parts: Mapping[str, str], family: ModuleType) -> dict[str, TensorInfo]:
-    names: Mapping[str, str] = family.PARTS
+    names: Mapping[str, str] = {**family.PARTS, **magnitude.PARTS}
     tensors: dict[str, TensorInfo] = {}
     for part, key in parts.items():
         if part in SPARSE_BIAS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from loralathe.adapters import Adapter, check_against, check_blocks, effective, require_fit
@@ -11,9 +11,12 @@ from loralathe.engine.forms import (
     CheckpointLeaf,
     ExtractLeaf,
     Form,
+    MethodLeaf,
     all_terms,
+    inner_forms,
     walk,
 )
+from loralathe.engine.functions.dora import Dora
 from loralathe.engine.options import RunOptions
 from loralathe.engine.sources import CheckpointSource, Sources
 from loralathe.errors import InputError, counted
@@ -119,6 +122,30 @@ def adapter_coverage(name: str, forms: Sequence[Form], sources: Sources, options
         )
     zero = _zero_strength(name, adapter, used, forms)
     return Coverage(len(used) - zero, zero, tuple(unmatched))
+
+
+def check_doras(form: Form, sources: Sources) -> None:
+    """InputError for a DoRA that a formula adds like a difference, which it is not by itself."""
+    for name in _differences(form):
+        if sources.adapters[name].is_dora:
+            raise InputError(
+                f"'{name}' is a DoRA: what it changes depends on the model that it is added to",
+                where=str(sources.adapters[name].file.path),
+                fix=f"write A + dora(A, 0.7*{name}) for a model A",
+            )
+
+
+def _differences(form: Form) -> Iterator[str]:
+    """Adapters that stand for their own delta: all but those that dora() has."""
+    for term in form.terms:
+        leaf = term.leaf
+        if isinstance(leaf, AdapterLeaf):
+            yield leaf.name
+        elif isinstance(leaf, MethodLeaf) and isinstance(leaf.method, Dora):
+            yield from _differences(leaf.arguments[0])
+        else:
+            for inner in inner_forms(leaf):
+                yield from _differences(inner)
 
 
 def _bases(name: str, forms: Sequence[Form], sources: Sources) -> list[CheckpointSource]:

@@ -21,7 +21,7 @@ from loralathe.engine.companions import (
     discard_pattern,
     refuse_checkpoint_choices,
 )
-from loralathe.engine.coverage import Coverage, adapter_coverage, check_checkpoints
+from loralathe.engine.coverage import Coverage, adapter_coverage, check_checkpoints, check_doras
 from loralathe.engine.forms import (
     AdapterLeaf,
     CheckpointLeaf,
@@ -295,6 +295,7 @@ def plan_coverage(forms: Sequence[Form], sources: Sources, options: RunOptions) 
     """How the modules of every adapter are used; InputError for what does not match."""
     found: dict[str, Coverage] = {}
     for form in forms:
+        check_doras(form, sources)
         for leaf in walk(form):
             if isinstance(leaf, AdapterLeaf):
                 found[leaf.name] = adapter_coverage(leaf.name, forms, sources, options)

@@ -73,6 +73,7 @@ def _plan(recipe: Recipe, options: RunOptions, sources: Sources) -> Session:
         lambda text: resolve_blocks(text, sources, recipe, options, warnings),
         lambda text: parse_elements(text, require_architecture(sources)),
         lambda: require_architecture(sources),
+        lambda adapter: sources.adapters[adapter].modules,
     )
     forms = {save.step: typer.step(save.step) for save in recipe.saves}
     planner = Planner(sources, options)

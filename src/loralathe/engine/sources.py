@@ -49,7 +49,9 @@ class Sources:
                     self.checkpoints[name] = _checkpoint(name, file)
             self.architecture = self._common_architecture()
             for name, path in adapters.items():
-                self.adapters[name] = self._stack.enter_context(open_adapter(path, self.architecture))
+                self.adapters[name] = self._stack.enter_context(
+                    open_adapter(path, self.architecture, dora=True)
+                )
             if self.architecture is None:
                 self.architecture = _of_adapters(self.adapters.values())
         except BaseException:
