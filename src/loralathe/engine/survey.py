@@ -115,13 +115,21 @@ class _Seller:
     def _fitting(self, modules: Sequence[Surveyed], offers: Sequence[Offer], limit: int) -> Allocation:
         """The best allocation whose file, header included, has at most `limit` bytes."""
         aim, best = limit, None
+        fits, exceeds = 0, 2 * limit
         for _ in range(ROUNDS):
-            found = allocate_bytes(offers, max(aim, 0))
+            found = allocate_bytes(offers, aim)
             slack = limit - self._file_size(modules, found.ranks)
             if slack >= 0 and (best is None or found.kept > best.kept):
                 best = found
-            # Room left is offered again; what is over the limit must go, with a little to spare.
+            # Whatever aims at these bytes or more would take them again.
+            fits, exceeds = (max(fits, aim), exceeds) if slack >= 0 else (fits, min(exceeds, found.nbytes))
+            if slack == 0 or exceeds - fits <= 1:
+                break
+            # Room left is offered again; what is over the limit must go, with a little to spare. Where that
+            # was tried before, half way is next.
             aim += slack if slack >= 0 else 2 * slack
+            if not fits < aim < exceeds:
+                aim = (fits + exceeds) // 2
         if best is None or not any(best.ranks):
             if all(len(module.energies) == 0 for module in modules):
                 return allocate_bytes(offers, limit)

@@ -236,6 +236,7 @@ def _linear(session: Session) -> Linear:
         sources.kinds,
         lambda text: resolve_blocks(text, sources, recipe, session.options, []),
         lambda text: parse_elements(text, require_architecture(sources)),
+        require_architecture(sources).long_blocks,
     )
 
 
