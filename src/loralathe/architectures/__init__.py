@@ -4,7 +4,7 @@ A family is one file (`sd1.py`, `sd2.py`, `sdxl.py`) and one line in `registry.p
 reads a file: recognition takes a header, anything with `tensors` (key → shape) and `metadata`.
 """
 
-from .architecture import Architecture, Module, Piece
+from .architecture import COMPONENT_NAMES, Architecture, Module, Piece
 from .blocks import block_names_for_length, canonical_block, places_without_block
 from .detect import Detected, detect_checkpoint
 from .detect_adapter import AdapterDetected, canonical_of_raw, detect_adapter
@@ -18,6 +18,7 @@ from .vae_names import vae_keys
 
 __all__ = [
     "ARCHITECTURES",
+    "COMPONENT_NAMES",
     "SD1",
     "SD2",
     "SDXL",

@@ -17,6 +17,9 @@ from .rules import find_rule
 from .signatures import Signature
 from .unet import UNet, block_of_path
 
+COMPONENT_NAMES = {"unet": "U-Net", "te1": "text encoder 1", "te2": "text encoder 2", "vae": "VAE"}
+"""What people call the components."""
+
 
 @dataclass(frozen=True, slots=True)
 class Module:
