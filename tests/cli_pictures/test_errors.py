@@ -25,6 +25,11 @@ OTHER_FAMILY = (
     "  fix:   use a LoRA made for SD 1.5"
 )
 CASES = {
+    f"{R} --dry-run --prompt '<lora:hinna:1>' --lora-dir .": "no adapter is called 'hinna'\n"
+    "  where: .\n  fix:   did you mean 'hina'?",
+    f"{R} --dry-run --prompt '<lora:xlora:1>' --lora-dir .": OTHER_FAMILY,
+    f"{G} --x lora=hina,hinako2000": "there is no adapter 'hinako2000'\n"
+    "  fix:   give a path, or a name from the folder that --lora-dir names",
     f"{R} --sampler Eulre": "no sampler is called 'Eulre'\n  fix:   perhaps 'Euler' or 'Euler a'",
     f"{R} --schedule Karas": "no schedule is called 'Karas'\n  fix:   perhaps 'Karras'",
     f"{R} --size 100x64": "the width 100 is not a multiple of 8\n  fix:   ask for 96, the nearest that is",
