@@ -43,6 +43,9 @@ CASES = {
     "extract {b} {a} --rank 0": "Invalid value for '--rank' / '--dim' / '--linear-dim': 0 is not "
     "in the range x>=1\n"
     "  fix:   see lathe extract --help",
+    "extract {b} {a} --rank 32,64": "Invalid value for '--rank' / '--dim' / '--linear-dim': '32,64' is not "
+    "a whole number\n"
+    "  fix:   see lathe extract --help",
     "add-difference {a} {b} {c}": "Missing option '-m' / '--multiplier'\n"
     "  fix:   see lathe add-difference --help",
     "merge {hina} {a}": "this is a LoRA, not a checkpoint\n  where: {hina}\n"
