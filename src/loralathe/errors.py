@@ -106,3 +106,35 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     if not found:
         return ""
     return "did you mean " + " or ".join(f"'{match}'" for match in found) + "?"
+
+
+_HALF_WIDTH = {0xFF01 + code: 0x21 + code for code in range(94)} | {
+    ord(wide): narrow
+    for wide, narrow in {"\u3000": " ", "、": ",", "。": ".", "×": "*", "−": "-", "–": "-"}.items()
+}
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+
+
+def half_width(text: str) -> str:
+    """Full-width forms, which Chinese input methods type, and typographic signs as ASCII: `：` as `:`."""
+    return text.translate(_HALF_WIDTH)
+
+
+def spelling_hint(text: str) -> str | None:
+    """How to write `text` where ASCII and plain decimals are wanted; None when that is not its trouble."""
+    narrow = half_width(text)
+    plain = _PERCENT.sub(lambda match: f"{float(match[1]) / 100:.12g}", narrow)
+    if plain == text:
+        return None
+    if plain != narrow:
+        return f"shares are written without a percent sign: {plain}"
+    return f"write it with half-width characters: {plain}"
+
+
+_COLON = re.compile(r"\s*([^\W\d]\w*)\s*[:：]\s*([^\\/\s].*)", re.DOTALL)
+
+
+def with_equals(text: str) -> str | None:
+    """`NAME:VALUE`, as SuperMerger's text boxes take it, as `NAME=VALUE`; None for any other text."""
+    match = _COLON.fullmatch(text)
+    return f"{match[1]}={half_width(match[2])}" if match else None

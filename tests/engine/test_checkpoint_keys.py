@@ -122,10 +122,23 @@ def test_inpainting_first_takes_part_with_its_first_four_channels(tmp_path, A, B
 
 def test_an_extraction_compares_its_checkpoints_like_any_formula(tmp_path, A):
     inpainting = tiny_checkpoint("sd1-inpainting", seed=2)
-    with pytest.raises(InputError, match="takes 9 input channels, 'A' only 4"):
+    with pytest.raises(InputError, match="takes 9 input channels, 'A' only 4") as caught:
         run(tmp_path, "extract(A - B, rank=4)", A=A, B=inpainting)
+    assert caught.value.fix == "subtract the model that 'A' was made from: it takes 4, too"
     with pytest.raises(InputError, match="1 tensor of 'B' has no counterpart"):
         run(tmp_path, "A + extract(A - B, rank=4)", A=A, B={**A, "extra.note": torch.ones(3)})
+
+
+@pytest.mark.parametrize("poor", ["A", "B"])
+def test_an_extraction_says_which_file_lacks_a_component(tmp_path, A, B, poor):
+    unet = {key: value for key, value in A.items() if key.startswith("model.diffusion_model.")}
+    files = {"A": A, "B": B, poor: unet if poor == "A" else {key: B[key] for key in unet}}
+    _, report = run(tmp_path, "extract(A - B, rank=2)", **files)
+    rich = "AB".replace(poor, "")
+    assert report.warnings == (
+        f"'{poor}' ({poor}.safetensors) has no text encoder 1 and no VAE: "
+        f"what '{rich}' has there is not compared and not extracted",
+    )
 
 
 def test_float64_tensors_are_computed_and_stay_float64(tmp_path, A, B):

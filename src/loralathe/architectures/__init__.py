@@ -4,7 +4,7 @@ A family is one file (`sd1.py`, `sd2.py`, `sdxl.py`) and one line in `registry.p
 reads a file: recognition takes a header, anything with `tensors` (key → shape) and `metadata`.
 """
 
-from .architecture import BIAS, Architecture, Module, Piece
+from .architecture import BIAS, COMPONENT_NAMES, Architecture, Module, Piece
 from .blocks import block_names_for_length, canonical_block, places_without_block
 from .detect import Detected, detect_checkpoint
 from .detect_adapter import AdapterDetected, canonical_of_raw, detect_adapter
@@ -20,6 +20,7 @@ from .vae_names import vae_keys
 __all__ = [
     "ARCHITECTURES",
     "BIAS",
+    "COMPONENT_NAMES",
     "FACTORED",
     "SD1",
     "SD2",

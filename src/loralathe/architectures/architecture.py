@@ -19,6 +19,8 @@ from .unet import UNet, block_of_path
 
 BIAS = ".bias"
 """Behind a layer's canonical name: the module that its bias is."""
+COMPONENT_NAMES = {"unet": "U-Net", "te1": "text encoder 1", "te2": "text encoder 2", "vae": "VAE"}
+"""What people call the components."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ from loralathe.errors import (
 
 DONE, BUG, INPUT, MACHINE, INTERRUPTED = 0, 1, 2, 3, 130
 DEBUG = "LATHE_DEBUG"
+_WHOLE = "is not a whole number"
+"""What click means by "not a valid integer range"."""
 
 
 def guarded(run: Callable[[], object], words: Sequence[str]) -> int:
@@ -98,7 +100,9 @@ def explained(error: BaseException) -> LatheError | None:
 
 def _usage(error: click.ClickException) -> InputError:
     command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "lathe"
-    what, fix = error.format_message().removesuffix("."), f"see {command} --help"
+    what = error.format_message().removesuffix(".")
+    what = what.replace("is not a valid integer range", _WHOLE).replace("is not a valid integer", _WHOLE)
+    fix = f"see {command} --help"
     if isinstance(error, click.NoSuchOption) and isinstance(error.ctx, click.Context):
         what = f"there is no option '{error.option_name}'"
         names = [name for parameter in error.ctx.command.params for name in parameter.opts]

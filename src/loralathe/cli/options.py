@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
+from loralathe.errors import spelling_hint
+
 if TYPE_CHECKING:
     from loralathe.engine import RunOptions
 
@@ -47,7 +49,8 @@ class Number(FloatType):
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            self.fail(f"'{value}' is not a number", param, ctx)
+            hint = spelling_hint(value) or (f"write {value.replace(',', '.')}" if "," in value else None)
+            self.fail(f"'{value}' is not a number" + (f"; {hint}" if hint else ""), param, ctx)
         return number
 
 

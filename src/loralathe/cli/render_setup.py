@@ -125,6 +125,21 @@ def check_family(file: str, family: Architecture) -> None:
         )
 
 
+def check_tags(request: ImageRequest, family: Architecture, options: PictureOptions) -> None:
+    """InputError for a tag whose adapter is nowhere, or made for another family.
+
+    For prompts that are rendered as they stand: in a grid's, search and replace may fill the name in.
+    """
+    from loralathe.rendering.folders import AdapterFolders
+    from loralathe.rendering.prompts.networks import lift_tags
+
+    folders = AdapterFolders(options.lora_dir)
+    for use in lift_tags(request.prompt).adapters:
+        file = folders.find(use.file)
+        if not options.allow_unmatched:
+            check_family(str(file), family)
+
+
 def request_of(
     checkpoint: str, adapters: tuple[AdapterUse, ...], family: Architecture, options: PictureOptions
 ) -> ImageRequest:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from loralathe.architectures import COMPONENT_NAMES
 from loralathe.cli.layout import Columns, Facts
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.wording import amount, counts, dtype_shares, few, figures, plural, size
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from loralathe.engine.inspect_facts import AdapterFacts, CheckpointFacts, Coverage, Inspection, Part
     from loralathe.engine.inspect_norms import Norm
 
-COMPONENTS = {"unet": "U-Net", "te1": "text encoder 1", "te2": "text encoder 2", "vae": "VAE"}
 DIALECTS = {
     "kohya": "kohya names",
     "peft": "PEFT names (lora_A, lora_B)",
@@ -106,7 +106,7 @@ def _adapter(found: AdapterFacts, known: bool) -> list[tuple[str, str]]:
     rows = [("modules", counts((count, kind) for kind, count in kinds.items()))]
     if known:
         rows.insert(0, ("layout", DIALECTS.get(found.dialect, found.dialect)))
-        parts = [(count, COMPONENTS.get(name, name)) for name, count in found.components.items()]
+        parts = [(count, COMPONENT_NAMES.get(name, name)) for name, count in found.components.items()]
         rows.append(("", counts(parts)))
     rows.append(("rank", _histogram(found.ranks)))
     rows.append(("alpha", _histogram(found.alphas)))

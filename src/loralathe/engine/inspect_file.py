@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loralathe.adapters.kinds import is_usable
-from loralathe.architectures import Architecture, Detected, detect_checkpoint, shows_adapter
+from loralathe.architectures import COMPONENT_NAMES, Architecture, Detected, detect_checkpoint, shows_adapter
 from loralathe.engine.inspect_adapter import adapter_facts, adapter_name, detect
 from loralathe.engine.inspect_blocks import common_prefixes
 from loralathe.engine.inspect_facts import AdapterFacts, CheckpointFacts, Inspection, Part
@@ -17,7 +17,6 @@ from loralathe.engine.record import read_record
 from loralathe.errors import InputError
 from loralathe.tensorfiles import Header, TensorFile, TensorInfo, open_tensorfile
 
-COMPONENT_NAMES = {"unet": "U-Net", "te1": "text encoder 1", "te2": "text encoder 2", "vae": "VAE"}
 ONLY_LOOKED_AT = (
     "can only be inspected: it changes with the base's own weights, so it is no difference by itself; other "
     "commands read LoRA, LoCon, LoHa, LoKr and full differences"

@@ -155,7 +155,8 @@ def _nothing_held(records: Iterable[ModuleRecord], path: Path) -> InputError:
         why = "what differs is in layers that this LoRA leaves out"
         fix = "--conv-rank takes resnets and samplers in, --te1 and --te2 text encoders"
     else:
-        why, fix = "nothing differs", "subtract two different models"
+        why = "nothing differs"
+        fix = "subtract two different models; lathe compare shows what one of them lacks"
     return InputError(f"there is nothing to write: {why}", where=str(path), fix=fix)
 
 
