@@ -71,7 +71,7 @@ class PieceJob:
         return list(found)
 
     def _local(self, form: Form) -> Local:
-        return self.context.localiser.local(form, self.unit, self.piece, form.primary)
+        return self.context.localiser.local(form, self.unit, self.piece)
 
     def _stage(self, extractions: list[ExtractLeaf], weights: list[WeightsWant]) -> None:
         """One pass over the rows serves all extractions and tensors that can be made now."""
