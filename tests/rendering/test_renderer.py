@@ -66,11 +66,11 @@ def test_the_loading_of_a_file_is_told_in_bytes(checkpoint_of: CheckpointOf, tmp
 def test_models_are_opened_once_and_texts_encoded_once(
     checkpoint_of: CheckpointOf, monkeypatch: pytest.MonkeyPatch, lora_folder: Path
 ) -> None:
-    from loralathe.rendering import bench, shelf
+    from loralathe.rendering import latents, model_cache
 
     opens: list[str] = []
     texts: list[str] = []
-    open_model, encode = shelf.open_model, bench.encode_texts
+    open_model, encode = model_cache.open_model, latents.encode_texts
 
     def counted_open(weights: Any, *args: Any, **more: Any) -> Any:
         opens.append(weights.name)
@@ -80,8 +80,8 @@ def test_models_are_opened_once_and_texts_encoded_once(
         texts.extend(job.text for job in jobs)
         return encode(model, jobs, *args)
 
-    monkeypatch.setattr(shelf, "open_model", counted_open)
-    monkeypatch.setattr(bench, "encode_texts", counted_encode)
+    monkeypatch.setattr(model_cache, "open_model", counted_open)
+    monkeypatch.setattr(latents, "encode_texts", counted_encode)
     one, two = checkpoint_of("sd1"), checkpoint_of("sd1")
     requests = [
         replace(BASE, checkpoint=name, seed=seed, adapters=(AdapterUse("sd1-linear", 0.0, unet),))
@@ -222,9 +222,9 @@ def test_batches_are_halved_when_memory_runs_out() -> None:
 def test_a_renderer_that_runs_out_of_memory_goes_on(
     checkpoint_of: CheckpointOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from loralathe.rendering import bench
+    from loralathe.rendering import latents
 
-    sample = bench.sample
+    sample = latents.sample
 
     def tight(model: Any, network: Any, noise: Any, **more: Any) -> Any:
         if len(noise.generators) > 1:
@@ -232,7 +232,7 @@ def test_a_renderer_that_runs_out_of_memory_goes_on(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return sample(model, network, noise, **more)
 
-    monkeypatch.setattr(bench, "sample", tight)
+    monkeypatch.setattr(latents, "sample", tight)
     events: list[Event] = []
     progress = Progress(CallableSink(events.append))
     with LocalRenderer(weights={"sd1": checkpoint_of("sd1")}, batch_size=2, progress=progress) as renderer:
