@@ -322,9 +322,7 @@ def test_a_dora_is_no_difference_by_itself(tmp_path: Path) -> None:
     module, parts, _, scales = MAGNITUDES["outputs"]
     tensors = {"lora_up.weight": parts["a"], "lora_down.weight": parts["b"], "dora_scale": random(scales, 4)}
     path = file_of(tmp_path, module, tensors)
-    with pytest.raises(
-        InputError, match="this is a DoRA: what it changes depends"
-    ):
+    with pytest.raises(InputError, match="this is a DoRA: what it changes depends"):
         open_adapter(path)
     for formula in ("extract(L, rank=2)", "combine(0.5*L)"):
         recipe = make_recipe(

@@ -35,13 +35,15 @@ def pictures(renderer: LocalRenderer, requests: Sequence[ImageRequest]) -> list[
 
 def latents(renderer: LocalRenderer, requests: Sequence[ImageRequest]) -> torch.Tensor:
     """The latents behind the pictures of requests that share a batch: finer than 8-bit levels."""
-    from loralathe.rendering.bench import Bench
+    from loralathe.rendering.latents import LatentRenderer
     from loralathe.rendering.prepare import prepare
 
     first = requests[0]
     with torch.inference_mode():
-        bench = Bench(renderer._shelf.get(first.checkpoint, first.vae), renderer._habits)
-        return bench.latents([prepare(i, r, renderer._folders) for i, r in enumerate(requests)])
+        latent_renderer = LatentRenderer(
+            renderer._models.get(first.checkpoint, first.vae), renderer._settings
+        )
+        return latent_renderer.latents([prepare(i, r, renderer._folders) for i, r in enumerate(requests)])
 
 
 # A merge by hand: names and blocks from the manifests, float64 arithmetic.
@@ -321,18 +323,18 @@ def test_strengths_of_one_adapter_named_twice_add_up(studio: LocalRenderer) -> N
 
 
 def test_modules_at_zero_cost_nothing(studio: LocalRenderer, lora_folder: Path, tmp_path: Path) -> None:
-    from loralathe.rendering.bench import Bench
+    from loralathe.rendering.latents import LatentRenderer
     from loralathe.rendering.prepare import prepare
 
     fresh = shutil.copy(lora_folder / "sd1-linear.safetensors", tmp_path)
     use = AdapterUse(str(fresh), te=0.0, unet=1.0, blocks="IN01=1,*=0")
-    opened = studio._shelf.get("sd1", None)
-    bench = Bench(opened, studio._habits)
+    opened = studio._models.get("sd1", None)
+    latent_renderer = LatentRenderer(opened, studio._settings)
     one = prepare(0, replace(BASE, adapters=(use,)), studio._folders)
-    (share,) = bench.shares(one)
+    (share,) = latent_renderer.shares(one)
     assert not share.te
     assert len(share.unet) == 12  # the attention layers of one block
-    bench.latents([one])
+    latent_renderer.latents([one])
     assert set(share.adapter._factors) == set(share.unet)
 
 

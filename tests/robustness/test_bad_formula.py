@@ -9,7 +9,8 @@ import pytest
 
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.errors import InputError, MachineError
-from robustness.house import MERGE, Says, recipe_in, refused, run_in
+from loralathe.recipes import parse_expression
+from robustness.workdir import MERGE, Says, recipe_in, refused, run_in
 
 STEP = "recipe, step 'out'"
 ALLOWED = "allowed: + - * @ ( ), numbers, names, quoted block lists, calls such as extract(x, rank=64)"
@@ -183,6 +184,10 @@ def test_a_formula_that_makes_no_sense(folder: Path, formula: str) -> None:
     with refused(folder, InputError) as fault:
         run_in(folder, formula)
     assert fault.says(folder) == CASES[formula]
+
+
+def test_brackets_side_by_side_are_not_nested() -> None:
+    assert parse_expression("A" + " + (B - A)" * 100)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

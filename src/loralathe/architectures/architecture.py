@@ -227,11 +227,6 @@ class Architecture:
         found = part.table.by_diffusers.find(path) if part else None
         return f"{component}.{fill(found[0].name, found[1])}" if found else None
 
-    def diffusers_path(self, module_name: str) -> str | None:
-        """Path of a module inside its diffusers component; None where that layout lacks it."""
-        _, entry, number = self._find_module(module_name)
-        return fill(entry.diffusers, number) if entry.diffusers else None
-
     def kernel_of_module(self, module_name: str) -> int:
         """Height and width of a module's convolution, 1 for a matrix; KeyError if the family lacks it."""
         _, entry, _ = self._find_module(module_name)

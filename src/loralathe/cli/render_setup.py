@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from loralathe.architectures import Architecture
     from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer
     from loralathe.rendering.folders import AdapterFolders
-    from loralathe.rendering.shelf import WeightsInMemory
+    from loralathe.rendering.model_cache import WeightsInMemory
 
 SIDES = {"sd1": 512, "sd2": 512, "sdxl": 1024}
 

@@ -199,7 +199,7 @@ class Planner:
         spec = TensorSpec(unit.key, dtype, info.shape)
         if not castable or architecture.rule_for_key(unit.key) is not None:
             return _plain(source, unit, spec, "kept by rule")
-        locals_ = [self.localiser.local(form, unit, piece, primary) for piece in unit.slices]
+        locals_ = [self.localiser.local(form, unit, piece) for piece in unit.slices]
         if not all(local.is_copy_of(primary) for local in locals_):
             return TensorPlan(unit, spec, "compute", "changed")
         bucket: Bucket = "copied"

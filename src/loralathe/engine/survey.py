@@ -48,24 +48,24 @@ def budget_leaves(session: Session) -> list[ExtractLeaf]:
 def survey(session: Session, allotted: Allotted, run: RunJobs) -> None:
     """The first passes: fills `allotted` for every extraction with a budget; `run` carries out jobs."""
     for leaf in budget_leaves(session):
-        seller = _seller(session, leaf)
-        waiting = [unit for unit in seller.units if any(in_scope(s, leaf.options) for s in unit.slices)]
+        allocator = _allocator(session, leaf)
+        waiting = [unit for unit in allocator.units if any(in_scope(s, leaf.options) for s in unit.slices)]
         for unit in waiting:
             for piece in unit.slices:
                 allotted.depths[leaf, piece.place.name] = min(FIRST_DEPTH, most_of(leaf, unit, piece))
         while waiting:
             want = SurveyWant(leaf, allotted)
             run([Job(unit, (), (), (), (want,)) for unit in waiting], "finding singular values")
-            ranks, allocation, unsettled = seller.allocate(allotted.surveys(leaf))
+            ranks, allocation, unsettled = allocator.allocate(allotted.surveys(leaf))
             for module in unsettled:
                 place = (leaf, module.piece.place.name)
                 allotted.depths[place] = min(2 * allotted.depths[place], module.most)
             waiting = list({module.unit.name: module.unit for module in unsettled}.values())
-        allotted.settle(leaf, ranks, seller.report(allotted.surveys(leaf), allocation))
+        allotted.settle(leaf, ranks, allocator.report(allotted.surveys(leaf), allocation))
 
 
 @dataclass(frozen=True)
-class _Seller:
+class _BudgetAllocator:
     """Shares out one extraction's budget, in the bytes of the file that it is saved to."""
 
     session: Session
@@ -169,7 +169,7 @@ def _single_ranks(modules: Sequence[Surveyed]) -> list[list[int]]:
     ]
 
 
-def _seller(session: Session, leaf: ExtractLeaf) -> _Seller:
+def _allocator(session: Session, leaf: ExtractLeaf) -> _BudgetAllocator:
     """Bytes are those of the file the extraction is saved to; one that is not saved counts as if it were.
 
     A share of the energy is bought at the prices of fp16, so that a step means the same however it is saved.
@@ -184,7 +184,7 @@ def _seller(session: Session, leaf: ExtractLeaf) -> _Seller:
         output = AdapterOutput(session.plan.outputs[0].save, leaf, dtype, units, "epsilon", {})
     if budget is not None and budget.kind == "energy":
         output = replace(output, dtype="F16")
-    return _Seller(session, leaf, output, output.units)
+    return _BudgetAllocator(session, leaf, output, output.units)
 
 
 def _rounded_form(session: Session, leaf: ExtractLeaf) -> ExtractLeaf:

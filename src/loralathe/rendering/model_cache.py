@@ -75,8 +75,8 @@ class OpenModel:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """How models are opened."""
+class LoadSettings:
+    """How models are opened and where they run."""
 
     device: torch.device
     dtype: torch.dtype
@@ -84,18 +84,18 @@ class Setting:
     low_vram: bool
 
 
-class Shelf:
+class ModelCache:
     """The open models, most recently used last. `weights` are checkpoints held in memory, by name.
 
     What was written anew, or put in memory anew under its old name, is opened anew.
     """
 
     def __init__(
-        self, weights: WeightsInMemory, setting: Setting, room: int, progress: Progress | None = None
+        self, weights: WeightsInMemory, settings: LoadSettings, room: int, progress: Progress | None = None
     ) -> None:
         self._weights = weights
         self._progress = progress or Progress()
-        self._setting = setting
+        self._settings = settings
         self._room = max(1, room)
         self._open: OrderedDict[str, OpenModel] = OrderedDict()
         self._vaes: OrderedDict[tuple[str, str], tuple[Stamp, Any]] = OrderedDict()
@@ -115,8 +115,8 @@ class Shelf:
         if checkpoint not in self._open:
             self._make_room()
             model = self._opened(checkpoint)
-            with _told_what_does_not_fit(checkpoint, self._setting.device):
-                _place(model, self._setting)
+            with _told_what_does_not_fit(checkpoint, self._settings.device):
+                _place(model, self._settings)
             self._open[checkpoint] = OpenModel(model, own_vae=model.vae, stamp=stamp)
         self._open.move_to_end(checkpoint)
         found = self._open[checkpoint]
@@ -146,9 +146,9 @@ class Shelf:
 
     def _opened(self, name: str) -> Model:
         if name not in self._weights and Path(name).is_dir():
-            return open_folder(Path(name), self._setting.dtype, prediction=self._setting.prediction)
+            return open_folder(Path(name), self._settings.dtype, prediction=self._settings.prediction)
         with self._weights_of(name) as weights, self._watched(weights):
-            return open_model(weights, self._setting.dtype, prediction=self._setting.prediction)
+            return open_model(weights, self._settings.dtype, prediction=self._settings.prediction)
 
     @contextmanager
     def _watched(self, weights: Weights) -> Iterator[None]:
@@ -168,9 +168,9 @@ class Shelf:
             while len(self._vaes) >= self._room:
                 self._vaes.popitem(last=False)
             with self._weights_of(name) as weights:
-                vae = load_vae(weights, family=family, dtype=self._setting.dtype)
-            with _told_what_does_not_fit(name, self._setting.device):
-                _place_vae(vae, self._setting)
+                vae = load_vae(weights, family=family, dtype=self._settings.dtype)
+            with _told_what_does_not_fit(name, self._settings.device):
+                _place_vae(vae, self._settings)
             self._vaes[key] = (stamp, vae)
         return self._vaes[key][1]
 
@@ -211,16 +211,16 @@ def _told_what_does_not_fit(name: str, device: torch.device) -> Iterator[None]:
         ) from error
 
 
-def _place(model: Model, setting: Setting) -> None:
+def _place(model: Model, settings: LoadSettings) -> None:
     """On the device; or, with low memory, in main memory with hooks that bring each network when it runs."""
     networks = [*(encoder.network for encoder in model.encoders), model.unet]
-    if not setting.low_vram:
+    if not settings.low_vram:
         for network in networks:
-            network.to(setting.device)
+            network.to(settings.device)
     else:
-        _bring_in_turn(networks, setting.device)
+        _bring_in_turn(networks, settings.device)
     if model.vae is not None:
-        _place_vae(model.vae, setting)
+        _place_vae(model.vae, settings)
 
 
 def _bring_in_turn(networks: list[Any], device: torch.device) -> None:
@@ -230,9 +230,9 @@ def _bring_in_turn(networks: list[Any], device: torch.device) -> None:
         _, previous = cpu_offload_with_hook(network, device, prev_module_hook=previous)
 
 
-def _place_vae(vae: Any, setting: Setting) -> None:
-    if setting.low_vram:
+def _place_vae(vae: Any, settings: LoadSettings) -> None:
+    if settings.low_vram:
         work_in_tiles(vae)
-        _bring_in_turn([vae], setting.device)
+        _bring_in_turn([vae], settings.device)
     else:
-        vae.to(setting.device)
+        vae.to(settings.device)
