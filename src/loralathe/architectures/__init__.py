@@ -1,6 +1,6 @@
 """What a tensor is: families as data, recognition with explanation, names in every dialect, blocks.
 
-A family is one file (`sd1.py`, `sd2.py`, `sdxl.py`) and one line in `registry.py`. Nothing here
+A family is one file (`sd1.py`, `sd2.py`, `sdxl.py`, `flux.py`) and one line in `registry.py`. Nothing here
 reads a file: recognition takes a header, anything with `tensors` (key → shape) and `metadata`.
 """
 
@@ -10,14 +10,17 @@ from .detect import Detected, detect_checkpoint
 from .detect_adapter import AdapterDetected, canonical_of_raw, detect_adapter
 from .dialects import group_by_module, kind_of_module, shows_adapter, split_adapter_key
 from .diffusers import DiffusersMap, diffusers_map
+from .flux import FLUX
 from .registry import ARCHITECTURES, architecture_by_id
 from .sd1 import SD1
 from .sd2 import SD2
 from .sdxl import SDXL
+from .signatures import TensorLike
 from .vae_names import vae_keys
 
 __all__ = [
     "ARCHITECTURES",
+    "FLUX",
     "SD1",
     "SD2",
     "SDXL",
@@ -27,6 +30,7 @@ __all__ = [
     "DiffusersMap",
     "Module",
     "Piece",
+    "TensorLike",
     "architecture_by_id",
     "block_names_for_length",
     "canonical_block",

@@ -13,13 +13,11 @@ from .registry import ARCHITECTURES
 from .signatures import HeaderLike, TensorLike
 
 KOHYA_STARTS = ("lora_", "lycoris_", "oft_unet_")
-# Words in module names that only these families have; not supported yet.
+# Words in module names that only these families (or layouts of them) have; not supported yet.
 FOREIGN_WORDS: tuple[tuple[str, str], ...] = (
-    ("double_blocks", "Flux"),
-    ("single_transformer_blocks", "Flux"),
-    ("single_blocks", "Flux"),
     ("joint_blocks", "SD 3 or SD 3.5"),
-    ("transformer.transformer_blocks", "SD 3, SD 3.5 or Flux"),
+    ("single_transformer_blocks", "Flux in the layout of diffusers, q, k and v apart"),
+    ("transformer.transformer_blocks", "SD 3, SD 3.5 or Flux in the layout of diffusers"),
     ("lora_prior_unet", "Stable Cascade"),
 )
 
@@ -125,7 +123,7 @@ def _unsupported(foreign: str | None, raw: RawModules, name: str | None) -> Inpu
     return InputError(
         what,
         where=f"{name}: {some}" if name else some,
-        fix="LoRAs for SD 1.5, SD 2 and SDXL are supported",
+        fix="LoRAs for SD 1.5, SD 2, SDXL and Flux (kohya's names) are supported",
     )
 
 

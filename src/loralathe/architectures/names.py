@@ -55,6 +55,11 @@ def layer(
     return Layer(name, path, f"{stem}.weight", f"{stem}.bias", scope, None, transform)
 
 
+def bare_layer(name: str, tensor: str) -> Layer:
+    """A layer of one tensor that has no bias and no place in the diffusers layout."""
+    return Layer(name, None, tensor, None)
+
+
 def flat(dotted: str) -> str:
     """A path as adapter files spell it: dots become underscores."""
     return dotted.replace(".", "_")
