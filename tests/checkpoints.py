@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import re
+import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 MANIFESTS = Path(__file__).parent / "data" / "manifests"
 VOCABULARY, TINY_VOCABULARY = 49408, 64
 POSITIONS = 77
+BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64}
 FAMILIES = {  # family → (checkpoint manifest, default width divisor)
     "sd1": ("ckpt_sd15", 16),
     "sd1-inpainting": ("ckpt_sd15_inpainting", 16),
@@ -214,6 +217,21 @@ def write_safetensors(
 
     save_file(dict(tensors), str(path), metadata=dict(metadata) if metadata else None)
     return Path(path)
+
+
+def write_sparse(path: Path, specs: Mapping[str, Spec], metadata: Mapping[str, str] | None = None) -> Path:
+    """A file of full size that takes no room: a header, and a hole where the data would be."""
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    offset = 0
+    for key, spec in sorted(specs.items(), key=lambda item: (-BITS[item[1].dtype], item[0])):
+        end = offset + math.prod(spec.shape) * BITS[spec.dtype] // 8
+        header[key] = {"dtype": spec.dtype, "shape": list(spec.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + offset)
+    return path
 
 
 def _noise(key: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:

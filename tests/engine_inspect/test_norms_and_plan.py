@@ -68,13 +68,13 @@ def test_large_tensors_are_read_in_pieces(tmp_path: Path) -> None:
 
 
 def test_kinds_that_are_not_read_are_named(tmp_path: Path) -> None:
-    loha = {
-        f"lora_unet_mid_block_attentions_0_proj_in.hada_w{n}_{s}": torch.ones(2, 2)
+    glora = {
+        f"lora_unet_mid_block_attentions_0_proj_in.{x}{n}.weight": torch.ones(2, 2)
         for n in (1, 2)
-        for s in "ab"
+        for x in "ab"
     }
-    with pytest.raises(InputError, match="LoHa"):
-        block_norms(write_safetensors(tmp_path / "x.safetensors", loha))
+    with pytest.raises(InputError, match="GLoRA"):
+        block_norms(write_safetensors(tmp_path / "x.safetensors", glora))
 
 
 def test_a_plan_knows_what_it_reads(folder: Path, tmp_path: Path) -> None:

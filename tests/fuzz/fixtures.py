@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 from functools import cache
 from pathlib import Path
+
+import torch
 
 from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_safetensors
 
@@ -12,7 +15,7 @@ WIDTH = 64
 CHECKPOINTS = ("A.safetensors", "B.safetensors")
 MADE = "made.safetensors"
 """Carries the record of how it was made from A and lora."""
-ADAPTERS = ("lora.safetensors", "conv.safetensors")
+ADAPTERS = ("lora.safetensors", "conv.safetensors", "kinds.safetensors", "peft.safetensors")
 PICTURE = "picture.png"
 INFOTEXT = (
     "a girl, (smile:1.2) <lora:hina:0.7>\nNegative prompt: bad\n"
@@ -32,8 +35,46 @@ def write_fixtures(folder: Path) -> None:
     write_safetensors(folder / "lora.safetensors", lora, {"ss_network_dim": "2", "ss_output_name": "hina"})
     conv = tiny_lora("sd1", rank=2, alpha=2.0, conv_rank=1, seed=4, width_divisor=WIDTH)
     write_safetensors(folder / "conv.safetensors", conv)
+    write_safetensors(folder / "kinds.safetensors", _every_kind())
+    notes = {"unet.lora_alpha": 3, "unet.alpha_pattern": {"to_q": 2}}
+    write_safetensors(folder / "peft.safetensors", _peft(), {"lora_adapter_metadata": json.dumps(notes)})
     _make(folder)
     _write_picture(folder / PICTURE)
+
+
+def _every_kind() -> dict[str, torch.Tensor]:
+    """LoHa, LoKr, their Tucker forms and whole differences, for layers of (5, 5) and (5, 5, 3, 3)."""
+    block = "lora_unet_down_blocks_0_"
+    parts = {
+        "attentions_0_transformer_blocks_0_attn1_to_q": {
+            "hada_w1_a": (5, 2), "hada_w1_b": (2, 5), "hada_w2_a": (5, 2), "hada_w2_b": (2, 5), "alpha": (),
+        },
+        "attentions_0_transformer_blocks_0_attn1_to_k": {
+            "lokr_w1": (1, 1), "lokr_w2_a": (5, 2), "lokr_w2_b": (2, 5), "alpha": (),
+        },
+        "attentions_0_transformer_blocks_0_attn1_to_v": {"diff": (5, 5)},
+        "resnets_0_conv1": {
+            "hada_t1": (2, 2, 3, 3), "hada_w1_a": (2, 5), "hada_w1_b": (2, 5),
+            "hada_t2": (2, 2, 3, 3), "hada_w2_a": (2, 5), "hada_w2_b": (2, 5), "alpha": (),
+        },
+        "resnets_0_conv2": {"lokr_w1": (5, 1), "lokr_w2": (1, 5, 3, 3)},
+    }  # fmt: skip
+    generator = torch.Generator().manual_seed(5)
+    return {
+        f"{block}{module}.{part}": torch.randn(shape, generator=generator)
+        for module, shapes in parts.items()
+        for part, shape in shapes.items()
+    }
+
+
+def _peft() -> dict[str, torch.Tensor]:
+    module = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1"
+    shapes = {"lora_A.weight": (2, 5), "lora_B.weight": (5, 2)}
+    return {
+        f"{module}.{layer}.{part}": torch.ones(shape)
+        for layer in ("to_q", "to_k")
+        for part, shape in shapes.items()
+    }
 
 
 def _make(folder: Path) -> None:

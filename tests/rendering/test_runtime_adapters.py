@@ -153,6 +153,42 @@ def test_a_tag_equals_the_merged_checkpoint(
     assert (ours - theirs).abs().max() <= 1e-3
 
 
+def in_other_kinds(lora: Tensors) -> Tensors:
+    """The same deltas, each as a whole difference, a LoKr or a LoHa, in turn; one side of a LoHa is ones."""
+    found: Tensors = {}
+    for i, name in enumerate(sorted({key.split(".")[0] for key in lora})):
+        delta = dense(lora, name).float()
+        flat = delta.flatten(1)
+        ones = torch.ones(flat.shape[0], 1), torch.ones(1, flat.shape[1])
+        kinds: tuple[Tensors, ...] = (
+            {"diff": delta},
+            {"lokr_w1": torch.tensor([[-2.0]]), "lokr_w2": delta / -2},
+            {
+                "hada_w1_a": flat, "hada_w1_b": torch.eye(flat.shape[1]),
+                "hada_w2_a": ones[0], "hada_w2_b": ones[1], "alpha": torch.tensor(float(flat.shape[1])),
+            },
+        )  # fmt: skip
+        found |= {f"{name}.{part}": tensor for part, tensor in kinds[i % 3].items()}
+    return found
+
+
+def test_other_kinds_of_adapter_act_as_the_same_lora(
+    lora_folder: Path, checkpoint_of: Callable[[str], Tensors], tmp_path: Path
+) -> None:
+    lora = load_file(lora_folder / "sd1-conv.safetensors")
+    write_safetensors(tmp_path / "kinds.safetensors", in_other_kinds(lora))
+    with LocalRenderer(weights={"sd1": checkpoint_of("sd1")}, lora_dirs=[lora_folder, tmp_path]) as renderer:
+        plain, wanted, found = latents(
+            renderer,
+            [
+                BASE,
+                *(replace(BASE, adapters=(AdapterUse(name, 0.5, 0.8),)) for name in ("sd1-conv", "kinds")),
+            ],
+        )
+    assert (plain - wanted).abs().max() > 0.05
+    assert (found - wanted).abs().max() <= 1e-3
+
+
 @pytest.mark.parametrize(
     ("family", "sampler"),
     [
@@ -284,14 +320,14 @@ def refused(renderer: LocalRenderer, *uses: AdapterUse, prompt: str = "x") -> st
 def test_what_does_not_fit_is_refused_before_the_first_step(
     checkpoint_of: Callable[[str], Tensors], lora_folder: Path, tmp_path: Path
 ) -> None:
-    loha = {
-        f"lora_unet_mid_block_attentions_0_proj_in.hada_{part}": torch.zeros(4, 4)
-        for part in ("w1_a", "w1_b", "w2_a", "w2_b")
+    glora = {
+        f"lora_unet_mid_block_attentions_0_proj_in.{part}.weight": torch.zeros(4, 4)
+        for part in ("a1", "a2", "b1", "b2")
     }
-    write_safetensors(tmp_path / "loha.safetensors", loha)
+    write_safetensors(tmp_path / "glora.safetensors", glora)
     with LocalRenderer(weights={"sd1": checkpoint_of("sd1")}, lora_dirs=[lora_folder, tmp_path]) as renderer:
         assert "did you mean 'sd1-linear'" in refused(renderer, prompt="<lora:sd1-linaer:1>")
-        assert "LoHa" in refused(renderer, AdapterUse("loha"))
+        assert "GLoRA" in refused(renderer, AdapterUse("glora"))
         assert "SD 1.5" in refused(renderer, AdapterUse("sdxl-linear"))
         assert "lacks" in refused(renderer, AdapterUse("sd1-conv", blocks=LISTS["sd1"][0]))
         assert "did you mean 'OUTALL'" in refused(renderer, AdapterUse("sd1-conv", blocks="OUTAL"))

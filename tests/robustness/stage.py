@@ -81,7 +81,7 @@ def _serve() -> None:
     import studies.fakes  # noqa: F401
 
     torch.set_num_threads(1)
-    # Runs hear signals even if the tests ignore them, as they do under `nohup` or in the background of a shell.
+    # Runs hear signals even if the tests ignore them, as in the background of a shell.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for line in sys.stdin:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from .fit import fits
-from .modules import AdapterModule
+from .kinds import family_of
+from .modules import FAMILIES, AdapterModule
 
 if TYPE_CHECKING:
     import torch
@@ -19,18 +21,19 @@ if TYPE_CHECKING:
 def load_factors(adapter: Adapter, module: AdapterModule, dtype: torch.dtype | None = None) -> Factors:
     """Reads up (out, r), down (r, in·k·k) and the core, in `dtype` (fp32), with alpha / rank folded into up.
 
-    With a core, down is (r, in). Strengths are not folded in. Positional reads: safe from several threads.
-    Raises InputError naming file and tensor when a value is not finite.
+    With a core, down is (r, in). Kinds other than LoRA come as exact factors of their delta. Strengths are
+    not folded in. Positional reads: safe from several threads. Raises InputError naming file and tensor when
+    a value is not finite.
     """
     import torch
 
-    from ..lowrank import Factors
+    kind_dtype = dtype or torch.float32
 
-    dtype = dtype or torch.float32
-    up = _read(adapter, module, "up", dtype).flatten(1)
-    down = _read(adapter, module, "down", dtype).flatten(1)
-    mid = _read(adapter, module, "mid", dtype) if "mid" in module.tensors else None
-    return Factors(up=up * module.scale, down=down, mid=mid, shape=module.shape)
+    def read(part: str) -> torch.Tensor:
+        return _read(adapter, module, part, kind_dtype)
+
+    made: Factors = FAMILIES[family_of(module.kind)].factors(read, module.tensors, module.shape)
+    return replace(made, up=made.up * module.scale)
 
 
 def _read(adapter: Adapter, module: AdapterModule, part: str, dtype: torch.dtype) -> torch.Tensor:

@@ -8,19 +8,12 @@ from collections.abc import Mapping
 from ..architectures import AdapterDetected
 from ..errors import InputError
 
-USABLE = {
-    "lora": "lora",
-    "locon": "locon",
-    "lora-tucker": "locon-tucker",
-    "locon-tucker": "locon-tucker",
-}
-"""Kind as recognised → kind here. (A core of 1×1 makes no other arithmetic than a core of k×k.)"""
-
+_FAMILIES = {"lora": "lora", "locon": "lora", "loha": "loha", "lokr": "lokr", "full": "difference"}
 _NAMES = {
+    "lora": "LoRA", "locon": "LoCon", "unknown": "of unknown kind",
     "loha": "LoHa", "lokr": "LoKr", "ia3": "(IA)³", "oft": "OFT", "boft": "BOFT", "glora": "GLoRA",
     "full": "full difference", "norm": "norm",
 }  # fmt: skip
-_DIALECTS = {"peft": "PEFT (lora_A, lora_B)", "diffusers": "diffusers (lora.down, lora.up)"}
 
 
 def people_name(kind: str) -> str:
@@ -31,35 +24,37 @@ def people_name(kind: str) -> str:
     return _NAMES.get(stem, stem)
 
 
+def family_of(kind: str) -> str:
+    """'lora', 'loha', 'lokr' or 'difference': which file of this room reads a kind.
+
+    An unknown one has parts missing; read as a LoRA, it gets an error that names them.
+    """
+    return _FAMILIES.get(kind.removesuffix("-tucker"), "lora")
+
+
+def is_usable_kind(kind: str) -> bool:
+    """norm: its modules are read as such that a LoRA cannot have; unknown: as `family_of` says."""
+    return kind in ("unknown", "norm") or kind.removesuffix("-tucker") in _FAMILIES
+
+
 def refuse_unusable(detected: AdapterDetected, where: str) -> None:
-    """Raises InputError that names the kinds (with counts) or the dialect that cannot be used yet."""
-    usable = {*USABLE, "unknown"}  # an unknown one has parts missing, and gets an error that names them
-    counts = Counter(people_name(kind) for kind in detected.kinds.values() if kind not in usable)
+    """Raises InputError that names the kinds (with counts) that cannot be used."""
+    counts = Counter(people_name(kind) for kind in detected.kinds.values() if not is_usable_kind(kind))
     if counts:
         raise _unusable_kinds(counts, len(detected.kinds), where)
-    if detected.dialect in _DIALECTS:
-        raise InputError(
-            f"this LoRA is in the layout of {_DIALECTS[detected.dialect]}: {len(detected.kinds)} modules",
-            where=where,
-            fix="only kohya's layout (lora_down, lora_up) is read so far; convert it with the script "
-            "convert_diffusers_sdxl_lora_to_webui of diffusers or a similar one",
-        )
 
 
 def is_usable(detected: AdapterDetected) -> bool:
-    """Whether other commands than those that only look can use an adapter of this kind and layout."""
-    try:
-        refuse_unusable(detected, "")
-    except InputError:
-        return False
-    return True
+    """Whether other commands than those that only look can use an adapter of this kind."""
+    return all(map(is_usable_kind, detected.kinds.values()))
 
 
 def _unusable_kinds(counts: Mapping[str, int], total: int, where: str) -> InputError:
     kinds = ", ".join(f"{kind} {count}" for kind, count in counts.items())
     return InputError(
-        f"this adapter holds modules of a kind that is not read so far: {kinds} (of {total})",
+        f"this adapter holds modules of a kind that is not read: {kinds} (of {total})",
         where=where,
-        fix="LoRA and LoCon are read; merge it into its base model with the program that made it, then use "
-        "the difference of the two checkpoints, or extract a LoRA from it",
+        fix="LoRA, LoCon, LoHa, LoKr and full differences are read; what depends on the base's weights is "
+        "no difference by itself: merge it into its base with the program that made it, then use the "
+        "difference of the two checkpoints, or extract a LoRA from it",
     )

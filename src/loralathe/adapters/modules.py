@@ -1,11 +1,6 @@
-"""One module of a LoRA or LoCon, checked from the header: which tensors it has, its rank, its alpha.
+"""One module of an adapter, checked from the header: its kind, its tensors, its shape, its scale.
 
-Layouts that trainers write, out = o, in = i, rank = r, kernel = k:
-
-    linear         up (o, r)         down (r, i)
-    1×1 conv       up (o, r, 1, 1)   down (r, i, 1, 1)
-    k×k conv       up (o, r, 1, 1)   down (r, i, k, k)         (LyCORIS' DyLoRA: up (o, r))
-    Tucker         up (o, r, 1, 1)   mid (r, r, k, k)   down (r, i, 1, 1)
+What each kind's tensors are is in the kind's own file: `lora`, `loha`, `lokr`, `difference`.
 """
 
 from __future__ import annotations
@@ -13,21 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import ModuleType
 
 from ..errors import InputError
-from ..tensorfiles import DTYPES, TensorFile, TensorInfo
+from ..tensorfiles import TensorFile, TensorInfo
+from . import difference, loha, lokr, lora
+from .form import Form, place
+from .kinds import family_of
+from .peft import Alphas
 from .scalars import read_scalar
 
-PART_NAMES = {
-    "lora_up.weight": "up",
-    "lora_down.weight": "down",
-    "lora_mid.weight": "mid",
-    "lora_B.weight": "up",  # PEFT's words, met under kohya's module names too
-    "lora_A.weight": "down",
-    "alpha": "alpha",
-}
-SPARSE_BIAS = frozenset({"bias_indices", "bias_values", "bias_size"})
-"""LyCORIS writes a sparse bias beside a LoRA; no program reads it."""
+FAMILIES: Mapping[str, ModuleType] = {"lora": lora, "loha": loha, "lokr": lokr, "difference": difference}
+"""How a family of kinds is read: PARTS, form() and factors() of its file."""
+VECTORS = frozenset({"bias_indices", "bias_values", "bias_size", "diff_b", "w_norm", "b_norm"})
+"""Differences of biases and norms (LyCORIS, ComfyUI), which belong to no module that a LoRA can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +29,13 @@ class AdapterModule:
     """One module; nothing of its factors is read yet.
 
     name:     canonical name; raw_name: as the file spells it
-    kind:     'lora', 'locon' (k×k), 'locon-tucker' (with a core)
+    kind:     'lora', 'locon' (k×k), 'loha', 'lokr', 'full'; with a core '…-tucker'
     block:    block of the architecture's long list, None for modules in no block
-    tensors:  'up', 'down', 'mid', 'alpha' → where it lies
-    alpha:    None when the file has none, which means alpha = rank
+    tensors:  part in the words of its kind ('up', 'hada_w1_a', 'diff', …) and 'alpha' → where it lies
+    shape:    of the delta: (out, in), or (out, in, k, k) for a convolution
+    rank:     of its exact factors
+    alpha:    None when neither file nor metadata have one, which means a scale of 1
+    scale:    alpha / rank as the kind's trainer means it, sign kept
     """
 
     name: str
@@ -46,111 +43,73 @@ class AdapterModule:
     kind: str
     block: str | None
     tensors: Mapping[str, TensorInfo] = field(hash=False)
+    shape: tuple[int, ...]
     rank: int
     alpha: float | None
-
-    @property
-    def scale(self) -> float:
-        """alpha / rank, sign kept."""
-        return 1.0 if self.alpha is None else self.alpha / self.rank
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the delta: (out, in), or (out, in, k, k) where the factors are those of a convolution."""
-        up, down = self.tensors["up"].shape, self.tensors["down"].shape
-        kernel = self.tensors["mid"].shape[2:] if "mid" in self.tensors else down[2:]
-        return (up[0], down[1], *kernel)
+    scale: float
 
 
 def read_module(
-    file: TensorFile, parts: Mapping[str, str], *, name: str, raw_name: str, kind: str, block: str | None
+    file: TensorFile,
+    parts: Mapping[str, str],
+    *,
+    name: str,
+    raw_name: str,
+    kind: str,
+    block: str | None,
+    kernel: int = 1,
+    alphas: Alphas | None = None,
 ) -> AdapterModule:
     """The module made of `parts` (part as the file spells it → tensor key), its alpha read.
+
+    kernel: the layer's, for kinds that store a convolution as a matrix;  alphas: those of the metadata.
 
     Raises InputError naming file and tensor for missing partners, unfitting shapes, integer factors, unknown
     parts, and an alpha that is not one finite number other than 0.
     """
+    family = FAMILIES[family_of(kind)]
+    tensors = _sorted(file, parts, family)
+    made: Form = family.form(file, raw_name, {k: v for k, v in tensors.items() if k != "alpha"}, kernel)
+    alpha = None
+    if "alpha" in tensors:
+        alpha = _read_alpha(file, tensors["alpha"])
+    elif alphas is not None and made.divisor is not None:
+        alpha = alphas.alpha_of(raw_name, made.divisor)
+    scale = 1.0 if alpha is None or made.divisor is None else alpha / made.divisor
+    return AdapterModule(name, raw_name, kind, block, tensors, made.shape, made.rank, alpha, scale)
+
+
+def is_vector(part: str, info: TensorInfo) -> bool:
+    """Whether a part is for a bias or a norm: who uses the adapter must allow that it is left out."""
+    return part in VECTORS or (part == "diff" and len(info.shape) == 1)
+
+
+def _sorted(file: TensorFile, parts: Mapping[str, str], family: ModuleType) -> dict[str, TensorInfo]:
+    names: Mapping[str, str] = family.PARTS
     tensors: dict[str, TensorInfo] = {}
     for part, key in parts.items():
-        if part in SPARSE_BIAS:
+        if is_vector(part, file.header.tensors[key]):
             continue
-        if part not in PART_NAMES:
+        if part not in names and part != "alpha":
             raise InputError(
-                f"'{part}' beside a LoRA is not understood, and ignoring it would change the result",
-                where=_place(file, key),
-                fix="save the adapter again with its trainer, which folds it into lora_up",
+                f"'{part}' beside a {family.NAME} is not understood, and ignoring it would change the result",
+                where=place(file, key),
+                fix="save the adapter again with its trainer, which folds it into the factors",
             )
-        tensors[PART_NAMES[part]] = file.header.tensors[key]
-    _check_partners(file, raw_name, tensors)
-    _check_shapes(file, tensors)
-    alpha = _read_alpha(file, tensors["alpha"]) if "alpha" in tensors else None
-    return AdapterModule(name, raw_name, kind, block, tensors, tensors["down"].shape[0], alpha)
-
-
-def _place(file: TensorFile, key: str) -> str:
-    return f"{file.path}, tensor '{key}'"
-
-
-def _check_partners(file: TensorFile, raw_name: str, tensors: Mapping[str, TensorInfo]) -> None:
-    missing = [f"lora_{part}.weight" for part in ("up", "down") if part not in tensors]
-    if missing:
-        raise InputError(
-            f"{' and '.join(missing)} of a LoRA module {'is' if len(missing) == 1 else 'are'} missing",
-            where=f"{file.path}, module '{raw_name}'",
-            fix="download or save the file again; it is incomplete",
-        )
-
-
-def _check_shapes(file: TensorFile, tensors: Mapping[str, TensorInfo]) -> None:
-    for part in ("up", "down", "mid"):
-        if part in tensors and not DTYPES[tensors[part].dtype].is_float:
-            raise InputError(
-                f"a LoRA factor of dtype {tensors[part].dtype}",
-                where=_place(file, tensors[part].name),
-                fix="factors are floating-point; quantised LoRAs are not read",
-            )
-    up, down = tensors["up"], tensors["down"]
-    _check_axes(file, up, up.shape[2:] in ((), (1, 1)), "(out, rank) or (out, rank, 1, 1)")
-    _check_axes(file, down, len(down.shape) in (2, 4), "(rank, in) or (rank, in, k, k)")
-    if "mid" in tensors:
-        _check_axes(file, tensors["mid"], len(tensors["mid"].shape) == 4, "(rank, rank, k, k)")
-        _check_axes(file, down, down.shape[2:] in ((), (1, 1)), "(rank, in, 1, 1) beside lora_mid")
-        _check_ranks(file, up, tensors["mid"], 0)
-        _check_ranks(file, tensors["mid"], down, 0)
-    else:
-        _check_ranks(file, up, down, 0)
-
-
-def _check_axes(file: TensorFile, info: TensorInfo, fits: bool, wanted: str) -> None:
-    if not fits or len(info.shape) < 2 or 0 in info.shape:
-        raise InputError(
-            f"a LoRA factor of shape {list(info.shape)}; it should be {wanted}",
-            where=_place(file, info.name),
-            fix="the file is damaged or no LoRA; save it again with the program that made it",
-        )
-
-
-def _check_ranks(file: TensorFile, left: TensorInfo, right: TensorInfo, axis: int) -> None:
-    """Axis 1 of the left factor meets axis `axis` of the right one."""
-    if left.shape[1] != right.shape[axis]:
-        raise InputError(
-            f"ranks differ: {left.shape[1]} in shape {list(left.shape)}, "
-            f"{right.shape[axis]} in {right.name} of shape {list(right.shape)}",
-            where=_place(file, left.name),
-            fix="the file is damaged; save it again with the program that made it",
-        )
+        tensors[names.get(part, part)] = file.header.tensors[key]
+    return tensors
 
 
 def _read_alpha(file: TensorFile, info: TensorInfo) -> float:
     if info.numel != 1:
         raise InputError(
-            f"alpha has shape {list(info.shape)}; it should be one number", where=_place(file, info.name)
+            f"alpha has shape {list(info.shape)}; it should be one number", where=place(file, info.name)
         )
     alpha = read_scalar(file, info)
     if not math.isfinite(alpha) or alpha == 0:
         raise InputError(
             f"alpha is {alpha:g}, so the module has no usable scale",
-            where=_place(file, info.name),
+            where=place(file, info.name),
             fix="alpha is a finite number other than 0; the training or its save went wrong",
         )
     return alpha

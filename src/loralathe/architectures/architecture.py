@@ -228,6 +228,11 @@ class Architecture:
         _, entry, number = self._find_module(module_name)
         return fill(entry.diffusers, number) if entry.diffusers else None
 
+    def kernel_of_module(self, module_name: str) -> int:
+        """Height and width of a module's convolution, 1 for a matrix; KeyError if the family lacks it."""
+        _, entry, _ = self._find_module(module_name)
+        return entry.kernel
+
     # Blocks, components, rules
 
     def block_of_key(self, key: str) -> str | None:

@@ -30,6 +30,7 @@ class Layer:
     bias:      the same for its bias; None where the layer is a bare tensor
     part:      (i, n): the layer is the i-th of n equal row slices of those tensors
     transform: what turns the original weight into the diffusers one
+    kernel:    height and width of a convolution, 1 for everything else
     """
 
     name: str
@@ -39,6 +40,7 @@ class Layer:
     scope: Scope = "outside"
     part: Part | None = None
     transform: Transform = "none"
+    kernel: int = 1
 
 
 def layer(
@@ -48,11 +50,12 @@ def layer(
     *,
     original: str | None = None,
     transform: Transform = "none",
+    kernel: int = 1,
 ) -> Layer:
     """A layer whose tensors are `original.weight` and `original.bias`; names default to `name`."""
     stem = name if original is None else original
     path = name if diffusers == "" else diffusers
-    return Layer(name, path, f"{stem}.weight", f"{stem}.bias", scope, None, transform)
+    return Layer(name, path, f"{stem}.weight", f"{stem}.bias", scope, None, transform, kernel)
 
 
 def bare_layer(name: str, tensor: str) -> Layer:

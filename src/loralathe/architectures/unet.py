@@ -36,6 +36,8 @@ ATTENTION: tuple[tuple[str, Scope], ...] = (
     ("transformer_blocks.#.ff.net.0.proj", "linear"),
     ("transformer_blocks.#.ff.net.2", "linear"),
 )
+WIDE = ("in_layers.2", "out_layers.3", "input_blocks.0.0", "out.2", ".op", ".conv")
+"""Ends of the paths of 3×3 convolutions; all other layers are 1×1 or no convolutions."""
 WITHOUT_BIAS = (".to_q", ".to_k", ".to_v")
 ENDS = (
     ("time_embed.0", "time_embedding.linear_1"),
@@ -92,16 +94,17 @@ class UNet:
 
     def layers(self) -> Iterator[Layer]:
         for original, diffusers in ENDS + (LABELS if self.labels else ()):
-            yield layer(original, diffusers)
+            yield layer(original, diffusers, kernel=_kernel(original))
         for kind, original, diffusers in self.places():
             if kind == "resnet":
                 for leaf, renamed, scope in RESNET:
-                    yield layer(f"{original}.{leaf}", f"{diffusers}.{renamed}", scope)
+                    path = f"{original}.{leaf}"
+                    yield layer(path, f"{diffusers}.{renamed}", scope, kernel=_kernel(path))
             elif kind == "attention":
                 for leaf, scope in ATTENTION:
                     yield layer(f"{original}.{leaf}", f"{diffusers}.{leaf}", scope)
             else:
-                yield layer(original, diffusers, "conv")
+                yield layer(original, diffusers, "conv", kernel=_kernel(original))
 
     def required(self) -> Iterator[str]:
         """Tensors no such U-Net can be without (widths decide about skip connections, so those may lack)."""
@@ -139,3 +142,7 @@ class UNet:
         if side is None or not number.isdigit():
             return None
         return f"{side}{int(number):02d}"
+
+
+def _kernel(path: str) -> int:
+    return 3 if path.endswith(WIDE) else 1

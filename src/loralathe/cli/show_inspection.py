@@ -97,13 +97,13 @@ def _checkpoint(found: CheckpointFacts) -> list[tuple[str, str]]:
 
 
 def _adapter(found: AdapterFacts, family: str | None) -> list[tuple[str, str]]:
+    from loralathe.adapters.kinds import people_name
     from loralathe.architectures import architecture_by_id
-    from loralathe.engine.inspect_adapter import kind_name
     from loralathe.engine.inspect_blocks import component_name
 
     kinds = Counter[str]()
     for kind, count in found.kinds.items():
-        kinds[kind_name(kind)] += count
+        kinds[people_name(kind)] += count
     rows = [("modules", counts((count, kind) for kind, count in kinds.items()))]
     if family is not None:
         arch = architecture_by_id(family)

@@ -62,7 +62,7 @@ def _compare(name: str, block: str, x: Factors, y: Factors, rank: int | None) ->
 
 
 def _dtype(adapter: Adapter, name: str) -> str:
-    return adapter.modules[name].tensors["up"].dtype
+    return next(iter(adapter.modules[name].tensors.values())).dtype
 
 
 def _check_families(one: Adapter, other: Adapter) -> None:

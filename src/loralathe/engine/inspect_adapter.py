@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from loralathe.adapters.adapter import own_architecture
 from loralathe.adapters.kinds import people_name
+from loralathe.adapters.origin import own_architecture
 from loralathe.adapters.scalars import read_scalar
 from loralathe.architectures import (
     AdapterDetected,
@@ -30,8 +30,6 @@ RANKED = (
 READABLE = frozenset({"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8"})
 """dtypes of alphas that are read without torch."""
 
-_NAMES = {"lora": "LoRA", "locon": "LoCon", "unknown": "of unknown kind"}
-
 
 def detect(header: Header) -> tuple[AdapterDetected, Architecture] | InputError:
     """Recognised with its family, or the error that says why not."""
@@ -45,16 +43,10 @@ def detect(header: Header) -> tuple[AdapterDetected, Architecture] | InputError:
 def adapter_name(facts: AdapterFacts) -> str:
     """`LoRA`, `LoCon`, `LoHa and norm`: the kinds in the words of people, LoRA beside LoCon not named."""
     kinds = sorted((kind for kind in facts.kinds if kind != "unknown"), key=lambda kind: kind == "norm")
-    names = list(dict.fromkeys(map(kind_name, kinds)))
+    names = list(dict.fromkeys(map(people_name, kinds)))
     if "LoCon" in names and "LoRA" in names:
         names.remove("LoRA")
     return " and ".join(names) or "adapter"
-
-
-def kind_name(kind: str) -> str:
-    """`lora` → LoRA, `loha-tucker` → LoHa."""
-    name = people_name(kind)
-    return _NAMES.get(name, name)
 
 
 def adapter_facts(

@@ -18,7 +18,8 @@ from loralathe.errors import InputError
 from loralathe.tensorfiles import Header, TensorFile, TensorInfo, open_tensorfile
 
 ONLY_LOOKED_AT = (
-    "can only be inspected so far; other commands read LoRA and LoCon in kohya's layout (lora_down, lora_up)"
+    "can only be inspected: it changes with the base's own weights, so it is no difference by itself; other "
+    "commands read LoRA, LoCon, LoHa, LoKr and full differences"
 )
 
 

@@ -13,11 +13,14 @@ from loralathe.engine.collect import DeltaCollector
 from loralathe.engine.evaluate import Band, Factors2d, checked_energy
 from loralathe.engine.extraction import (
     Extracted,
+    Noise,
     Request,
+    extract_dense,
     extract_factored,
     join_factored,
     measure_factored,
     rounded,
+    seed_of,
 )
 from loralathe.engine.forms import AdapterLeaf, ExtractLeaf, Form, Leaf, MethodLeaf
 from loralathe.engine.functions.method import MakeRows
@@ -26,8 +29,11 @@ from loralathe.engine.job import AdapterWant, Context, Job, WeightsWant
 from loralathe.engine.local import Local, extractions_at, in_scope
 from loralathe.engine.report import ModuleRecord
 from loralathe.engine.units import Slice
-from loralathe.lowrank import Factors, flatten_tucker
+from loralathe.lowrank import Factors, concatenate, dense, flatten_tucker
 from loralathe.tensorfiles import DTYPES, to_torch_dtype
+
+THICK = 256
+"""From this rank on it may be cheaper to multiply factors out than to decompose both."""
 
 
 class PieceJob:
@@ -158,8 +164,18 @@ class PieceJob:
         if leaf.options.joined:
             return join_factored(terms, weights)
         if in_scope(self.piece, leaf.options):
+            rank, side = sum(term.rank for term in terms), min(self.piece.rows, self.unit.row_elements)
+            if rank > THICK and 2 * rank > side:
+                return self._from_product(leaf, concatenate(terms, weights))
             return extract_factored(terms, weights, self._request(leaf))
         return measure_factored(terms, weights, self._why_outside(leaf))
+
+    def _from_product(self, leaf: ExtractLeaf, total: Factors) -> Extracted:
+        """Factors that are hardly thinner than their product (LoKr, full differences) are multiplied out."""
+        delta = dense(total)
+        energy = float(delta.double().square().sum())
+        seed, device = seed_of(self.piece.place.name), self.context.options.device
+        return extract_dense(delta, energy, self._request(leaf), leaf.options, Noise(), seed, device)
 
     def _request(self, leaf: ExtractLeaf) -> Request:
         kernel = has_kernel(self.unit)

@@ -14,6 +14,7 @@ from .noise import (
 )
 from .overlap import Overlap, compare_directions, principal_angles, subspace_overlap
 from .policies import RULE_KINDS, RuleKind, nuclear_norm, rank_by
+from .products import dense_factors, hadamard_factors, kronecker_factors, thin_pair, tucker_matrix
 from .ranks import RankChoice, choose_rank, kept_energy, relative_error
 from .svd import SVD, energy, exact_svd, factored_svd, randomized_svd, split_sqrt
 
@@ -35,13 +36,16 @@ __all__ = [
     "concatenate",
     "cosine",
     "dense",
+    "dense_factors",
     "energy",
     "exact_svd",
     "factored_svd",
     "factors_energy",
     "flatten_tucker",
+    "hadamard_factors",
     "inner",
     "kept_energy",
+    "kronecker_factors",
     "nuclear_norm",
     "principal_angles",
     "randomized_svd",
@@ -53,4 +57,6 @@ __all__ = [
     "rounding_rms",
     "split_sqrt",
     "subspace_overlap",
+    "thin_pair",
+    "tucker_matrix",
 ]

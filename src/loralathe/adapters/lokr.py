@@ -1,0 +1,106 @@
+"""LoKr: a Kronecker product of two small matrices, each whole or in factors of its own (LyCORIS `lokr`).
+
+    w1       w1 (ol, im), or w1_a (ol, r) · w1_b (r, im)
+    w2       w2 (ok, in[, k, k]), or w2_a (ok, r) · w2_b (r, in[·k·k]),
+             or Tucker: t2 (r, r, k, k), w2_a (r, ok), w2_b (r, in)
+    Δ        w1 ⊗ w2, of shape (ol·ok, im·in[, k, k])
+
+alpha is divided by w1_b's rank, else by w2_b's; with both whole the scale is 1, whatever alpha says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..tensorfiles import TensorFile
+from .form import Form, Tensors, check_axes, check_floats, check_partners, check_ranks, unflattened
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..lowrank import Factors
+
+NAME = "LoKr"
+PARTS = {
+    name: name
+    for name in ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
+}
+
+
+def form(file: TensorFile, raw_name: str, tensors: Tensors, kernel: int) -> Form:
+    """Raises InputError naming file and tensor for missing partners, integers and unfitting shapes."""
+    check_partners(file, raw_name, NAME, [lack for side in "12" if (lack := _lacks(tensors, side))])
+    check_floats(file, NAME, tensors)
+    small, large = _small(file, tensors), _large(file, tensors, kernel)
+    shape = (small[0] * large[0], small[1] * large[1], *large[2:])
+    ranks = [tensors[name].shape[0] for name in ("lokr_w1_b", "lokr_w2_b") if name in tensors]
+    return Form(shape, _rank(tensors, small, large), ranks[0] if ranks else None)
+
+
+def _lacks(tensors: Tensors, side: str) -> str:
+    """The name of what one side has not got; '' if it is whole or has both factors."""
+    whole, halves = f"lokr_w{side}", [f"lokr_w{side}_{half}" for half in "ab"]
+    if whole in tensors:
+        return ""
+    missing = [half for half in halves if half not in tensors]
+    return f"{whole}" if len(missing) == 2 else "".join(missing)
+
+
+def _small(file: TensorFile, tensors: Tensors) -> tuple[int, int]:
+    if "lokr_w1" in tensors:
+        whole = tensors["lokr_w1"]
+        check_axes(file, NAME, whole, len(whole.shape) == 2, "(out of w1, in of w1)")
+        return whole.shape[0], whole.shape[1]
+    left, right = tensors["lokr_w1_a"], tensors["lokr_w1_b"]
+    check_axes(file, NAME, left, len(left.shape) == 2, "(out of w1, rank)")
+    check_axes(file, NAME, right, len(right.shape) == 2, "(rank, in of w1)")
+    check_ranks(file, left, right, (1, 0))
+    return left.shape[0], right.shape[1]
+
+
+def _large(file: TensorFile, tensors: Tensors, kernel: int) -> tuple[int, ...]:
+    if "lokr_w2" in tensors:
+        whole = tensors["lokr_w2"]
+        check_axes(file, NAME, whole, len(whole.shape) in (2, 4), "(out of w2, in of w2[, k, k])")
+        return whole.shape
+    left, right = tensors["lokr_w2_a"], tensors["lokr_w2_b"]
+    check_axes(file, NAME, left, len(left.shape) == 2, "(out of w2, rank)")
+    check_axes(file, NAME, right, len(right.shape) == 2, "(rank, in of w2[·k·k])")
+    if "lokr_t2" not in tensors:
+        check_ranks(file, left, right, (1, 0))
+        return (left.shape[0], *unflattened(file, right, right.shape[1], kernel))
+    core = tensors["lokr_t2"]
+    check_axes(file, NAME, core, len(core.shape) == 4, "(rank, rank, k, k)")
+    check_ranks(file, left, core, (0, 0))
+    check_ranks(file, core, right, (1, 0))
+    return (left.shape[1], right.shape[1], *core.shape[2:])
+
+
+def _rank(tensors: Tensors, small: tuple[int, ...], large: tuple[int, ...]) -> int:
+    """The ranks of a Kronecker product multiply."""
+    sides = []
+    for name, shape in (("lokr_w1_b", small), ("lokr_w2_b", large)):
+        most = min(shape[0], math.prod(shape[1:]))
+        thin = name in tensors and not (name == "lokr_w2_b" and "lokr_t2" in tensors)
+        sides.append(min(tensors[name].shape[0], most) if thin else most)
+    out, width = small[0] * large[0], small[1] * math.prod(large[1:])
+    return min(sides[0] * sides[1], out, width)
+
+
+def factors(read: Callable[[str], torch.Tensor], tensors: Tensors, shape: tuple[int, ...]) -> Factors:
+    """Factors of the ranks' product, or the delta itself where those were no thinner."""
+    from ..lowrank import kronecker_factors, thin_pair, tucker_matrix
+
+    if "lokr_w1" in tensors:
+        small = thin_pair(read("lokr_w1"))
+    else:
+        small = thin_pair(read("lokr_w1_a"), read("lokr_w1_b"))
+    if "lokr_w2" in tensors:
+        large = thin_pair(read("lokr_w2").flatten(1))
+    elif "lokr_t2" in tensors:
+        large = thin_pair(tucker_matrix(read("lokr_t2"), read("lokr_w2_a").T, read("lokr_w2_b")))
+    else:
+        large = thin_pair(read("lokr_w2_a"), read("lokr_w2_b"))
+    return kronecker_factors(small, large, shape)

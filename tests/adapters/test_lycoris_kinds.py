@@ -1,0 +1,277 @@
+"""LoHa, LoKr and whole differences: their deltas against float64 numpy, their files against the manifests."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from checkpoints import MANIFESTS, header, manifest, tiny_checkpoint, write_safetensors, write_sparse
+from loralathe.adapters import check_against, delta, load_factors, open_adapter
+from loralathe.architectures import SD1, SDXL
+from loralathe.engine import RunOptions, run_recipe
+from loralathe.errors import InputError
+from loralathe.recipes import Save, make_recipe
+from loralathe.tensorfiles import open_tensorfile
+
+LINEAR = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+CONV = "lora_unet_down_blocks_0_resnets_0_conv1"
+ALPHA = 3.0
+LINEAR_SHAPE, CONV_SHAPE = (24, 36), (24, 12, 3, 3)
+
+Tensors = dict[str, torch.Tensor]
+Arrays = dict[str, np.ndarray]
+
+
+def random(shape: tuple[int, ...], seed: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def made(**shapes: tuple[int, ...]) -> Tensors:
+    return {name: random(shape, seed) for seed, (name, shape) in enumerate(shapes.items())}
+
+
+def tucker(core: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """LyCORIS' rebuild_tucker: core (r, s, k, l), left (r, out), right (s, in)."""
+    return np.einsum("rskl,ro,si->oikl", core, left, right)
+
+
+def kronecker(small: np.ndarray, large: np.ndarray) -> np.ndarray:
+    """A Kronecker product over the first two axes, element by element: kernels ride along."""
+    out = np.einsum("ab,cd...->acbd...", small, large)
+    return out.reshape(small.shape[0] * large.shape[0], small.shape[1] * large.shape[1], *large.shape[2:])
+
+
+def loha(t: Arrays) -> np.ndarray:
+    if "hada_t1" in t:
+        sides = [tucker(t[f"hada_t{i}"], t[f"hada_w{i}_a"], t[f"hada_w{i}_b"]) for i in (1, 2)]
+        return sides[0] * sides[1]
+    return (t["hada_w1_a"] @ t["hada_w1_b"]) * (t["hada_w2_a"] @ t["hada_w2_b"])
+
+
+def lokr(t: Arrays) -> np.ndarray:
+    small = t["lokr_w1"] if "lokr_w1" in t else t["lokr_w1_a"] @ t["lokr_w1_b"]
+    if "lokr_w2" in t:
+        return kronecker(small, t["lokr_w2"])
+    if "lokr_t2" in t:
+        return kronecker(small, tucker(t["lokr_t2"], t["lokr_w2_a"], t["lokr_w2_b"]))
+    large = t["lokr_w2_a"] @ t["lokr_w2_b"]
+    kernel = (3, 3) if large.shape[1] % 9 == 0 and large.shape == (6, 36) else ()
+    return kronecker(small, large.reshape(6, -1, *kernel))
+
+
+HADAMARD = {"hada_w1_a": (24, 2), "hada_w1_b": (2, 36), "hada_w2_a": (24, 2), "hada_w2_b": (2, 36)}
+CASES = {
+    # name: (module, tensors, shape of the delta, rank that alpha is divided by, rank of the exact factors)
+    "LoHa": (LINEAR, made(**HADAMARD), LINEAR_SHAPE, 2, 4),
+    "LoHa, r² above the smaller side": (
+        LINEAR,
+        made(hada_w1_a=(24, 6), hada_w1_b=(6, 36), hada_w2_a=(24, 6), hada_w2_b=(6, 36)),
+        LINEAR_SHAPE, 6, 24,
+    ),
+    "LoHa, convolution": (
+        CONV,
+        made(hada_w1_a=(24, 2), hada_w1_b=(2, 108), hada_w2_a=(24, 2), hada_w2_b=(2, 108)),
+        CONV_SHAPE, 2, 4,
+    ),
+    "LoHa, Tucker": (
+        CONV,
+        made(hada_t1=(2, 2, 3, 3), hada_w1_a=(2, 24), hada_w1_b=(2, 12),
+             hada_t2=(2, 2, 3, 3), hada_w2_a=(2, 24), hada_w2_b=(2, 12)),
+        CONV_SHAPE, 2, 24,
+    ),
+    "LoKr, factors of w2": (
+        LINEAR, made(lokr_w1=(4, 4), lokr_w2_a=(6, 2), lokr_w2_b=(2, 9)), LINEAR_SHAPE, 2, 8,
+    ),
+    "LoKr, factors of both": (
+        LINEAR,
+        made(lokr_w1_a=(4, 3), lokr_w1_b=(3, 4), lokr_w2_a=(6, 2), lokr_w2_b=(2, 9)),
+        LINEAR_SHAPE, 3, 6,
+    ),
+    "LoKr, both whole": (LINEAR, made(lokr_w1=(4, 4), lokr_w2=(6, 9)), LINEAR_SHAPE, None, 24),
+    "LoKr, thin whole w1": (LINEAR, made(lokr_w1=(8, 1), lokr_w2=(3, 36)), LINEAR_SHAPE, None, 3),
+    "LoKr, whole convolution": (
+        CONV, made(lokr_w1=(4, 3), lokr_w2=(6, 4, 3, 3)), CONV_SHAPE, None, 18,
+    ),
+    "LoKr, convolution": (
+        CONV, made(lokr_w1=(4, 3), lokr_w2_a=(6, 2), lokr_w2_b=(2, 36)), CONV_SHAPE, 2, 6,
+    ),
+    "LoKr, Tucker": (
+        CONV,
+        made(lokr_w1=(4, 3), lokr_t2=(2, 2, 3, 3), lokr_w2_a=(2, 6), lokr_w2_b=(2, 4)),
+        CONV_SHAPE, 2, 18,
+    ),
+    "full difference": (LINEAR, made(diff=LINEAR_SHAPE), LINEAR_SHAPE, None, 24),
+    "full difference, convolution": (CONV, made(diff=CONV_SHAPE), CONV_SHAPE, None, 24),
+}  # fmt: skip
+
+
+def expected(tensors: Tensors, divisor: int | None, shape: tuple[int, ...]) -> np.ndarray:
+    """The trainer's formula in float64, alpha / rank once."""
+    arrays = {name: tensor.double().numpy() for name, tensor in tensors.items()}
+    first = next(iter(arrays))
+    value = arrays["diff"] if first == "diff" else loha(arrays) if first.startswith("hada") else lokr(arrays)
+    return value.reshape(shape) * (1.0 if divisor is None else ALPHA / divisor)
+
+
+def file_of(folder: Path, module: str, tensors: Tensors) -> Path:
+    named = {f"{module}.{name}": tensor for name, tensor in tensors.items()}
+    return write_safetensors(folder / "a.safetensors", named | {f"{module}.alpha": torch.tensor(ALPHA)})
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["fp32", "fp64"])
+def test_deltas(tmp_path: Path, name: str, dtype: torch.dtype) -> None:
+    module, tensors, shape, divisor, rank = CASES[name]
+    with open_adapter(file_of(tmp_path, module, tensors), SD1) as adapter:
+        (held,) = adapter.modules.values()
+        factors = load_factors(adapter, held, dtype)
+        assert (held.shape, held.rank, factors.rank, adapter.unmatched) == (shape, rank, rank, ())
+        wanted = expected(tensors, divisor, shape)
+        error = np.abs(delta(factors, shape).double().numpy() - wanted).max() / np.abs(wanted).max()
+        assert error <= (2e-6 if dtype == torch.float32 else 1e-14)
+
+
+@pytest.mark.parametrize("name", ["LoHa", "LoHa, Tucker", "LoKr, whole convolution", "full difference"])
+def test_merging_adds_strength_times_delta(tmp_path: Path, name: str) -> None:
+    module, tensors, shape, divisor, _ = CASES[name]
+    base = tiny_checkpoint("sd1", seed=1, dtype="F32")
+    key = SD1.module(SD1.module_of_kohya(module) or "").key
+    base[key] = random(shape, 7)
+    write_safetensors(tmp_path / "A.safetensors", base)
+    made_file = file_of(tmp_path, module, tensors)
+    recipe = make_recipe(
+        inputs={"A": tmp_path / "A.safetensors", "L": made_file},
+        steps={"out": "A - 0.7*L"},
+        saves=[Save("out", tmp_path / "out.safetensors")],
+    )
+    run_recipe(recipe, RunOptions(threads=1))
+    with open_tensorfile(tmp_path / "out.safetensors") as out:
+        for other, tensor in base.items():
+            value = out.read(other)
+            if other != key:
+                assert torch.equal(value, tensor), other
+                continue
+            wanted = tensor.double().numpy() - 0.7 * expected(tensors, divisor, shape)
+            assert np.abs(value.double().numpy() - wanted).max() <= 1e-5 * np.abs(wanted).max()
+
+
+def test_a_thick_adapter_is_multiplied_out_before_it_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A LoRA of rank 3 from a LoKr: the truncated SVD of numpy, by either way."""
+    module, tensors, shape, divisor, _ = CASES["LoKr, both whole"]
+    source = file_of(tmp_path, module, tensors)
+    wanted = expected(tensors, divisor, shape)
+    u, s, v = np.linalg.svd(wanted)
+    best = (u[:, :3] * s[:3]) @ v[:3]
+    for thick in (256, 0):
+        monkeypatch.setattr("loralathe.engine.piece.THICK", thick)
+        out = tmp_path / f"cut{thick}.safetensors"
+        recipe = make_recipe(
+            inputs={"L": source}, steps={"out": "extract(L, rank=3)"}, saves=[Save("out", out, "fp32")]
+        )
+        run_recipe(recipe, RunOptions(threads=1))
+        with open_adapter(out, SD1) as adapter:
+            (held,) = adapter.modules.values()
+            value = delta(load_factors(adapter, held, torch.float64), shape).numpy()
+        assert np.linalg.norm(value - best) <= 1e-4 * np.linalg.norm(best)
+
+
+READ = [
+    ("lora_lycoris_sdxl_loha", 1052, 0),
+    ("lora_lycoris_sdxl_loha_tucker", 1052, 0),
+    ("lora_lycoris_sdxl_lokr_factor8", 1052, 0),
+    ("lora_lycoris_sdxl_lokr_factor8_tucker", 1052, 0),
+    ("lora_lycoris_sdxl_lokr_fullmatrix_factor8", 1052, 0),
+    ("lora_lycoris_sdxl_lokr_decompose_both", 1052, 0),
+    ("lora_lycoris_sdxl_locon_norm", 1052, 510),
+    ("lora_lycoris_sdxl_full", 1052, 632),
+    ("lora_lycoris_sd15_full", 354, 258),
+    ("lora_peft_sdxl_A_B", 736, 0),
+    ("lora_peft_sdxl_unet_all_layers", 788, 0),
+    ("lora_diffusers_sdxl_down_up", 736, 0),
+    ("lora_diffusers_sd15_down_up", 176, 0),
+]
+
+
+@pytest.mark.parametrize(("name", "used", "vectors"), READ, ids=[row[0] for row in READ])
+def test_whole_files_fit_the_model(tmp_path: Path, name: str, used: int, vectors: int) -> None:
+    """Every module of the real files at full size, shapes against the checkpoint's."""
+    # The file is a hole: an alpha of 0 would be refused.
+    specs = {key: spec for key, spec in manifest(name).items() if not key.endswith(".alpha")}
+    sd15 = "sd15" in name
+    family, base = (SD1, header("ckpt_sd15")) if sd15 else (SDXL, header("ckpt_sdxl_base"))
+    with open_adapter(write_sparse(tmp_path / "a.safetensors", specs)) as adapter:
+        assert adapter.made_for is family
+        fit = check_against(adapter, family.modules(base.tensors), base)
+    assert (len(fit.used), len(fit.unmatched), fit.mismatched) == (used, vectors, ())
+
+
+def test_biases_and_norms_are_left_out_only_if_allowed(tmp_path: Path) -> None:
+    tensors = CASES["full difference"][1] | {"diff_b": random((24,), 5)}
+    path = file_of(tmp_path, LINEAR, tensors)
+    recipe = make_recipe(
+        inputs={"L": path},
+        steps={"out": "extract(L, rank=2)"},
+        saves=[Save("out", tmp_path / "out.safetensors")],
+    )
+    with pytest.raises(InputError) as caught:
+        run_recipe(recipe, RunOptions(threads=1))
+    assert "diff_b" in str(caught.value)
+    assert "--allow-unmatched" in str(caught.value)
+    report = run_recipe(recipe, RunOptions(threads=1, allow_unmatched=True))
+    assert report.extractions[0].written == 1
+
+
+WRONG = {
+    "a partner is missing": ({"hada_w1_a": (4, 2), "hada_w1_b": (2, 4), "hada_w2_a": (4, 2)}, "hada_w2_b of"),
+    "ranks differ": (
+        {"hada_w1_a": (4, 3), "hada_w1_b": (2, 4), "hada_w2_a": (4, 2), "hada_w2_b": (2, 4)},
+        "ranks differ: 3 in shape [4, 3], 2 in",
+    ),
+    "sides differ": (
+        {"hada_w1_a": (4, 2), "hada_w1_b": (2, 4), "hada_w2_a": (5, 2), "hada_w2_b": (2, 4)},
+        "it should be of a delta like w1's, [4, 4]",
+    ),
+    "half a w2": ({"lokr_w1": (2, 2), "lokr_w2_a": (3, 2)}, "lokr_w2_b of a LoKr module is missing"),
+    "no w1": ({"lokr_w2": (2, 2)}, "lokr_w1 of a LoKr module is missing"),
+    "a core without its factors": ({"lokr_w1": (2, 2), "lokr_t2": (2, 2, 3, 3)}, "lokr_w2 of a LoKr"),
+    "three axes": ({"diff": (2, 2, 2)}, "a full-difference factor of shape [2, 2, 2]"),
+    "a scalar": ({"lokr_w1": (), "lokr_w2": (2, 2)}, "a LoKr factor of shape []"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_files_that_make_no_sense(tmp_path: Path, name: str) -> None:
+    shapes, message = WRONG[name]
+    path = write_safetensors(
+        tmp_path / "a.safetensors",
+        {f"{LINEAR}.{part}": torch.ones(shape) for part, shape in shapes.items()},
+    )
+    with pytest.raises(InputError) as caught:
+        open_adapter(path, SD1)
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_kernel_must_divide_the_columns(tmp_path: Path) -> None:
+    tensors = {name: torch.ones(shape) for name, shape in HADAMARD.items()}
+    tensors |= {f"hada_w{i}_b": torch.ones(2, 10) for i in (1, 2)}
+    with pytest.raises(InputError, match="10 columns for a convolution of 3×3"):
+        open_adapter(file_of(tmp_path, CONV, tensors), SD1)
+
+
+def test_kernels_are_those_of_the_models() -> None:
+    """Every layer's kernel against the shapes of the released files."""
+    for family, name in ((SD1, "ckpt_sd15"), (SDXL, "ckpt_sdxl_base")):
+        with gzip.open(MANIFESTS / f"{name}.json.gz", "rt", encoding="utf-8") as file:
+            shapes = {key: tuple(entry["shape"]) for key, entry in json.load(file).items()}
+        for module in family.modules(shapes).values():
+            if module.component == "unet":
+                kernel = shapes[module.key][2:] or (1, 1)
+                assert kernel == (family.kernel_of_module(module.name),) * 2, module.name
