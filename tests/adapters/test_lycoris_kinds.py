@@ -208,7 +208,7 @@ def test_whole_files_fit_the_model(tmp_path: Path, name: str, used: int, vectors
     family, base = (SD1, header("ckpt_sd15")) if sd15 else (SDXL, header("ckpt_sdxl_base"))
     with open_adapter(write_sparse(tmp_path / "a.safetensors", specs)) as adapter:
         assert adapter.made_for is family
-        fit = check_against(adapter, family.modules(base.tensors), base)
+        fit = check_against(adapter, family.modules(base.tensors), base.tensors)
     assert (len(fit.used), len(fit.unmatched), fit.mismatched) == (used, vectors, ())
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import checkpoints
 from checkpoints import FakeHeader, Spec
-from loralathe.architectures import FLUX, detect_adapter, detect_checkpoint
+from loralathe.architectures import FLUX, canonical_of_raw, detect_adapter, detect_checkpoint, place_of_raw
 from loralathe.errors import InputError
 
 UNET = "model.diffusion_model."
@@ -169,3 +169,49 @@ def test_quantised_weights_are_refused(scale: str) -> None:
 def test_a_lora_of_clip_alone_may_be_for_sdxl_or_flux() -> None:
     clip = without(checkpoints.manifest("lora_kohya_flux_clip"), lambda key: not key.startswith("lora_te1_"))
     assert FLUX in detect_adapter(header(clip)).architectures
+
+
+ROWS = {"qkv": (3072, 3072, 3072), "linear1": (3072, 3072, 3072, 12288)}
+"""Rows of the parts of a fused layer at full size."""
+
+
+def test_names_of_diffusers_agree_with_its_own_conversion() -> None:
+    """Every layer of diffusers' transformer is a module, or the rows of one that its converter takes."""
+    seen = set()
+    names = checkpoints.raw_manifest("map_flux_transformer")
+    for key, value in names.items():
+        path, _, role = key.rpartition(".")
+        entry = value if isinstance(value, dict) else {"original": value}
+        for raw in (f"transformer.{path}", f"base_model.model.{path}", f"lycoris_{path.replace('.', '_')}"):
+            place = place_of_raw(FLUX, raw)
+            assert place is not None, raw
+            module = FLUX.module(place.module)
+            original = str(entry["original"])
+            assert module.key.removeprefix(UNET).rpartition(".")[0] == original.rpartition(".")[0]
+            assert place.swapped == entry.get("halves_swapped", False)
+            if "rows" not in entry:
+                assert place.slot is None
+                continue
+            rows = ROWS[place.module.rpartition(".")[2]]
+            assert place.slot is not None
+            assert place.slots == len(rows)
+            start = sum(rows[: place.slot])
+            assert entry["rows"] == [start, start + rows[place.slot]]
+        if role == "weight":
+            seen.add((place.module, place.slot))
+    assert len(seen) == sum(key.endswith(".weight") for key in names)
+
+
+def test_the_trainers_names_are_never_swapped_or_split() -> None:
+    for raw in ("lora_unet_final_layer_adaLN_modulation_1", "lora_unet_double_blocks_3_img_attn_qkv"):
+        place = place_of_raw(FLUX, raw)
+        assert place is not None
+        assert (place.slot, place.swapped) == (None, False)
+
+
+def test_other_dialects_of_text_encoders() -> None:
+    clip, t5 = "te1.text_model.encoder.layers.3.mlp.fc1", "te3.encoder.block.3.layer.1.DenseReluDense.wo"
+    assert canonical_of_raw(FLUX, "text_encoder.text_model.encoder.layers.3.mlp.fc1") == clip
+    assert canonical_of_raw(FLUX, "text_encoder.encoder.layers.3.mlp.fc1") == clip
+    assert canonical_of_raw(FLUX, "text_encoder_2.encoder.block.3.layer.1.DenseReluDense.wo") == t5
+    assert canonical_of_raw(FLUX, "lora_te3_encoder_block_3_layer_1_DenseReluDense_wo") == t5

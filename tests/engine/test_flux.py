@@ -13,7 +13,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import loralathe
-from checkpoints import manifest, second_checkpoint, tiny_checkpoint, tiny_lora, write_safetensors
+from checkpoints import (
+    manifest,
+    raw_manifest,
+    second_checkpoint,
+    tiny_checkpoint,
+    tiny_lora,
+    write_safetensors,
+)
 from engine.conftest import Family
 from engine.reference import as_float64, assert_within_contract, lora_delta, lora_names
 from loralathe.engine import run_recipe
@@ -307,3 +314,134 @@ def test_an_sdxl_lora_is_refused(flux, evaluate, tmp_path):
     with pytest.raises(InputError, match="Flux") as caught:
         evaluate(flux, "A + lora", inputs={"A": flux.path("A"), "lora": path})
     assert "this one is made for SDXL" in str(caught.value)
+
+
+# LoRAs as diffusers and PEFT have them: q, k, v and the MLP are layers of their own there.
+
+WIDTH = 96
+PARTS = {  # path in diffusers → (key without prefix and `.weight`, rows of it)
+    "transformer_blocks.1.attn.to_q": ("double_blocks.1.img_attn.qkv", (0, 1)),
+    "transformer_blocks.1.attn.to_k": ("double_blocks.1.img_attn.qkv", (1, 2)),
+    "transformer_blocks.1.attn.to_v": ("double_blocks.1.img_attn.qkv", (2, 3)),
+    "transformer_blocks.0.attn.add_k_proj": ("double_blocks.0.txt_attn.qkv", (1, 2)),
+    "transformer_blocks.0.attn.to_add_out": ("double_blocks.0.txt_attn.proj", (0, 1)),
+    "transformer_blocks.0.ff.net.0.proj": ("double_blocks.0.img_mlp.0", (0, 4)),
+    "single_transformer_blocks.0.attn.to_q": ("single_blocks.0.linear1", (0, 1)),
+    "single_transformer_blocks.0.attn.to_k": ("single_blocks.0.linear1", (1, 2)),
+    "single_transformer_blocks.0.attn.to_v": ("single_blocks.0.linear1", (2, 3)),
+    "single_transformer_blocks.0.proj_mlp": ("single_blocks.0.linear1", (3, 7)),
+    "single_transformer_blocks.1.attn.to_v": ("single_blocks.1.linear1", (2, 3)),
+    "single_transformer_blocks.2.proj_mlp": ("single_blocks.2.linear1", (3, 7)),
+}
+
+
+def test_the_parts_are_those_of_the_map() -> None:
+    """Guards the table above: rows in thousands of the full-size map."""
+    for path, (key, (start, stop)) in PARTS.items():
+        value = raw_manifest("map_flux_transformer")[f"{path}.weight"]
+        entry = value if isinstance(value, dict) else {"original": value}
+        assert entry["original"] == f"{key}.weight"
+        assert entry.get("rows", [0, stop * 3072]) == [start * 3072, stop * 3072]
+
+
+@pytest.fixture(scope="module")
+def peft() -> dict[str, torch.Tensor]:
+    """Every part with a rank of its own, and an alpha in every second one."""
+    made = {}
+    generator = torch.Generator().manual_seed(7)
+    for number, (path, (_, (start, stop))) in enumerate(PARTS.items()):
+        rank = 1 + number % 4
+        shapes = {"A": (rank, WIDTH), "B": ((stop - start) * WIDTH, rank)}
+        for side, shape in shapes.items():
+            made[f"transformer.{path}.lora_{side}.weight"] = torch.randn(shape, generator=generator) * 0.1
+        if number % 2:
+            made[f"transformer.{path}.alpha"] = torch.tensor(rank * 0.5)
+    return made
+
+
+def peft_change(
+    peft: Mapping[str, torch.Tensor], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, np.ndarray]:
+    """Key → the sum of its parts in float64."""
+    found: dict[str, np.ndarray] = {}
+    for path, (key, (start, stop)) in PARTS.items():
+        up, down = (peft[f"transformer.{path}.lora_{side}.weight"].double().numpy() for side in "BA")
+        scale = 0.5 if f"transformer.{path}.alpha" in peft else 1.0
+        change = found.setdefault(f"{key}.weight", np.zeros(shapes[f"{key}.weight"]))
+        change[start * WIDTH : stop * WIDTH] += scale * up @ down
+    return found
+
+
+def test_split_layers_are_put_together(flux, evaluate, tmp_path, peft):
+    path = write_safetensors(tmp_path / "peft.safetensors", peft)
+    inputs = {"A": flux.path("a-alone"), "lora": path}
+    result, report = evaluate(flux, "A + 0.7*lora@'D01=2,S00=-1'", inputs=inputs, dtype="fp32")
+    base = as_float64(flux.tensors["a"])
+    changes = peft_change(peft, {key: value.shape for key, value in base.items()})
+    assert (report.coverage["lora"].used, report.coverage["lora"].unmatched) == (len(changes), ())
+    for key, tensor in result.items():
+        factor = 0.7 * (2.0 if "double_blocks.1." in key else -1.0 if "single_blocks.0." in key else 1.0)
+        change = factor * changes.get(key, np.zeros(base[key].shape))
+        assert_within_contract(tensor, base[key] + change, base[key], np.abs(change), key)
+        assert (key in changes) == (not np.array_equal(tensor.double().numpy(), base[key]))
+
+
+def test_split_layers_are_saved_as_the_trainer_has_them(flux, evaluate, tmp_path, peft):
+    """combine() keeps the factors: kohya's names, the ranks of the parts added up, the same delta."""
+    path = write_safetensors(tmp_path / "peft.safetensors", peft)
+    found, _ = evaluate(flux, "combine(lora)", inputs={"lora": path}, dtype="fp32")
+    changes = peft_change(peft, {key: tuple(t.shape) for key, t in flux.tensors["a"].items()})
+    names = {name: KEYS[name].removeprefix(UNET) for name in lora_names(found)}
+    assert set(names.values()) == set(changes)
+    for name, key in names.items():
+        np.testing.assert_allclose(lora_delta(found, name), changes[key], atol=1e-6)
+    assert found["lora_unet_double_blocks_1_img_attn_qkv.lora_down.weight"].shape == (1 + 2 + 3, WIDTH)
+    assert found["lora_unet_single_blocks_0_linear1.lora_down.weight"].shape == (3 + 4 + 1 + 2, WIDTH)
+
+
+def test_halves_of_the_last_modulation_change_places(flux, evaluate, tmp_path):
+    """diffusers keeps scale and shift of the final layer in the other order."""
+    up, down = torch.randn(2 * WIDTH, 2) * 0.1, torch.randn(2, WIDTH) * 0.1
+    raw = "transformer.norm_out.linear"
+    tensors = {f"{raw}.lora_A.weight": down, f"{raw}.lora_B.weight": up}
+    inputs = {"A": flux.path("a-alone"), "lora": write_safetensors(tmp_path / "n.safetensors", tensors)}
+    result, _ = evaluate(flux, "A + lora", inputs=inputs, dtype="fp32")
+    key = "final_layer.adaLN_modulation.1.weight"
+    base = flux.tensors["a"][key].double().numpy()
+    change = (up.double() @ down.double()).numpy()
+    change = np.concatenate([change[WIDTH:], change[:WIDTH]])
+    assert_within_contract(result[key], base + change, base, np.abs(change), key)
+
+
+def test_parts_that_do_not_go_together_are_refused(flux, evaluate, tmp_path, peft):
+    narrow = dict(peft)
+    raw = "transformer.transformer_blocks.1.attn.to_k"
+    narrow[f"{raw}.lora_B.weight"] = narrow[f"{raw}.lora_B.weight"][:64].clone()
+    inputs = {"A": flux.path("a-alone"), "lora": write_safetensors(tmp_path / "n.safetensors", narrow)}
+    with pytest.raises(InputError, match="the parts of one layer do not go together") as caught:
+        evaluate(flux, "A + lora", inputs=inputs)
+    assert raw in str(caught.value.where)
+    fused = {
+        f"lora_unet_double_blocks_1_img_attn_qkv.{part}": value
+        for part, value in {
+            "lora_up.weight": torch.ones(3 * WIDTH, 1),
+            "lora_down.weight": torch.ones(1, WIDTH),
+        }.items()
+    }
+    inputs["lora"] = write_safetensors(tmp_path / "f.safetensors", dict(peft) | fused)
+    with pytest.raises(InputError, match="two modules of the file are the same layer"):
+        evaluate(flux, "A + lora", inputs=inputs)
+
+
+def test_lokr_of_lycoris(flux, evaluate, tmp_path):
+    """Kronecker products, fused as the trainer has them."""
+    raw = "lora_unet_single_blocks_0_linear1"
+    one, two, three = torch.randn(8, 8) * 0.1, torch.randn(84, 2) * 0.1, torch.randn(2, 12) * 0.1
+    tensors = {f"{raw}.lokr_w1": one, f"{raw}.lokr_w2_a": two, f"{raw}.lokr_w2_b": three}
+    tensors[f"{raw}.alpha"] = torch.tensor(1.0)
+    inputs = {"A": flux.path("a-alone"), "lora": write_safetensors(tmp_path / "k.safetensors", tensors)}
+    result, _ = evaluate(flux, "A + lora", inputs=inputs, dtype="fp32")
+    key = "single_blocks.0.linear1.weight"
+    base = flux.tensors["a"][key].double().numpy()
+    change = 0.5 * np.kron(one.double().numpy(), (two.double() @ three.double()).numpy())
+    np.testing.assert_allclose(result[key].double().numpy(), base + change, atol=1e-6)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType, TracebackType
 
-from ..architectures import Architecture, canonical_of_raw, detect_adapter, group_by_module
+from ..architectures import Architecture, detect_adapter, group_by_module, place_of_raw
 from ..errors import InputError
 from ..tensorfiles import TensorFile, open_tensorfile
+from .fused import fused_module
 from .kinds import refuse_unusable
 from .modules import AdapterModule, is_vector, read_module
 from .origin import own_architecture
@@ -66,29 +67,32 @@ def _parse(file: TensorFile, wanted: Architecture | None) -> Adapter:
     architecture = wanted or made_for
     grouped = group_by_module(file.header.tensors.keys())
     alphas = read_alphas(file, grouped.parts)
-    modules: dict[str, AdapterModule] = {}
+    held: dict[str, _Held] = {}
     unmatched: list[str] = []
     for raw_name, parts in grouped.parts.items():
-        name = canonical_of_raw(architecture, raw_name)
+        place = place_of_raw(architecture, raw_name)
         vectors = [key for part, key in parts.items() if is_vector(part, file.header.tensors[key])]
         unmatched += vectors
-        if name is None:
+        if place is None:
             unmatched.append(raw_name)
             continue
-        if name in modules:
-            raise _named_twice(file, modules[name].raw_name, raw_name)
+        found = held.setdefault(place.module, _Held(place.slots, {}))
+        if place.slot in found.modules or None in found.modules or (found.modules and place.slot is None):
+            raise _named_twice(file, next(iter(found.modules.values())).raw_name, raw_name)
         if len(vectors) == len(parts):
             continue
-        modules[name] = read_module(
+        module = read_module(
             file,
             parts,
-            name=name,
+            name=place.module,
             raw_name=raw_name,
             kind=detected.kinds[raw_name],
-            block=architecture.block_of_module(name),
-            kernel=architecture.kernel_of_module(name),
+            block=architecture.block_of_module(place.module),
+            kernel=architecture.kernel_of_module(place.module),
             alphas=alphas,
         )
+        found.modules[place.slot] = replace(module, swapped=place.swapped)
+    modules = {name: found.joined(file, name) for name, found in held.items() if found.modules}
     return Adapter(
         file,
         architecture,
@@ -97,6 +101,18 @@ def _parse(file: TensorFile, wanted: Architecture | None) -> Adapter:
         (*unmatched, *grouped.strangers),
         file.header.metadata,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What a file has of one module: all of it under None, or some of its `slots` row slices."""
+
+    slots: int
+    modules: dict[int | None, AdapterModule]
+
+    def joined(self, file: TensorFile, name: str) -> AdapterModule:
+        parts = {slot: module for slot, module in self.modules.items() if slot is not None}
+        return fused_module(file, name, parts, self.slots) if parts else self.modules[None]
 
 
 def _named_twice(file: TensorFile, first: str, second: str) -> InputError:

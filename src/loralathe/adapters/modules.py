@@ -36,6 +36,8 @@ class AdapterModule:
     rank:     of its exact factors
     alpha:    None when neither file nor metadata have one, which means a scale of 1
     scale:    alpha / rank as the kind's trainer means it, sign kept
+    pieces:   (first row, module) of the parts that it is split into in the file, see `fused`
+    swapped:  the file has the two halves of its rows the other way round
     """
 
     name: str
@@ -47,6 +49,8 @@ class AdapterModule:
     rank: int
     alpha: float | None
     scale: float
+    pieces: tuple[tuple[int, AdapterModule], ...] = field(default=(), hash=False)
+    swapped: bool = False
 
 
 def read_module(

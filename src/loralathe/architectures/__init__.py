@@ -4,10 +4,10 @@ A family is one file (`sd1.py`, `sd2.py`, `sdxl.py`, `flux.py`) and one line in 
 reads a file: recognition takes a header, anything with `tensors` (key → shape) and `metadata`.
 """
 
-from .architecture import Architecture, Module, Piece
+from .architecture import Architecture, LayerPlace, Module, Piece
 from .blocks import block_names_for_length, canonical_block, places_without_block
 from .detect import Detected, detect_checkpoint
-from .detect_adapter import AdapterDetected, canonical_of_raw, detect_adapter
+from .detect_adapter import AdapterDetected, canonical_of_raw, detect_adapter, place_of_raw
 from .dialects import group_by_module, kind_of_module, shows_adapter, split_adapter_key
 from .diffusers import DiffusersMap, diffusers_map
 from .flux import FLUX
@@ -28,6 +28,7 @@ __all__ = [
     "Architecture",
     "Detected",
     "DiffusersMap",
+    "LayerPlace",
     "Module",
     "Piece",
     "TensorLike",
@@ -40,6 +41,7 @@ __all__ = [
     "diffusers_map",
     "group_by_module",
     "kind_of_module",
+    "place_of_raw",
     "places_without_block",
     "shows_adapter",
     "split_adapter_key",

@@ -56,6 +56,20 @@ class Piece:
     diffusers_key: str
 
 
+@dataclass(frozen=True, slots=True)
+class LayerPlace:
+    """What a layer of another layout is of a module: all of it, or one of its row slices.
+
+    slot:    which of the `slots` slices, None for all rows
+    swapped: the two halves of its rows change places
+    """
+
+    module: str
+    slot: int | None = None
+    slots: int = 1
+    swapped: bool = False
+
+
 @dataclass(frozen=True)
 class Component:
     """One network inside a checkpoint.
@@ -193,14 +207,25 @@ class Architecture:
 
     def module_of_kohya(self, name: str) -> str | None:
         """Canonical name of `lora_unet_…`, `lora_te…`; original and diffusers spelling; None if not ours."""
+        place = self.place_of_kohya(name)
+        return place.module if place else None
+
+    def place_of_kohya(self, name: str) -> LayerPlace | None:
+        """The same for layers that are a part of a module, too."""
         for part in self.parts:
             for prefix in part.kohya:
                 if not name.startswith(prefix):
                     continue
-                found = part.table.by_flat.find(name[len(prefix) :])
+                path = name[len(prefix) :]
+                found = part.table.by_flat.find(path)
                 if found is not None:
                     entry, number = found
-                    return f"{part.id}.{fill(entry.name, number)}"
+                    renamed = flat(fill(entry.name, number)) != path
+                    return _place(part, entry, number, renamed=renamed)
+                slot = part.table.by_flat_slot.find(path)
+                if slot is not None:
+                    (entry, index), number = slot
+                    return _place(part, entry, number, index)
         return None
 
     def kohya_name(self, module_name: str) -> str:
@@ -219,9 +244,22 @@ class Architecture:
 
     def module_of_diffusers(self, component: str, path: str) -> str | None:
         """Canonical name of a diffusers path: ('unet', 'conv_in') → 'unet.input_blocks.0.0'; else None."""
+        place = self.place_of_diffusers(component, path)
+        return place.module if place else None
+
+    def place_of_diffusers(self, component: str, path: str) -> LayerPlace | None:
+        """The same for layers that are a part of a module, too."""
         part = self._part(component)
-        found = part.table.by_diffusers.find(path) if part else None
-        return f"{component}.{fill(found[0].name, found[1])}" if found else None
+        if part is None:
+            return None
+        found = part.table.by_diffusers.find(path)
+        if found is not None:
+            return _place(part, *found, renamed=True)
+        slot = part.table.by_slot.find(path)
+        if slot is None:
+            return None
+        (entry, index), number = slot
+        return _place(part, entry, number, index)
 
     def diffusers_path(self, module_name: str) -> str | None:
         """Path of a module inside its diffusers component; None where that layout lacks it."""
@@ -254,6 +292,12 @@ class Architecture:
         """Is this a weight or bias of the family? (Anything else: see `rule_for_key`.)"""
         part = self._part_of_key(key)
         return part is not None and part.tensor(key) is not None
+
+    def layers_of_key(self, key: str) -> tuple[Layer, ...]:
+        """The layers that this tensor is of."""
+        part = self._part_of_key(key)
+        found = part.tensor(key) if part else None
+        return tuple(entry for entry, _ in found[0]) if found else ()
 
     def modern_key(self, key: str) -> str:
         """The key as most files name it today, by which files of different habits are matched.
@@ -329,6 +373,14 @@ class Architecture:
             return self.encoder_blocks[component]
         block = self.unet.block_of_path(path) if component == "unet" else None
         return block if block in self.long_blocks else None
+
+
+def _place(
+    part: Component, entry: Layer, number: str | None, slot: int | None = None, *, renamed: bool = False
+) -> LayerPlace:
+    """renamed: the name is the diffusers one, and so is the order of the rows."""
+    swapped = renamed and entry.transform == "halves_swapped"
+    return LayerPlace(f"{part.id}.{fill(entry.name, number)}", slot, len(entry.slots) or 1, swapped)
 
 
 def _piece(part: Component, entry: Layer, role: str, number: str | None, key: str) -> Piece:

@@ -12,30 +12,33 @@ from dataclasses import dataclass
 
 from .architecture import Architecture, Component
 from .encoders import clip_layers, t5_layers
-from .names import Layer, bare_layer, layer
+from .names import Layer, bare_layer, layer, split_layer
 from .parts import UNET_PREFIX, denoiser_part, vae_part
 from .rules import KeyRule
 from .signatures import Signature
 
-EMBEDDERS = ("time_in", "vector_in", "guidance_in")
-IN_BLOCK = ("img_in", "txt_in", *EMBEDDERS)
+IN_BLOCK = ("img_in", "txt_in", "time_in", "vector_in", "guidance_in")
 GUIDANCE = "guidance_in.in_layer.weight"
 """Only models distilled with guidance have it: dev, not schnell."""
-IN_DOUBLE = tuple(
-    f"{stream}_{leaf}"
-    for stream in ("img", "txt")
-    for leaf in ("mod.lin", "attn.qkv", "attn.proj", "mlp.0", "mlp.2")
-)
-IN_SINGLE = ("linear1", "linear2", "modulation.lin")
-NORMS = (
-    "double_blocks.#.img_attn.norm.key_norm",
-    "double_blocks.#.img_attn.norm.query_norm",
-    "double_blocks.#.txt_attn.norm.key_norm",
-    "double_blocks.#.txt_attn.norm.query_norm",
-    "single_blocks.#.norm.key_norm",
-    "single_blocks.#.norm.query_norm",
-)
-
+DOUBLE, DIFFUSERS_DOUBLE = "double_blocks.#", "transformer_blocks.#"
+SINGLE, DIFFUSERS_SINGLE = "single_blocks.#", "single_transformer_blocks.#"
+# Name of an image or text stream → diffusers' names for its parts: mod.lin, mlp, attn.proj, q k v, norms.
+STREAMS = {
+    "img": ("norm1", "ff", "to_out.0", ("to_q", "to_k", "to_v"), ("norm_q", "norm_k")),
+    "txt": (
+        "norm1_context",
+        "ff_context",
+        "to_add_out",
+        ("add_q_proj", "add_k_proj", "add_v_proj"),
+        ("norm_added_q", "norm_added_k"),
+    ),
+}
+EMBEDDERS = {
+    "time_in": "timestep_embedder",
+    "vector_in": "text_embedder",
+    "guidance_in": "guidance_embedder",
+}
+"""Name → diffusers' name for it."""
 LATENT_INPUTS = 64
 INPUTS: Mapping[int, str] = {LATENT_INPUTS: "dev or schnell", 128: "depth or canny", 384: "fill"}
 """16 latent channels in patches of 2×2; some models read another picture, or a picture and a mask, beside."""
@@ -56,19 +59,16 @@ class FluxTransformer:
     inputs = INPUTS
 
     def layers(self) -> Iterator[Layer]:
-        yield layer("img_in", None)
-        yield layer("txt_in", None)
-        for name in EMBEDDERS:
-            yield layer(f"{name}.in_layer", None)
-            yield layer(f"{name}.out_layer", None)
-        for name in IN_DOUBLE:
-            yield layer(f"double_blocks.#.{name}", None, "linear")
-        for name in IN_SINGLE:
-            yield layer(f"single_blocks.#.{name}", None, "linear")
-        for name in NORMS:
-            yield bare_layer(name, f"{name}.scale")
-        yield layer("final_layer.linear", None)
-        yield layer("final_layer.adaLN_modulation.1", None)
+        yield layer("img_in", "x_embedder")
+        yield layer("txt_in", "context_embedder")
+        for name, diffusers in EMBEDDERS.items():
+            yield layer(f"{name}.in_layer", f"time_text_embed.{diffusers}.linear_1")
+            yield layer(f"{name}.out_layer", f"time_text_embed.{diffusers}.linear_2")
+        for stream in STREAMS:
+            yield from _double_layers(stream)
+        yield from _single_layers()
+        yield layer("final_layer.linear", "proj_out")
+        yield layer("final_layer.adaLN_modulation.1", "norm_out.linear", transform="halves_swapped")
 
     def missing(self, paths: Collection[str]) -> list[str]:
         return [path for path in self._required(paths) if path not in paths]
@@ -112,6 +112,30 @@ class FluxTransformer:
         return f"{side}{int(number):02d}" if side and number.isdigit() else None
 
 
+def _double_layers(stream: str) -> Iterator[Layer]:
+    modulation, mlp, out, qkv, norms = STREAMS[stream]
+    yield layer(f"{DOUBLE}.{stream}_mod.lin", f"{DIFFUSERS_DOUBLE}.{modulation}.linear", "linear")
+    yield split_layer(
+        f"{DOUBLE}.{stream}_attn.qkv", tuple(f"{DIFFUSERS_DOUBLE}.attn.{name}" for name in qkv), "linear"
+    )
+    yield layer(f"{DOUBLE}.{stream}_attn.proj", f"{DIFFUSERS_DOUBLE}.attn.{out}", "linear")
+    yield layer(f"{DOUBLE}.{stream}_mlp.0", f"{DIFFUSERS_DOUBLE}.{mlp}.net.0.proj", "linear")
+    yield layer(f"{DOUBLE}.{stream}_mlp.2", f"{DIFFUSERS_DOUBLE}.{mlp}.net.2", "linear")
+    for name, diffusers in zip(("query_norm", "key_norm"), norms, strict=True):
+        path = f"{DOUBLE}.{stream}_attn.norm.{name}"
+        yield bare_layer(path, f"{DIFFUSERS_DOUBLE}.attn.{diffusers}", f"{path}.scale")
+
+
+def _single_layers() -> Iterator[Layer]:
+    slots = ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
+    yield split_layer(f"{SINGLE}.linear1", tuple(f"{DIFFUSERS_SINGLE}.{name}" for name in slots), "linear")
+    yield layer(f"{SINGLE}.linear2", f"{DIFFUSERS_SINGLE}.proj_out", "linear")
+    yield layer(f"{SINGLE}.modulation.lin", f"{DIFFUSERS_SINGLE}.norm.linear", "linear")
+    for name, diffusers in (("query_norm", "norm_q"), ("key_norm", "norm_k")):
+        path = f"{SINGLE}.norm.{name}"
+        yield bare_layer(path, f"{DIFFUSERS_SINGLE}.attn.{diffusers}", f"{path}.scale")
+
+
 def _last_number(paths: Collection[str], stage: str) -> int:
     numbers = (path.split(".", 2)[1] for path in paths if path.startswith(f"{stage}."))
     return max((int(number) for number in numbers if number.isdigit()), default=0)
@@ -125,7 +149,9 @@ FLUX = Architecture(
     label="Flux",
     unet=FLUX_TRANSFORMER,
     parts=(
-        denoiser_part(FLUX_TRANSFORMER, "original", folder="transformer", bare=STAGES),
+        denoiser_part(
+            FLUX_TRANSFORMER, "original", folder="transformer", bare=STAGES, kohya="lora_transformer_"
+        ),
         Component(
             id="te1",
             root="text_encoders.clip_l.",

@@ -25,10 +25,12 @@ def denoiser_part(
     *,
     folder: str = "unet",
     bare: tuple[str, ...] = (),
+    kohya: str | None = None,
 ) -> Component:
     """The U-Net or transformer of a single-file checkpoint.
 
     spelling: how sd-scripts writes its adapter names;  bare: how keys begin where the prefix is left out.
+    kohya: how else names of adapters may begin.
     """
     return Component(
         id="unet",
@@ -37,7 +39,7 @@ def denoiser_part(
         folder=folder,
         layers=structure.layers,
         bare=bare,
-        kohya=("lora_unet_", "lycoris_", "oft_unet_"),
+        kohya=("lora_unet_", "lycoris_", "oft_unet_", *([kohya] if kohya else [])),
         spelling=spelling,
     )
 
