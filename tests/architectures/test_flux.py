@@ -209,6 +209,14 @@ def test_the_trainers_names_are_never_swapped_or_split() -> None:
         assert (place.slot, place.swapped) == (None, False)
 
 
+def test_original_names_of_peft() -> None:
+    qkv = "double_blocks.3.img_attn.qkv"
+    assert canonical_of_raw(FLUX, f"diffusion_model.{qkv}") == f"unet.{qkv}"
+    strangers = ("double_blocks.3.img_attn.q", "x_embedder", "transformer_blocks.3.attn.to_q")
+    for raw in (f"transformer.{qkv}", *(f"diffusion_model.{path}" for path in strangers)):
+        assert canonical_of_raw(FLUX, raw) is None
+
+
 def test_other_dialects_of_text_encoders() -> None:
     clip, t5 = "te1.text_model.encoder.layers.3.mlp.fc1", "te3.encoder.block.3.layer.1.DenseReluDense.wo"
     assert canonical_of_raw(FLUX, "text_encoder.text_model.encoder.layers.3.mlp.fc1") == clip
