@@ -64,7 +64,7 @@ class Stage:
     def forget_texts(self) -> None:
         """Every round encodes its own texts, as a first run does; models and factors stay loaded."""
         for renderer in (self.renderer, self.one_by_one):
-            for opened in renderer._shelf._open.values():
+            for opened in renderer._models._open.values():
                 opened.texts.clear()
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ def make_stage(size: Size, folder: Path, device: torch.device, dtype: torch.dtyp
         for batch in (None, 1)
     )
     pipe = make_pipeline(size.family, open_model(MemoryWeights("base", held["base"], {}), dtype), device)
-    single._shelf = ours._shelf  # one set of weights on the device for both
+    single._models = ours._models  # one set of weights on the device for both
     return Stage(size, lora, ours, single, pipe)
 
 
@@ -104,6 +104,7 @@ def random_checkpoint(size: Size, dtype: str) -> dict[str, torch.Tensor]:
 def make_pipeline(family: str, model: Model, device: torch.device) -> Any:
     """diffusers' pipeline on networks of its own, which encodes the prompt in every call."""
     unet, vae = copy.deepcopy(model.unet), copy.deepcopy(model.vae)
+    vae.register_to_config(force_upcast=False)  # SDXL's pipeline would decode in fp32, ours does in fp16
     encoders = [copy.deepcopy(encoder.network) for encoder in model.encoders]
     scheduler = diffusers.EulerDiscreteScheduler(**BETAS)
     pipe: Any

@@ -1,4 +1,4 @@
-"""The rooms of the house import only from rooms above them (ARCHITECTURE.md), and never in a circle."""
+"""A package imports only from packages above it (ARCHITECTURE.md), and never in a circle."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from loralathe.adapters import AdapterSpec
+    from loralathe.api.inspection import compare, inspect, verify
     from loralathe.api.joining import combine, resize
-    from loralathe.api.looking import compare, inspect, verify
-    from loralathe.api.making import Planned, plan, recorded_recipe, run
+    from loralathe.api.running import Planned, plan, recorded_recipe, run
     from loralathe.api.shortcuts import add_difference, convert, evaluate, extract, merge, weighted_sum
     from loralathe.engine import Comparison, Inspection, Report, RunOptions
     from loralathe.engine.verify.facts import Verification
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "adapters": ("AdapterSpec",),
     "api.joining": ("combine", "resize"),
-    "api.looking": ("compare", "inspect", "verify"),
-    "api.making": ("Planned", "plan", "recorded_recipe", "run"),
+    "api.inspection": ("compare", "inspect", "verify"),
+    "api.running": ("Planned", "plan", "recorded_recipe", "run"),
     "api.shortcuts": ("add_difference", "convert", "evaluate", "extract", "merge", "weighted_sum"),
     "engine": ("Comparison", "Inspection", "Report", "RunOptions"),
     "engine.verify.facts": ("Verification",),

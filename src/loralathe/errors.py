@@ -50,6 +50,17 @@ class MachineError(LatheError):
     exit_code = 3
 
 
+MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")
+"""Words of torch's allocators, and of the libraries that a GPU's driver brings (cuBLAS, cuSOLVER, cuDNN)."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on whatever device: torch's errors of it have no class in common."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in MEMORY_SIGNS)
+
+
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """`1 tensor`, `2,515 tensors`, `2 axes`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
@@ -95,3 +106,35 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     if not found:
         return ""
     return "did you mean " + " or ".join(f"'{match}'" for match in found) + "?"
+
+
+_HALF_WIDTH = {0xFF01 + code: 0x21 + code for code in range(94)} | {
+    ord(wide): narrow
+    for wide, narrow in {"\u3000": " ", "、": ",", "。": ".", "×": "*", "−": "-", "–": "-"}.items()
+}
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+
+
+def half_width(text: str) -> str:
+    """Full-width forms, which Chinese input methods type, and typographic signs as ASCII: `：` as `:`."""
+    return text.translate(_HALF_WIDTH)
+
+
+def spelling_hint(text: str) -> str | None:
+    """How to write `text` where ASCII and plain decimals are wanted; None when that is not its trouble."""
+    narrow = half_width(text)
+    plain = _PERCENT.sub(lambda match: f"{float(match[1]) / 100:.12g}", narrow)
+    if plain == text:
+        return None
+    if plain != narrow:
+        return f"shares are written without a percent sign: {plain}"
+    return f"write it with half-width characters: {plain}"
+
+
+_COLON = re.compile(r"\s*([^\W\d]\w*)\s*[:：]\s*([^\\/\s].*)", re.DOTALL)
+
+
+def with_equals(text: str) -> str | None:
+    """`NAME:VALUE`, as SuperMerger's text boxes take it, as `NAME=VALUE`; None for any other text."""
+    match = _COLON.fullmatch(text)
+    return f"{match[1]}={half_width(match[2])}" if match else None

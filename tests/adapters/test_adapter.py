@@ -175,12 +175,11 @@ def test_files_that_make_no_sense(tmp_path: Path, tensors: dict[str, torch.Tenso
 
 
 KINDS_FIX = (
-    "  fix:   LoRA, LoCon, LoHa, LoKr and full differences are read; what depends on the base's weights is "
-    "no difference by itself: merge it into its base with the program that made it, then use the "
+    "  fix:   LoRA, LoCon, LoHa, LoKr, DoRA and full differences are read; what depends on the base's "
+    "weights is no difference by itself: merge it into its base with the program that made it, then use the "
     "difference of the two checkpoints, or extract a LoRA from it"
 )
 KINDS = [
-    ("DoRA", ["lora_up.weight", "lora_down.weight", "dora_scale", "alpha"]),
     ("(IA)³", ["weight", "on_input"]),
     ("OFT", ["oft_blocks"]),
     ("GLoRA", ["a1.weight", "a2.weight", "b1.weight", "b2.weight"]),
@@ -203,10 +202,8 @@ def test_kinds_that_are_not_read(tmp_path: Path, kind: str, parts: list[str]) ->
 @pytest.mark.parametrize(
     ("manifest_name", "counts"),
     [
-        ("lora_lycoris_sdxl_dora", "DoRA 1052 (of 1052)"),
         ("lora_lycoris_sdxl_glora", "GLoRA 1052 (of 1052)"),
         ("lora_lycoris_sdxl_diag_oft", "OFT 1052 (of 1052)"),
-        ("lora_peft_sdxl_dora", "DoRA 560 (of 560)"),
     ],
 )
 def test_kinds_of_real_files_are_counted(manifest_name: str, counts: str) -> None:

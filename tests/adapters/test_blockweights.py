@@ -157,3 +157,19 @@ def test_canonical_text_of_rules_parses_back() -> None:
     canonical = ",".join(map(str, rules))
     assert canonical == "IN07 IN08 MID:attn2.to_k ff:0.5,NOT TE1:NOT proj:-1,::0"
     assert parse_elements(canonical, SDXL) == rules
+
+
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        ("1 0 0.5", "weights are separated by commas: 1,0,0.5"),
+        ("1，0，0.5", "write it with half-width characters: 1,0,0.5"),
+        ("1,0，0.5", "write it with half-width characters: 1,0,0.5"),
+        ("IN04=１", "write it with half-width characters: 1"),
+        ("70%", "shares are written without a percent sign: 0.7"),
+    ],
+)
+def test_lists_typed_another_way(text: str, fix: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_block_weights(text, SDXL)
+    assert caught.value.fix == fix

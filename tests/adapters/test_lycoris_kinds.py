@@ -14,6 +14,8 @@ from checkpoints import MANIFESTS, header, manifest, tiny_checkpoint, write_safe
 from loralathe.adapters import check_against, delta, load_factors, open_adapter
 from loralathe.architectures import SD1, SDXL
 from loralathe.engine import RunOptions, run_recipe
+from loralathe.engine.verify.facts import VerifyOptions
+from loralathe.engine.verify.run import verify_file
 from loralathe.errors import InputError
 from loralathe.recipes import Save, make_recipe
 from loralathe.tensorfiles import open_tensorfile
@@ -183,49 +185,160 @@ def test_a_thick_adapter_is_multiplied_out_before_it_is_cut(
 
 
 READ = [
-    ("lora_lycoris_sdxl_loha", 1052, 0),
-    ("lora_lycoris_sdxl_loha_tucker", 1052, 0),
-    ("lora_lycoris_sdxl_lokr_factor8", 1052, 0),
-    ("lora_lycoris_sdxl_lokr_factor8_tucker", 1052, 0),
-    ("lora_lycoris_sdxl_lokr_fullmatrix_factor8", 1052, 0),
-    ("lora_lycoris_sdxl_lokr_decompose_both", 1052, 0),
-    ("lora_lycoris_sdxl_locon_norm", 1052, 510),
-    ("lora_lycoris_sdxl_full", 1052, 632),
-    ("lora_lycoris_sd15_full", 354, 258),
-    ("lora_peft_sdxl_A_B", 736, 0),
-    ("lora_peft_sdxl_unet_all_layers", 788, 0),
-    ("lora_diffusers_sdxl_down_up", 736, 0),
-    ("lora_diffusers_sd15_down_up", 176, 0),
+    ("lora_lycoris_sdxl_loha", 1052),
+    ("lora_lycoris_sdxl_loha_tucker", 1052),
+    ("lora_lycoris_sdxl_lokr_factor8", 1052),
+    ("lora_lycoris_sdxl_lokr_factor8_tucker", 1052),
+    ("lora_lycoris_sdxl_lokr_fullmatrix_factor8", 1052),
+    ("lora_lycoris_sdxl_lokr_decompose_both", 1052),
+    ("lora_lycoris_sdxl_locon_norm", 1052 + 2 * 255),
+    ("lora_lycoris_sdxl_full", 1052 + 632),
+    ("lora_lycoris_sd15_full", 354 + 258),
+    ("lora_peft_sdxl_A_B", 736),
+    ("lora_peft_sdxl_unet_all_layers", 788),
+    ("lora_diffusers_sdxl_down_up", 736),
+    ("lora_diffusers_sd15_down_up", 176),
+    ("lora_lycoris_sdxl_dora", 1052),
+    ("lora_lycoris_sdxl_dora_wd_on_input", 1052),
+    ("lora_peft_sdxl_dora", 560),
 ]
 
 
-@pytest.mark.parametrize(("name", "used", "vectors"), READ, ids=[row[0] for row in READ])
-def test_whole_files_fit_the_model(tmp_path: Path, name: str, used: int, vectors: int) -> None:
+@pytest.mark.parametrize(("name", "used"), READ, ids=[row[0] for row in READ])
+def test_whole_files_fit_the_model(tmp_path: Path, name: str, used: int) -> None:
     """Every module of the real files at full size, shapes against the checkpoint's."""
     # The file is a hole: an alpha of 0 would be refused.
     specs = {key: spec for key, spec in manifest(name).items() if not key.endswith(".alpha")}
     sd15 = "sd15" in name
     family, base = (SD1, header("ckpt_sd15")) if sd15 else (SDXL, header("ckpt_sdxl_base"))
-    with open_adapter(write_sparse(tmp_path / "a.safetensors", specs)) as adapter:
+    with open_adapter(write_sparse(tmp_path / "a.safetensors", specs), dora=True) as adapter:
         assert adapter.made_for is family
-        fit = check_against(adapter, family.modules(base.tensors), base.tensors)
-    assert (len(fit.used), len(fit.unmatched), fit.mismatched) == (used, vectors, ())
+        places = family.modules(base.tensors) | family.biases(base.tensors)
+        fit = check_against(adapter, places, base.tensors)
+    assert (len(fit.used), fit.unmatched, fit.mismatched) == (used, (), ())
 
 
-def test_biases_and_norms_are_left_out_only_if_allowed(tmp_path: Path) -> None:
-    tensors = CASES["full difference"][1] | {"diff_b": random((24,), 5)}
-    path = file_of(tmp_path, LINEAR, tensors)
+VECTORS = {
+    # part of a file → (key of the base, rows of it)
+    "lora_unet_down_blocks_0_resnets_0_norm1.w_norm": ("input_blocks.1.0.in_layers.0.weight", None),
+    "lora_unet_down_blocks_0_resnets_0_norm1.b_norm": ("input_blocks.1.0.in_layers.0.bias", None),
+    "lora_unet_down_blocks_0_resnets_0_conv1.diff_b": ("input_blocks.1.0.in_layers.2.bias", None),
+    "lora_unet_down_blocks_0_resnets_0_norm2.diff": ("input_blocks.1.0.out_layers.0.weight", None),
+    "lora_te_text_model_encoder_layers_0_self_attn_k_proj.diff_b": ("resblocks.0.attn.in_proj_bias", 1),
+}
+
+
+def test_norms_and_biases_are_merged(tmp_path: Path) -> None:
+    """A third of OpenCLIP's fused bias among them; block weights and te= hold for vectors too."""
+    base = tiny_checkpoint("sd2", seed=1, dtype="F32")
+    write_safetensors(tmp_path / "A.safetensors", base)
+    keys = {part: next(key for key in base if key.endswith(end)) for part, (end, _) in VECTORS.items()}
+    thirds = {part: third for part, (_, third) in VECTORS.items()}
+    tensors = {
+        part: random((len(base[key]) // (1 if thirds[part] is None else 3),), seed)
+        for seed, (part, key) in enumerate(keys.items())
+    }
+    write_safetensors(tmp_path / "L.safetensors", tensors)
     recipe = make_recipe(
-        inputs={"L": path},
-        steps={"out": "extract(L, rank=2)"},
+        inputs={name: tmp_path / f"{name}.safetensors" for name in ("A", "L")},
+        steps={"out": "A + L(te=0.5, unet=0.8)@'IN01=0.5'"},
         saves=[Save("out", tmp_path / "out.safetensors")],
     )
-    with pytest.raises(InputError) as caught:
-        run_recipe(recipe, RunOptions(threads=1))
-    assert "diff_b" in str(caught.value)
-    assert "--allow-unmatched" in str(caught.value)
-    report = run_recipe(recipe, RunOptions(threads=1, allow_unmatched=True))
-    assert report.extractions[0].written == 1
+    run_recipe(recipe, RunOptions(threads=1, missing_blocks=1))
+    wanted = {key: tensor.double() for key, tensor in base.items() if tensor.is_floating_point()}
+    for part, key in keys.items():
+        rows = slice(None)
+        if (third := thirds[part]) is not None:
+            rows = slice(third * len(tensors[part]), (third + 1) * len(tensors[part]))
+        wanted[key][rows] += (0.5 if "lora_te" in part else 0.4) * tensors[part].double()
+    with open_tensorfile(tmp_path / "out.safetensors") as out:
+        for key, tensor in wanted.items():
+            assert (out.read(key).double() - tensor).abs().max() <= 1e-6, key
+    assert verify_file(tmp_path / "out.safetensors", options=VerifyOptions(everything=True)).ok
+
+
+def test_a_lora_beside_a_bias_stays_one(tmp_path: Path) -> None:
+    """The bias comes first in the file; what the layer's kind is, its other tensors say."""
+    tensors = {"diff_b": random((24,), 1), "lora_up.weight": random((24, 2), 2)}
+    tensors |= {"lora_down.weight": random((2, 36), 3)}
+    with open_adapter(file_of(tmp_path, LINEAR, tensors), SD1) as adapter:
+        kinds = {name.endswith(".bias"): module.kind for name, module in adapter.modules.items()}
+    assert kinds == {False: "lora", True: "full"}
+
+
+def test_vectors_are_no_part_of_a_lora(tmp_path: Path) -> None:
+    """Joining and cutting leave them out, and the report says how much that was."""
+    tensors = CASES["full difference"][1] | {"diff_b": random((24,), 5)}
+    path = file_of(tmp_path, LINEAR, tensors)
+    square = float(tensors["diff_b"].double().square().sum())
+    for step in ("extract(L, rank=2)", "combine(L)"):
+        out = tmp_path / "out.safetensors"
+        recipe = make_recipe(inputs={"L": path}, steps={"out": step}, saves=[Save("out", out)])
+        (made_lora,) = run_recipe(recipe, RunOptions(threads=1, force=True)).extractions
+        assert made_lora.written == 1
+        assert made_lora.total().outside == pytest.approx(square, rel=1e-5)
+        with open_adapter(out) as adapter:
+            assert len(adapter.modules) == 1
+
+
+MAGNITUDES = {
+    # name: (module, LoRA parts, shape of the weight, shape of dora_scale)
+    "outputs": (LINEAR, made(a=(24, 2), b=(2, 36)), LINEAR_SHAPE, (24, 1)),
+    "inputs": (LINEAR, made(a=(24, 2), b=(2, 36)), LINEAR_SHAPE, (1, 36)),
+    "outputs of a convolution": (CONV, made(a=(24, 2, 1, 1), b=(2, 12, 3, 3)), CONV_SHAPE, (24, 1, 1, 1)),
+    "inputs of a convolution": (CONV, made(a=(24, 2, 1, 1), b=(2, 12, 3, 3)), CONV_SHAPE, (1, 12, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("name", MAGNITUDES)
+def test_dora_by_its_definition(tmp_path: Path, name: str) -> None:
+    """W + 0.7·(V·g/|V| − W), V = W + Δ, over outputs or inputs; block weights hold for all of the change."""
+    module, parts, shape, scales = MAGNITUDES[name]
+    g = random(scales, 4).abs() + 0.5
+    tensors = {"lora_up.weight": parts["a"], "lora_down.weight": parts["b"], "dora_scale": g}
+    base = tiny_checkpoint("sd1", seed=1, dtype="F32")
+    key = SD1.module(SD1.module_of_kohya(module) or "").key
+    base[key] = random(shape, 7)
+    write_safetensors(tmp_path / "A.safetensors", base)
+    recipe = make_recipe(
+        inputs={"A": tmp_path / "A.safetensors", "L": file_of(tmp_path, module, tensors)},
+        steps={"out": "A + dora(A, 1.4*L@'IN01=0.5')"},
+        saves=[Save("out", tmp_path / "out.safetensors")],
+    )
+    run_recipe(recipe, RunOptions(threads=1))
+    weight = base[key].double().numpy()
+    up, down = (parts[name].double().numpy().reshape(n) for name, n in (("a", (24, 2)), ("b", (2, -1))))
+    total = weight + ALPHA / 2 * (up @ down).reshape(shape)
+    axes = tuple(axis for axis in range(len(shape)) if axis != (1 if scales[0] == 1 else 0))
+    lengths = np.sqrt((total**2).sum(axes, keepdims=True))
+    wanted = weight + 0.7 * (total * g.double().numpy() / lengths - weight)
+    with open_tensorfile(tmp_path / "out.safetensors") as out:
+        assert np.abs(out.read(key).double().numpy() - wanted).max() <= 1e-5 * np.abs(wanted).max()
+        others = [other for other in base if other != key]
+        assert all(torch.equal(out.read(other), base[other]) for other in others)
+    assert verify_file(tmp_path / "out.safetensors", options=VerifyOptions(everything=True)).ok
+
+
+def test_a_dora_is_no_difference_by_itself(tmp_path: Path) -> None:
+    module, parts, _, scales = MAGNITUDES["outputs"]
+    tensors = {"lora_up.weight": parts["a"], "lora_down.weight": parts["b"], "dora_scale": random(scales, 4)}
+    path = file_of(tmp_path, module, tensors)
+    with pytest.raises(InputError, match="this is a DoRA: what it changes depends"):
+        open_adapter(path)
+    for formula in ("extract(L, rank=2)", "combine(0.5*L)"):
+        recipe = make_recipe(
+            inputs={"L": path}, steps={"out": formula}, saves=[Save("out", tmp_path / "out.safetensors")]
+        )
+        with pytest.raises(InputError, match="'L' is a DoRA") as caught:
+            run_recipe(recipe, RunOptions(threads=1))
+        assert caught.value.fix == "write A + dora(A, 0.7*L) for a model A"
+
+
+def test_magnitudes_that_fit_no_axis(tmp_path: Path) -> None:
+    module, parts, _, _ = MAGNITUDES["outputs"]
+    tensors = {"lora_up.weight": parts["a"], "lora_down.weight": parts["b"], "dora_scale": random((23, 1), 4)}
+    with pytest.raises(InputError, match=r"magnitudes of shape \[23, 1\] do not fit a layer of \[24, 36\]"):
+        open_adapter(file_of(tmp_path, module, tensors), SD1, dora=True)
 
 
 WRONG = {

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_safetensors
-from cli.kit import Run
-from loralathe.cli import lathe
+from cli.kit import done, quiet_surroundings, run
 
+__all__ = ["done", "models", "quiet_surroundings", "run"]
 WIDTH = 32
 
 
@@ -28,33 +27,3 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     style = tiny_lora("sd1", rank=4, alpha=4, conv_rank=2, seed=6, width_divisor=WIDTH)
     write_safetensors(folder / "style.safetensors", style)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def quiet_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No cache in the user's home, a terminal of 100 columns, no debugging."""
-    monkeypatch.setenv("LORALATHE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.delenv("LATHE_DEBUG", raising=False)
-
-
-@pytest.fixture
-def run() -> Run:
-    """`run("merge", path, …)`: the command's result, with stdout, stderr and exit_code."""
-
-    def call(*words: object) -> Result:
-        return CliRunner().invoke(lathe, [str(word) for word in words], prog_name="lathe")
-
-    return call
-
-
-@pytest.fixture
-def done(run: Run) -> Run:
-    """`run` that must end with 0."""
-
-    def call(*words: object) -> Result:
-        result = run(*words)
-        assert result.exit_code == 0, result.output
-        return result
-
-    return call

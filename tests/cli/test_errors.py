@@ -25,8 +25,26 @@ CASES = {
     "write 2GB or 800MB\n  fix:   see lathe merge --help",
     "merge {a} {hina} --blocks 1,0,0": "--blocks is written NAME=VALUE\n  where: '1,0,0'\n"
     "  fix:   --blocks Face=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1",
+    "merge {a} {hina} --te 0,7": "Invalid value for '--te': '0,7' is not a number; write 0.7\n"
+    "  fix:   see lathe merge --help",
+    "merge {a} {hina} --blocks Face:1,0": "--blocks is written NAME=VALUE\n  where: 'Face:1,0'\n"
+    "  fix:   between name and value stands '=': Face=1,0",
+    "merge {a} {hina} --blocks Face＝1,0": "--blocks is written NAME=VALUE\n  where: 'Face＝1,0'\n"
+    "  fix:   write it with half-width characters: Face=1,0",
+    "merge {a} {hina}：0.7": "no such file\n  where: {hina}：0.7\n"
+    "  fix:   write it with half-width characters: {hina}:0.7",
+    "merge {a} {hina} 0,7": "'0,7' is a strength, not a file\n  where: among the adapters\n"
+    "  fix:   it belongs to its adapter: hina.safetensors:0.7",
+    "merge {a} <lora:hina:0.7:lbw=OUTALL>": "a tag belongs in a prompt\n"
+    "  where: '<lora:hina:0.7:lbw=OUTALL>'\n"
+    "  fix:   here it is written hina.safetensors:0.7:lbw=OUTALL",
+    "merge {a} <lora:hina:1:0.5>": "a tag belongs in a prompt\n  where: '<lora:hina:1:0.5>'\n"
+    "  fix:   here it is written hina.safetensors:te=1:unet=0.5",
     "extract {b} {a} --rank 0": "Invalid value for '--rank' / '--dim' / '--linear-dim': 0 is not "
     "in the range x>=1\n"
+    "  fix:   see lathe extract --help",
+    "extract {b} {a} --rank 32,64": "Invalid value for '--rank' / '--dim' / '--linear-dim': '32,64' is not "
+    "a whole number\n"
     "  fix:   see lathe extract --help",
     "add-difference {a} {b} {c}": "Missing option '-m' / '--multiplier'\n"
     "  fix:   see lathe add-difference --help",

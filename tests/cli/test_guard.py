@@ -35,6 +35,19 @@ CASES = [
         "  fix:   give a smaller --memory or fewer --threads, or close other programs\n",
     ),
     (
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 MiB. GPU 0 has a total capacity of …"),
+        3,
+        "lathe: error: not enough memory\n  where: CUDA out of memory\n"
+        "  fix:   give a smaller --memory or fewer --threads, or leave --device out\n",
+    ),
+    (
+        RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`"),
+        3,
+        "lathe: error: not enough memory\n"
+        "  where: cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`\n"
+        "  fix:   give a smaller --memory or fewer --threads, or leave --device out\n",
+    ),
+    (
         OSError(errno.ENOSPC, "No space left on device", "/x"),
         3,
         "lathe: error: the disk is full\n  where: /x\n  fix:   free some space, or write to another disk\n",

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from checkpoints import second_checkpoint, write_safetensors
-from cli.kit import Run
-from loralathe.cli import lathe
+from cli.kit import done, quiet_surroundings, run
 from rendering.conftest import make_checkpoint, make_lora
 
+__all__ = ["done", "here", "quiet_surroundings", "run", "studio"]
 QUICK = ("--size", "64x64", "--steps", "2", "--seed", "7", "--device", "cpu", "--sampler", "Euler")
 
 RECIPE = """
@@ -61,35 +59,3 @@ def here(tmp_path: Path, studio: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / path.name).symlink_to(path, target_is_directory=path.is_dir())
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def quiet_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No cache in the user's home, a terminal of 100 columns, no debugging."""
-    monkeypatch.setenv("LORALATHE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.delenv("LATHE_DEBUG", raising=False)
-
-
-@pytest.fixture
-def run() -> Run:
-    """`run("render", path, …)`: the command's result, with stdout, stderr and exit_code."""
-
-    def call(*words: object) -> Result:
-        return CliRunner().invoke(
-            lathe, [os.fspath(w) if isinstance(w, Path) else str(w) for w in words], prog_name="lathe"
-        )
-
-    return call
-
-
-@pytest.fixture
-def done(run: Run) -> Run:
-    """`run` that must end with 0."""
-
-    def call(*words: object) -> Result:
-        result = run(*words)
-        assert result.exit_code == 0, result.output
-        return result
-
-    return call

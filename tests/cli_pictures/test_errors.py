@@ -25,6 +25,11 @@ OTHER_FAMILY = (
     "  fix:   use a LoRA made for SD 1.5"
 )
 CASES = {
+    f"{R} --dry-run --prompt '<lora:hinna:1>' --lora-dir .": "no adapter is called 'hinna'\n"
+    "  where: .\n  fix:   did you mean 'hina'?",
+    f"{R} --dry-run --prompt '<lora:xlora:1>' --lora-dir .": OTHER_FAMILY,
+    f"{G} --x lora=hina,hinako2000": "there is no adapter 'hinako2000'\n"
+    "  fix:   give a path, or a name from the folder that --lora-dir names",
     f"{R} --sampler Eulre": "no sampler is called 'Eulre'\n  fix:   perhaps 'Euler' or 'Euler a'",
     f"{R} --schedule Karas": "no schedule is called 'Karas'\n  fix:   perhaps 'Karras'",
     f"{R} --size 100x64": "the width 100 is not a multiple of 8\n  fix:   ask for 96, the nearest that is",
@@ -85,8 +90,22 @@ CASES = {
     "  fix:   give it after the checkpoint, or as a <lora:…> tag in the prompt",
     f"blocks baseA.safetensors hina.safetensors mio.safetensors {QUICK}": "which of the 2 LoRAs is to be "
     "examined?\n  fix:   --adapter hina or --adapter mio",
-    f"{B} --range 1": "the range has 1 values; it takes two\n  where: '1'\n"
+    f"{B} --range 1": "the range has 1 value; it takes two\n  where: '1'\n"
     "  fix:   first the weight of the examined block, then of all others: 0.5,1",
+    f"{B} --range 0.3-0.7": "'0.3-0.7' has no step, and the usual step of 1 passes its end\n"
+    "  where: character 1\n    0.3-0.7\n    ^\n"
+    "  fix:   first the weight of the examined block, then of all others: 0.5,1",
+    f"{B} --range 0.3，0.7": "'0.3，0.7' is neither a number nor a range\n  where: character 1\n    0.3，0.7\n"
+    "    ^\n  fix:   write it with half-width characters: 0.3,0.7",
+    f"{B} --blocks 13ALL": "there is no block list '13ALL'\n"
+    "  fix:   write 12ALL, 17ALL, 20ALL or 26ALL, or names of blocks",
+    f"{G} --x 'hina ＝ 0, 1'": "an axis is written NAME = VALUES\n  where: 'hina ＝ 0, 1'\n"
+    "  fix:   write it with half-width characters: hina = 0, 1",
+    f"{G} --x 'hina: 0, 1'": "an axis is written NAME = VALUES\n  where: 'hina: 0, 1'\n  fix:   write hina=0, 1",
+    f"{G} --x 'hina = 0 0.5 1'": "'0 0.5 1' is neither a number nor a range\n  where: character 1\n"
+    "    0 0.5 1\n    ^\n  fix:   values are separated by commas: 0, 0.5, 1",
+    f"{G} --x 'hina = 50%'": "'50%' is neither a number nor a range\n  where: character 1\n"
+    "    50%\n    ^\n  fix:   shares are written without a percent sign: 0.5",
     f"{B} --blocks 'BASE, IN99'": "there is no block 'IN99' here\n  where: the blocks are BASE "
     + " ".join(f"IN{n:02d}" for n in range(12)) + " MID " + " ".join(f"OUT{n:02d}" for n in range(12))
     + "\n  fix:   did you mean 'IN09'?",

@@ -15,7 +15,9 @@ from safetensors.torch import load_file
 
 from checkpoints import manifest, tiny_checkpoint, tiny_lora, write_safetensors
 from loralathe.engine import RunOptions, evaluate_weights, open_session, run_recipe
+from loralathe.engine.survey import _Seller
 from loralathe.errors import InputError
+from loralathe.lowrank import Offer
 from loralathe.recipes import Save, make_recipe
 
 from .reference import as_float64, lora_delta, lora_names, targets
@@ -158,6 +160,21 @@ def test_a_size_is_kept_and_spent_best(extract, deltas, monkeypatch, depth):
     assert total.kept == pytest.approx(kept_in(lora), rel=1e-4)
     assert total.nbytes == tensor_bytes(lora)
     assert report.extractions[0].reasons["budget"] > 200
+
+
+def test_more_bytes_never_keep_less():
+    """Steps of many bytes, and a header that no offer knows: what fits into less must be found again."""
+    generator = torch.Generator().manual_seed(1)
+    sizes = torch.rand(60, 1, generator=generator) + 0.5
+    energies = sizes * torch.rand(60, 8, generator=generator).sort(descending=True).values
+    offers = [Offer(row, 48, 300) for row in energies]
+
+    class Shop:
+        def _file_size(self, modules, ranks):
+            return 900 + sum(290 + 48 * rank for rank in ranks if rank)
+
+    kept = [_Seller._fitting(Shop(), [], offers, limit).kept for limit in range(4000, 12000, 37)]
+    assert kept == sorted(kept)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.95])

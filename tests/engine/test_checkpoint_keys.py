@@ -8,6 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from checkpoints import tiny_checkpoint, write_safetensors
+from loralathe import verify
 from loralathe.engine import RunOptions, open_session, run_recipe
 from loralathe.errors import InputError
 from loralathe.recipes import Save, make_recipe
@@ -108,24 +109,92 @@ def test_a_component_missing_in_the_first_is_ignored(tmp_path, A, B):
     assert result.keys() == first.keys()
 
 
+CONV_IN = "model.diffusion_model.input_blocks.0.0.weight"
+
+
 def test_inpainting_first_takes_part_with_its_first_four_channels(tmp_path, A, B):
     wide = tiny_checkpoint("sd1-inpainting", seed=3)
-    key = "model.diffusion_model.input_blocks.0.0.weight"
     result, _ = run(tmp_path, "W + 0.5*(B - A)", W=wide, A=A, B=B)
-    expected = wide[key].double()
-    expected[:, :4] += 0.5 * (B[key].double() - A[key].double())
-    assert torch.allclose(result[key].double(), expected, atol=1e-4, rtol=1e-3)
-    assert torch.equal(result[key][:, 4:], wide[key][:, 4:])
+    expected = wide[CONV_IN].double()
+    expected[:, :4] += 0.5 * (B[CONV_IN].double() - A[CONV_IN].double())
+    assert torch.allclose(result[CONV_IN].double(), expected, atol=1e-4, rtol=1e-3)
+    assert torch.equal(result[CONV_IN][:, 4:], wide[CONV_IN][:, 4:])
     with pytest.raises(InputError, match="put the inpainting or instruct-pix2pix model first"):
         run(tmp_path, "A + 0.5*(W - B)", W=wide, A=A, B=B)
 
 
+def test_each_output_has_the_further_channels_of_its_own_first(tmp_path, A):
+    held = {name: tiny_checkpoint("sd1-inpainting", seed=seed) for name, seed in (("V", 5), ("W", 6))}
+    inputs = {
+        name: write_safetensors(tmp_path / f"{name}.safetensors", tensors)
+        for name, tensors in {**held, "A": A}.items()
+    }
+    steps = {
+        "x": "0.5*V + 0.5*A",
+        "y": "0.5*W + 0.5*A",
+        "ties_x": "V + 0.5*ties(W - V, A - V)",
+        "ties_y": "W + 0.5*ties(W - V, A - V)",
+    }
+
+    def made(*names):
+        saves = [Save(name, tmp_path / f"{name}.safetensors", "fp32") for name in names]
+        recipe = make_recipe(inputs=inputs, steps=steps, saves=saves)
+        run_recipe(recipe, RunOptions(hash_inputs=False, force=True))
+        return [load_file(save.file)[CONV_IN] for save in saves]
+
+    together = made(*steps)
+    for result, name in zip(together, ("V", "W"), strict=False):
+        assert torch.equal(result[:, :4], 0.5 * held[name][CONV_IN][:, :4].float() + 0.5 * A[CONV_IN].float())
+        assert torch.equal(result[:, 4:], held[name][CONV_IN][:, 4:].float())
+    for result, name in zip(together, steps, strict=True):
+        assert torch.equal(result, made(name)[0])
+
+
+def test_rounding_leaves_the_further_channels_alone(tmp_path, A, B):
+    wide = tiny_checkpoint("sd1-inpainting", seed=3)
+    wide[CONV_IN] = 1.0001 * wide[CONV_IN].float()  # what fp16 would change
+    save = Save("x", tmp_path / "out.safetensors", "fp32")
+    for number in ("fp16", "bf16"):
+        result, _ = run(tmp_path, f"W + 0.5*({number}(B) - A)", save=save, W=wide, A=A, B=B)
+        dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}[number]
+        added = 0.5 * (B[CONV_IN].to(dtype).double() - A[CONV_IN].double())
+        assert torch.allclose(result[CONV_IN][:, :4].double(), wide[CONV_IN][:, :4] + added, atol=1e-7)
+        assert torch.equal(result[CONV_IN][:, 4:], wide[CONV_IN][:, 4:])
+        assert verify(tmp_path / "out.safetensors", everything=True).ok
+
+
+@pytest.mark.parametrize("formula", ["0.5*A + 0.5*fp16(0.5*B + 0.5*C)", "0.5*A + 0.5*fp16(fp16(B) + C - A)"])
+def test_what_is_rounded_has_the_keys_of_its_own_first(tmp_path, A, B, formula):
+    without = {key: value for key, value in B.items() if not key.startswith("first_stage_model.")}
+    first = tiny_checkpoint("sd1", seed=4)
+    formula = formula.replace("- A", "- D")
+    save = Save("x", tmp_path / "out.safetensors", "fp32")
+    result, report = run(tmp_path, formula, save=save, A=first, B=without, C=A, D=B)
+    vae = [key for key in first if key.startswith("first_stage_model.")]
+    assert all(torch.equal(result[key], first[key].float()) for key in vae)
+    assert report.weights[0].buckets["only in the first"] == len(vae)
+    assert verify(tmp_path / "out.safetensors", everything=True).ok
+
+
 def test_an_extraction_compares_its_checkpoints_like_any_formula(tmp_path, A):
     inpainting = tiny_checkpoint("sd1-inpainting", seed=2)
-    with pytest.raises(InputError, match="takes 9 input channels, 'A' only 4"):
+    with pytest.raises(InputError, match="takes 9 input channels, 'A' only 4") as caught:
         run(tmp_path, "extract(A - B, rank=4)", A=A, B=inpainting)
+    assert caught.value.fix == "subtract the model that 'A' was made from: it takes 4, too"
     with pytest.raises(InputError, match="1 tensor of 'B' has no counterpart"):
         run(tmp_path, "A + extract(A - B, rank=4)", A=A, B={**A, "extra.note": torch.ones(3)})
+
+
+@pytest.mark.parametrize("poor", ["A", "B"])
+def test_an_extraction_says_which_file_lacks_a_component(tmp_path, A, B, poor):
+    unet = {key: value for key, value in A.items() if key.startswith("model.diffusion_model.")}
+    files = {"A": A, "B": B, poor: unet if poor == "A" else {key: B[key] for key in unet}}
+    _, report = run(tmp_path, "extract(A - B, rank=2)", **files)
+    rich = "AB".replace(poor, "")
+    assert report.warnings == (
+        f"'{poor}' ({poor}.safetensors) has no text encoder 1 and no VAE: "
+        f"what '{rich}' has there is not compared and not extracted",
+    )
 
 
 def test_float64_tensors_are_computed_and_stay_float64(tmp_path, A, B):

@@ -7,6 +7,7 @@ import pytest
 from safetensors.torch import load_file
 
 from loralathe.engine import RunOptions, run_recipe
+from loralathe.errors import InputError
 from loralathe.recipes import read_recipe
 
 from .reference import Target, add_lora, as_float64, assert_within_contract, lora_delta, lora_names, targets
@@ -133,3 +134,31 @@ def test_extracting_the_merge_gives_the_lora_back(sd1, evaluate):
         error = np.linalg.norm(lora_delta(lora, name) - expected) / np.linalg.norm(expected)
         assert error < 2e-6, name
     assert report.extractions[0].total().kept == pytest.approx(report.extractions[0].total().energy)
+
+
+@pytest.mark.parametrize(
+    ("line", "fix"),
+    [
+        (r'A = "C:\loras\a.safetensors"', "single quotes"),
+        (r'A = "C:\temp\new.safetensors"', "single quotes"),
+        ('A＝"a.safetensors"', "half-width"),
+        ('A = "a.safetensors', "texts stand in quotes"),
+    ],
+)
+def test_a_line_that_toml_reads_otherwise(tmp_path, line, fix):
+    path = tmp_path / "r.toml"
+    path.write_text(f"[inputs]\n{line}\n", encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        read_recipe(path)
+    assert fix in caught.value.fix
+    assert "line 2" in str(caught.value)
+
+
+def test_windows_paths_that_toml_reads_as_written(tmp_path):
+    path = tmp_path / "r.toml"
+    lines = ("[inputs]", r"A = 'C:\temp\a.safetensors'", r'B = "C:\\temp\\b.safetensors"  # "C:\temp"')
+    path.write_text("\n".join((*lines, "[steps]", 'x = "0.5*A + 0.5*B"')), encoding="utf-8")
+    assert [file.name for file in read_recipe(path).inputs.values()] == [
+        r"C:\temp\a.safetensors",
+        r"C:\temp\b.safetensors",
+    ]

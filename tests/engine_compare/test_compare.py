@@ -72,7 +72,7 @@ def mean_overlap(base: Tensors, x: Tensors, y: Tensors, block: str, rank: int) -
     """Mean over the modules of a block, by numpy's SVD, weighted as the documentation says."""
     ups, downs, weights = [], [], []
     for module in SD1.modules(base).values():
-        if module.block != block or module.scope == "outside":
+        if module.block != block or module.scope not in ("linear", "conv"):
             continue
         deltas = [(t[module.key] - base[module.key]).double().flatten(1).numpy() for t in (x, y)]
         (u1, _, v1), (u2, _, v2) = (np.linalg.svd(delta, full_matrices=False) for delta in deltas)

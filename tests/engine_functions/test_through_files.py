@@ -23,7 +23,7 @@ NORM = "model.diffusion_model.output_blocks.3.0.in_layers.0"
 MODULES = {
     f"{Q}.weight": "unet.input_blocks.4.1.transformer_blocks.0.attn1.to_q",
     f"{CONV}.weight": "unet.middle_block.0.in_layers.2",
-    f"{CONV}.bias": f"unet.{CONV}.bias",
+    f"{CONV}.bias": "unet.middle_block.0.in_layers.2.bias",
     f"{NORM}.weight": "unet.output_blocks.3.0.in_layers.0",
 }
 """Checkpoint key → the canonical name that seeds belong to; a matrix, a kernel, a bias, a norm."""

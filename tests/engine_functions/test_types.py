@@ -55,6 +55,7 @@ ERRORS = {
     "dare(B, 0.5)": "works on a delta; this is weights",
     "A + dare(B - A)": "needs 'p'",
     "A + dare(B - A, 1)": "below 1",
+    "A + weighted_sum(lora, other, 0.3, elements='IN04:attn2:0.5')@X": "block weights already",
     "A + dare(B - A, -0.1)": "at least 0",
     "A + dare(B - A, 0.5, seed=1.5)": "whole number",
     "A + dare(B - A, 0.5, 1, 2)": "takes 3 values",

@@ -39,10 +39,7 @@ KNOWN = {
     "lora_diffusers_sdxl_down_up": ("adapter", "LoRA for SDXL", "sdxl"),
     "lora_lycoris_flux_lokr_factor8": ("adapter", "LoKr for Flux", "flux"),
 }
-ONLY_LOOKED_AT = (
-    "lora_peft_sdxl_dora",
-    *(f"lora_lycoris_sdxl_{kind}" for kind in ("diag_oft", "dora", "glora", "ia3")),
-)
+ONLY_LOOKED_AT = tuple(f"lora_lycoris_sdxl_{kind}" for kind in ("diag_oft", "glora", "ia3"))
 """Adapters whose kind only `inspect` reads."""
 
 

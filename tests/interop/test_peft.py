@@ -17,6 +17,8 @@ pytest.importorskip("transformers", reason="needs transformers: the text encoder
 pytest.importorskip("peft", reason="needs peft, the trainer's library")
 
 from interop.models import Models, load_models, pipeline_of
+from loralathe.adapters import AdapterSpec
+from loralathe.api.recipes import merge_recipe
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.recipes import Save, make_recipe
 
@@ -35,6 +37,7 @@ CONFIGS: Mapping[str, dict[str, Any]] = {
         "alpha_pattern": {"to_q": 5, "q_proj": 1},
     },
     "rslora": {"r": 4, "lora_alpha": 6, "use_rslora": True},
+    "dora": {"r": 4, "lora_alpha": 6, "use_dora": True},
 }
 
 
@@ -54,7 +57,9 @@ def train(models: Models, config: dict[str, Any]) -> dict[str, Any]:
         model: Any = network
         model.add_adapter(LoraConfig(target_modules=LAYERS[name], **config), "default")
         for key, parameter in model.named_parameters():
-            if "lora_" in key:
+            if "lora_magnitude" in key:
+                parameter.data.mul_(torch.rand_like(parameter) + 0.5)
+            elif "lora_" in key:
                 torch.nn.init.normal_(parameter, std=0.2)
         saved[f"{name}_lora_layers"] = get_peft_model_state_dict(model, adapter_name="default")
         saved[f"{name}_lora_adapter_metadata"] = _plain(model.peft_config["default"].to_dict())
@@ -101,4 +106,43 @@ def deltas(models: Models) -> dict[str, torch.Tensor]:
         for name, module in model.named_modules() if model is not None else ():
             if isinstance(module, LoraLayer):
                 found[f"{part}.{name}.weight"] = module.get_delta_weight("default").detach().double()
+    return found
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_a_dora_of_peft_is_merged_as_peft_merges_it(tmp_path: Path, family: str) -> None:
+    """Linear layers, convolutions and thirds of OpenCLIP's fused attention, by `lathe merge`'s own recipe."""
+    base = write_safetensors(tmp_path / "A.safetensors", tiny_checkpoint(family, seed=1, dtype="F32"))
+    models = load_models(family, load_file(base))
+    before = {key: tensor.double().clone() for key, tensor in models.state().items()}
+    saved = train(models, CONFIGS["dora"])
+    pipeline_of(family, models).save_lora_weights(str(tmp_path / "lora"), **saved)
+    lora = tmp_path / "lora" / "pytorch_lora_weights.safetensors"
+    ours = {}
+    for strength in (1.0, -0.4):
+        recipe = merge_recipe(
+            base, [AdapterSpec(lora, te=strength, unet=strength)], {}, tmp_path / f"{strength}.safetensors"
+        )
+        run_recipe(recipe, RunOptions(threads=1))
+        ours[strength] = load_models(family, load_file(tmp_path / f"{strength}.safetensors")).state()
+    theirs = merged_by_peft(models)
+    assert len(theirs) > 50
+    for key, old in before.items():
+        change = theirs.get(key, old) - old
+        assert change.any() == (key in theirs)
+        for strength, state in ours.items():
+            error = (state[key].double() - old - strength * change).norm()
+            assert error <= 1e-5 * old.norm(), (key, strength)
+
+
+def merged_by_peft(models: Models) -> dict[str, torch.Tensor]:
+    """PEFT's own merged weights by name, float64."""
+    from peft.tuners.lora import LoraLayer
+
+    found = {}
+    for part, model in (("unet", models.unet), ("te1", models.te1), ("te2", models.te2)):
+        for name, module in model.named_modules() if model is not None else ():
+            if isinstance(module, LoraLayer):
+                module.merge()
+                found[f"{part}.{name}.weight"] = module.get_base_layer().weight.detach().double()
     return found

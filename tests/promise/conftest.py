@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from checkpoints import second_checkpoint, write_safetensors
 from loralathe.cli import lathe
 from loralathe.rendering import ImageRequest, LocalRenderer
-from loralathe.rendering.bench import Bench
+from loralathe.rendering.latents import LatentRenderer
 from loralathe.rendering.prepare import prepare
 from loralathe.tensorfiles import read_header
 from rendering.conftest import as_tucker, make_checkpoint, make_lora
@@ -79,8 +79,10 @@ class Atelier:
         """
         request = replace(REQUEST, checkpoint=str(checkpoint), prompt=prompt, **changes)  # type: ignore[arg-type]
         with torch.inference_mode():
-            bench = Bench(self.renderer._shelf.get(str(checkpoint), None), self.renderer._habits)
-            return bench.latents([prepare(0, request, self.renderer._folders)])[0]
+            latent_renderer = LatentRenderer(
+                self.renderer._models.get(str(checkpoint), None), self.renderer._settings
+            )
+            return latent_renderer.latents([prepare(0, request, self.renderer._folders)])[0]
 
 
 def dtypes_of(path: Path) -> set[str]:

@@ -43,6 +43,19 @@ def test_the_same_bytes(shop, tmp_path):
         assert again.read_bytes() == path.read_bytes()
 
 
+def test_on_the_processor_where_the_recorded_device_is_not_here(sd1, tmp_path):
+    path, again = tmp_path / "small.safetensors", tmp_path / "again.safetensors"
+    with safe_open(sd1.adapter, "pt") as file:
+        metadata = file.metadata()
+    record = json.loads(metadata["loralathe"])
+    record["options"]["device"] = "nowhere"
+    save_file(load_file(sd1.adapter), path, metadata | {"loralathe": json.dumps(record)})
+    recipe, options = remake(path, again, search=[sd1.folder])
+    assert options.device == "cpu"
+    run_recipe(recipe, options)
+    assert again.read_bytes() == sd1.adapter.read_bytes()
+
+
 def test_in_place_with_force_only(sd1, tmp_path):
     path = shutil.copyfile(sd1.checkpoint, tmp_path / "x.safetensors")
     with pytest.raises(InputError, match="the output exists"):

@@ -19,6 +19,7 @@ import loralathe
 from loralathe import Verification
 from loralathe.engine.verify.reference import ulp
 from loralathe.errors import InputError
+from loralathe.progress import CallableSink, Event, Progress
 from loralathe.tensorfiles import read_header
 
 from .conftest import FACE, FEW, Workshop
@@ -294,6 +295,39 @@ def test_formulas_of_all_kinds(sd1, tmp_path):
     assert found.ok, found.findings[:3]
 
 
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "weighted_sum(A, h - h + B, 0.3, elements='IN04-IN08:attn2:0.5') + 0*h",
+        "weighted_sum(A + h, B, alpha=Face)",
+        "add_difference(A, B, A + h, 'BASE=0.2,IN00=0.3,OUT11=0.4,*=0.1')",
+        "triple_sum(A, B, A + h, Face, beta=M)",
+        "sum_twice(A, B, A + h, 0.3, 'TE1=0.2,*=0.6')",
+        "A + 0.5*extract(weighted_sum(h, B - A, M), rank=2)",
+    ],
+)
+def test_sums_by_name_have_a_reference_of_their_own(sd1, tmp_path, formula):
+    """Nothing is replayed, and another amount in the record is found without the engine's own result."""
+    made = tmp_path / "made.safetensors"
+    inputs = {"A": sd1.path("A"), "B": sd1.path("B"), "h": sd1.path("lora")}
+    numbers = ",".join(str(round(0.03 * place, 2)) for place in range(26))
+    names = {"variables": {"M": 0.25}, "blocks": {"Face": numbers}}
+    loralathe.evaluate(formula, inputs, output=made, threads=1, **names)
+    found = check(sd1, made, everything=False, least=4)
+    assert found.ok, found.findings[:3]
+    assert not any("no float64 reference" in note for note in found.notes)
+
+    def other(record: dict) -> None:
+        step = record["steps"]["result"]
+        record["steps"]["result"] = step.replace("0.3", "0.4").replace("(h,", "(2*h,")
+        record["variables"] = dict.fromkeys(record.get("variables", {}), 0.5)
+        record["blocks"] = {name: numbers.replace("0.0,", "0.9,", 1) for name in record.get("blocks", {})}
+
+    lying = with_record(made, other, tmp_path / "lying.safetensors")
+    found = check(sd1, lying, everything=False, least=4, exact=False)
+    assert {finding.place for finding in found.findings} & set(read_header(lying).tensors)
+
+
 @pytest.mark.parametrize(("dtype", "kind"), [("F16", np.float16), ("F32", np.float32)])
 def test_ulp_is_numpys_spacing(dtype, kind):
     values = np.array([0.0, 1.0, 0.999, -3.7, 2.0**-20, 1e-8, 65000.0], kind)
@@ -332,3 +366,23 @@ def test_terms_that_cancel_are_measured_by_the_sum(sd1, tmp_path):
     assert found.ok
     assert found.total.ulps is not None
     assert found.total.ulps < 4
+
+
+def test_a_device_that_is_not_here(sd1, tmp_path):
+    """What a GPU made can be checked without one: against the formulas, though not byte for byte."""
+    path = made_on("nowhere", sd1.adapter, tmp_path)
+    events: list[Event] = []
+    found = check(sd1, path, everything=False, progress=Progress(CallableSink(events.append)))
+    # The header is safetensors' own, since this test changed it; nothing else is amiss.
+    assert [finding.place for finding in found.findings] == ["header"]
+    assert not found.exact
+    assert any("--device nowhere, which is not here" in event.text for event in events)
+
+
+def made_on(device: str, path: Path, folder: Path) -> Path:
+    def change(record: dict) -> None:
+        options = record["options"]
+        later = {name: options.pop(name) for name in ("allow_unmatched", "missing_blocks")}
+        options |= {"device": device, **later}
+
+    return with_record(path, change, folder / path.name)

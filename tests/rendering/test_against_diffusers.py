@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from loralathe.rendering import ImageRequest, LocalRenderer
-from loralathe.rendering.bench import Bench, Habits
 from loralathe.rendering.folders import AdapterFolders
+from loralathe.rendering.latents import LatentRenderer, RenderSettings
 from loralathe.rendering.loading import MemoryWeights, Model, open_model
+from loralathe.rendering.model_cache import OpenModel
 from loralathe.rendering.prepare import prepare
 from loralathe.rendering.shares import Presets
-from loralathe.rendering.shelf import OpenModel
 from loralathe.rendering.tokens import encode_text
 
 PROMPT, NEGATIVE = "a portrait of Hina, blue hair", "blurry, bad hands"
@@ -27,16 +27,16 @@ SEED, CFG, SIDE = 7, 5.0, 64
 
 @dataclass
 class Drawn:
-    """A model and the bench that draws with it."""
+    """A model and what draws with it."""
 
     model: Model
-    bench: Bench
+    latent_renderer: LatentRenderer
 
     def latents(self, **request: Any) -> torch.Tensor:
         fields = {"prompt": PROMPT, "negative": NEGATIVE, "seed": SEED, "cfg": CFG, **request}
         asked = ImageRequest(checkpoint="m", width=SIDE, height=SIDE, **fields)
         with torch.inference_mode():
-            return self.bench.latents([prepare(0, asked, AdapterFolders())])[0]
+            return self.latent_renderer.latents([prepare(0, asked, AdapterFolders())])[0]
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,8 @@ def drawn(checkpoint_of: Callable[[str], dict[str, torch.Tensor]]) -> Callable[.
         if (family, prediction) not in made:
             weights = MemoryWeights("m", checkpoint_of(family), {})
             model = open_model(weights, torch.float32, prediction=prediction)  # type: ignore[arg-type]
-            habits = Habits(torch.device("cpu"), Presets(), False, True)
-            made[family, prediction] = Drawn(model, Bench(OpenModel(model), habits))
+            settings = RenderSettings(torch.device("cpu"), Presets(), False, True)
+            made[family, prediction] = Drawn(model, LatentRenderer(OpenModel(model), settings))
         return made[family, prediction]
 
     return of

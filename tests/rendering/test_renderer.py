@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +14,17 @@ import torch
 from PIL.Image import Image
 
 from checkpoints import write_safetensors
-from loralathe.errors import InputError, MachineError
+from loralathe.errors import InputError, MachineError, is_out_of_memory
 from loralathe.progress import CallableSink, Event, Progress
-from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer, Renderer
+from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer, Renderer, local
 from loralathe.rendering.command import RenderOptions, render
 from loralathe.rendering.decoding import decode
 from loralathe.rendering.encoding import emphasised
 from loralathe.rendering.folders import AdapterFolders
 from loralathe.rendering.infotext import png_text, read_infotext
-from loralathe.rendering.memory import in_batches, is_out_of_memory
+from loralathe.rendering.latents import LatentRenderer
+from loralathe.rendering.memory import batch_size_for, in_batches
+from loralathe.rendering.model_cache import ModelCache
 
 Tensors = dict[str, torch.Tensor]
 CheckpointOf = Callable[[str], Tensors]
@@ -66,11 +69,11 @@ def test_the_loading_of_a_file_is_told_in_bytes(checkpoint_of: CheckpointOf, tmp
 def test_models_are_opened_once_and_texts_encoded_once(
     checkpoint_of: CheckpointOf, monkeypatch: pytest.MonkeyPatch, lora_folder: Path
 ) -> None:
-    from loralathe.rendering import bench, shelf
+    from loralathe.rendering import latents, model_cache
 
     opens: list[str] = []
     texts: list[str] = []
-    open_model, encode = shelf.open_model, bench.encode_texts
+    open_model, encode = model_cache.open_model, latents.encode_texts
 
     def counted_open(weights: Any, *args: Any, **more: Any) -> Any:
         opens.append(weights.name)
@@ -80,8 +83,8 @@ def test_models_are_opened_once_and_texts_encoded_once(
         texts.extend(job.text for job in jobs)
         return encode(model, jobs, *args)
 
-    monkeypatch.setattr(shelf, "open_model", counted_open)
-    monkeypatch.setattr(bench, "encode_texts", counted_encode)
+    monkeypatch.setattr(model_cache, "open_model", counted_open)
+    monkeypatch.setattr(latents, "encode_texts", counted_encode)
     one, two = checkpoint_of("sd1"), checkpoint_of("sd1")
     requests = [
         replace(BASE, checkpoint=name, seed=seed, adapters=(AdapterUse("sd1-linear", 0.0, unet),))
@@ -222,9 +225,9 @@ def test_batches_are_halved_when_memory_runs_out() -> None:
 def test_a_renderer_that_runs_out_of_memory_goes_on(
     checkpoint_of: CheckpointOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from loralathe.rendering import bench
+    from loralathe.rendering import latents
 
-    sample = bench.sample
+    sample = latents.sample
 
     def tight(model: Any, network: Any, noise: Any, **more: Any) -> Any:
         if len(noise.generators) > 1:
@@ -232,13 +235,130 @@ def test_a_renderer_that_runs_out_of_memory_goes_on(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return sample(model, network, noise, **more)
 
-    monkeypatch.setattr(bench, "sample", tight)
+    monkeypatch.setattr(latents, "sample", tight)
     events: list[Event] = []
     progress = Progress(CallableSink(events.append))
     with LocalRenderer(weights={"sd1": checkpoint_of("sd1")}, batch_size=2, progress=progress) as renderer:
         found = drawn(renderer, [replace(BASE, seed=seed) for seed in range(3)])
     assert sorted(found) == [0, 1, 2]
     assert events[-1].done == 6
+
+
+def test_room_on_a_gpu_counts_what_torch_keeps_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def free(device: Any) -> tuple[int, int]:
+        assert device is None or isinstance(device, int)  # torch 2.4 takes no torch.device without a number
+        asked.append(device)
+        return 1 << 30, 8 << 30
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", free)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 6 << 30)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 3 << 30)
+    for name in ("cuda", "cuda:1"):
+        assert batch_size_for(512, 512, torch.device(name), torch.float16) == 7  # 0.7 · 4 GiB / 0.4 GB
+    assert asked == [None, 1]
+
+
+def test_a_model_is_gone_before_the_next_one_is_read(
+    checkpoint_of: CheckpointOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two at once need twice the memory, which a small GPU has not."""
+    opened: list[weakref.ref[Any]] = []
+    open_one = ModelCache._opened
+
+    def watched(self: ModelCache, name: str) -> Any:
+        assert [model() for model in opened] == [None] * len(opened)
+        model = open_one(self, name)
+        opened.append(weakref.ref(model.unet))
+        return model
+
+    monkeypatch.setattr(ModelCache, "_opened", watched)
+    weights = {name: checkpoint_of("sd1") for name in ("one", "two", "three")}
+    for low_vram in (False, True):
+        with LocalRenderer("cpu", weights=weights, low_vram=low_vram) as renderer:
+            drawn(renderer, [replace(BASE, checkpoint=name, steps=1) for name in weights])
+        opened.clear()
+
+
+def test_a_model_that_does_not_fit(checkpoint_of: CheckpointOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Any, *place: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with (
+        LocalRenderer("cpu", weights={"sd1": checkpoint_of("sd1")}) as renderer,
+        pytest.raises(MachineError, match="does not fit into the memory of the device 'cpu'"),
+    ):
+        drawn(renderer, [BASE])
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_picture_too_large_to_decode_is_decoded_in_tiles(
+    checkpoint_of: CheckpointOf, monkeypatch: pytest.MonkeyPatch, fits: bool
+) -> None:
+    """Also one of the size that its family was trained at: a tile is smaller."""
+    sizes: list[int] = []
+
+    def decoded(vae: Any, latents: torch.Tensor, *more: Any) -> Any:
+        sizes.append(vae.tile_latent_min_size if vae.use_tiling else latents.shape[-1])
+        if sizes[-1] > 64 or not fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(vae, latents[:, :8, :8], *more)
+
+    monkeypatch.setattr(local, "decode", decoded)
+    monkeypatch.setattr(LatentRenderer, "latents", lambda self, batch, on_step: torch.zeros(1, 4, 128, 128))
+    told: list[str] = []
+    progress = Progress(CallableSink(lambda event: told.append(event.text)))
+    request = replace(BASE, checkpoint="xl", width=1024, height=1024, steps=1)
+    with LocalRenderer("cpu", weights={"xl": checkpoint_of("sdxl")}, progress=progress) as renderer:
+        if fits:
+            assert list(drawn(renderer, [request])) == [0]
+        else:
+            with pytest.raises(MachineError, match="single image"):
+                drawn(renderer, [request])
+    assert sizes == [128, 64]
+    assert any("works in tiles from now on" in text for text in told)
+
+
+def test_low_vram_leaves_the_device_to_the_vae(
+    checkpoint_of: CheckpointOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    def decoded(vae: Any, *more: Any) -> Any:
+        order.append("decode")
+        return decode(vae, *more)
+
+    monkeypatch.setattr(local, "decode", decoded)
+    with LocalRenderer("cpu", weights={"sd1": checkpoint_of("sd1")}, low_vram=True, batch_size=1) as renderer:
+        unet = renderer._models.get("sd1", None).model.unet
+        monkeypatch.setattr(unet, "to", lambda place: order.append(f"U-Net to {place}"), raising=False)
+        drawn(renderer, [BASE, replace(BASE, seed=2)])
+    assert order == ["U-Net to cpu", "decode"] * 2
+
+
+def test_fp32_is_fp32_on_a_gpu(checkpoint_of: CheckpointOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """cuDNN's convolutions are TF32 unless told otherwise: a LoRA and its merged model would differ."""
+    seen: list[bool] = []
+    original = LatentRenderer.latents
+
+    def watched(*args: Any) -> torch.Tensor:
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return original(*args)
+
+    monkeypatch.setattr(LatentRenderer, "latents", watched)
+    for dtype in ("fp32", "fp16"):
+        with LocalRenderer("cpu", dtype, weights={"sd1": checkpoint_of("sd1")}) as renderer:
+            drawn(renderer, [replace(BASE, steps=1)])
+    assert seen == [False, True]
+    assert torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "meta"])
+def test_devices_that_are_not_there(device: str) -> None:
+    with pytest.raises(InputError, match=f"the device '{device}' cannot be used"):
+        LocalRenderer(device)
 
 
 class FragileVae:

@@ -19,6 +19,7 @@ from loralathe.errors import InputError
 from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer, Presets
 
 Tensors = dict[str, torch.Tensor]
+UNET = "model.diffusion_model."
 BASE = ImageRequest(
     "sd1", prompt="a portrait, (blue:1.2) hair", negative="bad", seed=3, steps=2, cfg=3.0, sampler="Euler",
     width=64, height=64,
@@ -34,13 +35,15 @@ def pictures(renderer: LocalRenderer, requests: Sequence[ImageRequest]) -> list[
 
 def latents(renderer: LocalRenderer, requests: Sequence[ImageRequest]) -> torch.Tensor:
     """The latents behind the pictures of requests that share a batch: finer than 8-bit levels."""
-    from loralathe.rendering.bench import Bench
+    from loralathe.rendering.latents import LatentRenderer
     from loralathe.rendering.prepare import prepare
 
     first = requests[0]
     with torch.inference_mode():
-        bench = Bench(renderer._shelf.get(first.checkpoint, first.vae), renderer._habits)
-        return bench.latents([prepare(i, r, renderer._folders) for i, r in enumerate(requests)])
+        latent_renderer = LatentRenderer(
+            renderer._models.get(first.checkpoint, first.vae), renderer._settings
+        )
+        return latent_renderer.latents([prepare(i, r, renderer._folders) for i, r in enumerate(requests)])
 
 
 # A merge by hand: names and blocks from the manifests, float64 arithmetic.
@@ -189,6 +192,47 @@ def test_other_kinds_of_adapter_act_as_the_same_lora(
     assert (found - wanted).abs().max() <= 1e-3
 
 
+VECTORS = {
+    # part of a file → key of the checkpoint
+    "lora_unet_down_blocks_0_resnets_0_norm1.w_norm": f"{UNET}input_blocks.1.0.in_layers.0.weight",
+    "lora_unet_down_blocks_0_resnets_0_norm1.b_norm": f"{UNET}input_blocks.1.0.in_layers.0.bias",
+    "lora_unet_down_blocks_0_resnets_0_conv1.diff_b": f"{UNET}input_blocks.1.0.in_layers.2.bias",
+    "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_norm1.w_norm":
+        f"{UNET}input_blocks.1.1.transformer_blocks.0.norm1.weight",
+    "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_ff_net_2.diff_b":
+        f"{UNET}input_blocks.1.1.transformer_blocks.0.ff.net.2.bias",
+    "lora_te_text_model_encoder_layers_0_self_attn_q_proj.diff_b":
+        "cond_stage_model.transformer.text_model.encoder.layers.0.self_attn.q_proj.bias",
+    "lora_te_text_model_final_layer_norm.w_norm":
+        "cond_stage_model.transformer.text_model.final_layer_norm.weight",
+}  # fmt: skip
+
+
+def test_norms_and_biases_act_as_if_they_were_merged(
+    checkpoint_of: Callable[[str], Tensors], tmp_path: Path
+) -> None:
+    """In a batch whose rows want different strengths."""
+    base = checkpoint_of("sd1")
+    changes = {
+        part: torch.randn(len(base[key]), generator=torch.Generator().manual_seed(i))
+        for i, (part, key) in enumerate(VECTORS.items())
+    }
+    write_safetensors(tmp_path / "vectors.safetensors", changes)
+    strengths = (0.0, 0.5, -0.7)
+    with LocalRenderer(weights={"sd1": base}, lora_dirs=[tmp_path]) as renderer:
+        uses = [(AdapterUse("vectors", 0.3 * strength, strength),) for strength in strengths]
+        ours = latents(renderer, [replace(BASE, adapters=use) for use in uses])
+    for strength, found in zip(strengths, ours, strict=True):
+        whole = dict(base)
+        for part, key in VECTORS.items():
+            factor = 0.3 * strength if part.startswith("lora_te") else strength
+            whole[key] = base[key] + factor * changes[part]
+        with LocalRenderer(weights={"merged": whole}) as renderer:
+            (theirs,) = latents(renderer, [replace(BASE, checkpoint="merged")])
+        assert (found - theirs).abs().max() <= 1e-3
+    assert (ours[1] - ours[0]).abs().max() > 0.02
+
+
 @pytest.mark.parametrize(
     ("family", "sampler"),
     [
@@ -279,18 +323,18 @@ def test_strengths_of_one_adapter_named_twice_add_up(studio: LocalRenderer) -> N
 
 
 def test_modules_at_zero_cost_nothing(studio: LocalRenderer, lora_folder: Path, tmp_path: Path) -> None:
-    from loralathe.rendering.bench import Bench
+    from loralathe.rendering.latents import LatentRenderer
     from loralathe.rendering.prepare import prepare
 
     fresh = shutil.copy(lora_folder / "sd1-linear.safetensors", tmp_path)
     use = AdapterUse(str(fresh), te=0.0, unet=1.0, blocks="IN01=1,*=0")
-    opened = studio._shelf.get("sd1", None)
-    bench = Bench(opened, studio._habits)
+    opened = studio._models.get("sd1", None)
+    latent_renderer = LatentRenderer(opened, studio._settings)
     one = prepare(0, replace(BASE, adapters=(use,)), studio._folders)
-    (share,) = bench.shares(one)
+    (share,) = latent_renderer.shares(one)
     assert not share.te
     assert len(share.unet) == 12  # the attention layers of one block
-    bench.latents([one])
+    latent_renderer.latents([one])
     assert set(share.adapter._factors) == set(share.unet)
 
 

@@ -76,6 +76,25 @@ def test_one_bad_tag_leaves_the_rest_alone(body: str, said: str) -> None:
     assert 8 <= issue.position <= 8 + len(body)
 
 
+@pytest.mark.parametrize(
+    ("wide", "narrow"),
+    [
+        ("<lora：hina：0.7>", "<lora:hina:0.7>"),
+        ("＜lora:hina:０.７＞", "<lora:hina:0.7>"),
+        ("<lora:hina：0.7>", "<lora:hina:0.7>"),
+        ("（smiling：1.2）", "(smiling:1.2)"),
+    ],
+)
+def test_full_width_tags_and_weights_are_remarked_on(wide: str, narrow: str) -> None:
+    (issue,) = lift_tags(f"雛，{wide}").issues
+    assert issue.position == 2
+    assert issue.message.endswith(f"write {narrow}")
+
+
+def test_full_width_text_is_text() -> None:
+    assert lift_tags("雛，微笑（森林），「夜：2」 <lora:雛（二）:1>").issues == ()
+
+
 def test_tags_of_other_words_and_unclosed_ones() -> None:
     tagged = lift_tags("a <hypernet:h:1> <lora:x b <lyco:z:1>")
     assert tagged.prompt == "a  <lora:x b "

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from robustness.house import write_inputs
+from robustness.workdir import write_inputs
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""What a forked child of the stage does: a recipe of one or two outputs, or a grid of drawn pictures."""
+"""What a child of the fork server does: a recipe of one or two outputs, or a grid of drawn pictures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TWO_STEPS = {"merged": "A + 0.7*lora + 0.5*(B - A)", "difference": "extract(merg
 def formula(folder: Path, request: Request) -> None:
     """`out = formula` over the folder's A, B and lora."""
     from loralathe.engine import run_recipe
-    from robustness.house import recipe_in
+    from robustness.workdir import recipe_in
 
     out = str(request.get("out", "out.safetensors"))
     run_recipe(recipe_in(folder, str(request["formula"]), out=out), _options(request))

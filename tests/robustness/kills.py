@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from robustness.house import contents, write_inputs
-from robustness.stage import Stage, open_stage
+from robustness.forkserver import ForkServer, open_forkserver
+from robustness.workdir import contents, write_inputs
 
 Found = str
 """How a folder was found: "nothing", "temporary file", "whole" or "old"."""
@@ -52,7 +52,7 @@ SCENARIOS: dict[str, Scenario] = {
 class Arena:
     """One scenario's folder, with what an undisturbed run leaves, takes and calls."""
 
-    stage: Stage
+    forkserver: ForkServer
     scenario: Scenario
     folder: Path
     inputs: dict[str, tuple[str, str]] = field(init=False)
@@ -62,7 +62,7 @@ class Arena:
 
     def __post_init__(self) -> None:
         self.inputs = contents(self.folder)
-        counted = self.stage.run(self.folder, **self.scenario.request, count=True)  # type: ignore[arg-type]
+        counted = self.forkserver.run(self.folder, **self.scenario.request, count=True)  # type: ignore[arg-type]
         assert counted["code"] == 0, counted
         self.calls = [(name, count) for name, count in counted["calls"].items()]  # type: ignore[attr-defined]
         self.whole = self._outputs()
@@ -85,14 +85,14 @@ class Arena:
     def _kill_at_a_call(self, draw: Random) -> None:
         name, count = draw.choice(self.calls)
         trap = (name, draw.randint(1, count), draw.choice(("before", "after")))
-        self.stage.run(self.folder, **self.scenario.request, trap=trap)  # type: ignore[arg-type]
+        self.forkserver.run(self.folder, **self.scenario.request, trap=trap)  # type: ignore[arg-type]
 
     def _kill_at_a_moment(self, draw: Random) -> None:
-        pid = self.stage.start(self.folder, **self.scenario.request)  # type: ignore[arg-type]
+        pid = self.forkserver.start(self.folder, **self.scenario.request)  # type: ignore[arg-type]
         time.sleep(draw.uniform(0.0, 1.1 * self.seconds))
         with contextlib.suppress(ProcessLookupError):  # it was done before
             os.kill(pid, signal.SIGKILL)
-        self.stage.wait()
+        self.forkserver.wait()
 
     def judge(self) -> Found:
         """Inputs untouched, outputs whole or absent, at most one temporary file for each output."""
@@ -126,7 +126,7 @@ class Arena:
         """An undisturbed run: it succeeds, gives the known bytes, and no temporary file stays."""
         if self.scenario.replaces:
             (self.folder / self.scenario.outputs[0]).write_bytes(OLD)
-        ended = self.stage.run(self.folder, **self.scenario.request)  # type: ignore[arg-type]
+        ended = self.forkserver.run(self.folder, **self.scenario.request)  # type: ignore[arg-type]
         assert ended == {"code": 0}, ended
         assert self._outputs() == self.whole
         left = [name for name in contents(self.folder) if name.endswith((".part", ".tmp"))]
@@ -145,11 +145,11 @@ class Arena:
 
 
 def kill_many(
-    stage: Stage, place: Path, count: int, seed: int, say: Callable[[str], None] = lambda text: None
+    forkserver: ForkServer, place: Path, count: int, seed: int, say: Callable[[str], None] = lambda text: None
 ) -> dict[str, Counter[Found]]:
     """`count` kills over all scenarios; after every tenth, and at the end, a run that is left alone."""
     draw = Random(seed)
-    arenas = {name: _arena(stage, scenario, place) for name, scenario in SCENARIOS.items()}
+    arenas = {name: _arena(forkserver, scenario, place) for name, scenario in SCENARIOS.items()}
     found: dict[str, Counter[Found]] = {name: Counter() for name in arenas}
     names = [name for name, scenario in SCENARIOS.items() for _ in range(scenario.weight)]
     for number in range(1, count + 1):
@@ -169,13 +169,13 @@ def kill_many(
     return found
 
 
-def _arena(stage: Stage, scenario: Scenario, place: Path) -> Arena:
+def _arena(forkserver: ForkServer, scenario: Scenario, place: Path) -> Arena:
     digest = hashlib.sha256(repr(scenario).encode()).hexdigest()[:8]
     folder = place / digest
     folder.mkdir()
     if scenario.outputs:
         write_inputs(folder)
-    return Arena(stage, scenario, folder)
+    return Arena(forkserver, scenario, folder)
 
 
 def main() -> int:
@@ -183,8 +183,13 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="kills-") as place, open_stage(Path(place, "cache")) as stage:
-        found = kill_many(stage, Path(place), options.count, options.seed, lambda t: print(t, flush=True))
+    with (
+        tempfile.TemporaryDirectory(prefix="kills-") as place,
+        open_forkserver(Path(place, "cache")) as forkserver,
+    ):
+        found = kill_many(
+            forkserver, Path(place), options.count, options.seed, lambda t: print(t, flush=True)
+        )
     columns = ("kills", "nothing", "temporary file", "old", "whole", "run after")
     print(f"{'':12}" + "".join(f"{column:>15}" for column in columns))
     for name, counts in found.items():

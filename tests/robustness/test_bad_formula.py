@@ -9,7 +9,8 @@ import pytest
 
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.errors import InputError, MachineError
-from robustness.house import MERGE, Says, recipe_in, refused, run_in
+from loralathe.recipes import parse_expression
+from robustness.workdir import MERGE, Says, recipe_in, refused, run_in
 
 STEP = "recipe, step 'out'"
 ALLOWED = "allowed: + - * @ ( ), numbers, names, quoted block lists, calls such as extract(x, rank=64)"
@@ -136,6 +137,27 @@ GRAMMAR: dict[str, Says] = {
         ALLOWED,
     ),
     "A + 0.7x*lora": ("the formula cannot be read here", at(7, "A + 0.7x*lora"), ALLOWED),
+    "A + 0.7＊lora": (
+        "the formula cannot be read here",
+        at(8, "A + 0.7＊lora"),
+        "write it with half-width characters: A + 0.7*lora",
+    ),
+    "A + 70%*lora": (
+        "the formula cannot be read here",
+        at(8, "A + 70%*lora"),
+        "shares are written without a percent sign: A + 0.7*lora",
+    ),
+    "A + <lora:hina:0.7>": (
+        "the formula cannot be read here",
+        at(5, "A + <lora:hina:0.7>"),
+        "a tag belongs in a prompt; here it is 0.7*hina@OUTALL, and hina=hina.safetensors after it",
+    ),
+    "B′ - (B - A)*0.7": (
+        "the formula cannot be read here",
+        at(2, "B′ - (B - A)*0.7"),
+        "names are made of letters, digits and _: B1, not B'",
+    ),
+    "extract(A - lora": ("this bracket is never closed", at(8, "extract(A - lora"), ALLOWED),
     "A + 0,7*lora": (
         "a comma separates arguments of a call and nothing else; decimals take a point: 0.7",
         at(1, "A + 0,7*lora"),
@@ -162,6 +184,10 @@ def test_a_formula_that_makes_no_sense(folder: Path, formula: str) -> None:
     with refused(folder, InputError) as fault:
         run_in(folder, formula)
     assert fault.says(folder) == CASES[formula]
+
+
+def test_brackets_side_by_side_are_not_nested() -> None:
+    assert parse_expression("A" + " + (B - A)" * 100)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from checkpoints import tiny_checkpoint, write_safetensors
 from loralathe.engine import RunOptions
 from loralathe.errors import InputError
-from robustness.house import DIVISOR, MERGE, Says, edit_header, refused, run_in, sd1_lora
+from robustness.workdir import DIVISOR, MERGE, Says, edit_header, refused, run_in, sd1_lora
 
 WEIGHT = "model.diffusion_model.input_blocks.1.1.proj_in.weight"
 UP = "lora_unet_down_blocks_0_attentions_0_proj_in.lora_up.weight"

@@ -16,7 +16,8 @@ from loralathe.engine import RunOptions, run_recipe
 from loralathe.errors import InputError, MachineError
 from loralathe.progress import Progress
 from loralathe.recipes import Save, make_recipe
-from robustness.house import MERGE, contents, refused, run_in
+from loralathe.tensorfiles.staging import StagedFile
+from robustness.workdir import MERGE, contents, refused, run_in
 
 FORCE = RunOptions(threads=1, force=True)
 EXISTS = ("the output exists", "DIR/out.safetensors", "choose another name, or replace it with --force")
@@ -31,6 +32,19 @@ def test_an_output_that_exists(folder: Path, formula: str) -> None:
     assert fault.says(folder) == EXISTS
     run_in(folder, formula, options=FORCE)
     assert (folder / "out.safetensors").stat().st_size > 1000
+
+
+@posix
+def test_the_second_name_that_a_kill_left_goes_before_the_output_is_refused(folder: Path) -> None:
+    run_in(folder)
+    staged = StagedFile(folder / "out.safetensors", replace=True)
+    os.close(staged.fd)
+    (left,) = folder.glob(".lathe-*.part")
+    left.unlink()
+    os.link(folder / "out.safetensors", left)
+    with pytest.raises(InputError, match="the output exists"):
+        run_in(folder)
+    assert not left.exists()
 
 
 @pytest.mark.parametrize("name", ["A", "lora"])

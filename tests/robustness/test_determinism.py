@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.recipes import Save, make_recipe
-from robustness.house import recipe_in
+from robustness.workdir import recipe_in
 
 STEPS = {
     "A1": "A + 0.7*lora",

@@ -15,8 +15,8 @@ from random import Random
 
 import pytest
 
-from robustness.house import contents
-from robustness.stage import Stage, open_stage
+from robustness.forkserver import ForkServer, open_forkserver
+from robustness.workdir import contents
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -32,15 +32,15 @@ SAMPLE = 2
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with open_stage(tmp_path_factory.mktemp("cache")) as opened:
+def forkserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    with open_forkserver(tmp_path_factory.mktemp("cache")) as opened:
         yield opened
 
 
-def calls_of(stage: Stage, job: dict[str, str], folder: Path) -> dict[str, int]:
+def calls_of(forkserver: ForkServer, job: dict[str, str], folder: Path) -> dict[str, int]:
     """How often an undisturbed run calls what may fail; its outputs are removed."""
     before = set(contents(folder))
-    told = stage.run(folder, **job, count=True)
+    told = forkserver.run(folder, **job, count=True)
     assert told["code"] == 0
     forget(folder, before)
     return told["calls"]  # type: ignore[return-value]
@@ -52,10 +52,10 @@ def forget(folder: Path, before: set[str]) -> None:
         path.rmdir() if path.is_dir() else path.unlink()
 
 
-def check(stage: Stage, job: dict[str, str], folder: Path, fault: tuple[str, int, str]) -> str:
+def check(forkserver: ForkServer, job: dict[str, str], folder: Path, fault: tuple[str, int, str]) -> str:
     """One run with a fault; "failed" or, where another way was found, "done"."""
     before = contents(folder)
-    told = stage.run(folder, **job, fault=fault)
+    told = forkserver.run(folder, **job, fault=fault)
     assert told["code"] == 0, (fault, told)
     now = contents(folder)
     if "error" not in told:
@@ -92,11 +92,11 @@ def faults_of(calls: dict[str, int], code: str, draw: Random | None) -> list[tup
 
 @pytest.mark.parametrize("code", ["ENOSPC", "EIO"])
 @pytest.mark.parametrize("name", JOBS)
-def test_some_calls_fail(stage: Stage, folder: Path, name: str, code: str) -> None:
-    calls = calls_of(stage, JOBS[name], folder)
+def test_some_calls_fail(forkserver: ForkServer, folder: Path, name: str, code: str) -> None:
+    calls = calls_of(forkserver, JOBS[name], folder)
     if code == "EIO":  # what a full disk refuses has its turn there
         calls = {call: count for call, count in calls.items() if call not in ("ftruncate", "open", "link")}
-    ends = {check(stage, JOBS[name], folder, fault) for fault in faults_of(calls, code, Random(name))}
+    ends = {check(forkserver, JOBS[name], folder, fault) for fault in faults_of(calls, code, Random(name))}
     assert "failed" in ends
 
 
@@ -104,13 +104,13 @@ def test_some_calls_fail(stage: Stage, folder: Path, name: str, code: str) -> No
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("code", ["ENOSPC", "EDQUOT", "EIO"])
 @pytest.mark.parametrize("name", JOBS)
-def test_every_call_fails(stage: Stage, folder: Path, name: str, code: str) -> None:
-    faults = faults_of(calls_of(stage, JOBS[name], folder), code, None)
-    ends = [check(stage, JOBS[name], folder, fault) for fault in faults]
+def test_every_call_fails(forkserver: ForkServer, folder: Path, name: str, code: str) -> None:
+    faults = faults_of(calls_of(forkserver, JOBS[name], folder), code, None)
+    ends = [check(forkserver, JOBS[name], folder, fault) for fault in faults]
     print(f"{name}, {code}: {len(faults)} faults, {ends.count('failed')} refused, {ends.count('done')} done")
 
 
-def test_a_full_disk_keeps_what_was_to_be_replaced(stage: Stage, folder: Path) -> None:
+def test_a_full_disk_keeps_what_was_to_be_replaced(forkserver: ForkServer, folder: Path) -> None:
     (folder / "out.safetensors").write_bytes(b"the old one")
     before = contents(folder)
     for fault in (
@@ -119,7 +119,7 @@ def test_a_full_disk_keeps_what_was_to_be_replaced(stage: Stage, folder: Path) -
         ("replace", 1, "EIO"),
         ("fsync", 1, "EIO"),
     ):
-        told = stage.run(folder, **MERGE, force=True, fault=fault)
+        told = forkserver.run(folder, **MERGE, force=True, fault=fault)
         assert told.get("error") == "MachineError", (fault, told)
         assert contents(folder) == before, fault
 
@@ -127,13 +127,13 @@ def test_a_full_disk_keeps_what_was_to_be_replaced(stage: Stage, folder: Path) -
 @pytest.mark.parametrize("name", ["merge", "extraction", "grid"])
 @pytest.mark.parametrize("disturbance", ["pieces", "signals"])
 def test_short_writes_and_signals_change_nothing(
-    stage: Stage, folder: Path, name: str, disturbance: str
+    forkserver: ForkServer, folder: Path, name: str, disturbance: str
 ) -> None:
     job = JOBS[name]
-    assert stage.run(folder, **job)["code"] == 0
+    assert forkserver.run(folder, **job)["code"] == 0
     whole = contents(folder)
     forget(folder, {"A.safetensors", "B.safetensors", "lora.safetensors"})
-    assert stage.run(folder, **job, **{disturbance: True}) == {"code": 0}
+    assert forkserver.run(folder, **job, **{disturbance: True}) == {"code": 0}
     assert contents(folder) == whole
 
 
@@ -150,13 +150,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", ["merge", "extraction", "two outputs", "grid"])
-def test_a_disk_that_is_really_full(stage: Stage, folder: Path, small_disk: Path, name: str) -> None:
+def test_a_disk_that_is_really_full(
+    forkserver: ForkServer, folder: Path, small_disk: Path, name: str
+) -> None:
     for path in folder.iterdir():
         shutil.copyfile(path, small_disk / path.name)
     room = shutil.disk_usage(small_disk).free
     (small_disk / "filler").write_bytes(bytes(max(0, room - 16_384)))
     before = contents(small_disk)
-    told = stage.run(small_disk, **JOBS[name])
+    told = forkserver.run(small_disk, **JOBS[name])
     assert told["error"] == "MachineError"
     assert re.match(r"(the disk is full \(|not enough disk space: )", str(told["text"])), told
     now = contents(small_disk)

@@ -16,8 +16,8 @@ import pytest
 
 from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_safetensors
 from robustness import kills
-from robustness.house import contents
-from robustness.stage import Stage, open_stage
+from robustness.forkserver import ForkServer, open_forkserver
+from robustness.workdir import contents
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and POSIX signals")
 
@@ -27,8 +27,8 @@ OUT = "out.safetensors"
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with open_stage(tmp_path_factory.mktemp("cache")) as opened:
+def forkserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    with open_forkserver(tmp_path_factory.mktemp("cache")) as opened:
         yield opened
 
 
@@ -50,13 +50,15 @@ def folder(models: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(stage: Stage, models: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, float]:
+def finished(
+    forkserver: ForkServer, models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[bytes, float]:
     """The output of an undisturbed merge, and the seconds it takes."""
     folder = tmp_path_factory.mktemp("finished") / "models"
     shutil.copytree(models, folder)
-    stage.run(folder, MERGE, out="first.safetensors")
+    forkserver.run(folder, MERGE, out="first.safetensors")
     started = time.monotonic()
-    assert stage.run(folder, MERGE)["code"] == 0
+    assert forkserver.run(folder, MERGE)["code"] == 0
     return (folder / OUT).read_bytes(), time.monotonic() - started
 
 
@@ -65,7 +67,7 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 def kill_many(
-    stage: Stage, folder: Path, finished: tuple[bytes, float], count: int, seed: int
+    forkserver: ForkServer, folder: Path, finished: tuple[bytes, float], count: int, seed: int
 ) -> Counter[str]:
     """Kill `count` merges at random moments; how they were found. The last run is left alone."""
     whole, seconds = finished
@@ -73,11 +75,11 @@ def kill_many(
     found: Counter[str] = Counter()
     draw = random.Random(seed)
     for _ in range(count):
-        pid = stage.start(folder, MERGE)
+        pid = forkserver.start(folder, MERGE)
         time.sleep(draw.uniform(0.0, 1.1 * seconds))
         with contextlib.suppress(ProcessLookupError):  # it was done before
             os.kill(pid, signal.SIGKILL)
-        stage.wait()
+        forkserver.wait()
         parts = leftovers(folder)
         assert len(parts) <= 1, "each run removes what the one before it left"
         if (folder / OUT).exists():
@@ -86,26 +88,26 @@ def kill_many(
             found["whole"] += 1
         else:
             found["writing" if parts else "planning"] += 1
-    assert stage.run(folder, MERGE) == {"code": 0}
+    assert forkserver.run(folder, MERGE) == {"code": 0}
     assert (folder / OUT).read_bytes() == whole
     (folder / OUT).unlink()
     assert contents(folder) == before
     return found
 
 
-def test_killed_five_times(stage: Stage, folder: Path, finished: tuple[bytes, float]) -> None:
-    kill_many(stage, folder, finished, 5, seed=5)
+def test_killed_five_times(forkserver: ForkServer, folder: Path, finished: tuple[bytes, float]) -> None:
+    kill_many(forkserver, folder, finished, 5, seed=5)
 
 
-def test_a_few_kills_of_everything(stage: Stage, tmp_path: Path) -> None:
+def test_a_few_kills_of_everything(forkserver: ForkServer, tmp_path: Path) -> None:
     """`make kills` takes a thousand; what it judges is in `kills`."""
-    found = kills.kill_many(stage, tmp_path, 10, seed=3)
+    found = kills.kill_many(forkserver, tmp_path, 10, seed=3)
     assert sum(counts.total() - counts["run after"] for counts in found.values()) == 10
 
 
 @pytest.mark.slow
-def test_killed_fifty_times(stage: Stage, folder: Path, finished: tuple[bytes, float]) -> None:
-    found = kill_many(stage, folder, finished, 50, seed=50)
+def test_killed_fifty_times(forkserver: ForkServer, folder: Path, finished: tuple[bytes, float]) -> None:
+    found = kill_many(forkserver, folder, finished, 50, seed=50)
     assert found["planning"] > 2, found
     assert found["writing"] > 5, found
 
@@ -127,14 +129,18 @@ def test_killed_fifty_times(stage: Stage, folder: Path, finished: tuple[bytes, f
     ],
 )
 def test_killed_in_every_phase(
-    stage: Stage, folder: Path, finished: tuple[bytes, float], trap: tuple[str, int, str], whole: bool
+    forkserver: ForkServer,
+    folder: Path,
+    finished: tuple[bytes, float],
+    trap: tuple[str, int, str],
+    whole: bool,
 ) -> None:
     before = contents(folder)
-    assert stage.run(folder, MERGE, trap=trap) == {"code": -signal.SIGKILL}
+    assert forkserver.run(folder, MERGE, trap=trap) == {"code": -signal.SIGKILL}
     assert (folder / OUT).exists() == whole
     if whole:
         assert (folder / OUT).read_bytes() == finished[0]
-    again = stage.run(folder, MERGE)
+    again = forkserver.run(folder, MERGE)
     assert again.get("error") == ("InputError" if whole else None), again
     assert (folder / OUT).read_bytes() == finished[0]
     (folder / OUT).unlink()
@@ -143,37 +149,39 @@ def test_killed_in_every_phase(
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_while_it_replaces(
-    stage: Stage, folder: Path, finished: tuple[bytes, float], when: str
+    forkserver: ForkServer, folder: Path, finished: tuple[bytes, float], when: str
 ) -> None:
     (folder / OUT).write_text("the old one")
-    assert stage.run(folder, MERGE, force=True, trap=("replace", 1, when))["code"] == -signal.SIGKILL
+    assert forkserver.run(folder, MERGE, force=True, trap=("replace", 1, when))["code"] == -signal.SIGKILL
     if when == "before":
         assert (folder / OUT).read_text() == "the old one"
-    assert stage.run(folder, MERGE, force=True) == {"code": 0}
+    assert forkserver.run(folder, MERGE, force=True) == {"code": 0}
     assert (folder / OUT).read_bytes() == finished[0]
     assert not leftovers(folder)
 
 
 @pytest.mark.parametrize("trap", [("pwrite", 300, "after"), ("fsync", 1, "before")])
-def test_a_killed_extraction(stage: Stage, folder: Path, trap: tuple[str, int, str]) -> None:
+def test_a_killed_extraction(forkserver: ForkServer, folder: Path, trap: tuple[str, int, str]) -> None:
     before = contents(folder)
-    assert stage.run(folder, EXTRACT, trap=trap)["code"] == -signal.SIGKILL
+    assert forkserver.run(folder, EXTRACT, trap=trap)["code"] == -signal.SIGKILL
     assert not (folder / OUT).exists()
-    assert stage.run(folder, EXTRACT) == {"code": 0}
+    assert forkserver.run(folder, EXTRACT) == {"code": 0}
     (folder / OUT).unlink()
     assert contents(folder) == before
 
 
 @pytest.mark.parametrize("formula", [MERGE, EXTRACT])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_leaves_nothing(stage: Stage, folder: Path, formula: str, number: signal.Signals) -> None:
+def test_a_signal_leaves_nothing(
+    forkserver: ForkServer, folder: Path, formula: str, number: signal.Signals
+) -> None:
     before = contents(folder)
     for _ in range(20):  # on a busy machine the run may be over before the signal comes
-        pid = stage.start(folder, formula)
+        pid = forkserver.start(folder, formula)
         wait_until_it_writes(pid, folder)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-        ended = stage.wait()
+        ended = forkserver.wait()
         if not (folder / OUT).exists():
             break
         (folder / OUT).unlink()
@@ -203,9 +211,9 @@ def is_alive(pid: int) -> bool:
 
 @pytest.mark.parametrize("formula", [MERGE, EXTRACT])
 @pytest.mark.parametrize("limit", [1, 100_000])
-def test_a_disk_that_takes_no_more(stage: Stage, folder: Path, formula: str, limit: int) -> None:
+def test_a_disk_that_takes_no_more(forkserver: ForkServer, folder: Path, formula: str, limit: int) -> None:
     before = contents(folder)
-    assert stage.run(folder, formula, limit=limit) == {
+    assert forkserver.run(folder, formula, limit=limit) == {
         "code": 0,
         "error": "MachineError",
         "text": "the file is larger than this disk or this account allows\n"

@@ -26,7 +26,7 @@ import sys
 from pathlib import Path
 import loralathe.engine.execute, loralathe.engine.piece
 from loralathe.engine import RunOptions, run_recipe
-from robustness.house import recipe_in
+from robustness.workdir import recipe_in
 folder, formula, memory = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 recipe = recipe_in(folder, formula)
 print("ready", flush=True)

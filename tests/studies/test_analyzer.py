@@ -136,7 +136,7 @@ def test_named_lists_and_text_encoders(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"range": "0.5"}, "1 values; it takes two"),
+        ({"range": "0.5"}, "1 value; it takes two"),
         ({"range": "0.2,0.5,1"}, "3 values"),
         ({"range": "1,1"}, "the same"),
         ({"blocks": "IN4"}, "'IN04'"),

@@ -241,6 +241,16 @@ def test_several_adapters_need_a_name() -> None:
         cells("strength = 1", base)
 
 
+def test_a_strength_without_a_name_is_that_of_whichever_adapter() -> None:
+    base = request(adapters=(use("hina.safetensors"),))
+    got = [(c.adapters[0].file, c.adapters[0].te) for c in cells("lora = mio", base, y="strength = 0.5, 1")]
+    assert got == [("loras/mio.safetensors", 0.5), ("loras/mio.safetensors", 1.0)]
+    assert parse_axis("strength = 0.5, 1", Draft(base), CONTEXT).title == "strength"
+    assert parse_axis("hina te = 0.5, 1", Draft(base), CONTEXT).title == "hina te"
+    with pytest.raises(InputError, match="an axis 'lora = hina, mio' puts others in its place"):
+        cells("lora = mio", request(adapters=()), y="strength = 0.5, 1")
+
+
 def test_random_seeds_are_drawn_once_per_value() -> None:
     drawn = iter([11, 12])
     got = cells("seed = -1, 5, -1", context=replace(CONTEXT, draw_seed=lambda: next(drawn)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from loralathe.rendering.request import AdapterUse
 from loralathe.studies.commands import adapter_argument, cell_recipe
 from studies.fakes import request, use
 
-tomllib = pytest.importorskip("tomllib", reason="TOML is read by the standard library from Python 3.11 on")
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 USES = [
     use("a b/hina.safetensors", 0.7),

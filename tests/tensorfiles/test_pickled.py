@@ -410,6 +410,7 @@ def test_missing_and_short_storages(tmp_path: Path) -> None:
         ([torch.ones(2)], "no dictionary of tensors"),
         ({}, "no dictionary of tensors"),
         ({"a": 1}, "no dictionary of tensors"),
+        ({"string_to_param": {"*": torch.ones(2, 3)}, "name": "x"}, "a textual-inversion embedding"),
         ({"a": torch.ones(2, dtype=torch.complex128)}, "complex128|ComplexDouble"),
         ({"a": torch.ones(2, dtype=torch.complex64).conj()}, "conjugated"),
         ({"__metadata__": torch.ones(2)}, "__metadata__"),

@@ -77,6 +77,8 @@ CONTENTS = {
     "short": (b"\x02\x00", "truncated: only 2 bytes"),
     "text": (b"Dear diary, this is no model at all.", "a text file"),
     "web page": (b"<!DOCTYPE html><html>not found</html>", "a web page"),
+    "png": (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "a picture, not a model"),
+    "jpeg": (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01", "a picture, not a model"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "Git LFS pointer"),
     "zip": (b"PK\x03\x04\x00\x00\x08\x08" + bytes(50), "the zip archive has no end"),
     "pickle": (PICKLE + bytes(50), "a pickle that torch.save did not write"),

@@ -4,11 +4,11 @@
 `load_factors` and `delta` give the numbers, `kohya_tensors` turns factors into a file again.
 """
 
-from .adapter import Adapter, open_adapter
+from .adapter import Adapter, open_adapter, shows_dora
 from .blockweights import BlockWeights, parse_block_weights
 from .builtins import builtin_names
 from .elements import ElementRule, parse_elements
-from .factors import delta, load_factors
+from .factors import delta, load_factors, load_magnitudes
 from .fit import Fit, Mismatch, check_against, require_fit, weight_shape
 from .metadata import AdapterNotes, adapter_metadata
 from .modules import AdapterModule
@@ -41,6 +41,7 @@ __all__ = [
     "kohya_specs",
     "kohya_tensors",
     "load_factors",
+    "load_magnitudes",
     "open_adapter",
     "parse_block_weights",
     "parse_elements",
@@ -53,5 +54,6 @@ __all__ = [
     "rules_without_effect",
     "seeded_tokens",
     "selection_rules",
+    "shows_dora",
     "weight_shape",
 ]

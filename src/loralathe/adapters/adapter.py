@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType, TracebackType
 
-from ..architectures import Architecture, detect_adapter, group_by_module, place_of_raw
-from ..errors import InputError
-from ..tensorfiles import TensorFile, open_tensorfile
+from ..architectures import (
+    BIAS,
+    Architecture,
+    detect_adapter,
+    group_by_module,
+    kind_of_module,
+    place_of_raw,
+    split_adapter_key,
+)
+from ..errors import InputError, LatheError
+from ..tensorfiles import TensorFile, open_tensorfile, read_header
+from .difference import BIASES
 from .fused import fused_module
 from .kinds import refuse_unusable
-from .modules import AdapterModule, is_vector, read_module
+from .magnitude import NAMES as MAGNITUDES
+from .modules import SPARSE_BIAS, AdapterModule, read_module
 from .origin import own_architecture
 from .peft import read_alphas
 
@@ -34,6 +44,11 @@ class Adapter:
     unmatched: tuple[str, ...]
     metadata: Mapping[str, str] = field(hash=False)
 
+    @property
+    def is_dora(self) -> bool:
+        """Whether it is no difference by itself: see `AdapterModule.magnitudes`."""
+        return any(module.magnitudes is not None for module in self.modules.values())
+
     def close(self) -> None:
         self.file.close()
 
@@ -46,23 +61,35 @@ class Adapter:
         self.close()
 
 
-def open_adapter(path: str | os.PathLike[str], architecture: Architecture | None = None) -> Adapter:
+def open_adapter(
+    path: str | os.PathLike[str], architecture: Architecture | None = None, *, dora: bool = False
+) -> Adapter:
     """Open an adapter of kohya, LyCORIS, diffusers or PEFT; only the header and the alphas are read.
 
-    `architecture` is the base model's, when there is one; without it the file's own is recognised. Raises
-    InputError for checkpoints, kinds and layouts that are not read, and modules that make no sense.
+    `architecture` is the base model's, when there is one; without it the file's own is recognised. `dora`:
+    the caller knows what to do with magnitudes. Raises InputError for checkpoints, kinds and layouts that are
+    not read, and modules that make no sense.
     """
     file = open_tensorfile(path)
     try:
-        return _parse(file, architecture)
+        return _parse(file, architecture, dora)
     except BaseException:
         file.close()
         raise
 
 
-def _parse(file: TensorFile, wanted: Architecture | None) -> Adapter:
+def shows_dora(path: str | os.PathLike[str]) -> bool:
+    """Whether a file has a DoRA's magnitudes; False for what cannot be read, which others tell."""
+    try:
+        keys = read_header(path).tensors
+    except (LatheError, OSError):
+        return False
+    return any((split := split_adapter_key(key)) is not None and split[1] in MAGNITUDES for key in keys)
+
+
+def _parse(file: TensorFile, wanted: Architecture | None, dora: bool) -> Adapter:
     detected = detect_adapter(file.header, str(file.path))
-    refuse_unusable(detected, str(file.path))
+    refuse_unusable(detected, str(file.path), dora=dora)
     made_for = own_architecture(file.header, detected)
     architecture = wanted or made_for
     grouped = group_by_module(file.header.tensors.keys())
@@ -71,28 +98,26 @@ def _parse(file: TensorFile, wanted: Architecture | None) -> Adapter:
     unmatched: list[str] = []
     for raw_name, parts in grouped.parts.items():
         place = place_of_raw(architecture, raw_name)
-        vectors = [key for part, key in parts.items() if is_vector(part, file.header.tensors[key])]
-        unmatched += vectors
+        unmatched += [key for part, key in parts.items() if part in SPARSE_BIAS]
         if place is None:
             unmatched.append(raw_name)
             continue
-        found = held.setdefault(place.module, _Held(place.slots, {}))
-        if place.slot in found.modules or None in found.modules or (found.modules and place.slot is None):
-            raise _named_twice(file, next(iter(found.modules.values())).raw_name, raw_name)
-        if len(vectors) == len(parts):
-            continue
-        module = read_module(
-            file,
-            parts,
-            name=place.module,
-            raw_name=raw_name,
-            kind=detected.kinds[raw_name],
-            block=architecture.block_of_module(place.module),
-            kernel=architecture.kernel_of_module(place.module),
-            alphas=alphas,
-        )
-        found.modules[place.slot] = replace(module, swapped=place.swapped)
-    modules = {name: found.joined(file, name) for name, found in held.items() if found.modules}
+        for own, own_parts in _weight_and_bias(place.module, parts):
+            found = held.setdefault(own, _Held(place.slots, {}))
+            if found.has(place.slot):
+                raise _named_twice(file, found.raw_name, raw_name)
+            module = read_module(
+                file,
+                own_parts,
+                name=own,
+                raw_name=raw_name,
+                kind=kind_of_module(own_parts, file.header.tensors),
+                block=architecture.block_of_module(own),
+                kernel=architecture.kernel_of_module(place.module),
+                alphas=alphas,
+            )
+            found.modules[place.slot] = replace(module, swapped=place.swapped)
+    modules = {name: found.joined(file, name) for name, found in held.items()}
     return Adapter(
         file,
         architecture,
@@ -110,9 +135,27 @@ class _Held:
     slots: int
     modules: dict[int | None, AdapterModule]
 
+    @property
+    def raw_name(self) -> str:
+        return next(iter(self.modules.values())).raw_name
+
+    def has(self, slot: int | None) -> bool:
+        """Whether the file says twice what is in that slot."""
+        return slot in self.modules or None in self.modules or (slot is None and bool(self.modules))
+
     def joined(self, file: TensorFile, name: str) -> AdapterModule:
         parts = {slot: module for slot, module in self.modules.items() if slot is not None}
         return fused_module(file, name, parts, self.slots) if parts else self.modules[None]
+
+
+def _weight_and_bias(name: str, parts: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The modules that one name of a file stands for, each with its parts."""
+    weight = {part: key for part, key in parts.items() if part not in BIASES}
+    bias = {part: key for part, key in parts.items() if part in BIASES}
+    if weight:
+        yield name, weight
+    if bias:
+        yield f"{name}{BIAS}", bias
 
 
 def _named_twice(file: TensorFile, first: str, second: str) -> InputError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ..architectures.blocks import shorthand
-from ..errors import InputError, did_you_mean
+from ..errors import InputError, did_you_mean, spelling_hint
 from .blocks import BlockFamily, block_names_of, canonical_block, known_text_encoders
 from .builtins import builtin_names, builtin_weights, is_foreign_stage
 from .numbers import looks_like_number, number_text, parse_number
@@ -111,9 +111,12 @@ def _unknown_name(name: str, family: BlockFamily, presets: Mapping[str, str]) ->
             fix=f"stages (INS, MIDD, OUTALL …) are those of U-Nets; name blocks: {some}",
         )
     known = (*presets, *builtin_names(family))
+    words = name.split() if all(map(looks_like_number, name.split())) else []
     return InputError(
         f"there are no block weights called '{name}'" if name else "block weights are empty",
         fix=did_you_mean(name, known)
+        or (f"weights are separated by commas: {','.join(words)}" if len(words) > 1 else None)
+        or spelling_hint(name)
         or f"known names: {' '.join(dict.fromkeys(known))}; define one with --blocks NAME=LIST",
     )
 
@@ -125,7 +128,7 @@ def _parse_values(text: str, family: BlockFamily, where: str, tokens: TokenValue
 
 def _parse_list(text: str, family: BlockFamily, where: str, value_of: TokenValue) -> BlockWeights:
     items = text.split(",")
-    names = _names_for_length(len(items), family, where)
+    names = _names_for_length(len(items), family, where, spelling_hint(text))
     weights = {name: _value(item, name, where, value_of) for name, item in zip(names, items, strict=True)}
     encoders = set(family.encoder_blocks.values())
     if encoders.isdisjoint(weights):  # a list that speaks of none leaves them as they are
@@ -178,7 +181,7 @@ def lists_that_fit(family: BlockFamily) -> dict[int, tuple[str, ...]]:
     return {len(names): names for names in lists}
 
 
-def _names_for_length(length: int, family: BlockFamily, where: str) -> tuple[str, ...]:
+def _names_for_length(length: int, family: BlockFamily, where: str, hint: str | None) -> tuple[str, ...]:
     lists = lists_that_fit(family)
     if length in lists:
         return lists[length]
@@ -188,5 +191,5 @@ def _names_for_length(length: int, family: BlockFamily, where: str) -> tuple[str
     raise InputError(
         f"a list of {length} block weights does not fit {family.label}",
         where=where,
-        fix=f"lists that fit are {fits}",
+        fix=hint or f"lists that fit are {fits}",
     )

@@ -1,4 +1,10 @@
-"""Whole differences (LyCORIS' `full`, ComfyUI's): `diff`, as the weight. They have no scale of their own."""
+"""Whole differences, of weights, norms and biases. They have no scale of their own.
+
+    LyCORIS `full`, ComfyUI   diff (as the weight), diff_b (as the bias)
+    LyCORIS `norm`            w_norm, b_norm (channels,)
+
+A difference of a bias is a module of its own, beside the one of the layer, whatever kind that is.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +20,8 @@ if TYPE_CHECKING:
     from ..lowrank import Factors
 
 NAME = "full-difference"
-PARTS = {"diff": "diff"}
+BIASES = ("diff_b", "b_norm")
+PARTS = {"diff": "diff", "w_norm": "diff", **dict.fromkeys(BIASES, "diff")}
 
 
 def form(file: TensorFile, raw_name: str, tensors: Tensors, kernel: int) -> Form:
@@ -22,7 +29,7 @@ def form(file: TensorFile, raw_name: str, tensors: Tensors, kernel: int) -> Form
     check_partners(file, raw_name, NAME, [] if "diff" in tensors else ["diff"])
     check_floats(file, NAME, tensors)
     info = tensors["diff"]
-    check_axes(file, NAME, info, len(info.shape) in (2, 4), "(out, in[, k, k])")
+    check_axes(file, NAME, info, len(info.shape) in (1, 2, 4), "(out, in[, k, k]) or (channels)")
     return Form(info.shape, smaller_side(info.shape), None)
 
 

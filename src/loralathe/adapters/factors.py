@@ -41,6 +41,15 @@ def load_factors(adapter: Adapter, module: AdapterModule, dtype: torch.dtype | N
     return halves_swapped(scaled) if module.swapped else scaled
 
 
+def load_magnitudes(adapter: Adapter, module: AdapterModule) -> torch.Tensor | None:
+    """A DoRA's magnitudes in fp32, (out,) or (in,), see `AdapterModule.magnitudes`; None without any."""
+    import torch
+
+    info = module.magnitude_part
+    part = next((name for name, held in module.tensors.items() if held is info), None)
+    return None if part is None else _read(adapter, module, part, torch.float32).flatten()
+
+
 def _read(adapter: Adapter, module: AdapterModule, part: str, dtype: torch.dtype) -> torch.Tensor:
     info = module.tensors[part]
     tensor = adapter.file.read(info.name).to(dtype)

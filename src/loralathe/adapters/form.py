@@ -15,7 +15,7 @@ Tensors = Mapping[str, TensorInfo]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """shape:   of the delta, (out, in) or (out, in, k, k)
+    """shape:   of the delta, (out, in), (out, in, k, k), or (channels,)
     rank:    of the exact factors that `load_factors` gives: an upper bound of the delta's rank
     divisor: alpha is divided by it; None where the kind has no scale
     """

@@ -32,6 +32,13 @@ def fused_module(
     """One module of the parts by their slot. Raises InputError where their shapes do not go together."""
     ordered = [parts[slot] for slot in sorted(parts)]
     first = ordered[0]
+    for part in ordered:
+        if len(part.shape) != 2 or part.magnitudes is not None:
+            raise InputError(
+                "q, k and v are one layer in the model; of those apart only a LoRA's factors are read",
+                where=f"{file.path}: '{part.raw_name}'",
+                fix="merge the adapter with the program that made it, or save it without biases, magnitudes",
+            )
     width = first.shape[1]
     for slot, part in sorted(parts.items()):
         if part.shape[1:] != (width,) or (slot < SQUARE and part.shape[0] != width):
@@ -54,7 +61,7 @@ def fused_module(
         sum(part.rank for part in ordered),
         None,
         1.0,
-        tuple((slot * width, parts[slot]) for slot in sorted(parts)),
+        pieces=tuple((slot * width, parts[slot]) for slot in sorted(parts)),
     )
 
 

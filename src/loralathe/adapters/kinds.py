@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from ..architectures import AdapterDetected
 from ..errors import InputError
 
-_FAMILIES = {"lora": "lora", "locon": "lora", "loha": "loha", "lokr": "lokr", "full": "difference"}
+DORA = "+dora"
+"""End of a kind that has magnitudes beside its factors."""
+_FAMILIES = {"lora": "lora", "locon": "lora", "loha": "loha", "lokr": "lokr"}
+_FAMILIES |= {"full": "difference", "norm": "difference"}
 _NAMES = {
     "lora": "LoRA", "locon": "LoCon", "unknown": "of unknown kind",
     "loha": "LoHa", "lokr": "LoKr", "ia3": "(IA)³", "oft": "OFT", "boft": "BOFT", "glora": "GLoRA",
@@ -18,7 +21,7 @@ _NAMES = {
 
 def people_name(kind: str) -> str:
     """`lokr-tucker` → LoKr; anything with a magnitude vector is DoRA."""
-    if kind.endswith("+dora"):
+    if is_dora(kind):
         return "DoRA"
     stem = kind.removesuffix("-tucker")
     return _NAMES.get(stem, stem)
@@ -29,17 +32,32 @@ def family_of(kind: str) -> str:
 
     An unknown one has parts missing; read as a LoRA, it gets an error that names them.
     """
-    return _FAMILIES.get(kind.removesuffix("-tucker"), "lora")
+    return _FAMILIES.get(_stem(kind), "lora")
 
 
 def is_usable_kind(kind: str) -> bool:
-    """norm: its modules are read as such that a LoRA cannot have; unknown: as `family_of` says."""
-    return kind in ("unknown", "norm") or kind.removesuffix("-tucker") in _FAMILIES
+    return kind == "unknown" or _stem(kind) in _FAMILIES
 
 
-def refuse_unusable(detected: AdapterDetected, where: str) -> None:
-    """Raises InputError that names the kinds (with counts) that cannot be used."""
-    counts = Counter(people_name(kind) for kind in detected.kinds.values() if not is_usable_kind(kind))
+def is_dora(kind: str) -> bool:
+    return kind.endswith(DORA)
+
+
+def _stem(kind: str) -> str:
+    return kind.removesuffix(DORA).removesuffix("-tucker")
+
+
+def refuse_unusable(detected: AdapterDetected, where: str, *, dora: bool = False) -> None:
+    """Raises InputError that names the kinds (with counts) that cannot be used; `dora`: these can."""
+    kinds = detected.kinds.values()
+    counts = Counter(people_name(kind) for kind in kinds if not is_usable_kind(kind))
+    if not counts and not dora and any(map(is_dora, kinds)):
+        raise InputError(
+            "this is a DoRA: what it changes depends on the model's own weights",
+            where=where,
+            fix="merge it into its base first (lathe merge BASE DORA), or write dora(A, hina) in a formula; "
+            "from the result a LoRA can be extracted (lathe extract MERGED BASE)",
+        )
     if counts:
         raise _unusable_kinds(counts, len(detected.kinds), where)
 
@@ -54,7 +72,7 @@ def _unusable_kinds(counts: Mapping[str, int], total: int, where: str) -> InputE
     return InputError(
         f"this adapter holds modules of a kind that is not read: {kinds} (of {total})",
         where=where,
-        fix="LoRA, LoCon, LoHa, LoKr and full differences are read; what depends on the base's weights is "
-        "no difference by itself: merge it into its base with the program that made it, then use the "
+        fix="LoRA, LoCon, LoHa, LoKr, DoRA and full differences are read; what depends on the base's weights "
+        "is no difference by itself: merge it into its base with the program that made it, then use the "
         "difference of the two checkpoints, or extract a LoRA from it",
     )

@@ -12,7 +12,7 @@ from types import ModuleType
 
 from ..errors import InputError
 from ..tensorfiles import TensorFile, TensorInfo
-from . import difference, loha, lokr, lora
+from . import difference, loha, lokr, lora, magnitude
 from .form import Form, place
 from .kinds import family_of
 from .peft import Alphas
@@ -20,8 +20,8 @@ from .scalars import read_scalar
 
 FAMILIES: Mapping[str, ModuleType] = {"lora": lora, "loha": loha, "lokr": lokr, "difference": difference}
 """How a family of kinds is read: PARTS, form() and factors() of its file."""
-VECTORS = frozenset({"bias_indices", "bias_values", "bias_size", "diff_b", "w_norm", "b_norm"})
-"""Differences of biases and norms (LyCORIS, ComfyUI), which belong to no module that a LoRA can have."""
+SPARSE_BIAS = frozenset({"bias_indices", "bias_values", "bias_size"})
+"""LyCORIS writes a sparse bias beside a LoRA; no program reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,12 @@ class AdapterModule:
     kind:     'lora', 'locon' (k×k), 'loha', 'lokr', 'full'; with a core '…-tucker'
     block:    block of the architecture's long list, None for modules in no block
     tensors:  part in the words of its kind ('up', 'hada_w1_a', 'diff', …) and 'alpha' → where it lies
-    shape:    of the delta: (out, in), or (out, in, k, k) for a convolution
+    shape:    of the delta: (out, in), (out, in, k, k) for a convolution, (channels,) for a norm or a bias
     rank:     of its exact factors
     alpha:    None when neither file nor metadata have one, which means a scale of 1
     scale:    alpha / rank as the kind's trainer means it, sign kept
+    magnitudes: of a DoRA: 0, one for each output, or 1, one for each input; then shape, rank and scale are
+              those of the LoRA inside, which is no difference of weights by itself
     pieces:   (first row, module) of the parts that it is split into in the file, see `fused`
     swapped:  the file has the two halves of its rows the other way round
     """
@@ -49,8 +51,14 @@ class AdapterModule:
     rank: int
     alpha: float | None
     scale: float
+    magnitudes: int | None = None
     pieces: tuple[tuple[int, AdapterModule], ...] = field(default=(), hash=False)
     swapped: bool = False
+
+    @property
+    def magnitude_part(self) -> TensorInfo | None:
+        """Where the magnitudes of a DoRA lie."""
+        return next((self.tensors[name] for name in magnitude.NAMES if name in self.tensors), None)
 
 
 def read_module(
@@ -73,26 +81,26 @@ def read_module(
     """
     family = FAMILIES[family_of(kind)]
     tensors = _sorted(file, parts, family)
-    made: Form = family.form(file, raw_name, {k: v for k, v in tensors.items() if k != "alpha"}, kernel)
+    own = {part: info for part, info in tensors.items() if part not in ("alpha", *magnitude.NAMES)}
+    made: Form = family.form(file, raw_name, own, kernel)
     alpha = None
     if "alpha" in tensors:
         alpha = _read_alpha(file, tensors["alpha"])
     elif alphas is not None and made.divisor is not None:
         alpha = alphas.alpha_of(raw_name, made.divisor)
     scale = 1.0 if alpha is None or made.divisor is None else alpha / made.divisor
-    return AdapterModule(name, raw_name, kind, block, tensors, made.shape, made.rank, alpha, scale)
-
-
-def is_vector(part: str, info: TensorInfo) -> bool:
-    """Whether a part is for a bias or a norm: who uses the adapter must allow that it is left out."""
-    return part in VECTORS or (part == "diff" and len(info.shape) == 1)
+    axis = None
+    for part in magnitude.NAMES:
+        if part in tensors:
+            axis = magnitude.axis_of(file, part, tensors[part], made.shape)
+    return AdapterModule(name, raw_name, kind, block, tensors, made.shape, made.rank, alpha, scale, axis)
 
 
 def _sorted(file: TensorFile, parts: Mapping[str, str], family: ModuleType) -> dict[str, TensorInfo]:
-    names: Mapping[str, str] = family.PARTS
+    names: Mapping[str, str] = {**family.PARTS, **magnitude.PARTS}
     tensors: dict[str, TensorInfo] = {}
     for part, key in parts.items():
-        if is_vector(part, file.header.tensors[key]):
+        if part in SPARSE_BIAS:
             continue
         if part not in names and part != "alpha":
             raise InputError(

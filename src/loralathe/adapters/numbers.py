@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from ..errors import InputError
+from ..errors import InputError, spelling_hint
 
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
@@ -23,7 +23,8 @@ def parse_number(text: str, meaning: str, *, where: str) -> float:
     """
     stripped = text.strip()
     if not looks_like_number(stripped):
-        raise InputError(f"{meaning} '{stripped}' is not a number", where=where, fix="write it like 0.7")
+        fix = spelling_hint(stripped) or "write it like 0.7"
+        raise InputError(f"{meaning} '{stripped}' is not a number", where=where, fix=fix)
     value = float(stripped)
     if not math.isfinite(value):
         raise InputError(

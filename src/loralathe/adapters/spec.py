@@ -12,13 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError, did_you_mean
+from ..errors import InputError, did_you_mean, spelling_hint
 from ..tensorfiles import MODEL_SUFFIXES
 from .numbers import looks_like_number, parse_number
 
 GRAMMAR = "PATH[:STRENGTH][:BLOCKS][:te=X][:unet=Y][:lbw=B][:lbwe=E]"
 NAMED_ITEMS = ("te", "unet", "lbw", "lbwe")
 
+_TAG = re.compile(r"<(?:lora|lyco):([^<>]+)>", re.IGNORECASE)
+_STRENGTH = re.compile(r"[+-]?(\d?[.,]\d+|[01])")
 _DRIVE = re.compile(r"[A-Za-z]")
 BLOCK_WORD = r"(BASE|TE\d|CLIP|T5|MID\d*|M\d+|IN\d*|OUT\d*|D\d+|S\d+)"
 _BLOCK_KEY = re.compile(rf"\*|{BLOCK_WORD}", re.IGNORECASE)
@@ -46,12 +48,41 @@ def parse_spec(text: str, exists: Callable[[Path], bool] = os.path.isfile) -> Ad
     """
     parts = text.split(":")
     n = _parts_of_path(parts, exists)
+    if not exists(Path(":".join(parts[:n]))):
+        _refuse_what_is_no_path(text, exists)
     if not ":".join(parts[:n]).strip():
         raise InputError("an adapter without a path", where=f"'{text}'", fix=f"write {GRAMMAR}")
     found = _Items(where=f"'{text}'")
     for item in joined_rules(parts[n:]):
         found.add(item)
     return found.spec(Path(":".join(parts[:n])))
+
+
+def _refuse_what_is_no_path(text: str, exists: Callable[[Path], bool]) -> None:
+    """InputError for a tag, a strength on its own, and full-width colons: no file has such a name."""
+    if tag := _TAG.search(text):
+        raise InputError(
+            "a tag belongs in a prompt",
+            where=f"'{text}'",
+            fix=f"here it is written {_spec_of_tag(tag[1])}",
+        )
+    if _STRENGTH.fullmatch(text):
+        raise InputError(
+            f"'{text}' is a strength, not a file",
+            where="among the adapters",
+            fix=f"it belongs to its adapter: hina.safetensors:{text.replace(',', '.')}",
+        )
+    parts = text.replace("：", ":").split(":")
+    if "：" in text and exists(Path(":".join(parts[: _parts_of_path(parts, exists)]))):
+        raise InputError("no such file", where=text, fix=spelling_hint(text))
+
+
+def _spec_of_tag(inside: str) -> str:
+    """`hina:1:0.5:lbw=OUTALL` as an argument: the second of two numbers is the U-Net's."""
+    name, *items = inside.split(":")
+    if len(items) > 1 and looks_like_number(items[0]) and looks_like_number(items[1]):
+        items[:2] = items[:1] if items[0] == items[1] else [f"te={items[0]}", f"unet={items[1]}"]
+    return ":".join([f"{name}.safetensors", *items])
 
 
 def _parts_of_path(parts: Sequence[str], exists: Callable[[Path], bool]) -> int:

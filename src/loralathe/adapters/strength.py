@@ -54,10 +54,6 @@ class Strength:
             )
         return replace(self, blocks=blocks)
 
-    def with_elements(self, rules: tuple[ElementRule, ...]) -> Strength:
-        """Adds rules behind those it has; a later match wins over an earlier one."""
-        return replace(self, elements=(*self.elements, *rules))
-
 
 def resolve(
     spec: AdapterSpec,

@@ -36,7 +36,8 @@ def merge_recipe(
     from loralathe.recipes import Save, make_recipe
 
     names = InputNames({MERGED, *lists, *(spec.blocks for spec in specs if spec.blocks)})
-    formula = names.name(base) + "".join(_term(names.name(spec.path), spec) for spec in specs)
+    model = names.name(base)
+    formula = model + "".join(_added(model, names.name(spec.path), spec) for spec in specs)
     return make_recipe(
         inputs=names.inputs,
         steps={MERGED: formula},
@@ -75,6 +76,17 @@ def added_terms(names: InputNames, specs: Sequence[AdapterSpec]) -> str:
     """`0.7*hina@Face - 0.3*style`: adapters alone."""
     text = "".join(_term(names.name(spec.path), spec) for spec in specs)
     return "-" * text.startswith(" - ") + text[3:]
+
+
+def _added(model: str, name: str, spec: AdapterSpec) -> str:
+    """` + 0.7*hina`, of a DoRA what it makes of the model: ` + dora(A, 0.7*hina)`."""
+    from loralathe.adapters import shows_dora
+
+    term = _term(name, spec)
+    if not shows_dora(spec.path):
+        return term
+    sign, value = term[1], term[3:]
+    return f" + dora({model}, {'-' * (sign == '-')}{value})"
 
 
 def _term(name: str, spec: AdapterSpec) -> str:

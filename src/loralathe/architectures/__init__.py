@@ -4,13 +4,14 @@ A family is one file (`sd1.py`, `sd2.py`, `sdxl.py`, `flux.py`) and one line in 
 reads a file: recognition takes a header, anything with `tensors` (key → shape) and `metadata`.
 """
 
-from .architecture import Architecture, LayerPlace, Module, Piece
+from .architecture import BIAS, COMPONENT_NAMES, Architecture, LayerPlace, Module, Piece
 from .blocks import block_names_for_length, canonical_block, places_without_block
 from .detect import Detected, detect_checkpoint
 from .detect_adapter import AdapterDetected, canonical_of_raw, detect_adapter, place_of_raw
 from .dialects import group_by_module, kind_of_module, shows_adapter, split_adapter_key
 from .diffusers import DiffusersMap, diffusers_map
 from .flux import FLUX
+from .names import FACTORED
 from .registry import ARCHITECTURES, architecture_by_id
 from .sd1 import SD1
 from .sd2 import SD2
@@ -20,6 +21,9 @@ from .vae_names import vae_keys
 
 __all__ = [
     "ARCHITECTURES",
+    "BIAS",
+    "COMPONENT_NAMES",
+    "FACTORED",
     "FLUX",
     "SD1",
     "SD2",

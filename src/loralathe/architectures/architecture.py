@@ -17,6 +17,17 @@ from .names import Found, Layer, LayerTable, Part, Scope, Transform, fill, flat
 from .rules import KeyRule, find_rule
 from .signatures import Signature
 
+BIAS = ".bias"
+"""Behind a layer's canonical name: the module that its bias is."""
+COMPONENT_NAMES = {
+    "unet": "U-Net",
+    "te1": "text encoder 1",
+    "te2": "text encoder 2",
+    "te3": "T5 text encoder",
+    "vae": "VAE",
+}
+"""What people call the components."""
+
 
 @dataclass(frozen=True, slots=True)
 class Module:
@@ -30,7 +41,8 @@ class Module:
     transpose: the checkpoint stores the weight as (in, out) instead of (out, in)
     block:     BASE, IN00…, MID, OUT00…; on Flux CLIP, T5, IN, D00…, S00…, OUT; None for layers in no block
     scope:     'linear': attention, MLP and projection layers (what kohya trains by default);
-               'conv': resnets and samplers (trained with a conv rank); 'outside': all else
+               'conv': resnets and samplers (trained with a conv rank); 'vector': norms and biases, which
+               have no factors; 'outside': all else
     """
 
     name: str
@@ -169,8 +181,25 @@ class Architecture:
             found[name] = replace(found[name], scope="outside")
         return found
 
+    def biases(self, header_keys: Iterable[str]) -> dict[str, Module]:
+        """Canonical name (the layer's, and `.bias`) → the bias as a module of its own."""
+        found: dict[str, Module] = {}
+        for key in header_keys:
+            part = self._part_of_key(key)
+            layers, number = (part.tensor(key) if part else None) or ((), None)
+            for entry, role in layers:
+                if part is not None and role == "bias":
+                    module = self._bias(part, entry, number, key)
+                    found.setdefault(module.name, module)
+        return found
+
     def module(self, name: str) -> Module:
-        """A module by its canonical name, had by a checkpoint or not; KeyError if the family cannot."""
+        """A module or bias by its canonical name, in a checkpoint or not; KeyError if the family lacks it."""
+        if name.endswith(BIAS):
+            part, entry, number = self._find_module(name.removesuffix(BIAS))
+            if entry.bias is None:
+                raise KeyError(f"'{name.removesuffix(BIAS)}' of {self.label} has no bias")
+            return self._bias(part, entry, number, part.prefix + fill(entry.bias, number))
         part, entry, number = self._find_module(name)
         return self._module(part, entry, number, part.prefix + fill(entry.weight, number))
 
@@ -202,6 +231,10 @@ class Architecture:
             block=self._block(part.id, path),
             scope=entry.scope,
         )
+
+    def _bias(self, part: Component, entry: Layer, number: str | None, key: str) -> Module:
+        module = self._module(part, entry, number, key)
+        return replace(module, name=module.name + BIAS, transpose=False, scope="vector")
 
     # Names in adapter files
 
@@ -260,11 +293,6 @@ class Architecture:
             return None
         (entry, index), number = slot
         return _place(part, entry, number, index)
-
-    def diffusers_path(self, module_name: str) -> str | None:
-        """Path of a module inside its diffusers component; None where that layout lacks it."""
-        _, entry, number = self._find_module(module_name)
-        return fill(entry.diffusers, number) if entry.diffusers else None
 
     def kernel_of_module(self, module_name: str) -> int:
         """Height and width of a module's convolution, 1 for a matrix; KeyError if the family lacks it."""

@@ -14,8 +14,8 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 
 # (name inside a layer, OpenCLIP's name or None where it is a slice of the fused in_proj, scope)
 INSIDE: tuple[tuple[str, str, Scope], ...] = (
-    ("layer_norm1", "ln_1", "outside"),
-    ("layer_norm2", "ln_2", "outside"),
+    ("layer_norm1", "ln_1", "vector"),
+    ("layer_norm2", "ln_2", "vector"),
     ("self_attn.out_proj", "attn.out_proj", "linear"),
     ("mlp.fc1", "mlp.c_fc", "linear"),
     ("mlp.fc2", "mlp.c_proj", "linear"),
@@ -26,7 +26,7 @@ def clip_layers() -> Iterator[Layer]:
     """CLIP as transformers names it: the original layout and diffusers agree."""
     yield layer(f"{EMBEDDINGS}.token_embedding")
     yield layer(f"{EMBEDDINGS}.position_embedding")
-    yield layer("text_model.final_layer_norm")
+    yield layer("text_model.final_layer_norm", scope="vector")
     for name, _, scope in INSIDE:
         yield layer(f"{LAYER}.{name}", scope=scope)
     for projection in PROJECTIONS:
@@ -41,7 +41,7 @@ def open_clip_layers(*, projection: bool) -> Iterator[Layer]:
     yield layer(f"{EMBEDDINGS}.token_embedding", original="token_embedding")
     position = f"{EMBEDDINGS}.position_embedding"
     yield Layer(position, position, "positional_embedding", None)
-    yield layer("text_model.final_layer_norm", original="ln_final")
+    yield layer("text_model.final_layer_norm", scope="vector", original="ln_final")
     for name, original, scope in INSIDE:
         yield layer(f"{LAYER}.{name}", scope=scope, original=f"{BLOCK}.{original}")
     for i, name in enumerate(PROJECTIONS):
@@ -61,9 +61,10 @@ def t5_layers() -> Iterator[Layer]:
     for name in ("wi_0", "wi_1", "wo"):
         yield _t5_layer(f"{block}.1.DenseReluDense.{name}", "linear")
     yield _t5_layer(f"{block}.0.SelfAttention.relative_attention_bias")
-    for name in ("shared", "encoder.embed_tokens", f"{block}.0.layer_norm", f"{block}.1.layer_norm"):
+    for name in ("shared", "encoder.embed_tokens"):
         yield _t5_layer(name)
-    yield _t5_layer("encoder.final_layer_norm")
+    for name in (f"{block}.0.layer_norm", f"{block}.1.layer_norm", "encoder.final_layer_norm"):
+        yield _t5_layer(name, "vector")
 
 
 def _t5_layer(name: str, scope: Scope = "outside") -> Layer:

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
-Scope = Literal["linear", "conv", "outside"]
+Scope = Literal["linear", "conv", "outside", "vector"]
+FACTORED: tuple[Scope, ...] = ("linear", "conv")
+"""Scopes whose layers a LoRA holds as factors."""
 Transform = Literal["none", "transpose", "conv1x1_to_linear", "halves_swapped"]
 Part = tuple[int, int]
 
@@ -61,8 +63,8 @@ def layer(
 
 
 def bare_layer(name: str, diffusers: str, tensor: str) -> Layer:
-    """A layer of one tensor, without a bias."""
-    return Layer(name, diffusers, tensor, None)
+    """A norm of one tensor, without a bias."""
+    return Layer(name, diffusers, tensor, None, "vector")
 
 
 def split_layer(name: str, slots: tuple[str, ...], scope: Scope) -> Layer:

@@ -16,18 +16,18 @@ from .names import Layer, Scope, layer
 Kind = Literal["resnet", "attention", "sampler"]
 
 RESNET: tuple[tuple[str, str, Scope], ...] = (
-    ("in_layers.0", "norm1", "outside"),
+    ("in_layers.0", "norm1", "vector"),
     ("in_layers.2", "conv1", "conv"),
     ("emb_layers.1", "time_emb_proj", "conv"),
-    ("out_layers.0", "norm2", "outside"),
+    ("out_layers.0", "norm2", "vector"),
     ("out_layers.3", "conv2", "conv"),
     ("skip_connection", "conv_shortcut", "conv"),
 )
 ATTENTION: tuple[tuple[str, Scope], ...] = (
-    ("norm", "outside"),
+    ("norm", "vector"),
     ("proj_in", "linear"),
     ("proj_out", "linear"),
-    *((f"transformer_blocks.#.norm{i}", "outside") for i in (1, 2, 3)),
+    *((f"transformer_blocks.#.norm{i}", "vector") for i in (1, 2, 3)),
     *(
         (f"transformer_blocks.#.attn{i}.{projection}", "linear")
         for i in (1, 2)
@@ -39,16 +39,16 @@ ATTENTION: tuple[tuple[str, Scope], ...] = (
 WIDE = ("in_layers.2", "out_layers.3", "input_blocks.0.0", "out.2", ".op", ".conv")
 """Ends of the paths of 3×3 convolutions; all other layers are 1×1 or no convolutions."""
 WITHOUT_BIAS = (".to_q", ".to_k", ".to_v")
-ENDS = (
-    ("time_embed.0", "time_embedding.linear_1"),
-    ("time_embed.2", "time_embedding.linear_2"),
-    ("input_blocks.0.0", "conv_in"),
-    ("out.0", "conv_norm_out"),
-    ("out.2", "conv_out"),
+ENDS: tuple[tuple[str, str, Scope], ...] = (
+    ("time_embed.0", "time_embedding.linear_1", "outside"),
+    ("time_embed.2", "time_embedding.linear_2", "outside"),
+    ("input_blocks.0.0", "conv_in", "outside"),
+    ("out.0", "conv_norm_out", "vector"),
+    ("out.2", "conv_out", "outside"),
 )
-LABELS = (
-    ("label_emb.0.0", "add_embedding.linear_1"),
-    ("label_emb.0.2", "add_embedding.linear_2"),
+LABELS: tuple[tuple[str, str, Scope], ...] = (
+    ("label_emb.0.0", "add_embedding.linear_1", "outside"),
+    ("label_emb.0.2", "add_embedding.linear_2", "outside"),
 )
 
 
@@ -93,8 +93,8 @@ class UNet:
                 yield "sampler", sampler, f"up_blocks.{level}.upsamplers.0.conv"
 
     def layers(self) -> Iterator[Layer]:
-        for original, diffusers in ENDS + (LABELS if self.labels else ()):
-            yield layer(original, diffusers, kernel=_kernel(original))
+        for original, diffusers, scope in ENDS + (LABELS if self.labels else ()):
+            yield layer(original, diffusers, scope, kernel=_kernel(original))
         for kind, original, diffusers in self.places():
             if kind == "resnet":
                 for leaf, renamed, scope in RESNET:

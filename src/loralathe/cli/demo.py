@@ -54,7 +54,8 @@ def demo_command(out: Path, quick: bool, lang: str | None, as_json: bool, quiet:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"what is finished is kept in {out}; the same command goes on") from None
     screen.event("demo", folder=out, report=result.report, chapters=result.numbers())
-    screen.show(f"The story is told in {result.report.resolve()}")
+    told = "做完了，請打開報告：" if options.language == "zh-TW" else "The story is told in "
+    screen.show(f"{told}{result.report.resolve()}")
 
 
 def _language_of_terminal() -> str:

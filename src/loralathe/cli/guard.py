@@ -17,10 +17,19 @@ from types import FrameType
 
 import click
 
-from loralathe.errors import InputError, LatheError, MachineError, did_you_mean, readable
+from loralathe.errors import (
+    InputError,
+    LatheError,
+    MachineError,
+    did_you_mean,
+    is_out_of_memory,
+    readable,
+)
 
 DONE, BUG, INPUT, MACHINE, INTERRUPTED = 0, 1, 2, 3, 130
 DEBUG = "LATHE_DEBUG"
+_WHOLE = "is not a whole number"
+"""What click means by "not a valid integer range"."""
 
 
 def guarded(run: Callable[[], object], words: Sequence[str]) -> int:
@@ -82,11 +91,8 @@ def explained(error: BaseException) -> LatheError | None:
         return error
     if isinstance(error, click.ClickException):
         return _usage(error)
-    if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
-        return MachineError(
-            "not enough memory",
-            fix="give a smaller --memory or fewer --threads, or close other programs",
-        )
+    if is_out_of_memory(error):
+        return _memory(error)
     if isinstance(error, OSError):
         return _system(error)
     return None
@@ -94,7 +100,9 @@ def explained(error: BaseException) -> LatheError | None:
 
 def _usage(error: click.ClickException) -> InputError:
     command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "lathe"
-    what, fix = error.format_message().removesuffix("."), f"see {command} --help"
+    what = error.format_message().removesuffix(".")
+    what = what.replace("is not a valid integer range", _WHOLE).replace("is not a valid integer", _WHOLE)
+    fix = f"see {command} --help"
     if isinstance(error, click.NoSuchOption) and isinstance(error.ctx, click.Context):
         what = f"there is no option '{error.option_name}'"
         names = [name for parameter in error.ctx.command.params for name in parameter.opts]
@@ -103,10 +111,16 @@ def _usage(error: click.ClickException) -> InputError:
     return InputError(what, fix=fix)
 
 
-def _is_torch_out_of_memory(error: BaseException) -> bool:
-    """torch has a RuntimeError for either device; its CPU allocator's has no class of its own."""
-    text = str(error)
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "DefaultCPUAllocator" in text)
+def _memory(error: BaseException) -> MachineError:
+    """Of a GPU or of the machine; the first sentence of torch's text says which GPU library it was."""
+    first = str(error).partition("\n")[0].partition(". ")[0]
+    on_gpu = any(name in first for name in ("CUDA", "CUBLAS", "CUSOLVER", "HIP", "XPU"))
+    otherwise = "leave --device out" if on_gpu else "close other programs"
+    return MachineError(
+        "not enough memory",
+        where=first if on_gpu else None,
+        fix=f"give a smaller --memory or fewer --threads, or {otherwise}",
+    )
 
 
 def _system(error: OSError) -> MachineError:

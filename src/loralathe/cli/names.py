@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loralathe.api.names import InputNames, beside, formula_name, identifier, stem
-from loralathe.errors import InputError
+from loralathe.errors import InputError, spelling_hint, with_equals
 
 __all__ = [
     "InputNames", "beside", "formula_name", "identifier", "input_files", "numbers",
@@ -22,11 +22,17 @@ def split_assignments(words: Sequence[str], what: str, example: str) -> dict[str
         name, equals, value = word.partition("=")
         name, value = unicodedata.normalize("NFKC", name.strip()), value.strip()
         if not equals or not name or not value:
-            raise InputError(f"{what} is written NAME=VALUE", where=f"'{word}'", fix=example)
+            fix = example if equals else _with_equals(word) or spelling_hint(word) or example
+            raise InputError(f"{what} is written NAME=VALUE", where=f"'{word}'", fix=fix)
         if name in found:
             raise InputError(f"'{name}' is given twice", where=f"'{word}'", fix="keep one of them")
         found[name] = value
     return found
+
+
+def _with_equals(word: str) -> str | None:
+    meant = with_equals(word)
+    return f"between name and value stands '=': {meant}" if meant else None
 
 
 def input_files(words: Sequence[str], example: str) -> dict[str, Path]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
+from loralathe.errors import spelling_hint
+
 if TYPE_CHECKING:
     from loralathe.engine import RunOptions
 
@@ -47,7 +49,8 @@ class Number(FloatType):
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            self.fail(f"'{value}' is not a number", param, ctx)
+            hint = spelling_hint(value) or (f"write {value.replace(',', '.')}" if "," in value else None)
+            self.fail(f"'{value}' is not a number" + (f"; {hint}" if hint else ""), param, ctx)
         return number
 
 
@@ -150,7 +153,9 @@ def common_options(dtype: str | None = "source", outputs: bool = False) -> Calla
         click.option(
             "--hash/--no-hash", "hash_inputs", default=True, help="Record the inputs' hashes. Default: yes."
         ),
-        click.option("--device", default="cpu", metavar="NAME", help="Where to decompose: cpu, cuda, mps."),
+        click.option(
+            "--device", default="cpu", metavar="NAME", help="Where to decompose: cpu, cuda, cuda:1."
+        ),
         click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Default: every core."),
         click.option(
             "--memory", type=MemorySize(), default="1GB", metavar="SIZE", help="In flight. Default: 1GB."

@@ -56,6 +56,7 @@ def render_command(
     """One prompt to pictures; no web page, no network."""
     from loralathe.cli.render_setup import (
         adapters_of,
+        check_tags,
         family_of,
         folder_name,
         lists_of,
@@ -72,6 +73,7 @@ def render_command(
 
     family = family_of(str(checkpoint))
     request = request_of(str(checkpoint), adapters_of(adapters, chosen), family, chosen)
+    check_tags(request, family, chosen)
     lists = lists_of(chosen, screen)
     target = output or folder_name(str(checkpoint), request)
     if chosen.dry_run:

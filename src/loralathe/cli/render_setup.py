@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from loralathe.architectures import Architecture
     from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer
     from loralathe.rendering.folders import AdapterFolders
-    from loralathe.rendering.shelf import WeightsInMemory
+    from loralathe.rendering.model_cache import WeightsInMemory
 
 SIDES = {"sd1": 512, "sd2": 512, "sdxl": 1024}
 
@@ -126,6 +126,21 @@ def check_family(file: str, family: Architecture) -> None:
             where=file,
             fix=f"use a LoRA made for {family.label}",
         )
+
+
+def check_tags(request: ImageRequest, family: Architecture, options: PictureOptions) -> None:
+    """InputError for a tag whose adapter is nowhere, or made for another family.
+
+    For prompts that are rendered as they stand: in a grid's, search and replace may fill the name in.
+    """
+    from loralathe.rendering.folders import AdapterFolders
+    from loralathe.rendering.prompts.networks import lift_tags
+
+    folders = AdapterFolders(options.lora_dir)
+    for use in lift_tags(request.prompt).adapters:
+        file = folders.find(use.file)
+        if not options.allow_unmatched:
+            check_family(str(file), family)
 
 
 def request_of(

@@ -64,7 +64,7 @@ def run_command(
     **options: Any,
 ) -> None:
     """Make every file that a recipe saves, or a file that loralathe made, again."""
-    from loralathe.api.making import prepare
+    from loralathe.api.running import prepare
     from loralathe.cli.launch import launch
     from loralathe.cli.names import input_files, numbers
     from loralathe.cli.screen import Screen

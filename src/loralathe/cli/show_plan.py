@@ -10,7 +10,7 @@ from loralathe.cli.show_report import BUCKETS
 from loralathe.cli.wording import counts, dtype_name, few, plural, size
 
 if TYPE_CHECKING:
-    from loralathe.api.making import Planned
+    from loralathe.api.running import Planned
     from loralathe.engine import AdapterOutput, WeightsOutput
     from loralathe.engine.forms import ExtractOptions
     from loralathe.engine.inspect_plan import InputUse

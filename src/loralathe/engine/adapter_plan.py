@@ -83,7 +83,7 @@ def _bound(leaf: ExtractLeaf, unit: Unit, piece: Slice, localiser: Localiser) ->
     if not leaf.options.joined:
         return most_of(leaf, unit, piece)
     total = 0
-    for term in localiser.local(leaf.form, unit, piece, None).lowrank:
+    for term in localiser.local(leaf.form, unit, piece).lowrank:
         if isinstance(term.leaf, AdapterLeaf) and piece.module is not None:
             total += localiser.sources.adapters[term.leaf.name].modules[piece.module.name].rank
         elif isinstance(term.leaf, ExtractLeaf):

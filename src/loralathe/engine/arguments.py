@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
+from loralathe.adapters import load_magnitudes
 from loralathe.engine.evaluate import Band, LoadFactors, Prepare
 from loralathe.engine.forms import MethodLeaf
 from loralathe.engine.job import Context
@@ -44,6 +45,15 @@ class SliceArguments:
     @property
     def shape(self) -> tuple[int, ...]:
         return (self.piece.rows, *self.unit.shape[1:])
+
+    def magnitudes(self, adapter: str) -> tuple[Tensor, bool] | None:
+        source, module = self.context.sources.adapters[adapter], self.piece.module
+        held = source.modules.get(module.name) if module else None
+        if module is None or held is None or held.magnitudes is None:
+            return None
+        found = load_magnitudes(source, held)
+        assert found is not None
+        return found, (held.magnitudes == 0) != module.transpose
 
     def bands(self) -> Iterator[list[Tensor]]:
         workspace = Workspace()

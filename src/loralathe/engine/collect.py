@@ -94,7 +94,7 @@ class DeltaCollector:
             if not isinstance(term.leaf, MethodLeaf):
                 return term.leaf
             for form in term.leaf.arguments:
-                inner = self.context.localiser.local(form, self.unit, self.piece, form.primary)
+                inner = self.context.localiser.local(form, self.unit, self.piece)
                 if found := self._base(inner):
                     return found
         return None

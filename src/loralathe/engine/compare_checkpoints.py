@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from loralathe.architectures import Architecture, Module
+from loralathe.architectures import FACTORED, Architecture, Module
 from loralathe.engine.compare import LEADING, Compared, Comparison, by_block
 from loralathe.engine.inspect_norms import architecture_of, labels_of
 from loralathe.engine.inspect_stream import in_parallel, is_computable, pieces, squares
@@ -140,7 +140,7 @@ class _Work:
 
     def compare(self, key: str) -> Compared:
         infos = [(one.file, one.tensors[key]) for one in self.files]
-        matrix = [module for module in self.modules.get(key, ()) if module.scope != "outside"]
+        matrix = [module for module in self.modules.get(key, ()) if module.scope in FACTORED]
         keep = _Kept.room_for(infos[0][1]) if matrix else None
         xx, yy, dd = [], [], []
         start = 0

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from loralathe.adapters import Adapter, check_against, check_blocks, effective, require_fit
+from loralathe.architectures import COMPONENT_NAMES
 from loralathe.engine.forms import (
     AdapterLeaf,
     CheckpointLeaf,
     ExtractLeaf,
     Form,
+    MethodLeaf,
     all_terms,
+    inner_forms,
     walk,
 )
+from loralathe.engine.functions.dora import Dora
 from loralathe.engine.options import RunOptions
 from loralathe.engine.sources import CheckpointSource, Sources
 from loralathe.errors import InputError, counted
@@ -36,22 +40,40 @@ def check_checkpoints(form: Form, sources: Sources, options: RunOptions) -> None
     What is extracted inside it has keys of its own.
     """
     inside = (leaf.form for leaf in walk(form) if isinstance(leaf, ExtractLeaf))
-    for part in (form, *inside):
-        _check_against_primary(part, sources, options)
+    for part in (*inside, form):
+        for primary, other in _pairs(part, sources):
+            _check_shapes(primary, other, extracting=part is not form)
+            if not options.allow_unmatched:
+                _check_extra_keys(primary, other)
 
 
-def _check_against_primary(form: Form, sources: Sources, options: RunOptions) -> None:
-    primary_name = form.primary
+def _pairs(form: Form, sources: Sources) -> Iterator[tuple[CheckpointSource, CheckpointSource]]:
+    """The checkpoint that gives a form its keys, with each of the others."""
+    names = dict.fromkeys(leaf.name for leaf in walk(form) if isinstance(leaf, CheckpointLeaf))
+    for name in names:
+        if form.primary is not None and name != form.primary:
+            yield sources.checkpoints[form.primary], sources.checkpoints[name]
+
+
+def missing_components(form: Form, sources: Sources) -> Iterator[str]:
+    """Networks that one checkpoint of an extraction has and another lacks, in words.
+
+    Nothing is compared there, which the report alone could not tell from models that are equal there.
+    """
     for leaf in walk(form):
-        if primary_name is None or not isinstance(leaf, CheckpointLeaf) or leaf.name == primary_name:
-            continue
-        primary, other = sources.checkpoints[primary_name], sources.checkpoints[leaf.name]
-        _check_shapes(primary, other)
-        if not options.allow_unmatched:
-            _check_extra_keys(primary, other)
+        if isinstance(leaf, ExtractLeaf):
+            for pair in _pairs(leaf.form, sources):
+                for poor, rich in (pair, pair[::-1]):
+                    has = poor.detected.components
+                    lacks = [COMPONENT_NAMES[part] for part in rich.detected.components if part not in has]
+                    if lacks:
+                        yield (
+                            f"'{poor.name}' ({poor.path.name}) has no {' and no '.join(lacks)}: "
+                            f"what '{rich.name}' has there is not compared and not extracted"
+                        )
 
 
-def _check_shapes(primary: CheckpointSource, other: CheckpointSource) -> None:
+def _check_shapes(primary: CheckpointSource, other: CheckpointSource, *, extracting: bool) -> None:
     architecture = primary.detected.architecture
     for key, info in other.tensors.items():
         mine = primary.tensors.get(key)
@@ -66,7 +88,9 @@ def _check_shapes(primary: CheckpointSource, other: CheckpointSource) -> None:
                     f"'{other.name}' takes {narrower} input channels, '{primary.name}' only {wider}",
                     where=f"{other.path.name} is {other.detected.variant}, "
                     f"{primary.path.name} is {primary.detected.variant}",
-                    fix="put the inpainting or instruct-pix2pix model first; the result is then one, too",
+                    fix=f"subtract the model that '{primary.name}' was made from: it takes {wider}, too"
+                    if extracting
+                    else "put the inpainting or instruct-pix2pix model first; the result is then one, too",
                 )
         raise InputError(
             f"the tensor '{key}' has different shapes",
@@ -119,6 +143,30 @@ def adapter_coverage(name: str, forms: Sequence[Form], sources: Sources, options
         )
     zero = _zero_strength(name, adapter, used, forms)
     return Coverage(len(used) - zero, zero, tuple(unmatched))
+
+
+def check_doras(form: Form, sources: Sources) -> None:
+    """InputError for a DoRA that a formula adds like a difference, which it is not by itself."""
+    for name in _differences(form):
+        if sources.adapters[name].is_dora:
+            raise InputError(
+                f"'{name}' is a DoRA: what it changes depends on the model that it is added to",
+                where=str(sources.adapters[name].file.path),
+                fix=f"write A + dora(A, 0.7*{name}) for a model A",
+            )
+
+
+def _differences(form: Form) -> Iterator[str]:
+    """Adapters that stand for their own delta: all but those that dora() has."""
+    for term in form.terms:
+        leaf = term.leaf
+        if isinstance(leaf, AdapterLeaf):
+            yield leaf.name
+        elif isinstance(leaf, MethodLeaf) and isinstance(leaf.method, Dora):
+            yield from _differences(leaf.arguments[0])
+        else:
+            for inner in inner_forms(leaf):
+                yield from _differences(inner)
 
 
 def _bases(name: str, forms: Sequence[Form], sources: Sources) -> list[CheckpointSource]:

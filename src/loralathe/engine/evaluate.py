@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -85,7 +86,7 @@ class Band:
         self.shape = (self.stop - self.start, unit.row_elements)
         self._factors = factors
         self._prepare = prepare
-        self._loaded: dict[Leaf, Tensor] = {}
+        self._loaded: dict[tuple[Leaf, str | None], Tensor] = {}
         self._read_already: dict[str, Tensor] = {}
 
     def combine(
@@ -128,31 +129,49 @@ class Band:
 
     def _stored(self, leaf: Leaf, slot: object, primary: str | None) -> Tensor:
         """A dense leaf's rows in the dtype at hand: a copy that widens needs no fp32 in between."""
-        if isinstance(leaf, CheckpointLeaf) and leaf not in self._loaded:
-            info = self._info(leaf.name)
-            if info.shape == self.unit.shape:
-                return self._raw(leaf.name, info, self.shape[1])
-        return self.value(leaf, slot, primary)
+        if not isinstance(leaf, CheckpointLeaf) or (leaf, self._fill(primary)) in self._loaded:
+            return self.value(leaf, slot, primary)
+        is_whole = self._info(leaf.name).shape == self.unit.shape
+        return self._raw(leaf.name) if is_whole else self.value(leaf, slot, primary)
 
     def value(self, leaf: Leaf, slot: object, primary: str | None) -> Tensor:
         """A dense leaf's rows in fp32."""
-        if leaf not in self._loaded:
+        place = (leaf, self._fill(primary))
+        if place not in self._loaded:
             if isinstance(leaf, CheckpointLeaf):
-                self._loaded[leaf] = self._read(leaf.name, primary)
+                self._loaded[place] = self._read(leaf.name, primary)
             elif isinstance(leaf, RoundLeaf):
-                self._loaded[leaf] = self._round(leaf, slot)
+                self._loaded[place] = self._round(leaf, slot, primary)
             elif isinstance(leaf, MethodLeaf):
-                self._loaded[leaf] = self._method(leaf, primary)
+                self._loaded[place] = self._method(leaf, primary)
             else:
                 raise TypeError(f"{leaf} is no dense leaf")
-        return self._loaded[leaf]
+        return self._loaded[place]
 
-    def _round(self, leaf: RoundLeaf, slot: object) -> Tensor:
-        primary = leaf.form.primary
-        local = self.localiser.local(leaf.form, self.unit, self.piece, primary)
-        exact = self.combine(local, (slot, leaf), primary)
+    @cached_property
+    def _is_ragged(self) -> bool:
+        """Whether a checkpoint has fewer input channels here than another (inpainting beside others)."""
+        key = self.unit.key
+        held = (source.tensors for source in self.sources.checkpoints.values())
+        return any(key in tensors and tensors[key].shape != self.unit.shape for tensors in held if key)
+
+    def _fill(self, primary: str | None) -> str | None:
+        """The primary checkpoint where values depend on it: its channels stand for those that others lack."""
+        return primary if self._is_ragged else None
+
+    def _round(self, leaf: RoundLeaf, slot: object, primary: str | None) -> Tensor:
+        first = leaf.form.primary
+        assert first is not None
+        info = self._info(first)
+        is_whole = info.shape == self.unit.shape
+        within = first if is_whole else primary
+        local = self.localiser.local(leaf.form, self.unit, self.piece)
+        exact = self.combine(local, (slot, leaf), within)
         narrow = self.workspace.get(("round", slot, leaf), self.shape, to_torch_dtype(leaf.dtype))
-        return exact.copy_(narrow.copy_(exact))
+        rounded = exact.copy_(narrow.copy_(exact))
+        if not is_whole:
+            self._fill_channels(rounded, info, within)
+        return rounded
 
     def _method(self, leaf: MethodLeaf, primary: str | None) -> Tensor:
         make = self._prepare(leaf, primary)
@@ -164,8 +183,8 @@ class Band:
         """A method's arguments in fp32."""
         found = []
         for index, form in enumerate(leaf.arguments):
-            local = self.localiser.local(form, self.unit, self.piece, form.primary)
-            found.append(self.combine(local, (leaf, index), primary))
+            local = self.localiser.local(form, self.unit, self.piece)
+            found.append(self.combine(local, (leaf, index, self._fill(primary)), primary))
         return found
 
     def _info(self, name: str) -> TensorInfo:
@@ -173,20 +192,26 @@ class Band:
         return self.sources.checkpoints[name].tensors[self.unit.key]
 
     def _read(self, name: str, primary: str | None) -> Tensor:
-        info = self._info(name)
-        wide = self.workspace.get(("wide", name), self.shape, torch.float32)
-        if info.shape == self.unit.shape:
-            return wide.copy_(self._raw(name, info, self.shape[1]))
-        # The primary takes more input channels (inpainting): the others' come first, the rest is its own.
-        columns = info.numel // info.shape[0]
-        wide.copy_(self.value(CheckpointLeaf(primary or name), "primary", primary))
-        wide[:, :columns] = self._raw(name, info, columns)
+        wide = self.workspace.get(("wide", name, self._fill(primary)), self.shape, torch.float32)
+        raw = self._raw(name)
+        if raw.shape == self.shape:
+            return wide.copy_(raw)
+        wide[:, : raw.shape[1]] = raw
+        self._fill_channels(wide, self._info(name), primary)
         return wide
 
-    def _raw(self, name: str, info: TensorInfo, columns: int) -> Tensor:
-        """The band's rows in the stored dtype, (rows, columns); read once."""
+    def _fill_channels(self, wide: Tensor, info: TensorInfo, primary: str | None) -> None:
+        """The primary takes more input channels (inpainting): the others' come first, the rest is its own."""
+        assert primary is not None
+        columns = info.numel // info.shape[0]
+        wide[:, columns:] = self._raw(primary)[:, columns:]
+
+    def _raw(self, name: str) -> Tensor:
+        """The band's rows of a checkpoint in its dtype, (rows, the columns that it has); read once."""
         if name in self._read_already:
             return self._read_already[name]
+        info = self._info(name)
+        columns = self.shape[1] if info.shape == self.unit.shape else info.numel // info.shape[0]
         dtype = to_torch_dtype(info.dtype)
         raw = self.workspace.get(("raw", name), (self.shape[0], columns), dtype)
         row_bytes = columns * DTYPES[info.dtype].bits // 8
@@ -198,21 +223,23 @@ class Band:
     def blame(self, local: Local) -> str:
         """Where a NaN or Inf came from: the first input whose rows are not finite."""
         for term in local.dense:
-            if isinstance(term.leaf, CheckpointLeaf):
-                value = self._stored(term.leaf, "blame", term.leaf.name)
-                if not bool(torch.isfinite(value).all()):
-                    return str(self.sources.checkpoints[term.leaf.name].path)
+            if isinstance(term.leaf, CheckpointLeaf) and not _is_finite(self._raw(term.leaf.name)):
+                return str(self.sources.checkpoints[term.leaf.name].path)
             for form in inner_forms(term.leaf):
-                inner = self.localiser.local(form, self.unit, self.piece, form.primary)
+                inner = self.localiser.local(form, self.unit, self.piece)
                 if found := self.blame(inner):
                     return found
         for term in local.lowrank:
             factors = self._factors(term.leaf, torch.float32)
-            if factors and not all(bool(torch.isfinite(factor).all()) for factor in factors):
+            if factors and not all(_is_finite(factor) for factor in factors):
                 if isinstance(term.leaf, ExtractLeaf):
                     return "an extracted adapter"
                 return str(self.sources.adapters[term.leaf.name].file.path)  # type: ignore[union-attr]
         return ""
+
+
+def _is_finite(values: Tensor) -> bool:
+    return bool(torch.isfinite(values).all())
 
 
 def checked_energy(value: Tensor, unit: Unit, local: Local, band: Band, dtype: torch.dtype | None) -> float:

@@ -8,11 +8,9 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-import torch
-
 from loralathe.engine.adapter_plan import AdapterOutput
 from loralathe.engine.allotted import Allotted
-from loralathe.engine.device import prepare_worker
+from loralathe.engine.device import prepare_worker, prepared
 from loralathe.engine.forms import ExtractLeaf
 from loralathe.engine.job import AdapterWant, Cancelled, Context, Job, WeightsWant, run_job
 from loralathe.engine.plan import WeightsOutput
@@ -37,9 +35,7 @@ def execute(
     check_memory(jobs, session.options.memory)
     cancel = threading.Event()
     budget = ByteBudget(session.options.memory)
-    outer_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with Allotted(_folder(session)) as allotted:
+    with prepared(session.options.device), Allotted(_folder(session)) as allotted:
         context = Context(
             session.sources, session.planner.localiser, session.options, Workspace(), allotted, cancel.is_set
         )
@@ -48,11 +44,8 @@ def execute(
             with progress.task(title, sum(job.work for job in some)) as task:
                 _run_all(some, context, budget, cancel, session.options.worker_count(), task)
 
-        try:
-            survey(session, allotted, run)
-            run(jobs, "computing")
-        finally:
-            torch.set_num_threads(outer_threads)
+        survey(session, allotted, run)
+        run(jobs, "computing")
         return allotted.reports
 
 

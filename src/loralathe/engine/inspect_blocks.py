@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from loralathe.architectures import Architecture
+from loralathe.architectures import COMPONENT_NAMES, Architecture
 
 NO_BLOCK = "no block"
 VAE = "VAE"
 OTHER = "other"
-COMPONENTS = {"te1": "text encoder 1", "te2": "text encoder 2", "te3": "T5 text encoder", "vae": "VAE"}
-ORDER = ("U-Net", "transformer", *COMPONENTS.values())
+ORDER = ("transformer", *COMPONENT_NAMES.values())
 
 
 def label_of_key(architecture: Architecture, key: str) -> str:
@@ -43,7 +42,9 @@ def in_model_order(labels: Iterable[str], architecture: Architecture | None) -> 
 
 def component_name(component: str | None, architecture: Architecture) -> str:
     """A network in words: U-Net, transformer, text encoder 1, VAE."""
-    return architecture.unet.kind if component == "unet" else COMPONENTS.get(component or "", OTHER)
+    if component == "unet":
+        return architecture.unet.kind
+    return COMPONENT_NAMES.get(component or "", OTHER)
 
 
 def component_order(name: str) -> tuple[int, str]:

@@ -81,7 +81,7 @@ def _keys(session: Session, output: Output) -> Iterator[tuple[str, str]]:
 
 def _of_unit(session: Session, form: Form, unit: Unit) -> Iterator[tuple[str, str]]:
     for piece in unit.slices:
-        local = session.planner.localiser.local(form, unit, piece, form.primary)
+        local = session.planner.localiser.local(form, unit, piece)
         for term in (*local.dense, *local.lowrank):
             yield from _of_leaf(session, term.leaf, unit, piece)
 

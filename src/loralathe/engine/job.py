@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from loralathe.architectures import FACTORED
 from loralathe.engine.adapter_plan import AdapterOutput
 from loralathe.engine.allotted import Allotted
 from loralathe.engine.evaluate import (
@@ -86,10 +87,8 @@ class Job:
         leaves |= {leaf for want in self.surveys for leaf in want.leaf.form.leaves}
         extractions = sum(isinstance(leaf, ExtractLeaf) for leaf in leaves)
         extractions += len(self.adapters) + len(self.surveys)
-        rows = max(
-            (piece.rows for piece in self.unit.slices if piece.module and piece.module.scope != "outside"),
-            default=0,
-        )
+        layers = [piece for piece in self.unit.slices if piece.module and piece.module.scope in FACTORED]
+        rows = max((piece.rows for piece in layers), default=0)
         # A method is prepared in buffers of its own, while a band is half made.
         methods = (leaf for leaf in leaves if isinstance(leaf, MethodLeaf))
         buffers = len(leaves) + 3 + sum(len(leaves) + leaf.method.scratch for leaf in methods)

@@ -15,7 +15,6 @@ from loralathe.engine.forms import (
     Leaf,
     MethodLeaf,
     RoundLeaf,
-    checkpoint_terms,
     inner_forms,
     settle,
     walk,
@@ -58,17 +57,17 @@ class Localiser:
         self.sources = sources
         self._memo: dict[tuple[Form, str, int], Local] = {}
 
-    def local(self, form: Form, unit: Unit, piece: Slice, primary: str | None) -> Local:
-        """`form` at one slice. Where a checkpoint lacks the tensor, the checkpoints collapse to `primary`.
+    def local(self, form: Form, unit: Unit, piece: Slice) -> Local:
+        """`form` at one slice. Where a checkpoint lacks the tensor, they collapse to the primary one.
 
         A key only in the primary checkpoint is kept from it (docs/semantics.md §4); in a delta it is 0.
         """
         memo = (form, unit.name, piece.start)
         if memo not in self._memo:
-            self._memo[memo] = self._localise(form, unit, piece, primary)
+            self._memo[memo] = self._localise(form, unit, piece)
         return self._memo[memo]
 
-    def _localise(self, form: Form, unit: Unit, piece: Slice, primary: str | None) -> Local:
+    def _localise(self, form: Form, unit: Unit, piece: Slice) -> Local:
         parts: dict[Leaf, list[float]] = {}
         for term in form.terms:
             if self._takes_part(term.leaf, unit, piece):
@@ -80,8 +79,8 @@ class Localiser:
             if factor != 0.0 and isinstance(leaf, DENSE)
         )
         if unit.key is not None and not all(self._has(term.leaf, unit.key) for term in dense):
-            kept = primary is not None and form.is_weights
-            dense = (LocalTerm(CheckpointLeaf(primary), 1.0),) if kept and primary is not None else ()
+            kept = form.primary if form.is_weights else None
+            dense = (LocalTerm(CheckpointLeaf(kept), 1.0),) if kept is not None else ()
         lowrank = tuple(
             LocalTerm(leaf, factor)
             for leaf, factor in factors.items()
@@ -97,7 +96,7 @@ class Localiser:
         if isinstance(leaf, MethodLeaf) and not leaf.is_weights:
             # Every method makes 0 of zeros, so that what it does not touch can be copied.
             return leaf.method.touches(piece.place) and any(
-                not self.local(form, unit, piece, form.primary).is_zero for form in leaf.arguments
+                not self.local(form, unit, piece).is_zero for form in leaf.arguments
             )
         return True
 
@@ -112,8 +111,8 @@ class Localiser:
         if isinstance(leaf, CheckpointLeaf):
             return key in self.sources.checkpoints[leaf.name].tensors
         if isinstance(leaf, RoundLeaf):
-            names = [name for name, _ in checkpoint_terms(leaf.form)]
-            return any(key in self.sources.checkpoints[name].tensors for name in names)
+            first = leaf.form.primary
+            return first is not None and key in self.sources.checkpoints[first].tensors
         if isinstance(leaf, MethodLeaf):
             inside = (inner for form in leaf.arguments for inner in walk(form))
             names = [inner.name for inner in inside if isinstance(inner, CheckpointLeaf)]
@@ -125,6 +124,8 @@ def in_scope(piece: Slice, options: ExtractOptions) -> bool:
     """Whether an extraction writes factors for this slice (docs/semantics.md §6)."""
     module = piece.module
     if module is None or module.component == "vae":  # No adapter has names for the layers of a VAE.
+        return False
+    if module.scope == "vector":
         return False
     if options.everything:
         return True

@@ -67,17 +67,19 @@ def _is_whole(value: object, *, least: int) -> bool:
 
 
 def check_device(name: str) -> None:
-    """InputError for a device that this machine, or this torch, does not have; `cpu` imports no torch."""
+    """InputError for a device that is not here, or cannot decompose; `cpu` imports no torch."""
     if name == "cpu":
         return
     import torch
 
     try:
-        torch.zeros(1, device=name).item()  # read back: `meta` can be allocated, but holds nothing
+        # Double, which Gram matrices need and Apple's GPUs lack. Doubled, because a GPU too old or too new
+        # for this torch can be given memory and fails when it is to add. Read back: `meta` holds nothing.
+        (2 * torch.ones(1, dtype=torch.float64, device=name)).item()
     # A torch without CUDA asserts, an unknown name or a missing GPU is a RuntimeError.
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise InputError(
             f"the device '{name}' cannot be used",
             where=str(error).splitlines()[0].split(". ")[0],
-            fix="leave --device out, or give cuda, cuda:1, mps or another that torch knows here",
+            fix="leave --device out, or give cuda, cuda:1 or another with float64 that torch knows here",
         ) from None

@@ -52,10 +52,10 @@ class PieceJob:
         extractions = self._extractions()
         levels = [leaf.form.level for leaf in extractions]
         levels += [want.form.level for want in self.job.weights]
-        for stage in sorted(set(levels)):
-            due = [leaf for leaf in extractions if leaf.form.level == stage]
-            weights = [want for want in self.job.weights if want.form.level == stage]
-            self._stage(due, weights)
+        for level in sorted(set(levels)):
+            due = [leaf for leaf in extractions if leaf.form.level == level]
+            weights = [want for want in self.job.weights if want.form.level == level]
+            self._make_level(due, weights)
         for want in self.job.adapters:
             self._deliver(want)
         for survey in self.job.surveys:
@@ -78,9 +78,9 @@ class PieceJob:
         return list(found)
 
     def _local(self, form: Form) -> Local:
-        return self.context.localiser.local(form, self.unit, self.piece, form.primary)
+        return self.context.localiser.local(form, self.unit, self.piece)
 
-    def _stage(self, extractions: list[ExtractLeaf], weights: list[WeightsWant]) -> None:
+    def _make_level(self, extractions: list[ExtractLeaf], weights: list[WeightsWant]) -> None:
         """One pass over the rows serves all extractions and tensors that can be made now."""
         collectors: list[DeltaCollector] = []
         for leaf in extractions:
@@ -161,9 +161,9 @@ class PieceJob:
                 weights.append(term.factor)
         if not terms:
             return Extracted(None, 0.0, 0.0, "zero")
-        if leaf.options.joined:
-            return join_factored(terms, weights)
         if in_scope(self.piece, leaf.options):
+            if leaf.options.joined:
+                return join_factored(terms, weights)
             rank, side = sum(term.rank for term in terms), min(self.piece.rows, self.unit.row_elements)
             if rank > THICK and 2 * rank > side:
                 return self._from_product(leaf, concatenate(terms, weights))

@@ -21,7 +21,7 @@ from loralathe.engine.companions import (
     discard_pattern,
     refuse_checkpoint_choices,
 )
-from loralathe.engine.coverage import Coverage, adapter_coverage, check_checkpoints
+from loralathe.engine.coverage import Coverage, adapter_coverage, check_checkpoints, check_doras
 from loralathe.engine.forms import (
     AdapterLeaf,
     CheckpointLeaf,
@@ -199,7 +199,7 @@ class Planner:
         spec = TensorSpec(source.saved_as(unit.key), dtype, info.shape)
         if not castable or architecture.rule_for_key(unit.key) is not None:
             return _plain(source, unit, spec, "kept by rule")
-        locals_ = [self.localiser.local(form, unit, piece, primary) for piece in unit.slices]
+        locals_ = [self.localiser.local(form, unit, piece) for piece in unit.slices]
         if not all(local.is_copy_of(primary) for local in locals_):
             return TensorPlan(unit, spec, "compute", "changed")
         bucket: Bucket = "copied"
@@ -296,6 +296,7 @@ def plan_coverage(forms: Sequence[Form], sources: Sources, options: RunOptions) 
     """How the modules of every adapter are used; InputError for what does not match."""
     found: dict[str, Coverage] = {}
     for form in forms:
+        check_doras(form, sources)
         for leaf in walk(form):
             if isinstance(leaf, AdapterLeaf):
                 found[leaf.name] = adapter_coverage(leaf.name, forms, sources, options)

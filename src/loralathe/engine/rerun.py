@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from loralathe.engine.find_inputs import find_inputs
-from loralathe.engine.options import RunOptions
+from loralathe.engine.options import RunOptions, check_device
 from loralathe.engine.record import RUN_CHOICES
 from loralathe.engine.recorded import Record, parse_record
+from loralathe.errors import InputError, printable
 from loralathe.progress import Progress
 from loralathe.recipes import Recipe, recipe_text
 from loralathe.tensorfiles import read_header
@@ -43,7 +44,22 @@ def remake(
         if getattr(options, name) != getattr(default, name)
     }
     recorded = record.options(options)
+    if "device" not in insisted:
+        recorded = replace(recorded, device=device_here(recorded.device, progress or Progress()))
     return recipe, replace(recorded, **insisted, presets={**recorded.presets, **options.presets})
+
+
+def device_here(recorded: str, progress: Progress) -> str:
+    """The device that a file was made with, or `cpu` with a message where this machine has none such."""
+    try:
+        check_device(recorded)
+    except InputError:
+        progress.message(
+            f"the file was made with --device {printable(recorded)}, which is not here: decomposed on the "
+            "processor, factors differ in their last digits"
+        )
+        return "cpu"
+    return recorded
 
 
 def recorded_toml(path: Path, record: Record, given: Mapping[str, Path] | None = None) -> str:

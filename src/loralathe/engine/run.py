@@ -16,6 +16,7 @@ from loralathe.adapters import BlockWeights, parse_block_weights, parse_elements
 from loralathe.architectures import Architecture
 from loralathe.engine.adapter_notes import adapter_notes
 from loralathe.engine.companions import CONFIG, config_target
+from loralathe.engine.coverage import missing_components
 from loralathe.engine.forms import ExtractLeaf, Form
 from loralathe.engine.options import RunOptions, check_device
 from loralathe.engine.plan import Output, Plan, Planner, WeightsOutput, plan_coverage
@@ -73,11 +74,13 @@ def _plan(recipe: Recipe, options: RunOptions, sources: Sources) -> Session:
         lambda text: resolve_blocks(text, sources, recipe, options, warnings),
         lambda text: parse_elements(text, require_architecture(sources)),
         lambda: require_architecture(sources),
+        lambda adapter: sources.adapters[adapter].modules,
     )
     forms = {save.step: typer.step(save.step) for save in recipe.saves}
     planner = Planner(sources, options)
     coverage = plan_coverage(list(forms.values()), sources, options)
     outputs = tuple(planner.output(save, forms[save.step]) for save in recipe.saves)
+    warnings += (text for form in forms.values() for text in missing_components(form, sources))
     sizes = {name: path.stat().st_size for name, path in sources.paths.items()}
     plan = Plan(outputs, sources.paths, coverage, tuple(dict.fromkeys(warnings)), sizes)
     return Session(recipe, options, sources, plan, planner, typer, forms)

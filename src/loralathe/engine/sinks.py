@@ -155,7 +155,8 @@ def _nothing_held(records: Iterable[ModuleRecord], path: Path) -> InputError:
         why = "what differs is in layers that this LoRA leaves out"
         fix = "--conv-rank takes resnets and samplers in, --te1 and the like text encoders"
     else:
-        why, fix = "nothing differs", "subtract two different models"
+        why = "nothing differs"
+        fix = "subtract two different models; lathe compare shows what one of them lacks"
     return InputError(f"there is nothing to write: {why}", where=str(path), fix=fix)
 
 
@@ -164,26 +165,3 @@ def adapter_format(output: AdapterOutput, architecture: Architecture) -> Adapter
     options = output.leaf.options
     pad_to = max(output.nominal, options.conv_rank or 0) if options.pad_ranks else None
     return AdapterFormat(architecture, float(output.nominal), output.dtype, pad_to)
-
-
-class MemoryAdapter:
-    """An adapter as factors by module: (up (out, r), down (r, columns), shape of the weight)."""
-
-    def __init__(self) -> None:
-        self.records: list[ModuleRecord] = []
-        self.factors: dict[str, tuple[Tensor, Tensor, tuple[int, ...]]] = {}
-        self._lock = threading.Lock()
-
-    def add(self, module: Module, up: Tensor, down: Tensor, shape: tuple[int, ...]) -> None:
-        with self._lock:
-            self.factors[module.name] = (up.clone(), down.clone(), shape)
-
-    def record(self, record: ModuleRecord) -> None:
-        with self._lock:
-            self.records.append(record)
-
-    def commit(self, metadata: Mapping[str, str]) -> None:
-        return None
-
-    def abort(self) -> None:
-        self.factors.clear()

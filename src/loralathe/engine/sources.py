@@ -54,7 +54,9 @@ class Sources:
                     self.checkpoints[name] = _checkpoint(name, file)
             self.architecture = self._common_architecture()
             for name, path in adapters.items():
-                self.adapters[name] = self._stack.enter_context(open_adapter(path, self.architecture))
+                self.adapters[name] = self._stack.enter_context(
+                    open_adapter(path, self.architecture, dora=True)
+                )
             if self.architecture is None:
                 self.architecture = _of_adapters(self.adapters.values())
         except BaseException:
@@ -125,7 +127,8 @@ class Sources:
 def _checkpoint(name: str, file: TensorFile) -> CheckpointSource:
     detected = detect_checkpoint(file.header, str(file.path))
     tensors = tensors_by_name(file, detected.architecture)
-    return CheckpointSource(name, file, detected, detected.architecture.modules(tensors), tensors)
+    family = detected.architecture
+    return CheckpointSource(name, file, detected, family.modules(tensors) | family.biases(tensors), tensors)
 
 
 def tensors_by_name(file: TensorFile, architecture: Architecture) -> dict[str, TensorInfo]:

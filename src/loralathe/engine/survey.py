@@ -48,24 +48,24 @@ def budget_leaves(session: Session) -> list[ExtractLeaf]:
 def survey(session: Session, allotted: Allotted, run: RunJobs) -> None:
     """The first passes: fills `allotted` for every extraction with a budget; `run` carries out jobs."""
     for leaf in budget_leaves(session):
-        seller = _seller(session, leaf)
-        waiting = [unit for unit in seller.units if any(in_scope(s, leaf.options) for s in unit.slices)]
+        allocator = _allocator(session, leaf)
+        waiting = [unit for unit in allocator.units if any(in_scope(s, leaf.options) for s in unit.slices)]
         for unit in waiting:
             for piece in unit.slices:
                 allotted.depths[leaf, piece.place.name] = min(FIRST_DEPTH, most_of(leaf, unit, piece))
         while waiting:
             want = SurveyWant(leaf, allotted)
             run([Job(unit, (), (), (), (want,)) for unit in waiting], "finding singular values")
-            ranks, allocation, unsettled = seller.allocate(allotted.surveys(leaf))
+            ranks, allocation, unsettled = allocator.allocate(allotted.surveys(leaf))
             for module in unsettled:
                 place = (leaf, module.piece.place.name)
                 allotted.depths[place] = min(2 * allotted.depths[place], module.most)
             waiting = list({module.unit.name: module.unit for module in unsettled}.values())
-        allotted.settle(leaf, ranks, seller.report(allotted.surveys(leaf), allocation))
+        allotted.settle(leaf, ranks, allocator.report(allotted.surveys(leaf), allocation))
 
 
 @dataclass(frozen=True)
-class _Seller:
+class _BudgetAllocator:
     """Shares out one extraction's budget, in the bytes of the file that it is saved to."""
 
     session: Session
@@ -115,13 +115,21 @@ class _Seller:
     def _fitting(self, modules: Sequence[Surveyed], offers: Sequence[Offer], limit: int) -> Allocation:
         """The best allocation whose file, header included, has at most `limit` bytes."""
         aim, best = limit, None
+        fits, exceeds = 0, 2 * limit
         for _ in range(ROUNDS):
-            found = allocate_bytes(offers, max(aim, 0))
+            found = allocate_bytes(offers, aim)
             slack = limit - self._file_size(modules, found.ranks)
             if slack >= 0 and (best is None or found.kept > best.kept):
                 best = found
-            # Room left is offered again; what is over the limit must go, with a little to spare.
+            # Whatever aims at these bytes or more would take them again.
+            fits, exceeds = (max(fits, aim), exceeds) if slack >= 0 else (fits, min(exceeds, found.nbytes))
+            if slack == 0 or exceeds - fits <= 1:
+                break
+            # Room left is offered again; what is over the limit must go, with a little to spare. Where that
+            # was tried before, half way is next.
             aim += slack if slack >= 0 else 2 * slack
+            if not fits < aim < exceeds:
+                aim = (fits + exceeds) // 2
         if best is None or not any(best.ranks):
             if all(len(module.energies) == 0 for module in modules):
                 return allocate_bytes(offers, limit)
@@ -161,7 +169,7 @@ def _single_ranks(modules: Sequence[Surveyed]) -> list[list[int]]:
     ]
 
 
-def _seller(session: Session, leaf: ExtractLeaf) -> _Seller:
+def _allocator(session: Session, leaf: ExtractLeaf) -> _BudgetAllocator:
     """Bytes are those of the file the extraction is saved to; one that is not saved counts as if it were.
 
     A share of the energy is bought at the prices of fp16, so that a step means the same however it is saved.
@@ -176,7 +184,7 @@ def _seller(session: Session, leaf: ExtractLeaf) -> _Seller:
         output = AdapterOutput(session.plan.outputs[0].save, leaf, dtype, units, "epsilon", {})
     if budget is not None and budget.kind == "energy":
         output = replace(output, dtype="F16")
-    return _Seller(session, leaf, output, output.units)
+    return _BudgetAllocator(session, leaf, output, output.units)
 
 
 def _rounded_form(session: Session, leaf: ExtractLeaf) -> ExtractLeaf:

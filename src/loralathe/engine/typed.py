@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from loralathe.adapters import BlockWeights, ElementRule, Strength
@@ -36,6 +36,7 @@ class Typer:
     kinds:  input name -> "checkpoint" or "adapter", known from the headers.
     blocks: resolves the right side of `@` for the architecture at hand;  elements: the same for rules.
     family: the architecture, for functions that know its parts.
+    modules: adapter → canonical names of its modules, for functions that act there only.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class Typer:
         blocks: Callable[[str], BlockWeights],
         elements: Callable[[str], tuple[ElementRule, ...]],
         family: Callable[[], Architecture],
+        modules: Callable[[str], Iterable[str]],
     ) -> None:
         self.recipe = recipe
         self.kinds = kinds
         self.blocks = blocks
         self.elements = elements
         self.family = family
+        self.modules = modules
         self._steps: dict[str, Value] = {}
 
     def step(self, name: str) -> Form:
@@ -229,6 +232,9 @@ class _Evaluation:
 
     def family(self) -> str:
         return self.typer.family().id
+
+    def modules_of(self, adapter: str) -> frozenset[str]:
+        return frozenset(self.typer.modules(adapter))
 
     def arguments(self, node: Call, allowed: tuple[str, ...]) -> dict[str, Node]:
         found: dict[str, Node] = {}

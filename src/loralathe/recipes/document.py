@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from loralathe.errors import InputError, did_you_mean
+from loralathe.errors import InputError, did_you_mean, half_width
 from loralathe.recipes.functions import SIGNATURES
 from loralathe.recipes.parse import parse_expression
 from loralathe.recipes.syntax import Node, block_names, value_names
@@ -22,6 +23,8 @@ else:  # pragma: no cover -- the same parser under its older name
 FUNCTIONS = frozenset({"extract", "combine", "resize", "fp16", "bf16", *SIGNATURES})
 TABLES = ("inputs", "variables", "blocks", "steps", "save")
 SOURCE = "source"
+_WINDOWS_PATH = re.compile(r"""^(?P<line>[^#'\n]*"[A-Za-z]:\\(?!\\).*)$""", re.MULTILINE)
+"""`"C:\\temp"` with one backslash: TOML refuses it, or reads a tab where it says `\\t`."""
 SAVE_TEXTS = ("dtype", "vae", "discard", "metadata_from", "config_from", "adapter_metadata")
 SAVE_KEYS = ("file", "metadata", *SAVE_TEXTS)
 ADAPTER_METADATA = ("new", "first", "merge", "all", "minimal")
@@ -134,16 +137,34 @@ def read_recipe(path: Path) -> Recipe:
     Raises InputError for a missing or malformed file, unknown tables or keys, and whatever
     `make_recipe` refuses.
     """
+    text = read_text(path, "recipe")
+    if drive := _WINDOWS_PATH.search(text):
+        line = text.count("\n", 0, drive.end()) + 1
+        raise InputError(
+            "a backslash in double quotes begins a sign such as \\t, and no folder",
+            where=f"{path}, line {line}: {drive['line'].strip()}",
+            fix=r"put Windows paths in single quotes, 'C:\loras\hina.safetensors', or write them with /",
+        )
     try:
-        data = tomllib.loads(read_text(path, "recipe"))
+        data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, or a number of 5000 digits
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InputError(
             f"the recipe is not valid TOML: {reason}",
             where=str(path),
-            fix="texts stand in quotes, tables in [brackets]; see the example in the README",
+            fix="'=', quotes and brackets are half-width characters"
+            if half_width(text) != text and _is_toml(half_width(text))
+            else "texts stand in quotes, tables in [brackets]; see the example in the README",
         ) from None
     return _from_table(data, path)
+
+
+def _is_toml(text: str) -> bool:
+    try:
+        tomllib.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _from_table(data: Mapping[str, object], path: Path) -> Recipe:

@@ -74,6 +74,7 @@ _ALL = (
     ),
     Signature("dare", (_DELTA, Parameter("p", "number"), _SEED)),
     Signature("della", (_DELTA, Parameter("p", "number"), Parameter("epsilon", "number", 0.2), _SEED)),
+    Signature("dora", (_A, Parameter("lora"))),
     Signature("breadcrumbs", (_DELTA, Parameter("top", "number", 0.01), Parameter("bottom", "number", 0.85))),
 )
 SIGNATURES: Mapping[str, Signature] = {signature.name: signature for signature in _ALL}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 
-from loralathe.errors import InputError
+from loralathe.errors import InputError, spelling_hint
 from loralathe.recipes.syntax import Add, At, Call, Name, Negate, Node, Number, Product, Text
 
 MAX_LENGTH = 20_000
 MAX_DEPTH = 60
 
+_TAG = re.compile(r"<\s*(lora|lyco)\s*[:：]", re.IGNORECASE)
+_PRIME = re.compile(r"\w'")
 _REFUSED: dict[type[ast.AST], str] = {
     ast.Div: "division is not part of the language; multiply instead: 0.5*x",
     ast.Pow: "powers are not part of the language",
@@ -41,7 +44,9 @@ def parse_expression(text: str, where: str = "formula") -> Node:
         tree = ast.parse(stripped, mode="eval")
     except SyntaxError as error:
         column = min((error.offset or 1) - 1, len(stripped))
-        raise _refusal(stripped, column, "the formula cannot be read here", where) from None
+        unclosed = "was never closed" in error.msg
+        what = "this bracket is never closed" if unclosed else "the formula cannot be read here"
+        raise _refusal(stripped, column, what, where) from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise InputError(f"the formula cannot be read: {error}", where=where) from None
     return _Reader(stripped, where).read(tree.body, 0)
@@ -59,8 +64,19 @@ def _refusal(text: str, column: int, what: str, where: str) -> InputError:
     return InputError(
         what,
         where=f"{where}, character {column + 1}\n    {text}\n    {' ' * column}^",
-        fix="allowed: + - * @ ( ), numbers, names, quoted block lists, calls such as extract(x, rank=64)",
+        fix=_respelt(text)
+        or "allowed: + - * @ ( ), numbers, names, quoted block lists, calls such as extract(x, rank=64)",
     )
+
+
+def _respelt(text: str) -> str | None:
+    """What to write instead of what people bring along from elsewhere."""
+    if _TAG.search(text):
+        return "a tag belongs in a prompt; here it is 0.7*hina@OUTALL, and hina=hina.safetensors after it"
+    plain = text.replace("′", "'").replace("’", "'")
+    if _PRIME.search(plain) and plain.count("'") % 2:
+        return "names are made of letters, digits and _: B1, not B'"
+    return spelling_hint(text)
 
 
 class _Reader:

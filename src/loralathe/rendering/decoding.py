@@ -13,6 +13,9 @@ Tell = Callable[[str], None]
 Vae: TypeAlias = Any
 """A diffusers AutoencoderKL."""
 
+TILE = 512
+"""Pixels of a tile, each way."""
+
 
 def decode(vae: Vae, latents: torch.Tensor, tell: Tell, what: str) -> Image.Image:
     """One picture of latents (4, h, w). `what` names the image in messages.
@@ -35,6 +38,17 @@ def decode(vae: Vae, latents: torch.Tensor, tell: Tell, what: str) -> Image.Imag
         tell(f"{what}: the VAE gave NaN even in float32; the VAE file is damaged or of another family")
         pixels = pixels.nan_to_num(0.0)
     return to_image(pixels)
+
+
+def work_in_tiles(vae: Vae) -> None:
+    """Decode large pictures tile by tile, blended where tiles meet.
+
+    diffusers' tiles are as large as the pictures that a family was trained on, so that one of that size
+    would be a single tile and ask for as much memory as before.
+    """
+    vae.tile_sample_min_size = TILE
+    vae.tile_latent_min_size = TILE >> (len(vae.config.block_out_channels) - 1)
+    vae.enable_tiling()
 
 
 def _pixels(vae: Vae, latents: torch.Tensor) -> torch.Tensor:

@@ -81,7 +81,7 @@ def encode_rows(
     with Fitting(model) as fitting:
         fitting.fit(own)
         out: Any = encoder.network(input_ids=ids, output_hidden_states=True)
-    z = read_layer(encoder, out.hidden_states, clip_skip, model.name)
+        z = read_layer(encoder, out.hidden_states, clip_skip, model.name)  # the last norm may be changed, too
     weights = torch.tensor([chunk.row_weights() for chunk, _ in rows], device=device, dtype=z.dtype)
     return emphasised(z, weights), out.text_embeds if encoder.pooled else None
 

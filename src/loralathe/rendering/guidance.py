@@ -31,8 +31,11 @@ class Guide:
 
 @dataclass(frozen=True, eq=False)
 class _Call:
-    """Rows of one network call: contexts of one length."""
+    """Rows of one network call: contexts of one length. `owners` are the images of the rows, `images` on
+    the device.
+    """
 
+    owners: tuple[int, ...]
     images: torch.Tensor
     factors: torch.Tensor
     context: torch.Tensor
@@ -82,7 +85,10 @@ class GuidedNetwork:
                 return_dict=False,
                 **more,
             )
-            guided.index_add_(0, call.images, out.float() * call.factors[:, None, None, None])
+            # In the order of the rows: `index_add_` on a GPU adds as they come, and AND has three an image.
+            weighted = out.float() * call.factors[:, None, None, None]
+            for image, row in zip(call.owners, weighted, strict=True):
+                guided[image] += row
         return guided
 
     def _calls_at(self, step: int) -> list[_Call]:
@@ -120,6 +126,7 @@ class GuidedNetwork:
             ids = [height, width, 0, 0, height, width]  # original size, crop, target size
             time_ids = torch.tensor([ids] * len(rows), device=device, dtype=torch.float32)
         return _Call(
+            owners=tuple(image for image, _, _ in rows),
             images=torch.tensor([image for image, _, _ in rows], device=device),
             factors=torch.tensor([factor for _, factor, _ in rows], device=device),
             context=torch.stack([c.context for _, _, c in rows]).to(dtype),

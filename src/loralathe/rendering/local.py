@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from types import MappingProxyType
 from typing import Literal
 
 import torch
 from PIL.Image import Image
 
-from loralathe.errors import InputError
+from loralathe.engine.device import full_precision
+from loralathe.errors import InputError, is_out_of_memory
 from loralathe.progress import Progress, Task
-from loralathe.rendering.bench import Bench, Habits
-from loralathe.rendering.decoding import decode
+from loralathe.rendering.decoding import decode, work_in_tiles
 from loralathe.rendering.filehashes import FileHashes
 from loralathe.rendering.folders import AdapterFolders
 from loralathe.rendering.infotext import CHUNK, infotext
-from loralathe.rendering.memory import batch_size_for, in_batches, is_out_of_memory
+from loralathe.rendering.latents import LatentRenderer, RenderSettings
+from loralathe.rendering.memory import batch_size_for, in_batches, too_large
+from loralathe.rendering.model_cache import LoadSettings, ModelCache, OpenModel, WeightsInMemory
 from loralathe.rendering.prepare import Prepared, in_order_of_work, prepare
 from loralathe.rendering.prompts.issues import told
 from loralathe.rendering.request import ImageRequest, OnImage
 from loralathe.rendering.samplers import Prediction
 from loralathe.rendering.shares import Presets
-from loralathe.rendering.shelf import OpenModel, Setting, Shelf, WeightsInMemory
 
 DtypeName = Literal["fp32", "fp16", "bf16"]
 DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
@@ -76,10 +78,12 @@ class LocalRenderer:
         self._progress = progress or Progress()
         self._batch_size = batch_size
         self._folders = AdapterFolders(lora_dirs)
-        self._habits = Habits(self.device, presets or Presets(), allow_unmatched, zero_empty_negative)
-        self._setting = Setting(self.device, DTYPES[name], prediction, low_vram)
+        self._settings = RenderSettings(
+            self.device, presets or Presets(), allow_unmatched, zero_empty_negative
+        )
+        self._load_settings = LoadSettings(self.device, DTYPES[name], prediction, low_vram)
         held = {} if weights is None else weights
-        self._shelf = Shelf(held, self._setting, keep_models, self._progress)
+        self._models = ModelCache(held, self._load_settings, keep_models, self._progress)
         self._hashes = FileHashes(enabled=hashes, in_memory=frozenset(weights or ()), progress=self._progress)
 
     def __enter__(self) -> LocalRenderer:
@@ -90,7 +94,7 @@ class LocalRenderer:
 
     def close(self) -> None:
         """Let go of all models and files."""
-        self._shelf.close()
+        self._models.close()
 
     def render(self, requests: Sequence[ImageRequest], on_image: OnImage) -> None:
         """Render all requests; `on_image(index, picture)` as they finish. Infotext is in `picture.info`.
@@ -103,20 +107,37 @@ class LocalRenderer:
             self._progress.message(text)
         order = in_order_of_work(prepared)
         for (checkpoint, vae), _ in order:
-            self._shelf.check(checkpoint, vae)
+            self._models.check(checkpoint, vae)
         steps = sum(request.steps for request in requests)
-        with torch.inference_mode(), self._progress.task("rendering", steps, "step") as task:
+        exact = full_precision() if self._load_settings.dtype == torch.float32 else nullcontext()
+        with torch.inference_mode(), exact, self._progress.task("rendering", steps, "step") as task:
             for (checkpoint, vae), groups in order:
-                opened = self._shelf.get(checkpoint, vae)
-                bench = Bench(opened, self._habits)
-                for group in groups:
-                    for one in group:  # adapters that do not fit are told before the first step
-                        bench.shares(one)
-                for group in groups:
-                    self._render_group(opened, bench, group, task, on_image)
+                self._render_model(checkpoint, vae, groups, task, on_image)
+
+    def _render_model(
+        self,
+        checkpoint: str,
+        vae: str | None,
+        groups: Sequence[Sequence[Prepared]],
+        task: Task,
+        on_image: OnImage,
+    ) -> None:
+        """All images of one model; nothing here refers to it when the next one needs its room."""
+        opened = self._models.get(checkpoint, vae)
+        latent_renderer = LatentRenderer(opened, self._settings)
+        for group in groups:
+            for one in group:  # adapters that do not fit are told before the first step
+                latent_renderer.shares(one)
+        for group in groups:
+            self._render_group(opened, latent_renderer, group, task, on_image)
 
     def _render_group(
-        self, opened: OpenModel, bench: Bench, group: Sequence[Prepared], task: Task, on_image: OnImage
+        self,
+        opened: OpenModel,
+        latent_renderer: LatentRenderer,
+        group: Sequence[Prepared],
+        task: Task,
+        on_image: OnImage,
     ) -> None:
         """Images that can share batches: one model, size, sampler and number of steps."""
         done: list[tuple[Prepared, torch.Tensor]] = []
@@ -124,39 +145,43 @@ class LocalRenderer:
         def run(batch: Sequence[Prepared]) -> None:
             before = task.done
             try:
-                latents = bench.latents(batch, lambda: task.advance(len(batch)))
+                latents = latent_renderer.latents(batch, lambda: task.advance(len(batch)))
             except BaseException:
                 task.advance(before - task.done)  # what failed is not done
                 raise
             done.extend(zip(batch, latents, strict=True))
 
         def finish() -> None:
+            if self._load_settings.low_vram:
+                opened.model.unet.to("cpu")  # the VAE has the device to itself
             while done:
                 one, latents = done.pop(0)
                 on_image(one.index, self._picture(opened, one, latents))
 
         request = group[0].request
         size = self._batch_size or batch_size_for(
-            request.width, request.height, self.device, self._setting.dtype
+            request.width, request.height, self.device, self._load_settings.dtype
         )
         in_batches(group, size, run, finish, self._progress.message)
 
     def _picture(self, opened: OpenModel, one: Prepared, latents: torch.Tensor) -> Image:
         title = f"image {one.index + 1} (seed {one.request.seed})"
         vae = opened.model.vae
-        assert vae is not None  # the shelf gives no model without one
+        assert vae is not None  # the cache gives no model without one
         try:
             picture = decode(vae, latents, self._progress.message, title)
         except Exception as error:
-            if not is_out_of_memory(error) or vae.use_tiling:
+            if not is_out_of_memory(error):
                 raise
+            if vae.use_tiling:
+                raise too_large() from error
             picture = None
         if picture is None:
             self._progress.message(
                 f"{title}: out of memory while decoding; the VAE works in tiles from now on"
             )
-            vae.enable_tiling()
-            picture = decode(vae, latents, self._progress.message, title)
+            work_in_tiles(vae)
+            return self._picture(opened, one, latents)
         picture.info[CHUNK] = infotext(one.request, self._hashes.of(one.request, one.uses))
         return picture
 
@@ -169,8 +194,9 @@ def pick_device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        # As the engine's `check_device`, but Apple's GPUs will do.
+        (2 * torch.ones(1, device=device)).item()
+    except (RuntimeError, AssertionError, TypeError) as error:  # torch without CUDA asserts
         raise InputError(
             f"the device '{name}' cannot be used",
             where=str(error).splitlines()[0].split(". ")[0],

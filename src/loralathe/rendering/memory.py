@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from loralathe.errors import MachineError
+from loralathe.errors import MachineError, is_out_of_memory
 
 Item = TypeVar("Item")
 
@@ -25,19 +25,19 @@ def batch_size_for(width: int, height: int, device: torch.device, dtype: torch.d
     """A first guess of how many images fit; running out of memory corrects it."""
     if device.type != "cuda":
         return CPU_AT_ONCE
-    free, _ = torch.cuda.mem_get_info(device)
+    free, _ = torch.cuda.mem_get_info(device.index)  # None: the current one
+    # What torch keeps for its next tensors is free, too.
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     latents = (width // 8) * (height // 8)
     bytes_each = latents * BYTES_PER_LATENT * torch.empty((), dtype=dtype).element_size() / 2
     return int(min(MOST_AT_ONCE, max(1, free * 0.7 // bytes_each)))
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on whatever device."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+def too_large() -> MachineError:
+    """What is said when a single image does not fit."""
+    return MachineError(
+        "there is not enough memory for a single image of this size",
+        fix="--low-vram, a smaller size, or another device",
     )
 
 
@@ -62,24 +62,22 @@ def in_batches(
             if not is_out_of_memory(error):
                 raise
             if len(batch) == 1:
-                raise MachineError(
-                    "there is not enough memory for a single image of this size",
-                    fix="--low-vram, a smaller size, or another device",
-                ) from error
+                raise too_large() from error
             size = len(batch) // 2
             waiting.extendleft(reversed(batch))
             failed = True
         else:
             failed = False
         if failed:  # outside the handler: its traceback would keep the failed batch's tensors alive
-            _release()
+            release_memory()
             tell(f"out of memory; going on with batches of {size}")
         else:
             finish()
     return size
 
 
-def _release() -> None:
+def release_memory() -> None:
+    """Give back what nothing refers to any more, on the GPU too."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

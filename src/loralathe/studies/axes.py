@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from loralathe.errors import InputError, did_you_mean
+from loralathe.errors import InputError, did_you_mean, spelling_hint, with_equals
 from loralathe.studies.axes_adapter import ADAPTER_KINDS, build_block_value
 from loralathe.studies.axes_prompt import PROMPT_KINDS
 from loralathe.studies.axes_request import REQUEST_KINDS
@@ -25,9 +25,8 @@ def parse_axis(text: str, base: Draft, context: Context) -> Axis:
     name, equals, values = text.partition("=")
     name = " ".join(name.split())
     if not equals or not name:
-        raise InputError(
-            "an axis is written NAME = VALUES", where=f"'{text}'", fix="for example: cfg = 4..8 (+2)"
-        )
+        fix = spelling_hint(text) or _with_equals(text) or "for example: cfg = 4..8 (+2)"
+        raise InputError("an axis is written NAME = VALUES", where=f"'{text}'", fix=fix)
     wanted = Wanted(name, "", values.strip(), pull_tags(base, context), context)
     variables = context.recipe.variables if context.recipe else {}
     if name in variables:
@@ -38,6 +37,11 @@ def parse_axis(text: str, base: Draft, context: Context) -> Axis:
         seen = base if kind in PROMPT_KINDS else wanted.base  # prompt axes see the tags as text
         return kind.build(replace(wanted, target=target, base=seen))
     return _adapter_axis(wanted)
+
+
+def _with_equals(text: str) -> str | None:
+    meant = with_equals(text)
+    return f"write {meant}" if meant else None
 
 
 def _folded(name: str) -> str:

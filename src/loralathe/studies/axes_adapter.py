@@ -29,10 +29,7 @@ def _locate(wanted: Wanted) -> tuple[str, Locate]:
     names = {adapter_name(use.file).casefold() for use in wanted.base.request.adapters}
     target = wanted.target
     if target and target.casefold() not in names:
-        known = dict(wanted.context.loras) | {
-            adapter_name(u.file): u.file for u in wanted.base.request.adapters
-        }
-        file = resolve_file(target, known, "adapter")
+        file = resolve_file(target, _known(wanted), "adapter")
         added = AdapterUse(file)
 
         def find_or_add(draft: Draft) -> tuple[int, AdapterUse]:
@@ -51,6 +48,12 @@ def _locate(wanted: Wanted) -> tuple[str, Locate]:
     return adapter_name(wanted.base.request.adapters[index].file), find
 
 
+def _known(wanted: Wanted) -> dict[str, str]:
+    """Adapters by name: those of the folder and, first, those of the request."""
+    named = {adapter_name(use.file): use.file for use in wanted.base.request.adapters}
+    return dict(wanted.context.loras) | named
+
+
 def _strength_axis(part: str, change: Callable[[AdapterUse, float], AdapterUse]) -> Callable[[Wanted], Axis]:
     def build(wanted: Wanted) -> Axis:
         name, find = _locate(wanted)
@@ -60,7 +63,9 @@ def _strength_axis(part: str, change: Callable[[AdapterUse, float], AdapterUse])
             return draft.with_adapter(index, change(use, strength))
 
         values = each(parse_floats(wanted.text), show_number, apply)
-        return Axis(f"{name}{part}", values, 0.05, text=wanted.text)
+        # Without a name it is whichever adapter a cell has: an axis `lora` may put others in its place.
+        title = f"{name}{part}" if wanted.target else part.strip() or "strength"
+        return Axis(title, values, 0.05, text=wanted.text)
 
     return build
 
@@ -68,9 +73,8 @@ def _strength_axis(part: str, change: Callable[[AdapterUse, float], AdapterUse])
 def build_lora(wanted: Wanted) -> Axis:
     """The adapter itself: every value takes its place, strengths and blocks kept; `none` takes it out."""
     texts = [text or "none" for text in parse_texts(wanted.text)]
-    files = [
-        None if t.casefold() == "none" else resolve_file(t, wanted.context.loras, "adapter") for t in texts
-    ]
+    known = _known(wanted)
+    files = [None if t.casefold() == "none" else resolve_file(t, known, "adapter") for t in texts]
     alone = not wanted.target and not wanted.base.request.adapters
     target = "" if alone else adapter_name(_at(wanted).file)
 

@@ -101,6 +101,9 @@ def _known(text: str, names: Sequence[str], noun: str) -> str:
     raise InputError(f"there is no {noun} '{text}'", fix=fix)
 
 
+FOLDER_OPTIONS = {"checkpoint": "--checkpoint-dir", "VAE": "--vae-dir", "adapter": "--lora-dir"}
+
+
 def resolve_file(text: str, files: Mapping[str, str], noun: str) -> str:
     """A file by its name in the folder (with or without suffix, any case), or by a path that exists.
 
@@ -112,7 +115,8 @@ def resolve_file(text: str, files: Mapping[str, str], noun: str) -> str:
         return found
     if Path(text).exists():
         return text
-    fix = did_you_mean(text, files) or "give a path, or a name from the folder"
+    option = FOLDER_OPTIONS[noun]
+    fix = did_you_mean(text, files) or f"give a path, or a name from the folder that {option} names"
     raise InputError(f"there is no {noun} '{text}'", fix=fix)
 
 

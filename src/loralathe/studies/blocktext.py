@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from loralathe.architectures import SD1, SDXL
-from loralathe.errors import InputError, did_you_mean
+from loralathe.errors import InputError, did_you_mean, spelling_hint
 from loralathe.studies.presets import find_preset
 from loralathe.studies.values import show_number
 
@@ -65,7 +65,7 @@ def _known(name: str, names: Sequence[str], *, ranged: bool = False) -> str:
     raise InputError(
         f"there is no block '{name}' here",
         where=f"the blocks are {' '.join(names)}",
-        fix=did_you_mean(name, (*names, *ENCODERS)) or None,
+        fix=spelling_hint(name) or did_you_mean(name, (*names, *ENCODERS)) or None,
     )
 
 

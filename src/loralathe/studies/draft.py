@@ -93,8 +93,14 @@ def find_adapter(request: ImageRequest, name: str) -> int:
     if not name:
         if len(names) == 1:
             return 0
-        listed = ", ".join(names) if names else "this request has no adapter"
-        raise InputError("which adapter is meant?", where=listed, fix="name it: 'hina strength = 0, 0.5, 1'")
+        if not names:
+            raise InputError(
+                "which adapter is meant?",
+                where="this request has no adapter",
+                fix="give one after the checkpoint; an axis 'lora = hina, mio' puts others in its place",
+            )
+        fix = "name it: 'hina strength = 0, 0.5, 1'"
+        raise InputError("which adapter is meant?", where=", ".join(names), fix=fix)
     for index, known in enumerate(names):
         if known.casefold() == name.casefold():
             return index

@@ -14,6 +14,20 @@ from loralathe.studies.plan import Cell, GridPlan
 
 Scores: TypeAlias = Mapping[str, float | None]
 
+REQUEST_FIELDS = (
+    "seed",
+    "steps",
+    "cfg",
+    "sampler",
+    "schedule",
+    "width",
+    "height",
+    "clip_skip",
+    "checkpoint",
+    "vae",
+)
+"""Columns that stand as they are in the request."""
+
 
 @dataclass(frozen=True)
 class CellResult:
@@ -39,18 +53,6 @@ def results_csv(plan: GridPlan, results: Sequence[CellResult]) -> bytes:
     names = list(results[0].scores) if results else []
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    fields = (
-        "seed",
-        "steps",
-        "cfg",
-        "sampler",
-        "schedule",
-        "width",
-        "height",
-        "clip_skip",
-        "checkpoint",
-        "vae",
-    )
     writer.writerow(
         [
             "x",
@@ -59,7 +61,7 @@ def results_csv(plan: GridPlan, results: Sequence[CellResult]) -> bytes:
             *(title for _, title in axes),
             *variables,
             *names,
-            *fields,
+            *REQUEST_FIELDS,
             "prompt",
             "done",
             "file",
@@ -74,7 +76,7 @@ def results_csv(plan: GridPlan, results: Sequence[CellResult]) -> bytes:
                 *(cell.labels[index] for index, _ in axes),
                 *(value for name, value in cell.variables if name in variables),
                 *(_number(result.scores[name]) for name in names),
-                *(getattr(cell.request, field) for field in fields),
+                *(getattr(cell.request, field) for field in REQUEST_FIELDS),
                 cell.request.prompt,
                 int(result.done),
                 result.file,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
-from loralathe.errors import InputError
+from loralathe.errors import InputError, spelling_hint
 
 MAX_VALUES = 10_000
 
@@ -127,7 +127,7 @@ def _item_values(text: str, item: Item, *, whole: bool) -> list[Fraction]:
             f"'{item.text}' is neither a number nor a range",
             text,
             item.position,
-            "write 0.5, or 0-1 (+0.25), or 0..1 [5]",
+            spelling_hint(text) or _with_commas(item.text) or "write 0.5, or 0-1 (+0.25), or 0..1 [5]",
         )
     first, last = (
         _check_whole(text, item, Fraction(Decimal(match[name])), whole=whole) for name in ("first", "last")
@@ -138,6 +138,12 @@ def _item_values(text: str, item: Item, *, whole: bool) -> list[Fraction]:
     if step is not None:
         _check_whole(text, item, step, whole=whole)
     return _stepped(text, item, first, last, step)
+
+
+def _with_commas(text: str) -> str | None:
+    words = text.split()
+    listed = len(words) > 1 and all(_LITERAL.fullmatch(word) for word in words)
+    return f"values are separated by commas: {', '.join(words)}" if listed else None
 
 
 def _check_whole(text: str, item: Item, value: Fraction, *, whole: bool) -> Fraction:

@@ -102,7 +102,7 @@ def study_weights(
     progress = progress or Progress()
     with open_tensorfile(checkpoint) as base:
         family = detect_checkpoint(base.header, str(checkpoint)).architecture
-        places = family.modules(base.header.tensors)
+        places = family.modules(base.header.tensors) | family.biases(base.header.tensors)
         with open_adapter(adapter, family) as opened:
             fit = check_against(opened, places, base.header.tensors)
             require_fit(opened, fit, family.label, allow_unmatched=allow_unmatched)

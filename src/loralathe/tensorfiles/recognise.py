@@ -12,6 +12,7 @@ from loralathe.errors import InputError, close_matches
 _PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 MODEL_SUFFIXES = (".safetensors", *_PICKLE_SUFFIXES)
 """What model files are called; their content decides how they are read."""
+_PICTURE_MARKS = (b"\x89PNG\r\n", b"\xff\xd8\xff")
 _TAR_MARK = slice(257, 262)
 _CONVERT = "load it with the torch that wrote it, and save its state_dict() with a newer torch.save"
 _NOT_A_MODEL = "download the model file itself"
@@ -78,6 +79,8 @@ def check_content(path: Path, start: bytes, size: int) -> None:
     if start.startswith(b"version https://git-lfs"):
         fix = "run `git lfs pull`, or download the file itself"
         raise InputError("a Git LFS pointer, not the model", where=where, fix=fix)
+    if start.startswith(_PICTURE_MARKS):
+        raise InputError("a picture, not a model", where=where, fix=_NOT_A_MODEL)
     if start.startswith(b"GGUF"):
         raise InputError("a GGUF file, which is not read", where=where, fix="use the safetensors version")
     if start.lstrip()[:1] == b"<":

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from loralathe.errors import InputError
-from loralathe.tensorfiles.last_rites import forget, remember
+from loralathe.tensorfiles.cleanup import forget, remember
 from loralathe.tensorfiles.locking import try_lock
 from loralathe.tensorfiles.outputs import free_space, write_error
 from loralathe.tensorfiles.positional import write_at

@@ -21,12 +21,12 @@ DIRECTIONS = {
 }
 """What BRI, COL1, COL2 and COL3 add to the latents' channels 1, 2 and 3, by family."""
 
-LATENTS = "unet.model.diffusion_model.out.2.bias"
+LATENTS = "unet.out.2.bias"
 FACTORS = {
     "unet.input_blocks.0.0": ("IN", -0.01),
-    "unet.model.diffusion_model.input_blocks.0.0.bias": ("IN", 0.02),
+    "unet.input_blocks.0.0.bias": ("IN", 0.02),
     "unet.out.0": ("OUT", -0.01),
-    "unet.model.diffusion_model.out.0.bias": ("OUT", 0.02),
+    "unet.out.0.bias": ("OUT", 0.02),
     "unet.out.2": ("OUT2", -0.01),
 }
 """Tensor → (setting, change of the factor 1 for each unit of it)."""

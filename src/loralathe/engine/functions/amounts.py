@@ -38,13 +38,11 @@ class Amount:
     @property
     def strength(self) -> Strength:
         """The amount as a strength of 1 with weights."""
-        if self.blocks is None:
-            number = self.number if self.number is not None else 1.0
-            if not self.elements:
-                return Strength(number, number)
-            everything = ElementRule(Selection(), Selection(), number)
-            return Strength(elements=(everything, *self.elements))
-        return Strength(blocks=self.blocks, elements=(*self._outside(self.blocks), *self.elements))
+        if self.blocks is None and not self.elements:
+            return Strength(_number(self), _number(self))
+        # Beside rules a number is a list, too: a second one attached with @ would not count everywhere.
+        blocks = self.blocks or BlockWeights((), _number(self))
+        return Strength(blocks=blocks, elements=(*self._outside(blocks), *self.elements))
 
     def _outside(self, blocks: BlockWeights) -> Iterator[ElementRule]:
         """Rules for the tensors that are in no block."""

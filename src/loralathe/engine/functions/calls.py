@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from loralathe.adapters import Strength
-from loralathe.engine.forms import Form, MethodLeaf, Term
+from loralathe.engine.forms import AdapterLeaf, Form, MethodLeaf, Term
 from loralathe.engine.functions.adjust import DIRECTIONS, NAMES, Adjust
 from loralathe.engine.functions.amounts import Amount
 from loralathe.engine.functions.bound import Bound, Caller, bind, kind_of
 from loralathe.engine.functions.cosine import Cosine
+from loralathe.engine.functions.dora import Dora
 from loralathe.engine.functions.drops import Breadcrumbs, Dare, Della
 from loralathe.engine.functions.method import Method, Same
 from loralathe.engine.functions.slerp import Slerp
@@ -170,6 +171,19 @@ def breadcrumbs(bound: Bound) -> Form:
     return method_form(Breadcrumbs(top, bottom), delta)
 
 
+def dora(bound: Bound) -> Form:
+    """A delta; the strengths, blocks and rules of the adapter hold for all of it."""
+    (x,), (lora,) = bound.forms("A"), bound.forms("lora")
+    if not x.is_weights:
+        raise bound.error(f"dora() changes a model; its first value is {kind_of(x)}", "A + dora(A, 0.7*hina)")
+    leaf = lora.terms[0].leaf
+    if len(lora.terms) != 1 or not isinstance(leaf, AdapterLeaf):
+        raise bound.error("dora() takes one adapter, with a strength or blocks", "dora(A, 0.7*hina)")
+    method = Dora(leaf.name, bound.caller.modules_of(leaf.name))
+    change = method_form(method, x, Form((Term(leaf, Strength()),)))
+    return Form((replace(change.terms[0], strength=lora.terms[0].strength),))
+
+
 def adjust(bound: Bound) -> Form:
     (x,) = bound.forms("x")
     if not x.is_weights:
@@ -218,4 +232,5 @@ BUILDERS: Mapping[str, Callable[[Bound], Form]] = {
     "dare": dare,
     "della": della,
     "breadcrumbs": breadcrumbs,
+    "dora": dora,
 }

@@ -5,13 +5,14 @@ Reads the syntax itself. The engine reaches the same numbers by typed forms; tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from loralathe.adapters import BlockWeights, ElementRule
 from loralathe.adapters.elements import last_match
 from loralathe.engine.forms import settle
 from loralathe.engine.units import Place
+from loralathe.engine.verify.sums import NAMED_SUMS, amount_of, arguments
 from loralathe.recipes import Add, At, Call, Name, Negate, Node, Number, Product, Recipe, Text
 
 ROUNDING = ("fp16", "bf16")
@@ -48,6 +49,7 @@ class Linear:
     """Evaluates the formulas of one recipe at places of one model.
 
     kinds: input name → "checkpoint" or "adapter";  blocks, elements: resolve lists and rules for the family.
+    order: the family's long block list.
     """
 
     def __init__(
@@ -56,11 +58,13 @@ class Linear:
         kinds: Mapping[str, str],
         blocks: Callable[[str], BlockWeights],
         elements: Callable[[str], tuple[ElementRule, ...]],
+        order: Sequence[str],
     ) -> None:
         self.recipe = recipe
         self.kinds = kinds
         self._blocks = blocks
         self._elements = elements
+        self._order = order
         self._known: dict[tuple[Node, Place], Value] = {}
 
     def parts(self, node: Node, place: Place) -> tuple[Part, ...]:
@@ -106,17 +110,19 @@ class Linear:
         return (Part(Name(node.id), 1.0, 1.0),)
 
     def _at(self, node: At, place: Place) -> Value:
-        written = node.blocks
-        text = written.value if isinstance(written, Text) else written.id
-        if isinstance(written, Name):
-            text = self.recipe.blocks.get(written.id, written.id)
-        weights = self._blocks(text)
+        weights = self._list(node.blocks)
         return tuple(
             replace(part, weighted=True)
             if part.ruled
             else replace(part, factor=part.factor * weights.weight_of(place.name, place.block), weighted=True)
             for part in self.parts(node.value, place)
         )
+
+    def _list(self, written: Name | Text) -> BlockWeights:
+        """The block weights that a name or a quoted text stands for."""
+        if isinstance(written, Text):
+            return self._blocks(written.value)
+        return self._blocks(self.recipe.blocks.get(written.id, written.id))
 
     def _call(self, node: Call, place: Place) -> Value:
         if self.kinds.get(node.function) == "adapter":
@@ -127,7 +133,36 @@ class Linear:
             inner = self.extraction(node.args[0], place)
             leaf = replace(node, args=(inner,)) if inner is not None else node
             return (Part(leaf, 1.0, 1.0),)
+        if node.function in NAMED_SUMS:
+            return self._named_sum(node, place)
         raise NoReferenceError(node.function)
+
+    def _named_sum(self, node: Call, place: Place) -> Value:
+        given = arguments(node)
+        amounts = [self._amount(given[name], place) if name in given else 0.0 for name in ("alpha", "beta")]
+        if isinstance(rules := given.get("elements"), Text):
+            rule = last_match(self._elements(rules.value), place.name, place.block)
+            amounts[0] = amounts[0] if rule is None else rule
+        factors = NAMED_SUMS[node.function](*amounts)
+        weighted = "elements" in given or not all(
+            self._is_number(given[name]) for name in ("alpha", "beta") if name in given
+        )
+        return tuple(
+            replace(part.times(factor), weighted=part.weighted or weighted)
+            for name, factor in zip("ABC", factors, strict=False)
+            for part in self.parts(given[name], place)
+        )
+
+    def _amount(self, node: Node, place: Place) -> float:
+        """A number, or what a block list weighs a place."""
+        if self._is_number(node):
+            return self.number(node)
+        assert isinstance(node, (Name, Text))
+        return amount_of(self._list(node), place, self._order)
+
+    def _is_number(self, node: Node) -> bool:
+        names = (*self.recipe.variables, *self.recipe.steps)
+        return not isinstance(node, Text) and (not isinstance(node, Name) or node.id in names)
 
     def extraction(self, node: Node, place: Place) -> Call | None:
         """The extract(…) that a formula is and nothing else, rounded or not."""

@@ -131,8 +131,8 @@ class Reference:
     def _has(self, leaf: Leaf, key: str) -> bool:
         if isinstance(leaf, Name):
             return key in self.sources.checkpoints[leaf.id].tensors
-        inner = self.linear.parts(leaf.args[0], self.piece.place)
-        return any(self._has(part.leaf, key) for part in self.checkpoints(inner))
+        first = self.first(self.linear.parts(leaf.args[0], self.piece.place))
+        return first is not None and self._has(Name(first), key)
 
     def reaches(self, leaf: Leaf) -> bool:
         """Whether a leaf holds anything here."""
@@ -142,7 +142,7 @@ class Reference:
         if isinstance(leaf, Name) and leaf.id in self.sources.checkpoints:
             return _plain(self._rows(leaf.id, start, stop, parts))
         if isinstance(leaf, Call) and not is_lowrank(leaf):
-            return self._rounded(leaf, start, stop)
+            return self._rounded(leaf, start, stop, parts)
         factors = self.factors(leaf)
         if factors is None:
             return None
@@ -150,7 +150,7 @@ class Reference:
         first = self.piece.start
         return _plain(up[start - first : stop - first] @ down)
 
-    def _rounded(self, call: Call, start: int, stop: int) -> Value:
+    def _rounded(self, call: Call, start: int, stop: int, parts: tuple[Part, ...]) -> Value:
         inner = self.value(call.args[0], start, stop)
         dtype = getattr(torch, {"fp16": "float16", "bf16": "bfloat16"}[call.function])
 
@@ -158,8 +158,20 @@ class Reference:
             return values.to(dtype).double()
 
         low, high = rounded(inner.exact - inner.error), rounded(inner.exact + inner.error)
-        exact = rounded(inner.exact)
-        return Value(exact, exact.abs(), high - low)
+        exact, slack = rounded(inner.exact), high - low
+        held = self._columns(call)
+        if held < exact.shape[1]:  # input channels that are not of this formula are not rounded by it
+            exact[:, held:] = self._rows(self._whole(parts), start, stop, parts)[:, held:]
+            slack[:, held:] = 0.0
+        return Value(exact, exact.abs(), slack)
+
+    def _columns(self, call: Call) -> int:
+        """Columns of what is rounded: those of its first checkpoint."""
+        first = self.first(self.linear.parts(call.args[0], self.piece.place))
+        assert first is not None
+        assert self.unit.key is not None
+        info = self.sources.checkpoints[first].tensors[self.unit.key]
+        return info.numel // info.shape[0] if info.shape else 1
 
     def factors(self, leaf: Leaf) -> Matrices | None:
         """Matrices of an adapter or an extraction in float64; None where it holds nothing here."""
@@ -194,11 +206,20 @@ class Reference:
         found = read_rows(source.file.readinto, info, start, stop)
         if info.shape == self.unit.shape:
             return found
-        first = self.first(parts) or self.primary
-        assert first is not None
-        wide = self._rows(first, start, stop, parts).clone()
+        wide = self._rows(self._whole(parts), start, stop, parts).clone()
         wide[:, : found.shape[1]] = found
         return wide
+
+    def _whole(self, parts: tuple[Part, ...]) -> str:
+        """The checkpoint whose input channels stand for those that others lack."""
+        first = self.first(parts)
+        if (
+            first is None
+            or self.sources.checkpoints[first].tensors[self.unit.key or ""].shape != self.unit.shape
+        ):
+            first = self.primary
+        assert first is not None
+        return first
 
 
 def _plain(exact: Tensor) -> Value:

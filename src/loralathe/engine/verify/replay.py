@@ -66,18 +66,13 @@ class Replay:
             self._jobs[job.unit.name, job.unit.shape] = job
 
     def _survey(self) -> None:
-        """The first passes of budgets over the whole file, with one thread as in a run's workers."""
+        """The first passes of budgets over the whole file."""
 
         def run(jobs: list[Job], _title: str) -> None:
             for job in jobs:
                 run_job(self._context(), job)
 
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            survey(self._session, self._allotted, run)
-        finally:
-            torch.set_num_threads(threads)
+        survey(self._session, self._allotted, run)
 
     def _context(self) -> Context:
         session, allotted = self._session, self._allotted

@@ -12,6 +12,7 @@ from typing import TypeVar
 from loralathe.adapters import parse_elements
 from loralathe.engine.adapter_plan import AdapterOutput
 from loralathe.engine.allotted import Allotted
+from loralathe.engine.device import prepared
 from loralathe.engine.find_inputs import find_inputs
 from loralathe.engine.forms import AdapterLeaf, ExtractLeaf, Leaf, walk
 from loralathe.engine.inspect_blocks import in_model_order, label_of_key, label_of_module
@@ -20,6 +21,7 @@ from loralathe.engine.local import in_scope
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import Output, TensorPlan, WeightsOutput
 from loralathe.engine.recorded import Record, parse_record
+from loralathe.engine.rerun import device_here
 from loralathe.engine.run import Session, open_session, require_architecture, resolve_blocks
 from loralathe.engine.units import Slice, Unit
 from loralathe.engine.verify.extracted import PARTS, AdapterChecker, name_in
@@ -46,6 +48,7 @@ def verify_file(
     """Compute sampled tensors of `path` again from its recorded recipe and inputs, and compare.
 
     given, search: where the inputs are, see `find_inputs`;  run: threads and device, the rest is recorded.
+    On another device than the recorded one bytes are not compared.
     Raises InputError for a file without a record or with a damaged one, and for inputs that are not found
     or have changed; what does not match is a finding of the result, not an error.
     """
@@ -54,16 +57,17 @@ def verify_file(
         record = parse_record(file.header.metadata, path.name)
         inputs = find_inputs(record, path, given, search, progress)
         recipe = record.recipe(inputs, path)
-        settings = replace(record.options(run), device=run.device if run.device != "cpu" else _device(record))
+        recorded = record.options(run)
+        device = run.device if run.device != "cpu" else device_here(recorded.device, progress)
+        if device.partition(":")[0] != recorded.device:
+            options = replace(options, exact=False)
         hashes = {name: content_hash(found) for name, found in inputs.items()} if record.has_hashes else None
-        with open_session(recipe, settings) as session, Allotted(None) as allotted:
+        opened = open_session(recipe, replace(recorded, device=device))
+        with opened as session, prepared(device), Allotted(None) as allotted:
             work = _Work(session, record, file, options, progress, allotted)
-            findings = list(check_metadata(session, work.output, record, file, hashes))
+            as_recorded = replace(session, options=recorded)
+            findings = list(check_metadata(as_recorded, work.output, record, file, hashes))
             return work.run(inputs, findings)
-
-
-def _device(record: Record) -> str:
-    return str(record.choices.get("device", "cpu"))
 
 
 class _Work:
@@ -232,6 +236,7 @@ def _linear(session: Session) -> Linear:
         sources.kinds,
         lambda text: resolve_blocks(text, sources, recipe, session.options, []),
         lambda text: parse_elements(text, require_architecture(sources)),
+        require_architecture(sources).long_blocks,
     )
 
 

@@ -12,7 +12,6 @@ from loralathe.rendering.prompts.issues import Issue, issue_at
 
 ROUND = 1.1
 SQUARE = 1 / 1.1
-ESCAPABLE = "()[]\\:|"
 
 _TOKEN = re.compile(
     r"""(?P<escaped>\\[()\[\]\\:|])
@@ -101,8 +100,3 @@ def _joined(drafts: list[_Draft]) -> list[Piece]:
         else:
             pieces.append(Piece(draft.text, draft.weight))
     return pieces or [Piece("", 1.0)]
-
-
-def strip_emphasis(prompt: str) -> str:
-    """The bare words of a prompt."""
-    return " ".join(piece.text for piece in parse_emphasis(prompt)[0] if piece.text)

@@ -14,12 +14,16 @@ import re
 from dataclasses import dataclass, field
 
 from loralathe.adapters.spec import joined_rules
-from loralathe.errors import did_you_mean
+from loralathe.errors import did_you_mean, half_width
 from loralathe.rendering.prompts.issues import Issue, issue_at
 from loralathe.rendering.request import AdapterUse
 
 _TAG = re.compile(r"<(\w+):([^<>]*)(>?)")
 _WORDS = ("lora", "lyco")
+_WIDE = re.compile(
+    r"[<＜](?:lora|lyco)[:：][^<>＜＞]*[>＞]|（[^（）()]*[:：]\s*[0-9０-９.．]+\s*）", re.IGNORECASE
+)
+_WIDE_MARKS = frozenset("＜＞：＝")  # other full-width characters may belong to a name
 _NAMED = ("te", "unet", "lbw", "w", "lbwe", "x", "start", "stop", "step", "dyn")
 
 
@@ -66,6 +70,10 @@ def lift_tags(prompt: str) -> TaggedPrompt:
             issues.append(issue_at(prompt, place, f"the tag is left out: {error.message}"))
         return ""
 
+    for found in _WIDE.finditer(prompt):
+        if found[0].startswith("（") or _WIDE_MARKS & set(found[0]):
+            message = f"full-width characters make no tag and no weight; write {half_width(found[0])}"
+            issues.append(issue_at(prompt, found.start(), message))
     bare = _TAG.sub(lift, prompt)
     return TaggedPrompt(bare, tuple(adapters), tuple(issues))
 

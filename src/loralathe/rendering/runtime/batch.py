@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch.utils.hooks import RemovableHandle
 
+from loralathe.architectures import BIAS
 from loralathe.rendering.loading import Model
 from loralathe.rendering.runtime.layers import Term, hook_of
 from loralathe.rendering.runtime.loaded import LoadedAdapter
@@ -77,7 +78,7 @@ class Fitting:
             return
         self.clear()
         for name, of_module in terms.items():
-            layer = self._model.modules[name]
+            layer = self._model.modules[name.removesuffix(BIAS)]
             self._handles.append(layer.register_forward_hook(hook_of(of_module)))
         self._fitted = terms
 

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from loralathe.errors import InputError
+from loralathe.rendering.runtime.vectors import Vector, vector_update
 
 if TYPE_CHECKING:
     from loralathe.lowrank import Factors
@@ -41,7 +42,7 @@ class Term:
     strengths: (number of those rows,)
     """
 
-    factors: LowRank
+    factors: LowRank | Vector
     rows: torch.Tensor | None
     strengths: torch.Tensor
 
@@ -61,8 +62,12 @@ def shaped_for(layer: nn.Module, factors: Factors, dtype: torch.dtype, device: t
     return LowRank(down.to(device, dtype), up.to(device, dtype), core)
 
 
-def update(layer: nn.Module, factors: LowRank, x: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
+def update(
+    layer: nn.Module, factors: LowRank | Vector, x: torch.Tensor, strengths: torch.Tensor
+) -> torch.Tensor:
     """sᵢ·B(A·xᵢ) for the rows of x, in the shape of the layer's output."""
+    if isinstance(factors, Vector):
+        return vector_update(layer, factors, x, strengths)
     spread = strengths.to(x.dtype).reshape(-1, *[1] * (x.dim() - 1))
     if isinstance(layer, nn.Conv2d):
         conv = partial(functional.conv2d, stride=layer.stride, padding=layer.padding, dilation=layer.dilation)
@@ -87,7 +92,7 @@ def hook_of(terms: Sequence[Term]) -> Hook:
                 output = output + update(layer, term.factors, x, term.strengths)
             else:
                 part = update(layer, term.factors, x[term.rows], term.strengths)
-                output = output.index_add(0, term.rows, part)
+                output = output.index_add(0, term.rows, part.expand(len(part), *output.shape[1:]))
         return output
 
     return add

@@ -12,8 +12,11 @@ from loralathe.adapters.adapter import Adapter, open_adapter
 from loralathe.adapters.factors import load_factors
 from loralathe.adapters.fit import Fit, Mismatch, fits, require_fit
 from loralathe.adapters.modules import AdapterModule
+from loralathe.architectures import BIAS
+from loralathe.lowrank import dense
 from loralathe.rendering.loading import Model
 from loralathe.rendering.runtime.layers import LowRank, shaped_for
+from loralathe.rendering.runtime.vectors import Vector
 
 
 class LoadedAdapter:
@@ -30,19 +33,24 @@ class LoadedAdapter:
             self._adapter.close()
             raise
         self.modules: Mapping[str, AdapterModule] = {module.name: module for module in fit.used}
-        self._factors: dict[str, LowRank] = {}
+        self._factors: dict[str, LowRank | Vector] = {}
 
     @property
     def metadata(self) -> Mapping[str, str]:
         return self._adapter.metadata
 
-    def factors(self, name: str, device: torch.device) -> LowRank:
-        """The factors of a module in the model's dtype; read from disk once."""
+    def factors(self, name: str, device: torch.device) -> LowRank | Vector:
+        """The factors of a module, or the vector of a norm or bias, in the model's dtype; read once."""
         if name not in self._factors:
-            raw = load_factors(self._adapter, self.modules[name])
-            layer = self._model.modules[name]
-            self._factors[name] = shaped_for(layer, raw, self._model.dtype, device)
+            self._factors[name] = self._read(name, device)
         return self._factors[name]
+
+    def _read(self, name: str, device: torch.device) -> LowRank | Vector:
+        module, dtype = self.modules[name], self._model.dtype
+        raw = load_factors(self._adapter, module)
+        if len(module.shape) == 1:
+            return Vector(dense(raw).to(device, dtype), scales=not name.endswith(BIAS))
+        return shaped_for(self._model.modules[name], raw, dtype, device)
 
     def close(self) -> None:
         self._factors.clear()
@@ -55,20 +63,20 @@ def fit_to_model(adapter: Adapter, model: Model) -> Fit:
     unmatched = list(adapter.unmatched)
     mismatched: list[Mismatch] = []
     for name, module in adapter.modules.items():
-        layer = model.modules.get(name)
-        if layer is None:
+        layer = model.modules.get(name.removesuffix(BIAS))
+        if layer is None or (name.endswith(BIAS) and getattr(layer, "bias", None) is None):
             if not _left_out_by_loading(name, model):
                 unmatched.append(module.raw_name)
-        elif fits(module.shape, _weight_shape(layer)):
+        elif fits(module.shape, shape := _shape(layer, name)):
             used.append(module)
         else:
-            mismatched.append(Mismatch(module, _weight_shape(layer)))
+            mismatched.append(Mismatch(module, shape))
     return Fit(tuple(used), tuple(unmatched), tuple(mismatched))
 
 
-def _weight_shape(layer: nn.Module) -> tuple[int, ...]:
-    weight: Any = layer.weight
-    return tuple(weight.shape)
+def _shape(layer: nn.Module, name: str) -> tuple[int, ...]:
+    tensor: Any = layer.bias if name.endswith(BIAS) else layer.weight
+    return tuple(tensor.shape)
 
 
 def _left_out_by_loading(name: str, model: Model) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from loralathe.errors import InputError, did_you_mean
+from loralathe.errors import InputError, counted, did_you_mean, spelling_hint
 from loralathe.rendering.request import ImageRequest
 from loralathe.studies.analyzer.groups import Group
 from loralathe.studies.blocktext import BLOCK_LISTS, ENCODERS, select_blocks
@@ -61,13 +61,14 @@ class BlocksOptions:
 
 def read_range(text: str) -> tuple[float, float]:
     """(weight of the examined block, weight of all others). Raises InputError unless there are two."""
-    values = parse_floats(text)
+    meaning = "first the weight of the examined block, then of all others: 0.5,1"
+    try:
+        values = parse_floats(text)
+    except InputError as error:  # an axis may have a step; what its errors advise is no range
+        raise InputError(error.what, where=error.where, fix=spelling_hint(text) or meaning) from None
     if len(values) != 2:
-        raise InputError(
-            f"the range has {len(values)} values; it takes two",
-            where=f"'{text}'",
-            fix="first the weight of the examined block, then of all others: 0.5,1",
-        )
+        what = f"the range has {counted(len(values), 'value')}; it takes two"
+        raise InputError(what, where=f"'{text}'", fix=meaning)
     if values[0] == values[1]:
         raise InputError("both ends of the range are the same: nothing would change", where=f"'{text}'")
     return values[0], values[1]
@@ -80,7 +81,10 @@ def read_groups(options: BlocksOptions) -> tuple[tuple[Group, ...], tuple[str, .
     length = text.upper().removesuffix("ALL")
     if not text:
         wanted = family
-    elif text.upper().endswith("ALL") and length.isdigit() and int(length) in BLOCK_LISTS:
+    elif text.upper().endswith("ALL") and length.isdecimal():
+        if int(length) not in BLOCK_LISTS:
+            fix = "write 12ALL, 17ALL, 20ALL or 26ALL, or names of blocks"
+            raise InputError(f"there is no block list '{text}'", fix=fix)
         wanted = BLOCK_LISTS[int(length)]
     else:
         return _split(_entries(text, family), options.split_encoders), ()

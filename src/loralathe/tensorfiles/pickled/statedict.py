@@ -9,6 +9,8 @@ from loralathe.tensorfiles.pickled.values import Fault, TensorRef
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "params")
 """Names under which trainers keep the model among their own things; web UIs look for the first."""
+EMBEDDING = "string_to_param"
+"""Under this name the web UIs' textual inversion keeps its vectors, by placeholder."""
 _DEEPEST = 4
 
 
@@ -33,6 +35,8 @@ def find_state_dict(value: object, tensors_in_file: int) -> StateDict:
         held = held[inner]
     found = {name: ref for name, ref in held.items() if isinstance(ref, TensorRef)}
     left_out += (name for name in held if name not in found)
+    if not found and EMBEDDING in held:
+        raise Fault("a textual-inversion embedding, not a model", "give a checkpoint or a LoRA")
     if not found:
         raise Fault("the pickle is no dictionary of tensors", _PLAIN)
     lost = tensors_in_file - len({id(ref) for ref in found.values()})

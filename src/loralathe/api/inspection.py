@@ -1,4 +1,4 @@
-"""Looking at files: what they are, how two differ, whether one is what its record says."""
+"""What files are, how two differ, whether one is what its record says: inspect, compare, verify."""
 
 from __future__ import annotations
 

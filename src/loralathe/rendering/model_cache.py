@@ -12,8 +12,9 @@ from typing import Any, TypeAlias
 
 import torch
 
-from loralathe.errors import InputError
+from loralathe.errors import InputError, MachineError, is_out_of_memory
 from loralathe.progress import Progress
+from loralathe.rendering.decoding import work_in_tiles
 from loralathe.rendering.encoding import Conditioning
 from loralathe.rendering.libraries import library
 from loralathe.rendering.loading import (
@@ -25,6 +26,7 @@ from loralathe.rendering.loading import (
     open_folder,
     open_model,
 )
+from loralathe.rendering.memory import release_memory
 from loralathe.rendering.runtime import LoadedAdapter, Share
 from loralathe.rendering.samplers import Prediction
 
@@ -73,8 +75,8 @@ class OpenModel:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """How models are opened."""
+class LoadSettings:
+    """How models are opened and where they run."""
 
     device: torch.device
     dtype: torch.dtype
@@ -82,18 +84,18 @@ class Setting:
     low_vram: bool
 
 
-class Shelf:
+class ModelCache:
     """The open models, most recently used last. `weights` are checkpoints held in memory, by name.
 
     What was written anew, or put in memory anew under its old name, is opened anew.
     """
 
     def __init__(
-        self, weights: WeightsInMemory, setting: Setting, room: int, progress: Progress | None = None
+        self, weights: WeightsInMemory, settings: LoadSettings, room: int, progress: Progress | None = None
     ) -> None:
         self._weights = weights
         self._progress = progress or Progress()
-        self._setting = setting
+        self._settings = settings
         self._room = max(1, room)
         self._open: OrderedDict[str, OpenModel] = OrderedDict()
         self._vaes: OrderedDict[tuple[str, str], tuple[Stamp, Any]] = OrderedDict()
@@ -111,10 +113,10 @@ class Shelf:
         if checkpoint in self._open and not _same(self._open[checkpoint].stamp, stamp):
             self._open.pop(checkpoint).close()
         if checkpoint not in self._open:
-            while len(self._open) >= self._room:
-                self._open.popitem(last=False)[1].close()
+            self._make_room()
             model = self._opened(checkpoint)
-            _place(model, self._setting)
+            with _told_what_does_not_fit(checkpoint, self._settings.device):
+                _place(model, self._settings)
             self._open[checkpoint] = OpenModel(model, own_vae=model.vae, stamp=stamp)
         self._open.move_to_end(checkpoint)
         found = self._open[checkpoint]
@@ -134,11 +136,19 @@ class Shelf:
         self._open.clear()
         self._vaes.clear()
 
+    def _make_room(self) -> None:
+        """Close the models used longest ago; their memory is free before the next one is read."""
+        closed = len(self._open) >= self._room
+        while len(self._open) >= self._room:
+            self._open.popitem(last=False)[1].close()
+        if closed:
+            release_memory()
+
     def _opened(self, name: str) -> Model:
         if name not in self._weights and Path(name).is_dir():
-            return open_folder(Path(name), self._setting.dtype, prediction=self._setting.prediction)
+            return open_folder(Path(name), self._settings.dtype, prediction=self._settings.prediction)
         with self._weights_of(name) as weights, self._watched(weights):
-            return open_model(weights, self._setting.dtype, prediction=self._setting.prediction)
+            return open_model(weights, self._settings.dtype, prediction=self._settings.prediction)
 
     @contextmanager
     def _watched(self, weights: Weights) -> Iterator[None]:
@@ -158,8 +168,9 @@ class Shelf:
             while len(self._vaes) >= self._room:
                 self._vaes.popitem(last=False)
             with self._weights_of(name) as weights:
-                vae = load_vae(weights, family=family, dtype=self._setting.dtype)
-            _place_vae(vae, self._setting)
+                vae = load_vae(weights, family=family, dtype=self._settings.dtype)
+            with _told_what_does_not_fit(name, self._settings.device):
+                _place_vae(vae, self._settings)
             self._vaes[key] = (stamp, vae)
         return self._vaes[key][1]
 
@@ -185,16 +196,31 @@ def _same(one: Stamp, other: Stamp) -> bool:
     return one is other or (isinstance(one, tuple) and one == other)
 
 
-def _place(model: Model, setting: Setting) -> None:
+@contextmanager
+def _told_what_does_not_fit(name: str, device: torch.device) -> Iterator[None]:
+    """MachineError where the memory of the device ends."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MachineError(
+            f"the model does not fit into the memory of the device '{device}'",
+            where=name,
+            fix="--low-vram, --dtype fp16, or another device",
+        ) from error
+
+
+def _place(model: Model, settings: LoadSettings) -> None:
     """On the device; or, with low memory, in main memory with hooks that bring each network when it runs."""
     networks = [*(encoder.network for encoder in model.encoders), model.unet]
-    if not setting.low_vram:
+    if not settings.low_vram:
         for network in networks:
-            network.to(setting.device)
+            network.to(settings.device)
     else:
-        _bring_in_turn(networks, setting.device)
+        _bring_in_turn(networks, settings.device)
     if model.vae is not None:
-        _place_vae(model.vae, setting)
+        _place_vae(model.vae, settings)
 
 
 def _bring_in_turn(networks: list[Any], device: torch.device) -> None:
@@ -204,9 +230,9 @@ def _bring_in_turn(networks: list[Any], device: torch.device) -> None:
         _, previous = cpu_offload_with_hook(network, device, prev_module_hook=previous)
 
 
-def _place_vae(vae: Any, setting: Setting) -> None:
-    if setting.low_vram:
-        vae.enable_tiling()
-        _bring_in_turn([vae], setting.device)
+def _place_vae(vae: Any, settings: LoadSettings) -> None:
+    if settings.low_vram:
+        work_in_tiles(vae)
+        _bring_in_turn([vae], settings.device)
     else:
-        vae.to(setting.device)
+        vae.to(settings.device)

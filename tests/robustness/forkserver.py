@@ -1,7 +1,7 @@
 """A process that has torch loaded and forks one child for each run: runs that may be killed cost no start.
 
-`python stage.py` reads requests from stdin, one JSON object a line, and answers on stdout: the child's pid
-when it starts, what the child says, if anything, then how it ended.
+`python forkserver.py` reads requests from stdin, one JSON object a line, and answers on stdout: the child's
+pid when it starts, what the child says, if anything, then how it ended.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 TESTS = Path(__file__).resolve().parents[1]
 
 
-class Stage:
+class ForkServer:
     """The parent's side."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
@@ -55,7 +55,7 @@ class Stage:
 
 
 @contextmanager
-def open_stage(cache: Path) -> Iterator[Stage]:
+def open_forkserver(cache: Path) -> Iterator[ForkServer]:
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(TESTS.parent / "src"), str(TESTS)]),
@@ -66,7 +66,7 @@ def open_stage(cache: Path) -> Iterator[Stage]:
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
-        yield Stage(process)
+        yield ForkServer(process)
         assert process.stdin is not None
         process.stdin.close()
 

@@ -9,19 +9,19 @@ import torch
 
 from loralathe.rendering.encoding import Conditioning, TextJob, encode_texts
 from loralathe.rendering.guidance import Guide, GuidedNetwork
+from loralathe.rendering.model_cache import OpenModel
 from loralathe.rendering.prepare import Prepared
 from loralathe.rendering.prompts import PartPlan
 from loralathe.rendering.request import AdapterUse
 from loralathe.rendering.runtime import RowShares, Share
 from loralathe.rendering.sampling import OnStep, SeededNoise, latent_shape, sample
 from loralathe.rendering.shares import Presets, share_of, strength_of
-from loralathe.rendering.shelf import OpenModel
 
 TextKey = tuple[object, ...]
 
 
 @dataclass(frozen=True)
-class Habits:
+class RenderSettings:
     """What a renderer does alike for all images; see `LocalRenderer`."""
 
     device: torch.device
@@ -30,12 +30,12 @@ class Habits:
     zero_empty_negative: bool
 
 
-class Bench:
+class LatentRenderer:
     """Turns prepared requests into latents on one open model."""
 
-    def __init__(self, opened: OpenModel, habits: Habits) -> None:
+    def __init__(self, opened: OpenModel, settings: RenderSettings) -> None:
         self._opened = opened
-        self._habits = habits
+        self._settings = settings
 
     def shares(self, one: Prepared) -> tuple[Share, ...]:
         """The adapters of an image. InputError for files and block lists that do not fit the model."""
@@ -43,7 +43,7 @@ class Bench:
 
     def latents(self, batch: Sequence[Prepared], on_step: OnStep = lambda: None) -> torch.Tensor:
         """(batch, 4, h, w) float32. All requests must be alike in `Prepared.like`."""
-        first, device, model = batch[0], self._habits.device, self._opened.model
+        first, device, model = batch[0], self._settings.device, self._opened.model
         request = first.request
         texts = self._texts(batch)
         guides = [self._guide(one, texts) for one in batch]
@@ -61,8 +61,8 @@ class Bench:
             )
 
     def _share(self, use: AdapterUse, seed: int) -> Share:
-        adapter = self._opened.adapter(use.file, allow_unmatched=self._habits.allow_unmatched)
-        strength = strength_of(use, self._opened.model.architecture, self._habits.presets, seed)
+        adapter = self._opened.adapter(use.file, allow_unmatched=self._settings.allow_unmatched)
+        strength = strength_of(use, self._opened.model.architecture, self._settings.presets, seed)
         key = (id(adapter), strength)
         if key not in self._opened.shares:
             self._opened.shares[key] = share_of(adapter, strength)
@@ -82,7 +82,7 @@ class Bench:
         return Guide(one.request.cfg, parts, negative, self._shares_by_step(one))
 
     def _reads_as_zeros(self, one: Prepared) -> bool:
-        return self._habits.zero_empty_negative and self._opened.model.is_xl and one.request.negative == ""
+        return self._settings.zero_empty_negative and self._opened.model.is_xl and one.request.negative == ""
 
     def _shares_by_step(self, one: Prepared) -> list[RowShares]:
         pairs = [(use, share) for use, share in zip(one.uses, self.shares(one), strict=True) if share.unet]
@@ -105,7 +105,7 @@ class Bench:
                     else:
                         wanted.setdefault(one.request.clip_skip, {})[key] = TextJob(text, shares)
         for clip_skip, jobs in wanted.items():
-            encoded = encode_texts(self._opened.model, list(jobs.values()), clip_skip, self._habits.device)
+            encoded = encode_texts(self._opened.model, list(jobs.values()), clip_skip, self._settings.device)
             for key, conditioning in zip(jobs, encoded, strict=True):
                 found[key] = conditioning
                 self._opened.remember(key, conditioning)
