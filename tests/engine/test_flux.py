@@ -433,6 +433,35 @@ def test_parts_that_do_not_go_together_are_refused(flux, evaluate, tmp_path, pef
         evaluate(flux, "A + lora", inputs=inputs)
 
 
+def test_of_split_layers_only_factors_are_read(flux, evaluate, tmp_path, peft):
+    """A DoRA of q alone would have to know the norms of rows that are another layer's."""
+    raw = "transformer.transformer_blocks.1.attn.to_q"
+    dora = dict(peft) | {f"{raw}.lora_magnitude_vector": torch.ones(WIDTH)}
+    inputs = {"A": flux.path("a-alone"), "lora": write_safetensors(tmp_path / "d.safetensors", dora)}
+    with pytest.raises(InputError, match="of those apart only a LoRA's factors are read") as caught:
+        evaluate(flux, "A + dora(A, lora)", inputs=inputs)
+    assert raw in str(caught.value.where)
+
+
+def test_differences_of_fused_biases_and_of_norms(flux, evaluate, tmp_path):
+    raw, norm = "lora_unet_double_blocks_0_img_attn_qkv", "lora_unet_single_blocks_1_norm_key_norm"
+    tensors = {f"{raw}.diff_b": torch.randn(3 * WIDTH), f"{norm}.w_norm": torch.randn(4)}
+    inputs = {"A": flux.path("a-alone"), "lora": write_safetensors(tmp_path / "v.safetensors", tensors)}
+    result, _ = evaluate(flux, "A + 0.5*lora@'D00=0.5'", inputs=inputs, dtype="fp32")
+    bias, scale = "double_blocks.0.img_attn.qkv.bias", "single_blocks.1.norm.key_norm.scale"
+    changed = {
+        key for key, tensor in flux.tensors["a"].items() if not torch.equal(result[key], tensor.float())
+    }
+    assert changed == {bias, scale}
+    base = {key: flux.tensors["a"][key].double() for key in changed}
+    for key, difference in (
+        (bias, 0.25 * tensors[f"{raw}.diff_b"]),
+        (scale, 0.5 * tensors[f"{norm}.w_norm"]),
+    ):
+        wanted = base[key] + difference.double()
+        torch.testing.assert_close(result[key].double(), wanted, rtol=1e-6, atol=1e-6)
+
+
 def test_lokr_of_lycoris(flux, evaluate, tmp_path):
     """Kronecker products, fused as the trainer has them."""
     raw = "lora_unet_single_blocks_0_linear1"
