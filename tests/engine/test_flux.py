@@ -154,7 +154,7 @@ def test_text_modules_on_a_transformer_alone_are_an_error_that_says_why(flux, ev
     with pytest.raises(InputError, match=r"86 of the LoRA's 115 modules have no place") as caught:
         evaluate(flux, "A + lora", inputs=inputs)
     assert caught.value.fix is not None
-    assert caught.value.fix.endswith("(the base has no te1 and no te3)")
+    assert caught.value.fix.endswith("(the base has no text encoder 1 and no T5 text encoder)")
     result, _ = evaluate(flux, "A + lora", inputs=inputs, allow_unmatched=True)
     check(flux.tensors["a"], result, flux.tensors["half"], lambda name: 1.0, prefix="")
 

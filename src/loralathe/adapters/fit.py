@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..architectures import Module, TensorLike
+from ..architectures import COMPONENT_NAMES, Module, TensorLike
 from ..errors import InputError
 from .adapter import Adapter
 from .blocks import component_of
@@ -108,7 +108,11 @@ def require_fit(adapter: Adapter, fit: Fit, base_label: str, *, allow_unmatched:
             f"have no place in the base ({base_label})",
             where=f"{where}: {_some(fit.unmatched)}",
             fix=f"{fix}, or --allow-unmatched to leave them out"
-            + (f" (the base has no {' and no '.join(fit.absent)})" if fit.absent else ""),
+            + (
+                f" (the base has no {' and no '.join(COMPONENT_NAMES.get(one, one) for one in fit.absent)})"
+                if fit.absent
+                else ""
+            ),
         )
 
 

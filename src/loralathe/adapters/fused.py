@@ -1,4 +1,4 @@
-"""Layers that diffusers splits, q, k and v (and the MLP) apart, put together again: Flux trains them so.
+"""Layers that LoRAs of diffusers have apart and Flux in one tensor, q, k, v (and the MLP), put together.
 
 The factors of the parts stand side by side, each over rows of its own:
 
