@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from checkpoints import manifest, tiny_checkpoint, tiny_lora, write_safetensors
 from loralathe.engine import RunOptions, evaluate_weights, open_session, run_recipe
-from loralathe.engine.survey import _Seller
+from loralathe.engine.survey import _BudgetAllocator
 from loralathe.errors import InputError
 from loralathe.lowrank import Offer
 from loralathe.recipes import Save, make_recipe
@@ -173,7 +173,7 @@ def test_more_bytes_never_keep_less():
         def _file_size(self, modules, ranks):
             return 900 + sum(290 + 48 * rank for rank in ranks if rank)
 
-    kept = [_Seller._fitting(Shop(), [], offers, limit).kept for limit in range(4000, 12000, 37)]
+    kept = [_BudgetAllocator._fitting(Shop(), [], offers, limit).kept for limit in range(4000, 12000, 37)]
     assert kept == sorted(kept)
 
 
