@@ -63,7 +63,7 @@ def test_whole_loras_are_recognised_and_fit(
         kernels = {m.name for m in adapter.modules.values() if m.kind == "locon"}
         assert all((module.rank == 2) == (module.name in kernels) for module in adapter.modules.values())
         modules = adapter.architecture.modules(base.tensors)
-        fit = check_against(adapter, modules, base)
+        fit = check_against(adapter, modules, base.tensors)
         assert (len(fit.used), fit.unmatched, fit.mismatched) == (count, (), ())
         require_fit(adapter, fit, adapter.architecture.label)
 
@@ -243,7 +243,7 @@ def test_a_lora_of_another_family_is_told_apart(
     label = architecture.label
     modules = architecture.modules(base_header.tensors)
     with open_adapter(path, architecture) as adapter:
-        fit = check_against(adapter, modules, base_header)
+        fit = check_against(adapter, modules, base_header.tensors)
         with pytest.raises(InputError) as caught:
             require_fit(adapter, fit, label)
     base_width = base_header.tensors[modules[CANONICAL.replace("attn1.to_q", "attn2.to_k")].key].shape[1]
@@ -261,7 +261,7 @@ def test_a_whole_lora_of_another_family_is_told_apart(tmp_path: Path) -> None:
     for family, base_architecture in (("sd2", SD2), ("sdxl", SDXL)):
         base = FakeHeader(tiny_specs(family), {})
         with open_adapter(path, base_architecture) as adapter:
-            fit = check_against(adapter, base_architecture.modules(base.tensors), base)
+            fit = check_against(adapter, base_architecture.modules(base.tensors), base.tensors)
             with pytest.raises(
                 InputError, match=r"  fix:   this one is made for SD 1.5; use a LoRA made for SD"
             ):
@@ -291,7 +291,7 @@ def test_unmatched_is_an_error_unless_allowed(tmp_path: Path) -> None:
             "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q.weight"
         )[0]
         base = FakeHeader({module.key: Spec((6, 4))}, {})
-        fit = check_against(adapter, {module.name: module}, base)
+        fit = check_against(adapter, {module.name: module}, base.tensors)
         require_fit(adapter, fit, "SD 1.5", allow_unmatched=True)
         with pytest.raises(InputError) as caught:
             require_fit(adapter, fit, "SD 1.5")
@@ -300,7 +300,7 @@ def test_unmatched_is_an_error_unless_allowed(tmp_path: Path) -> None:
             f"  where: {path}: {MODULE.replace('to_q', 'to_k')}\n"
             "  fix:   use a LoRA made for SD 1.5, or --allow-unmatched to leave them out"
         )
-        nothing = check_against(adapter, {}, base)
+        nothing = check_against(adapter, {}, base.tensors)
         with pytest.raises(InputError, match=r"no module of the LoRA is in the base \(SD 1.5\)"):
             require_fit(adapter, nothing, "SD 1.5", allow_unmatched=True)
 
@@ -325,7 +325,7 @@ def test_shape_of_a_base_weight(
     part: tuple[int, int] | None, transpose: bool, stored: tuple[int, ...], shape: tuple[int, ...]
 ) -> None:
     module = Module("te2.x", "te2", "key", part, transpose, "BASE", "linear")
-    assert weight_shape(module, FakeHeader({"key": Spec(stored)}, {})) == shape
+    assert weight_shape(module, {"key": Spec(stored)}) == shape
 
 
 def test_the_room_is_light() -> None:

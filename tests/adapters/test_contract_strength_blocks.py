@@ -53,6 +53,9 @@ LAYERS = {
     "D07": Layer("unet.double_blocks.7.img_attn.qkv", "D07"),
     "S37": Layer("unet.single_blocks.37.linear1", "S37"),
     "flux in": Layer("unet.img_in", "IN"),
+    "flux out": Layer("unet.final_layer.linear", "OUT"),
+    "clip": Layer("te1.text_model.encoder.layers.0.mlp.fc1", "CLIP"),
+    "t5": Layer("te3.encoder.block.23.layer.0.SelfAttention.q", "T5"),
 }
 
 
@@ -128,6 +131,25 @@ ROWS = [
     ("§2 57 on Flux", f"hina:{LIST_57}", "flux", "S37", 56.0),
     ("§2 61 on Flux", f"hina:{LIST_61}", "flux", "flux in", 2.0),
     ("§2 61 on Flux", f"hina:{LIST_61}", "flux", "S37", 59.0),
+    ("§2 61 on Flux", f"hina:{LIST_61}", "flux", "clip", 0.0),
+    ("§2 61 on Flux", f"hina:{LIST_61}", "flux", "t5", 1.0),
+    ("§2 61 on Flux", f"hina:{LIST_61}", "flux", "flux out", 60.0),
+    ("§2 57 says nothing of text encoders", f"hina:0.5:{LIST_57}", "flux", "clip", 0.5),
+    ("§2 57 says nothing of text encoders", f"hina:te=0.25:{LIST_57}", "flux", "t5", 0.25),
+    ("§2 Flux by name", "hina:D07=0.3,S37=2", "flux", "D07", 0.3),
+    ("§2 Flux by name", "hina:D07=0.3,S37=2", "flux", "S37", 2.0),
+    ("§2 Flux by name", "hina:D07=0.3,S37=2", "flux", "t5", 1.0),
+    ("§2 BASE is CLIP and T5", "hina:BASE=0.2", "flux", "clip", 0.2),
+    ("§2 BASE is CLIP and T5", "hina:BASE=0.2", "flux", "t5", 0.2),
+    ("§2 BASE is CLIP and T5", "hina:BASE=0.2", "flux", "D07", 1.0),
+    ("§2 T5 wins over BASE", "hina:BASE=0.2,T5=0.6", "flux", "t5", 0.6),
+    ("§2 T5 wins over BASE", "hina:BASE=0.2,T5=0.6", "flux", "clip", 0.2),
+    ("§2 TE1 is CLIP, TE3 is T5", "hina:te1=0.3,TE3=0.4", "flux", "clip", 0.3),
+    ("§2 TE1 is CLIP, TE3 is T5", "hina:te1=0.3,TE3=0.4", "flux", "t5", 0.4),
+    ("§2 element rules on Flux", "hina:lbwe=D00-D18:img_attn:0.1", "flux", "D07", 0.1),
+    ("§2 element rules on Flux", "hina:lbwe=D00-S36:attn:0.1", "flux", "S37", 1.0),
+    ("§2 element rules on Flux", "hina:lbwe=BASE:q:0.1", "flux", "t5", 0.1),
+    ("§2 element rules on Flux", "hina:lbwe=NOT T5::0.1", "flux", "clip", 0.1),
     # §2: BASE, TE1, TE2, MID, letter case
     ("§2 BASE is all text encoders", "hina:BASE=0.2", "sdxl", "te1", 0.2),
     ("§2 BASE is all text encoders", "hina:BASE=0.2", "sdxl", "te2", 0.2),
@@ -329,6 +351,18 @@ ERRORS = [
      "  fix:   did you mean 'IN08' or 'IN07' or 'IN06'?"),
     ("§2 unknown preset", "hina:HinaBlok", "sdxl",
      "there are no block weights called 'HinaBlok'\n  fix:   did you mean 'HinaBlock' or 'INALL'?"),
+    ("§2 a stage of another family", "hina:INS", "flux",
+     "there are no block weights called 'INS' on Flux\n  fix:   stages (INS, MIDD, OUTALL …) are those of "
+     "U-Nets; name blocks: D00=0.5,S37=1,*=0"),
+    ("§2 a list of another family", "hina:" + LIST_26, "flux",
+     f"a list of 26 block weights does not fit Flux\n  where: block weights '{LIST_26}'\n"
+     "  fix:   lists that fit are 57: D00…D18 S00…S37; 61: CLIP T5 IN D00…D18 S00…S37 OUT"),
+    ("§2 a block of another family", "hina:MID=0.3", "flux",
+     "'MID' is not a block of Flux\n  where: block weights 'MID=0.3'\n"
+     "  fix:   blocks: CLIP T5 IN D00…D18 S00…S37 OUT"),
+    ("§2 a block of another family", "hina:TE2=0.3", "flux",
+     "'TE2' is not a block of Flux\n  where: block weights 'TE2=0.3'\n"
+     "  fix:   blocks: CLIP T5 IN D00…D18 S00…S37 OUT"),
     ("§2 unknown preset", "hina:zzz", "flux",
      "there are no block weights called 'zzz'\n  fix:   known names: HinaBlock Named OUTS ALL NONE ALL0.5"
      "; define one with --blocks NAME=LIST"),

@@ -116,7 +116,7 @@ def test_whole_files_have_the_names_and_shapes_of_the_trainer(
     shapes: dict[str, tuple[int, ...]] = {}
     for module in architecture.modules(base.tensors).values():
         if module.scope == "linear" or (module.scope == "conv" and lora.endswith("conv")):
-            shape = weight_shape(module, base)
+            shape = weight_shape(module, base.tensors)
             zeros = Factors(torch.zeros(shape[0], 8), torch.zeros(8, torch.Size(shape[1:]).numel()), shape)
             for tensor in kohya_tensors(module.name, zeros, shape, form):
                 shapes[tensor.name] = tuple(tensor.tensor.shape)

@@ -11,10 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import checkpoints
-from loralathe.architectures import ARCHITECTURES, SD1, SD2, SDXL, Architecture
+from loralathe.architectures import ARCHITECTURES, FLUX, SD1, SD2, SDXL, Architecture
 
-CHECKPOINTS = {SD1: "ckpt_sd15", SD2: "ckpt_sd21_768v", SDXL: "ckpt_sdxl_base"}
+CHECKPOINTS = {
+    SD1: "ckpt_sd15",
+    SD2: "ckpt_sd21_768v",
+    SDXL: "ckpt_sdxl_base",
+    FLUX: "ckpt_flux_dev_all_in_one",
+}
 MODULES = {arch: arch.modules(checkpoints.manifest(name)) for arch, name in CHECKPOINTS.items()}
+
+
+PROJECTION = "CLIP-L projection, unused in pictures"
 
 
 def adapter_modules(name: str) -> set[str]:
@@ -29,6 +37,7 @@ def adapter_modules(name: str) -> set[str]:
         (SD2, ("linear",), "lora_kohya_sd21_linear", 138, 192),
         (SDXL, ("linear",), "lora_kohya_sdxl_linear", 264, 722),
         (SDXL, ("linear", "conv"), "lora_kohya_sdxl_conv", 264, 788),
+        (FLUX, ("linear",), "lora_kohya_flux_clip_t5", 240, 304),
     ],
 )
 def test_scopes_are_those_of_the_trainer(
@@ -65,6 +74,7 @@ def test_sdxl_reads_both_spellings_alike() -> None:
         (SDXL, "lora_kohya_sdxl_conv_diffusers_names"),
         (SDXL, "lora_lycoris_sdxl_locon_norm"),
         (SD1, "lora_lycoris_sd15_locon"),
+        (FLUX, "lora_lycoris_flux_lokr_factor8"),
     ],
 )
 def test_real_adapters_name_layers_of_the_model(arch: Architecture, name: str) -> None:
@@ -141,16 +151,18 @@ def test_old_checkpoints_leave_the_inner_text_model_out() -> None:
 def test_every_weight_of_the_manifest_is_known(arch: Architecture) -> None:
     unknown = {key for key in checkpoints.manifest(CHECKPOINTS[arch]) if not arch.knows_key(key)}
     assert all(
-        arch.rule_for_key(key) in ("position ids", "logit scale, unused in pictures") for key in unknown
+        arch.rule_for_key(key) in ("position ids", "logit scale, unused in pictures", PROJECTION)
+        for key in unknown
     )
     assert all(arch.component_of_key(key) is not None for key in checkpoints.manifest(CHECKPOINTS[arch]))
 
 
 @given(depth=st.integers(0, 500), arch=st.sampled_from(ARCHITECTURES))
 def test_names_have_no_depth(depth: int, arch: Architecture) -> None:
-    block = "unet.middle_block.1.transformer_blocks"
+    block = "double_blocks" if arch is FLUX else "middle_block.1.transformer_blocks"
+    leaf = "img_attn.qkv" if arch is FLUX else "attn2.to_out.0"
     for name in (
-        f"{block}.{depth}.attn2.to_out.0",
+        f"unet.{block}.{depth}.{leaf}",
         f"te1.text_model.encoder.layers.{depth}.self_attn.out_proj",
     ):
         assert arch.module_of_kohya(arch.kohya_name(name)) == name

@@ -24,7 +24,10 @@ KNOWN = {
     "ckpt_sd21_768v": ("checkpoint", "SD 2 checkpoint", "sd2"),
     "ckpt_sdxl_base": ("checkpoint", "SDXL checkpoint", "sdxl"),
     "ckpt_sdxl_refiner": ("other", "an SDXL refiner checkpoint", None),
-    "ckpt_flux_dev": ("other", "a Flux model", None),
+    "ckpt_flux_dev": ("checkpoint", "Flux checkpoint, dev", "flux"),
+    "ckpt_flux_dev_all_in_one": ("checkpoint", "Flux checkpoint, dev", "flux"),
+    "ckpt_sd35_medium": ("other", "an SD 3.5 medium model", None),
+    "lora_kohya_flux_clip_t5": ("adapter", "LoRA for Flux", "flux"),
     "diffusers_vae_sd": ("other", "a VAE alone in the diffusers layout (a file of a diffusers folder)", None),
     "lora_kohya_sdxl_linear": ("adapter", "LoRA for SDXL", "sdxl"),
     "lora_kohya_sd15_conv": ("adapter", "LoCon for SD 1.5", "sd1"),
@@ -34,7 +37,7 @@ KNOWN = {
     "lora_lycoris_sdxl_ia3": ("adapter", "(IA)³ for SDXL", "sdxl"),
     "lora_peft_sdxl_A_B": ("adapter", "LoRA for SDXL", "sdxl"),
     "lora_diffusers_sdxl_down_up": ("adapter", "LoRA for SDXL", "sdxl"),
-    "lora_lycoris_flux_lokr_factor8": ("adapter", "LoKr for Flux", None),
+    "lora_lycoris_flux_lokr_factor8": ("adapter", "LoKr for Flux", "flux"),
 }
 ONLY_LOOKED_AT = tuple(f"lora_lycoris_sdxl_{kind}" for kind in ("diag_oft", "glora", "ia3"))
 """Adapters whose kind only `inspect` reads."""

@@ -172,6 +172,9 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         *formulas("0.5*A + 0.3*B + 0.2*C", "weighted_sum(A, B, 'BASE=0,*=0.5')"),
         f'lathe eval "A + 0.7*hina" {FILES} «--dtype fp16»',
         "‹lathe convert a.safetensors --dtype fp16›",
+        "‹lathe extract b.safetensors a.safetensors› -o out.safetensors",
+        "‹lathe merge a.safetensors hina.safetensors› -o out.safetensors",
+        "‹lathe combine hina.safetensors› -o out.safetensors",
     ),
     "LyCORIS: merge.py": (
         "‹lathe merge a.safetensors hina.safetensors› «-o out.safetensors» «--dtype bf16» ‹--device cpu›",

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from checkpoints import manifest, write_safetensors
+from checkpoints import manifest, tiny_checkpoint, write_safetensors
 from loralathe.architectures import detect_checkpoint
+from loralathe.cli.render_setup import family_of
 from loralathe.errors import InputError
 from loralathe.rendering import ImageRequest, LocalRenderer
 from loralathe.rendering.loading import FileWeights, MemoryWeights, Model, load_vae, open_folder, open_model
@@ -209,3 +210,22 @@ def test_a_checkpoint_without_vae_needs_one(checkpoint_of: CheckpointOf, tmp_pat
         with_vae = ImageRequest("bare", "sd1", steps=1, width=64, height=64)
         renderer.render([with_vae], lambda index, image: shown.append(image))
     assert shown[0].size == (64, 64)
+
+
+def test_flux_is_not_rendered(tmp_path: Path) -> None:
+    """Its files are worked on, pictures are made elsewhere: said before anything is loaded."""
+    tensors = tiny_checkpoint("flux-alone", seed=1)
+    path = str(write_safetensors(tmp_path / "flux.safetensors", tensors))
+    refused = "Flux models cannot be rendered here; SD 1.5, SD 2 and SDXL can"
+    with pytest.raises(InputError, match=refused) as caught:
+        family_of(path)
+    assert caught.value.where == path
+    with pytest.raises(InputError, match=refused):
+        opened(tensors)
+    folder = tmp_path / "folder"
+    (folder / "transformer").mkdir(parents=True)
+    (folder / "transformer" / "config.json").write_text('{"_class_name": "FluxTransformer2DModel"}')
+    with pytest.raises(InputError, match=refused):
+        family_of(str(folder))
+    with pytest.raises(InputError, match=refused):
+        open_folder(folder, torch.float32)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType, TracebackType
 
 from ..architectures import (
     BIAS,
     Architecture,
-    canonical_of_raw,
     detect_adapter,
     group_by_module,
     kind_of_module,
+    place_of_raw,
     split_adapter_key,
 )
 from ..errors import InputError, LatheError
 from ..tensorfiles import TensorFile, open_tensorfile, read_header
 from .difference import BIASES
+from .fused import fused_module
 from .kinds import refuse_unusable
 from .magnitude import NAMES as MAGNITUDES
 from .modules import SPARSE_BIAS, AdapterModule, read_module
@@ -93,27 +94,30 @@ def _parse(file: TensorFile, wanted: Architecture | None, dora: bool) -> Adapter
     architecture = wanted or made_for
     grouped = group_by_module(file.header.tensors.keys())
     alphas = read_alphas(file, grouped.parts)
-    modules: dict[str, AdapterModule] = {}
+    held: dict[str, _Held] = {}
     unmatched: list[str] = []
     for raw_name, parts in grouped.parts.items():
-        name = canonical_of_raw(architecture, raw_name)
+        place = place_of_raw(architecture, raw_name)
         unmatched += [key for part, key in parts.items() if part in SPARSE_BIAS]
-        if name is None:
+        if place is None:
             unmatched.append(raw_name)
             continue
-        for own, held in _weight_and_bias(name, parts):
-            if own in modules:
-                raise _named_twice(file, modules[own].raw_name, raw_name)
-            modules[own] = read_module(
+        for own, own_parts in _weight_and_bias(place.module, parts):
+            found = held.setdefault(own, _Held(place.slots, {}))
+            if found.has(place.slot):
+                raise _named_twice(file, found.raw_name, raw_name)
+            module = read_module(
                 file,
-                held,
+                own_parts,
                 name=own,
                 raw_name=raw_name,
-                kind=kind_of_module(held, file.header.tensors),
+                kind=kind_of_module(own_parts, file.header.tensors),
                 block=architecture.block_of_module(own),
-                kernel=architecture.kernel_of_module(name),
+                kernel=architecture.kernel_of_module(place.module),
                 alphas=alphas,
             )
+            found.modules[place.slot] = replace(module, swapped=place.swapped)
+    modules = {name: found.joined(file, name) for name, found in held.items()}
     return Adapter(
         file,
         architecture,
@@ -122,6 +126,26 @@ def _parse(file: TensorFile, wanted: Architecture | None, dora: bool) -> Adapter
         (*unmatched, *grouped.strangers),
         file.header.metadata,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What a file has of one module: all of it under None, or some of its `slots` row slices."""
+
+    slots: int
+    modules: dict[int | None, AdapterModule]
+
+    @property
+    def raw_name(self) -> str:
+        return next(iter(self.modules.values())).raw_name
+
+    def has(self, slot: int | None) -> bool:
+        """Whether the file says twice what is in that slot."""
+        return slot in self.modules or None in self.modules or (slot is None and bool(self.modules))
+
+    def joined(self, file: TensorFile, name: str) -> AdapterModule:
+        parts = {slot: module for slot, module in self.modules.items() if slot is not None}
+        return fused_module(file, name, parts, self.slots) if parts else self.modules[None]
 
 
 def _weight_and_bias(name: str, parts: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from ..architectures.blocks import shorthand
@@ -9,6 +10,9 @@ from ..errors import InputError, did_you_mean
 
 TEXT_ENCODER_NAMES = ("TE1", "TE2")
 """Accepted beside the blocks of every family; they name one text encoder and win over BASE."""
+
+BASE = "BASE"
+"""All text encoders, on every family."""
 
 SPELLINGS_OF_MID = ("M00", "MID00")
 
@@ -26,6 +30,8 @@ class BlockFamily(Protocol):
     def long_blocks(self) -> tuple[str, ...]: ...
     @property
     def also_accepts(self) -> tuple[tuple[str, ...], ...]: ...
+    @property
+    def encoder_blocks(self) -> Mapping[str, str]: ...
 
 
 def canonical_block(name: str, family: BlockFamily, *, where: str) -> str:
@@ -35,6 +41,8 @@ def canonical_block(name: str, family: BlockFamily, *, where: str) -> str:
         return "MID"
     if folded in family.long_blocks or folded in known_text_encoders(family):
         return folded
+    if (block := family.encoder_blocks.get(folded.lower())) is not None and block != BASE:
+        return block
     fix = did_you_mean(folded, (*family.long_blocks, *known_text_encoders(family)))
     raise InputError(
         f"'{name.strip()}' is not a block of {family.label}",
@@ -44,8 +52,8 @@ def canonical_block(name: str, family: BlockFamily, *, where: str) -> str:
 
 
 def known_text_encoders(family: BlockFamily) -> tuple[str, ...]:
-    """TE1 and TE2 where text encoders share the block BASE; Flux has CLIP and T5 of its own."""
-    return TEXT_ENCODER_NAMES if "BASE" in family.long_blocks else ()
+    """TE1 and TE2 where text encoders share the block BASE; BASE where each has a block (CLIP, T5)."""
+    return TEXT_ENCODER_NAMES if BASE in family.long_blocks else (BASE,)
 
 
 def component_of(module_name: str) -> str:
@@ -61,5 +69,5 @@ def block_names_of(module_name: str, block: str | None) -> tuple[str, ...]:
     """Names under which a module can be addressed, the most specific first: `("TE1", "BASE")`."""
     component = component_of(module_name)
     if is_text_encoder(module_name):
-        return (component.upper(), block or "BASE")
+        return (component.upper() if block in (None, BASE) else block, BASE)
     return () if block is None else (block,)

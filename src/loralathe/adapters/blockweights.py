@@ -8,8 +8,8 @@ from typing import Final
 
 from ..architectures.blocks import shorthand
 from ..errors import InputError, did_you_mean, spelling_hint
-from .blocks import BlockFamily, block_names_of, canonical_block
-from .builtins import builtin_names, builtin_weights
+from .blocks import BlockFamily, block_names_of, canonical_block, known_text_encoders
+from .builtins import builtin_names, builtin_weights, is_foreign_stage
 from .numbers import looks_like_number, number_text, parse_number
 from .tokens import TokenValue, is_token, refuse_tokens
 
@@ -22,7 +22,7 @@ REST_IS_ERROR = "error"
 class BlockWeights:
     """Weights by block name; `str()` is the canonical text, which parses back to an equal value.
 
-    weights: (block, weight) in the order of the family's long list, TE1 and TE2 first.
+    weights: (block, weight) in the order of the family's long list, TE1 and TE2 (on Flux BASE) first.
     rest:    weight of blocks that `weights` lacks; None makes a module in such a block an error.
     unused:  places of the list that the family does not have (a 26-list on SDXL), to be reported.
     """
@@ -37,7 +37,7 @@ class BlockWeights:
         return not names or self.rest is not None or any(name in names for name, _ in self.weights)
 
     def weight_of(self, module_name: str, block: str | None) -> float:
-        """TE1 or TE2 before BASE, then the block, then the rest; 1 for U-Net modules in no block.
+        """One encoder (TE1, CLIP) before BASE, then the block, then the rest; 1 for modules in no block.
 
         Raises InputError where `covers` is false.
         """
@@ -104,6 +104,12 @@ def _unknown_name(name: str, family: BlockFamily, presets: Mapping[str, str]) ->
             f"'{name}' is one number, not block weights",
             fix=f"*={name} gives every block that weight; a strength goes without lbw=",
         )
+    if is_foreign_stage(name, family):
+        some = f"{family.short_blocks[0]}=0.5,{family.short_blocks[-1]}=1,*=0"
+        return InputError(
+            f"there are no block weights called '{name}' on {family.label}",
+            fix=f"stages (INS, MIDD, OUTALL …) are those of U-Nets; name blocks: {some}",
+        )
     known = (*presets, *builtin_names(family))
     words = name.split() if all(map(looks_like_number, name.split())) else []
     return InputError(
@@ -124,6 +130,9 @@ def _parse_list(text: str, family: BlockFamily, where: str, value_of: TokenValue
     items = text.split(",")
     names = _names_for_length(len(items), family, where, spelling_hint(text))
     weights = {name: _value(item, name, where, value_of) for name, item in zip(names, items, strict=True)}
+    encoders = set(family.encoder_blocks.values())
+    if encoders.isdisjoint(weights):  # a list that speaks of none leaves them as they are
+        weights |= dict.fromkeys(encoders, 1.0)
     used = {name: weights[name] for name in family.long_blocks if name in weights}
     complete = len(used) == len(family.long_blocks)
     unused = tuple(name for name in names if name not in used)
@@ -156,7 +165,7 @@ def _parse_by_name(text: str, family: BlockFamily, where: str, value_of: TokenVa
 
 
 def _in_order(given: Mapping[str, float], family: BlockFamily) -> tuple[tuple[str, float], ...]:
-    order = ("TE1", "TE2", *family.long_blocks)
+    order = (*known_text_encoders(family), *family.long_blocks)
     return tuple((name, given[name]) for name in order if name in given)
 
 

@@ -38,6 +38,11 @@ def builtin_names(family: BlockFamily) -> tuple[str, ...]:
     return (*_UNIFORM, *_stages(family))
 
 
+def is_foreign_stage(name: str, family: BlockFamily) -> bool:
+    """Whether other families have such a preset: INS, MIDD … on a transformer."""
+    return not _stages(family) and any(name in stages for stages in _UNET_STAGES.values())
+
+
 def builtin_weights(name: str, family: BlockFamily) -> dict[str, float] | None:
     """A value for every block of the family's long list, or None when there is no such preset."""
     if name in _UNIFORM:

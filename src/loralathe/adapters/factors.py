@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from .fit import fits
+from .fused import halves_swapped, side_by_side
 from .kinds import family_of
 from .modules import FAMILIES, AdapterModule
 
@@ -25,6 +26,9 @@ def load_factors(adapter: Adapter, module: AdapterModule, dtype: torch.dtype | N
     not folded in. Positional reads: safe from several threads. Raises InputError naming file and tensor when
     a value is not finite.
     """
+    if module.pieces:
+        loaded = [(row, load_factors(adapter, piece, dtype)) for row, piece in module.pieces]
+        return side_by_side(loaded, module.shape)
     import torch
 
     kind_dtype = dtype or torch.float32
@@ -33,7 +37,8 @@ def load_factors(adapter: Adapter, module: AdapterModule, dtype: torch.dtype | N
         return _read(adapter, module, part, kind_dtype)
 
     made: Factors = FAMILIES[family_of(module.kind)].factors(read, module.tensors, module.shape)
-    return replace(made, up=made.up * module.scale)
+    scaled = replace(made, up=made.up * module.scale)
+    return halves_swapped(scaled) if module.swapped else scaled
 
 
 def load_magnitudes(adapter: Adapter, module: AdapterModule) -> torch.Tensor | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..architectures import Module
+from ..architectures import COMPONENT_NAMES, Module, TensorLike
 from ..errors import InputError
-from ..tensorfiles import Header
 from .adapter import Adapter
+from .blocks import component_of
 from .modules import AdapterModule
 
 _SHOWN = 3
@@ -30,17 +30,18 @@ class Fit:
     """Where each module of an adapter ends on a base.
 
     used: modules whose weight is there and fits; unmatched: raw names (and keys) without a place in the base;
-    mismatched: the weight is there, its shape is another.
+    mismatched: the weight is there, its shape is another;  absent: components that the base lacks altogether.
     """
 
     used: tuple[AdapterModule, ...]
     unmatched: tuple[str, ...]
     mismatched: tuple[Mismatch, ...]
+    absent: tuple[str, ...] = ()
 
 
-def weight_shape(module: Module, header: Header) -> tuple[int, ...]:
+def weight_shape(module: Module, tensors: Mapping[str, TensorLike]) -> tuple[int, ...]:
     """Shape of a module's weight as (out, in[, k, k]): its row slice of a fused tensor, axes."""
-    shape = header.tensors[module.key].shape
+    shape = tensors[module.key].shape
     if module.transpose:
         shape = shape[::-1]
     return shape if module.part is None else (shape[0] // module.part[1], *shape[1:])
@@ -55,10 +56,10 @@ def _without_unit_kernel(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:2] if shape[2:] == (1, 1) else shape
 
 
-def check_against(adapter: Adapter, modules: Mapping[str, Module], header: Header) -> Fit:
+def check_against(adapter: Adapter, modules: Mapping[str, Module], tensors: Mapping[str, TensorLike]) -> Fit:
     """Sorts the adapter's modules into used, unmatched and mismatched; raises nothing.
 
-    `modules` are the base's (`Architecture.modules`), `header` is the base's.
+    `modules` are the base's (`Architecture.modules`), `tensors` those that they were found among.
     """
     used: list[AdapterModule] = []
     unmatched: list[str] = list(adapter.unmatched)
@@ -68,12 +69,15 @@ def check_against(adapter: Adapter, modules: Mapping[str, Module], header: Heade
         if base is None:
             unmatched.append(module.raw_name)
             continue
-        shape = weight_shape(base, header)
+        shape = weight_shape(base, tensors)
         if fits(module.shape, shape):
             used.append(module)
         else:
             mismatched.append(Mismatch(module, shape))
-    return Fit(tuple(used), tuple(unmatched), tuple(mismatched))
+    there = {component_of(name) for name in modules}
+    wanted = dict.fromkeys(component_of(name) for name in adapter.modules)
+    absent = tuple(component for component in wanted if component not in there)
+    return Fit(tuple(used), tuple(unmatched), tuple(mismatched), absent)
 
 
 def require_fit(adapter: Adapter, fit: Fit, base_label: str, *, allow_unmatched: bool = False) -> None:
@@ -103,7 +107,12 @@ def require_fit(adapter: Adapter, fit: Fit, base_label: str, *, allow_unmatched:
             f"{len(fit.unmatched)} of the LoRA's {len(fit.unmatched) + len(fit.used)} modules "
             f"have no place in the base ({base_label})",
             where=f"{where}: {_some(fit.unmatched)}",
-            fix=f"{fix}, or --allow-unmatched to leave them out",
+            fix=f"{fix}, or --allow-unmatched to leave them out"
+            + (
+                f" (the base has no {' and no '.join(COMPONENT_NAMES.get(one, one) for one in fit.absent)})"
+                if fit.absent
+                else ""
+            ),
         )
 
 

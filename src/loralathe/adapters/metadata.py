@@ -20,11 +20,16 @@ _GENERATIVE_MODELS = "https://github.com/Stability-AI/generative-models"
 
 @dataclass(frozen=True, slots=True)
 class FamilyNotes:
-    """What metadata calls a family, by what it predicts: (base model version, modelspec name, resolution)."""
+    """What metadata calls a family, by what it predicts: (base model version, modelspec name, resolution).
+
+    module: the trainer's;  tells_prediction: whether modelspec names it (a flow has no name there)
+    """
 
     epsilon: tuple[str, str, str]
     v: tuple[str, str, str]
     implementation: str
+    module: str = "networks.lora"
+    tells_prediction: bool = True
 
 
 FAMILY_NOTES: Mapping[str, FamilyNotes] = {
@@ -42,6 +47,13 @@ FAMILY_NOTES: Mapping[str, FamilyNotes] = {
         ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base", "1024x1024"),
         ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base", "1024x1024"),
         _GENERATIVE_MODELS,
+    ),
+    "flux": FamilyNotes(
+        ("flux1", "flux-1-dev", "1024x1024"),  # sd-scripts calls every Flux so, schnell too
+        ("flux1", "flux-1-dev", "1024x1024"),
+        "https://github.com/black-forest-labs/flux",
+        "networks.lora_flux",
+        tells_prediction=False,
     ),
 }
 
@@ -72,7 +84,7 @@ def adapter_metadata(architecture: Architecture, notes: AdapterNotes) -> dict[st
     predicts_v = notes.prediction in ("v", "edm-v")
     version, spec_name, resolution = family.v if predicts_v else family.epsilon
     entries = {
-        "ss_network_module": "networks.lora",
+        "ss_network_module": family.module,
         "ss_network_dim": DYNAMIC if notes.rank is None else str(notes.rank),
         "ss_network_alpha": str(float(notes.alpha)),
         "ss_network_args": json.dumps(_network_args(notes)),
@@ -82,8 +94,9 @@ def adapter_metadata(architecture: Architecture, notes: AdapterNotes) -> dict[st
         "modelspec.architecture": f"{spec_name}/lora",
         "modelspec.implementation": family.implementation,
         "modelspec.resolution": resolution,
-        "modelspec.prediction_type": "v" if predicts_v else "epsilon",
     }
+    if family.tells_prediction:
+        entries["modelspec.prediction_type"] = "v" if predicts_v else "epsilon"
     if notes.title:
         entries["modelspec.title"] = notes.title
     return dict(sorted(entries.items()))

@@ -38,6 +38,8 @@ class AdapterModule:
     scale:    alpha / rank as the kind's trainer means it, sign kept
     magnitudes: of a DoRA: 0, one for each output, or 1, one for each input; then shape, rank and scale are
               those of the LoRA inside, which is no difference of weights by itself
+    pieces:   (first row, module) of the parts that it is split into in the file, see `fused`
+    swapped:  the file has the two halves of its rows the other way round
     """
 
     name: str
@@ -50,6 +52,8 @@ class AdapterModule:
     alpha: float | None
     scale: float
     magnitudes: int | None = None
+    pieces: tuple[tuple[int, AdapterModule], ...] = field(default=(), hash=False)
+    swapped: bool = False
 
     @property
     def magnitude_part(self) -> TensorInfo | None:

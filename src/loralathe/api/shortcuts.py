@@ -83,6 +83,7 @@ def extract(
     ranks: Mapping[str, float | str] | None = None,
     te1: bool | None = None,
     te2: bool | None = None,
+    te3: bool | None = None,
     alpha: float = 1.0,
     beta: float = 1.0,
     min_diff: float | None = None,
@@ -101,7 +102,7 @@ def extract(
     rank, conv_rank: of linear layers (64 where nothing else chooses), of convolutions (None: none of them).
     energy, size: the smallest file that keeps a share, the best within bytes or "100MB".
     ranks: any other arguments of extract() by name, such as {"ratio": 0.1, "conv": True} (docs/loras.md).
-    te1, te2: keep or drop a text encoder, None by its own evidence.
+    te1, te2, te3: keep or drop a text encoder (te3 is T5), None by its own evidence.
     alpha, beta: alpha · tuned − beta · base.
     min_diff: leave out layers where no number differs by more;  exact: full decompositions.
     pad_ranks: one rank everywhere;  keep_noise: directions that the rounding of the files explains, too.
@@ -110,7 +111,7 @@ def extract(
     require_kinds([Path(tuned), Path(base)])
     given: dict[str, float | str | None] = {
         "rank": rank, "conv_rank": conv_rank, "energy": energy, "size": size, "te1": te1, "te2": te2,
-        "min_diff": min_diff, "exact": exact or None, "pad_ranks": pad_ranks or None,
+        "te3": te3, "min_diff": min_diff, "exact": exact or None, "pad_ranks": pad_ranks or None,
         "keep_noise": keep_noise or None,
     }  # fmt: skip
     plain = {name: value for name, value in (given | dict(ranks or {})).items() if value is not None}

@@ -1,20 +1,22 @@
 """What a tensor is: families as data, recognition with explanation, names in every dialect, blocks.
 
-A family is one file (`sd1.py`, `sd2.py`, `sdxl.py`) and one line in `registry.py`. Nothing here
+A family is one file (`sd1.py`, `sd2.py`, `sdxl.py`, `flux.py`) and one line in `registry.py`. Nothing here
 reads a file: recognition takes a header, anything with `tensors` (key → shape) and `metadata`.
 """
 
-from .architecture import BIAS, COMPONENT_NAMES, Architecture, Module, Piece
+from .architecture import BIAS, COMPONENT_NAMES, Architecture, LayerPlace, Module, Piece
 from .blocks import block_names_for_length, canonical_block, places_without_block
 from .detect import Detected, detect_checkpoint
-from .detect_adapter import AdapterDetected, canonical_of_raw, detect_adapter
+from .detect_adapter import AdapterDetected, canonical_of_raw, detect_adapter, place_of_raw
 from .dialects import group_by_module, kind_of_module, shows_adapter, split_adapter_key
 from .diffusers import DiffusersMap, diffusers_map
+from .flux import FLUX
 from .names import FACTORED
 from .registry import ARCHITECTURES, architecture_by_id
 from .sd1 import SD1
 from .sd2 import SD2
 from .sdxl import SDXL
+from .signatures import TensorLike
 from .vae_names import vae_keys
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "BIAS",
     "COMPONENT_NAMES",
     "FACTORED",
+    "FLUX",
     "SD1",
     "SD2",
     "SDXL",
@@ -29,8 +32,10 @@ __all__ = [
     "Architecture",
     "Detected",
     "DiffusersMap",
+    "LayerPlace",
     "Module",
     "Piece",
+    "TensorLike",
     "architecture_by_id",
     "block_names_for_length",
     "canonical_block",
@@ -40,6 +45,7 @@ __all__ = [
     "diffusers_map",
     "group_by_module",
     "kind_of_module",
+    "place_of_raw",
     "places_without_block",
     "shows_adapter",
     "split_adapter_key",

@@ -9,11 +9,10 @@ from itertools import islice
 from ..errors import InputError, counted
 from .architecture import Architecture
 from .dialects import shows_adapter
-from .parts import UNET_PREFIX
+from .quantised import refuse_quantised
 from .registry import ARCHITECTURES
 from .signatures import HeaderLike, TensorLike
 
-VARIANTS = {4: "base", 8: "instruct-pix2pix", 9: "inpainting"}
 _PREDICTION_METADATA = ("modelspec.prediction_type", "modelspec.predict_key")
 
 
@@ -22,9 +21,10 @@ class Detected:
     """What a checkpoint's header tells.
 
     layout:      'original': one file, keys as the model's authors named them
-    variant:     'base', 'inpainting' or 'instruct-pix2pix', by the number of input channels
+    variant:     'base', 'inpainting' or 'instruct-pix2pix', by the number of input channels; on Flux 'dev',
+                 'schnell', 'fill' or 'depth or canny'
     components:  ids of the networks in the file, in the order of the architecture's parts
-    prediction:  'epsilon', 'v', 'edm-v', 'edm'; None when the header cannot tell
+    prediction:  'epsilon', 'v', 'edm-v', 'edm', 'flow'; None when the header cannot tell
     prediction_source: how that is known, as a phrase for people
     """
 
@@ -41,25 +41,29 @@ def detect_checkpoint(header: HeaderLike, name: str | None = None) -> Detected:
     """Recognise a checkpoint from key names and tensor ranks; `name` is what errors call the file.
 
     Raises InputError for a LoRA, for a known kind of file that is not a supported checkpoint, for a
-    U-Net with tensors missing, and otherwise with the nearest family and what it lacks.
+    U-Net or transformer with tensors missing, for quantised weights, and otherwise with the nearest family
+    and what it lacks.
     """
     tensors = header.tensors
     arch = next((known for known in ARCHITECTURES if known.signature.matches(tensors)), None)
     if arch is None:
         raise _unrecognised(tensors, name)
-    _check_complete(arch, tensors, name)
-    channels = tensors[f"{UNET_PREFIX}input_blocks.0.0.weight"].shape[1]
-    if channels not in VARIANTS:
+    refuse_quantised(tensors, arch.label, name)
+    paths = _denoiser_paths(arch, tensors)
+    _check_complete(arch, paths, name)
+    channels = tensors[paths[f"{arch.unet.entry}.weight"]].shape[1]
+    if channels not in arch.unet.inputs:
+        known = [f"{number} ({variant})" for number, variant in arch.unet.inputs.items()]
         raise InputError(
             f"this {arch.label} model takes {channels} input channels",
             where=name,
-            fix="known are 4 (text to image), 9 (inpainting) and 8 (instruct-pix2pix)",
+            fix=f"known are {', '.join(known[:-1])} and {known[-1]}",
         )
     prediction, source = _prediction(arch, header)
     return Detected(
         architecture=arch,
         layout="original",
-        variant=VARIANTS[channels],
+        variant=arch.unet.variant(channels, paths),
         in_channels=channels,
         components=_components(arch, tensors),
         prediction=prediction,
@@ -72,12 +76,20 @@ def _components(arch: Architecture, tensors: Mapping[str, TensorLike]) -> tuple[
     return tuple(part.id for part in arch.parts if part.id in present)
 
 
-def _check_complete(arch: Architecture, tensors: Mapping[str, TensorLike], name: str | None) -> None:
-    missing = [key for path in arch.unet.required() if (key := UNET_PREFIX + path) not in tensors]
+def _denoiser_paths(arch: Architecture, tensors: Mapping[str, TensorLike]) -> dict[str, str]:
+    """Path inside the U-Net or transformer → key."""
+    part = next(part for part in arch.parts if part.id == "unet")
+    paths = {part.path(key): key for key in tensors}
+    return {path: key for path, key in paths.items() if path is not None}
+
+
+def _check_complete(arch: Architecture, paths: Mapping[str, str], name: str | None) -> None:
+    path, key = next(iter(paths.items()))  # recognised, so there is one
+    missing = [key.removesuffix(path) + lost for lost in arch.unet.missing(paths.keys())]
     if missing:
         raise InputError(
-            f"this {arch.label} checkpoint is incomplete: {counted(len(missing), 'tensor')} of its U-Net "
-            f"{'is' if len(missing) == 1 else 'are'} missing",
+            f"this {arch.label} checkpoint is incomplete: {counted(len(missing), 'tensor')} of its "
+            f"{arch.unet.kind} {'is' if len(missing) == 1 else 'are'} missing",
             where=_in_file(name, _few(missing)),
             fix="get the file again, or the tool that wrote it dropped them",
         )
@@ -116,9 +128,9 @@ def _unrecognised(tensors: Mapping[str, TensorLike], name: str | None) -> InputE
     if not nearest.signature.share(tensors):
         some = _few(list(islice(tensors, 4))) if tensors else "it has no tensors"
         return InputError(
-            "this file is no Stable Diffusion checkpoint: none of the tensors that mark one are in it",
+            "this file is no Stable Diffusion or Flux checkpoint: it has none of the tensors that mark one",
             where=_in_file(name, some),
-            fix="SD 1.5, SD 2 and SDXL checkpoints in one .safetensors file are supported",
+            fix="SD 1.5, SD 2, SDXL and Flux checkpoints in one .safetensors file are supported",
         )
     reasons = _few(list(nearest.signature.complaints(tensors)))
     return InputError(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ..errors import InputError
-from .architecture import Architecture
+from .architecture import Architecture, LayerPlace
 from .dialects import PARTS, RawModules, group_by_module, kind_of_module, shows_adapter
 from .registry import ARCHITECTURES
 from .signatures import HeaderLike, TensorLike
@@ -15,11 +15,7 @@ from .signatures import HeaderLike, TensorLike
 KOHYA_STARTS = ("lora_", "lycoris_", "oft_unet_")
 # Words in module names that only these families have; not supported yet.
 FOREIGN_WORDS: tuple[tuple[str, str], ...] = (
-    ("double_blocks", "Flux"),
-    ("single_transformer_blocks", "Flux"),
-    ("single_blocks", "Flux"),
     ("joint_blocks", "SD 3 or SD 3.5"),
-    ("transformer.transformer_blocks", "SD 3, SD 3.5 or Flux"),
     ("lora_prior_unet", "Stable Cascade"),
 )
 
@@ -76,26 +72,36 @@ def detect_adapter(header: HeaderLike, name: str | None = None) -> AdapterDetect
 
 
 def canonical_of_raw(arch: Architecture, raw_name: str) -> str | None:
-    """Canonical name of a module as any dialect spells it; None if the family has no such module.
+    """Canonical name of a module as any dialect spells it; None if the family has no such module."""
+    place = place_of_raw(arch, raw_name)
+    return place.module if place else None
 
-    Read are kohya's flat names, `unet.` / `text_encoder.` / `text_encoder_2.` with diffusers paths
-    (attention processors included), and `diffusion_model.` with original paths.
+
+def place_of_raw(arch: Architecture, raw_name: str) -> LayerPlace | None:
+    """Which module, or which part of one, a name of any dialect means; None if the family has no such layer.
+
+    Read are kohya's flat names, `unet.` / `transformer.` / `text_encoder.` / `text_encoder_2.` with diffusers
+    paths (attention processors included), and `diffusion_model.` with original paths.
     """
     if raw_name.startswith(KOHYA_STARTS):
-        return arch.module_of_kohya(raw_name)
-    if raw_name.startswith("base_model.model."):
-        raw_name = "unet." + raw_name.removeprefix("base_model.model.")
-    folder, _, path = raw_name.partition(".")
-    if folder == "diffusion_model":
-        return arch.module_named(f"unet.{path}")
+        return arch.place_of_kohya(raw_name)
+    wrapped = raw_name.startswith("base_model.model.")
+    folder, _, path = raw_name.removeprefix("base_model.model.").partition(".")
+    if folder == "diffusion_model" and not wrapped:
+        name = arch.module_named(f"unet.{path}")
+        return LayerPlace(name) if name else None
     component = next((part.id for part in arch.parts if part.folder == folder), None)
+    if wrapped:
+        component, path = "unet", raw_name.removeprefix("base_model.model.")
     if component is None:
         return None
-    if component.startswith("te") and path.startswith("encoder."):
-        path = f"text_model.{path}"  # transformers 5.6 and later write CLIP without its inner wrapper
     path = path.replace(".processor.", ".")
     path = f"{path}.0" if path.endswith(".to_out") else path
-    return arch.module_of_diffusers(component, path)
+    place = arch.place_of_diffusers(component, path)
+    if place is None and component.startswith("te"):
+        # transformers 5.6 and later write CLIP without its inner wrapper
+        place = arch.place_of_diffusers(component, f"text_model.{path}")
+    return place
 
 
 def _canonical_names(arch: Architecture, raw: RawModules) -> dict[str, str]:
@@ -125,7 +131,7 @@ def _unsupported(foreign: str | None, raw: RawModules, name: str | None) -> Inpu
     return InputError(
         what,
         where=f"{name}: {some}" if name else some,
-        fix="LoRAs for SD 1.5, SD 2 and SDXL are supported",
+        fix="LoRAs for SD 1.5, SD 2, SDXL and Flux are supported",
     )
 
 

@@ -55,4 +55,6 @@ def _reason(arch: Architecture, key: str) -> str:
     rule = arch.rule_for_key(key)
     if rule is not None:
         return rule
+    if any(layer.slots for layer in arch.layers_of_key(key)):
+        return "several tensors there"
     return "the diffusers model lacks it" if arch.knows_key(key) else f"no tensor of {arch.label}"

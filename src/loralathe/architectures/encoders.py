@@ -1,4 +1,4 @@
-"""Text encoders: transformers' CLIP and OpenCLIP, both under transformers' layer names."""
+"""Text encoders: transformers' CLIP and T5, and OpenCLIP, all under transformers' layer names."""
 
 from __future__ import annotations
 
@@ -51,6 +51,24 @@ def open_clip_layers(*, projection: bool) -> Iterator[Layer]:
     yield Layer("text_projection", kept, "text_projection", None, transform="transpose")
     # Some writers store it as a linear layer, not transposed.
     yield Layer("text_projection", kept, "text_projection.weight", None)
+
+
+def t5_layers() -> Iterator[Layer]:
+    """The encoder half of T5 as transformers names it: no layer has a bias."""
+    block = "encoder.block.#.layer"
+    for name in ("q", "k", "v", "o"):
+        yield _t5_layer(f"{block}.0.SelfAttention.{name}", "linear")
+    for name in ("wi_0", "wi_1", "wo"):
+        yield _t5_layer(f"{block}.1.DenseReluDense.{name}", "linear")
+    yield _t5_layer(f"{block}.0.SelfAttention.relative_attention_bias")
+    for name in ("shared", "encoder.embed_tokens"):
+        yield _t5_layer(name)
+    for name in (f"{block}.0.layer_norm", f"{block}.1.layer_norm", "encoder.final_layer_norm"):
+        yield _t5_layer(name, "vector")
+
+
+def _t5_layer(name: str, scope: Scope = "outside") -> Layer:
+    return Layer(name, name, f"{name}.weight", None, scope)
 
 
 def deepest_layer(names: Iterable[str], prefix: str) -> set[str]:

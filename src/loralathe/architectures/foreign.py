@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .signatures import Signature, TensorLike
 
 _UNET = "model.diffusion_model."
 WHOLE = "give the whole checkpoint in one file (U-Net, text encoders, VAE under their original names)"
-LATER = "SD 1.5, SD 2 and SDXL checkpoints are supported"
+LATER = "SD 1.5, SD 2, SDXL and Flux checkpoints are supported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,7 @@ class Foreign:
     def matches(self, tensors: Mapping[str, TensorLike]) -> bool:
         if self.alone and any(key.startswith(_UNET) for key in tensors):
             return False
-        return any(_moved(self.signature, prefix).matches(tensors) for prefix in self.prefixes)
-
-
-def _moved(signature: Signature, prefix: str) -> Signature:
-    has = {prefix + key: rank for key, rank in signature.has.items()}
-    return Signature(has, tuple(prefix + key for key in signature.lacks))
+        return replace(self.signature, prefixes=self.prefixes).matches(tensors)
 
 
 _DIT_PREFIXES = ("", _UNET, "transformer.")
@@ -65,14 +60,8 @@ FOREIGN: tuple[Foreign, ...] = (
         _DIT_PREFIXES,
     ),
     Foreign(
-        "a Flux model",
-        LATER,
-        Signature({"double_blocks.0.img_attn.qkv.weight": 2, "single_blocks.0.linear1.weight": 2}),
-        _DIT_PREFIXES,
-    ),
-    Foreign(
         "a Flux transformer in the diffusers layout",
-        LATER,
+        "Flux is read in its original layout: one file with double_blocks and single_blocks",
         Signature({"single_transformer_blocks.0.attn.to_q.weight": 2, "x_embedder.weight": 2}),
         _DIT_PREFIXES,
     ),

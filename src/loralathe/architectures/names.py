@@ -8,13 +8,13 @@ structure (`input_blocks.4.1`) are spelled out, so a layer that the family lacks
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
 Scope = Literal["linear", "conv", "outside", "vector"]
 FACTORED: tuple[Scope, ...] = ("linear", "conv")
 """Scopes whose layers a LoRA holds as factors."""
-Transform = Literal["none", "transpose", "conv1x1_to_linear"]
+Transform = Literal["none", "transpose", "conv1x1_to_linear", "halves_swapped"]
 Part = tuple[int, int]
 
 T = TypeVar("T")
@@ -31,7 +31,8 @@ class Layer:
     weight:    tensor in the original layout
     bias:      the same for its bias; None where the layer is a bare tensor
     part:      (i, n): the layer is the i-th of n equal row slices of those tensors
-    transform: what turns the original weight into the diffusers one
+    transform: what turns the original weight into the diffusers one; halves_swapped: of its rows
+    slots:     paths in the diffusers layout of its row slices, where that one splits it (q, k, v; the MLP)
     kernel:    height and width of a convolution, 1 for everything else
     """
 
@@ -43,6 +44,7 @@ class Layer:
     part: Part | None = None
     transform: Transform = "none"
     kernel: int = 1
+    slots: tuple[str, ...] = ()
 
 
 def layer(
@@ -58,6 +60,16 @@ def layer(
     stem = name if original is None else original
     path = name if diffusers == "" else diffusers
     return Layer(name, path, f"{stem}.weight", f"{stem}.bias", scope, None, transform, kernel)
+
+
+def bare_layer(name: str, diffusers: str, tensor: str) -> Layer:
+    """A norm of one tensor, without a bias."""
+    return Layer(name, diffusers, tensor, None, "vector")
+
+
+def split_layer(name: str, slots: tuple[str, ...], scope: Scope) -> Layer:
+    """A layer that is several in the diffusers layout."""
+    return replace(layer(name, None, scope), slots=slots)
 
 
 def flat(dotted: str) -> str:
@@ -110,6 +122,7 @@ class LayerTable:
         paths: dict[str, Layer] = {}
         flats: dict[str, Layer] = {}
         tensors: dict[str, list[tuple[Layer, str]]] = {}
+        slots = {path: (entry, i) for entry in self.layers for i, path in enumerate(entry.slots)}
         for entry in self.layers:
             names.setdefault(entry.name, entry)
             flats.setdefault(flat(entry.name), entry)
@@ -122,4 +135,6 @@ class LayerTable:
         self.by_name = TemplateIndex(names, ".")
         self.by_diffusers = TemplateIndex(paths, ".")
         self.by_flat = TemplateIndex(flats, "_")
+        self.by_slot = TemplateIndex(slots, ".")
+        self.by_flat_slot = TemplateIndex({flat(path): found for path, found in slots.items()}, "_")
         self.by_tensor = TemplateIndex({key: tuple(found) for key, found in tensors.items()}, ".")

@@ -5,24 +5,41 @@ from __future__ import annotations
 from typing import Literal
 
 from .architecture import Component
-from .unet import UNet
+from .denoiser import Denoiser
 from .vae import vae_layers
 
 UNET_PREFIX = "model.diffusion_model."
 VAE_PREFIX = "first_stage_model."
 
-VAE_PART = Component(id="vae", root=VAE_PREFIX, prefix=VAE_PREFIX, folder="vae", layers=vae_layers)
+
+def vae_part(prefix: str) -> Component:
+    return Component(id="vae", root=prefix, prefix=prefix, folder="vae", layers=vae_layers)
 
 
-def unet_part(structure: UNet, spelling: Literal["original", "diffusers"]) -> Component:
-    """The U-Net of a single-file checkpoint; `spelling` is how sd-scripts writes its adapter names."""
+VAE_PART = vae_part(VAE_PREFIX)
+
+
+def denoiser_part(
+    structure: Denoiser,
+    spelling: Literal["original", "diffusers"],
+    *,
+    folder: str = "unet",
+    bare: tuple[str, ...] = (),
+    kohya: str | None = None,
+) -> Component:
+    """The U-Net or transformer of a single-file checkpoint.
+
+    spelling: how sd-scripts writes its adapter names;  bare: how keys begin where the prefix is left out.
+    kohya: how else names of adapters may begin.
+    """
     return Component(
         id="unet",
         root=UNET_PREFIX,
         prefix=UNET_PREFIX,
-        folder="unet",
+        folder=folder,
         layers=structure.layers,
-        kohya=("lora_unet_", "lycoris_", "oft_unet_"),
+        bare=bare,
+        kohya=("lora_unet_", "lycoris_", "oft_unet_", *([kohya] if kohya else [])),
         spelling=spelling,
     )
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from ..errors import InputError, did_you_mean
 from .architecture import Architecture
+from .flux import FLUX
 from .sd1 import SD1
 from .sd2 import SD2
 from .sdxl import SDXL
 
-ARCHITECTURES: tuple[Architecture, ...] = (SD1, SD2, SDXL)
+ARCHITECTURES: tuple[Architecture, ...] = (SD1, SD2, SDXL, FLUX)
 
 
 def architecture_by_id(name: str) -> Architecture:
-    """'sd1', 'sd2' or 'sdxl', in any case; InputError with close matches otherwise."""
+    """'sd1', 'sd2', 'sdxl' or 'flux', in any case; InputError with close matches otherwise."""
     by_id = {arch.id: arch for arch in ARCHITECTURES}
     found = by_id.get(name.casefold())
     if found is None:

@@ -49,9 +49,9 @@ def _compiled() -> tuple[re.Pattern[str], tuple[tuple[KeyRule, re.Pattern[str]],
     return any_rule, tuple((rule, re.compile(rule.pattern)) for rule in RULES)
 
 
-def find_rule(key: str) -> KeyRule | None:
-    """The first rule whose pattern is the whole key."""
+def find_rule(key: str, more: tuple[KeyRule, ...] = ()) -> KeyRule | None:
+    """The first rule whose pattern is the whole key; `more` are the family's own."""
     any_rule, rules = _compiled()
-    if not any_rule.fullmatch(key):
-        return None
-    return next(rule for rule, pattern in rules if pattern.fullmatch(key))
+    if any_rule.fullmatch(key):
+        return next(rule for rule, pattern in rules if pattern.fullmatch(key))
+    return next((rule for rule in more if re.fullmatch(rule.pattern, key)), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .architecture import Architecture, Component
 from .encoders import clip_layers
-from .parts import VAE_PART, in_unet, unet_part
+from .parts import VAE_PART, denoiser_part, in_unet
 from .signatures import Signature
 from .unet import UNet
 
@@ -16,7 +16,7 @@ SD1 = Architecture(
     label="SD 1.5",
     unet=SD1_UNET,
     parts=(
-        unet_part(SD1_UNET, "diffusers"),
+        denoiser_part(SD1_UNET, "diffusers"),
         Component(
             id="te1",
             root="cond_stage_model.",

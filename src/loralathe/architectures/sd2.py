@@ -6,7 +6,7 @@ from functools import partial
 
 from .architecture import Architecture, Component
 from .encoders import open_clip_layers
-from .parts import VAE_PART, in_unet, unet_part
+from .parts import VAE_PART, denoiser_part, in_unet
 from .sd1 import NOT_SD1, SD1_UNET
 from .signatures import Signature
 
@@ -15,7 +15,7 @@ SD2 = Architecture(
     label="SD 2",
     unet=SD1_UNET,
     parts=(
-        unet_part(SD1_UNET, "diffusers"),
+        denoiser_part(SD1_UNET, "diffusers"),
         Component(
             id="te1",
             root="cond_stage_model.",

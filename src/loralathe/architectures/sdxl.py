@@ -6,7 +6,7 @@ from functools import partial
 
 from .architecture import Architecture, Component
 from .encoders import clip_layers, open_clip_layers
-from .parts import VAE_PART, in_unet, unet_part
+from .parts import VAE_PART, denoiser_part, in_unet
 from .sd1 import SD1_UNET
 from .signatures import Signature
 from .unet import UNet
@@ -18,7 +18,7 @@ SDXL = Architecture(
     label="SDXL",
     unet=SDXL_UNET,
     parts=(
-        unet_part(SDXL_UNET, "original"),
+        denoiser_part(SDXL_UNET, "original"),
         Component(
             id="te1",
             root="conditioner.embedders.0.",

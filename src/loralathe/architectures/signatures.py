@@ -27,26 +27,34 @@ class HeaderLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Keys with the rank (number of axes) they must have, and keys that must not be there."""
+    """Keys with the rank (number of axes) they must have, and keys that must not be there.
+
+    prefixes: what may stand before every one of these keys; the one that fits best counts.
+    """
 
     has: Mapping[str, int]
     lacks: tuple[str, ...] = field(default=())
+    prefixes: tuple[str, ...] = ("",)
 
     def complaints(self, tensors: Mapping[str, TensorLike]) -> Iterator[str]:
         """One phrase for each condition the file does not meet; none means recognised."""
+        prefix = max(self.prefixes, key=lambda one: self._there(one, tensors))
         for key, rank in self.has.items():
-            tensor = tensors.get(key)
+            tensor = tensors.get(prefix + key)
             if tensor is None:
-                yield f"{key} is missing"
+                yield f"{prefix}{key} is missing"
             elif len(tensor.shape) != rank:
-                yield f"{key} has {counted(len(tensor.shape), 'axis', 'axes')}, not {rank}"
+                yield f"{prefix}{key} has {counted(len(tensor.shape), 'axis', 'axes')}, not {rank}"
         for key in self.lacks:
-            if key in tensors:
-                yield f"{key} should not be there"
+            if prefix + key in tensors:
+                yield f"{prefix}{key} should not be there"
 
     def matches(self, tensors: Mapping[str, TensorLike]) -> bool:
         return next(self.complaints(tensors), None) is None
 
     def share(self, tensors: Mapping[str, TensorLike]) -> float:
         """Share of the wanted keys that are there, 0 to 1."""
-        return sum(key in tensors for key in self.has) / len(self.has)
+        return max(self._there(prefix, tensors) for prefix in self.prefixes) / len(self.has)
+
+    def _there(self, prefix: str, tensors: Mapping[str, TensorLike]) -> int:
+        return sum(prefix + key in tensors for key in self.has)

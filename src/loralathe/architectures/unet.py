@@ -7,7 +7,7 @@ diffusers counts inside each level; the layers inside a place keep their names o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,6 +52,9 @@ LABELS: tuple[tuple[str, str, Scope], ...] = (
 )
 
 
+INPUTS: Mapping[int, str] = {4: "base", 9: "inpainting", 8: "instruct-pix2pix"}
+
+
 @dataclass(frozen=True, slots=True)
 class UNet:
     """Structure of a U-Net: which levels attend (finest first), what it is conditioned on."""
@@ -59,6 +62,10 @@ class UNet:
     attends: tuple[bool, ...]
     labels: bool
     resnets: int = 2
+
+    kind = "U-Net"
+    entry = "input_blocks.0.0"
+    inputs = INPUTS
 
     def places(self) -> Iterator[tuple[Kind, str, str]]:
         """(kind, original path, diffusers path) of every resnet, attention and sampler, in model order."""
@@ -108,31 +115,34 @@ class UNet:
             if entry.bias is not None and not entry.name.endswith(WITHOUT_BIAS):
                 yield entry.bias.replace("#", "0")
 
+    def missing(self, paths: Collection[str]) -> list[str]:
+        return [path for path in self.required() if path not in paths]
+
+    def variant(self, channels: int, paths: Collection[str]) -> str:
+        return self.inputs[channels]
+
     def blocks(self) -> tuple[str, ...]:
         """All block names of this U-Net in list order, BASE first."""
         count = len(self.attends) * (self.resnets + 1)
         numbered = [f"{side}{i:02d}" for side in ("IN", "OUT") for i in range(count)]
         return ("BASE", *numbered[:count], "MID", *numbered[count:])
 
-    def attention_blocks(self) -> tuple[str, ...]:
+    def short_blocks(self) -> tuple[str, ...]:
         """The blocks that hold attention: what a linear-only LoRA can touch, BASE first."""
-        return (
-            "BASE",
-            *(block_of_path(original) or "" for kind, original, _ in self.places() if kind == "attention"),
-        )
+        attentions = (original for kind, original, _ in self.places() if kind == "attention")
+        return ("BASE", *(self.block_of_path(original) or "" for original in attentions))
+
+    def block_of_path(self, path: str) -> str | None:
+        """Block of a path inside the original U-Net; None for time_embed, label_emb and out."""
+        stage, _, rest = path.partition(".")
+        if stage == "middle_block":
+            return "MID"
+        number = rest.partition(".")[0]
+        side = {"input_blocks": "IN", "output_blocks": "OUT"}.get(stage)
+        if side is None or not number.isdigit():
+            return None
+        return f"{side}{int(number):02d}"
 
 
 def _kernel(path: str) -> int:
     return 3 if path.endswith(WIDE) else 1
-
-
-def block_of_path(path: str) -> str | None:
-    """Block of a path inside the original U-Net; None for time_embed, label_emb and out."""
-    stage, _, rest = path.partition(".")
-    if stage == "middle_block":
-        return "MID"
-    number = rest.partition(".")[0]
-    side = {"input_blocks": "IN", "output_blocks": "OUT"}.get(stage)
-    if side is None or not number.isdigit():
-        return None
-    return f"{side}{int(number):02d}"

@@ -34,6 +34,7 @@ Examples:
 @click.option("--conv", is_flag=True, help="Resnets and samplers, too; also with any --conv- option.")
 @click.option("--te1/--no-te1", default=None, help="Text encoder 1. Default: if it changed beyond rounding.")
 @click.option("--te2/--no-te2", default=None, help="Text encoder 2. Default: if it changed beyond rounding.")
+@click.option("--te3/--no-te3", default=None, help="The same for T5, the second encoder of Flux.")
 @click.option("--alpha", type=Number(), default=1.0, metavar="X", help="X times TUNED. Default: 1.")
 @click.option("--beta", type=Number(), default=1.0, metavar="Y", help="less Y times BASE. Default: 1.")
 @click.option(
@@ -49,6 +50,7 @@ def extract_command(
     conv: bool,
     te1: bool | None,
     te2: bool | None,
+    te3: bool | None,
     alpha: float,
     beta: float,
     min_diff: float | None,
@@ -65,7 +67,7 @@ def extract_command(
     arguments = rank_arguments(options)
     settings = common(options)
     flags = {"conv": conv, "exact": exact, "keep_noise": keep_noise}
-    given = {"te1": te1, "te2": te2} | {name: True for name, flag in flags.items() if flag}
+    given = {"te1": te1, "te2": te2, "te3": te3} | {name: True for name, flag in flags.items() if flag}
     arguments |= {name: int(value) for name, value in given.items() if value is not None}
     if min_diff is not None:
         arguments["min_diff"] = min_diff

@@ -55,15 +55,18 @@ def progress_of(screen: Screen) -> Progress:
 
 
 def family_of(checkpoint: str) -> Architecture:
-    """The family of a checkpoint file or a diffusers folder, from headers."""
+    """The family of a checkpoint file or a diffusers folder, from headers; InputError if none renders it."""
     if Path(checkpoint).is_dir():
         from loralathe.rendering.loading import family_of_folder
 
         return family_of_folder(Path(checkpoint))
     from loralathe.architectures import detect_checkpoint
+    from loralathe.rendering.families import require_rendered
     from loralathe.tensorfiles import read_header
 
-    return detect_checkpoint(read_header(checkpoint), checkpoint).architecture
+    architecture = detect_checkpoint(read_header(checkpoint), checkpoint).architecture
+    require_rendered(architecture, checkpoint)
+    return architecture
 
 
 def lists_of(options: PictureOptions, screen: Screen) -> Lists:

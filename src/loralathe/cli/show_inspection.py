@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from loralathe.architectures import COMPONENT_NAMES
 from loralathe.cli.layout import Columns, Facts
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.wording import amount, counts, dtype_shares, few, figures, plural, size
@@ -48,7 +47,7 @@ def show_inspection(
     if seen.checkpoint:
         rows += _checkpoint(seen.checkpoint)
     if seen.adapter:
-        rows += _adapter(seen.adapter, seen.family is not None)
+        rows += _adapter(seen.adapter, seen.family)
     # One block of facts each: long names of tensors or metadata must not push all others aside.
     groups = (rows, _parts(seen), _metadata(seen.metadata), _recipe(seen.record), (hashes or {}).items())
     screen.result(*(Facts(group) for group in groups if group))
@@ -97,16 +96,19 @@ def _checkpoint(found: CheckpointFacts) -> list[tuple[str, str]]:
     return rows
 
 
-def _adapter(found: AdapterFacts, known: bool) -> list[tuple[str, str]]:
+def _adapter(found: AdapterFacts, family: str | None) -> list[tuple[str, str]]:
     from loralathe.adapters.kinds import people_name
+    from loralathe.architectures import architecture_by_id
+    from loralathe.engine.inspect_blocks import component_name
 
     kinds = Counter[str]()
     for kind, count in found.kinds.items():
         kinds[people_name(kind)] += count
     rows = [("modules", counts((count, kind) for kind, count in kinds.items()))]
-    if known:
+    if family is not None:
+        arch = architecture_by_id(family)
         rows.insert(0, ("layout", DIALECTS.get(found.dialect, found.dialect)))
-        parts = [(count, COMPONENT_NAMES.get(name, name)) for name, count in found.components.items()]
+        parts = [(count, component_name(name, arch)) for name, count in found.components.items()]
         rows.append(("", counts(parts)))
     rows.append(("rank", _histogram(found.ranks)))
     rows.append(("alpha", _histogram(found.alphas)))

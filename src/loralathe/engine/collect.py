@@ -68,7 +68,7 @@ class DeltaCollector:
             return Extracted(None, energy, 0.0, self.reason, noise)
         options = self.leaf.options
         component = self.piece.place.name.partition(".")[0]
-        if (component == "te1" and options.te1) or (component == "te2" and options.te2):
+        if options.encoder(component):
             options = replace(options, keep_noise=True)
         seed = seed_of(self.piece.place.name)
         device = self.context.options.device

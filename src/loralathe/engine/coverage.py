@@ -130,7 +130,7 @@ def adapter_coverage(name: str, forms: Sequence[Form], sources: Sources, options
     unmatched: dict[str, None] = dict.fromkeys(adapter.unmatched)
     used = set(adapter.modules)
     for base in _bases(name, forms, sources):
-        fit = check_against(adapter, base.modules, base.file.header)
+        fit = check_against(adapter, base.modules, base.tensors)
         require_fit(adapter, fit, base.detected.architecture.label, allow_unmatched=options.allow_unmatched)
         unmatched.update(dict.fromkeys(fit.unmatched))
         used &= {module.name for module in fit.used}

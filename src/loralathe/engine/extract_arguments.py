@@ -15,12 +15,12 @@ Argument = float | str
 
 _CONV_RULES = tuple(f"conv_{kind}" for kind in RULES)
 _RANKS = ("rank", "conv_rank", "energy", "size", *RULES, *_CONV_RULES, "pad_ranks")
-_EXTRACT = (*_RANKS, "full", "conv", "exact", "keep_noise", "te1", "te2", "min_diff", "unbalanced")
+_EXTRACT = (*_RANKS, "full", "conv", "exact", "keep_noise", "te1", "te2", "te3", "min_diff", "unbalanced")
 KEYS: Final[Mapping[str, tuple[str, ...]]] = {"extract": _EXTRACT, "combine": _RANKS, "resize": _RANKS}
 """Function to the names that it knows."""
 
 _CHOOSING = ("energy", "size", *RULES, "full")
-_FLAGS = ("exact", "pad_ranks", "keep_noise", "te1", "te2", "conv")
+_FLAGS = ("exact", "pad_ranks", "keep_noise", "te1", "te2", "te3", "conv")
 
 
 def read_options(function: str, given: Mapping[str, Argument]) -> ExtractOptions:

@@ -49,7 +49,8 @@ class ExtractOptions:
     rule, conv_rule: how each module chooses its rank;  budget: what all modules share.
     joined:   factors of adapters side by side, nothing decomposed;  everything: whatever modules they hold.
     min_diff: a module in which no number differs by more is left out.
-    te1, te2: True keeps an encoder whatever its evidence, False drops it, None decides by the noise floor.
+    te1, te2, te3: True keeps an encoder whatever its evidence, False drops it, None decides by the noise
+              floor. (te3 is T5.)
     round_to: safetensors dtype to which the factors are rounded before later steps use them, or None.
     """
 
@@ -67,12 +68,17 @@ class ExtractOptions:
     keep_noise: bool = False
     te1: bool | None = None
     te2: bool | None = None
+    te3: bool | None = None
     round_to: str | None = None
 
     @property
     def with_conv(self) -> bool:
         """Whether resnets and samplers are in scope."""
         return self.conv or self.conv_rank is not None or self.conv_rule is not None
+
+    def encoder(self, component: str) -> bool | None:
+        """What was asked for a text encoder; None for other components."""
+        return {"te1": self.te1, "te2": self.te2, "te3": self.te3}.get(component)
 
     @property
     def is_fixed(self) -> bool:

@@ -77,8 +77,8 @@ def adapter_facts(
 
 
 def _blocks(architecture: Architecture | None) -> tuple[str, ...]:
-    """The blocks of the U-Net that hold attention, which any LoRA could touch."""
-    return architecture.short_blocks[1:] if architecture else ()
+    """The blocks that hold attention, which any LoRA could touch; text encoders are told by themselves."""
+    return tuple(name for name in architecture.short_blocks if name != "BASE") if architecture else ()
 
 
 def _coverage(

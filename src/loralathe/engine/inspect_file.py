@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loralathe.adapters.kinds import is_usable
-from loralathe.architectures import COMPONENT_NAMES, Architecture, Detected, detect_checkpoint, shows_adapter
+from loralathe.architectures import Architecture, Detected, detect_checkpoint, shows_adapter
 from loralathe.engine.inspect_adapter import adapter_facts, adapter_name, detect
-from loralathe.engine.inspect_blocks import common_prefixes
+from loralathe.engine.inspect_blocks import OTHER, common_prefixes, component_name, component_order
 from loralathe.engine.inspect_facts import AdapterFacts, CheckpointFacts, Inspection, Part
 from loralathe.engine.record import read_record
 from loralathe.errors import InputError
@@ -84,13 +84,16 @@ def _checkpoint(header: Header) -> _Seen:
         what=f"{arch.label} checkpoint" + _variant(detected),
         architecture=arch,
         layout=detected.layout,
-        group=lambda key: COMPONENT_NAMES.get(arch.component_of_key(key) or "", "other"),
+        group=lambda key: component_name(arch.component_of_key(key), arch),
         checkpoint=_checkpoint_facts(detected, header),
     )
 
 
 def _variant(detected: Detected) -> str:
-    return "" if detected.variant == "base" else f", {detected.variant} ({detected.in_channels} channels)"
+    """`, inpainting (9 channels)`, `, dev`: what the file is beside the usual one of its family."""
+    usual = next(iter(detected.architecture.unet.inputs))
+    variant = "" if detected.variant == "base" else f", {detected.variant}"
+    return variant if detected.in_channels == usual else f"{variant} ({detected.in_channels} channels)"
 
 
 def _checkpoint_facts(detected: Detected, header: Header) -> CheckpointFacts:
@@ -122,19 +125,19 @@ def _adapter(file: TensorFile) -> _Seen:
         note=None if is_usable(detected) else ONLY_LOOKED_AT,
         architecture=arch,
         layout=detected.dialect,
-        group=lambda key: _component_of(key, names),
+        group=lambda key: _component_of(key, names, arch),
         adapter=facts,
     )
 
 
-def _component_of(key: str, names: Mapping[str, str]) -> str:
+def _component_of(key: str, names: Mapping[str, str], architecture: Architecture) -> str:
     """Component of an adapter's tensor: raw module names end at one of the key's dots."""
     end = len(key)
     while (end := key.rfind(".", 0, end)) > 0:
         name = names.get(key[:end])
         if name is not None:
-            return COMPONENT_NAMES.get(name.partition(".")[0], "other")
-    return "other"
+            return component_name(name.partition(".")[0], architecture)
+    return OTHER
 
 
 def _first_words(key: str) -> str:
@@ -154,9 +157,7 @@ def _parts(header: Header, group: Callable[[str], str] | None) -> tuple[Part, ..
     grouped: dict[str, list[TensorInfo]] = {}
     for key, info in header.tensors.items():
         grouped.setdefault(group(key), []).append(info)
-    order = list(COMPONENT_NAMES.values())
-    names = sorted(grouped, key=lambda name: (order.index(name) if name in order else len(order), name))
-    return tuple(_part(name, grouped[name]) for name in names)
+    return tuple(_part(name, grouped[name]) for name in sorted(grouped, key=component_order))
 
 
 def _part(name: str, infos: list[TensorInfo]) -> Part:

@@ -70,7 +70,8 @@ def _keys(session: Session, output: Output) -> Iterator[tuple[str, str]]:
         for tensor in output.tensors:
             form = tensor.instead or output.form
             if tensor.action == "copy":
-                yield output.primary_of(tensor), tensor.spec.name
+                assert tensor.unit.key is not None
+                yield output.primary_of(tensor), tensor.unit.key
             else:
                 yield from _of_unit(session, form, tensor.unit)
     else:

@@ -153,5 +153,5 @@ def copy_tensor(context: Context, want: WeightsWant) -> None:
             for band in context.bands(unit, piece):
                 value = band.value(leaf, "scan", want.primary)
                 checked_energy(value, unit, copied, band, None)
-    key = want.tensor.spec.name
-    want.sink.copy(key, source.file, source.tensors[key].name)
+    assert unit.key is not None
+    want.sink.copy(want.tensor.spec.name, source.file, source.tensors[unit.key].name)

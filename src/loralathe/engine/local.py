@@ -133,8 +133,7 @@ def in_scope(piece: Slice, options: ExtractOptions) -> bool:
         return False
     if module.scope == "conv" and not options.with_conv:
         return False
-    dropped = {"te1": options.te1 is False, "te2": options.te2 is False}
-    return not dropped.get(module.component, False)
+    return options.encoder(module.component) is not False
 
 
 def extractions_at(form: Form, piece: Slice) -> Iterator[ExtractLeaf]:

@@ -24,6 +24,7 @@ from loralathe.engine.extraction import (
 )
 from loralathe.engine.forms import AdapterLeaf, ExtractLeaf, Form, Leaf, MethodLeaf
 from loralathe.engine.functions.method import MakeRows
+from loralathe.engine.inspect_blocks import block_label
 from loralathe.engine.job import AdapterWant, Context, Job, WeightsWant
 from loralathe.engine.local import Local, extractions_at, in_scope
 from loralathe.engine.report import ModuleRecord
@@ -183,7 +184,7 @@ class PieceJob:
 
     def _why_outside(self, leaf: ExtractLeaf) -> str:
         """Left out by an option of the person's, or outside of what any LoRA holds."""
-        everything = replace(leaf.options, te1=None, te2=None, conv=True)
+        everything = replace(leaf.options, te1=None, te2=None, te3=None, conv=True)
         return "left out" if in_scope(self.piece, everything) else "outside"
 
     def _deliver(self, want: AdapterWant) -> None:
@@ -196,7 +197,7 @@ class PieceJob:
         width = DTYPES[want.output.dtype].bits // 8
         record = ModuleRecord(
             name=self.piece.place.name,
-            block=block_label(self.piece),
+            block=block_label(self.piece.place.name.partition(".")[0], self.piece.place.block),
             energy=found.energy,
             kept=found.kept,
             noise=found.noise.energy,
@@ -210,13 +211,3 @@ class PieceJob:
             if self.piece.module.transpose:
                 up, down = down.T.contiguous(), up.T.contiguous()
             want.sink.add(self.piece.module, up, down, (self.piece.rows, *self.unit.shape[1:]))
-
-
-def block_label(piece: Slice) -> str:
-    """Block for reports: text encoders apart, and words for what is in no block."""
-    component = piece.place.name.partition(".")[0]
-    if component.startswith("te"):
-        return component.upper()
-    if component == "vae":
-        return "VAE"
-    return piece.place.block or "no block"

@@ -160,7 +160,7 @@ class Planner:
         vae = open_vae(save, self.sources, primary, allow_unmatched=self.options.allow_unmatched)
         tensors, discarded = [], []
         for key, unit in self.units_of(primary).items():
-            if pattern is not None and pattern.search(key):
+            if pattern is not None and pattern.search(source.saved_as(key)):
                 discarded.append(key)
                 continue
             if vae is not None and key in vae.tensors:
@@ -171,7 +171,7 @@ class Planner:
             raise InputError(
                 f"discard = '{save.discard}' matches no tensor",
                 where=where,
-                fix=f"it is searched in names such as '{next(iter(source.tensors))}'",
+                fix=f"it is searched in names such as '{source.saved_as(next(iter(source.tensors)))}'",
             )
         config = config_beside(save, self.sources.paths, [primary, *others])
         notes = [*_only_in_first(source.name, tensors), *_passes(form), *companion_notes(save, config)]
@@ -196,7 +196,7 @@ class Planner:
         architecture = source.detected.architecture
         castable = FILE_DTYPES[info.dtype].is_float and not architecture.is_frozen(unit.key)
         dtype = (target or info.dtype) if castable else info.dtype
-        spec = TensorSpec(unit.key, dtype, info.shape)
+        spec = TensorSpec(source.saved_as(unit.key), dtype, info.shape)
         if not castable or architecture.rule_for_key(unit.key) is not None:
             return _plain(source, unit, spec, "kept by rule")
         locals_ = [self.localiser.local(form, unit, piece) for piece in unit.slices]
@@ -261,7 +261,8 @@ def _baked(vae: CheckpointSource, unit: Unit, target: str | None) -> TensorPlan:
 
 def _plain(source: CheckpointSource, unit: Unit, spec: TensorSpec, bucket: Bucket) -> TensorPlan:
     """One file's own tensor whatever the formula says: its bytes, or its numbers in another dtype."""
-    is_copy = spec.dtype == source.tensors[spec.name].dtype
+    assert unit.key is not None
+    is_copy = spec.dtype == source.tensors[unit.key].dtype
     return TensorPlan(unit, spec, "copy" if is_copy else "compute", bucket, plain_form(source.name))
 
 

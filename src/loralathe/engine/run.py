@@ -245,7 +245,7 @@ def make_report(
 
 def _report_order(record: ModuleRecord) -> tuple[int, str, str]:
     """Blocks in the order of the model, then names."""
-    stages = ("TE", "IN", "MID", "OUT", "no block", "VAE")
+    stages = ("TE", "CLIP", "T5", "IN", "D", "S", "MID", "OUT", "no block", "VAE")
     stage = next((i for i, stage in enumerate(stages) if record.block.startswith(stage)), len(stages))
     return stage, record.block, record.name
 

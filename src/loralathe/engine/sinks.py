@@ -153,7 +153,7 @@ def _nothing_held(records: Iterable[ModuleRecord], path: Path) -> InputError:
         why, fix = "no layer differs by more than min_diff", "give a smaller one"
     elif lost:
         why = "what differs is in layers that this LoRA leaves out"
-        fix = "--conv-rank takes resnets and samplers in, --te1 and --te2 text encoders"
+        fix = "--conv-rank takes resnets and samplers in, --te1 and the like text encoders"
     else:
         why = "nothing differs"
         fix = "subtract two different models; lathe compare shows what one of them lacks"

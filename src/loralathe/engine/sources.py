@@ -18,7 +18,7 @@ from loralathe.tensorfiles import TensorFile, TensorInfo, open_tensorfile
 class CheckpointSource:
     """A checkpoint open for reading.
 
-    tensors: by the names an output gives them; an info's own name is the one in the file.
+    tensors: by the names that files of the family are matched by; an info's own name is the one in the file.
     """
 
     name: str
@@ -30,6 +30,11 @@ class CheckpointSource:
     @property
     def path(self) -> Path:
         return self.file.path
+
+    def saved_as(self, key: str) -> str:
+        """What an output made from this checkpoint calls the tensor: one without prefix stays so."""
+        own = self.tensors[key].name
+        return own if self.detected.architecture.is_bare(own) else key
 
 
 class Sources:

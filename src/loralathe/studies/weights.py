@@ -104,7 +104,7 @@ def study_weights(
         family = detect_checkpoint(base.header, str(checkpoint)).architecture
         places = family.modules(base.header.tensors) | family.biases(base.header.tensors)
         with open_adapter(adapter, family) as opened:
-            fit = check_against(opened, places, base.header)
+            fit = check_against(opened, places, base.header.tensors)
             require_fit(opened, fit, family.label, allow_unmatched=allow_unmatched)
 
             def measure(module: AdapterModule) -> ModuleWeight:

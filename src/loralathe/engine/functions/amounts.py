@@ -46,7 +46,7 @@ class Amount:
 
     def _outside(self, blocks: BlockWeights) -> Iterator[ElementRule]:
         """Rules for the tensors that are in no block."""
-        no_block = Selection((*TEXT_ENCODERS, *self.order), negated=True)
+        no_block = Selection((*TEXT_ENCODERS, "BASE", *self.order), negated=True)
         inputs = [name for name in self.order if name.startswith("IN")]
         outputs = [name for name in self.order if name.startswith("OUT")]
         for elements, name in (
@@ -64,7 +64,7 @@ class Amount:
             return replace(self, number=_number(self) * (1.0 - _number(other)))
         names = {name for amount in (self, other) if amount.blocks for name, _ in amount.blocks.weights}
         weights = []
-        for name in (*TEXT_ENCODERS, *self.order):
+        for name in dict.fromkeys((*TEXT_ENCODERS, "BASE", *self.order)):
             if name in names:
                 mine, its = self._at(name), other._at(name)
                 if mine is not None and its is not None:

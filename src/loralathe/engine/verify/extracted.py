@@ -24,7 +24,7 @@ from loralathe.tensorfiles import TensorFile
 
 PARTS = ("lora_up.weight", "lora_down.weight", "alpha")
 PLAIN = frozenset(
-    {"rank", "conv_rank", "exact", "pad_ranks", "keep_noise", "te1", "te2", "conv", "unbalanced"}
+    {"rank", "conv_rank", "exact", "pad_ranks", "keep_noise", "te1", "te2", "te3", "conv", "unbalanced"}
 )
 """Arguments of extract() under which a module's rank follows from its own difference alone."""
 
@@ -114,7 +114,7 @@ class AdapterChecker:
         """The rounding noise of the inputs in this difference (docs/semantics.md §6)."""
         options = self.output.leaf.options
         module = at.piece.module
-        kept = {"te1": options.te1, "te2": options.te2}.get(module.component if module else "")
+        kept = options.encoder(module.component) if module else None
         parts = self.linear.parts(call.args[0], at.piece.place)
         dense = {leaf: factor for leaf, factor in at.leaves(parts).items() if at.is_dense(leaf)}
         if options.keep_noise or kept or not dense:

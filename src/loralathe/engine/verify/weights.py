@@ -50,7 +50,8 @@ class WeightsChecker:
     def _copied(self, tensor: TensorPlan, info: TensorInfo, block: str) -> TensorCheck:
         primary = self.output.primary_of(tensor)
         source = self.session.sources.checkpoints[primary]
-        differing = _differing_bytes(self.file, info, source.file, source.tensors[info.name])
+        assert tensor.unit.key is not None
+        differing = _differing_bytes(self.file, info, source.file, source.tensors[tensor.unit.key])
         problems = []
         if differing:
             problems.append(f"{differing} bytes are not those of '{primary}'")

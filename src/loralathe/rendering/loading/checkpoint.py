@@ -10,6 +10,7 @@ import torch
 
 from loralathe.architectures import SD1, SDXL, Architecture, architecture_by_id, detect_checkpoint
 from loralathe.errors import InputError
+from loralathe.rendering.families import cannot_render, require_rendered
 from loralathe.rendering.libraries import library
 from loralathe.rendering.loading import shapes
 from loralathe.rendering.loading.model import Model, TextEncoder, name_modules
@@ -27,6 +28,7 @@ def open_model(weights: Weights, dtype: torch.dtype, *, prediction: Prediction |
     checkpoint of a known family, and for missing or misshapen tensors.
     """
     detected = detect_checkpoint(weights, weights.name)
+    require_rendered(detected.architecture, weights.name)
     if detected.variant != "base":
         raise InputError(
             f"{detected.variant} models do not make images from text alone",
@@ -122,6 +124,10 @@ def open_folder(folder: Path, dtype: torch.dtype, *, prediction: Prediction | No
 def family_of_folder(folder: Path) -> Architecture:
     """The family that a diffusers folder says it is. InputError for a folder that is none."""
     unet = _json(folder / "unet" / "config.json")
+    transformer = _json(folder / "transformer" / "config.json")
+    if transformer:
+        kind = str(transformer.get("_class_name", "")).removesuffix("Transformer2DModel")
+        raise cannot_render(kind or "transformer", str(folder))
     if not unet:
         raise InputError(
             "the folder is no diffusers model: unet/config.json is missing",

@@ -1,0 +1,23 @@
+"""Which families pictures can be made with."""
+
+from __future__ import annotations
+
+from loralathe.architectures import Architecture
+from loralathe.errors import InputError
+
+RENDERED = ("sd1", "sd2", "sdxl")
+
+
+def require_rendered(architecture: Architecture, where: str) -> None:
+    """InputError for a family whose files are worked on but not rendered."""
+    if architecture.id not in RENDERED:
+        raise cannot_render(architecture.label, where)
+
+
+def cannot_render(label: str, where: str) -> InputError:
+    return InputError(
+        f"{label} models cannot be rendered here; SD 1.5, SD 2 and SDXL can",
+        where=where,
+        fix="merge and look into the weights here (lathe blocks --weights renders nothing), and make the "
+        "pictures with the program that you use the model in",
+    )
