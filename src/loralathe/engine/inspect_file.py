@@ -19,7 +19,7 @@ from loralathe.tensorfiles import Header, TensorFile, TensorInfo, open_tensorfil
 
 ONLY_LOOKED_AT = (
     "can only be inspected: it changes with the base's own weights, so it is no difference by itself; other "
-    "commands read LoRA, LoCon, LoHa, LoKr and full differences"
+    "commands read LoRA, LoCon, LoHa, LoKr, DoRA and full differences"
 )
 
 
