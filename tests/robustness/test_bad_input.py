@@ -236,7 +236,7 @@ def test_a_lora_that_matches_nothing(folder: Path) -> None:
         assert fault.says(folder) == (
             "this LoRA is for no family known here",
             "DIR/lora.safetensors: lora_unet_strange_0, lora_unet_strange_1",
-            "LoRAs for SD 1.5, SD 2 and SDXL are supported",
+            "LoRAs for SD 1.5, SD 2, SDXL and Flux are supported",
         )
 
 
