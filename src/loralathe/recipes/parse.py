@@ -95,7 +95,7 @@ class _Reader:
         return _refusal(self.text, self.column(node), what, self.where)
 
     def read(self, node: ast.expr, depth: int) -> Node:
-        if depth > MAX_DEPTH * 8:
+        if depth > MAX_DEPTH * 6:  # each level takes two calls, of the thousand that Python nests
             raise self.refuse(node, "the formula is nested too deeply here")
         if isinstance(node, ast.Constant):
             return self.constant(node)

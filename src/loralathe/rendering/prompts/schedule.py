@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from loralathe.rendering.prompts.issues import Issue, issue_at
 
+DEEPEST = 50
+"""Brackets inside one another that are read; those further in are plain characters."""
 _NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+))\s*\Z")
 
 
@@ -66,6 +68,7 @@ class _Parser:
         self.text = text
         self.place = 0
         self.issues: list[Issue] = []
+        self._depth = 0
         self._unclosed: set[int] = set()
         """Places of brackets known to be plain characters: read again with what is around them, they would
         each double the work."""
@@ -73,6 +76,8 @@ class _Parser:
     def sequence(self, closers: str) -> Script:
         """Reads up to, not over, an unescaped character of `closers` (or the end)."""
         parts: list[str | Switch | Alternation] = []
+        self._depth += 1
+        readable = self._depth <= DEEPEST
         while self.place < len(self.text):
             char = self.text[self.place]
             if char == "\\" and self.place + 1 < len(self.text):
@@ -80,13 +85,14 @@ class _Parser:
                 self.place += 2
             elif char in closers:
                 break
-            elif char == "[":
+            elif char == "[" and readable:
                 parts.extend(self._square())
-            elif char == "(" and closers:
+            elif char == "(" and closers and readable:
                 parts.extend(self._round())
             else:
                 parts.append(char)
                 self.place += 1
+        self._depth -= 1
         return Script(_merged(parts))
 
     def _round(self) -> tuple[str | Switch | Alternation, ...]:
