@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from fuzz.case import Case
@@ -108,7 +109,12 @@ def _leaves_nothing_half_done(case: Case, outcome: Outcome) -> str | None:
     new = sorted(set(outcome.after) - set(outcome.before))
     if new and outcome.code != GOOD:
         return f"failed, and left {', '.join(new)}"
-    broken = [name for name in new if outcome.after[name] != "folder" and not _is_whole(outcome, name)]
+    recipes = {file for option, file in pairwise(case.words) if option == "--write-recipe"}
+    broken = [
+        name
+        for name in new
+        if outcome.after[name] != "folder" and name not in recipes and not _is_whole(outcome, name)
+    ]
     return f"left {', '.join(broken)}" if broken else None
 
 
