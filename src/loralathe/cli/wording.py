@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from loralathe.errors import readable
+
 BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB")
 COUNT_UNITS = ("", " thousand", " million", " billion")
 DTYPES = {"F16": "fp16", "BF16": "bf16", "F32": "fp32", "F64": "fp64"}
@@ -71,7 +73,7 @@ def few(names: Iterable[str], shown: int = 3) -> str:
     """`a, b, c and 7 more`."""
     names = list(names)
     rest = len(names) - shown
-    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
+    return readable(", ".join(names[:shown])) + (f" and {rest} more" if rest > 0 else "")
 
 
 def counts(parts: Iterable[tuple[int, str]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import struct
 import zlib
@@ -26,7 +27,7 @@ CHUNK = "parameters"
 """Name of the PNG text chunk."""
 
 _ENTRY = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
-_SIZE = re.compile(r"(\d+)x(\d+)\Z")
+_SIZE = re.compile(r"(\d{1,6})x(\d{1,6})\Z")
 _FEWEST = 3
 
 
@@ -167,9 +168,12 @@ def png_text(path: Path) -> str | None:
 def _number(reading: Reading, key: str, default: str = "") -> float:
     text = reading.entries.get(key, default)
     try:
-        return int(text) if text.lstrip("-").isdecimal() else float(text)
-    except ValueError as error:
-        raise InputError(f"the infotext has no usable '{key}' ('{text}')") from error
+        number = int(text) if text.lstrip("-").isdecimal() else float(text)
+        if isinstance(number, int) or math.isfinite(number):
+            return number
+    except ValueError:  # no number, or one of 5000 digits
+        pass
+    raise InputError(f"the infotext has no usable '{key}' ('{text}')")
 
 
 def _quoted(value: object) -> str:
