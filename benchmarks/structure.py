@@ -17,8 +17,8 @@ All is read from the source without running it, but for the last figure. Counted
 - functions on the way of `lathe merge A L`, by a profiler in all threads, over a tiny SD 1.5 checkpoint and
   LoRA: how many named functions of `src/loralathe` are called, in how many files, and how deep their frames
   lie in one another (frames of other packages between them not counted, each thread by itself). Module
-  bodies, comprehensions, generator expressions, lambdas and generated methods do not count; functions that
-  run while modules are imported do.
+  bodies, comprehensions, generator expressions, lambdas and generated methods do not count, nor do functions
+  that run while a module is imported; the figures with each of these are told beside them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent.parent
 PACKAGE = "loralathe"
@@ -257,6 +257,18 @@ def profile(repo: Path) -> dict[str, Any]:
     return read
 
 
+class Called(NamedTuple):
+    """A function that was called: its file within the package, its first line and its name."""
+
+    file: str
+    line: int
+    name: str
+
+    @property
+    def is_named(self) -> bool:
+        return not self.name.startswith("<")
+
+
 def profiled(result: Path, words: list[str]) -> None:
     """In a process of its own: run the command under the profiler and write what was called."""
     import importlib.util
@@ -265,25 +277,34 @@ def profiled(result: Path, words: list[str]) -> None:
     assert spec is not None
     assert spec.origin is not None
     inside = str(Path(spec.origin).parent) + os.sep
-    called: dict[tuple[str, int, str], None] = {}
-    depth = threading.local()
+    called: set[Called] = set()
+    called_by_imports: set[Called] = set()
+    local = threading.local()
     deepest: list[str] = []
+    deepest_frames = 0
 
     def watch(frame: FrameType, event: str, _: object) -> None:
-        nonlocal deepest
+        nonlocal deepest, deepest_frames
         code = frame.f_code
-        if event not in ("call", "return") or code.co_name.startswith("<"):
+        if event not in ("call", "return") or not code.co_filename.startswith(inside):
             return
-        if not code.co_filename.startswith(inside):
+        way: list[Called] = local.__dict__.setdefault("way", [])
+        if event == "return":
+            if way:
+                way.pop()
             return
-        way = depth.__dict__.setdefault("way", [])
-        if event == "call":
-            called[code.co_filename, code.co_firstlineno, code.co_name] = None
-            way.append(f"{code.co_filename.removeprefix(inside)}:{code.co_name}")
-            if len(way) > len(deepest):
-                deepest = list(way)
-        elif way:
-            way.pop()
+        here = Called(code.co_filename.removeprefix(inside), code.co_firstlineno, code.co_name)
+        way.append(here)
+        if any(other.name == "<module>" for other in way):
+            if here.is_named:
+                called_by_imports.add(here)
+            return
+        if here.is_named:
+            called.add(here)
+        deepest_frames = max(deepest_frames, len(way))
+        named = [f"{other.file}:{other.name}" for other in way if other.is_named]
+        if len(named) > len(deepest):
+            deepest = named
 
     from loralathe.cli import main
 
@@ -300,13 +321,17 @@ def profiled(result: Path, words: list[str]) -> None:
         threading.setprofile(None)
     if exit_code:
         raise SystemExit(exit_code)
-    files = Counter(file.removeprefix(inside) for file, _, _ in called)
+    files = Counter(function.file for function in called)
+    with_imports = called | called_by_imports
     result.write_text(
         json.dumps(
             {
                 "functions": len(called),
                 "files": len(files),
                 "depth": len(deepest),
+                "functions with those of imports": len(with_imports),
+                "files with those of imports": len({function.file for function in with_imports}),
+                "depth with lambdas and comprehensions": deepest_frames,
                 "deepest": deepest,
                 "functions per file": dict(sorted(files.items(), key=lambda item: (-item[1], item[0]))),
             }
@@ -368,6 +393,11 @@ def shown(figures: Mapping[str, Any]) -> Iterator[str]:
         yield from listed(figures[kind])
     way = figures["lathe merge A L"]
     yield f"\nlathe merge A L: {way['functions']} functions in {way['files']} files, depth {way['depth']}"
+    yield (
+        f"  with what runs while modules are imported: {way['functions with those of imports']} functions in "
+        f"{way['files with those of imports']} files"
+    )
+    yield f"  with lambdas and comprehensions: depth {way['depth with lambdas and comprehensions']}"
     yield "  the deepest: " + " > ".join(way["deepest"])
 
 
