@@ -25,7 +25,7 @@ def main() -> None:
     import torch  # noqa: F401 -- what a run needs anyhow; apart from the work, because it is a fixed cost
 
     from loralathe.engine import RunOptions, run_recipe
-    from loralathe.recipes import read_recipe
+    from loralathe.language import read_recipe
 
     work = time.perf_counter()
     run = RunOptions(

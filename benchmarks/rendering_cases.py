@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.rendering_models import Stage, call
-from loralathe.architectures import Architecture, architecture_by_id
+from loralathe.families import Architecture, architecture_by_id
 from loralathe.rendering import AdapterUse, LocalRenderer
 from loralathe.studies.analyzer import BlocksOptions, analyze_blocks
 from loralathe.studies.context import gather_context

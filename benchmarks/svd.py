@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from loralathe.architectures import detect_checkpoint
+from loralathe.families import detect_checkpoint
 from loralathe.tensorfiles import read_header
 
 

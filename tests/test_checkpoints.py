@@ -25,7 +25,7 @@ def test_tiny_checkpoints_have_every_key_and_are_small(family: str, megabytes: i
 
 @pytest.mark.parametrize(("family", "conv_rank"), [("sd1", 2), ("sdxl", 2), ("sdxl", None), ("sd2", None)])
 def test_loras_fit_their_checkpoints(family: str, conv_rank: int | None) -> None:
-    from loralathe.architectures import architecture_by_id
+    from loralathe.families import architecture_by_id
 
     arch = architecture_by_id(family)
     base = checkpoints.tiny_specs(family)

@@ -9,8 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "loralathe"
 ORDER = [
-    "errors", "progress", "tensorfiles", "architectures", "lowrank", "adapters", "recipes", "engine",
-    "api", "rendering", "studies", "demo", "cli", "web",
+    "errors", "progress", "tensorfiles", "families", "strengths", "lowrank", "adapters", "language", "engine",
+    "inspection", "verification", "rendering", "studies", "api", "demo", "workshop", "cli", "integrations",
 ]  # fmt: skip
 
 
@@ -56,6 +56,8 @@ def test_imports_point_upwards(path: Path) -> None:
 def test_the_walk_sees_relative_and_absolute_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "engine").mkdir()
     module = tmp_path / "engine" / "x.py"
-    module.write_text("from loralathe.lowrank import svd\nfrom ..cli import main\nimport loralathe.web.app\n")
+    module.write_text(
+        "from loralathe.lowrank import svd\nfrom ..cli import main\nimport loralathe.workshop.app\n"
+    )
     monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
-    assert imported_rooms(module) == {"lowrank", "cli", "web"}
+    assert imported_rooms(module) == {"lowrank", "cli", "workshop"}

@@ -12,28 +12,35 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from loralathe.adapters import AdapterSpec
     from loralathe.api.inspection import compare, inspect, verify
     from loralathe.api.joining import combine, resize
     from loralathe.api.running import Planned, plan, recorded_recipe, run
     from loralathe.api.shortcuts import add_difference, convert, evaluate, extract, merge, weighted_sum
-    from loralathe.engine import Comparison, Inspection, Report, RunOptions
-    from loralathe.engine.verify.facts import Verification
+    from loralathe.engine import Report, RunOptions
     from loralathe.errors import InputError, LatheError, MachineError
+    from loralathe.inspection import Comparison, Inspection
+    from loralathe.language import (
+        Recipe,
+        Save,
+        make_recipe,
+        read_recipe,
+    )
     from loralathe.progress import Progress
-    from loralathe.recipes import Recipe, Save, make_recipe, read_recipe
+    from loralathe.strengths import AdapterSpec
+    from loralathe.verification import Verification
 
 _HOMES = {
-    "adapters": ("AdapterSpec",),
+    "strengths": ("AdapterSpec",),
     "api.joining": ("combine", "resize"),
     "api.inspection": ("compare", "inspect", "verify"),
     "api.running": ("Planned", "plan", "recorded_recipe", "run"),
     "api.shortcuts": ("add_difference", "convert", "evaluate", "extract", "merge", "weighted_sum"),
-    "engine": ("Comparison", "Inspection", "Report", "RunOptions"),
-    "engine.verify.facts": ("Verification",),
+    "engine": ("Report", "RunOptions"),
+    "inspection": ("Comparison", "Inspection"),
+    "verification": ("Verification",),
     "errors": ("InputError", "LatheError", "MachineError"),
     "progress": ("Progress",),
-    "recipes": ("Recipe", "Save", "make_recipe", "read_recipe"),
+    "language": ("Recipe", "Save", "make_recipe", "read_recipe"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -21,12 +21,19 @@ from checkpoints import (
     write_safetensors,
 )
 from loralathe.adapters.adapter import open_adapter
-from loralathe.adapters.blockweights import parse_block_weights
 from loralathe.adapters.fit import check_against, fits, require_fit, weight_shape
 from loralathe.adapters.kinds import refuse_unusable
-from loralathe.adapters.strength import Strength, effective
-from loralathe.architectures import SD1, SD2, SDXL, Architecture, Module, detect_adapter
 from loralathe.errors import InputError
+from loralathe.families import (
+    SD1,
+    SD2,
+    SDXL,
+    Architecture,
+    Module,
+    detect_adapter,
+)
+from loralathe.strengths.blockweights import parse_block_weights
+from loralathe.strengths.strength import Strength, effective
 
 MODULE = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
 CANONICAL = "unet.input_blocks.4.1.transformer_blocks.0.attn1.to_q"

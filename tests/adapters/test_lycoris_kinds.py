@@ -12,13 +12,13 @@ import torch
 
 from checkpoints import MANIFESTS, header, manifest, tiny_checkpoint, write_safetensors, write_sparse
 from loralathe.adapters import check_against, delta, load_factors, open_adapter
-from loralathe.architectures import SD1, SDXL
 from loralathe.engine import RunOptions, run_recipe
-from loralathe.engine.verify.facts import VerifyOptions
-from loralathe.engine.verify.run import verify_file
 from loralathe.errors import InputError
-from loralathe.recipes import Save, make_recipe
+from loralathe.families import SD1, SDXL
+from loralathe.language import Save, make_recipe
 from loralathe.tensorfiles import open_tensorfile
+from loralathe.verification.facts import VerifyOptions
+from loralathe.verification.run import verify_file
 
 LINEAR = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
 CONV = "lora_unet_down_blocks_0_resnets_0_conv1"

@@ -14,10 +14,15 @@ from checkpoints import header, manifest, write_safetensors
 from loralathe.adapters.adapter import open_adapter
 from loralathe.adapters.factors import load_factors
 from loralathe.adapters.fit import weight_shape
-from loralathe.adapters.metadata import AdapterNotes, adapter_metadata
 from loralathe.adapters.write import AdapterFormat, NamedTensor, kohya_tensors
-from loralathe.architectures import SD1, SD2, SDXL, Architecture
 from loralathe.errors import InputError
+from loralathe.families import (
+    SD1,
+    SD2,
+    SDXL,
+    Architecture,
+)
+from loralathe.families.metadata import AdapterNotes, adapter_metadata
 from loralathe.lowrank import Factors
 
 CONV = "unet.input_blocks.4.0.in_layers.2"

@@ -12,10 +12,10 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from cli.kit import Run
-from loralathe.adapters import parse_spec
 from loralathe.api.recipes import merge_recipe
 from loralathe.cli.merge import named_lists
-from loralathe.recipes import render
+from loralathe.language import render
+from loralathe.strengths import parse_spec
 
 MODULE = "input_blocks_1_1_transformer_blocks_0_attn1_to_q"
 KEY = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"

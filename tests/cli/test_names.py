@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from loralathe.cli.names import InputNames, beside, formula_name, identifier, numbers, split_assignments
 from loralathe.errors import InputError
-from loralathe.recipes import Name, parse_expression
+from loralathe.language import Name, parse_expression
 
 
 @pytest.mark.parametrize(

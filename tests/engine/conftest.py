@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_safetensors
 from loralathe.engine import Report, RunOptions, run_recipe
-from loralathe.recipes import Save, make_recipe
+from loralathe.language import Save, make_recipe
 
 
 @dataclass(frozen=True)

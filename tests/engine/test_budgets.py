@@ -17,8 +17,8 @@ from checkpoints import manifest, tiny_checkpoint, tiny_lora, write_safetensors
 from loralathe.engine import RunOptions, evaluate_weights, open_session, run_recipe
 from loralathe.engine.survey import _BudgetAllocator
 from loralathe.errors import InputError
+from loralathe.language import Save, make_recipe
 from loralathe.lowrank import Offer
-from loralathe.recipes import Save, make_recipe
 
 from .reference import as_float64, lora_delta, lora_names, targets
 

@@ -11,7 +11,7 @@ from checkpoints import tiny_checkpoint, write_safetensors
 from loralathe import verify
 from loralathe.engine import RunOptions, open_session, run_recipe
 from loralathe.errors import InputError
-from loralathe.recipes import Save, make_recipe
+from loralathe.language import Save, make_recipe
 
 
 def run(tmp_path, formula, *, save=None, options=None, **tensors):

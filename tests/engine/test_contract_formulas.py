@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from loralathe.engine import RunOptions, open_session
-from loralathe.engine.typed import describe
 from loralathe.errors import InputError
-from loralathe.recipes import Save, make_recipe
+from loralathe.language import Save, make_recipe
+from loralathe.language.typed import describe
 
 
 def typed(family, formula, *, blocks=None, variables=None, steps=None):

@@ -13,7 +13,7 @@ from loralathe.engine import execute as execute_module
 from loralathe.engine.device import full_precision, prepared
 from loralathe.engine.options import check_device
 from loralathe.errors import InputError
-from loralathe.recipes import Save, make_recipe
+from loralathe.language import Save, make_recipe
 
 BACKENDS = torch.backends
 NEW = [

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from checkpoints import manifest, second_checkpoint, tiny_checkpoint, write_safetensors
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.errors import InputError
-from loralathe.recipes import Save, make_recipe
+from loralathe.language import Save, make_recipe
 
 from .reference import add_lora, as_float64, lora_delta, lora_names, targets
 

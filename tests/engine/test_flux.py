@@ -24,10 +24,10 @@ from checkpoints import (
 from engine.conftest import Family
 from engine.reference import as_float64, assert_within_contract, lora_delta, lora_names
 from loralathe.engine import run_recipe
-from loralathe.engine.inspect_file import inspect_file
-from loralathe.engine.rerun import remake
 from loralathe.errors import InputError
+from loralathe.inspection.file import inspect_file
 from loralathe.studies.weights import study_weights
+from loralathe.verification.rerun import remake
 
 UNET = "model.diffusion_model."
 PREFIXES = {

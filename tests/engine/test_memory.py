@@ -7,7 +7,7 @@ import torch
 
 from loralathe.engine import RunOptions, evaluate_weights
 from loralathe.errors import InputError
-from loralathe.recipes import make_recipe
+from loralathe.language import make_recipe
 
 
 def test_memory_equals_file(sd1, evaluate):

@@ -8,7 +8,7 @@ import pytest
 
 from loralathe.engine import RunOptions, evaluate_weights, open_session, run_recipe
 from loralathe.errors import InputError
-from loralathe.recipes import Recipe, Save, make_recipe
+from loralathe.language import Recipe, Save, make_recipe
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_safetensors
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.errors import InputError
-from loralathe.recipes import Save, make_recipe
+from loralathe.language import Save, make_recipe
 
 from .reference import lora_delta, lora_names, targets
 

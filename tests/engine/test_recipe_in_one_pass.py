@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.errors import InputError
-from loralathe.recipes import read_recipe
+from loralathe.language import read_recipe
 
 from .reference import Target, add_lora, as_float64, assert_within_contract, lora_delta, lora_names, targets
 

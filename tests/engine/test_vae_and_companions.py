@@ -17,11 +17,16 @@ from safetensors.torch import load_file
 from checkpoints import second_checkpoint, tiny_checkpoint, write_safetensors
 from loralathe.engine import Report, RunOptions, evaluate_weights, open_session, run_recipe
 from loralathe.engine.inspect_plan import input_uses
-from loralathe.engine.rerun import record_of, recorded_toml, remake
-from loralathe.engine.verify.facts import VerifyOptions
-from loralathe.engine.verify.run import verify_file
 from loralathe.errors import InputError, MachineError
-from loralathe.recipes import Recipe, Save, make_recipe, read_recipe
+from loralathe.language import (
+    Recipe,
+    Save,
+    make_recipe,
+    read_recipe,
+)
+from loralathe.verification.facts import VerifyOptions
+from loralathe.verification.rerun import record_of, recorded_toml, remake
+from loralathe.verification.run import verify_file
 
 DIVISOR = 64
 VAE = "first_stage_model."

@@ -50,11 +50,11 @@ def main() -> int:
 
 def preload() -> None:
     """What commands import: a worker that is forked from here has it already."""
+    import loralathe.engine.inspect_file
     import torch
 
     import loralathe.cli.app
     import loralathe.engine.execute
-    import loralathe.engine.inspect_file
     import loralathe.engine.piece
     import loralathe.rendering
     import loralathe.studies  # noqa: F401

@@ -79,7 +79,7 @@ def _peft() -> dict[str, torch.Tensor]:
 
 def _make(folder: Path) -> None:
     from loralathe.engine import RunOptions, run_recipe
-    from loralathe.recipes import Save, make_recipe
+    from loralathe.language import Save, make_recipe
 
     inputs = {name: folder / f"{name}.safetensors" for name in ("A", "lora")}
     steps = {"made": "A + M*lora@Face"}

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loralathe.adapters import parse_block_weights, parse_elements, parse_spec
-from loralathe.architectures import SD1, SDXL
 from loralathe.errors import InputError
-from loralathe.recipes import make_recipe, read_recipe
+from loralathe.families import SD1, SDXL
+from loralathe.language import make_recipe, read_recipe
 from loralathe.rendering.infotext import infotext, read_infotext, request_from_infotext
 from loralathe.rendering.prompts import lift_tags, plan_prompt
+from loralathe.strengths import parse_block_weights, parse_elements, parse_spec
 from loralathe.studies.values import parse_floats, parse_ints, parse_texts
 
 quick = settings(deadline=None, max_examples=150)

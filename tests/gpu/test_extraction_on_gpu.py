@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 from checkpoints import second_checkpoint, tiny_checkpoint, write_safetensors
 from loralathe.engine import Report, RunOptions, run_recipe
 from loralathe.engine.device import full_precision, on_gpu, prepare_worker
-from loralathe.engine.verify.facts import VerifyOptions
-from loralathe.engine.verify.run import verify_file
 from loralathe.engine.workspace import Workspace
+from loralathe.language import Save, make_recipe
 from loralathe.lowrank import randomized_svd
-from loralathe.recipes import Save, make_recipe
+from loralathe.verification.facts import VerifyOptions
+from loralathe.verification.run import verify_file
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA or ROCm GPU; none is here")
 

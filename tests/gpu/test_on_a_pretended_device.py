@@ -13,8 +13,8 @@ from checkpoints import second_checkpoint, tiny_checkpoint, write_safetensors
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.engine import execute as execute_module
 from loralathe.errors import InputError
+from loralathe.language import Save, make_recipe
 from loralathe.lowrank import SVD, exact_svd, nuclear_norm, randomized_svd
-from loralathe.recipes import Save, make_recipe
 from pretended_gpu import DEVICE, There, Watch, pretended_gpu
 
 SHAPES = [(50, 90), (300, 700), (700, 300)]

@@ -9,7 +9,7 @@ import pytest
 
 from checkpoints import tiny_checkpoint, tiny_lora, write_safetensors
 from loralathe.engine import Report, RunOptions, run_recipe
-from loralathe.recipes import Save, make_recipe
+from loralathe.language import Save, make_recipe
 
 EXTRACTIONS = {
     "linear": "rank=4",

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from checkpoints import manifest, raw_manifest, write_safetensors
 from loralathe.adapters import load_factors, open_adapter
 from loralathe.engine import RunOptions, run_recipe
-from loralathe.recipes import Save, make_recipe
+from loralathe.language import Save, make_recipe
 
 pytest.importorskip("diffusers", reason="needs diffusers, which writes and converts the LoRA")
 pytest.importorskip("transformers", reason="needs transformers: diffusers' pipelines do")

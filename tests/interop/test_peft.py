@@ -17,10 +17,10 @@ pytest.importorskip("transformers", reason="needs transformers: the text encoder
 pytest.importorskip("peft", reason="needs peft, the trainer's library")
 
 from interop.models import Models, load_models, pipeline_of
-from loralathe.adapters import AdapterSpec
 from loralathe.api.recipes import merge_recipe
 from loralathe.engine import RunOptions, run_recipe
-from loralathe.recipes import Save, make_recipe
+from loralathe.language import Save, make_recipe
+from loralathe.strengths import AdapterSpec
 
 STRENGTH = 0.6
 LAYERS = {

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from loralathe.architectures import architecture_by_id
+from loralathe.families import architecture_by_id
 from loralathe.rendering import AdapterUse
 from loralathe.studies.context import gather_context
 from loralathe.studies.grid import GridOptions, run_grid

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from checkpoints import write_safetensors
-from loralathe.adapters import parse_spec
 from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer
 from loralathe.rendering.prompts import lift_tags
 from loralathe.rendering.prompts.networks import spell_tag
+from loralathe.strengths import parse_spec
 from rendering.conftest import make_checkpoint
 
 REQUEST = ImageRequest("m", steps=1, width=64, height=64, cfg=1.0, sampler="Euler")

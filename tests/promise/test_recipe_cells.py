@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from loralathe.engine import evaluate_weights
-from loralathe.recipes import read_recipe
+from loralathe.language import read_recipe
 from loralathe.rendering import LocalRenderer
 from loralathe.studies.draft import Context
 from loralathe.studies.grid import GridOptions, run_grid

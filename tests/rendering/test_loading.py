@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from checkpoints import manifest, tiny_checkpoint, write_safetensors
-from loralathe.architectures import detect_checkpoint
 from loralathe.cli.render_setup import family_of
 from loralathe.errors import InputError
+from loralathe.families import detect_checkpoint
 from loralathe.rendering import ImageRequest, LocalRenderer
 from loralathe.rendering.loading import FileWeights, MemoryWeights, Model, load_vae, open_folder, open_model
 from loralathe.rendering.loading.prediction import SD2_TELLTALE, prediction_of

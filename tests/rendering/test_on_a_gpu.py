@@ -13,7 +13,7 @@ from PIL.Image import Image
 
 from checkpoints import write_safetensors
 from loralathe.engine import RunOptions, run_recipe
-from loralathe.recipes import Save, make_recipe
+from loralathe.language import Save, make_recipe
 from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer
 
 Tensors = dict[str, torch.Tensor]

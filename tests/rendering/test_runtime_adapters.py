@@ -51,7 +51,7 @@ def latents(renderer: LocalRenderer, requests: Sequence[ImageRequest]) -> torch.
 
 def targets(family: str) -> dict[str, tuple[str, int | None]]:
     """kohya module → (checkpoint key, third of a fused projection or None)."""
-    from loralathe.architectures import architecture_by_id
+    from loralathe.families import architecture_by_id
 
     manifest = raw_manifest("ckpt_sd15" if family == "sd1" else "ckpt_sdxl_base")
     architecture = architecture_by_id(family)
@@ -94,7 +94,7 @@ def merged(base: Tensors, lora: Tensors, family: str, strength: Callable[[str], 
 
 def by_block(family: str, te: float, unet: float, weights: Mapping[str, float]) -> Callable[[str], float]:
     number = re.compile(r"(input|output)_blocks_(\d+)_|middle_block_")
-    from loralathe.architectures import architecture_by_id
+    from loralathe.families import architecture_by_id
 
     architecture = architecture_by_id(family)
 

@@ -21,7 +21,7 @@ def formula(folder: Path, request: Request) -> None:
 def two_outputs(folder: Path, request: Request) -> None:
     """A checkpoint and an adapter, merged.safetensors and difference.safetensors, of one run."""
     from loralathe.engine import run_recipe
-    from loralathe.recipes import Save, make_recipe
+    from loralathe.language import Save, make_recipe
 
     inputs = {name: folder / f"{name}.safetensors" for name in ("A", "B", "lora")}
     saves = [Save(step, folder / f"{step}.safetensors") for step in TWO_STEPS]

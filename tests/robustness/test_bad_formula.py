@@ -9,7 +9,7 @@ import pytest
 
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.errors import InputError, MachineError
-from loralathe.recipes import parse_expression
+from loralathe.language import parse_expression
 from robustness.workdir import MERGE, Says, recipe_in, refused, run_in
 
 STEP = "recipe, step 'out'"

@@ -14,8 +14,8 @@ import pytest
 
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.errors import InputError, MachineError
+from loralathe.language import Save, make_recipe
 from loralathe.progress import Progress
-from loralathe.recipes import Save, make_recipe
 from loralathe.tensorfiles.staging import StagedFile
 from robustness.workdir import MERGE, contents, refused, run_in
 

@@ -10,7 +10,7 @@ import pytest
 from safetensors import safe_open
 
 from loralathe.engine import RunOptions, run_recipe
-from loralathe.recipes import Save, make_recipe
+from loralathe.language import Save, make_recipe
 from robustness.workdir import recipe_in
 
 STEPS = {

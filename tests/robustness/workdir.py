@@ -17,7 +17,7 @@ import pytest
 from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_safetensors
 from loralathe.engine import Report, RunOptions, run_recipe
 from loralathe.errors import LatheError
-from loralathe.recipes import Recipe, Save, make_recipe
+from loralathe.language import Recipe, Save, make_recipe
 
 if TYPE_CHECKING:
     import torch

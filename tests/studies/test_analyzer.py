@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from loralathe.adapters.blockweights import parse_block_weights
-from loralathe.architectures import SD1, SDXL
 from loralathe.errors import InputError
+from loralathe.families import SD1, SDXL
 from loralathe.rendering.request import ImageRequest
+from loralathe.strengths.blockweights import parse_block_weights
 from loralathe.studies.analyzer import BlockReport, BlocksOptions, analyze_blocks, bar_chart
 from loralathe.studies.analyzer.chart import bar
 from loralathe.studies.analyzer.report import suggested_weight

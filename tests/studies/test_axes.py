@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from loralathe.adapters.blockweights import parse_block_weights
-from loralathe.architectures import SDXL
 from loralathe.errors import InputError
+from loralathe.families import SDXL
 from loralathe.rendering.request import ImageRequest
+from loralathe.strengths.blockweights import parse_block_weights
 from loralathe.studies.axes import AXIS_KINDS, parse_axis
 from loralathe.studies.axis import Axis
 from loralathe.studies.blocktext import BLOCK_LISTS, read_block_text, select_blocks

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from loralathe.adapters.spec import parse_spec
 from loralathe.rendering.request import AdapterUse
+from loralathe.strengths.spec import parse_spec
 from loralathe.studies.commands import adapter_argument, cell_recipe
 from studies.fakes import request, use
 

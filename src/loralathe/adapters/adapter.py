@@ -7,7 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType, TracebackType
 
-from ..architectures import (
+from loralathe.adapters.difference import BIASES
+from loralathe.adapters.fused import fused_module
+from loralathe.adapters.kinds import refuse_unusable
+from loralathe.adapters.magnitude import NAMES as MAGNITUDES
+from loralathe.adapters.modules import SPARSE_BIAS, AdapterModule, read_module
+from loralathe.adapters.origin import own_architecture
+from loralathe.adapters.peft import read_alphas
+from loralathe.errors import InputError, LatheError
+from loralathe.families import (
     BIAS,
     Architecture,
     detect_adapter,
@@ -16,15 +24,7 @@ from ..architectures import (
     place_of_raw,
     split_adapter_key,
 )
-from ..errors import InputError, LatheError
-from ..tensorfiles import TensorFile, open_tensorfile, read_header
-from .difference import BIASES
-from .fused import fused_module
-from .kinds import refuse_unusable
-from .magnitude import NAMES as MAGNITUDES
-from .modules import SPARSE_BIAS, AdapterModule, read_module
-from .origin import own_architecture
-from .peft import read_alphas
+from loralathe.tensorfiles import TensorFile, open_tensorfile, read_header
 
 
 @dataclass(frozen=True)

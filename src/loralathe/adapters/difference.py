@@ -11,13 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..tensorfiles import TensorFile
-from .form import Form, Tensors, check_axes, check_floats, check_partners, smaller_side
+from loralathe.adapters.form import (
+    Form,
+    Tensors,
+    check_axes,
+    check_floats,
+    check_partners,
+    smaller_side,
+)
+from loralathe.tensorfiles import TensorFile
 
 if TYPE_CHECKING:
     import torch
 
-    from ..lowrank import Factors
+    from loralathe.lowrank import Factors
 
 NAME = "full-difference"
 BIASES = ("diff_b", "b_norm")
@@ -35,6 +42,6 @@ def form(file: TensorFile, raw_name: str, tensors: Tensors, kernel: int) -> Form
 
 def factors(read: Callable[[str], torch.Tensor], tensors: Tensors, shape: tuple[int, ...]) -> Factors:
     """The difference beside a unit matrix."""
-    from ..lowrank import dense_factors
+    from loralathe.lowrank import dense_factors
 
     return dense_factors(read("diff"))

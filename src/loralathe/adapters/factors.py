@@ -6,17 +6,17 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
-from .fit import fits
-from .fused import halves_swapped, side_by_side
-from .kinds import family_of
-from .modules import FAMILIES, AdapterModule
+from loralathe.adapters.fit import fits
+from loralathe.adapters.fused import halves_swapped, side_by_side
+from loralathe.adapters.kinds import family_of
+from loralathe.adapters.modules import FAMILIES, AdapterModule
+from loralathe.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
-    from ..lowrank import Factors
-    from .adapter import Adapter
+    from loralathe.adapters.adapter import Adapter
+    from loralathe.lowrank import Factors
 
 
 def load_factors(adapter: Adapter, module: AdapterModule, dtype: torch.dtype | None = None) -> Factors:
@@ -68,7 +68,7 @@ def delta(factors: Factors, weight_shape: tuple[int, ...]) -> torch.Tensor:
 
     A 1×1 convolution and a linear layer may stand for each other. ValueError when the shapes do not fit.
     """
-    from ..lowrank import dense
+    from loralathe.lowrank import dense
 
     if not fits(factors.shape, weight_shape):
         raise ValueError(f"factors of {factors.shape} make no delta for {weight_shape}")

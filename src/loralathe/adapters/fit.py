@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..architectures import COMPONENT_NAMES, Module, TensorLike
-from ..errors import InputError
-from .adapter import Adapter
-from .blocks import component_of
-from .modules import AdapterModule
+from loralathe.adapters.adapter import Adapter
+from loralathe.adapters.modules import AdapterModule
+from loralathe.errors import InputError
+from loralathe.families import COMPONENT_NAMES, Module, TensorLike
+from loralathe.strengths.blocks import component_of
 
 _SHOWN = 3
 

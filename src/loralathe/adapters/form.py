@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..errors import InputError
-from ..tensorfiles import DTYPES, TensorFile, TensorInfo
+from loralathe.errors import InputError
+from loralathe.tensorfiles import DTYPES, TensorFile, TensorInfo
 
 Tensors = Mapping[str, TensorInfo]
 """Part of a module, in the words of its kind → where it lies."""

@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
-from ..tensorfiles import TensorFile
-from .modules import AdapterModule
+from loralathe.adapters.modules import AdapterModule
+from loralathe.errors import InputError
+from loralathe.tensorfiles import TensorFile
 
 if TYPE_CHECKING:
-    from ..lowrank import Factors
+    from loralathe.lowrank import Factors
 
 SQUARE = 3
 """q, k and v have as many rows as columns; what comes after them has rows of its own."""
@@ -69,7 +69,7 @@ def side_by_side(parts: Sequence[tuple[int, Factors]], shape: tuple[int, ...]) -
     """Factors of a matrix that holds each part's product from its first row on, and zeros elsewhere."""
     import torch
 
-    from ..lowrank import Factors
+    from loralathe.lowrank import Factors
 
     down = torch.cat([factors.down for _, factors in parts])
     up = down.new_zeros(shape[0], down.shape[0])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from ..architectures import AdapterDetected
-from ..errors import InputError
+from loralathe.errors import InputError
+from loralathe.families import AdapterDetected
 
 DORA = "+dora"
 """End of a kind that has magnitudes beside its factors."""

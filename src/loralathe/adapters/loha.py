@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..tensorfiles import TensorFile
-from .form import (
+from loralathe.adapters.form import (
     Form,
     Tensors,
     check_axes,
@@ -23,11 +22,12 @@ from .form import (
     smaller_side,
     unflattened,
 )
+from loralathe.tensorfiles import TensorFile
 
 if TYPE_CHECKING:
     import torch
 
-    from ..lowrank import Factors
+    from loralathe.lowrank import Factors
 
 NAME = "LoHa"
 SIDES = ("1", "2")
@@ -67,7 +67,7 @@ def _side(file: TensorFile, tensors: Tensors, side: str, kernel: int, tucker: bo
 
 def factors(read: Callable[[str], torch.Tensor], tensors: Tensors, shape: tuple[int, ...]) -> Factors:
     """Khatri–Rao factors of rank r², or the delta itself where those were no thinner."""
-    from ..lowrank import dense_factors, hadamard_factors, tucker_matrix
+    from loralathe.lowrank import dense_factors, hadamard_factors, tucker_matrix
 
     left = [read(f"hada_w{side}_a") for side in SIDES]
     right = [read(f"hada_w{side}_b") for side in SIDES]

@@ -14,13 +14,21 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..tensorfiles import TensorFile
-from .form import Form, Tensors, check_axes, check_floats, check_partners, check_ranks, unflattened
+from loralathe.adapters.form import (
+    Form,
+    Tensors,
+    check_axes,
+    check_floats,
+    check_partners,
+    check_ranks,
+    unflattened,
+)
+from loralathe.tensorfiles import TensorFile
 
 if TYPE_CHECKING:
     import torch
 
-    from ..lowrank import Factors
+    from loralathe.lowrank import Factors
 
 NAME = "LoKr"
 PARTS = {
@@ -91,7 +99,7 @@ def _rank(tensors: Tensors, small: tuple[int, ...], large: tuple[int, ...]) -> i
 
 def factors(read: Callable[[str], torch.Tensor], tensors: Tensors, shape: tuple[int, ...]) -> Factors:
     """Factors of the ranks' product, or the delta itself where those were no thinner."""
-    from ..lowrank import kronecker_factors, thin_pair, tucker_matrix
+    from loralathe.lowrank import kronecker_factors, thin_pair, tucker_matrix
 
     if "lokr_w1" in tensors:
         small = thin_pair(read("lokr_w1"))

@@ -13,13 +13,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..tensorfiles import TensorFile
-from .form import Form, Tensors, check_axes, check_floats, check_partners, check_ranks
+from loralathe.adapters.form import (
+    Form,
+    Tensors,
+    check_axes,
+    check_floats,
+    check_partners,
+    check_ranks,
+)
+from loralathe.tensorfiles import TensorFile
 
 if TYPE_CHECKING:
     import torch
 
-    from ..lowrank import Factors
+    from loralathe.lowrank import Factors
 
 NAME = "LoRA"
 PARTS = {
@@ -54,7 +61,7 @@ def form(file: TensorFile, raw_name: str, tensors: Tensors, kernel: int) -> Form
 
 def factors(read: Callable[[str], torch.Tensor], tensors: Tensors, shape: tuple[int, ...]) -> Factors:
     """up (out, r), down (r, in·k·k); with a core, down is (r, in)."""
-    from ..lowrank import Factors
+    from loralathe.lowrank import Factors
 
     mid = read("mid") if "mid" in tensors else None
     return Factors(read("up").flatten(1), read("down").flatten(1), shape, mid)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 
-from ..errors import InputError
-from ..tensorfiles import DTYPES, TensorFile, TensorInfo
-from .form import place
+from loralathe.adapters.form import place
+from loralathe.errors import InputError
+from loralathe.tensorfiles import DTYPES, TensorFile, TensorInfo
 
 PARTS = {"dora_scale": "dora_scale", "lora_magnitude_vector": "lora_magnitude_vector"}
 NAMES = tuple(PARTS)

@@ -10,13 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 
-from ..errors import InputError
-from ..tensorfiles import TensorFile, TensorInfo
-from . import difference, loha, lokr, lora, magnitude
-from .form import Form, place
-from .kinds import family_of
-from .peft import Alphas
-from .scalars import read_scalar
+from loralathe.adapters import (
+    difference,
+    loha,
+    lokr,
+    lora,
+    magnitude,
+)
+from loralathe.adapters.form import Form, place
+from loralathe.adapters.kinds import family_of
+from loralathe.adapters.peft import Alphas
+from loralathe.adapters.scalars import read_scalar
+from loralathe.errors import InputError
+from loralathe.tensorfiles import TensorFile, TensorInfo
 
 FAMILIES: Mapping[str, ModuleType] = {"lora": lora, "loha": loha, "lokr": lokr, "difference": difference}
 """How a family of kinds is read: PARTS, form() and factors() of its file."""

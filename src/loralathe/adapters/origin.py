@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..architectures import SD1, SD2, SDXL, AdapterDetected, Architecture, group_by_module
-from ..tensorfiles import Header
-from .lora import PARTS
+from loralathe.adapters.lora import PARTS
+from loralathe.families import (
+    SD1,
+    SD2,
+    SDXL,
+    AdapterDetected,
+    Architecture,
+    group_by_module,
+)
+from loralathe.tensorfiles import Header
 
 TEXT_WIDTHS = {768: SD1, 1024: SD2, 2048: SDXL}
 """Columns of attn2.to_k: the width of the text that the U-Net reads."""

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import InputError
-from ..tensorfiles import TensorFile
+from loralathe.errors import InputError
+from loralathe.tensorfiles import TensorFile
 
 TAG = "lora_adapter_metadata"
 CONFIG = "adapter_config.json"

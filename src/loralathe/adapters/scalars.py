@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from ..tensorfiles import TensorFile, TensorInfo
+from loralathe.tensorfiles import TensorFile, TensorInfo
 
 _FORMATS = {
     "F64": "<d", "F32": "<f", "F16": "<e",

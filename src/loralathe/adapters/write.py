@@ -10,14 +10,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..architectures import Architecture
-from ..errors import InputError
-from ..tensorfiles import TensorSpec, to_torch_dtype
+from loralathe.errors import InputError
+from loralathe.families import Architecture
+from loralathe.tensorfiles import TensorSpec, to_torch_dtype
 
 if TYPE_CHECKING:
     import torch
 
-    from ..lowrank import Factors
+    from loralathe.lowrank import Factors
 
 ADAPTER_DTYPES = ("F16", "BF16", "F32")
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from loralathe.api.keywords import Inputs, PathLike, paths
 
 if TYPE_CHECKING:
-    from loralathe.engine import Comparison, Inspection
-    from loralathe.engine.verify.facts import Verification
+    from loralathe.inspection import Comparison, Inspection
     from loralathe.progress import Progress
+    from loralathe.verification.facts import Verification
 
 
 def inspect(path: PathLike) -> Inspection:
@@ -19,7 +19,7 @@ def inspect(path: PathLike) -> Inspection:
 
     Raises InputError for what is no safetensors file.
     """
-    from loralathe.engine.inspect_file import inspect_file
+    from loralathe.inspection.file import inspect_file
 
     return inspect_file(path)
 
@@ -38,7 +38,7 @@ def compare(
     base: compare what x and y changed in it, x − base with y − base;  rank: leading directions to compare.
     Raises InputError for files of two kinds or families.
     """
-    from loralathe.engine import compare_files
+    from loralathe.inspection import compare_files
 
     return compare_files(x, y, base, rank=rank, progress=progress, threads=threads)
 
@@ -66,8 +66,8 @@ def verify(
     without a record or with a damaged one, and for inputs that have changed or are not found.
     """
     from loralathe.engine import RunOptions
-    from loralathe.engine.verify.facts import VerifyOptions
-    from loralathe.engine.verify.run import verify_file
+    from loralathe.verification.facts import VerifyOptions
+    from loralathe.verification.run import verify_file
 
     return verify_file(
         Path(path),

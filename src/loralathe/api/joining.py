@@ -14,10 +14,10 @@ from loralathe.errors import InputError
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from loralathe.adapters import AdapterSpec
     from loralathe.engine import Report, RunOptions
+    from loralathe.language import Recipe
     from loralathe.progress import Progress
-    from loralathe.recipes import Recipe
+    from loralathe.strengths import AdapterSpec
 
 Ranks = Mapping[str, float | str]
 """What chooses the ranks: arguments of extract(), combine() and resize() by name (docs/loras.md)."""
@@ -47,7 +47,7 @@ def combine(
     {"size": "20MB"}, {"ratio": 0.1};  metadata: new, first, merge, all or minimal.
     The rest: as for `merge`.
     """
-    from loralathe.adapters import AdapterSpec, parse_spec
+    from loralathe.strengths import AdapterSpec, parse_spec
 
     if not adapters:
         raise InputError(
@@ -130,7 +130,7 @@ def _recipe(
     dtype: str | None,
     metadata: str,
 ) -> Recipe:
-    from loralathe.recipes import Save, make_recipe
+    from loralathe.language import Save, make_recipe
 
     save = Save(EXTRACTED, file, dtype, adapter_metadata=metadata)
     return make_recipe(

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from loralathe.recipes.document import FUNCTIONS
+from loralathe.language.document import FUNCTIONS
 from loralathe.tensorfiles import MODEL_SUFFIXES
 
 SUFFIX = ".safetensors"

@@ -14,8 +14,8 @@ from loralathe.api.names import InputNames, beside, formula_name, stem
 from loralathe.errors import InputError
 
 if TYPE_CHECKING:
-    from loralathe.adapters import AdapterSpec
-    from loralathe.recipes import Recipe
+    from loralathe.language import Recipe
+    from loralathe.strengths import AdapterSpec
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
 MERGED, EXTRACTED, RESULT = "merged", "lora", "result"
@@ -33,7 +33,7 @@ def merge_recipe(
     dtype: str | None = None,
 ) -> Recipe:
     """`base + 0.7*hina@Face`; lists: block lists by name;  output: None for a name beside the base."""
-    from loralathe.recipes import Save, make_recipe
+    from loralathe.language import Save, make_recipe
 
     names = InputNames({MERGED, *lists, *(spec.blocks for spec in specs if spec.blocks)})
     model = names.name(base)
@@ -54,7 +54,7 @@ def with_saving(recipe: Recipe, choices: Mapping[str, object]) -> Recipe:
 
 def rules_for_all(elements: Sequence[str], include: Sequence[str], exclude: Sequence[str]) -> list[str]:
     """Element rules that hold for every adapter, those of a choice of blocks and layers among them."""
-    from loralathe.adapters import selection_rules
+    from loralathe.strengths import selection_rules
 
     selection = selection_rules(include, exclude)
     return [*elements, *([selection] if selection else [])]
@@ -141,7 +141,7 @@ def extract_recipe(
 ) -> Recipe:
     """`extract(tuned - base, rank=64, …)`; arguments: those of extract(), rank 64 where none chooses."""
     from loralathe.api.joining import call_text, ranks_label
-    from loralathe.recipes import Save, make_recipe
+    from loralathe.language import Save, make_recipe
 
     if not CHOOSING & arguments.keys():
         arguments = {"rank": DEFAULT_RANK, **arguments}
@@ -210,7 +210,7 @@ def _combined(
     output: Path | None,
     dtype: str | None,
 ) -> Recipe:
-    from loralathe.recipes import Save, make_recipe
+    from loralathe.language import Save, make_recipe
 
     return make_recipe(
         inputs=inputs,
@@ -230,7 +230,7 @@ def formula_recipe(
     dtype: str | None = None,
 ) -> Recipe:
     """Any formula as a recipe of one step."""
-    from loralathe.recipes import Save, make_recipe
+    from loralathe.language import Save, make_recipe
 
     step = RESULT
     while step in inputs or step in variables or step in lists:

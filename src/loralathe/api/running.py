@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from loralathe.engine import Plan, Report, RunOptions
     from loralathe.engine.inspect_plan import InputUse
+    from loralathe.language import Recipe
     from loralathe.progress import Progress
-    from loralathe.recipes import Recipe
 
 RECORDED = ".safetensors"
 """Files of this suffix are made again from their record; any other is a recipe in TOML."""
@@ -71,10 +71,10 @@ def _opened(
     options: RunOptions | None,
     progress: Progress | None,
 ) -> tuple[Recipe, RunOptions]:
-    from loralathe.recipes import Recipe, read_recipe
+    from loralathe.language import Recipe, read_recipe
 
     if not isinstance(recipe, Recipe) and Path(recipe).suffix.casefold() == RECORDED:
-        from loralathe.engine.rerun import remake
+        from loralathe.verification.rerun import remake
 
         return remake(Path(recipe), None, given, search, options, progress)
     if search:
@@ -187,8 +187,8 @@ def recorded_recipe(path: PathLike, inputs: Inputs | None = None) -> str:
 
     A recipe file is given back as it is understood. Raises InputError for a file without a record.
     """
-    from loralathe.engine.rerun import record_of, recorded_toml
-    from loralathe.recipes import read_recipe, recipe_text
+    from loralathe.language import read_recipe, recipe_text
+    from loralathe.verification.rerun import record_of, recorded_toml
 
     file = Path(path)
     if file.suffix.casefold() == RECORDED:

@@ -26,10 +26,10 @@ from loralathe.errors import InputError
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from loralathe.adapters import AdapterSpec
     from loralathe.engine import Report, RunOptions
+    from loralathe.language import Recipe
     from loralathe.progress import Progress
-    from loralathe.recipes import Recipe
+    from loralathe.strengths import AdapterSpec
 
 
 def merge(
@@ -58,7 +58,7 @@ def merge(
 
     Raises InputError for the person's mistakes, MachineError for a full disk or too little memory.
     """
-    from loralathe.adapters import AdapterSpec, parse_spec
+    from loralathe.strengths import AdapterSpec, parse_spec
 
     if not adapters:
         raise InputError(

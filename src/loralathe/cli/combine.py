@@ -12,7 +12,7 @@ from loralathe.cli.options import Common, FilePath, LatheCommand, Number, common
 from loralathe.cli.saving import saving_options, taken
 
 if TYPE_CHECKING:
-    from loralathe.recipes import Recipe
+    from loralathe.language import Recipe
 
 ADD_EPILOG = """\b
 M may be negative: plus moves A away from C, minus towards it.

@@ -174,7 +174,7 @@ def _checkpoint(files: tuple[str, ...], weights: RecipeWeights | None) -> tuple[
 
 
 def _context(family: str, weights: RecipeWeights | None, lists: Lists, options: dict[str, Any]) -> Context:
-    from loralathe.architectures import architecture_by_id
+    from loralathe.families import architecture_by_id
     from loralathe.studies import gather_context
 
     return gather_context(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from loralathe.cli.options import Common
 from loralathe.cli.screen import Screen
-from loralathe.recipes import Recipe, unused_names
+from loralathe.language import Recipe, unused_names
 
 if TYPE_CHECKING:
     from loralathe.engine import Report, RunOptions
@@ -42,7 +42,7 @@ def read_presets(screen: Screen, path: Path | None) -> dict[str, str]:
     """Block lists of a preset file; broken lines are noted and passed over."""
     if path is None:
         return {}
-    from loralathe.adapters import read_preset_file
+    from loralathe.strengths import read_preset_file
 
     found = read_preset_file(path)
     for problem in found.problems:

@@ -21,7 +21,7 @@ from loralathe.cli.options import (
 from loralathe.cli.saving import saving_options, taken
 
 if TYPE_CHECKING:
-    from loralathe.adapters import AdapterSpec
+    from loralathe.strengths import AdapterSpec
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -98,8 +98,8 @@ def merge_command(
 
 def take_specs(words: Sequence[str], options: dict[str, Any]) -> list[AdapterSpec]:
     """The adapters that were typed, with the options that hold for all; these leave `options`."""
-    from loralathe.adapters import parse_spec
     from loralathe.api.recipes import adjusted, rules_for_all
+    from loralathe.strengths import parse_spec
 
     te, unet, elements, include, exclude = (
         options.pop(name) for name in ("te", "unet", "elements", "include", "exclude")

@@ -18,7 +18,7 @@ from loralathe.cli.render_options import (
 from loralathe.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from loralathe.architectures import Architecture
+    from loralathe.families import Architecture
     from loralathe.rendering import ImageRequest
 
 EPILOG = """\b

@@ -18,11 +18,11 @@ from loralathe.progress import BarSink, Event, JsonSink, Progress, SilentSink, S
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from loralathe.adapters import AdapterSpec
-    from loralathe.architectures import Architecture
+    from loralathe.families import Architecture
     from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer
     from loralathe.rendering.folders import AdapterFolders
     from loralathe.rendering.model_cache import WeightsInMemory
+    from loralathe.strengths import AdapterSpec
 
 SIDES = {"sd1": 512, "sd2": 512, "sdxl": 1024}
 
@@ -60,7 +60,7 @@ def family_of(checkpoint: str) -> Architecture:
         from loralathe.rendering.loading import family_of_folder
 
         return family_of_folder(Path(checkpoint))
-    from loralathe.architectures import detect_checkpoint
+    from loralathe.families import detect_checkpoint
     from loralathe.rendering.families import require_rendered
     from loralathe.tensorfiles import read_header
 
@@ -71,9 +71,9 @@ def family_of(checkpoint: str) -> Architecture:
 
 def lists_of(options: PictureOptions, screen: Screen) -> Lists:
     """--blocks, --presets and --element-presets; the command line wins over the file."""
-    from loralathe.adapters import read_element_preset_file
     from loralathe.cli.launch import read_presets
     from loralathe.cli.merge import named_lists
+    from loralathe.strengths import read_element_preset_file
 
     elements: dict[str, str] = {}
     if options.element_presets is not None:
@@ -86,9 +86,9 @@ def lists_of(options: PictureOptions, screen: Screen) -> Lists:
 
 def adapters_of(words: Sequence[str], options: PictureOptions) -> tuple[AdapterUse, ...]:
     """`hina.safetensors:0.7:te=0` or, with --lora-dir, `hina:0.7`."""
-    from loralathe.adapters import parse_spec
     from loralathe.rendering import AdapterUse
     from loralathe.rendering.folders import AdapterFolders
+    from loralathe.strengths import parse_spec
 
     folders = AdapterFolders(options.lora_dir)
     uses = []
@@ -100,7 +100,7 @@ def adapters_of(words: Sequence[str], options: PictureOptions) -> tuple[AdapterU
 
 
 def _adapter_file(spec: AdapterSpec, folders: AdapterFolders, named: bool) -> Path:
-    from loralathe.architectures import shows_adapter
+    from loralathe.families import shows_adapter
     from loralathe.tensorfiles import read_header
 
     file = spec.path if spec.path.is_file() or not named else folders.find(str(spec.path))
@@ -115,7 +115,7 @@ def _adapter_file(spec: AdapterSpec, folders: AdapterFolders, named: bool) -> Pa
 
 def check_family(file: str, family: Architecture) -> None:
     """InputError for an adapter of another family, from its header: models take long to load."""
-    from loralathe.architectures import detect_adapter
+    from loralathe.families import detect_adapter
     from loralathe.tensorfiles import read_header
 
     made_for = detect_adapter(read_header(file), file).architectures

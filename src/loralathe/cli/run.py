@@ -22,7 +22,7 @@ from loralathe.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from loralathe.cli.screen import Screen
-    from loralathe.recipes import Recipe
+    from loralathe.language import Recipe
 
 EPILOG = """\b
 A recipe is a TOML file with [inputs], [variables], [blocks], [steps] and [save]; paths in it are

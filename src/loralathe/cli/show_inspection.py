@@ -12,8 +12,14 @@ from loralathe.cli.screen import Screen, heading
 from loralathe.cli.wording import amount, counts, dtype_shares, few, figures, plural, size
 
 if TYPE_CHECKING:
-    from loralathe.engine.inspect_facts import AdapterFacts, CheckpointFacts, Coverage, Inspection, Part
-    from loralathe.engine.inspect_norms import Norm
+    from loralathe.inspection.facts import (
+        AdapterFacts,
+        CheckpointFacts,
+        Coverage,
+        Inspection,
+        Part,
+    )
+    from loralathe.inspection.norms import Norm
 
 DIALECTS = {
     "kohya": "kohya names",
@@ -81,7 +87,7 @@ def _general(seen: Inspection) -> list[tuple[str, str]]:
 
 
 def _checkpoint(found: CheckpointFacts) -> list[tuple[str, str]]:
-    from loralathe.architectures.blocks import shorthand
+    from loralathe.families.blocks import shorthand
 
     source = found.prediction_source
     rows = [
@@ -98,8 +104,8 @@ def _checkpoint(found: CheckpointFacts) -> list[tuple[str, str]]:
 
 def _adapter(found: AdapterFacts, family: str | None) -> list[tuple[str, str]]:
     from loralathe.adapters.kinds import people_name
-    from loralathe.architectures import architecture_by_id
-    from loralathe.engine.inspect_blocks import component_name
+    from loralathe.families import architecture_by_id
+    from loralathe.families.labels import component_name
 
     kinds = Counter[str]()
     for kind, count in found.kinds.items():
@@ -133,7 +139,7 @@ def _histogram(found: Mapping[int | None, int] | Mapping[float | None, int]) -> 
 
 def _coverage(coverage: Sequence[Coverage]) -> list[tuple[str, str]]:
     """Blocks with equal numbers of modules stand together: `102 each in IN07 IN08 MID`."""
-    from loralathe.architectures.blocks import shorthand
+    from loralathe.families.blocks import shorthand
 
     groups: dict[int, list[str]] = {}
     for entry in coverage:

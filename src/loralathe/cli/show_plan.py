@@ -12,8 +12,8 @@ from loralathe.cli.wording import counts, dtype_name, few, plural, size
 if TYPE_CHECKING:
     from loralathe.api.running import Planned
     from loralathe.engine import AdapterOutput, WeightsOutput
-    from loralathe.engine.forms import ExtractOptions
     from loralathe.engine.inspect_plan import InputUse
+    from loralathe.language.forms import ExtractOptions
 
 
 def show_plan(screen: Screen, planned: Planned) -> None:

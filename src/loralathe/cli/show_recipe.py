@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loralathe.cli.layout import Facts
 from loralathe.cli.screen import Screen, heading
-from loralathe.recipes import Recipe, render
+from loralathe.language import Recipe, render
 
 
 def show_recipe(screen: Screen, recipe: Recipe) -> None:

@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
-from loralathe.architectures import Architecture, architecture_by_id
 from loralathe.demo.family import Family
 from loralathe.demo.scorers import Bench, scorers_of
 from loralathe.demo.settings import CFG, NEGATIVE, SEED, SIDE, Settings
@@ -17,6 +16,7 @@ from loralathe.demo.tasks import BlocksTask, FileTask, GridTask
 from loralathe.engine import KEY, Report, RunOptions, Session, open_session
 from loralathe.engine.run import metadata_of, run_session
 from loralathe.errors import InputError
+from loralathe.families import Architecture, architecture_by_id
 from loralathe.progress import Progress
 from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer
 from loralathe.studies import (

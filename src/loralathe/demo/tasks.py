@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from loralathe.demo.settings import CFG, NEGATIVE, SEED, SIDE
-from loralathe.recipes import Recipe
+from loralathe.language import Recipe
 
 _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:,-+@=")
 

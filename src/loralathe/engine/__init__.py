@@ -1,7 +1,7 @@
 """Type and plan from headers, check, run, report.
 
 `run_recipe` does it all; `open_session` stops before the first tensor is read (for `--dry-run`);
-`evaluate_weights` gives a step as tensors in memory; `inspect_file` and `compare_files` look at files.
+`evaluate_weights` gives a step as tensors in memory.
 Names are imported when they are used, so that looking at a header stays quick; only running imports torch.
 """
 
@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from loralathe.engine.adapter_plan import AdapterOutput
-    from loralathe.engine.compare import Comparison, compare_files
-    from loralathe.engine.inspect_facts import Inspection
-    from loralathe.engine.inspect_file import inspect_file
     from loralathe.engine.memory import evaluate_weights
     from loralathe.engine.options import RunOptions
     from loralathe.engine.plan import Plan, WeightsOutput
@@ -31,9 +28,6 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "adapter_plan": ("AdapterOutput",),
-    "compare": ("Comparison", "compare_files"),
-    "inspect_facts": ("Inspection",),
-    "inspect_file": ("inspect_file",),
     "memory": ("evaluate_weights",),
     "options": ("RunOptions",),
     "plan": ("Plan", "WeightsOutput"),
@@ -48,9 +42,7 @@ __all__ = [
     "AdapterOutput",
     "BlockEnergy",
     "BudgetReport",
-    "Comparison",
     "ExtractionReport",
-    "Inspection",
     "ModuleRecord",
     "Plan",
     "Report",
@@ -58,9 +50,7 @@ __all__ = [
     "Session",
     "WeightsOutput",
     "WeightsReport",
-    "compare_files",
     "evaluate_weights",
-    "inspect_file",
     "open_session",
     "read_record",
     "run_recipe",

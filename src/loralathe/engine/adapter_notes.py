@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from loralathe.adapters import AdapterNotes, adapter_metadata
 from loralathe.engine.adapter_plan import AdapterOutput
-from loralathe.engine.forms import AdapterLeaf, walk
 from loralathe.errors import InputError, did_you_mean
-from loralathe.recipes.document import ADAPTER_METADATA
+from loralathe.families import AdapterNotes, adapter_metadata
+from loralathe.language.document import ADAPTER_METADATA
+from loralathe.language.forms import AdapterLeaf, walk
 
 if TYPE_CHECKING:
     from loralathe.engine.run import Session

@@ -6,11 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from loralathe.engine.forms import DEFAULT_RANK, AdapterLeaf, ExtractLeaf, Form, walk
 from loralathe.engine.local import Localiser, in_scope
 from loralathe.engine.sources import Sources
 from loralathe.engine.units import Place, Slice, Unit
-from loralathe.recipes import Save
+from loralathe.language import Save
+from loralathe.language.forms import (
+    DEFAULT_RANK,
+    AdapterLeaf,
+    ExtractLeaf,
+    Form,
+    walk,
+)
 from loralathe.tensorfiles import DTYPES as FILE_DTYPES
 
 

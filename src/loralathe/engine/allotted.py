@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from loralathe.engine.extraction import Extracted
-from loralathe.engine.forms import ExtractLeaf
 from loralathe.engine.report import BudgetReport
 from loralathe.engine.units import Slice, Unit
 from loralathe.errors import MachineError
+from loralathe.language.forms import ExtractLeaf
 from loralathe.tensorfiles import tensor_bytes
 from loralathe.tensorfiles.positional import read_at, write_at
 

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from loralathe.adapters import load_magnitudes
 from loralathe.engine.evaluate import Band, LoadFactors, Prepare
-from loralathe.engine.forms import MethodLeaf
 from loralathe.engine.job import Context
 from loralathe.engine.units import Place, Slice, Unit
 from loralathe.engine.workspace import Workspace
+from loralathe.language.forms import MethodLeaf
 
 
 class SliceArguments:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from loralathe.architectures import vae_keys
 from loralathe.engine.sources import CheckpointSource, Sources
 from loralathe.errors import InputError, counted, few
-from loralathe.recipes import Save
+from loralathe.families import vae_keys
+from loralathe.language import Save
 from loralathe.tensorfiles import TensorFile, TensorInfo
 
 

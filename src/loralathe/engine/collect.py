@@ -11,10 +11,18 @@ import torch
 from loralathe.engine.device import on_gpu
 from loralathe.engine.evaluate import Band, checked_energy
 from loralathe.engine.extraction import Extracted, Noise, Request, extract_dense, seed_of
-from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Leaf, MethodLeaf, RoundLeaf, inner_forms, walk
 from loralathe.engine.job import Context
 from loralathe.engine.local import Local, in_scope
 from loralathe.engine.units import Slice, Unit
+from loralathe.language.forms import (
+    CheckpointLeaf,
+    ExtractLeaf,
+    Leaf,
+    MethodLeaf,
+    RoundLeaf,
+    inner_forms,
+    walk,
+)
 from loralathe.lowrank import rounding_noise_energy, rounding_noise_sigma
 
 

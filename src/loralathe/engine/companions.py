@@ -8,7 +8,7 @@ from pathlib import Path
 
 from loralathe.engine.sources import Sources
 from loralathe.errors import InputError, did_you_mean
-from loralathe.recipes import Save
+from loralathe.language import Save
 from loralathe.tensorfiles import same_file
 
 CONFIG = ".yaml"

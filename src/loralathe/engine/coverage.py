@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from loralathe.adapters import Adapter, check_against, check_blocks, effective, require_fit
-from loralathe.architectures import COMPONENT_NAMES
-from loralathe.engine.forms import (
+from loralathe.adapters import Adapter, check_against, require_fit
+from loralathe.engine.options import RunOptions
+from loralathe.engine.sources import CheckpointSource, Sources
+from loralathe.errors import InputError, counted
+from loralathe.families import COMPONENT_NAMES
+from loralathe.language.forms import (
     AdapterLeaf,
     CheckpointLeaf,
     ExtractLeaf,
@@ -17,10 +20,8 @@ from loralathe.engine.forms import (
     inner_forms,
     walk,
 )
-from loralathe.engine.functions.dora import Dora
-from loralathe.engine.options import RunOptions
-from loralathe.engine.sources import CheckpointSource, Sources
-from loralathe.errors import InputError, counted
+from loralathe.language.methods.dora import Dora
+from loralathe.strengths import check_blocks, effective
 
 SHOWN = 3
 

@@ -13,7 +13,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from loralathe.engine.forms import (
+from loralathe.engine.local import Local, Localiser, LocalTerm
+from loralathe.engine.sources import Sources
+from loralathe.engine.units import Slice, Unit
+from loralathe.engine.workspace import Workspace
+from loralathe.errors import InputError
+from loralathe.language.forms import (
     CheckpointLeaf,
     ExtractLeaf,
     Leaf,
@@ -21,12 +26,7 @@ from loralathe.engine.forms import (
     RoundLeaf,
     inner_forms,
 )
-from loralathe.engine.functions.method import MakeRows
-from loralathe.engine.local import Local, Localiser, LocalTerm
-from loralathe.engine.sources import Sources
-from loralathe.engine.units import Slice, Unit
-from loralathe.engine.workspace import Workspace
-from loralathe.errors import InputError
+from loralathe.language.methods.method import MakeRows
 from loralathe.tensorfiles import DTYPES, TensorInfo, tensor_bytes, to_torch_dtype
 
 LARGEST_ROOT = math.sqrt(torch.finfo(torch.float32).max)

@@ -11,7 +11,6 @@ from pathlib import Path
 from loralathe.engine.adapter_plan import AdapterOutput
 from loralathe.engine.allotted import Allotted
 from loralathe.engine.device import prepare_worker, prepared
-from loralathe.engine.forms import ExtractLeaf
 from loralathe.engine.job import AdapterWant, Cancelled, Context, Job, WeightsWant, run_job
 from loralathe.engine.plan import WeightsOutput
 from loralathe.engine.report import BudgetReport
@@ -21,6 +20,7 @@ from loralathe.engine.survey import survey
 from loralathe.engine.units import Unit
 from loralathe.engine.workspace import ByteBudget, Workspace
 from loralathe.errors import MachineError
+from loralathe.language.forms import ExtractLeaf
 from loralathe.progress import Progress, Task
 
 

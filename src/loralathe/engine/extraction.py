@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from loralathe.engine.device import on_gpu
-from loralathe.engine.forms import ExtractOptions
-from loralathe.engine.rankrules import Rule
+from loralathe.language.forms import ExtractOptions
+from loralathe.language.rankrules import Rule
 from loralathe.lowrank import (
     SVD,
     Factors,

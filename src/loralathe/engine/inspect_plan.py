@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from loralathe.engine.forms import (
+from loralathe.engine.plan import Output, WeightsOutput
+from loralathe.engine.run import Session
+from loralathe.engine.units import Slice, Unit
+from loralathe.language.forms import (
     AdapterLeaf,
     CheckpointLeaf,
     Form,
     Leaf,
     inner_forms,
 )
-from loralathe.engine.plan import Output, WeightsOutput
-from loralathe.engine.run import Session
-from loralathe.engine.units import Slice, Unit
 from loralathe.tensorfiles import TensorFile
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from loralathe.architectures import FACTORED
 from loralathe.engine.adapter_plan import AdapterOutput
 from loralathe.engine.allotted import Allotted
 from loralathe.engine.evaluate import (
@@ -17,7 +16,6 @@ from loralathe.engine.evaluate import (
     no_factors,
     no_methods,
 )
-from loralathe.engine.forms import CheckpointLeaf, ExtractLeaf, Form, MethodLeaf
 from loralathe.engine.local import Local, Localiser, LocalTerm
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import TensorPlan, WeightsOutput
@@ -25,6 +23,13 @@ from loralathe.engine.sinks import AdapterSink, WeightsSink
 from loralathe.engine.sources import Sources
 from loralathe.engine.units import Slice, Unit
 from loralathe.engine.workspace import Workspace
+from loralathe.families import FACTORED
+from loralathe.language.forms import (
+    CheckpointLeaf,
+    ExtractLeaf,
+    Form,
+    MethodLeaf,
+)
 from loralathe.tensorfiles import DTYPES
 
 BAND_BYTES = 2 << 20

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from loralathe.adapters import effective
-from loralathe.engine.forms import (
+from loralathe.engine.sources import Sources
+from loralathe.engine.units import Slice, Unit
+from loralathe.language.forms import (
     AdapterLeaf,
     CheckpointLeaf,
     ExtractLeaf,
@@ -19,8 +20,7 @@ from loralathe.engine.forms import (
     settle,
     walk,
 )
-from loralathe.engine.sources import Sources
-from loralathe.engine.units import Slice, Unit
+from loralathe.strengths import effective
 
 DENSE = (CheckpointLeaf, RoundLeaf, MethodLeaf)
 """Leaves whose value is a whole tensor; the others are factors."""

@@ -10,8 +10,8 @@ from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import WeightsOutput
 from loralathe.engine.run import open_session
 from loralathe.errors import InputError
+from loralathe.language import Recipe, Save
 from loralathe.progress import Progress
-from loralathe.recipes import Recipe, Save
 
 if TYPE_CHECKING:
     import torch

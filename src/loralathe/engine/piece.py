@@ -22,13 +22,19 @@ from loralathe.engine.extraction import (
     rounded,
     seed_of,
 )
-from loralathe.engine.forms import AdapterLeaf, ExtractLeaf, Form, Leaf, MethodLeaf
-from loralathe.engine.functions.method import MakeRows
-from loralathe.engine.inspect_blocks import block_label
 from loralathe.engine.job import AdapterWant, Context, Job, WeightsWant
 from loralathe.engine.local import Local, extractions_at, in_scope
 from loralathe.engine.report import ModuleRecord
 from loralathe.engine.units import Slice
+from loralathe.families.labels import block_label
+from loralathe.language.forms import (
+    AdapterLeaf,
+    ExtractLeaf,
+    Form,
+    Leaf,
+    MethodLeaf,
+)
+from loralathe.language.methods.method import MakeRows
 from loralathe.lowrank import Factors, concatenate, dense, flatten_tucker
 from loralathe.tensorfiles import DTYPES, to_torch_dtype
 

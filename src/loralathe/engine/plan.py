@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from loralathe.adapters import Strength, check_blocks
 from loralathe.engine.adapter_plan import AdapterOutput, adapter_units, rank_bounds
 from loralathe.engine.bake import open_vae
 from loralathe.engine.companions import (
@@ -22,7 +21,13 @@ from loralathe.engine.companions import (
     refuse_checkpoint_choices,
 )
 from loralathe.engine.coverage import Coverage, adapter_coverage, check_checkpoints, check_doras
-from loralathe.engine.forms import (
+from loralathe.engine.local import Localiser
+from loralathe.engine.options import DTYPES, RunOptions
+from loralathe.engine.sources import CheckpointSource, Sources
+from loralathe.engine.units import Unit, modules_by_key, unit_of_key
+from loralathe.errors import InputError, counted, did_you_mean
+from loralathe.language import Save
+from loralathe.language.forms import (
     AdapterLeaf,
     CheckpointLeaf,
     ExtractLeaf,
@@ -33,13 +38,8 @@ from loralathe.engine.forms import (
     single_leaf,
     walk,
 )
-from loralathe.engine.local import Localiser
-from loralathe.engine.options import DTYPES, RunOptions
-from loralathe.engine.sources import CheckpointSource, Sources
-from loralathe.engine.typed import require_weights
-from loralathe.engine.units import Unit, modules_by_key, unit_of_key
-from loralathe.errors import InputError, counted, did_you_mean
-from loralathe.recipes import Save
+from loralathe.language.typed import require_weights
+from loralathe.strengths import Strength, check_blocks
 from loralathe.tensorfiles import DTYPES as FILE_DTYPES
 from loralathe.tensorfiles import TensorSpec
 

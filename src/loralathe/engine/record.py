@@ -16,7 +16,7 @@ import loralathe
 if TYPE_CHECKING:
     from loralathe.engine.options import RunOptions
     from loralathe.engine.plan import Output, Plan
-    from loralathe.recipes import Recipe, Save
+    from loralathe.language import Recipe, Save
 
 KEY = "loralathe"
 UNKNOWN_HASH = "0" * 64
@@ -50,8 +50,8 @@ def make_record(
 
     hashes: input name to SHA-256, None to leave hashes out;  plan: knows the inputs' files.
     """
-    from loralathe.recipes import render
-    from loralathe.recipes.syntax import value_names
+    from loralathe.language import render
+    from loralathe.language.syntax import value_names
 
     steps = _needed(recipe, output.save.step)
     used = {name.id for step in steps for name in value_names(recipe.steps[step])}
@@ -77,7 +77,7 @@ def make_record(
 
 
 def _needed(recipe: Recipe, step: str) -> set[str]:
-    from loralathe.recipes.syntax import value_names
+    from loralathe.language.syntax import value_names
 
     found: set[str] = set()
     waiting = [step]
@@ -91,7 +91,7 @@ def _needed(recipe: Recipe, step: str) -> set[str]:
 
 def _used_lists(recipe: Recipe, steps: set[str], known: Mapping[str, str]) -> dict[str, str]:
     """Block lists that the steps name, quoted or not, and those that these lists name in turn."""
-    from loralathe.recipes.syntax import block_texts
+    from loralathe.language.syntax import block_texts
 
     names = {text for step in steps for text in block_texts(recipe.steps[step])}
     names |= {known[name].strip() for name in names if name in known}

@@ -12,21 +12,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from loralathe.adapters import BlockWeights, parse_block_weights, parse_elements
-from loralathe.architectures import Architecture
 from loralathe.engine.adapter_notes import adapter_notes
 from loralathe.engine.companions import CONFIG, config_target
 from loralathe.engine.coverage import missing_components
-from loralathe.engine.forms import ExtractLeaf, Form
 from loralathe.engine.options import RunOptions, check_device
 from loralathe.engine.plan import Output, Plan, Planner, WeightsOutput, plan_coverage
 from loralathe.engine.record import KEY, UNKNOWN_HASH, make_record, output_metadata
 from loralathe.engine.report import BudgetReport, ExtractionReport, ModuleRecord, Report, WeightsReport
 from loralathe.engine.sources import Sources
-from loralathe.engine.typed import Typer
 from loralathe.errors import InputError, MachineError
+from loralathe.families import Architecture
+from loralathe.language import Recipe, used_names
+from loralathe.language.forms import ExtractLeaf, Form
+from loralathe.language.typed import Typer
 from loralathe.progress import CallableSink, Event, Progress
-from loralathe.recipes import Recipe, used_names
+from loralathe.strengths import BlockWeights, parse_block_weights, parse_elements
 from loralathe.tensorfiles import check_output, content_hash, free_space, remove_stale
 
 

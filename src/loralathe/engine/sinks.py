@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from loralathe.adapters import AdapterFormat, kohya_tensors
-from loralathe.architectures import Architecture, Module
 from loralathe.engine.adapter_plan import AdapterOutput
 from loralathe.engine.companions import config_target
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import WeightsOutput
 from loralathe.engine.report import ModuleRecord
 from loralathe.errors import InputError
+from loralathe.families import Architecture, Module
 from loralathe.lowrank import Factors
 from loralathe.tensorfiles import (
     AdapterWriter,

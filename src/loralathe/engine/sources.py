@@ -9,8 +9,14 @@ from pathlib import Path
 from types import TracebackType
 
 from loralathe.adapters import Adapter, open_adapter
-from loralathe.architectures import Architecture, Detected, Module, detect_checkpoint, shows_adapter
 from loralathe.errors import InputError, counted, few
+from loralathe.families import (
+    Architecture,
+    Detected,
+    Module,
+    detect_checkpoint,
+    shows_adapter,
+)
 from loralathe.tensorfiles import TensorFile, TensorInfo, open_tensorfile
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from loralathe.adapters import kohya_specs
 from loralathe.engine.adapter_plan import AdapterOutput, most_of
 from loralathe.engine.allotted import Allotted, Surveyed
-from loralathe.engine.forms import ExtractLeaf, Form, walk
 from loralathe.engine.job import Job, SurveyWant
 from loralathe.engine.local import in_scope
 from loralathe.engine.plan import WeightsOutput, leaf_dtype, target_dtype
@@ -23,6 +22,7 @@ from loralathe.engine.run import Session, metadata_of
 from loralathe.engine.sinks import adapter_format
 from loralathe.engine.units import Unit
 from loralathe.errors import InputError
+from loralathe.language.forms import ExtractLeaf, Form, walk
 from loralathe.lowrank import Allocation, Offer, allocate_bytes, allocate_energy
 from loralathe.tensorfiles import TensorSpec, adapter_file_size
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from loralathe.architectures import Architecture, Module
+from loralathe.families import Architecture, Module
 
 
 @dataclass(frozen=True, slots=True)

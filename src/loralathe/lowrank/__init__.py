@@ -3,20 +3,62 @@
 Matrices are (out, in), fp32 or fp64, on any device. Importing this room imports torch.
 """
 
-from .budget import Allocation, Offer, allocate_bytes, allocate_energy
-from .factors import Factors, compress, concatenate, cosine, dense, factors_energy, flatten_tucker, inner
-from .noise import (
+from loralathe.lowrank.budget import (
+    Allocation,
+    Offer,
+    allocate_bytes,
+    allocate_energy,
+)
+from loralathe.lowrank.factors import (
+    Factors,
+    compress,
+    concatenate,
+    cosine,
+    dense,
+    factors_energy,
+    flatten_tucker,
+    inner,
+)
+from loralathe.lowrank.noise import (
     absolute_rounding,
     relative_rounding,
     rounding_noise_energy,
     rounding_noise_sigma,
     rounding_rms,
 )
-from .overlap import Overlap, compare_directions, principal_angles, subspace_overlap
-from .policies import RULE_KINDS, RuleKind, nuclear_norm, rank_by
-from .products import dense_factors, hadamard_factors, kronecker_factors, thin_pair, tucker_matrix
-from .ranks import RankChoice, choose_rank, kept_energy, relative_error
-from .svd import SVD, energy, exact_svd, factored_svd, randomized_svd, split_sqrt
+from loralathe.lowrank.overlap import (
+    Overlap,
+    compare_directions,
+    principal_angles,
+    subspace_overlap,
+)
+from loralathe.lowrank.policies import (
+    RULE_KINDS,
+    RuleKind,
+    nuclear_norm,
+    rank_by,
+)
+from loralathe.lowrank.products import (
+    dense_factors,
+    hadamard_factors,
+    kronecker_factors,
+    thin_pair,
+    tucker_matrix,
+)
+from loralathe.lowrank.ranks import (
+    RankChoice,
+    choose_rank,
+    kept_energy,
+    relative_error,
+)
+from loralathe.lowrank.svd import (
+    SVD,
+    energy,
+    exact_svd,
+    factored_svd,
+    randomized_svd,
+    split_sqrt,
+)
 
 __all__ = [
     "RULE_KINDS",

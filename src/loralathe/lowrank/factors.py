@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .rangefinder import gram64
-from .svd import SVD, empty_svd, factored_svd
+from loralathe.lowrank.rangefinder import gram64
+from loralathe.lowrank.svd import SVD, empty_svd, factored_svd
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .svd import SVD
+from loralathe.lowrank.svd import SVD
 
 
 @dataclass(frozen=True, slots=True)

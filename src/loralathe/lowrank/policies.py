@@ -17,7 +17,7 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Tensor
 
-from .rangefinder import gram64
+from loralathe.lowrank.rangefinder import gram64
 
 RuleKind = Literal["threshold", "ratio", "quantile", "fro"]
 RULE_KINDS = cast(tuple[str, ...], get_args(RuleKind))

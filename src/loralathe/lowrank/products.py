@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from .factors import Factors
+from loralathe.lowrank.factors import Factors
 
 Pair = tuple[Tensor, Tensor]
 """left (rows, k) and right (k, columns): left · right is the matrix."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .rangefinder import Projection, block_lanczos, gram64
+from loralathe.lowrank.rangefinder import Projection, block_lanczos, gram64
 
 DENSE_RATIO = 3
 """Up to this many times the rank, the whole small side is cheaper to diagonalise than to search."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from loralathe.architectures import Architecture
 from loralathe.errors import InputError
+from loralathe.families import Architecture
 
 RENDERED = ("sd1", "sd2", "sdxl")
 

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from loralathe.adapters.blocks import is_text_encoder
-from loralathe.adapters.blockweights import BlockWeights, parse_block_weights
-from loralathe.adapters.elements import parse_elements
-from loralathe.adapters.strength import Strength, check_blocks, effective
-from loralathe.adapters.tokens import seeded_tokens
-from loralathe.architectures import Architecture
+from loralathe.families import Architecture
 from loralathe.rendering.request import AdapterUse
 from loralathe.rendering.runtime import LoadedAdapter, Share
+from loralathe.strengths.blocks import is_text_encoder
+from loralathe.strengths.blockweights import BlockWeights, parse_block_weights
+from loralathe.strengths.elements import parse_elements
+from loralathe.strengths.strength import Strength, check_blocks, effective
+from loralathe.strengths.tokens import seeded_tokens
 
 NONE: Mapping[str, str] = MappingProxyType({})
 

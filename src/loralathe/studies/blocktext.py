@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from loralathe.architectures import SD1, SDXL
 from loralathe.errors import InputError, did_you_mean, spelling_hint
+from loralathe.families import SD1, SDXL
 from loralathe.studies.presets import find_preset
 from loralathe.studies.values import show_number
 

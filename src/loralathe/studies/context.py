@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from loralathe.architectures import Architecture
+from loralathe.families import Architecture
 from loralathe.studies.draft import Context, RecipeSource
 from loralathe.studies.presets import preset_table
 from loralathe.tensorfiles import MODEL_SUFFIXES

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from loralathe.adapters.builtins import builtin_names, builtin_weights
-from loralathe.architectures import ARCHITECTURES, Architecture
+from loralathe.families import ARCHITECTURES, Architecture
+from loralathe.strengths.builtins import builtin_names, builtin_weights
 from loralathe.studies.values import show_number
 
 

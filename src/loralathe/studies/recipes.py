@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loralathe.architectures import Architecture
 from loralathe.engine import RunOptions, WeightsOutput, evaluate_weights, open_session
 from loralathe.errors import InputError, did_you_mean
+from loralathe.families import Architecture
+from loralathe.language import Recipe, Save, read_recipe
 from loralathe.progress import Progress
-from loralathe.recipes import Recipe, Save, read_recipe
 from loralathe.studies.keys import file_identity
 from loralathe.studies.values import show_number
 from loralathe.tensorfiles import read_text

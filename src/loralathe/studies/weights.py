@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from loralathe.adapters import Adapter, AdapterModule
-    from loralathe.architectures import Module
-    from loralathe.engine import Comparison
+    from loralathe.families import Module
+    from loralathe.inspection import Comparison
     from loralathe.tensorfiles import TensorFile
 
 PathLike = str | os.PathLike[str]
@@ -95,8 +95,8 @@ def study_weights(
     without a place in the base (unless allowed), and weights that hold NaN or Inf.
     """
     from loralathe.adapters import check_against, open_adapter, require_fit
-    from loralathe.architectures import detect_checkpoint
-    from loralathe.engine.inspect_stream import in_parallel
+    from loralathe.engine.stream import in_parallel
+    from loralathe.families import detect_checkpoint
     from loralathe.tensorfiles import open_tensorfile
 
     progress = progress or Progress()
@@ -128,14 +128,14 @@ def study_weights(
 def _compared(
     adapter: PathLike, other: PathLike | None, progress: Progress, threads: int | None
 ) -> Comparison | None:
-    from loralathe.engine import compare_files
+    from loralathe.inspection import compare_files
 
     return None if other is None else compare_files(adapter, other, progress=progress, threads=threads)
 
 
 def _measure(adapter: Adapter, module: AdapterModule, base: TensorFile, place: Module) -> ModuleWeight:
     from loralathe.adapters import load_factors
-    from loralathe.engine.inspect_blocks import label_of_module
+    from loralathe.families.labels import label_of_module
     from loralathe.lowrank import compress
 
     squares = compress([load_factors(adapter, module)], [1.0]).S.double().square()
@@ -156,7 +156,7 @@ def _measure(adapter: Adapter, module: AdapterModule, base: TensorFile, place: M
 
 def _weight_energy(file: TensorFile, place: Module) -> float:
     """‖W‖² of a module's weight, of its rows where several modules share one tensor."""
-    from loralathe.engine.inspect_stream import PIECE, read_flat, squares
+    from loralathe.engine.stream import PIECE, read_flat, squares
 
     info = file.header.tensors[place.key]
     index, parts = place.part or (0, 1)
@@ -188,8 +188,8 @@ def rank_holding(squares: Tensor, share: float) -> int:
 def _by_block(
     found: Sequence[ModuleWeight], family: str, compared: Comparison | None
 ) -> tuple[tuple[BlockWeight, ...], BlockWeight]:
-    from loralathe.architectures import architecture_by_id
-    from loralathe.engine.inspect_blocks import in_model_order
+    from loralathe.families import architecture_by_id
+    from loralathe.families.labels import in_model_order
 
     everything = math.fsum(one.delta for one in found)
     grouped: dict[str, list[ModuleWeight]] = {}

@@ -12,7 +12,7 @@ from loralathe.demo.story.figures import figure_of, mean_score, row_of
 from loralathe.demo.story.names import A_BLOCKS, A_UNIFORM, BASE_A, HINA, LIST_NAME
 from loralathe.demo.studio import Studio
 from loralathe.demo.tasks import FileTask, GridTask, choices
-from loralathe.recipes import Save, make_recipe
+from loralathe.language import Save, make_recipe
 from loralathe.studies import GridResult
 from loralathe.studies.metrics import changed_percentage, pixels_of
 from loralathe.studies.store import CellStore

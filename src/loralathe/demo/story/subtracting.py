@@ -9,8 +9,8 @@ from loralathe.demo.story.figures import figure_of, mean_score, row_of
 from loralathe.demo.story.names import A_UNIFORM, BASE_A, HINA, LORA1_EXACT, extracted
 from loralathe.demo.studio import Studio
 from loralathe.demo.tasks import FileTask, GridTask, choices
-from loralathe.engine import compare_files
-from loralathe.recipes import Save, make_recipe
+from loralathe.inspection import compare_files
+from loralathe.language import Save, make_recipe
 
 ROUNDED = "hina_fp16.safetensors"
 

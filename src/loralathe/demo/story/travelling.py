@@ -17,7 +17,7 @@ from loralathe.demo.story.figures import (
 from loralathe.demo.story.names import B1, BASE_B, DIRECTIONS, LORA1, lora_of, model_of, recipe_text
 from loralathe.demo.studio import Studio
 from loralathe.demo.tasks import FileTask, GridTask, choices, numbers
-from loralathe.recipes import Save, make_recipe, read_recipe
+from loralathe.language import Save, make_recipe, read_recipe
 from loralathe.studies.store import write_atomically
 
 

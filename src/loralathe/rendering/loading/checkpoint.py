@@ -8,8 +8,14 @@ from typing import Any
 
 import torch
 
-from loralathe.architectures import SD1, SDXL, Architecture, architecture_by_id, detect_checkpoint
 from loralathe.errors import InputError
+from loralathe.families import (
+    SD1,
+    SDXL,
+    Architecture,
+    architecture_by_id,
+    detect_checkpoint,
+)
 from loralathe.rendering.families import cannot_render, require_rendered
 from loralathe.rendering.libraries import library
 from loralathe.rendering.loading import shapes

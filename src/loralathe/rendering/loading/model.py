@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from loralathe.architectures import Architecture
+from loralathe.families import Architecture
 from loralathe.rendering.prompts.chunks import Padding
 from loralathe.rendering.samplers import Prediction
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from loralathe.architectures import Detected
 from loralathe.errors import InputError
+from loralathe.families import Detected
 from loralathe.rendering.loading.shapes import UNET
 from loralathe.rendering.loading.weights import Weights
 from loralathe.rendering.samplers import Prediction

@@ -13,10 +13,10 @@ import math
 import re
 from dataclasses import dataclass, field
 
-from loralathe.adapters.spec import joined_rules
 from loralathe.errors import did_you_mean, half_width
 from loralathe.rendering.prompts.issues import Issue, issue_at
 from loralathe.rendering.request import AdapterUse
+from loralathe.strengths.spec import joined_rules
 
 _TAG = re.compile(r"<(\w+):([^<>]*)(>?)")
 _WORDS = ("lora", "lyco")

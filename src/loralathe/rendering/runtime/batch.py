@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch.utils.hooks import RemovableHandle
 
-from loralathe.architectures import BIAS
+from loralathe.families import BIAS
 from loralathe.rendering.loading import Model
 from loralathe.rendering.runtime.layers import Term, hook_of
 from loralathe.rendering.runtime.loaded import LoadedAdapter

@@ -12,7 +12,7 @@ from loralathe.adapters.adapter import Adapter, open_adapter
 from loralathe.adapters.factors import load_factors
 from loralathe.adapters.fit import Fit, Mismatch, fits, require_fit
 from loralathe.adapters.modules import AdapterModule
-from loralathe.architectures import BIAS
+from loralathe.families import BIAS
 from loralathe.lowrank import dense
 from loralathe.rendering.loading import Model
 from loralathe.rendering.runtime.layers import LowRank, shaped_for

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from loralathe.adapters import open_adapter
-from loralathe.architectures import Architecture
+from loralathe.families import Architecture
 
 
 def fitting_list(adapters: Iterable[Path], family: Architecture) -> str:

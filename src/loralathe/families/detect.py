@@ -1,0 +1,153 @@
+"""Which family a checkpoint belongs to, and why not when it belongs to none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from loralathe.errors import InputError, counted
+from loralathe.families.architecture import Architecture
+from loralathe.families.dialects import shows_adapter
+from loralathe.families.quantised import refuse_quantised
+from loralathe.families.registry import ARCHITECTURES
+from loralathe.families.signatures import HeaderLike, TensorLike
+
+_PREDICTION_METADATA = ("modelspec.prediction_type", "modelspec.predict_key")
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """What a checkpoint's header tells.
+
+    layout:      'original': one file, keys as the model's authors named them
+    variant:     'base', 'inpainting' or 'instruct-pix2pix', by the number of input channels; on Flux 'dev',
+                 'schnell', 'fill' or 'depth or canny'
+    components:  ids of the networks in the file, in the order of the architecture's parts
+    prediction:  'epsilon', 'v', 'edm-v', 'edm', 'flow'; None when the header cannot tell
+    prediction_source: how that is known, as a phrase for people
+    """
+
+    architecture: Architecture
+    layout: str
+    variant: str
+    in_channels: int
+    components: tuple[str, ...]
+    prediction: str | None
+    prediction_source: str
+
+
+def detect_checkpoint(header: HeaderLike, name: str | None = None) -> Detected:
+    """Recognise a checkpoint from key names and tensor ranks; `name` is what errors call the file.
+
+    Raises InputError for a LoRA, for a known kind of file that is not a supported checkpoint, for a
+    U-Net or transformer with tensors missing, for quantised weights, and otherwise with the nearest family
+    and what it lacks.
+    """
+    tensors = header.tensors
+    arch = next((known for known in ARCHITECTURES if known.signature.matches(tensors)), None)
+    if arch is None:
+        raise _unrecognised(tensors, name)
+    refuse_quantised(tensors, arch.label, name)
+    paths = _denoiser_paths(arch, tensors)
+    _check_complete(arch, paths, name)
+    channels = tensors[paths[f"{arch.unet.entry}.weight"]].shape[1]
+    if channels not in arch.unet.inputs:
+        known = [f"{number} ({variant})" for number, variant in arch.unet.inputs.items()]
+        raise InputError(
+            f"this {arch.label} model takes {channels} input channels",
+            where=name,
+            fix=f"known are {', '.join(known[:-1])} and {known[-1]}",
+        )
+    prediction, source = _prediction(arch, header)
+    return Detected(
+        architecture=arch,
+        layout="original",
+        variant=arch.unet.variant(channels, paths),
+        in_channels=channels,
+        components=_components(arch, tensors),
+        prediction=prediction,
+        prediction_source=source,
+    )
+
+
+def _components(arch: Architecture, tensors: Mapping[str, TensorLike]) -> tuple[str, ...]:
+    present = {arch.component_of_key(key) for key in tensors if arch.knows_key(key)}
+    return tuple(part.id for part in arch.parts if part.id in present)
+
+
+def _denoiser_paths(arch: Architecture, tensors: Mapping[str, TensorLike]) -> dict[str, str]:
+    """Path inside the U-Net or transformer → key."""
+    part = next(part for part in arch.parts if part.id == "unet")
+    paths = {part.path(key): key for key in tensors}
+    return {path: key for path, key in paths.items() if path is not None}
+
+
+def _check_complete(arch: Architecture, paths: Mapping[str, str], name: str | None) -> None:
+    path, key = next(iter(paths.items()))  # recognised, so there is one
+    missing = [key.removesuffix(path) + lost for lost in arch.unet.missing(paths.keys())]
+    if missing:
+        raise InputError(
+            f"this {arch.label} checkpoint is incomplete: {counted(len(missing), 'tensor')} of its "
+            f"{arch.unet.kind} {'is' if len(missing) == 1 else 'are'} missing",
+            where=_in_file(name, _few(missing)),
+            fix="get the file again, or the tool that wrote it dropped them",
+        )
+
+
+def _prediction(arch: Architecture, header: HeaderLike) -> tuple[str | None, str]:
+    """Marks first (loaders obey them), then what the writer noted, then the family's own way."""
+    for mark, prediction in arch.marks.items():
+        if mark in header.tensors:
+            return prediction, f"the file carries the mark {mark}"
+    for key in _PREDICTION_METADATA:
+        noted = header.metadata.get(key, "").casefold()
+        if noted in ("epsilon", "v"):
+            return noted, f"metadata {key}"
+    if arch.default_prediction is None:
+        return None, "unknown from header: only the weights can tell"
+    without = ", no v-prediction mark in the file" if arch.marks else ""
+    return arch.default_prediction, f"{arch.label} default{without}"
+
+
+def _unrecognised(tensors: Mapping[str, TensorLike], name: str | None) -> InputError:
+    from loralathe.families.foreign import name_foreign
+
+    if shows_adapter(tensors):
+        return InputError(
+            "this is a LoRA (an adapter), not a checkpoint",
+            where=name,
+            fix="give the base model here; a LoRA is added to it, as in 'base + 0.7*lora'",
+        )
+    kind = name_foreign(tensors)
+    if kind is not None:
+        return InputError(f"this is {kind.what}, not a supported checkpoint", where=name, fix=kind.fix)
+    nearest = max(
+        ARCHITECTURES, key=lambda arch: (arch.signature.share(tensors), -_complaints(arch, tensors))
+    )
+    if not nearest.signature.share(tensors):
+        some = _few(list(islice(tensors, 4))) if tensors else "it has no tensors"
+        return InputError(
+            "this file is no Stable Diffusion or Flux checkpoint: it has none of the tensors that mark one",
+            where=_in_file(name, some),
+            fix="SD 1.5, SD 2, SDXL and Flux checkpoints in one .safetensors file are supported",
+        )
+    reasons = _few(list(nearest.signature.complaints(tensors)))
+    return InputError(
+        f"no known model family; the nearest is {nearest.label}",
+        where=_in_file(name, reasons),
+        fix="check that the file is complete and a base model, not a part of one",
+    )
+
+
+def _complaints(arch: Architecture, tensors: Mapping[str, TensorLike]) -> int:
+    return sum(1 for _ in arch.signature.complaints(tensors))
+
+
+def _few(items: list[str], limit: int = 3) -> str:
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more
+
+
+def _in_file(name: str | None, detail: str) -> str:
+    return f"{name}: {detail}" if name else detail

@@ -1,0 +1,160 @@
+"""Which family an adapter was made for, how it spells names, and what kinds of module it holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from loralathe.errors import InputError
+from loralathe.families.architecture import Architecture, LayerPlace
+from loralathe.families.dialects import (
+    PARTS,
+    RawModules,
+    group_by_module,
+    kind_of_module,
+    shows_adapter,
+)
+from loralathe.families.registry import ARCHITECTURES
+from loralathe.families.signatures import HeaderLike, TensorLike
+
+KOHYA_STARTS = ("lora_", "lycoris_", "oft_unet_")
+# Words in module names that only these families have; not supported yet.
+FOREIGN_WORDS: tuple[tuple[str, str], ...] = (
+    ("joint_blocks", "SD 3 or SD 3.5"),
+    ("lora_prior_unet", "Stable Cascade"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterDetected:
+    """What an adapter's header tells.
+
+    architectures: families whose names it uses, equally well; SD 1.5 and SD 2 share all names, the
+                   shapes of a base tell them apart
+    dialect:       'kohya' (flat names), 'diffusers' (`.lora.down`), 'peft' (`lora_A`), 'dotted' (other)
+    names:         raw module name → canonical name in the first of `architectures`
+    unmatched:     raw names of modules that family does not have
+    kinds:         raw module name → kind, see `kind_of_module`
+    strangers:     keys that are no part of any adapter module
+    """
+
+    architectures: tuple[Architecture, ...]
+    dialect: str
+    names: Mapping[str, str]
+    unmatched: tuple[str, ...]
+    kinds: Mapping[str, str]
+    strangers: tuple[str, ...]
+
+    def kind_counts(self) -> dict[str, int]:
+        """Kind → number of modules, commonest first."""
+        return dict(Counter(self.kinds.values()).most_common())
+
+
+def detect_adapter(header: HeaderLike, name: str | None = None) -> AdapterDetected:
+    """Recognise an adapter by its names; `name` is what errors call the file.
+
+    Raises InputError for a checkpoint, a file without adapter tensors, and a LoRA of a family that
+    is not supported or not known (then a few of its names are shown).
+    """
+    if not shows_adapter(header.tensors):
+        raise _no_adapter(header.tensors, name)
+    raw = group_by_module(header.tensors.keys())
+    named = {arch: _canonical_names(arch, raw) for arch in ARCHITECTURES}
+    most = max(len(names) for names in named.values())
+    foreign = _foreign_family(raw.parts)
+    if foreign or not most:
+        raise _unsupported(foreign, raw, name)
+    fitting = tuple(arch for arch, names in named.items() if len(names) == most)
+    names = named[fitting[0]]
+    return AdapterDetected(
+        architectures=fitting,
+        dialect=_dialect(raw),
+        names=names,
+        unmatched=tuple(module for module in raw.parts if module not in names),
+        kinds={module: kind_of_module(parts, header.tensors) for module, parts in raw.parts.items()},
+        strangers=raw.strangers,
+    )
+
+
+def canonical_of_raw(arch: Architecture, raw_name: str) -> str | None:
+    """Canonical name of a module as any dialect spells it; None if the family has no such module."""
+    place = place_of_raw(arch, raw_name)
+    return place.module if place else None
+
+
+def place_of_raw(arch: Architecture, raw_name: str) -> LayerPlace | None:
+    """Which module, or which part of one, a name of any dialect means; None if the family has no such layer.
+
+    Read are kohya's flat names, `unet.` / `transformer.` / `text_encoder.` / `text_encoder_2.` with diffusers
+    paths (attention processors included), and `diffusion_model.` with original paths.
+    """
+    if raw_name.startswith(KOHYA_STARTS):
+        return arch.place_of_kohya(raw_name)
+    wrapped = raw_name.startswith("base_model.model.")
+    folder, _, path = raw_name.removeprefix("base_model.model.").partition(".")
+    if folder == "diffusion_model" and not wrapped:
+        name = arch.module_named(f"unet.{path}")
+        return LayerPlace(name) if name else None
+    component = next((part.id for part in arch.parts if part.folder == folder), None)
+    if wrapped:
+        component, path = "unet", raw_name.removeprefix("base_model.model.")
+    if component is None:
+        return None
+    path = path.replace(".processor.", ".")
+    path = f"{path}.0" if path.endswith(".to_out") else path
+    place = arch.place_of_diffusers(component, path)
+    if place is None and component.startswith("te"):
+        # transformers 5.6 and later write CLIP without its inner wrapper
+        place = arch.place_of_diffusers(component, f"text_model.{path}")
+    return place
+
+
+def _canonical_names(arch: Architecture, raw: RawModules) -> dict[str, str]:
+    found = ((module, canonical_of_raw(arch, module)) for module in raw.parts)
+    return {module: name for module, name in found if name is not None}
+
+
+def _dialect(raw: RawModules) -> str:
+    if any(module.startswith(KOHYA_STARTS) for module in raw.parts):
+        return "kohya"
+    parts = {part for found in raw.parts.values() for part in found}
+    if {"lora_A.weight", "lora_A"} & parts:
+        return "peft"
+    return "diffusers" if {"lora.down.weight", "lora_linear_layer.down.weight"} & parts else "dotted"
+
+
+def _foreign_family(modules: Collection[str]) -> str | None:
+    for word, family in FOREIGN_WORDS:
+        if any(word in module for module in modules):
+            return family
+    return None
+
+
+def _unsupported(foreign: str | None, raw: RawModules, name: str | None) -> InputError:
+    some = ", ".join(list(raw.parts)[:3])
+    what = f"this is a LoRA for {foreign}" if foreign else "this LoRA is for no family known here"
+    return InputError(
+        what,
+        where=f"{name}: {some}" if name else some,
+        fix="LoRAs for SD 1.5, SD 2, SDXL and Flux are supported",
+    )
+
+
+def _no_adapter(tensors: Mapping[str, TensorLike], name: str | None) -> InputError:
+    from loralathe.families.foreign import name_foreign
+
+    arch = next((known for known in ARCHITECTURES if known.signature.matches(tensors)), None)
+    if arch is not None:
+        return InputError(
+            f"this is a checkpoint ({arch.label}), not a LoRA",
+            where=name,
+            fix="to use the difference of two checkpoints, write it: 'base + 0.5*(other - base)'",
+        )
+    kind = name_foreign(tensors)
+    expected = ", ".join(list(PARTS)[:2])
+    return InputError(
+        f"this is {kind.what}, not a LoRA" if kind else "this file is no LoRA",
+        where=name,
+        fix=f"a LoRA has tensors such as {expected} for each module",
+    )

@@ -1,0 +1,148 @@
+"""The U-Net that SD 1, SD 2 and SDXL share: original and diffusers names from its structure.
+
+Each level holds some resnets, each followed by an attention where the level has attention; between
+levels sits a sampler. The original layout counts input and output blocks through all levels,
+diffusers counts inside each level; the layers inside a place keep their names or follow `RESNET`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from loralathe.families.names import Layer, Scope, layer
+
+Kind = Literal["resnet", "attention", "sampler"]
+
+RESNET: tuple[tuple[str, str, Scope], ...] = (
+    ("in_layers.0", "norm1", "vector"),
+    ("in_layers.2", "conv1", "conv"),
+    ("emb_layers.1", "time_emb_proj", "conv"),
+    ("out_layers.0", "norm2", "vector"),
+    ("out_layers.3", "conv2", "conv"),
+    ("skip_connection", "conv_shortcut", "conv"),
+)
+ATTENTION: tuple[tuple[str, Scope], ...] = (
+    ("norm", "vector"),
+    ("proj_in", "linear"),
+    ("proj_out", "linear"),
+    *((f"transformer_blocks.#.norm{i}", "vector") for i in (1, 2, 3)),
+    *(
+        (f"transformer_blocks.#.attn{i}.{projection}", "linear")
+        for i in (1, 2)
+        for projection in ("to_q", "to_k", "to_v", "to_out.0")
+    ),
+    ("transformer_blocks.#.ff.net.0.proj", "linear"),
+    ("transformer_blocks.#.ff.net.2", "linear"),
+)
+WIDE = ("in_layers.2", "out_layers.3", "input_blocks.0.0", "out.2", ".op", ".conv")
+"""Ends of the paths of 3×3 convolutions; all other layers are 1×1 or no convolutions."""
+WITHOUT_BIAS = (".to_q", ".to_k", ".to_v")
+ENDS: tuple[tuple[str, str, Scope], ...] = (
+    ("time_embed.0", "time_embedding.linear_1", "outside"),
+    ("time_embed.2", "time_embedding.linear_2", "outside"),
+    ("input_blocks.0.0", "conv_in", "outside"),
+    ("out.0", "conv_norm_out", "vector"),
+    ("out.2", "conv_out", "outside"),
+)
+LABELS: tuple[tuple[str, str, Scope], ...] = (
+    ("label_emb.0.0", "add_embedding.linear_1", "outside"),
+    ("label_emb.0.2", "add_embedding.linear_2", "outside"),
+)
+
+
+INPUTS: Mapping[int, str] = {4: "base", 9: "inpainting", 8: "instruct-pix2pix"}
+
+
+@dataclass(frozen=True, slots=True)
+class UNet:
+    """Structure of a U-Net: which levels attend (finest first), what it is conditioned on."""
+
+    attends: tuple[bool, ...]
+    labels: bool
+    resnets: int = 2
+
+    kind = "U-Net"
+    entry = "input_blocks.0.0"
+    inputs = INPUTS
+
+    def places(self) -> Iterator[tuple[Kind, str, str]]:
+        """(kind, original path, diffusers path) of every resnet, attention and sampler, in model order."""
+        last, stride = len(self.attends) - 1, self.resnets + 1
+        for level, attends in enumerate(self.attends):
+            for j in range(self.resnets):
+                block = f"input_blocks.{level * stride + j + 1}"
+                yield "resnet", f"{block}.0", f"down_blocks.{level}.resnets.{j}"
+                if attends:
+                    yield "attention", f"{block}.1", f"down_blocks.{level}.attentions.{j}"
+            if level < last:
+                sampler = f"input_blocks.{(level + 1) * stride}.0.op"
+                yield "sampler", sampler, f"down_blocks.{level}.downsamplers.0.conv"
+        yield "resnet", "middle_block.0", "mid_block.resnets.0"
+        yield "attention", "middle_block.1", "mid_block.attentions.0"
+        yield "resnet", "middle_block.2", "mid_block.resnets.1"
+        for level, attends in enumerate(reversed(self.attends)):
+            for j in range(stride):
+                block = f"output_blocks.{level * stride + j}"
+                yield "resnet", f"{block}.0", f"up_blocks.{level}.resnets.{j}"
+                if attends:
+                    yield "attention", f"{block}.1", f"up_blocks.{level}.attentions.{j}"
+            if level < last:  # the sampler comes after the attention of the level's last block, if any
+                sampler = f"output_blocks.{level * stride + self.resnets}.{2 if attends else 1}.conv"
+                yield "sampler", sampler, f"up_blocks.{level}.upsamplers.0.conv"
+
+    def layers(self) -> Iterator[Layer]:
+        for original, diffusers, scope in ENDS + (LABELS if self.labels else ()):
+            yield layer(original, diffusers, scope, kernel=_kernel(original))
+        for kind, original, diffusers in self.places():
+            if kind == "resnet":
+                for leaf, renamed, scope in RESNET:
+                    path = f"{original}.{leaf}"
+                    yield layer(path, f"{diffusers}.{renamed}", scope, kernel=_kernel(path))
+            elif kind == "attention":
+                for leaf, scope in ATTENTION:
+                    yield layer(f"{original}.{leaf}", f"{diffusers}.{leaf}", scope)
+            else:
+                yield layer(original, diffusers, "conv", kernel=_kernel(original))
+
+    def required(self) -> Iterator[str]:
+        """Tensors no such U-Net can be without (widths decide about skip connections, so those may lack)."""
+        for entry in self.layers():
+            if entry.name.endswith(".skip_connection"):
+                continue
+            yield entry.weight.replace("#", "0")
+            if entry.bias is not None and not entry.name.endswith(WITHOUT_BIAS):
+                yield entry.bias.replace("#", "0")
+
+    def missing(self, paths: Collection[str]) -> list[str]:
+        return [path for path in self.required() if path not in paths]
+
+    def variant(self, channels: int, paths: Collection[str]) -> str:
+        return self.inputs[channels]
+
+    def blocks(self) -> tuple[str, ...]:
+        """All block names of this U-Net in list order, BASE first."""
+        count = len(self.attends) * (self.resnets + 1)
+        numbered = [f"{side}{i:02d}" for side in ("IN", "OUT") for i in range(count)]
+        return ("BASE", *numbered[:count], "MID", *numbered[count:])
+
+    def short_blocks(self) -> tuple[str, ...]:
+        """The blocks that hold attention: what a linear-only LoRA can touch, BASE first."""
+        attentions = (original for kind, original, _ in self.places() if kind == "attention")
+        return ("BASE", *(self.block_of_path(original) or "" for original in attentions))
+
+    def block_of_path(self, path: str) -> str | None:
+        """Block of a path inside the original U-Net; None for time_embed, label_emb and out."""
+        stage, _, rest = path.partition(".")
+        if stage == "middle_block":
+            return "MID"
+        number = rest.partition(".")[0]
+        side = {"input_blocks": "IN", "output_blocks": "OUT"}.get(stage)
+        if side is None or not number.isdigit():
+            return None
+        return f"{side}{int(number):02d}"
+
+
+def _kernel(path: str) -> int:
+    return 3 if path.endswith(WIDE) else 1

@@ -1,0 +1,216 @@
+"""Two checkpoints: weight by weight, or by what they changed in a common base."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from loralathe.engine.sources import tensors_by_name
+from loralathe.engine.stream import (
+    in_parallel,
+    is_computable,
+    pieces,
+    squares,
+)
+from loralathe.engine.units import modules_by_key
+from loralathe.errors import InputError
+from loralathe.families import FACTORED, Architecture, Module
+from loralathe.inspection.compare import (
+    LEADING,
+    Compared,
+    Comparison,
+    by_block,
+)
+from loralathe.inspection.norms import architecture_of, labels_of
+from loralathe.lowrank import compare_directions, randomized_svd
+from loralathe.progress import Progress
+from loralathe.tensorfiles import TensorFile, TensorInfo, open_tensorfile
+
+
+def compare_checkpoints(
+    x: Path, y: Path, base: Path | None, rank: int | None, progress: Progress, threads: int | None
+) -> Comparison:
+    """Tensors by name; x − base and y − base instead of x and y when a base is given.
+
+    rank: leading directions whose overlap is measured, with a base; None = LEADING.
+    """
+    with ExitStack() as stack:
+        files = [stack.enter_context(open_tensorfile(path)) for path in (x, y, *([base] if base else []))]
+        architecture = _common_architecture(files)
+        held = [_Held.of(file, architecture) for file in files]
+        keys = _Keys.of([one.tensors for one in held])
+        work = _Work.over(held, architecture, (rank or LEADING) if base else None)
+        sizes = {key: sum(one.tensors[key].nbytes for one in held) for key in keys.floats}
+        with progress.task("comparing", sum(sizes.values())) as task:
+            found = in_parallel(keys.floats, work.compare, sizes.__getitem__, task, threads, work.memory)
+        blocks, total = by_block(found, architecture)
+        return Comparison(
+            x=x,
+            y=y,
+            base=base,
+            of="differences" if base else "weights",
+            family=architecture.id if architecture else None,
+            only_x=keys.only_x,
+            only_y=keys.only_y,
+            reshaped=keys.reshaped,
+            recast=keys.recast,
+            unequal_integers=tuple(key for key in keys.integers if not _same_bytes(held, key)),
+            rank=work.rank,
+            blocks=blocks,
+            total=total,
+        )
+
+
+def _common_architecture(files: Sequence[TensorFile]) -> Architecture | None:
+    first = architecture_of(files[0].header)
+    for file in files[1:]:
+        other = architecture_of(file.header)
+        if first is not None and other is not None and first is not other:
+            raise InputError(
+                "the checkpoints are of different architectures",
+                where=f"{files[0].path.name} is {first.label}, {file.path.name} is {other.label}",
+                fix="compare models of one family",
+            )
+    return first
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A file with its tensors by name; files of one family are compared under the family's own names."""
+
+    file: TensorFile
+    tensors: Mapping[str, TensorInfo]
+
+    @staticmethod
+    def of(file: TensorFile, architecture: Architecture | None) -> _Held:
+        return _Held(file, tensors_by_name(file, architecture) if architecture else file.header.tensors)
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """Names by what can be done with them; a key that the base lacks counts as missing there too."""
+
+    floats: tuple[str, ...]
+    integers: tuple[str, ...]
+    only_x: tuple[str, ...]
+    only_y: tuple[str, ...]
+    reshaped: tuple[str, ...]
+    recast: int
+
+    @staticmethod
+    def of(files: Sequence[Mapping[str, TensorInfo]]) -> _Keys:
+        x, y, *rest = files
+        shared = [key for key in x if key in y and all(key in other for other in rest)]
+        fitting = [key for key in shared if all(other[key].shape == x[key].shape for other in (y, *rest))]
+        fits = set(fitting)
+        floats = [key for key in fitting if all(is_computable(other[key]) for other in (x, y, *rest))]
+        computable = set(floats)
+        return _Keys(
+            floats=tuple(floats),
+            integers=tuple(key for key in fitting if key not in computable),
+            only_x=tuple(key for key in x if key not in y),
+            only_y=tuple(key for key in y if key not in x),
+            reshaped=tuple(key for key in shared if key not in fits),
+            recast=sum(x[key].dtype != y[key].dtype for key in floats),
+        )
+
+
+def _same_bytes(held: Sequence[_Held], key: str) -> bool:
+    one, other = (x.file.read_bytes(x.tensors[key].name) for x in held[:2])
+    return one == other
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Compares one tensor of all files; safe to use from several threads.
+
+    rank: leading directions to compare, None for none.
+    """
+
+    files: Sequence[_Held]
+    labels: Mapping[str, str]
+    modules: Mapping[str, list[Module]]
+    rank: int | None
+
+    @staticmethod
+    def over(files: Sequence[_Held], architecture: Architecture | None, rank: int | None) -> _Work:
+        tensors = files[0].tensors
+        modules = modules_by_key(architecture.modules(tensors)) if architecture and rank else {}
+        return _Work(files, labels_of(tensors, architecture), modules, rank)
+
+    def memory(self, key: str) -> int:
+        """Bytes of the matrices that `compare` holds: both deltas, and about as much for decomposing."""
+        return 16 * self.files[0].tensors[key].numel if self.modules.get(key) else 0
+
+    def compare(self, key: str) -> Compared:
+        infos = [(one.file, one.tensors[key]) for one in self.files]
+        matrix = [module for module in self.modules.get(key, ()) if module.scope in FACTORED]
+        keep = _Kept.room_for(infos[0][1]) if matrix else None
+        xx, yy, dd = [], [], []
+        start = 0
+        for values in pieces(infos):
+            one, other = values[0], values[1]
+            if len(values) > 2:
+                one, other = one - values[2], other - values[2]
+            if keep is not None:
+                keep.put(start, one, other)
+            xx.append(squares(one))
+            yy.append(squares(other))
+            dd.append(squares(one - other))
+            start += one.numel()
+        return self._compared(key, infos[0][1], tuple(map(math.fsum, (xx, yy, dd))), matrix, keep)
+
+    def _compared(
+        self,
+        key: str,
+        info: TensorInfo,
+        sums: tuple[float, ...],
+        modules: Sequence[Module],
+        kept: _Kept | None,
+    ) -> Compared:
+        xx, yy, dd = sums
+        if not math.isfinite(xx + yy + dd):
+            raise InputError(
+                f"NaN or Inf in the tensor '{key}'",
+                where=" or ".join(str(one.file.path) for one in self.files),
+                fix="lathe inspect --norms tells which file holds broken tensors",
+            )
+        found = Compared(key, self.labels[key], info.numel, xx, yy, (xx + yy - dd) / 2.0, dd, dd == 0.0)
+        if kept is None or not xx or not yy or self.rank is None:
+            return found
+        up, down = kept.overlap(max(len(modules), 1), self.rank)
+        return replace(found, up=up, down=down)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Both deltas of one tensor as matrices (rows, all else), fp32."""
+
+    one: Tensor
+    other: Tensor
+
+    @staticmethod
+    def room_for(info: TensorInfo) -> _Kept:
+        shape = (info.shape[0], info.numel // info.shape[0])
+        return _Kept(torch.empty(shape), torch.empty(shape))
+
+    def put(self, start: int, one: Tensor, other: Tensor) -> None:
+        self.one.view(-1)[start : start + one.numel()] = one
+        self.other.view(-1)[start : start + other.numel()] = other
+
+    def overlap(self, slices: int, rank: int) -> tuple[float | None, float | None]:
+        """Mean overlap of the leading directions over the row slices (q, k and v of a fused tensor)."""
+        found = []
+        for one, other in zip(self.one.chunk(slices), self.other.chunk(slices), strict=True):
+            first, second = randomized_svd(one, rank), randomized_svd(other, rank)
+            if len(first.S) and len(second.S):
+                found.append(compare_directions(first.truncate(rank), second.truncate(rank)))
+        if not found:
+            return None, None
+        return sum(item.up for item in found) / len(found), sum(item.down for item in found) / len(found)

@@ -1,0 +1,187 @@
+"""Look into any model file without torch and without reading its weights."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from loralathe.adapters.kinds import is_usable
+from loralathe.engine.record import read_record
+from loralathe.errors import InputError
+from loralathe.families import (
+    Architecture,
+    Detected,
+    detect_checkpoint,
+    shows_adapter,
+)
+from loralathe.families.labels import (
+    OTHER,
+    common_prefixes,
+    component_name,
+    component_order,
+)
+from loralathe.inspection.adapter import adapter_facts, adapter_name, detect
+from loralathe.inspection.facts import (
+    AdapterFacts,
+    CheckpointFacts,
+    Inspection,
+    Part,
+)
+from loralathe.tensorfiles import Header, TensorFile, TensorInfo, open_tensorfile
+
+ONLY_LOOKED_AT = (
+    "can only be inspected: it changes with the base's own weights, so it is no difference by itself; other "
+    "commands read LoRA, LoCon, LoHa, LoKr, DoRA and full differences"
+)
+
+
+def inspect_file(path: str | os.PathLike[str]) -> Inspection:
+    """What the file is and holds. Any valid model file will do; one of unknown kind gets a summary.
+
+    Raises InputError only for what is neither a safetensors file nor torch.save's.
+    """
+    with open_tensorfile(path) as file:
+        seen = _adapter(file) if shows_adapter(file.header.tensors) else _checkpoint(file.header)
+        return _inspection(file, seen)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What recognition found; `group` names the part that a key belongs to, None: by its beginning."""
+
+    kind: str
+    what: str
+    note: str | None = None
+    architecture: Architecture | None = None
+    layout: str | None = None
+    group: Callable[[str], str] | None = None
+    checkpoint: CheckpointFacts | None = None
+    adapter: AdapterFacts | None = None
+
+
+def _inspection(file: TensorFile, seen: _Seen) -> Inspection:
+    header = file.header
+    infos = header.tensors.values()
+    return Inspection(
+        path=Path(file.path),
+        kind=seen.kind,
+        what=seen.what,
+        family=seen.architecture.id if seen.architecture else None,
+        layout=seen.layout,
+        note=seen.note,
+        size=header.file_size,
+        tensors=len(header.tensors),
+        parameters=sum(info.numel for info in infos),
+        dtypes=_dtypes(infos),
+        parts=_parts(header, seen.group),
+        metadata=header.metadata,
+        record=read_record(header.metadata),
+        checkpoint=seen.checkpoint,
+        adapter=seen.adapter,
+        format=file.format,
+        left_out=file.left_out,
+    )
+
+
+def _checkpoint(header: Header) -> _Seen:
+    try:
+        detected = detect_checkpoint(header)
+    except InputError as error:
+        if not header.tensors:
+            return _Seen("other", "a file without tensors", "there is nothing to work on")
+        return _Seen("other", _what_of(error), error.fix)
+    arch = detected.architecture
+    return _Seen(
+        kind="checkpoint",
+        what=f"{arch.label} checkpoint" + _variant(detected),
+        architecture=arch,
+        layout=detected.layout,
+        group=lambda key: component_name(arch.component_of_key(key), arch),
+        checkpoint=_checkpoint_facts(detected, header),
+    )
+
+
+def _variant(detected: Detected) -> str:
+    """`, inpainting (9 channels)`, `, dev`: what the file is beside the usual one of its family."""
+    usual = next(iter(detected.architecture.unet.inputs))
+    variant = "" if detected.variant == "base" else f", {detected.variant}"
+    return variant if detected.in_channels == usual else f"{variant} ({detected.in_channels} channels)"
+
+
+def _checkpoint_facts(detected: Detected, header: Header) -> CheckpointFacts:
+    arch = detected.architecture
+    rules = Counter(rule for key in header.tensors if (rule := arch.rule_for_key(key)))
+    return CheckpointFacts(
+        variant=detected.variant,
+        in_channels=detected.in_channels,
+        prediction=detected.prediction,
+        prediction_source=detected.prediction_source,
+        short_blocks=arch.short_blocks,
+        long_blocks=arch.long_blocks,
+        kept_by_rule=dict(rules.most_common()),
+    )
+
+
+def _adapter(file: TensorFile) -> _Seen:
+    found = detect(file.header)
+    if isinstance(found, InputError):
+        facts = adapter_facts(file, None, None)
+        what = f"{adapter_name(facts)} for {_what_of(found).partition(' for ')[2] or 'no known family'}"
+        return _Seen("adapter", what, found.fix, group=_first_words, adapter=facts)
+    detected, arch = found
+    facts = adapter_facts(file, detected, arch)
+    names = detected.names
+    return _Seen(
+        kind="adapter",
+        what=f"{adapter_name(facts)} for {arch.label}",
+        note=None if is_usable(detected) else ONLY_LOOKED_AT,
+        architecture=arch,
+        layout=detected.dialect,
+        group=lambda key: _component_of(key, names, arch),
+        adapter=facts,
+    )
+
+
+def _component_of(key: str, names: Mapping[str, str], architecture: Architecture) -> str:
+    """Component of an adapter's tensor: raw module names end at one of the key's dots."""
+    end = len(key)
+    while (end := key.rfind(".", 0, end)) > 0:
+        name = names.get(key[:end])
+        if name is not None:
+            return component_name(name.partition(".")[0], architecture)
+    return OTHER
+
+
+def _first_words(key: str) -> str:
+    """`lora_unet` of kohya's flat names, else the first part of a dotted one."""
+    return "_".join(key.split(".", maxsplit=1)[0].split("_")[:2])
+
+
+def _what_of(error: InputError) -> str:
+    """`this is an SDXL refiner checkpoint, not a supported checkpoint` → `an SDXL refiner checkpoint`."""
+    text = error.what.removesuffix(", not a supported checkpoint").removesuffix(".")
+    return text.removeprefix("this is ")
+
+
+def _parts(header: Header, group: Callable[[str], str] | None) -> tuple[Part, ...]:
+    if group is None:
+        group = common_prefixes(header.tensors).__getitem__
+    grouped: dict[str, list[TensorInfo]] = {}
+    for key, info in header.tensors.items():
+        grouped.setdefault(group(key), []).append(info)
+    return tuple(_part(name, grouped[name]) for name in sorted(grouped, key=component_order))
+
+
+def _part(name: str, infos: list[TensorInfo]) -> Part:
+    parameters = sum(info.numel for info in infos)
+    return Part(name, len(infos), parameters, sum(info.nbytes for info in infos), _dtypes(infos))
+
+
+def _dtypes(infos: Iterable[TensorInfo]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for info in infos:
+        counts[info.dtype] += info.numel
+    return dict(counts.most_common())

@@ -1,0 +1,130 @@
+"""Norms per block: of a checkpoint's weights, or of the deltas an adapter makes (in factor space)."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from loralathe.adapters import Adapter, AdapterModule, load_factors, open_adapter
+from loralathe.errors import InputError
+from loralathe.families import Architecture, detect_checkpoint, shows_adapter
+from loralathe.families.labels import (
+    common_prefixes,
+    in_model_order,
+    label_of_key,
+    label_of_module,
+)
+from loralathe.progress import Progress
+from loralathe.tensorfiles import Header, TensorFile, TensorInfo, open_tensorfile
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """Frobenius norm of a block and the root mean square of its elements.
+
+    items: tensors, or an adapter's modules;  broken: how many of them hold NaN or Inf (not in the sum).
+    """
+
+    block: str
+    items: int
+    elements: int
+    norm: float
+    broken: int
+
+    @property
+    def rms(self) -> float:
+        return self.norm / math.sqrt(self.elements) if self.elements else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _One:
+    block: str
+    elements: int
+    energy: float
+
+
+def block_norms(
+    path: str | os.PathLike[str], progress: Progress | None = None, threads: int | None = None
+) -> list[Norm]:
+    """Norms of every block in the order of the model, the total last; memory stays bounded.
+
+    Raises InputError for an adapter of a kind that is not read.
+    """
+    progress = progress or Progress()
+    with open_tensorfile(path) as file:
+        if not shows_adapter(file.header.tensors):
+            return _weights(file, progress, threads)
+    with open_adapter(path) as adapter:
+        return _deltas(adapter, progress, threads)
+
+
+def _weights(file: TensorFile, progress: Progress, threads: int | None) -> list[Norm]:
+    from loralathe.engine.stream import (
+        in_parallel,
+        is_computable,
+        pieces,
+        squares,
+    )
+
+    architecture = architecture_of(file.header)
+    groups = labels_of(file.header.tensors, architecture)
+
+    def one(info: TensorInfo) -> _One:
+        energy = math.fsum(squares(values) for (values,) in pieces([(file, info)]))
+        return _One(groups[info.name], info.numel, energy)
+
+    infos = [info for info in file.header.tensors.values() if is_computable(info)]
+    with progress.task("reading weights", sum(info.nbytes for info in infos)) as task:
+        found = in_parallel(infos, one, lambda info: info.nbytes, task, threads)
+    return _sum(found, architecture)
+
+
+def _deltas(adapter: Adapter, progress: Progress, threads: int | None) -> list[Norm]:
+    from loralathe.engine.stream import in_parallel
+    from loralathe.lowrank import factors_energy
+
+    def one(module: AdapterModule) -> _One:
+        energy = factors_energy(load_factors(adapter, module))
+        label = label_of_module(adapter.architecture, module.name)
+        return _One(label, math.prod(module.shape), energy)
+
+    modules = list(adapter.modules.values())
+    with progress.task("reading factors", len(modules), "modules") as task:
+        found = in_parallel(modules, one, lambda _: 1, task, threads)
+    return _sum(found, adapter.architecture)
+
+
+def architecture_of(header: Header) -> Architecture | None:
+    """The family of a checkpoint, None when it is of none that is known."""
+    try:
+        return detect_checkpoint(header).architecture
+    except InputError:
+        return None
+
+
+def labels_of(keys: Iterable[str], architecture: Architecture | None) -> dict[str, str]:
+    """Key to block, or to a common beginning where the family is unknown."""
+    if architecture is None:
+        return common_prefixes(keys)
+    return {key: label_of_key(architecture, key) for key in keys}
+
+
+def _sum(found: Iterable[_One], architecture: Architecture | None) -> list[Norm]:
+    grouped: dict[str, list[_One]] = {}
+    for one in found:
+        grouped.setdefault(one.block, []).append(one)
+    blocks = [_norm(label, grouped[label]) for label in in_model_order(grouped, architecture)]
+    return [*blocks, _norm("total", [one for group in grouped.values() for one in group])]
+
+
+def _norm(label: str, group: list[_One]) -> Norm:
+    sound = [one for one in group if math.isfinite(one.energy)]
+    return Norm(
+        block=label,
+        items=len(group),
+        elements=sum(one.elements for one in sound),
+        norm=math.sqrt(math.fsum(one.energy for one in sound)),
+        broken=len(group) - len(sound),
+    )

@@ -1,0 +1,129 @@
+"""Arguments of extract(), combine() and resize() to options, and what each of them may be given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from loralathe.errors import InputError
+from loralathe.language.forms import DEFAULT_RANK, ExtractOptions, Form
+from loralathe.language.rankrules import (
+    RULES,
+    Budget,
+    Rule,
+    parse_size,
+)
+
+Argument = float | str
+
+_CONV_RULES = tuple(f"conv_{kind}" for kind in RULES)
+_RANKS = ("rank", "conv_rank", "energy", "size", *RULES, *_CONV_RULES, "pad_ranks")
+_EXTRACT = (*_RANKS, "full", "conv", "exact", "keep_noise", "te1", "te2", "te3", "min_diff", "unbalanced")
+KEYS: Final[Mapping[str, tuple[str, ...]]] = {"extract": _EXTRACT, "combine": _RANKS, "resize": _RANKS}
+"""Function to the names that it knows."""
+
+_CHOOSING = ("energy", "size", *RULES, "full")
+_FLAGS = ("exact", "pad_ranks", "keep_noise", "te1", "te2", "te3", "conv")
+
+
+def read_options(function: str, given: Mapping[str, Argument]) -> ExtractOptions:
+    """Options of a call, from its evaluated arguments; InputError for values that make no sense together."""
+    numbers = {key: _number(key, value) for key, value in given.items() if key != "size"}
+    chosen = [key for key in _CHOOSING if given.get(key)]
+    if len(chosen) > 1:
+        raise InputError(
+            f"{chosen[0]}= and {chosen[1]}= both choose the ranks", fix="keep one; rank= may stand beside it"
+        )
+    if function == "resize" and not chosen and "rank" not in given:
+        raise InputError("resize() needs the new size", fix="rank=16, energy=0.95, size='20MB' or ratio=0.1")
+    rules = {kind: Rule(kind, numbers[kind]) for kind in RULES if kind in numbers}  # type: ignore[arg-type]
+    conv_rules = {
+        kind: Rule(kind, numbers[f"conv_{kind}"])  # type: ignore[arg-type]
+        for kind in RULES
+        if f"conv_{kind}" in numbers
+    }
+    if conv_rules and conv_rules.keys() != rules.keys():
+        kind = next(iter(conv_rules))
+        raise InputError(f"conv_{kind}= stands beside {kind}= and nothing else", fix=f"add {kind}=")
+    joins = function != "extract"
+    free = bool(chosen) or joins
+    options = ExtractOptions(
+        rank=_rank("rank", numbers, None if free else DEFAULT_RANK),
+        conv_rank=_rank("conv_rank", numbers, None),
+        rule=next(iter(rules.values()), None),
+        conv_rule=next(iter(conv_rules.values()), None),
+        budget=_budget(given),
+        joined=joins and not chosen and "rank" not in given,
+        everything=joins,
+        min_diff=_at_least_zero("min_diff", numbers),
+        **{key: bool(numbers[key]) for key in _FLAGS if key in numbers},  # type: ignore[arg-type]
+    )
+    _check(options, numbers)
+    if numbers.get("full"):
+        # Nothing is to be lost, so noise stays, and the decomposition is the exact one.
+        return replace(options, keep_noise=True, exact=True)
+    return options
+
+
+def _check(options: ExtractOptions, numbers: Mapping[str, float]) -> None:
+    if options.pad_ranks and not options.is_fixed:
+        raise InputError(
+            "pad_ranks needs one rank for all layers, and here each gets its own", fix="give rank= alone"
+        )
+    if options.joined and "conv_rank" in numbers:
+        raise InputError(
+            "conv_rank= stands beside rank=", fix="add rank=, or leave both out for exact factors"
+        )
+    if numbers.get("full") and "rank" in numbers:
+        raise InputError("full= keeps every direction, so rank= has no meaning", fix="keep one of them")
+
+
+def check_form(function: str, form: Form, unbalanced: bool, described: str) -> None:
+    """InputError when a value cannot be extracted or joined; `described` says what it is."""
+    if not form.is_delta and not unbalanced:
+        raise InputError(
+            f"{function}() needs a delta; this is {described}",
+            fix="subtract the base: extract(B2 - B, rank=64)",
+        )
+    if function != "extract" and form.primary is not None:
+        raise InputError(
+            f"{function}() works on factors of adapters; this is a difference of checkpoints",
+            fix="extract(B - A, rank=64) makes an adapter of it",
+        )
+
+
+def _budget(given: Mapping[str, Argument]) -> Budget | None:
+    if "size" in given:
+        size = given["size"]
+        return Budget("size", parse_size(size) if isinstance(size, str) else _bytes(size))
+    return Budget("energy", _number("energy", given["energy"])) if "energy" in given else None
+
+
+def _bytes(value: float) -> int:
+    if not (math.isfinite(value) and value >= 1):
+        raise InputError(f"size={value:g} is no size of a file", fix="write size='100MB'")
+    return int(value)
+
+
+def _number(key: str, value: Argument) -> float:
+    if isinstance(value, str):
+        raise InputError(f"{key}= is a number, not the text '{value}'")
+    return value
+
+
+def _rank(key: str, numbers: Mapping[str, float], default: int | None) -> int | None:
+    if key not in numbers:
+        return default
+    value = numbers[key]
+    if not math.isfinite(value) or value != int(value) or value < 1:
+        raise InputError(f"{key} must be a whole number of at least 1, not {value:g}")
+    return int(value)
+
+
+def _at_least_zero(key: str, numbers: Mapping[str, float]) -> float:
+    value = numbers.get(key, 0.0)
+    if not (math.isfinite(value) and value >= 0):
+        raise InputError(f"{key} must be a number from 0 up, not {value:g}")
+    return value

@@ -1,0 +1,82 @@
+"""SuperMerger's adjust: detail, contrast, brightness and colour from six tensors at the U-Net's two ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from loralathe.language.methods.method import (
+    Arguments,
+    MakeRows,
+    Method,
+    Place,
+    Values,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NAMES = ("IN", "OUT", "OUT2", "CONT", "BRI", "COL1", "COL2", "COL3")
+"""The eight settings in SuperMerger's order: detail at the input, at the output, its last layer; latents."""
+
+_SD1 = ((-1.0, 1 / 3, 2 / 3), (1.0, 1.0, 0.0), (0.0, -1.0, -1.0), (1.0, 0.0, 1.0))
+DIRECTIONS = {
+    "sd1": _SD1,
+    "sd2": _SD1,  # the latents are those of SD 1
+    "sdxl": ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (-1.0, -1.0, 0.0), (-1.0, 1.0, 0.0)),
+}
+"""What BRI, COL1, COL2 and COL3 add to the latents' channels 1, 2 and 3, by family."""
+
+LATENTS = "unet.out.2.bias"
+FACTORS = {
+    "unet.input_blocks.0.0": ("IN", -0.01),
+    "unet.input_blocks.0.0.bias": ("IN", 0.02),
+    "unet.out.0": ("OUT", -0.01),
+    "unet.out.0.bias": ("OUT", 0.02),
+    "unet.out.2": ("OUT2", -0.01),
+}
+"""Tensor → (setting, change of the factor 1 for each unit of it)."""
+LATENT_STEP = 0.02
+
+
+@dataclass(frozen=True)
+class Adjust(Method):
+    """The change of the weights x: a multiple of x at five tensors, a constant at the last bias.
+
+    settings: one number for each of NAMES;  directions: of the family, see DIRECTIONS.
+    """
+
+    settings: tuple[float, ...]
+    directions: tuple[tuple[float, ...], ...]
+
+    name = "adjust"
+
+    def touches(self, place: Place) -> bool:
+        if place.name == LATENTS:
+            return any(self._shift())
+        return place.name in FACTORS and self._factor(place.name) != 0.0
+
+    def _factor(self, name: str) -> float:
+        setting, step = FACTORS[name]
+        return self.settings[NAMES.index(setting)] * step
+
+    def _shift(self) -> list[float]:
+        """Of the four latent channels: contrast, then brightness and colours."""
+        contrast, *colours = self.settings[NAMES.index("CONT") :]
+        parts = zip(*self.directions, strict=True)
+        return [LATENT_STEP * contrast] + [
+            LATENT_STEP * sum(amount * part for amount, part in zip(colours, channel, strict=True))
+            for channel in parts
+        ]
+
+    def prepare(self, tensor: Arguments) -> MakeRows:
+        name = tensor.place.name
+        if name != LATENTS:
+            factor = self._factor(name)
+            return lambda values, rows: values[0] * factor
+        shift = self._shift()
+
+        def make(values: Values, rows: range) -> Tensor:
+            return values[0].new_tensor(shift)[rows.start : rows.stop].reshape(values[0].shape)
+
+        return make

@@ -1,0 +1,29 @@
+"""Check a file against the recipe recorded in it, and make it again from that recipe.
+
+Tensors are computed again in float64 from the formulas themselves: `linear` reads a formula at one place of
+the model, `reference` gives its numbers; neither knows the engine's expressions, bands or fused sums. The
+engine's own result is compared, too, bit for bit (`replay`).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from loralathe.verification.facts import Verification
+
+_HOMES = {
+    "facts": ("Verification",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Verification",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)

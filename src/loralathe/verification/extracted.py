@@ -1,0 +1,175 @@
+"""Units of an adapter output: which modules are there, how their factors and ranks fit the difference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from loralathe.engine.adapter_plan import AdapterOutput, has_kernel
+from loralathe.engine.local import in_scope
+from loralathe.engine.run import Session
+from loralathe.engine.units import Slice, Unit
+from loralathe.language import Call, Name
+from loralathe.lowrank import rounding_noise_sigma
+from loralathe.tensorfiles import TensorFile
+from loralathe.verification.factors import Spectrum, judge
+from loralathe.verification.facts import TensorCheck
+from loralathe.verification.linear import Linear, NoReferenceError
+from loralathe.verification.reference import Reference, read_rows
+from loralathe.verification.replay import Replay, Replayed
+
+PARTS = ("lora_up.weight", "lora_down.weight", "alpha")
+PLAIN = frozenset(
+    {"rank", "conv_rank", "exact", "pad_ranks", "keep_noise", "te1", "te2", "te3", "conv", "unbalanced"}
+)
+"""Arguments of extract() under which a module's rank follows from its own difference alone."""
+
+
+@dataclass(frozen=True)
+class AdapterChecker:
+    """Checks the modules of one extracted adapter; safe to use from several threads."""
+
+    session: Session
+    output: AdapterOutput
+    file: TensorFile
+    linear: Linear
+    replay: Replay
+    exact: bool
+
+    def names(self, unit: Unit) -> dict[str, Slice]:
+        """Modules that the unit may give the file: name in the file → slice."""
+        options = self.output.leaf.options
+        architecture = self.session.sources.architecture
+        assert architecture is not None
+        return {
+            architecture.kohya_name(piece.module.name): piece
+            for piece in unit.slices
+            if piece.module is not None and in_scope(piece, options)
+        }
+
+    def memory(self, unit: Unit) -> int:
+        """Bytes: the engine's own, and the difference with its products in float64."""
+        return self.replay.memory(unit) + 40 * unit.numel
+
+    def check(self, unit: Unit, block: str) -> list[TensorCheck]:
+        """All modules of one unit."""
+        replayed = self.replay.run(unit)
+        return [self._module(name, unit, piece, block, replayed) for name, piece in self.names(unit).items()]
+
+    def _module(self, name: str, unit: Unit, piece: Slice, block: str, replayed: Replayed) -> TensorCheck:
+        kind, excess = "extracted", 0.0
+        there = name_in(self.file, name)
+        problems: list[str] = []
+        try:
+            excess, problems = self._judged(name, unit, piece, replayed)
+        except NoReferenceError:
+            kind = "replayed"
+        made = any(key.startswith(f"{name}.") for key in replayed.made)
+        differing = sum(count for key, count in replayed.differing.items() if key.startswith(f"{name}."))
+        if (self.exact or kind == "replayed") and not problems:
+            if made != there:
+                problems.append(f"this version would {'write' if made else 'leave out'} this module")
+            elif differing:
+                problems.append(
+                    f"{differing} numbers of its factors are not those that this version computes"
+                )
+        elements = sum(self.file.header.tensors[f"{name}.{part}"].numel for part in PARTS) if there else 0
+        return TensorCheck(name, block, kind, elements, None, excess, differing, tuple(problems))
+
+    def _judged(self, name: str, unit: Unit, piece: Slice, replayed: Replayed) -> tuple[float, list[str]]:
+        """Excess error and problems of one module, against the formula's difference in float64."""
+        call = self.linear.extraction(self.session.recipe.steps[self.output.save.step], piece.place)
+        assert call is not None
+        while call.function != "extract":
+            inner = call.args[0]
+            assert isinstance(inner, Call)
+            call = inner
+        at = Reference(
+            self.session.sources, self.linear, unit, piece, self.output.leaf.form.primary,
+            lambda inner: self.replay.matrices(replayed, piece, inner),
+        )  # fmt: skip
+        delta = torch.cat([at.value(call.args[0], start, stop).exact for start, stop in at.bands()])
+        spectrum = Spectrum.of(delta)
+        lowest, highest = 0, min(delta.shape)
+        if {key for key, _ in call.kwargs} <= PLAIN:
+            wanted = self.output.leaf.options.cap(has_kernel(unit)) or min(delta.shape)
+            lowest, highest = spectrum.ranks(wanted, self._floor(at, call, delta))
+        if not name_in(self.file, name):
+            text = f"it is missing, though the difference has {lowest} directions above the noise"
+            return 0.0, [text] if lowest else []
+        if (odd := self._odd_shapes(name, unit, piece)) is not None:
+            return 0.0, [odd]
+        up, down = self._stored(name, piece)
+        if not lowest <= up.shape[1] <= highest:
+            expected = f"{lowest}" if lowest == highest else f"{lowest} to {highest}"
+            return 0.0, [f"it has the rank {up.shape[1]}, the recipe gives {expected}"]
+        judged = judge(spectrum, up, down, self.output.dtype)
+        return judged.excess, list(judged.problems)
+
+    def _floor(self, at: Reference, call: Call, delta: Tensor) -> float:
+        """The rounding noise of the inputs in this difference (docs/semantics.md §6)."""
+        options = self.output.leaf.options
+        module = at.piece.module
+        kept = options.encoder(module.component) if module else None
+        parts = self.linear.parts(call.args[0], at.piece.place)
+        dense = {leaf: factor for leaf, factor in at.leaves(parts).items() if at.is_dense(leaf)}
+        if options.keep_noise or kept or not dense:
+            return 0.0
+        first = next(iter(dense))
+        squares = math.fsum(
+            float(at.value(first, start, stop).exact.square().sum()) for start, stop in at.bands()
+        )
+        dtypes = sorted({dtype for leaf in dense for dtype in self._dtypes(at, leaf)})
+        rms = math.sqrt(squares / delta.numel())
+        shape = (delta.shape[0], delta.shape[1])
+        return rounding_noise_sigma(rms, shape, dtypes) * max(map(abs, dense.values()))
+
+    def _dtypes(self, at: Reference, leaf: Name | Call) -> Iterator[str]:
+        if isinstance(leaf, Call):
+            yield {"fp16": "F16", "bf16": "BF16"}[leaf.function]
+            for part in at.checkpoints(self.linear.parts(leaf.args[0], at.piece.place)):
+                yield from self._dtypes(at, part.leaf)
+        else:
+            assert at.unit.key is not None
+            yield self.session.sources.checkpoints[leaf.id].tensors[at.unit.key].dtype
+
+    def _odd_shapes(self, name: str, unit: Unit, piece: Slice) -> str | None:
+        """What is wrong with the shapes or dtypes of a module's tensors."""
+        up, down, alpha = (self.file.header.tensors[f"{name}.{part}"] for part in PARTS)
+        rows, columns = piece.rows, unit.row_elements
+        if piece.module is not None and piece.module.transpose:
+            rows, columns = columns, rows
+        rank = down.shape[0] if down.shape else 0
+        fits = rank and (up.numel, down.numel, alpha.numel) == (rows * rank, rank * columns, 1)
+        if not fits or up.shape[:2] != (rows, rank):
+            return f"factors of {list(up.shape)} and {list(down.shape)} do not fit {[rows, columns]}"
+        if {up.dtype, down.dtype} != {self.output.dtype}:
+            return f"its factors are {up.dtype} and {down.dtype}, the recipe gives {self.output.dtype}"
+        return None
+
+    def _stored(self, name: str, piece: Slice) -> tuple[Tensor, Tensor]:
+        """The factors of the file, alpha / rank inside, padding taken off, as the engine's slice has them."""
+        tensors = self.file.header.tensors
+        up, down = (_matrix(self.file, f"{name}.{part}") for part in PARTS[:2])
+        alpha = read_rows(self.file.readinto, tensors[f"{name}.alpha"], 0, 1).item()
+        up = up * (alpha / up.shape[1])
+        if self.output.leaf.options.pad_ranks:
+            used = (up != 0).any(dim=0) | (down != 0).any(dim=1)
+            up, down = up[:, used], down[used]
+        if piece.module is not None and piece.module.transpose:
+            up, down = down.T, up.T
+        return up, down
+
+
+def name_in(file: TensorFile, name: str) -> bool:
+    """Whether a file has the factors of a module."""
+    return all(f"{name}.{part}" in file.header.tensors for part in PARTS)
+
+
+def _matrix(file: TensorFile, name: str) -> Tensor:
+    info = file.header.tensors[name]
+    return read_rows(file.readinto, info, 0, info.shape[0])

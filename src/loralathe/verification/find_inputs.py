@@ -1,0 +1,135 @@
+"""The files that a record names, found again by their content."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from loralathe.errors import InputError, did_you_mean
+from loralathe.progress import Progress
+from loralathe.tensorfiles import MODEL_SUFFIXES, content_hash
+from loralathe.verification.recorded import Record, RecordedInput
+
+SHOWN = 12
+"""Hex digits of a hash that errors show."""
+
+
+def find_inputs(
+    record: Record,
+    made: Path,
+    given: Mapping[str, Path] | None = None,
+    search: Sequence[Path] = (),
+    progress: Progress | None = None,
+) -> dict[str, Path]:
+    """Input name to file, for every input of the record.
+
+    made: the file with the record, in whose folder inputs are looked for;  given: files named by the person;
+    search: further folders, all that is in them included. A file counts when its SHA-256 is the recorded one;
+    those of the recorded name are tried first, then those of the recorded size. Without recorded hashes the
+    name decides, and the size where it is known.
+
+    Raises InputError for a given file with other content, for a name that the record does not have, and for
+    inputs that are nowhere.
+    """
+    finder = _Finder(record, made, progress or Progress())
+    given = given or {}
+    for name in given:
+        if name not in record.inputs:
+            raise InputError(
+                f"the recipe has no input '{name}'",
+                where=record.where,
+                fix=did_you_mean(name, record.inputs) or f"it has: {', '.join(record.inputs)}",
+            )
+    found = {name: finder.checked(name, path) for name, path in given.items()}
+    files = [*_models(made.parent), *(path for folder in search for path in _models_below(folder))]
+    for name in record.inputs:
+        if name not in found:
+            path = finder.look(name, files)
+            if path is not None:
+                found[name] = path
+    missing = [name for name in record.inputs if name not in found]
+    if missing:
+        raise finder.not_found(missing, [made.parent, *search])
+    return found
+
+
+class _Finder:
+    """Compares files with recorded inputs; remembers what had the right name and other content."""
+
+    def __init__(self, record: Record, made: Path, progress: Progress) -> None:
+        self.record = record
+        self.made = made
+        self.progress = progress
+        self.changed: dict[str, Path] = {}
+
+    def hash(self, path: Path) -> str:
+        return content_hash(path, progress=self.progress)
+
+    def checked(self, name: str, path: Path) -> Path:
+        """A file that the person gave; InputError when it is another one than the recorded."""
+        wanted = self.record.inputs[name]
+        digest = self.hash(path)
+        if wanted.sha256 is None or digest == wanted.sha256:
+            return path
+        other = next((key for key, value in self.record.inputs.items() if value.sha256 == digest), None)
+        raise InputError(
+            f"'{name}' is another file than the one that was used",
+            where=f"{path} has the SHA-256 {digest[:SHOWN]}…, "
+            f"{self.record.where} wants {wanted.file} with {wanted.sha256[:SHOWN]}…",
+            fix=f"this file is '{other}' of the recipe; were two swapped?"
+            if other
+            else f"give the file that was used: {name}=FILE",
+        )
+
+    def look(self, name: str, files: Sequence[Path]) -> Path | None:
+        wanted = self.record.inputs[name]
+        for path in sorted(files, key=lambda path: path.name != wanted.file):
+            if self._may_be(path, wanted) and (wanted.sha256 is None or self.hash(path) == wanted.sha256):
+                return path
+            if path.name == wanted.file:
+                self.changed.setdefault(name, path)
+        return None
+
+    def _may_be(self, path: Path, wanted: RecordedInput) -> bool:
+        if path.name != wanted.file and wanted.sha256 is None:
+            return False
+        try:
+            size = path.stat().st_size
+        except OSError:
+            return False
+        return wanted.size in (None, size) and not os.path.samefile(path, self.made)
+
+    def not_found(self, missing: Sequence[str], folders: Sequence[Path]) -> InputError:
+        lines = []
+        for name in missing:
+            wanted = self.record.inputs[name]
+            digest = f", SHA-256 {wanted.sha256[:SHOWN]}…" if wanted.sha256 else ""
+            other = self.changed.get(name)
+            changed = f"; {other} has other content" if other else ""
+            lines.append(f"{name} = {wanted.file}{digest}{changed}")
+        places = ", ".join(str(folder) for folder in folders)
+        return InputError(
+            f"{len(missing)} of the recipe's {len(self.record.inputs)} inputs "
+            f"{'is' if len(missing) == 1 else 'are'} not in {places}",
+            where="; ".join(lines),
+            fix=f"name the file, {missing[0]}=FILE, or a folder to search: --search FOLDER",
+        )
+
+
+def _models(folder: Path) -> Iterator[Path]:
+    """Model files of a folder, by name; none where it cannot be read."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+    except OSError:
+        return
+    yield from (folder / name for name in names if name.casefold().endswith(MODEL_SUFFIXES))
+
+
+def _models_below(folder: Path) -> Iterator[Path]:
+    """Model files of a folder and of those inside it; InputError when there is no such folder."""
+    if not folder.is_dir():
+        raise InputError("there is no such folder to search", where=str(folder), fix="check --search")
+    for place, folders, _ in os.walk(folder):
+        folders.sort()
+        yield from _models(Path(place))

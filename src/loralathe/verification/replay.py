@@ -1,0 +1,181 @@
+"""The engine's own result, tensor by tensor, held against the file: the same machine gives the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from loralathe.adapters import AdapterFormat, kohya_tensors
+from loralathe.engine.allotted import Allotted
+from loralathe.engine.execute import make_jobs
+from loralathe.engine.extraction import Extracted
+from loralathe.engine.job import Context, Job, run_job
+from loralathe.engine.piece import PieceJob
+from loralathe.engine.plan import Output, WeightsOutput
+from loralathe.engine.report import ModuleRecord
+from loralathe.engine.run import Session
+from loralathe.engine.sinks import AdapterSink, WeightsSink, adapter_format
+from loralathe.engine.survey import survey
+from loralathe.engine.units import Slice, Unit
+from loralathe.engine.workspace import Workspace
+from loralathe.families import Module
+from loralathe.language import Call
+from loralathe.language.forms import ExtractLeaf
+from loralathe.lowrank import Factors
+from loralathe.tensorfiles import DTYPES, TensorFile, TensorInfo, tensor_bytes
+from loralathe.verification.reference import Matrices
+
+
+@dataclass
+class Replayed:
+    """What the engine made of one unit.
+
+    extracted: slice → factors of the extractions in it;  differing: tensor name → elements that the file has
+    otherwise;  made: names of all tensors that the engine wrote, whether or not the file has them.
+    """
+
+    extracted: dict[Slice, Mapping[ExtractLeaf, Extracted]] = field(default_factory=dict)
+    differing: dict[str, int] = field(default_factory=dict)
+    made: list[str] = field(default_factory=list)
+
+
+class Replay:
+    """Runs single jobs of a planned session; safe to use from several threads.
+
+    allotted: takes what the first passes of budgets find, and is closed by whoever made it.
+    """
+
+    def __init__(self, session: Session, output: Output, file: TensorFile, allotted: Allotted) -> None:
+        self._session = session
+        self._output = output
+        self._file = file
+        self._format: AdapterFormat | None = None
+        if not isinstance(output, WeightsOutput):
+            assert session.sources.architecture is not None
+            self._format = adapter_format(output, session.sources.architecture)
+        self._workspace = Workspace()
+        self._allotted = allotted
+        self._survey()
+        self._jobs: dict[tuple[str, tuple[int, ...]], Job] = {}
+        for job in make_jobs(session, {output.save.step: self.sink(Replayed())}):
+            self._jobs[job.unit.name, job.unit.shape] = job
+
+    def _survey(self) -> None:
+        """The first passes of budgets over the whole file."""
+
+        def run(jobs: list[Job], _title: str) -> None:
+            for job in jobs:
+                run_job(self._context(), job)
+
+        survey(self._session, self._allotted, run)
+
+    def _context(self) -> Context:
+        session, allotted = self._session, self._allotted
+        localiser = session.planner.localiser
+        return Context(session.sources, localiser, session.options, self._workspace, allotted, lambda: False)
+
+    def sink(self, found: Replayed) -> WeightsSink | AdapterSink:
+        if self._format is None:
+            return _WeightsAgainstFile(self._file, found)
+        return _AdapterAgainstFile(self._file, self._format, found)
+
+    def memory(self, unit: Unit) -> int:
+        """Bytes that running the unit's job takes."""
+        return self._jobs[unit.name, unit.shape].nbytes
+
+    def run(self, unit: Unit) -> Replayed:
+        """Compute one unit as a run would; InputError for NaN, Inf or overflow."""
+        found = Replayed()
+        job = _with_sink(self._jobs[unit.name, unit.shape], self.sink(found))
+        context = self._context()
+        if job.weights or job.adapters:
+            for piece in unit.slices:
+                work = PieceJob(context, job, piece)
+                work.run()
+                found.extracted[piece] = work.extracted
+        return found
+
+    def matrices(self, found: Replayed, piece: Slice, call: Call) -> Matrices | None:
+        """The factors that the engine gave an extraction of the formula, before any rounding."""
+        leaf = self._session.typer.leaf(call)
+        assert isinstance(leaf, ExtractLeaf)
+        extracted = found.extracted.get(piece, {}).get(leaf.unrounded)
+        return extracted.matrices if extracted is not None else None
+
+
+def _with_sink(job: Job, sink: WeightsSink | AdapterSink) -> Job:
+    return replace(
+        job,
+        weights=tuple(replace(want, sink=cast(WeightsSink, sink)) for want in job.weights),
+        adapters=tuple(replace(want, sink=cast(AdapterSink, sink)) for want in job.adapters),
+    )
+
+
+class _WeightsAgainstFile:
+    """Takes tensors as a checkpoint file would, and counts where the file has others."""
+
+    def __init__(self, file: TensorFile, found: Replayed) -> None:
+        self._file = file
+        self._found = found
+
+    def write(self, key: str, rows: Tensor, start: int) -> None:
+        info = self._file.header.tensors.get(key)
+        if info is None:
+            return
+        _count(self._file, info, tensor_bytes(rows), start, self._found)
+
+    def copy(self, key: str, source: TensorFile, source_key: str) -> None:
+        raise AssertionError("copies are compared with their source")
+
+    def commit(self, metadata: Mapping[str, str]) -> Path | None:
+        return None
+
+    def abort(self) -> None:
+        return
+
+
+class _AdapterAgainstFile:
+    """The same for the tensors of an adapter."""
+
+    def __init__(self, file: TensorFile, form: AdapterFormat, found: Replayed) -> None:
+        self.records: list[ModuleRecord] = []
+        self._file = file
+        self._format = form
+        self._found = found
+
+    def add(self, module: Module, up: Tensor, down: Tensor, shape: tuple[int, ...]) -> None:
+        for name, dtype, tensor in kohya_tensors(module.name, Factors(up, down, shape), shape, self._format):
+            self._found.made.append(name)
+            info = self._file.header.tensors.get(name)
+            if info is None or (info.dtype, info.shape) != (dtype, tuple(tensor.shape)):
+                self._found.differing[name] = tensor.numel()
+            else:
+                _count(self._file, info, tensor_bytes(tensor), 0, self._found)
+
+    def record(self, record: ModuleRecord) -> None:
+        self.records.append(record)
+
+    def commit(self, metadata: Mapping[str, str]) -> Path | None:
+        return None
+
+    def abort(self) -> None:
+        return
+
+
+def _count(file: TensorFile, info: TensorInfo, made: memoryview, start: int, found: Replayed) -> None:
+    """Add the number of elements whose bytes differ."""
+    there = bytearray(made.nbytes)
+    if start + made.nbytes > info.nbytes:
+        found.differing[info.name] = info.numel
+        return
+    file.readinto(info, memoryview(there), start)
+    if there != made:
+        size = DTYPES[info.dtype].bits // 8
+        one, other = (torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in (there, made))
+        count = int((one != other).view(-1, size).any(dim=1).sum())
+        found.differing[info.name] = found.differing.get(info.name, 0) + count

@@ -1,0 +1,271 @@
+"""Verify one file: find its inputs, plan what made it, sample, check, report."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from loralathe.engine.adapter_plan import AdapterOutput
+from loralathe.engine.allotted import Allotted
+from loralathe.engine.device import prepared
+from loralathe.engine.local import in_scope
+from loralathe.engine.options import RunOptions
+from loralathe.engine.plan import Output, TensorPlan, WeightsOutput
+from loralathe.engine.run import Session, open_session, require_architecture, resolve_blocks
+from loralathe.engine.stream import in_parallel
+from loralathe.engine.units import Slice, Unit
+from loralathe.families.labels import in_model_order, label_of_key, label_of_module
+from loralathe.language.forms import (
+    AdapterLeaf,
+    ExtractLeaf,
+    Leaf,
+    walk,
+)
+from loralathe.progress import Progress
+from loralathe.strengths import parse_elements
+from loralathe.tensorfiles import TensorFile, content_hash, open_tensorfile
+from loralathe.verification.extracted import PARTS, AdapterChecker, name_in
+from loralathe.verification.facts import (
+    Finding,
+    TensorCheck,
+    Verification,
+    VerifyOptions,
+    block_check,
+)
+from loralathe.verification.find_inputs import find_inputs
+from loralathe.verification.header import check_metadata, check_tensors
+from loralathe.verification.linear import Linear
+from loralathe.verification.recorded import Record, parse_record
+from loralathe.verification.replay import Replay
+from loralathe.verification.rerun import device_here
+from loralathe.verification.weights import WeightsChecker
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def verify_file(
+    path: Path,
+    given: Mapping[str, Path] | None = None,
+    search: Sequence[Path] = (),
+    options: VerifyOptions | None = None,
+    run: RunOptions | None = None,
+    progress: Progress | None = None,
+) -> Verification:
+    """Compute sampled tensors of `path` again from its recorded recipe and inputs, and compare.
+
+    given, search: where the inputs are, see `find_inputs`;  run: threads and device, the rest is recorded.
+    On another device than the recorded one bytes are not compared.
+    Raises InputError for a file without a record or with a damaged one, and for inputs that are not found
+    or have changed; what does not match is a finding of the result, not an error.
+    """
+    options, run, progress = options or VerifyOptions(), run or RunOptions(), progress or Progress()
+    with open_tensorfile(path) as file:
+        record = parse_record(file.header.metadata, path.name)
+        inputs = find_inputs(record, path, given, search, progress)
+        recipe = record.recipe(inputs, path)
+        recorded = record.options(run)
+        device = run.device if run.device != "cpu" else device_here(recorded.device, progress)
+        if device.partition(":")[0] != recorded.device:
+            options = replace(options, exact=False)
+        hashes = {name: content_hash(found) for name, found in inputs.items()} if record.has_hashes else None
+        opened = open_session(recipe, replace(recorded, device=device))
+        with opened as session, prepared(device), Allotted(None) as allotted:
+            work = _Work(session, record, file, options, progress, allotted)
+            as_recorded = replace(session, options=recorded)
+            findings = list(check_metadata(as_recorded, work.output, record, file, hashes))
+            return work.run(inputs, findings)
+
+
+class _Work:
+    """One verification under way."""
+
+    def __init__(
+        self,
+        session: Session,
+        record: Record,
+        file: TensorFile,
+        options: VerifyOptions,
+        progress: Progress,
+        allotted: Allotted,
+    ) -> None:
+        self.session = session
+        self.record = record
+        self.file = file
+        self.options = options
+        self.progress = progress
+        (self.output,) = session.plan.outputs
+        self.linear = _linear(session)
+        self.replay = Replay(session, self.output, file, allotted)
+
+    def run(self, inputs: Mapping[str, Path], findings: list[Finding]) -> Verification:
+        if isinstance(self.output, WeightsOutput):
+            counts, checks = self._weights(self.output, findings)
+        else:
+            counts, checks = self._adapter(self.output, findings)
+        found = findings + [Finding(check.name, problem) for check in checks for problem in check.problems]
+        architecture = self.session.sources.architecture
+        labels = in_model_order(counts, architecture)
+        return Verification(
+            path=self.file.path,
+            kind="checkpoint" if isinstance(self.output, WeightsOutput) else "adapter",
+            version=self.record.version,
+            save=self.record.save,
+            formula=self.record.steps[self.record.save],
+            inputs=inputs,
+            by_name=tuple(name for name, entry in self.record.inputs.items() if entry.sha256 is None),
+            exact=self.options.exact,
+            blocks=tuple(
+                block_check(label, counts[label], [check for check in checks if check.block == label])
+                for label in labels
+            ),
+            total=block_check("total", sum(counts.values()), checks),
+            findings=tuple(found),
+            notes=tuple(self._notes(checks)),
+        )
+
+    def _weights(
+        self, output: WeightsOutput, findings: list[Finding]
+    ) -> tuple[dict[str, int], list[TensorCheck]]:
+        findings += check_tensors(self.file.header, [tensor.spec for tensor in output.tensors])
+        architecture = require_architecture(self.session.sources)
+        spoilt = {finding.place for finding in findings}
+        labels = {tensor.spec.name: label_of_key(architecture, tensor.spec.name) for tensor in output.tensors}
+        sound = [tensor for tensor in output.tensors if tensor.spec.name not in spoilt]
+        added = [
+            leaf for leaf in dict.fromkeys(walk(output.form)) if isinstance(leaf, (AdapterLeaf, ExtractLeaf))
+        ]
+        sample = self._sample(
+            sound, lambda tensor: (labels[tensor.spec.name], tensor.action, self._reaching(tensor, added))
+        )
+        checker = WeightsChecker(
+            self.session, output, self.file, self.linear, self.replay, self.options.exact
+        )
+
+        def check(tensor: TensorPlan) -> TensorCheck:
+            return checker.check(tensor, labels[tensor.spec.name])
+
+        checks = self._all(sample, check, lambda tensor: tensor.spec.nbytes, checker.memory)
+        return _counted(labels.values()), checks
+
+    def _adapter(
+        self, output: AdapterOutput, findings: list[Finding]
+    ) -> tuple[dict[str, int], list[TensorCheck]]:
+        architecture = require_architecture(self.session.sources)
+        checker = AdapterChecker(
+            self.session, output, self.file, self.linear, self.replay, self.options.exact
+        )
+        units = [unit for unit in output.units if checker.names(unit)]
+        labels = {
+            unit: label_of_module(architecture, next(iter(checker.names(unit).values())).place.name)
+            for unit in units
+        }
+        possible = {name for unit in units for name in checker.names(unit)}
+        findings += _strangers(self.file, possible)
+        sample = self._sample(units, lambda unit: labels[unit])
+
+        def check(unit: Unit) -> list[TensorCheck]:
+            return checker.check(unit, labels[unit])
+
+        lists = self._all(sample, check, lambda unit: 2 * unit.numel, checker.memory)
+        spoilt = {finding.place for finding in findings}
+        counts = _counted(
+            labels[unit] for unit in units for name in checker.names(unit) if name_in(self.file, name)
+        )
+        checks = [found for group in lists for found in group if found.name not in spoilt]
+        return {label: counts.get(label, 0) for label in dict.fromkeys(labels.values())}, checks
+
+    def _reaching(self, tensor: TensorPlan, leaves: Sequence[AdapterLeaf | ExtractLeaf]) -> tuple[Leaf, ...]:
+        """Those leaves that hold something of a tensor, whatever strength the recipe gives them there.
+
+        Sampled apart, lest a wrong strength hides among tensors that have none.
+        """
+        modules = [piece for piece in tensor.unit.slices if piece.module is not None]
+        adapters = self.session.sources.adapters
+
+        def holds(leaf: AdapterLeaf | ExtractLeaf, piece: Slice) -> bool:
+            if isinstance(leaf, ExtractLeaf):
+                return in_scope(piece, leaf.options)
+            return piece.place.name in adapters[leaf.name].modules
+
+        return tuple(leaf for leaf in leaves if any(holds(leaf, piece) for piece in modules))
+
+    def _sample(self, items: Sequence[T], group: Callable[[T], object]) -> list[T]:
+        """A share of each group, in the order of the items; the seed decides which."""
+        if self.options.everything:
+            return list(items)
+        groups: dict[object, list[int]] = {}
+        for number, item in enumerate(items):
+            groups.setdefault(group(item), []).append(number)
+        chance = random.Random(self.options.seed)
+        chosen: set[int] = set()
+        for members in groups.values():
+            count = max(self.options.least, math.ceil(self.options.share * len(members)))
+            chosen.update(chance.sample(members, min(count, len(members))))
+        return [items[number] for number in sorted(chosen)]
+
+    def _all(
+        self,
+        items: Sequence[T],
+        check: Callable[[T], R],
+        size: Callable[[T], int],
+        memory: Callable[[T], int],
+    ) -> list[R]:
+        threads = self.session.options.threads
+        with self.progress.task("verifying", sum(map(size, items))) as task:
+            return in_parallel(items, check, size, task, threads, memory)
+
+    def _notes(self, checks: Sequence[TensorCheck]) -> Iterable[str]:
+        replayed = sum(check.kind == "replayed" for check in checks)
+        if replayed:
+            yield (
+                f"{replayed} tensors use functions or dtypes that have no float64 reference: "
+                "they were compared with this version's own result only"
+            )
+        if any(isinstance(leaf, ExtractLeaf) for leaf in _inside(self.output)):
+            yield (
+                "extractions inside the recipe were made again by the engine itself: "
+                "a truncated decomposition has no other exact value"
+            )
+        if not self.record.is_ours:
+            yield f"made by loralathe {self.record.version}: other versions may differ in the last bits"
+
+
+def _inside(output: Output) -> Iterable[Leaf]:
+    """Leaves of the formula; of an extraction those that it extracts from."""
+    return walk(output.form if isinstance(output, WeightsOutput) else output.leaf.form)
+
+
+def _linear(session: Session) -> Linear:
+    sources, recipe = session.sources, session.recipe
+    return Linear(
+        recipe,
+        sources.kinds,
+        lambda text: resolve_blocks(text, sources, recipe, session.options, []),
+        lambda text: parse_elements(text, require_architecture(sources)),
+        require_architecture(sources).long_blocks,
+    )
+
+
+def _strangers(file: TensorFile, possible: set[str]) -> Iterable[Finding]:
+    """Tensors that no module of the plan would have written, and modules that are not whole."""
+    for key in file.header.tensors:
+        name, _, part = key.partition(".")
+        if name not in possible or part not in PARTS:
+            yield Finding(key, "the recipe gives no such tensor")
+    names = {key.partition(".")[0] for key in file.header.tensors} & possible
+    for name in sorted(names):
+        missing = [part for part in PARTS if f"{name}.{part}" not in file.header.tensors]
+        if missing:
+            yield Finding(name, f"{' and '.join(missing)} is missing")
+
+
+def _counted(labels: Iterable[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for label in labels:
+        found[label] = found.get(label, 0) + 1
+    return found

@@ -1,0 +1,120 @@
+"""The library: light to import, typed, and every example of docs/api.md runs."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import loralathe
+from loralathe.api.keywords import SAVING, RunKeywords, SaveKeywords
+from loralathe.engine import RunOptions
+from loralathe.errors import InputError
+from loralathe.language import Save
+from loralathe.tensorfiles import read_header
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+
+
+def test_importing_imports_nothing_heavy():
+    script = (
+        "import sys, loralathe; loralathe.InputError; loralathe.inspect; loralathe.merge; loralathe.run;"
+        "print([name for name in ('torch', 'numpy', 'rich', 'click') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_every_name_is_there_for_readers_and_type_checkers():
+    tree = ast.parse(Path(loralathe.__file__).read_text(encoding="utf-8"))
+    typed = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("loralathe.")
+        for alias in node.names
+    }
+    assert typed | {"__version__"} == set(loralathe.__all__)
+    for name in loralathe.__all__:
+        assert getattr(loralathe, name) is not None
+    assert set(loralathe.__all__) <= set(dir(loralathe))
+    with pytest.raises(AttributeError, match="has no attribute 'mrege'"):
+        loralathe.mrege  # noqa: B018
+
+
+def test_keywords_are_those_of_run_options():
+    assert RunKeywords.__annotations__.keys() == RunOptions.__dataclass_fields__.keys()
+
+
+def test_unknown_keywords_are_named(sd1):
+    with pytest.raises(InputError, match="no option 'thread'") as caught:
+        loralathe.convert(sd1.path("A"), "bf16", thread=2)  # type: ignore[call-arg]
+    assert "threads" in str(caught.value.fix)
+
+
+def test_saving_keywords_are_fields_of_save():
+    assert set(SAVING) == SaveKeywords.__annotations__.keys() - RunKeywords.__annotations__.keys()
+    assert set(SAVING) <= Save.__dataclass_fields__.keys()
+
+
+def test_checkpoints_are_saved_as_the_command_line_does(sd1, tmp_path):
+    """Fields of `Save` as keywords, for a conversion that has nothing else to do."""
+    made = tmp_path / "made.safetensors"
+    loralathe.convert(
+        sd1.path("A"), discard="^first_stage_model", metadata={"a": "b"}, metadata_from="none", output=made
+    )
+    header = read_header(made)
+    assert header.tensors
+    assert not any(name.startswith("first_stage_model") for name in header.tensors)
+    assert header.metadata["a"] == "b"
+    with pytest.raises(InputError, match="nothing would be converted"):
+        loralathe.convert(sd1.path("A"), output=made, force=True)
+    with pytest.raises(InputError, match="no option 'discrad'") as caught:
+        loralathe.convert(sd1.path("A"), discrad="x")  # type: ignore[call-arg]
+    assert "discard" in str(caught.value.fix)
+
+
+def test_one_text_is_one_choice_of_layers(sd1, tmp_path):
+    """A text is a sequence of letters, too."""
+    made = tmp_path / "made.safetensors"
+    loralathe.merge(sd1.path("A"), sd1.path("lora"), include="attn2", exclude=["TE1"], output=made)
+    text = loralathe.recorded_recipe(made)
+    assert "attn2" in text
+    assert "TE1::0" in text
+
+
+def test_an_extraction_takes_what_the_command_line_does(sd1, tmp_path):
+    made = tmp_path / "made.safetensors"
+    loralathe.extract(sd1.path("B"), sd1.path("A"), rank=1, alpha=0.9, beta=0.8, min_diff=1e-3, output=made)
+    text = loralathe.recorded_recipe(made)
+    assert "0.9*tuned - 0.8*base" in text
+    assert "unbalanced=1" in text
+    assert "min_diff=0.001" in text
+
+
+def test_the_page_names_every_function():
+    functions = {name for name in loralathe.__all__ if callable(getattr(loralathe, name)) and name.islower()}
+    for name in functions - {"make_recipe", "read_recipe"}:
+        assert f"| `{name}(" in PAGE, name
+
+
+def test_every_example_of_the_page_runs(sd1, tmp_path, monkeypatch, capsys):
+    """All in one folder, one after the other, as a reader would."""
+    for name, source in (("baseA", "A"), ("baseB", "B"), ("hina", "lora")):
+        shutil.copyfile(sd1.path(source), tmp_path / f"{name}.safetensors")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert len(blocks) >= 6
+    names: dict[str, object] = {}
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"docs/api.md, example {number + 1}", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "tensors changed" in printed
+    assert "('A', 0)" in printed
+    assert "did you mean 'hina.safetensors'?" in printed
+    assert not (tmp_path / "x.safetensors").exists()

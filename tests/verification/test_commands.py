@@ -1,0 +1,93 @@
+"""lathe verify, and lathe run on a file's own record."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from loralathe.cli import lathe
+from loralathe.language import read_recipe
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(lathe, [str(word) for word in words], prog_name="lathe")
+
+
+@pytest.fixture
+def made(sd1, tmp_path: Path) -> Path:
+    return Path(shutil.copyfile(sd1.checkpoint, tmp_path / "B1.safetensors"))
+
+
+def test_verify_ends_with_0_or_2(sd1, made):
+    words = ("verify", made, f"A={sd1.path('A')}", "--search", sd1.folder, "--all", "--threads", 1)
+    sound = run(*words)
+    assert sound.exit_code == 0, sound.output
+    assert sound.stdout.startswith("B1.safetensors is what its record says\n")
+    assert "recipe      B1 = B + 0.8*fp16(small) - M*(B - A)@'INALL'\n" in sound.stdout
+    data = bytearray(made.read_bytes())
+    data[-1] ^= 0x40
+    made.write_bytes(data)
+    broken = run(*words, "--json")
+    assert broken.exit_code == 2
+    event = json.loads(broken.stdout.splitlines()[-1])
+    assert event["event"] == "verification"
+    assert event["ok"] is False
+    assert len(event["verification"]["findings"]) == 1
+    assert "B1.safetensors is NOT what its record says" in broken.stderr
+    assert "1 finding" in broken.stderr
+
+
+def test_verify_without_inputs(made):
+    result = run("verify", made)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("lathe: error: 3 of the recipe's 3 inputs are not in ")
+    assert "--search FOLDER" in result.stderr
+
+
+def test_run_makes_the_file_again(sd1, made, tmp_path):
+    result = run("run", made, "--search", sd1.folder, "-o", tmp_path / "again.safetensors")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "again.safetensors").read_bytes() == made.read_bytes()
+    refused = run("run", made, "--search", sd1.folder)
+    assert refused.exit_code == 2
+    assert "the output exists" in refused.stderr
+
+
+def test_run_with_another_value(sd1, made, tmp_path):
+    target = tmp_path / "other.safetensors"
+    result = run("run", made, "--search", sd1.folder, "--set", "M=0", "-o", target)
+    assert result.exit_code == 0, result.output
+    assert target.read_bytes() != made.read_bytes()
+    assert run("verify", target, "--search", sd1.folder).exit_code == 0
+
+
+def test_the_recipe_as_toml(made, tmp_path):
+    shown = run("run", made, "--show")
+    assert shown.exit_code == 0, shown.output
+    assert "[steps]\n" in shown.stdout
+    target = tmp_path / "B1.toml"
+    assert run("run", made, "--write-recipe", target).exit_code == 0
+    assert target.read_text(encoding="utf-8").strip() == shown.stdout.strip()
+    assert list(read_recipe(target).inputs) == ["A", "B", "lora"]
+    again = run("run", made, "--write-recipe", target)
+    assert again.exit_code == 2
+    assert "the recipe's file exists" in again.stderr
+    assert run("run", made, "--write-recipe", target, "--force").exit_code == 0
+
+
+def test_recipe_files_take_other_inputs(sd1, made, tmp_path):
+    target = tmp_path / "B1.toml"
+    run("run", made, "--write-recipe", target)
+    words = [f"{name}={sd1.path(name)}" for name in ("A", "B", "lora")]
+    flags = ("--missing-blocks", 1, "--allow-unmatched", "-o", tmp_path / "again.safetensors")
+    assert run("run", target, *words, *flags).exit_code == 0
+    assert (tmp_path / "again.safetensors").read_bytes() == made.read_bytes()
+    refused = run("run", target, "--search", tmp_path)
+    assert refused.exit_code == 2
+    assert "--search" in refused.stderr
+    unknown = run("run", target, "Lora=x.safetensors")
+    assert "did you mean 'lora'?" in unknown.stderr
