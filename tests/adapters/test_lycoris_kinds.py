@@ -172,7 +172,7 @@ def test_a_thick_adapter_is_multiplied_out_before_it_is_cut(
     u, s, v = np.linalg.svd(wanted)
     best = (u[:, :3] * s[:3]) @ v[:3]
     for thick in (256, 0):
-        monkeypatch.setattr("loralathe.engine.piece.THICK", thick)
+        monkeypatch.setattr("loralathe.engine.row_slice.THICK", thick)
         out = tmp_path / f"cut{thick}.safetensors"
         recipe = make_recipe(
             inputs={"L": source}, steps={"out": "extract(L, rank=3)"}, saves=[Save("out", out, "fp32")]

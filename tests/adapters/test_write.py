@@ -69,8 +69,8 @@ def test_what_is_written_reads_back(
 ) -> None:  # fmt: skip
     name, shape = place
     given_factors = factors(shape, rank, core=core and len(shape) == 4, seed=seed)
-    form = AdapterFormat(SD1, alpha, "F32", pad_to=rank + pad if pad else None)
-    path = written(kohya_tensors(name, given_factors, shape, form), tmp_path_factory.mktemp("w"))
+    delta_shape = AdapterFormat(SD1, alpha, "F32", pad_to=rank + pad if pad else None)
+    path = written(kohya_tensors(name, given_factors, shape, delta_shape), tmp_path_factory.mktemp("w"))
     with open_adapter(path, SD1) as adapter:
         module = adapter.modules[name]
         assert (module.rank, module.alpha) == (rank + pad, pytest.approx(alpha, rel=1e-7))
@@ -116,14 +116,14 @@ def test_whole_files_have_the_names_and_shapes_of_the_trainer(
 ) -> None:
     """Every module at full width and rank 8: names and shapes are those of sd-scripts' own file."""
     base = header(checkpoint)
-    form = AdapterFormat(architecture, 8.0, "F16")
+    delta_shape = AdapterFormat(architecture, 8.0, "F16")
     expected = manifest(lora)
     shapes: dict[str, tuple[int, ...]] = {}
     for module in architecture.modules(base.tensors).values():
         if module.scope == "linear" or (module.scope == "conv" and lora.endswith("conv")):
             shape = weight_shape(module, base.tensors)
             zeros = Factors(torch.zeros(shape[0], 8), torch.zeros(8, torch.Size(shape[1:]).numel()), shape)
-            for tensor in kohya_tensors(module.name, zeros, shape, form):
+            for tensor in kohya_tensors(module.name, zeros, shape, delta_shape):
                 shapes[tensor.name] = tuple(tensor.tensor.shape)
     assert shapes == {name: spec.shape for name, spec in expected.items()}
 

@@ -18,7 +18,7 @@ from loralathe.engine import RunOptions, evaluate_weights, open_session, run_rec
 from loralathe.engine.survey import _BudgetAllocator
 from loralathe.errors import InputError
 from loralathe.language import Save, make_recipe
-from loralathe.lowrank import Offer
+from loralathe.lowrank import KnapsackItem
 
 from .reference import as_float64, lora_delta, lora_names, targets
 
@@ -167,7 +167,7 @@ def test_more_bytes_never_keep_less():
     generator = torch.Generator().manual_seed(1)
     sizes = torch.rand(60, 1, generator=generator) + 0.5
     energies = sizes * torch.rand(60, 8, generator=generator).sort(descending=True).values
-    offers = [Offer(row, 48, 300) for row in energies]
+    offers = [KnapsackItem(row, 48, 300) for row in energies]
 
     class Shop:
         def _file_size(self, modules, ranks):

@@ -7,7 +7,7 @@ import pytest
 from loralathe.engine import RunOptions, open_session
 from loralathe.errors import InputError
 from loralathe.language import Save, make_recipe
-from loralathe.language.typed import describe
+from loralathe.language.checker import describe
 
 
 def typed(family, formula, *, blocks=None, variables=None, steps=None):
@@ -46,7 +46,7 @@ WEIGHTS = [
 @pytest.mark.parametrize("formula", WEIGHTS)
 def test_these_are_weights(sd1, formula):
     session = typed(sd1, formula, blocks={"X": "*=0.5"}, variables={"M": 0.7, "M0": 2})
-    assert describe(session.forms["x"]) == "weights"
+    assert describe(session.expressions["x"]) == "weights"
 
 
 ERRORS = {
@@ -102,7 +102,7 @@ def test_precedence_of_at_is_that_of_times(sd1):
     """`M*(B - A)@X` is `(M*(B - A))@X`."""
     one = typed(sd1, "A + M*(B - A)@X", blocks={"X": "IN04=0.3"}, variables={"M": 0.7})
     two = typed(sd1, "A + (M*(B - A))@X", blocks={"X": "IN04=0.3"}, variables={"M": 0.7})
-    assert one.forms == two.forms
+    assert one.expressions == two.expressions
 
 
 def test_what_cancels_is_not_read(sd1):

@@ -27,7 +27,7 @@ from loralathe.engine import run_recipe
 from loralathe.errors import InputError
 from loralathe.inspection.file import inspect_file
 from loralathe.studies.weights import study_weights
-from loralathe.verification.rerun import remake
+from loralathe.verification.rebuild import remake
 
 UNET = "model.diffusion_model."
 PREFIXES = {

@@ -25,7 +25,7 @@ from loralathe.language import (
     read_recipe,
 )
 from loralathe.verification.facts import VerifyOptions
-from loralathe.verification.rerun import record_of, recorded_toml, remake
+from loralathe.verification.rebuild import record_of, recorded_toml, remake
 from loralathe.verification.run import verify_file
 
 DIVISOR = 64

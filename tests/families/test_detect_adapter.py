@@ -70,7 +70,7 @@ def test_every_dialect(
     assert found.dialect == dialect
     assert found.kind_counts() == kinds
     assert found.unmatched == ()
-    assert found.strangers == ()
+    assert found.unrecognized_keys == ()
     assert len(found.names) == sum(kinds.values())
     assert len(set(found.names.values())) == FUSED.get(name, len(found.names))
 
@@ -115,7 +115,7 @@ def test_unmatched_modules_and_strangers_are_listed() -> None:
     tensors["bundle_emb.word.clip_l"] = checkpoints.Spec((4, 2))
     found = detect_adapter(checkpoints.FakeHeader(tensors, {}))
     assert found.unmatched == ("lora_unet_output_blocks_99_1_proj_in",)
-    assert found.strangers == ("bundle_emb.word.clip_l",)
+    assert found.unrecognized_keys == ("bundle_emb.word.clip_l",)
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from checkpoints import FakeHeader, Spec
 from loralathe.errors import InputError
 from loralathe.families import (
     FLUX,
+    address_of_raw,
     canonical_of_raw,
     detect_adapter,
     detect_checkpoint,
-    place_of_raw,
 )
 
 UNET = "model.diffusion_model."
@@ -189,7 +189,7 @@ def test_names_of_diffusers_agree_with_its_own_conversion() -> None:
         path, _, role = key.rpartition(".")
         entry = value if isinstance(value, dict) else {"original": value}
         for raw in (f"transformer.{path}", f"base_model.model.{path}", f"lycoris_{path.replace('.', '_')}"):
-            place = place_of_raw(FLUX, raw)
+            place = address_of_raw(FLUX, raw)
             assert place is not None, raw
             module = FLUX.module(place.module)
             original = str(entry["original"])
@@ -210,7 +210,7 @@ def test_names_of_diffusers_agree_with_its_own_conversion() -> None:
 
 def test_the_trainers_names_are_never_swapped_or_split() -> None:
     for raw in ("lora_unet_final_layer_adaLN_modulation_1", "lora_unet_double_blocks_3_img_attn_qkv"):
-        place = place_of_raw(FLUX, raw)
+        place = address_of_raw(FLUX, raw)
         assert place is not None
         assert (place.slot, place.swapped) == (None, False)
 
@@ -218,8 +218,8 @@ def test_the_trainers_names_are_never_swapped_or_split() -> None:
 def test_original_names_of_peft() -> None:
     qkv = "double_blocks.3.img_attn.qkv"
     assert canonical_of_raw(FLUX, f"diffusion_model.{qkv}") == f"unet.{qkv}"
-    strangers = ("double_blocks.3.img_attn.q", "x_embedder", "transformer_blocks.3.attn.to_q")
-    for raw in (f"transformer.{qkv}", *(f"diffusion_model.{path}" for path in strangers)):
+    unrecognized_keys = ("double_blocks.3.img_attn.q", "x_embedder", "transformer_blocks.3.attn.to_q")
+    for raw in (f"transformer.{qkv}", *(f"diffusion_model.{path}" for path in unrecognized_keys)):
         assert canonical_of_raw(FLUX, raw) is None
 
 

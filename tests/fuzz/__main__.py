@@ -55,7 +55,7 @@ def preload() -> None:
 
     import loralathe.cli.app
     import loralathe.engine.execute
-    import loralathe.engine.piece
+    import loralathe.engine.row_slice
     import loralathe.rendering
     import loralathe.studies  # noqa: F401
     from loralathe.cli.render_setup import need_libraries

@@ -10,14 +10,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loralathe.lowrank import Offer, allocate_bytes, allocate_energy
+from loralathe.lowrank import KnapsackItem, allocate_bytes, allocate_energy
 
 spectra = st.lists(st.floats(1e-3, 1e3), min_size=0, max_size=5).map(lambda v: sorted(v, reverse=True))
 modules = st.lists(st.tuples(spectra, st.integers(1, 40), st.integers(0, 60)), min_size=1, max_size=4)
 
 
-def offers_of(rows) -> list[Offer]:
-    return [Offer(torch.tensor(values, dtype=torch.float64), cost, fixed) for values, cost, fixed in rows]
+def offers_of(rows) -> list[KnapsackItem]:
+    return [
+        KnapsackItem(torch.tensor(values, dtype=torch.float64), cost, fixed) for values, cost, fixed in rows
+    ]
 
 
 def every_choice(rows):
@@ -79,19 +81,19 @@ def test_a_model_of_many_layers_is_within_a_thousandth_of_the_optimum(limit):
     generator = np.random.default_rng(4)
     costs = generator.choice([40, 60, 80, 200], 120)
     rows = [(falling(generator, 30), int(cost), 0) for cost in costs]
-    offers = offers_of(rows)
-    found = allocate_bytes(offers, limit)
+    items = offers_of(rows)
+    found = allocate_bytes(items, limit)
     best = optimum(rows, limit)
     assert found.nbytes <= limit
     assert best / 1.001 <= found.kept <= best * (1 + 1e-12)
-    back = allocate_energy(offers, found.kept)
+    back = allocate_energy(items, found.kept)
     assert back.nbytes <= found.nbytes + 200, "one step more, where leftovers were filled"
     assert back.kept >= found.kept * (1 - 1e-9)
 
 
 def test_nothing_to_sell_and_nothing_to_spend():
-    empty = Offer(torch.zeros(0, dtype=torch.float64), 10)
-    one = Offer(torch.tensor([4.0, 1.0], dtype=torch.float64), 10, 5)
+    empty = KnapsackItem(torch.zeros(0, dtype=torch.float64), 10)
+    one = KnapsackItem(torch.tensor([4.0, 1.0], dtype=torch.float64), 10, 5)
     assert allocate_bytes([empty, one], 14).ranks == (0, 0)
     assert allocate_bytes([empty, one], 15).ranks == (0, 1)
     assert allocate_bytes([empty], 100).ranks == (0,)
@@ -100,6 +102,6 @@ def test_nothing_to_sell_and_nothing_to_spend():
 
 
 def test_the_price_parts_what_is_taken_from_what_is_not():
-    offers = [Offer(torch.tensor([9.0, 4.0, 1.0]), 1), Offer(torch.tensor([8.0, 3.0]), 1)]
-    found = allocate_bytes(offers, 3)
-    assert (found.ranks, found.kept, found.price) == ((2, 1), 21.0, 4.0)
+    items = [KnapsackItem(torch.tensor([9.0, 4.0, 1.0]), 1), KnapsackItem(torch.tensor([8.0, 3.0]), 1)]
+    found = allocate_bytes(items, 3)
+    assert (found.ranks, found.kept, found.marginal_density) == ((2, 1), 21.0, 4.0)

@@ -20,10 +20,10 @@ class Spot:
 class Held:
     """`Arguments` over arrays in memory."""
 
-    def __init__(self, arrays: Sequence[np.ndarray], height: int, place: Spot = Spot()) -> None:
+    def __init__(self, arrays: Sequence[np.ndarray], height: int, spot: Spot = Spot()) -> None:
         self.tensors = [torch.from_numpy(np.ascontiguousarray(array, np.float32)) for array in arrays]
         self.height = height
-        self.place = place
+        self.address = spot
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -43,10 +43,10 @@ class Held:
 
 
 def result(
-    method: Method, arrays: Sequence[np.ndarray], *, height: int = 1 << 20, place: Spot = Spot()
+    method: Method, arrays: Sequence[np.ndarray], *, height: int = 1 << 20, spot: Spot = Spot()
 ) -> np.ndarray:
     """What a method makes of the arrays, band by band, as float64."""
-    held = Held(arrays, height, place)
+    held = Held(arrays, height, spot)
     make = method.prepare(held)
     bands = []
     for rows in held.ranges():

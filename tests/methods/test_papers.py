@@ -110,7 +110,7 @@ def test_masks_belong_to_elements_not_to_bands(method, shape):
 def test_masks_differ_by_seed_and_by_tensor():
     delta = noise(2, 30, 30)
     masks = [
-        result(Dare(0.5, seed), [delta], place=Spot(name)) != 0.0
+        result(Dare(0.5, seed), [delta], spot=Spot(name)) != 0.0
         for seed in (0, 1)
         for name in ("unet.a", "unet.b")
     ]

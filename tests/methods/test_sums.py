@@ -9,7 +9,7 @@ import pytest
 
 from loralathe.engine import RunOptions, open_session
 from loralathe.language import Save, make_recipe
-from loralathe.language.forms import AdapterLeaf, CheckpointLeaf, settle
+from loralathe.language.expressions import AdapterLeaf, CheckpointLeaf, settle
 
 
 def form_of(models, formula, **names):
@@ -20,7 +20,7 @@ def form_of(models, formula, **names):
         **names,
     )
     with open_session(recipe, RunOptions(hash_inputs=False)) as session:
-        return session.forms["x"]
+        return session.expressions["x"]
 
 
 EQUAL = {
@@ -37,10 +37,10 @@ EQUAL = {
 }
 
 
-def coefficients(form):
+def coefficients(expression):
     """Leaf → (text encoder, U-Net) coefficient, what cancels left out."""
     parts: dict[object, list[tuple[float, float]]] = {}
-    for term in form.terms:
+    for term in expression.terms:
         assert term.strength.blocks is None
         parts.setdefault(term.leaf, []).append((term.strength.te, term.strength.unet))
     sums = {
@@ -79,15 +79,15 @@ def test_add_difference_through_files(sd1, run):
     ],
 )
 def test_sums_hold_nothing_opaque(sd1, call):
-    form = form_of(sd1, call, blocks={"X": "IN04=0.3"})
-    assert all(isinstance(leaf, (CheckpointLeaf, AdapterLeaf)) for leaf in form.leaves)
-    assert form.is_weights
+    expression = form_of(sd1, call, blocks={"X": "IN04=0.3"})
+    assert all(isinstance(leaf, (CheckpointLeaf, AdapterLeaf)) for leaf in expression.leaves)
+    assert expression.is_weights
 
 
 def test_a_sum_at_0_reads_one_model(sd1):
-    form = form_of(sd1, "extract(weighted_sum(A, B, 0.5) - triple_sum(A, B, C, 0.5, 0), rank=2) + A")
-    (extraction,) = (term.leaf for term in form.terms if not isinstance(term.leaf, CheckpointLeaf))
-    assert extraction.form.primary is None
+    expression = form_of(sd1, "extract(weighted_sum(A, B, 0.5) - triple_sum(A, B, C, 0.5, 0), rank=2) + A")
+    (extraction,) = (term.leaf for term in expression.terms if not isinstance(term.leaf, CheckpointLeaf))
+    assert extraction.expression.primary is None
 
 
 LISTS = {

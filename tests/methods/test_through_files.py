@@ -54,14 +54,14 @@ DEFINITIONS = {
     "cosine_b(A, B, 0.2, low=0.5)": lambda a, b, c, name: cosine_by_definition(a, b, 0.2, 0.5, 1, False),
     "train_difference(A, B, C, 0.7)": lambda a, b, c, name: trained_by_definition(a, b, c, 0.7),
     "smooth_add(A, B, C, 0.7)": lambda a, b, c, name: a + 0.7 * result(Smooth(), [b - c]),
-    "A + dare(B - A, 0.5, seed=3)": lambda a, b, c, name: a + result(Dare(0.5, 3), [b - a], place=Spot(name)),
+    "A + dare(B - A, 0.5, seed=3)": lambda a, b, c, name: a + result(Dare(0.5, 3), [b - a], spot=Spot(name)),
     "A + della(B - A, 0.5, epsilon=0.4)": lambda a, b, c, name: (
-        a + result(Della(0.5, 0.4, 0), [b - a], place=Spot(name))
+        a + result(Della(0.5, 0.4, 0), [b - a], spot=Spot(name))
     ),
     "A + breadcrumbs(B - A, top=0.1)": lambda a, b, c, name: a + result(Breadcrumbs(0.1, 0.85), [b - a]),
     "fp16(slerp(A, B, 0.3))": lambda a, b, c, name: slerp_by_definition(a, b, 0.3).astype(np.float16),
     "A + ties(dare(B - A, 0.5), C - A, density=1)": lambda a, b, c, name: (
-        a + ties_by_definition([result(Dare(0.5, 0), [b - a], place=Spot(name)), c - a], 1.0)
+        a + ties_by_definition([result(Dare(0.5, 0), [b - a], spot=Spot(name)), c - a], 1.0)
     ),
 }
 

@@ -7,10 +7,10 @@ import pytest
 from loralathe.engine import RunOptions, open_session
 from loralathe.errors import InputError
 from loralathe.language import Save, make_recipe
+from loralathe.language.checker import describe
 from loralathe.language.document import FUNCTIONS
 from loralathe.language.functions import SIGNATURES
 from loralathe.language.methods.calls import BUILDERS
-from loralathe.language.typed import describe
 
 
 def typed(models, formula):
@@ -47,7 +47,7 @@ WEIGHTS = [
 @pytest.mark.parametrize("formula", WEIGHTS)
 def test_these_are_weights(sd1, formula):
     session = typed(sd1, formula)
-    assert describe(session.forms["x"]) == "weights"
+    assert describe(session.expressions["x"]) == "weights"
     assert session.plan.outputs[0].primary in {"A", "B"}
 
 

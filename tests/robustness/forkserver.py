@@ -76,7 +76,7 @@ def _serve() -> None:
 
     # Children shall find everything loaded.
     import loralathe.engine.execute
-    import loralathe.engine.piece
+    import loralathe.engine.row_slice
     import loralathe.studies.grid  # noqa: F401
     import studies.fakes  # noqa: F401
 

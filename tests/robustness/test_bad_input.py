@@ -223,13 +223,13 @@ def test_models_of_two_shapes(folder: Path) -> None:
     assert fault.says(folder)[0] == "the shapes of 264 of 264 modules differ from the base's (SD 1.5)"
 
 
-def strangers(count: int) -> dict[str, torch.Tensor]:
+def unrecognized_keys(count: int) -> dict[str, torch.Tensor]:
     parts = ("lora_up.weight", "lora_down.weight")
     return {f"lora_unet_strange_{i}.{part}": torch.ones(2, 2) for i in range(count) for part in parts}
 
 
 def test_a_lora_that_matches_nothing(folder: Path) -> None:
-    write_safetensors(folder / "lora.safetensors", strangers(2))
+    write_safetensors(folder / "lora.safetensors", unrecognized_keys(2))
     for allow in (False, True):
         with refused(folder, InputError) as fault:
             run_in(folder, options=RunOptions(threads=1, allow_unmatched=allow))
@@ -241,7 +241,7 @@ def test_a_lora_that_matches_nothing(folder: Path) -> None:
 
 
 def test_a_lora_that_matches_partly(folder: Path) -> None:
-    write_safetensors(folder / "lora.safetensors", sd1_lora() | strangers(2))
+    write_safetensors(folder / "lora.safetensors", sd1_lora() | unrecognized_keys(2))
     with refused(folder, InputError) as fault:
         run_in(folder)
     assert fault.says(folder) == (

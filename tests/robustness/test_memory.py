@@ -24,7 +24,7 @@ MIB = 1 << 20
 RUN = """
 import sys
 from pathlib import Path
-import loralathe.engine.execute, loralathe.engine.piece
+import loralathe.engine.execute, loralathe.engine.row_slice
 from loralathe.engine import RunOptions, run_recipe
 from robustness.workdir import recipe_in
 folder, formula, memory = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])

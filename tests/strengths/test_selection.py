@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from checkpoints import manifest
-from loralathe.engine.units import Place
+from loralathe.engine.units import ModuleAddress
 from loralathe.families import SD1, canonical_of_raw
 from loralathe.strengths import (
     Strength,
@@ -16,10 +16,10 @@ from loralathe.strengths import (
 
 
 @pytest.fixture(scope="module")
-def modules() -> list[Place]:
+def modules() -> list[ModuleAddress]:
     raw = {key.split(".")[0] for key in manifest("lora_kohya_sd15_conv")}
     names = [name for item in sorted(raw) if (name := canonical_of_raw(SD1, item))]
-    return [Place(name, SD1.block_of_module(name)) for name in names]
+    return [ModuleAddress(name, SD1.block_of_module(name)) for name in names]
 
 
 def chosen(modules, include=(), exclude=()):

@@ -20,7 +20,7 @@ from loralathe.studies.analyzer import BlockReport, BlocksOptions, analyze_block
 from loralathe.studies.analyzer.chart import bar
 from loralathe.studies.analyzer.report import suggested_weight
 from loralathe.studies.blocktext import BLOCK_LISTS
-from loralathe.studies.draft import Context
+from loralathe.studies.cell_builder import Context
 from studies.fakes import FakeRenderer, request, use
 
 POWER = {"BASE": 20, "IN05": 90, "IN08": 40, "OUT00": 160, "TE1": 15}

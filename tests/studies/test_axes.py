@@ -15,8 +15,8 @@ from loralathe.strengths.blockweights import parse_block_weights
 from loralathe.studies.axes import AXIS_KINDS, parse_axis
 from loralathe.studies.axis import Axis
 from loralathe.studies.blocktext import BLOCK_LISTS, read_block_text, select_blocks
+from loralathe.studies.cell_builder import CellBuilder, Context
 from loralathe.studies.context import files_by_name
-from loralathe.studies.draft import Context, Draft
 from loralathe.studies.plan import plan_grid
 from loralathe.studies.presets import preset_table
 from studies.fakes import request, use
@@ -52,7 +52,7 @@ CONTEXT = Context(
 def cells(
     text: str, base: ImageRequest | None = None, context: Context = CONTEXT, y: str = ""
 ) -> list[ImageRequest]:
-    draft = Draft(base or request())
+    draft = CellBuilder(base or request())
     axes = (parse_axis(text, draft, context), parse_axis(y, draft, context) if y else None, None)
     return [cell.request for cell in plan_grid(draft, axes, context, identify=str).cells]
 
@@ -200,7 +200,7 @@ def test_tags_are_text_to_prompt_axes_and_adapters_to_the_rest() -> None:
 def test_recipe_variables() -> None:
     recipe = FakeRecipe()
     context = replace(CONTEXT, recipe=recipe)
-    draft = Draft(request(adapters=()))
+    draft = CellBuilder(request(adapters=()))
     x, y = (parse_axis(text, draft, context) for text in ("M = -0.7..0.7 (+0.7)", "rank = 4, 8"))
     plan = plan_grid(draft, (x, y, None), context, identify=str)
     assert [cell.variables for cell in plan.cells[:2]] == [
@@ -245,8 +245,8 @@ def test_a_strength_without_a_name_is_that_of_whichever_adapter() -> None:
     base = request(adapters=(use("hina.safetensors"),))
     got = [(c.adapters[0].file, c.adapters[0].te) for c in cells("lora = mio", base, y="strength = 0.5, 1")]
     assert got == [("loras/mio.safetensors", 0.5), ("loras/mio.safetensors", 1.0)]
-    assert parse_axis("strength = 0.5, 1", Draft(base), CONTEXT).title == "strength"
-    assert parse_axis("hina te = 0.5, 1", Draft(base), CONTEXT).title == "hina te"
+    assert parse_axis("strength = 0.5, 1", CellBuilder(base), CONTEXT).title == "strength"
+    assert parse_axis("hina te = 0.5, 1", CellBuilder(base), CONTEXT).title == "hina te"
     with pytest.raises(InputError, match="an axis 'lora = hina, mio' puts others in its place"):
         cells("lora = mio", request(adapters=()), y="strength = 0.5, 1")
 
@@ -265,7 +265,7 @@ def test_every_example_of_the_table_parses(tmp_path: Path) -> None:
         vaes={"sdxl_vae": "v"},
     )
     for kind in AXIS_KINDS:
-        axis = parse_axis(kind.example.replace("frown, 哭", "frown"), Draft(request()), context)
+        axis = parse_axis(kind.example.replace("frown, 哭", "frown"), CellBuilder(request()), context)
         assert isinstance(axis, Axis)
         assert axis.values
 
@@ -299,7 +299,7 @@ def test_keys_follow_what_a_preset_says() -> None:
         context = replace(
             CONTEXT, presets=preset_table(SDXL, {"HinaBlock": text}), element_presets={"E": "IN04::1"}
         )
-        draft = Draft(request(adapters=(replace(use(blocks="HinaBlock"), elements="E"),)))
+        draft = CellBuilder(request(adapters=(replace(use(blocks="HinaBlock"), elements="E"),)))
         (cell,) = plan_grid(draft, (None, None, None), context, identify=str).cells
         assert (cell.request.adapters[0].blocks, cell.request.adapters[0].elements) == (text, "IN04::1")
         keys.append(cell.key)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from loralathe.studies.axes import parse_axis
-from loralathe.studies.draft import Context, Draft
+from loralathe.studies.cell_builder import CellBuilder, Context
 from loralathe.studies.drawing import fonts
 from loralathe.studies.drawing.grid import GridLook, Part, compose, draw_grid, draw_sub_grids, whole_parts
 from loralathe.studies.drawing.layout import Sheet, arrange, lay_out
@@ -22,7 +22,7 @@ from studies.fakes import request
 
 
 def plan(*texts: str, width: int = 64, height: int = 96) -> GridPlan:
-    draft = Draft(request(width=width, height=height))
+    draft = CellBuilder(request(width=width, height=height))
     axes = [parse_axis(text, draft, Context()) if text else None for text in (*texts, "", "")[:3]]
     return plan_grid(draft, (axes[0], axes[1], axes[2]), Context(), identify=str)
 

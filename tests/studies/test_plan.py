@@ -10,7 +10,7 @@ import pytest
 
 from loralathe.errors import InputError
 from loralathe.studies.axes import parse_axis
-from loralathe.studies.draft import Context, Draft
+from loralathe.studies.cell_builder import CellBuilder, Context
 from loralathe.studies.keys import file_identity, request_key
 from loralathe.studies.plan import GridPlan, plan_grid
 from studies.fakes import request, use
@@ -19,7 +19,7 @@ CONTEXT = Context(checkpoints={"a": "a.st", "b": "b.st"}, vaes={"v": "v.st", "w"
 
 
 def plan(*texts: str, limit: int | None = 400, vary_seed: str = "") -> GridPlan:
-    draft = Draft(request())
+    draft = CellBuilder(request())
     axes = [parse_axis(text, draft, CONTEXT) if text else None for text in (*texts, "", "")[:3]]
     return plan_grid(
         draft, (axes[0], axes[1], axes[2]), CONTEXT, identify=str, limit=limit, vary_seed=vary_seed

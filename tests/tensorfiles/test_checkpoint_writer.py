@@ -28,7 +28,7 @@ from loralathe.tensorfiles import (
     tensor_bytes,
     to_torch_dtype,
 )
-from loralathe.tensorfiles.coverage import Coverage
+from loralathe.tensorfiles.written_bytes import WrittenBytes
 from tensorfiles.helpers import leftovers, raw_file
 
 PLAN = [TensorSpec("b", "F32", (2, 2)), TensorSpec("none", "F16", (0,)), TensorSpec("a", "U8", (3,))]
@@ -121,7 +121,7 @@ def test_bytes_missing_or_twice(tmp_path: Path) -> None:
 @given(st.permutations(list(range(12))), st.lists(st.integers(0, 12), max_size=2))
 def test_coverage_of_pieces_in_any_order(order: list[int], skipped: list[int]) -> None:
     edges = [0, 1, 3, 4, 9, 10, 16, 17, 25, 26, 30, 33, 40]
-    coverage, seen = Coverage(40), set(range(40))
+    coverage, seen = WrittenBytes(40), set(range(40))
     for piece in order:
         if piece in skipped:
             continue

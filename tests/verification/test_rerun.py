@@ -24,8 +24,8 @@ from loralathe.language import (
     recipe_text,
 )
 from loralathe.verification.find_inputs import find_inputs
-from loralathe.verification.recorded import parse_record
-from loralathe.verification.rerun import record_of, recorded_toml, remake
+from loralathe.verification.read_record import parse_record
+from loralathe.verification.rebuild import record_of, recorded_toml, remake
 
 FACE = "1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1,1,1,1,1,1"
 WITHOUT_INFLUENCE = {

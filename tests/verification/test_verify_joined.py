@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from typing import IO, Any
 
 import pytest
-from record.conftest import Workshop
 from safetensors.torch import load_file, save_file
 
 import loralathe
+from verification.conftest import Workshop
 
 
 def made(shop: Workshop, folder: Path, formula: str, dtype: str | None = None) -> Path:
@@ -51,7 +51,7 @@ def test_the_spool_of_a_budget_is_closed(
         return spools[-1]
 
     with monkeypatch.context() as patched:
-        patched.setattr("loralathe.engine.allotted.tempfile", SimpleNamespace(TemporaryFile=spool))
+        patched.setattr("loralathe.engine.budget_survey.tempfile", SimpleNamespace(TemporaryFile=spool))
         assert loralathe.verify(file, search=[sd1.folder]).ok
     assert [opened.closed for opened in spools] == [True]
 

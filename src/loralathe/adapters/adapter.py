@@ -18,10 +18,10 @@ from loralathe.errors import InputError, LatheError
 from loralathe.families import (
     BIAS,
     Architecture,
+    address_of_raw,
     detect_adapter,
     group_by_module,
     kind_of_module,
-    place_of_raw,
     split_adapter_key,
 )
 from loralathe.tensorfiles import TensorFile, open_tensorfile, read_header
@@ -97,7 +97,7 @@ def _parse(file: TensorFile, wanted: Architecture | None, dora: bool) -> Adapter
     held: dict[str, _Held] = {}
     unmatched: list[str] = []
     for raw_name, parts in grouped.parts.items():
-        place = place_of_raw(architecture, raw_name)
+        place = address_of_raw(architecture, raw_name)
         unmatched += [key for part, key in parts.items() if part in SPARSE_BIAS]
         if place is None:
             unmatched.append(raw_name)
@@ -123,7 +123,7 @@ def _parse(file: TensorFile, wanted: Architecture | None, dora: bool) -> Adapter
         architecture,
         made_for,
         MappingProxyType(modules),
-        (*unmatched, *grouped.strangers),
+        (*unmatched, *grouped.unrecognized_keys),
         file.header.metadata,
     )
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from loralathe.adapters.form import (
-    Form,
+from loralathe.adapters.delta_shape import (
+    DeltaShape,
     Tensors,
     check_axes,
     check_floats,
@@ -31,13 +31,13 @@ BIASES = ("diff_b", "b_norm")
 PARTS = {"diff": "diff", "w_norm": "diff", **dict.fromkeys(BIASES, "diff")}
 
 
-def form(file: TensorFile, raw_name: str, tensors: Tensors, kernel: int) -> Form:
+def delta_shape(file: TensorFile, raw_name: str, tensors: Tensors, kernel: int) -> DeltaShape:
     """Raises InputError naming file and tensor for a missing difference, integers and other axes."""
     check_partners(file, raw_name, NAME, [] if "diff" in tensors else ["diff"])
     check_floats(file, NAME, tensors)
     info = tensors["diff"]
     check_axes(file, NAME, info, len(info.shape) in (1, 2, 4), "(out, in[, k, k]) or (channels)")
-    return Form(info.shape, smaller_side(info.shape), None)
+    return DeltaShape(info.shape, smaller_side(info.shape), None)
 
 
 def factors(read: Callable[[str], torch.Tensor], tensors: Tensors, shape: tuple[int, ...]) -> Factors:

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from loralathe.adapters.form import (
-    Form,
+from loralathe.adapters.delta_shape import (
+    DeltaShape,
     Tensors,
     check_axes,
     check_floats,
@@ -35,7 +35,7 @@ NEEDED = tuple(f"hada_w{side}_{half}" for side in SIDES for half in "ab")
 PARTS = {name: name for name in (*NEEDED, "hada_t1", "hada_t2")}
 
 
-def form(file: TensorFile, raw_name: str, tensors: Tensors, kernel: int) -> Form:
+def delta_shape(file: TensorFile, raw_name: str, tensors: Tensors, kernel: int) -> DeltaShape:
     """Raises InputError naming file and tensor for missing partners, integers and unfitting shapes."""
     tucker = "hada_t1" in tensors or "hada_t2" in tensors
     needed = (*NEEDED, "hada_t1", "hada_t2") if tucker else NEEDED
@@ -47,7 +47,7 @@ def form(file: TensorFile, raw_name: str, tensors: Tensors, kernel: int) -> Form
     ranks = [tensors[f"hada_w{side}_b"].shape[0] for side in SIDES]
     most = smaller_side(shapes[0])
     rank = most if tucker else min(ranks[0] * ranks[1], most)
-    return Form(shapes[0], rank, ranks[0])
+    return DeltaShape(shapes[0], rank, ranks[0])
 
 
 def _side(file: TensorFile, tensors: Tensors, side: str, kernel: int, tucker: bool) -> tuple[int, ...]:

@@ -14,8 +14,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from loralathe.adapters.form import (
-    Form,
+from loralathe.adapters.delta_shape import (
+    DeltaShape,
     Tensors,
     check_axes,
     check_floats,
@@ -37,14 +37,14 @@ PARTS = {
 }
 
 
-def form(file: TensorFile, raw_name: str, tensors: Tensors, kernel: int) -> Form:
+def delta_shape(file: TensorFile, raw_name: str, tensors: Tensors, kernel: int) -> DeltaShape:
     """Raises InputError naming file and tensor for missing partners, integers and unfitting shapes."""
     check_partners(file, raw_name, NAME, [lack for side in "12" if (lack := _lacks(tensors, side))])
     check_floats(file, NAME, tensors)
     small, large = _small(file, tensors), _large(file, tensors, kernel)
     shape = (small[0] * large[0], small[1] * large[1], *large[2:])
     ranks = [tensors[name].shape[0] for name in ("lokr_w1_b", "lokr_w2_b") if name in tensors]
-    return Form(shape, _rank(tensors, small, large), ranks[0] if ranks else None)
+    return DeltaShape(shape, _rank(tensors, small, large), ranks[0] if ranks else None)
 
 
 def _lacks(tensors: Tensors, side: str) -> str:

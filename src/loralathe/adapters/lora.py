@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from loralathe.adapters.form import (
-    Form,
+from loralathe.adapters.delta_shape import (
+    DeltaShape,
     Tensors,
     check_axes,
     check_floats,
@@ -38,7 +38,7 @@ PARTS = {
 """kohya's words, PEFT's, and the two of diffusers: the same tensors in the same shapes."""
 
 
-def form(file: TensorFile, raw_name: str, tensors: Tensors, kernel: int) -> Form:
+def delta_shape(file: TensorFile, raw_name: str, tensors: Tensors, kernel: int) -> DeltaShape:
     """Raises InputError naming file and tensor for missing partners, integers and unfitting shapes."""
     missing = [f"lora_{part}.weight" for part in ("up", "down") if part not in tensors]
     check_partners(file, raw_name, NAME, missing)
@@ -56,7 +56,7 @@ def form(file: TensorFile, raw_name: str, tensors: Tensors, kernel: int) -> Form
         check_ranks(file, up, mid, (1, 0))
         check_ranks(file, mid, down, (1, 0))
     kernel_shape = (mid or down).shape[2:]
-    return Form((up.shape[0], down.shape[1], *kernel_shape), up.shape[1], down.shape[0])
+    return DeltaShape((up.shape[0], down.shape[1], *kernel_shape), up.shape[1], down.shape[0])
 
 
 def factors(read: Callable[[str], torch.Tensor], tensors: Tensors, shape: tuple[int, ...]) -> Factors:

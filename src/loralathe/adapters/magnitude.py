@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from loralathe.adapters.form import place
+from loralathe.adapters.delta_shape import place
 from loralathe.errors import InputError
 from loralathe.tensorfiles import DTYPES, TensorFile, TensorInfo
 

@@ -17,7 +17,7 @@ from loralathe.adapters import (
     lora,
     magnitude,
 )
-from loralathe.adapters.form import Form, place
+from loralathe.adapters.delta_shape import DeltaShape, place
 from loralathe.adapters.kinds import family_of
 from loralathe.adapters.peft import Alphas
 from loralathe.adapters.scalars import read_scalar
@@ -88,7 +88,7 @@ def read_module(
     family = FAMILIES[family_of(kind)]
     tensors = _sorted(file, parts, family)
     own = {part: info for part, info in tensors.items() if part not in ("alpha", *magnitude.NAMES)}
-    made: Form = family.form(file, raw_name, own, kernel)
+    made: DeltaShape = family.delta_shape(file, raw_name, own, kernel)
     alpha = None
     if "alpha" in tensors:
         alpha = _read_alpha(file, tensors["alpha"])

@@ -55,7 +55,7 @@ class AdapterFormat:
 
 
 def kohya_tensors(
-    module_name: str, factors: Factors, weight_shape: tuple[int, ...], form: AdapterFormat
+    module_name: str, factors: Factors, weight_shape: tuple[int, ...], adapter_format: AdapterFormat
 ) -> tuple[NamedTensor, ...]:
     """lora_up, lora_down, alpha (and lora_mid) of one module, whose delta is that of `factors`.
 
@@ -63,31 +63,38 @@ def kohya_tensors(
     of a linear layer and of a convolution. Raises InputError for values that are not finite or overflow the
     dtype, KeyError for a module that has no kohya name, ValueError when the pad rank is below the module's.
     """
-    raw_name = form.architecture.kohya_name(module_name)
-    rank = max(factors.up.shape[1], factors.down.shape[0]) if form.pad_to is None else form.pad_to
-    balance = math.sqrt(rank / form.alpha)
+    raw_name = adapter_format.architecture.kohya_name(module_name)
+    rank = (
+        max(factors.up.shape[1], factors.down.shape[0])
+        if adapter_format.pad_to is None
+        else adapter_format.pad_to
+    )
+    balance = math.sqrt(rank / adapter_format.alpha)
     up, down, mid = _padded(factors, rank)
     parts = {"lora_up": up * balance, "lora_down": down * balance}
     if mid is not None:
         parts["lora_mid"] = mid
     shapes = _shapes(rank, weight_shape, has_core=mid is not None)
     tensors = [
-        _cast(f"{raw_name}.{part}.weight", tensor.reshape(shapes[part]), form.dtype)
+        _cast(f"{raw_name}.{part}.weight", tensor.reshape(shapes[part]), adapter_format.dtype)
         for part, tensor in parts.items()
     ]
-    return (*tensors, _alpha(raw_name, form))
+    return (*tensors, _alpha(raw_name, adapter_format))
 
 
 def kohya_specs(
-    module_name: str, rank: int, weight_shape: tuple[int, ...], form: AdapterFormat
+    module_name: str, rank: int, weight_shape: tuple[int, ...], adapter_format: AdapterFormat
 ) -> tuple[TensorSpec, ...]:
     """The tensors that `kohya_tensors` makes of factors of this rank, as shapes."""
-    raw_name = form.architecture.kohya_name(module_name)
-    shapes = _shapes(rank if form.pad_to is None else form.pad_to, weight_shape, has_core=False)
+    raw_name = adapter_format.architecture.kohya_name(module_name)
+    shapes = _shapes(
+        rank if adapter_format.pad_to is None else adapter_format.pad_to, weight_shape, has_core=False
+    )
     parts = [
-        TensorSpec(f"{raw_name}.{part}.weight", form.dtype, shapes[part]) for part in ("lora_up", "lora_down")
+        TensorSpec(f"{raw_name}.{part}.weight", adapter_format.dtype, shapes[part])
+        for part in ("lora_up", "lora_down")
     ]
-    alpha = _alpha(raw_name, form)
+    alpha = _alpha(raw_name, adapter_format)
     return (*parts, TensorSpec(alpha.name, alpha.dtype, ()))
 
 
@@ -130,12 +137,12 @@ def _cast(name: str, tensor: torch.Tensor, dtype: str) -> NamedTensor:
     return NamedTensor(name, dtype, rounded.contiguous())
 
 
-def _alpha(raw_name: str, form: AdapterFormat) -> NamedTensor:
+def _alpha(raw_name: str, adapter_format: AdapterFormat) -> NamedTensor:
     """alpha in the dtype of the file, or in F32 where that cannot hold the number exactly (301 in BF16)."""
     import torch
 
-    exact = torch.tensor(form.alpha, dtype=torch.float32)
-    rounded = exact.to(to_torch_dtype(form.dtype))
-    if rounded.item() == form.alpha:
-        return NamedTensor(f"{raw_name}.alpha", form.dtype, rounded)
+    exact = torch.tensor(adapter_format.alpha, dtype=torch.float32)
+    rounded = exact.to(to_torch_dtype(adapter_format.dtype))
+    if rounded.item() == adapter_format.alpha:
+        return NamedTensor(f"{raw_name}.alpha", adapter_format.dtype, rounded)
     return NamedTensor(f"{raw_name}.alpha", "F32", exact)

@@ -74,7 +74,7 @@ def _opened(
     from loralathe.language import Recipe, read_recipe
 
     if not isinstance(recipe, Recipe) and Path(recipe).suffix.casefold() == RECORDED:
-        from loralathe.verification.rerun import remake
+        from loralathe.verification.rebuild import remake
 
         return remake(Path(recipe), None, given, search, options, progress)
     if search:
@@ -188,7 +188,7 @@ def recorded_recipe(path: PathLike, inputs: Inputs | None = None) -> str:
     A recipe file is given back as it is understood. Raises InputError for a file without a record.
     """
     from loralathe.language import read_recipe, recipe_text
-    from loralathe.verification.rerun import record_of, recorded_toml
+    from loralathe.verification.rebuild import record_of, recorded_toml
 
     file = Path(path)
     if file.suffix.casefold() == RECORDED:

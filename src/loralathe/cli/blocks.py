@@ -13,7 +13,7 @@ from loralathe.cli.render_options import (
     RANDOM_SEED,
     PictureCommand,
     PictureOptions,
-    collected,
+    collect_picture_options,
     picture_options,
 )
 from loralathe.cli.screen import Screen
@@ -111,7 +111,7 @@ def blocks_command(checkpoint: Path, adapters: tuple[str, ...], weights: bool, *
     from loralathe.cli.render_setup import lists_of, need_libraries, progress_of, renderer_of
     from loralathe.cli.show_blocks import show_blocks, show_blocks_plan
 
-    chosen = collected(options)
+    chosen = collect_picture_options(options)
     screen = Screen(chosen.as_json, chosen.quiet)
     need_libraries()
     lists = lists_of(chosen, screen)
@@ -139,7 +139,7 @@ def blocks_options(
     from loralathe.studies import BlocksOptions, gather_context
     from loralathe.studies.analyzer.fitting import fitting_list
 
-    chosen = collected(options)
+    chosen = collect_picture_options(options)
     family = family_of(str(checkpoint))
     request = request_of(str(checkpoint), adapters_of(adapters, chosen), family, chosen)
     files = _files(request, chosen)
@@ -203,7 +203,7 @@ def _from_weights(checkpoint: Path, adapters: tuple[str, ...], options: dict[str
     from loralathe.cli.show_weights import show_weights
     from loralathe.studies.weights import study_weights
 
-    chosen = collected(options)
+    chosen = collect_picture_options(options)
     if not 1 <= len(adapters) <= 2:
         raise InputError(
             f"--weights takes one adapter, or two to compare, not {len(adapters)}",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loralathe.cli.options import Common, FilePath, LatheCommand, Number, common, common_options
-from loralathe.cli.saving import saving_options, taken
+from loralathe.cli.saving import saving_options, take_saving_options
 
 if TYPE_CHECKING:
     from loralathe.language import Recipe
@@ -46,7 +46,7 @@ def add_difference_command(a: Path, b: Path, c: Path, multiplier: float, **optio
     from loralathe.api.kinds import require_kinds
     from loralathe.api.recipes import add_difference_recipe
 
-    choices, settings = taken(options), common(options)
+    choices, settings = take_saving_options(options), common(options)
     require_kinds([a, b, c])
     recipe = add_difference_recipe(a, b, c, multiplier, settings.file, settings.dtype)
     _launch(recipe, choices, settings)
@@ -63,7 +63,7 @@ def weighted_sum_command(a: Path, b: Path, multiplier: float, **options: Any) ->
     from loralathe.api.kinds import require_kinds
     from loralathe.api.recipes import weighted_sum_recipe
 
-    choices, settings = taken(options), common(options)
+    choices, settings = take_saving_options(options), common(options)
     require_kinds([a, b])
     recipe = weighted_sum_recipe(a, b, multiplier, settings.file, settings.dtype)
     _launch(recipe, choices, settings)
@@ -81,7 +81,7 @@ def convert_command(a: Path, **options: Any) -> None:
     from loralathe.api.kinds import require_kinds
     from loralathe.api.recipes import convert_recipe
 
-    choices, settings = taken(options), common(options)
+    choices, settings = take_saving_options(options), common(options)
     require_kinds([a])
     _launch(convert_recipe(a, settings.dtype, settings.file, choices), choices, settings)
 

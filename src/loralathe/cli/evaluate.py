@@ -9,7 +9,7 @@ import click
 
 from loralathe.cli.merge import named_lists, with_blocks
 from loralathe.cli.options import LatheCommand, block_options, common, common_options
-from loralathe.cli.saving import saving_options, taken
+from loralathe.cli.saving import saving_options, take_saving_options
 from loralathe.errors import InputError
 
 EVAL_EPILOG = """\b
@@ -50,7 +50,7 @@ def eval_command(
     from loralathe.cli.launch import launch
     from loralathe.cli.names import input_files, numbers
 
-    saving = taken(options)
+    saving = take_saving_options(options)
     choices = with_blocks(common(options), presets, missing_blocks)
     example = 'lathe eval "A + 0.7*hina" A=base.safetensors hina=hina.safetensors'
     inputs = input_files(files, example)

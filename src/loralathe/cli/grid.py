@@ -9,7 +9,7 @@ import click
 
 from loralathe.cli.grid_options import GridCommand
 from loralathe.cli.options import FilePath
-from loralathe.cli.render_options import RANDOM_SEED, PictureOptions, collected, picture_options
+from loralathe.cli.render_options import RANDOM_SEED, PictureOptions, collect_picture_options, picture_options
 from loralathe.cli.screen import Screen
 from loralathe.errors import InputError
 
@@ -103,7 +103,7 @@ def grid_command(files: tuple[str, ...], recipe: Path | None, **options: Any) ->
     from loralathe.cli.render_setup import lists_of, need_libraries, progress_of, renderer_of
     from loralathe.cli.show_grid import show_grid, show_grid_plan
 
-    chosen = collected(options)
+    chosen = collect_picture_options(options)
     screen = Screen(chosen.as_json, chosen.quiet)
     need_libraries()
     lists = lists_of(chosen, screen)
@@ -137,7 +137,7 @@ def grid_options(
     from loralathe.studies.drawing.grid import GridLook
     from loralathe.studies.plan import DEFAULT_LIMIT
 
-    chosen = collected(options)
+    chosen = collect_picture_options(options)
     checkpoint, words = _checkpoint(files, weights)
     family = weights.family if weights else family_of(checkpoint)
     request = request_of(checkpoint, adapters_of(words, chosen), family, chosen)

@@ -18,7 +18,7 @@ from loralathe.cli.options import (
     common,
     common_options,
 )
-from loralathe.cli.saving import saving_options, taken
+from loralathe.cli.saving import saving_options, take_saving_options
 
 if TYPE_CHECKING:
     from loralathe.strengths import AdapterSpec
@@ -88,7 +88,7 @@ def merge_command(
     from loralathe.cli.launch import launch
 
     lists = named_lists(blocks)
-    choices = taken(options)
+    choices = take_saving_options(options)
     specs = take_specs(adapters, options)
     settings = with_blocks(common(options), presets, missing_blocks)
     require_kinds([base], [spec.path for spec in specs], fix="the base comes first: lathe merge BASE ADAPTER")

@@ -12,7 +12,7 @@ from loralathe.cli.render_options import (
     RANDOM_SEED,
     PictureCommand,
     PictureOptions,
-    collected,
+    collect_picture_options,
     picture_options,
 )
 from loralathe.cli.screen import Screen
@@ -66,7 +66,7 @@ def render_command(
         request_of,
     )
 
-    chosen = collected(options)
+    chosen = collect_picture_options(options)
     screen = Screen(chosen.as_json, chosen.quiet)
     need_libraries()
     from loralathe.rendering.command import RenderOptions, render

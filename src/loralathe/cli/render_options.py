@@ -83,13 +83,13 @@ class PictureOptions:
         return int(match[1]), int(match[2] or match[1])
 
 
-def collected(options: Mapping[str, Any]) -> PictureOptions:
+def collect_picture_options(options: Mapping[str, Any]) -> PictureOptions:
     """The options of `picture_options`, taken out of all that a command was given."""
     return PictureOptions(**{name: options[name] for name in PictureOptions.__dataclass_fields__})
 
 
 def picture_options(lists: str = "--blocks") -> Callable[[F], F]:
-    """The options of one picture and of the machine; collected again by `collected`.
+    """The options of one picture and of the machine; collected again by `collect_picture_options`.
 
     lists: how the option that names a block list is called.
     """

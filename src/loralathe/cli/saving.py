@@ -16,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def saving_options(inputs: str) -> Callable[[F], F]:
-    """--bake-vae, --discard, --metadata, --metadata-json and --copy-config; collected again by `taken`.
+    """--bake-vae, --discard, --metadata, --metadata-json and --copy-config; read by `take_saving_options`.
 
     inputs: how the help calls the inputs that may be named.
     """
@@ -52,7 +52,7 @@ def saving_options(inputs: str) -> Callable[[F], F]:
     return decorate
 
 
-def taken(options: dict[str, Any]) -> dict[str, object]:
+def take_saving_options(options: dict[str, Any]) -> dict[str, object]:
     """The options of `saving_options`, taken out of a command's others, as fields of `Save`.
 
     InputError for metadata that is no JSON object.

@@ -14,8 +14,8 @@ from loralathe.cli.wording import amount, counts, dtype_shares, few, figures, pl
 if TYPE_CHECKING:
     from loralathe.inspection.facts import (
         AdapterFacts,
+        BlockModules,
         CheckpointFacts,
-        Coverage,
         Inspection,
         Part,
     )
@@ -137,7 +137,7 @@ def _histogram(found: Mapping[int | None, int] | Mapping[float | None, int]) -> 
     return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-def _coverage(coverage: Sequence[Coverage]) -> list[tuple[str, str]]:
+def _coverage(coverage: Sequence[BlockModules]) -> list[tuple[str, str]]:
     """Blocks with equal numbers of modules stand together: `102 each in IN07 IN08 MID`."""
     from loralathe.families.blocks import shorthand
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from loralathe.api.running import Planned
     from loralathe.engine import AdapterOutput, WeightsOutput
     from loralathe.engine.inspect_plan import InputUse
-    from loralathe.language.forms import ExtractOptions
+    from loralathe.language.expressions import ExtractOptions
 
 
 def show_plan(screen: Screen, planned: Planned) -> None:
@@ -64,7 +64,7 @@ def _weights(output: WeightsOutput) -> tuple[str, dict[str, object], list[tuple[
 
 
 def _adapter(output: AdapterOutput) -> tuple[str, dict[str, object], list[tuple[str, str]]]:
-    modules = sum(1 for unit in output.units for piece in unit.slices if piece.module is not None)
+    modules = sum(1 for unit in output.units for row_slice in unit.slices if row_slice.module is not None)
     options = output.leaf.options
     record: dict[str, object] = {
         "kind": "adapter",

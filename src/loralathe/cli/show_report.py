@@ -13,7 +13,7 @@ from loralathe.cli.wording import duration as seconds_text
 
 if TYPE_CHECKING:
     from loralathe.engine import BlockEnergy, ExtractionReport, Report, WeightsReport
-    from loralathe.engine.coverage import Coverage
+    from loralathe.engine.coverage import AdapterCoverage
 
 BUCKETS = ("changed", "copied", "baked VAE", "strength 0", "kept by rule", "only in the first")
 REASONS = {
@@ -84,7 +84,7 @@ def _show_weights(screen: Screen, weights: WeightsReport) -> None:
     screen.show(Facts(rows))
 
 
-def _coverage(use: Coverage) -> str:
+def _coverage(use: AdapterCoverage) -> str:
     """What became of an adapter's modules."""
     found = counts(
         [(use.used, "modules used"), (use.zero_strength, "at strength 0"), (len(use.unmatched), "unmatched")]
@@ -118,7 +118,9 @@ def _extraction_facts(extraction: ExtractionReport, total: BlockEnergy) -> list[
     if spent := extraction.budget:
         why = "; the rest lies under the noise or beyond the ranks allowed" if spent.missed else ""
         rows.append(("budget", f"{spent.asked}: {percent(spent.share)} % of the energy kept{why}"))
-        rows.append(("price", f"what was kept last explains {1e5 * spent.price:.2g} % in a kilobyte"))
+        rows.append(
+            ("price", f"what was kept last explains {1e5 * spent.marginal_density:.2g} % in a kilobyte")
+        )
     inside = total.energy - total.outside
     if inside > 0:
         error = math.sqrt(max(0.0, 1.0 - total.kept / inside))

@@ -10,7 +10,7 @@ from loralathe.engine.adapter_plan import AdapterOutput
 from loralathe.errors import InputError, did_you_mean
 from loralathe.families import AdapterNotes, adapter_metadata
 from loralathe.language.document import ADAPTER_METADATA
-from loralathe.language.forms import AdapterLeaf, walk
+from loralathe.language.expressions import AdapterLeaf, walk
 
 if TYPE_CHECKING:
     from loralathe.engine.run import Session
@@ -39,7 +39,7 @@ def adapter_notes(session: Session, output: AdapterOutput) -> dict[str, str]:
         return own
     if mode == "minimal":
         return {key: text for key, text in own.items() if key.startswith("ss_")}
-    names = dict.fromkeys(leaf.name for leaf in walk(output.leaf.form) if isinstance(leaf, AdapterLeaf))
+    names = dict.fromkeys(leaf.name for leaf in walk(output.leaf.expression) if isinstance(leaf, AdapterLeaf))
     sources = [
         dict(session.sources.adapters[name].metadata) for name in session.recipe.inputs if name in names
     ]

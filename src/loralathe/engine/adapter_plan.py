@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from loralathe.engine.local import Localiser, in_scope
 from loralathe.engine.sources import Sources
-from loralathe.engine.units import Place, Slice, Unit
+from loralathe.engine.specialize import Specializer, in_scope
+from loralathe.engine.units import ModuleAddress, RowSlice, Unit
 from loralathe.language import Save
-from loralathe.language.forms import (
+from loralathe.language.expressions import (
     DEFAULT_RANK,
     AdapterLeaf,
     ExtractLeaf,
-    Form,
+    LinearExpression,
     walk,
 )
 from loralathe.tensorfiles import DTYPES as FILE_DTYPES
@@ -55,10 +55,10 @@ class AdapterOutput:
         """Upper bound of the size of the tensors."""
         budget = self.leaf.options.budget
         total = sum(
-            self.bounds[piece.place.name] * (piece.rows + unit.row_elements)
+            self.bounds[row_slice.address.name] * (row_slice.rows + unit.row_elements)
             for unit in self.units
-            for piece in unit.slices
-            if piece.place.name in self.bounds
+            for row_slice in unit.slices
+            if row_slice.address.name in self.bounds
         )
         nbytes = total * FILE_DTYPES[self.dtype].bits // 8
         return min(nbytes, int(budget.amount)) if budget and budget.kind == "size" else nbytes
@@ -69,38 +69,38 @@ def has_kernel(unit: Unit) -> bool:
     return any(size > 1 for size in unit.shape[2:])
 
 
-def rank_bounds(leaf: ExtractLeaf, units: tuple[Unit, ...], localiser: Localiser) -> dict[str, int]:
+def rank_bounds(leaf: ExtractLeaf, units: tuple[Unit, ...], specializer: Specializer) -> dict[str, int]:
     """The most that each module's rank can be: the cap, its smaller side, the ranks that are joined."""
     return {
-        piece.place.name: _bound(leaf, unit, piece, localiser)
+        row_slice.address.name: _bound(leaf, unit, row_slice, specializer)
         for unit in units
-        for piece in unit.slices
-        if in_scope(piece, leaf.options)
+        for row_slice in unit.slices
+        if in_scope(row_slice, leaf.options)
     }
 
 
-def most_of(leaf: ExtractLeaf, unit: Unit, piece: Slice) -> int:
+def most_of(leaf: ExtractLeaf, unit: Unit, row_slice: RowSlice) -> int:
     """The largest rank that the options and the smaller side of a module allow."""
-    side = min(piece.rows, unit.row_elements)
+    side = min(row_slice.rows, unit.row_elements)
     return min(leaf.options.cap(has_kernel(unit)) or side, side)
 
 
-def _bound(leaf: ExtractLeaf, unit: Unit, piece: Slice, localiser: Localiser) -> int:
+def _bound(leaf: ExtractLeaf, unit: Unit, row_slice: RowSlice, specializer: Specializer) -> int:
     if not leaf.options.joined:
-        return most_of(leaf, unit, piece)
+        return most_of(leaf, unit, row_slice)
     total = 0
-    for term in localiser.local(leaf.form, unit, piece).lowrank:
-        if isinstance(term.leaf, AdapterLeaf) and piece.module is not None:
-            total += localiser.sources.adapters[term.leaf.name].modules[piece.module.name].rank
+    for term in specializer.specialize(leaf.expression, unit, row_slice).lowrank:
+        if isinstance(term.leaf, AdapterLeaf) and row_slice.module is not None:
+            total += specializer.sources.adapters[term.leaf.name].modules[row_slice.module.name].rank
         elif isinstance(term.leaf, ExtractLeaf):
-            total += _bound(term.leaf, unit, piece, localiser)
+            total += _bound(term.leaf, unit, row_slice, specializer)
     return total
 
 
-def adapter_units(form: Form, sources: Sources) -> Iterator[Unit]:
+def adapter_units(expression: LinearExpression, sources: Sources) -> Iterator[Unit]:
     """Units of a delta that is made of adapters alone: their modules, no checkpoint needed."""
     seen: set[str] = set()
-    for inner in walk(form):
+    for inner in walk(expression):
         if not isinstance(inner, AdapterLeaf):
             continue
         adapter = sources.adapters[inner.name]
@@ -109,5 +109,5 @@ def adapter_units(form: Form, sources: Sources) -> Iterator[Unit]:
                 seen.add(name)
                 module = adapter.architecture.module(name)
                 shape = held.shape
-                place = Place(name, module.block)
-                yield Unit(name, None, shape, (Slice(0, shape[0], place, module),))
+                place = ModuleAddress(name, module.block)
+                yield Unit(name, None, shape, (RowSlice(0, shape[0], place, module),))

@@ -9,9 +9,9 @@ from torch import Tensor
 from loralathe.adapters import load_magnitudes
 from loralathe.engine.evaluate import Band, LoadFactors, Prepare
 from loralathe.engine.job import Context
-from loralathe.engine.units import Place, Slice, Unit
+from loralathe.engine.units import ModuleAddress, RowSlice, Unit
 from loralathe.engine.workspace import Workspace
-from loralathe.language.forms import MethodLeaf
+from loralathe.language.expressions import MethodLeaf
 
 
 class SliceArguments:
@@ -24,7 +24,7 @@ class SliceArguments:
         self,
         context: Context,
         unit: Unit,
-        piece: Slice,
+        row_slice: RowSlice,
         leaf: MethodLeaf,
         primary: str | None,
         factors: LoadFactors,
@@ -32,22 +32,22 @@ class SliceArguments:
     ) -> None:
         self.context = context
         self.unit = unit
-        self.piece = piece
+        self.row_slice = row_slice
         self.leaf = leaf
         self.primary = primary
         self.factors = factors
         self.prepare = prepare
 
     @property
-    def place(self) -> Place:
-        return self.piece.place
+    def address(self) -> ModuleAddress:
+        return self.row_slice.address
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (self.piece.rows, *self.unit.shape[1:])
+        return (self.row_slice.rows, *self.unit.shape[1:])
 
     def magnitudes(self, adapter: str) -> tuple[Tensor, bool] | None:
-        source, module = self.context.sources.adapters[adapter], self.piece.module
+        source, module = self.context.sources.adapters[adapter], self.row_slice.module
         held = source.modules.get(module.name) if module else None
         if module is None or held is None or held.magnitudes is None:
             return None
@@ -57,18 +57,18 @@ class SliceArguments:
 
     def bands(self) -> Iterator[list[Tensor]]:
         workspace = Workspace()
-        for band in self.context.bands(self.unit, self.piece, self.factors, self.prepare, workspace):
+        for band in self.context.bands(self.unit, self.row_slice, self.factors, self.prepare, workspace):
             yield band.arguments(self.leaf, self.primary)
 
     def rows(self, start: int, stop: int) -> list[Tensor]:
-        rows = (self.piece.start + start, self.piece.start + stop)
+        rows = (self.row_slice.start + start, self.row_slice.start + stop)
         context, workspace = self.context, Workspace()
         band = Band(
             context.sources,
-            context.localiser,
+            context.specializer,
             workspace,
             self.unit,
-            self.piece,
+            self.row_slice,
             rows,
             self.factors,
             self.prepare,

@@ -12,15 +12,15 @@ from loralathe.engine.device import on_gpu
 from loralathe.engine.evaluate import Band, checked_energy
 from loralathe.engine.extraction import Extracted, Noise, Request, extract_dense, seed_of
 from loralathe.engine.job import Context
-from loralathe.engine.local import Local, in_scope
-from loralathe.engine.units import Slice, Unit
-from loralathe.language.forms import (
+from loralathe.engine.specialize import SliceSum, in_scope
+from loralathe.engine.units import RowSlice, Unit
+from loralathe.language.expressions import (
     CheckpointLeaf,
     ExtractLeaf,
     Leaf,
     MethodLeaf,
     RoundLeaf,
-    inner_forms,
+    inner_expressions,
     walk,
 )
 from loralathe.lowrank import rounding_noise_energy, rounding_noise_sigma
@@ -33,38 +33,38 @@ class DeltaCollector:
         self,
         context: Context,
         unit: Unit,
-        piece: Slice,
+        row_slice: RowSlice,
         leaf: ExtractLeaf,
-        local: Local,
+        slice_sum: SliceSum,
         request: Request,
         reason: str,
     ) -> None:
         self.context = context
         self.unit = unit
-        self.piece = piece
+        self.row_slice = row_slice
         self.leaf = leaf
-        self.local = local
+        self.slice_sum = slice_sum
         self.request = request
         self.reason = reason
-        self.primary = leaf.form.primary
-        self.base_leaf = self._base(local)
+        self.primary = leaf.expression.primary
+        self.base_leaf = self._base(slice_sum)
         self.energy: list[float] = []
         self.base: list[float] = []
         self.matrix: torch.Tensor | None = None
-        if in_scope(piece, leaf.options):
-            shape = (piece.rows, unit.row_elements)
+        if in_scope(row_slice, leaf.options):
+            shape = (row_slice.rows, unit.row_elements)
             pinned = on_gpu(context.options.device)
             self.matrix = context.workspace.get(("delta", leaf), shape, torch.float32, pinned)
 
     def add(self, band: Band) -> None:
         slot = ("delta", self.leaf)
-        first = band.start - self.piece.start
+        first = band.start - self.row_slice.start
         if self.matrix is None:
-            value = band.combine(self.local, slot, self.primary)
+            value = band.combine(self.slice_sum, slot, self.primary)
         else:
             rows = self.matrix[first : first + band.shape[0]]
-            value = band.combine_into(rows, self.local, slot, self.primary)
-        self.energy.append(checked_energy(value, self.unit, self.local, band, None))
+            value = band.combine_into(rows, self.slice_sum, slot, self.primary)
+        self.energy.append(checked_energy(value, self.unit, self.slice_sum, band, None))
         if self.base_leaf is not None:
             base = band.value(self.base_leaf, slot, self.primary).reshape(-1)
             self.base.append(float(torch.dot(base, base)))
@@ -75,34 +75,34 @@ class DeltaCollector:
         if self.matrix is None:
             return Extracted(None, energy, 0.0, self.reason, noise)
         options = self.leaf.options
-        component = self.piece.place.name.partition(".")[0]
+        component = self.row_slice.address.name.partition(".")[0]
         if options.encoder(component):
             options = replace(options, keep_noise=True)
-        seed = seed_of(self.piece.place.name)
+        seed = seed_of(self.row_slice.address.name)
         device = self.context.options.device
         return extract_dense(self.matrix, energy, self.request, options, noise, seed, device)
 
     def _noise(self) -> Noise:
         """Rounding noise of the inputs in this delta: the coarsest dtype, the largest coefficient."""
-        shape = (self.piece.rows, self.unit.row_elements)
+        shape = (self.row_slice.rows, self.unit.row_elements)
         count = shape[0] * shape[1]
-        dtypes = sorted({name for term in self.local.dense for name in self._dtypes(term.leaf)})
+        dtypes = sorted({name for term in self.slice_sum.dense for name in self._dtypes(term.leaf)})
         if not dtypes:
             return Noise()
         rms = math.sqrt(math.fsum(self.base) / count) if count else 0.0
-        scale = max(abs(term.factor) * _gain(term.leaf) for term in self.local.dense)
+        scale = max(abs(term.factor) * _gain(term.leaf) for term in self.slice_sum.dense)
         return Noise(
             rounding_noise_sigma(rms, shape, dtypes) * scale,
             rounding_noise_energy(rms, shape, dtypes) * scale**2,
         )
 
-    def _base(self, local: Local) -> Leaf | None:
+    def _base(self, slice_sum: SliceSum) -> Leaf | None:
         """The first weights among the terms, those inside methods too: their size sets the rounding."""
-        for term in local.dense:
+        for term in slice_sum.dense:
             if not isinstance(term.leaf, MethodLeaf):
                 return term.leaf
-            for form in term.leaf.arguments:
-                inner = self.context.localiser.local(form, self.unit, self.piece)
+            for expression in term.leaf.arguments:
+                inner = self.context.specializer.specialize(expression, self.unit, self.row_slice)
                 if found := self._base(inner):
                     return found
         return None
@@ -113,8 +113,8 @@ class DeltaCollector:
             yield self.context.sources.checkpoints[leaf.name].tensors[self.unit.key].dtype
         elif isinstance(leaf, RoundLeaf):
             yield leaf.dtype
-        for form in inner_forms(leaf):
-            for inner in walk(form):
+        for expression in inner_expressions(leaf):
+            for inner in walk(expression):
                 if isinstance(inner, CheckpointLeaf):
                     yield from self._dtypes(inner)
 
@@ -123,5 +123,9 @@ def _gain(leaf: Leaf) -> float:
     """How much larger a method makes the noise of its arguments, methods inside methods included."""
     if not isinstance(leaf, MethodLeaf):
         return 1.0
-    inside = (_gain(term.leaf) * abs(term.strength.unet) for form in leaf.arguments for term in form.terms)
+    inside = (
+        _gain(term.leaf) * abs(term.strength.unet)
+        for expression in leaf.arguments
+        for term in expression.terms
+    )
     return leaf.method.gain * max(inside, default=1.0)

@@ -10,14 +10,14 @@ from loralathe.engine.options import RunOptions
 from loralathe.engine.sources import CheckpointSource, Sources
 from loralathe.errors import InputError, counted
 from loralathe.families import COMPONENT_NAMES
-from loralathe.language.forms import (
+from loralathe.language.expressions import (
     AdapterLeaf,
     CheckpointLeaf,
     ExtractLeaf,
-    Form,
+    LinearExpression,
     MethodLeaf,
     all_terms,
-    inner_forms,
+    inner_expressions,
     walk,
 )
 from loralathe.language.methods.dora import Dora
@@ -27,7 +27,7 @@ SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Coverage:
+class AdapterCoverage:
     """What became of an adapter's modules."""
 
     used: int
@@ -35,35 +35,37 @@ class Coverage:
     unmatched: tuple[str, ...]
 
 
-def check_checkpoints(form: Form, sources: Sources, options: RunOptions) -> None:
+def check_checkpoints(expression: LinearExpression, sources: Sources, options: RunOptions) -> None:
     """Compare every checkpoint of a form with the one that gives the keys; InputError on a misfit.
 
     What is extracted inside it has keys of its own.
     """
-    inside = (leaf.form for leaf in walk(form) if isinstance(leaf, ExtractLeaf))
-    for part in (*inside, form):
+    inside = (leaf.expression for leaf in walk(expression) if isinstance(leaf, ExtractLeaf))
+    for part in (*inside, expression):
         for primary, other in _pairs(part, sources):
-            _check_shapes(primary, other, extracting=part is not form)
+            _check_shapes(primary, other, extracting=part is not expression)
             if not options.allow_unmatched:
                 _check_extra_keys(primary, other)
 
 
-def _pairs(form: Form, sources: Sources) -> Iterator[tuple[CheckpointSource, CheckpointSource]]:
+def _pairs(
+    expression: LinearExpression, sources: Sources
+) -> Iterator[tuple[CheckpointSource, CheckpointSource]]:
     """The checkpoint that gives a form its keys, with each of the others."""
-    names = dict.fromkeys(leaf.name for leaf in walk(form) if isinstance(leaf, CheckpointLeaf))
+    names = dict.fromkeys(leaf.name for leaf in walk(expression) if isinstance(leaf, CheckpointLeaf))
     for name in names:
-        if form.primary is not None and name != form.primary:
-            yield sources.checkpoints[form.primary], sources.checkpoints[name]
+        if expression.primary is not None and name != expression.primary:
+            yield sources.checkpoints[expression.primary], sources.checkpoints[name]
 
 
-def missing_components(form: Form, sources: Sources) -> Iterator[str]:
+def missing_components(expression: LinearExpression, sources: Sources) -> Iterator[str]:
     """Networks that one checkpoint of an extraction has and another lacks, in words.
 
     Nothing is compared there, which the report alone could not tell from models that are equal there.
     """
-    for leaf in walk(form):
+    for leaf in walk(expression):
         if isinstance(leaf, ExtractLeaf):
-            for pair in _pairs(leaf.form, sources):
+            for pair in _pairs(leaf.expression, sources):
                 for poor, rich in (pair, pair[::-1]):
                     has = poor.detected.components
                     lacks = [COMPONENT_NAMES[part] for part in rich.detected.components if part not in has]
@@ -125,12 +127,14 @@ def _check_extra_keys(primary: CheckpointSource, other: CheckpointSource) -> Non
         )
 
 
-def adapter_coverage(name: str, forms: Sequence[Form], sources: Sources, options: RunOptions) -> Coverage:
+def adapter_coverage(
+    name: str, expressions: Sequence[LinearExpression], sources: Sources, options: RunOptions
+) -> AdapterCoverage:
     """Count an adapter's modules over all its uses; InputError for what matches nothing or misfits."""
     adapter = sources.adapters[name]
     unmatched: dict[str, None] = dict.fromkeys(adapter.unmatched)
     used = set(adapter.modules)
-    for base in _bases(name, forms, sources):
+    for base in _bases(name, expressions, sources):
         fit = check_against(adapter, base.modules, base.tensors)
         require_fit(adapter, fit, base.detected.architecture.label, allow_unmatched=options.allow_unmatched)
         unmatched.update(dict.fromkeys(fit.unmatched))
@@ -142,13 +146,13 @@ def adapter_coverage(name: str, forms: Sequence[Form], sources: Sources, options
             where=f"{adapter.file.path}: {_few(list(adapter.unmatched))}",
             fix="--allow-unmatched leaves them out",
         )
-    zero = _zero_strength(name, adapter, used, forms)
-    return Coverage(len(used) - zero, zero, tuple(unmatched))
+    zero = _zero_strength(name, adapter, used, expressions)
+    return AdapterCoverage(len(used) - zero, zero, tuple(unmatched))
 
 
-def check_doras(form: Form, sources: Sources) -> None:
+def check_doras(expression: LinearExpression, sources: Sources) -> None:
     """InputError for a DoRA that a formula adds like a difference, which it is not by itself."""
-    for name in _differences(form):
+    for name in _differences(expression):
         if sources.adapters[name].is_dora:
             raise InputError(
                 f"'{name}' is a DoRA: what it changes depends on the model that it is added to",
@@ -157,24 +161,24 @@ def check_doras(form: Form, sources: Sources) -> None:
             )
 
 
-def _differences(form: Form) -> Iterator[str]:
+def _differences(expression: LinearExpression) -> Iterator[str]:
     """Adapters that stand for their own delta: all but those that dora() has."""
-    for term in form.terms:
+    for term in expression.terms:
         leaf = term.leaf
         if isinstance(leaf, AdapterLeaf):
             yield leaf.name
         elif isinstance(leaf, MethodLeaf) and isinstance(leaf.method, Dora):
             yield from _differences(leaf.arguments[0])
         else:
-            for inner in inner_forms(leaf):
+            for inner in inner_expressions(leaf):
                 yield from _differences(inner)
 
 
-def _bases(name: str, forms: Sequence[Form], sources: Sources) -> list[CheckpointSource]:
+def _bases(name: str, expressions: Sequence[LinearExpression], sources: Sources) -> list[CheckpointSource]:
     """Checkpoints that stand in one formula with this adapter."""
     found: dict[str, CheckpointSource] = {}
-    for form in forms:
-        leaves = list(walk(form))
+    for expression in expressions:
+        leaves = list(walk(expression))
         if AdapterLeaf(name) in leaves:
             for leaf in leaves:
                 if isinstance(leaf, CheckpointLeaf):
@@ -182,10 +186,15 @@ def _bases(name: str, forms: Sequence[Form], sources: Sources) -> list[Checkpoin
     return list(found.values())
 
 
-def _zero_strength(name: str, adapter: Adapter, used: set[str], forms: Sequence[Form]) -> int:
+def _zero_strength(
+    name: str, adapter: Adapter, used: set[str], expressions: Sequence[LinearExpression]
+) -> int:
     """Modules that no use of the adapter gives a strength other than 0; checks block lists on the way."""
     strengths = [
-        term.strength for form in forms for term in all_terms(form) if term.leaf == AdapterLeaf(name)
+        term.strength
+        for expression in expressions
+        for term in all_terms(expression)
+        if term.leaf == AdapterLeaf(name)
     ]
     modules = [adapter.modules[module] for module in used]
     for strength in strengths:

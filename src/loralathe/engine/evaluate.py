@@ -13,18 +13,18 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from loralathe.engine.local import Local, Localiser, LocalTerm
 from loralathe.engine.sources import Sources
-from loralathe.engine.units import Slice, Unit
+from loralathe.engine.specialize import SliceSum, SliceTerm, Specializer
+from loralathe.engine.units import RowSlice, Unit
 from loralathe.engine.workspace import Workspace
 from loralathe.errors import InputError
-from loralathe.language.forms import (
+from loralathe.language.expressions import (
     CheckpointLeaf,
     ExtractLeaf,
     Leaf,
     MethodLeaf,
     RoundLeaf,
-    inner_forms,
+    inner_expressions,
 )
 from loralathe.language.methods.method import MakeRows
 from loralathe.tensorfiles import DTYPES, TensorInfo, tensor_bytes, to_torch_dtype
@@ -56,11 +56,11 @@ def no_methods(leaf: MethodLeaf, _primary: str | None) -> MakeRows:
     raise TypeError(f"{leaf} is not expected here")
 
 
-def bands(piece: Slice, unit: Unit) -> Iterator[tuple[int, int]]:
+def bands(row_slice: RowSlice, unit: Unit) -> Iterator[tuple[int, int]]:
     """Row ranges [start, stop) of a slice, at most BAND elements each."""
     step = max(1, BAND // max(1, unit.row_elements))
-    for start in range(piece.start, piece.stop, step):
-        yield start, min(start + step, piece.stop)
+    for start in range(row_slice.start, row_slice.stop, step):
+        yield start, min(start + step, row_slice.stop)
 
 
 class Band:
@@ -69,19 +69,19 @@ class Band:
     def __init__(
         self,
         sources: Sources,
-        localiser: Localiser,
+        specializer: Specializer,
         workspace: Workspace,
         unit: Unit,
-        piece: Slice,
+        row_slice: RowSlice,
         rows: tuple[int, int],
         factors: LoadFactors,
         prepare: Prepare = no_methods,
     ) -> None:
         self.sources = sources
-        self.localiser = localiser
+        self.specializer = specializer
         self.workspace = workspace
         self.unit = unit
-        self.piece = piece
+        self.row_slice = row_slice
         self.start, self.stop = rows
         self.shape = (self.stop - self.start, unit.row_elements)
         self._factors = factors
@@ -90,27 +90,27 @@ class Band:
         self._read_already: dict[str, Tensor] = {}
 
     def combine(
-        self, local: Local, slot: object, primary: str | None, dtype: torch.dtype = torch.float32
+        self, slice_sum: SliceSum, slot: object, primary: str | None, dtype: torch.dtype = torch.float32
     ) -> Tensor:
         """Value (rows, elements of a row) of a localised form; valid until `slot` is used again.
 
         dtype: float32, or float64 where the output is fp32 and fp32 sums would show in its last digit.
         """
         total = self.workspace.get(("sum", slot), self.shape, dtype)
-        return self.combine_into(total, local, slot, primary)
+        return self.combine_into(total, slice_sum, slot, primary)
 
-    def combine_into(self, total: Tensor, local: Local, slot: object, primary: str | None) -> Tensor:
+    def combine_into(self, total: Tensor, slice_sum: SliceSum, slot: object, primary: str | None) -> Tensor:
         """The same in a tensor of the caller's, float32 or float64."""
-        self._dense(local.dense, total, slot, primary)
-        for term in local.lowrank:
+        self._dense(slice_sum.dense, total, slot, primary)
+        for term in slice_sum.lowrank:
             factors = self._factors(term.leaf, total.dtype)
             if factors is not None:
                 up, down = factors
-                first = self.start - self.piece.start
+                first = self.start - self.row_slice.start
                 total.addmm_(up[first : first + self.shape[0]], down, alpha=term.factor)
         return total
 
-    def _dense(self, terms: tuple[LocalTerm, ...], total: Tensor, slot: object, primary: str | None) -> None:
+    def _dense(self, terms: tuple[SliceTerm, ...], total: Tensor, slot: object, primary: str | None) -> None:
         """Σ factor · leaf, in as few passes as it takes: all of them wait for memory, not for arithmetic."""
         if not terms:
             total.zero_()
@@ -160,13 +160,13 @@ class Band:
         return primary if self._is_ragged else None
 
     def _round(self, leaf: RoundLeaf, slot: object, primary: str | None) -> Tensor:
-        first = leaf.form.primary
+        first = leaf.expression.primary
         assert first is not None
         info = self._info(first)
         is_whole = info.shape == self.unit.shape
         within = first if is_whole else primary
-        local = self.localiser.local(leaf.form, self.unit, self.piece)
-        exact = self.combine(local, (slot, leaf), within)
+        slice_sum = self.specializer.specialize(leaf.expression, self.unit, self.row_slice)
+        exact = self.combine(slice_sum, (slot, leaf), within)
         narrow = self.workspace.get(("round", slot, leaf), self.shape, to_torch_dtype(leaf.dtype))
         rounded = exact.copy_(narrow.copy_(exact))
         if not is_whole:
@@ -175,16 +175,16 @@ class Band:
 
     def _method(self, leaf: MethodLeaf, primary: str | None) -> Tensor:
         make = self._prepare(leaf, primary)
-        first = self.start - self.piece.start
+        first = self.start - self.row_slice.start
         rows = range(first, first + self.shape[0])
         return make(self.arguments(leaf, primary) if leaf.method.by_rows else (), rows)
 
     def arguments(self, leaf: MethodLeaf, primary: str | None) -> list[Tensor]:
         """A method's arguments in fp32."""
         found = []
-        for index, form in enumerate(leaf.arguments):
-            local = self.localiser.local(form, self.unit, self.piece)
-            found.append(self.combine(local, (leaf, index, self._fill(primary)), primary))
+        for index, expression in enumerate(leaf.arguments):
+            slice_sum = self.specializer.specialize(expression, self.unit, self.row_slice)
+            found.append(self.combine(slice_sum, (leaf, index, self._fill(primary)), primary))
         return found
 
     def _info(self, name: str) -> TensorInfo:
@@ -220,16 +220,16 @@ class Band:
         self._read_already[name] = raw
         return raw
 
-    def blame(self, local: Local) -> str:
+    def blame(self, slice_sum: SliceSum) -> str:
         """Where a NaN or Inf came from: the first input whose rows are not finite."""
-        for term in local.dense:
+        for term in slice_sum.dense:
             if isinstance(term.leaf, CheckpointLeaf) and not _is_finite(self._raw(term.leaf.name)):
                 return str(self.sources.checkpoints[term.leaf.name].path)
-            for form in inner_forms(term.leaf):
-                inner = self.localiser.local(form, self.unit, self.piece)
+            for expression in inner_expressions(term.leaf):
+                inner = self.specializer.specialize(expression, self.unit, self.row_slice)
                 if found := self.blame(inner):
                     return found
-        for term in local.lowrank:
+        for term in slice_sum.lowrank:
             factors = self._factors(term.leaf, torch.float32)
             if factors and not all(_is_finite(factor) for factor in factors):
                 if isinstance(term.leaf, ExtractLeaf):
@@ -242,7 +242,9 @@ def _is_finite(values: Tensor) -> bool:
     return bool(torch.isfinite(values).all())
 
 
-def checked_energy(value: Tensor, unit: Unit, local: Local, band: Band, dtype: torch.dtype | None) -> float:
+def checked_energy(
+    value: Tensor, unit: Unit, slice_sum: SliceSum, band: Band, dtype: torch.dtype | None
+) -> float:
     """Σ value²; InputError when `value` holds NaN or Inf, or would overflow `dtype`.
 
     No element exceeds the root of the sum of squares, which takes a third of the time of a minimum and
@@ -252,16 +254,16 @@ def checked_energy(value: Tensor, unit: Unit, local: Local, band: Band, dtype: t
     energy = float(torch.dot(flat, flat))
     limit = math.inf if dtype is None else torch.finfo(dtype).max
     if not energy < min(limit, LARGEST_ROOT) ** 2:
-        _check_extremes(value, unit, local, band, limit, dtype)
+        _check_extremes(value, unit, slice_sum, band, limit, dtype)
     return energy
 
 
 def _check_extremes(
-    value: Tensor, unit: Unit, local: Local, band: Band, limit: float, dtype: torch.dtype | None
+    value: Tensor, unit: Unit, slice_sum: SliceSum, band: Band, limit: float, dtype: torch.dtype | None
 ) -> None:
     low, high = (float(bound) for bound in torch.aminmax(value))
     if not (low - low == 0.0 and high - high == 0.0):
-        culprit = band.blame(local)
+        culprit = band.blame(slice_sum)
         raise InputError(
             f"NaN or Inf in the tensor '{unit.name}'",
             where=culprit or "the result; no input holds one",

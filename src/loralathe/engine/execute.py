@@ -9,9 +9,9 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from loralathe.engine.adapter_plan import AdapterOutput
-from loralathe.engine.allotted import Allotted
+from loralathe.engine.budget_survey import BudgetSurvey
 from loralathe.engine.device import prepare_worker, prepared
-from loralathe.engine.job import AdapterWant, Cancelled, Context, Job, WeightsWant, run_job
+from loralathe.engine.job import Cancelled, Context, Job, ModuleRequest, TensorRequest, run_job
 from loralathe.engine.plan import WeightsOutput
 from loralathe.engine.report import BudgetReport
 from loralathe.engine.run import Session
@@ -20,7 +20,7 @@ from loralathe.engine.survey import survey
 from loralathe.engine.units import Unit
 from loralathe.engine.workspace import ByteBudget, Workspace
 from loralathe.errors import MachineError
-from loralathe.language.forms import ExtractLeaf
+from loralathe.language.expressions import ExtractLeaf
 from loralathe.progress import Progress, Task
 
 
@@ -35,18 +35,23 @@ def execute(
     check_memory(jobs, session.options.memory)
     cancel = threading.Event()
     budget = ByteBudget(session.options.memory)
-    with prepared(session.options.device), Allotted(_folder(session)) as allotted:
+    with prepared(session.options.device), BudgetSurvey(_folder(session)) as budget_survey:
         context = Context(
-            session.sources, session.planner.localiser, session.options, Workspace(), allotted, cancel.is_set
+            session.sources,
+            session.planner.specializer,
+            session.options,
+            Workspace(),
+            budget_survey,
+            cancel.is_set,
         )
 
         def run(some: list[Job], title: str) -> None:
             with progress.task(title, sum(job.work for job in some)) as task:
                 _run_all(some, context, budget, cancel, session.options.worker_count(), task)
 
-        survey(session, allotted, run)
+        survey(session, budget_survey, run)
         run(jobs, "computing")
-        return allotted.reports
+        return budget_survey.reports
 
 
 def _folder(session: Session) -> Path | None:
@@ -97,22 +102,22 @@ def _first_failure(futures: list[Future[None]], cancel: threading.Event) -> None
 def make_jobs(session: Session, sinks: Mapping[str, WeightsSink | AdapterSink]) -> list[Job]:
     """One job for each unit that any output wants, in the order of the first output's data."""
     units: dict[tuple[str, tuple[int, ...]], Unit] = {}
-    weights: dict[tuple[str, tuple[int, ...]], list[WeightsWant]] = {}
-    adapters: dict[tuple[str, tuple[int, ...]], list[AdapterWant]] = {}
-    copies: dict[tuple[str, tuple[int, ...]], list[WeightsWant]] = {}
+    weights: dict[tuple[str, tuple[int, ...]], list[TensorRequest]] = {}
+    adapters: dict[tuple[str, tuple[int, ...]], list[ModuleRequest]] = {}
+    copies: dict[tuple[str, tuple[int, ...]], list[TensorRequest]] = {}
     for output in session.plan.outputs:
         sink = sinks[output.save.step]
         for unit in _units(output):
             units.setdefault((unit.name, unit.shape), unit)
         if isinstance(output, WeightsOutput):
             for tensor in output.tensors:
-                want = WeightsWant(output, tensor, sink)  # type: ignore[arg-type]
+                want = TensorRequest(output, tensor, sink)  # type: ignore[arg-type]
                 place = (tensor.unit.name, tensor.unit.shape)
                 (weights if tensor.action == "compute" else copies).setdefault(place, []).append(want)
         else:
             for unit in output.units:
                 adapters.setdefault((unit.name, unit.shape), []).append(
-                    AdapterWant(output, sink)  # type: ignore[arg-type]
+                    ModuleRequest(output, sink)  # type: ignore[arg-type]
                 )
     return [
         Job(unit, tuple(weights.get(at, ())), tuple(adapters.get(at, ())), tuple(copies.get(at, ())))

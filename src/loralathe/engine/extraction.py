@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from loralathe.engine.device import on_gpu
-from loralathe.language.forms import ExtractOptions
+from loralathe.language.expressions import ExtractOptions
 from loralathe.language.rankrules import Rule
 from loralathe.lowrank import (
     SVD,

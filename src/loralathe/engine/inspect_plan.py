@@ -8,13 +8,13 @@ from pathlib import Path
 
 from loralathe.engine.plan import Output, WeightsOutput
 from loralathe.engine.run import Session
-from loralathe.engine.units import Slice, Unit
-from loralathe.language.forms import (
+from loralathe.engine.units import RowSlice, Unit
+from loralathe.language.expressions import (
     AdapterLeaf,
     CheckpointLeaf,
-    Form,
     Leaf,
-    inner_forms,
+    LinearExpression,
+    inner_expressions,
 )
 from loralathe.tensorfiles import TensorFile
 
@@ -68,31 +68,31 @@ def _keys(session: Session, output: Output) -> Iterator[tuple[str, str]]:
     """(input, tensor key) of everything that one output takes."""
     if isinstance(output, WeightsOutput):
         for tensor in output.tensors:
-            form = tensor.instead or output.form
+            expression = tensor.instead or output.expression
             if tensor.action == "copy":
                 assert tensor.unit.key is not None
                 yield output.primary_of(tensor), tensor.unit.key
             else:
-                yield from _of_unit(session, form, tensor.unit)
+                yield from _of_unit(session, expression, tensor.unit)
     else:
         for unit in output.units:
-            yield from _of_unit(session, output.leaf.form, unit)
+            yield from _of_unit(session, output.leaf.expression, unit)
 
 
-def _of_unit(session: Session, form: Form, unit: Unit) -> Iterator[tuple[str, str]]:
-    for piece in unit.slices:
-        local = session.planner.localiser.local(form, unit, piece)
-        for term in (*local.dense, *local.lowrank):
-            yield from _of_leaf(session, term.leaf, unit, piece)
+def _of_unit(session: Session, expression: LinearExpression, unit: Unit) -> Iterator[tuple[str, str]]:
+    for row_slice in unit.slices:
+        slice_sum = session.planner.specializer.specialize(expression, unit, row_slice)
+        for term in (*slice_sum.dense, *slice_sum.lowrank):
+            yield from _of_leaf(session, term.leaf, unit, row_slice)
 
 
-def _of_leaf(session: Session, leaf: Leaf, unit: Unit, piece: Slice) -> Iterator[tuple[str, str]]:
+def _of_leaf(session: Session, leaf: Leaf, unit: Unit, row_slice: RowSlice) -> Iterator[tuple[str, str]]:
     if isinstance(leaf, CheckpointLeaf):
         assert unit.key is not None
         yield leaf.name, unit.key
     elif isinstance(leaf, AdapterLeaf):
-        assert piece.module is not None
-        held = session.sources.adapters[leaf.name].modules[piece.module.name]
+        assert row_slice.module is not None
+        held = session.sources.adapters[leaf.name].modules[row_slice.module.name]
         yield from ((leaf.name, info.name) for info in held.tensors.values())
-    for form in inner_forms(leaf):
-        yield from _of_unit(session, form, unit)
+    for expression in inner_expressions(leaf):
+        yield from _of_unit(session, expression, unit)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from loralathe.engine.adapter_plan import AdapterOutput
-from loralathe.engine.allotted import Allotted
+from loralathe.engine.budget_survey import BudgetSurvey
 from loralathe.engine.evaluate import (
     Band,
     LoadFactors,
@@ -16,18 +16,18 @@ from loralathe.engine.evaluate import (
     no_factors,
     no_methods,
 )
-from loralathe.engine.local import Local, Localiser, LocalTerm
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import TensorPlan, WeightsOutput
 from loralathe.engine.sinks import AdapterSink, WeightsSink
 from loralathe.engine.sources import Sources
-from loralathe.engine.units import Slice, Unit
+from loralathe.engine.specialize import SliceSum, SliceTerm, Specializer
+from loralathe.engine.units import RowSlice, Unit
 from loralathe.engine.workspace import Workspace
 from loralathe.families import FACTORED
-from loralathe.language.forms import (
+from loralathe.language.expressions import (
     CheckpointLeaf,
     ExtractLeaf,
-    Form,
+    LinearExpression,
     MethodLeaf,
 )
 from loralathe.tensorfiles import DTYPES
@@ -37,7 +37,7 @@ BAND_BYTES = 2 << 20
 
 
 @dataclass(frozen=True)
-class WeightsWant:
+class TensorRequest:
     """A checkpoint output's tensor that this job makes."""
 
     output: WeightsOutput
@@ -45,9 +45,9 @@ class WeightsWant:
     sink: WeightsSink
 
     @property
-    def form(self) -> Form:
+    def expression(self) -> LinearExpression:
         """What the tensor is: the output's formula, or what stands for it."""
-        return self.tensor.instead or self.output.form
+        return self.tensor.instead or self.output.expression
 
     @property
     def primary(self) -> str:
@@ -56,7 +56,7 @@ class WeightsWant:
 
 
 @dataclass(frozen=True)
-class AdapterWant:
+class ModuleRequest:
     """An adapter output that the modules of this unit belong to."""
 
     output: AdapterOutput
@@ -68,7 +68,7 @@ class SurveyWant:
     """An extraction with a budget that looks at this unit in its first pass."""
 
     leaf: ExtractLeaf
-    allotted: Allotted
+    budget_survey: BudgetSurvey
 
 
 @dataclass(frozen=True)
@@ -79,21 +79,25 @@ class Job:
     """
 
     unit: Unit
-    weights: tuple[WeightsWant, ...]
-    adapters: tuple[AdapterWant, ...]
-    copies: tuple[WeightsWant, ...]
+    weights: tuple[TensorRequest, ...]
+    adapters: tuple[ModuleRequest, ...]
+    copies: tuple[TensorRequest, ...]
     surveys: tuple[SurveyWant, ...] = ()
 
     @property
     def nbytes(self) -> int:
         """Estimate of the memory in flight: bands, and for extractions the delta with its workspace."""
-        leaves = {leaf for want in self.weights for leaf in want.form.leaves}
-        leaves |= {leaf for want in self.adapters for leaf in want.output.leaf.form.leaves}
-        leaves |= {leaf for want in self.surveys for leaf in want.leaf.form.leaves}
+        leaves = {leaf for want in self.weights for leaf in want.expression.leaves}
+        leaves |= {leaf for want in self.adapters for leaf in want.output.leaf.expression.leaves}
+        leaves |= {leaf for want in self.surveys for leaf in want.leaf.expression.leaves}
         extractions = sum(isinstance(leaf, ExtractLeaf) for leaf in leaves)
         extractions += len(self.adapters) + len(self.surveys)
-        layers = [piece for piece in self.unit.slices if piece.module and piece.module.scope in FACTORED]
-        rows = max((piece.rows for piece in layers), default=0)
+        layers = [
+            row_slice
+            for row_slice in self.unit.slices
+            if row_slice.module and row_slice.module.scope in FACTORED
+        ]
+        rows = max((row_slice.rows for row_slice in layers), default=0)
         # A method is prepared in buffers of its own, while a band is half made.
         methods = (leaf for leaf in leaves if isinstance(leaf, MethodLeaf))
         buffers = len(leaves) + 3 + sum(len(leaves) + leaf.method.scratch for leaf in methods)
@@ -114,48 +118,48 @@ class Context:
     """What all jobs of a run share; safe to use from all threads."""
 
     sources: Sources
-    localiser: Localiser
+    specializer: Specializer
     options: RunOptions
     workspace: Workspace
-    allotted: Allotted
+    budget_survey: BudgetSurvey
     cancelled: Callable[[], bool]
 
     def bands(
         self,
         unit: Unit,
-        piece: Slice,
+        row_slice: RowSlice,
         factors: LoadFactors = no_factors,
         prepare: Prepare = no_methods,
         workspace: Workspace | None = None,
     ) -> Iterable[Band]:
         """The slice's rows, band by band; raises Cancelled when the run is over."""
         space = self.workspace if workspace is None else workspace
-        for rows in bands(piece, unit):
+        for rows in bands(row_slice, unit):
             if self.cancelled():
                 raise Cancelled
-            yield Band(self.sources, self.localiser, space, unit, piece, rows, factors, prepare)
+            yield Band(self.sources, self.specializer, space, unit, row_slice, rows, factors, prepare)
 
 
 def run_job(context: Context, job: Job) -> None:
     """Raises InputError for NaN, Inf or overflow, MachineError when writing fails."""
-    from loralathe.engine.piece import PieceJob
+    from loralathe.engine.row_slice import RowSliceJob
 
     for want in job.copies:
         copy_tensor(context, want)
     if job.weights or job.adapters or job.surveys:
-        for piece in job.unit.slices:
-            PieceJob(context, job, piece).run()
+        for row_slice in job.unit.slices:
+            RowSliceJob(context, job, row_slice).run()
 
 
-def copy_tensor(context: Context, want: WeightsWant) -> None:
+def copy_tensor(context: Context, want: TensorRequest) -> None:
     """A tensor that nothing touches, byte for byte; looked at only on --check-finite."""
     source = context.sources.checkpoints[want.primary]
     unit = want.tensor.unit
     if context.options.check_finite and DTYPES[want.tensor.spec.dtype].is_float:
         leaf = CheckpointLeaf(want.primary)
-        copied = Local((LocalTerm(leaf, 1.0),), ())
-        for piece in unit.slices:
-            for band in context.bands(unit, piece):
+        copied = SliceSum((SliceTerm(leaf, 1.0),), ())
+        for row_slice in unit.slices:
+            for band in context.bands(unit, row_slice):
                 value = band.value(leaf, "scan", want.primary)
                 checked_energy(value, unit, copied, band, None)
     assert unit.key is not None

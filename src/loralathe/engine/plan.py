@@ -13,32 +13,32 @@ from typing import Literal
 
 from loralathe.engine.adapter_plan import AdapterOutput, adapter_units, rank_bounds
 from loralathe.engine.bake import open_vae
-from loralathe.engine.companions import (
+from loralathe.engine.coverage import AdapterCoverage, adapter_coverage, check_checkpoints, check_doras
+from loralathe.engine.options import DTYPES, RunOptions
+from loralathe.engine.sidecars import (
     companion_notes,
     config_beside,
     copied_metadata,
     discard_pattern,
     refuse_checkpoint_choices,
 )
-from loralathe.engine.coverage import Coverage, adapter_coverage, check_checkpoints, check_doras
-from loralathe.engine.local import Localiser
-from loralathe.engine.options import DTYPES, RunOptions
 from loralathe.engine.sources import CheckpointSource, Sources
+from loralathe.engine.specialize import Specializer
 from loralathe.engine.units import Unit, modules_by_key, unit_of_key
 from loralathe.errors import InputError, counted, did_you_mean
 from loralathe.language import Save
-from loralathe.language.forms import (
+from loralathe.language.checker import require_weights
+from loralathe.language.expressions import (
     AdapterLeaf,
     CheckpointLeaf,
     ExtractLeaf,
-    Form,
+    LinearExpression,
     MethodLeaf,
     checkpoint_terms,
     plain_form,
     single_leaf,
     walk,
 )
-from loralathe.language.typed import require_weights
 from loralathe.strengths import Strength, check_blocks
 from loralathe.tensorfiles import DTYPES as FILE_DTYPES
 from loralathe.tensorfiles import TensorSpec
@@ -59,7 +59,7 @@ class TensorPlan:
     spec: TensorSpec
     action: Action
     bucket: Bucket
-    instead: Form | None = None
+    instead: LinearExpression | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class WeightsOutput:
     """
 
     save: Save
-    form: Form
+    expression: LinearExpression
     primary: str
     tensors: tuple[TensorPlan, ...]
     discarded: tuple[str, ...]
@@ -102,7 +102,7 @@ class Plan:
 
     outputs: tuple[Output, ...]
     inputs: Mapping[str, Path]
-    coverage: Mapping[str, Coverage]
+    coverage: Mapping[str, AdapterCoverage]
     warnings: tuple[str, ...]
     sizes: Mapping[str, int]
 
@@ -113,27 +113,27 @@ class Planner:
     def __init__(self, sources: Sources, options: RunOptions) -> None:
         self.sources = sources
         self.options = options
-        self.localiser = Localiser(sources)
+        self.specializer = Specializer(sources)
         self._units: dict[str, dict[str, Unit]] = {}
 
-    def output(self, save: Save, form: Form) -> Output:
+    def output(self, save: Save, expression: LinearExpression) -> Output:
         """Plan one saved step; InputError when it is neither weights nor an extracted adapter."""
         where = f"step '{save.step}'"
-        check_checkpoints(form, self.sources, self.options)
-        self._check_blocks(form, where)
-        leaf = single_leaf(form)
+        check_checkpoints(expression, self.sources, self.options)
+        self._check_blocks(expression, where)
+        leaf = single_leaf(expression)
         if isinstance(leaf, ExtractLeaf):
             return self._adapter(save, leaf)
-        require_weights(form, f"'{save.step}' is to be saved, but it", where)
-        return self._weights(save, form, where)
+        require_weights(expression, f"'{save.step}' is to be saved, but it", where)
+        return self._weights(save, expression, where)
 
-    def _check_blocks(self, form: Form, where: str) -> None:
+    def _check_blocks(self, expression: LinearExpression, where: str) -> None:
         """Block lists on checkpoint deltas must cover every tensor; the error counts all that they miss."""
-        for name, strength in (*checkpoint_terms(form), *_method_strengths(form)):
+        for name, strength in (*checkpoint_terms(expression), *_method_strengths(expression)):
             if strength.blocks is not None:
-                pieces = (piece for unit in self.units_of(name).values() for piece in unit.slices)
+                pieces = (row_slice for unit in self.units_of(name).values() for row_slice in unit.slices)
                 try:
-                    check_blocks(strength, (piece.place for piece in pieces))
+                    check_blocks(strength, (row_slice.address for row_slice in pieces))
                 except InputError as error:
                     raise InputError(error.what, where=f"{where}: {error.where}", fix=error.fix) from None
 
@@ -149,14 +149,14 @@ class Planner:
             }
         return self._units[name]
 
-    def _weights(self, save: Save, form: Form, where: str) -> WeightsOutput:
-        primary = form.primary
+    def _weights(self, save: Save, expression: LinearExpression, where: str) -> WeightsOutput:
+        primary = expression.primary
         if primary is None:
             raise InputError("the checkpoints cancel; nothing gives the output its tensors", where=where)
         target = target_dtype(save.dtype, where)
         pattern = discard_pattern(save.discard, where)
         source = self.sources.checkpoints[primary]
-        others = [name for name in _checkpoints(form) if name != primary]
+        others = [name for name in _checkpoints(expression) if name != primary]
         vae = open_vae(save, self.sources, primary, allow_unmatched=self.options.allow_unmatched)
         tensors, discarded = [], []
         for key, unit in self.units_of(primary).items():
@@ -166,7 +166,7 @@ class Planner:
             if vae is not None and key in vae.tensors:
                 tensors.append(_baked(vae, unit, target))
             else:
-                tensors.append(self._tensor(form, unit, primary, target, others))
+                tensors.append(self._tensor(expression, unit, primary, target, others))
         if pattern is not None and not discarded:
             raise InputError(
                 f"discard = '{save.discard}' matches no tensor",
@@ -174,10 +174,10 @@ class Planner:
                 fix=f"it is searched in names such as '{source.saved_as(next(iter(source.tensors)))}'",
             )
         config = config_beside(save, self.sources.paths, [primary, *others])
-        notes = [*_only_in_first(source.name, tensors), *_passes(form), *companion_notes(save, config)]
+        notes = [*_only_in_first(source.name, tensors), *_passes(expression), *companion_notes(save, config)]
         return WeightsOutput(
             save,
-            form,
+            expression,
             primary,
             tuple(tensors),
             tuple(discarded),
@@ -188,7 +188,7 @@ class Planner:
         )
 
     def _tensor(
-        self, form: Form, unit: Unit, primary: str, target: str | None, others: list[str]
+        self, expression: LinearExpression, unit: Unit, primary: str, target: str | None, others: list[str]
     ) -> TensorPlan:
         assert unit.key is not None
         source = self.sources.checkpoints[primary]
@@ -199,27 +199,27 @@ class Planner:
         spec = TensorSpec(source.saved_as(unit.key), dtype, info.shape)
         if not castable or architecture.rule_for_key(unit.key) is not None:
             return _plain(source, unit, spec, "kept by rule")
-        locals_ = [self.localiser.local(form, unit, piece) for piece in unit.slices]
-        if not all(local.is_copy_of(primary) for local in locals_):
+        locals_ = [self.specializer.specialize(expression, unit, row_slice) for row_slice in unit.slices]
+        if not all(slice_sum.is_copy_of(primary) for slice_sum in locals_):
             return TensorPlan(unit, spec, "compute", "changed")
         bucket: Bucket = "copied"
         if any(unit.key not in self.sources.checkpoints[name].tensors for name in others):
             bucket = "only in the first"
-        elif self._touched(form, unit):
+        elif self._touched(expression, unit):
             bucket = "strength 0"
         return TensorPlan(unit, spec, "copy" if dtype == info.dtype else "compute", bucket)
 
-    def _touched(self, form: Form, unit: Unit) -> bool:
+    def _touched(self, expression: LinearExpression, unit: Unit) -> bool:
         """Whether an adapter holds this module, so that only its strength of 0 leaves it alone."""
-        names = {piece.module.name for piece in unit.slices if piece.module}
-        adapters = {leaf.name for leaf in walk(form) if isinstance(leaf, AdapterLeaf)}
+        names = {row_slice.module.name for row_slice in unit.slices if row_slice.module}
+        adapters = {leaf.name for leaf in walk(expression) if isinstance(leaf, AdapterLeaf)}
         return any(names & self.sources.adapters[name].modules.keys() for name in adapters)
 
     def _adapter(self, save: Save, leaf: ExtractLeaf) -> AdapterOutput:
         where = f"step '{save.step}'"
         refuse_checkpoint_choices(save, where)
         dtype = target_dtype(save.dtype or leaf_dtype(leaf), where) or "F16"
-        primary = leaf.form.primary
+        primary = leaf.expression.primary
         prediction = "epsilon"
         if primary is not None:
             prediction = self.sources.checkpoints[primary].detected.prediction or prediction
@@ -230,7 +230,7 @@ class Planner:
                 where=where,
                 fix="subtract two different models, or merge something first: extract(A + 0.7*lora - A)",
             )
-        bounds = rank_bounds(leaf, units, self.localiser)
+        bounds = rank_bounds(leaf, units, self.specializer)
         return AdapterOutput(save, leaf, dtype, units, prediction, bounds)
 
     def extraction_units(self, leaf: ExtractLeaf) -> tuple[Unit, ...]:
@@ -238,10 +238,12 @@ class Planner:
 
         The checkpoint may be one that only an extraction inside looks at.
         """
-        inner = (leaf.form for leaf in walk(leaf.form) if isinstance(leaf, ExtractLeaf))
-        primary = leaf.form.primary or next(filter(None, (form.primary for form in inner)), None)
+        inner = (leaf.expression for leaf in walk(leaf.expression) if isinstance(leaf, ExtractLeaf))
+        primary = leaf.expression.primary or next(
+            filter(None, (expression.primary for expression in inner)), None
+        )
         if primary is None:
-            return tuple(adapter_units(leaf.form, self.sources))
+            return tuple(adapter_units(leaf.expression, self.sources))
         source = self.sources.checkpoints[primary]
         return tuple(
             unit
@@ -292,28 +294,30 @@ def nbytes_of(spec: TensorSpec) -> int:
     return total * FILE_DTYPES[spec.dtype].bits // 8
 
 
-def plan_coverage(forms: Sequence[Form], sources: Sources, options: RunOptions) -> dict[str, Coverage]:
+def plan_coverage(
+    expressions: Sequence[LinearExpression], sources: Sources, options: RunOptions
+) -> dict[str, AdapterCoverage]:
     """How the modules of every adapter are used; InputError for what does not match."""
-    found: dict[str, Coverage] = {}
-    for form in forms:
-        check_doras(form, sources)
-        for leaf in walk(form):
+    found: dict[str, AdapterCoverage] = {}
+    for expression in expressions:
+        check_doras(expression, sources)
+        for leaf in walk(expression):
             if isinstance(leaf, AdapterLeaf):
-                found[leaf.name] = adapter_coverage(leaf.name, forms, sources, options)
+                found[leaf.name] = adapter_coverage(leaf.name, expressions, sources, options)
     return found
 
 
-def _checkpoints(form: Form) -> list[str]:
+def _checkpoints(expression: LinearExpression) -> list[str]:
     names: list[str] = []
-    for leaf in walk(form):
+    for leaf in walk(expression):
         if isinstance(leaf, CheckpointLeaf) and leaf.name not in names:
             names.append(leaf.name)
     return names
 
 
-def _method_strengths(form: Form) -> Iterator[tuple[str, Strength]]:
+def _method_strengths(expression: LinearExpression) -> Iterator[tuple[str, Strength]]:
     """Checkpoints inside methods with their strengths, and with a method's own amounts."""
-    for leaf in walk(form):
+    for leaf in walk(expression):
         if isinstance(leaf, MethodLeaf):
             for inner in leaf.arguments:
                 yield from checkpoint_terms(inner)
@@ -321,9 +325,11 @@ def _method_strengths(form: Form) -> Iterator[tuple[str, Strength]]:
                     yield from ((inner.primary, amount) for amount in leaf.method.amounts)
 
 
-def _passes(form: Form) -> Iterator[str]:
+def _passes(expression: LinearExpression) -> Iterator[str]:
     """What methods cost, for people who wonder why it takes longer."""
-    methods = {leaf.method.name: leaf.method.passes for leaf in walk(form) if isinstance(leaf, MethodLeaf)}
+    methods = {
+        leaf.method.name: leaf.method.passes for leaf in walk(expression) if isinstance(leaf, MethodLeaf)
+    }
     for name, passes in methods.items():
         if passes:
             times = "once" if passes == 1 else "twice"

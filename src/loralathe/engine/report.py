@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loralathe.engine.coverage import Coverage
+from loralathe.engine.coverage import AdapterCoverage
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class BudgetReport:
 
     asked: str
     share: float
-    price: float
+    marginal_density: float
     missed: bool
 
 
@@ -134,6 +134,6 @@ class Report:
 
     weights: tuple[WeightsReport, ...] = ()
     extractions: tuple[ExtractionReport, ...] = ()
-    coverage: Mapping[str, Coverage] = field(default_factory=dict)
+    coverage: Mapping[str, AdapterCoverage] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0

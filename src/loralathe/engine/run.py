@@ -13,18 +13,18 @@ from pathlib import Path
 from types import MappingProxyType
 
 from loralathe.engine.adapter_notes import adapter_notes
-from loralathe.engine.companions import CONFIG, config_target
 from loralathe.engine.coverage import missing_components
 from loralathe.engine.options import RunOptions, check_device
 from loralathe.engine.plan import Output, Plan, Planner, WeightsOutput, plan_coverage
 from loralathe.engine.record import KEY, UNKNOWN_HASH, make_record, output_metadata
 from loralathe.engine.report import BudgetReport, ExtractionReport, ModuleRecord, Report, WeightsReport
+from loralathe.engine.sidecars import CONFIG, config_target
 from loralathe.engine.sources import Sources
 from loralathe.errors import InputError, MachineError
 from loralathe.families import Architecture
 from loralathe.language import Recipe, used_names
-from loralathe.language.forms import ExtractLeaf, Form
-from loralathe.language.typed import Typer
+from loralathe.language.checker import TypeChecker
+from loralathe.language.expressions import ExtractLeaf, LinearExpression
 from loralathe.progress import CallableSink, Event, Progress
 from loralathe.strengths import BlockWeights, parse_block_weights, parse_elements
 from loralathe.tensorfiles import check_output, content_hash, free_space, remove_stale
@@ -39,8 +39,8 @@ class Session:
     sources: Sources
     plan: Plan
     planner: Planner
-    typer: Typer
-    forms: Mapping[str, Form] = field(default_factory=dict)
+    checker: TypeChecker
+    expressions: Mapping[str, LinearExpression] = field(default_factory=dict)
 
     def __enter__(self) -> Session:
         return self
@@ -68,7 +68,7 @@ def open_session(recipe: Recipe, options: RunOptions | None = None) -> Session:
 
 def _plan(recipe: Recipe, options: RunOptions, sources: Sources) -> Session:
     warnings = sources.warnings()
-    typer = Typer(
+    checker = TypeChecker(
         recipe,
         sources.kinds,
         lambda text: resolve_blocks(text, sources, recipe, options, warnings),
@@ -76,14 +76,16 @@ def _plan(recipe: Recipe, options: RunOptions, sources: Sources) -> Session:
         lambda: require_architecture(sources),
         lambda adapter: sources.adapters[adapter].modules,
     )
-    forms = {save.step: typer.step(save.step) for save in recipe.saves}
+    expressions = {save.step: checker.step(save.step) for save in recipe.saves}
     planner = Planner(sources, options)
-    coverage = plan_coverage(list(forms.values()), sources, options)
-    outputs = tuple(planner.output(save, forms[save.step]) for save in recipe.saves)
-    warnings += (text for form in forms.values() for text in missing_components(form, sources))
+    coverage = plan_coverage(list(expressions.values()), sources, options)
+    outputs = tuple(planner.output(save, expressions[save.step]) for save in recipe.saves)
+    warnings += (
+        text for expression in expressions.values() for text in missing_components(expression, sources)
+    )
     sizes = {name: path.stat().st_size for name, path in sources.paths.items()}
     plan = Plan(outputs, sources.paths, coverage, tuple(dict.fromkeys(warnings)), sizes)
-    return Session(recipe, options, sources, plan, planner, typer, forms)
+    return Session(recipe, options, sources, plan, planner, checker, expressions)
 
 
 def resolve_blocks(

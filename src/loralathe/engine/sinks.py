@@ -12,10 +12,10 @@ from torch import Tensor
 
 from loralathe.adapters import AdapterFormat, kohya_tensors
 from loralathe.engine.adapter_plan import AdapterOutput
-from loralathe.engine.companions import config_target
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import WeightsOutput
 from loralathe.engine.report import ModuleRecord
+from loralathe.engine.sidecars import config_target
 from loralathe.errors import InputError
 from loralathe.families import Architecture, Module
 from loralathe.lowrank import Factors

@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 
 from loralathe.adapters import kohya_specs
 from loralathe.engine.adapter_plan import AdapterOutput, most_of
-from loralathe.engine.allotted import Allotted, Surveyed
+from loralathe.engine.budget_survey import BudgetSurvey, Surveyed
 from loralathe.engine.job import Job, SurveyWant
-from loralathe.engine.local import in_scope
 from loralathe.engine.plan import WeightsOutput, leaf_dtype, target_dtype
 from loralathe.engine.record import UNKNOWN_HASH
 from loralathe.engine.report import BudgetReport
 from loralathe.engine.run import Session, metadata_of
 from loralathe.engine.sinks import adapter_format
+from loralathe.engine.specialize import in_scope
 from loralathe.engine.units import Unit
 from loralathe.errors import InputError
-from loralathe.language.forms import ExtractLeaf, Form, walk
-from loralathe.lowrank import Allocation, Offer, allocate_bytes, allocate_energy
+from loralathe.language.expressions import ExtractLeaf, LinearExpression, walk
+from loralathe.lowrank import Allocation, KnapsackItem, allocate_bytes, allocate_energy
 from loralathe.tensorfiles import TensorSpec, adapter_file_size
 
 FIRST_DEPTH = 64
@@ -37,31 +37,35 @@ def budget_leaves(session: Session) -> list[ExtractLeaf]:
     """Extractions with a budget that any output needs, inner ones first."""
     found: dict[ExtractLeaf, None] = {}
     for output in session.plan.outputs:
-        form = output.form if isinstance(output, WeightsOutput) else output.leaf.form
-        leaves = [*walk(form)] if isinstance(output, WeightsOutput) else [*walk(form), output.leaf]
+        expression = output.expression if isinstance(output, WeightsOutput) else output.leaf.expression
+        leaves = (
+            [*walk(expression)] if isinstance(output, WeightsOutput) else [*walk(expression), output.leaf]
+        )
         for leaf in leaves:
             if isinstance(leaf, ExtractLeaf) and leaf.options.budget is not None:
                 found[leaf.unrounded] = None
-    return sorted(found, key=lambda leaf: leaf.form.level)
+    return sorted(found, key=lambda leaf: leaf.expression.level)
 
 
-def survey(session: Session, allotted: Allotted, run: RunJobs) -> None:
-    """The first passes: fills `allotted` for every extraction with a budget; `run` carries out jobs."""
+def survey(session: Session, budget_survey: BudgetSurvey, run: RunJobs) -> None:
+    """The first passes: fills `budget_survey` for every extraction with a budget; `run` carries out jobs."""
     for leaf in budget_leaves(session):
         allocator = _allocator(session, leaf)
         waiting = [unit for unit in allocator.units if any(in_scope(s, leaf.options) for s in unit.slices)]
         for unit in waiting:
-            for piece in unit.slices:
-                allotted.depths[leaf, piece.place.name] = min(FIRST_DEPTH, most_of(leaf, unit, piece))
+            for row_slice in unit.slices:
+                budget_survey.depths[leaf, row_slice.address.name] = min(
+                    FIRST_DEPTH, most_of(leaf, unit, row_slice)
+                )
         while waiting:
-            want = SurveyWant(leaf, allotted)
+            want = SurveyWant(leaf, budget_survey)
             run([Job(unit, (), (), (), (want,)) for unit in waiting], "finding singular values")
-            ranks, allocation, unsettled = allocator.allocate(allotted.surveys(leaf))
+            ranks, allocation, unsettled = allocator.allocate(budget_survey.surveys(leaf))
             for module in unsettled:
-                place = (leaf, module.piece.place.name)
-                allotted.depths[place] = min(2 * allotted.depths[place], module.most)
+                place = (leaf, module.row_slice.address.name)
+                budget_survey.depths[place] = min(2 * budget_survey.depths[place], module.most)
             waiting = list({module.unit.name: module.unit for module in unsettled}.values())
-        allotted.settle(leaf, ranks, allocator.report(allotted.surveys(leaf), allocation))
+        budget_survey.settle(leaf, ranks, allocator.report(budget_survey.surveys(leaf), allocation))
 
 
 @dataclass(frozen=True)
@@ -79,14 +83,14 @@ class _BudgetAllocator:
         """Ranks by module; the allocation; and the modules that must be searched deeper first."""
         budget = self.leaf.options.budget
         assert budget is not None
-        offers = [self._offer(module) for module in modules]
+        items = [self._offer(module) for module in modules]
         if budget.kind == "energy":
-            allocation = allocate_energy(offers, budget.amount * self._signal(modules))
+            allocation = allocate_energy(items, budget.amount * self._signal(modules))
         else:
-            allocation = self._fitting(modules, offers, int(budget.amount))
+            allocation = self._fitting(modules, items, int(budget.amount))
         taken = zip(modules, allocation.ranks, strict=True)
         unsettled = [module for module, rank in taken if rank == len(module.energies) and not module.complete]
-        names = [module.piece.place.name for module in modules]
+        names = [module.row_slice.address.name for module in modules]
         return dict(zip(names, allocation.ranks, strict=True)), allocation, unsettled
 
     def report(self, modules: Sequence[Surveyed], allocation: Allocation) -> BudgetReport:
@@ -94,30 +98,32 @@ class _BudgetAllocator:
         assert budget is not None
         share = min(allocation.kept / signal, 1.0) if signal else 1.0
         missed = budget.kind == "energy" and share < budget.amount * (1 - 1e-9)
-        return BudgetReport(str(budget), share, allocation.price / signal if signal else 0.0, missed)
+        return BudgetReport(
+            str(budget), share, allocation.marginal_density / signal if signal else 0.0, missed
+        )
 
     def _signal(self, modules: Sequence[Surveyed]) -> float:
         """Energy in scope above what rounding explains: what an energy budget is a share of."""
         return sum(signal_energy(module, self.leaf.options.keep_noise) for module in modules)
 
-    def _offer(self, module: Surveyed) -> Offer:
+    def _offer(self, module: Surveyed) -> KnapsackItem:
         one, two = (sum(spec.nbytes for spec in self._specs(module, rank)) for rank in (1, 2))
         names = sum(len(spec.name) + _ENTRY for spec in self._specs(module, 1))
-        return Offer(module.energies, two - one, one - (two - one) + names)
+        return KnapsackItem(module.energies, two - one, one - (two - one) + names)
 
     def _specs(self, module: Surveyed, rank: int) -> list[TensorSpec]:
-        assert module.piece.module is not None
+        assert module.row_slice.module is not None
         assert self.session.sources.architecture is not None
-        form = adapter_format(self.output, self.session.sources.architecture)
-        shape = (module.piece.rows, *module.unit.shape[1:])
-        return list(kohya_specs(module.piece.module.name, rank, shape, form))
+        expression = adapter_format(self.output, self.session.sources.architecture)
+        shape = (module.row_slice.rows, *module.unit.shape[1:])
+        return list(kohya_specs(module.row_slice.module.name, rank, shape, expression))
 
-    def _fitting(self, modules: Sequence[Surveyed], offers: Sequence[Offer], limit: int) -> Allocation:
+    def _fitting(self, modules: Sequence[Surveyed], items: Sequence[KnapsackItem], limit: int) -> Allocation:
         """The best allocation whose file, header included, has at most `limit` bytes."""
         aim, best = limit, None
         fits, exceeds = 0, 2 * limit
         for _ in range(ROUNDS):
-            found = allocate_bytes(offers, aim)
+            found = allocate_bytes(items, aim)
             slack = limit - self._file_size(modules, found.ranks)
             if slack >= 0 and (best is None or found.kept > best.kept):
                 best = found
@@ -132,7 +138,7 @@ class _BudgetAllocator:
                 aim = (fits + exceeds) // 2
         if best is None or not any(best.ranks):
             if all(len(module.energies) == 0 for module in modules):
-                return allocate_bytes(offers, limit)
+                return allocate_bytes(items, limit)
             least = min(self._file_size(modules, one) for one in _single_ranks(modules))
             raise InputError(
                 f"a file of {limit:,} bytes holds no direction of any layer",
@@ -189,10 +195,12 @@ def _allocator(session: Session, leaf: ExtractLeaf) -> _BudgetAllocator:
 
 def _rounded_form(session: Session, leaf: ExtractLeaf) -> ExtractLeaf:
     """The leaf as formulas use it: with the dtype that it is rounded to."""
-    forms: list[Form] = [o.form for o in session.plan.outputs if isinstance(o, WeightsOutput)]
-    forms += [o.leaf.form for o in session.plan.outputs if isinstance(o, AdapterOutput)]
-    for form in forms:
-        for inner in walk(form):
+    expressions: list[LinearExpression] = [
+        o.expression for o in session.plan.outputs if isinstance(o, WeightsOutput)
+    ]
+    expressions += [o.leaf.expression for o in session.plan.outputs if isinstance(o, AdapterOutput)]
+    for expression in expressions:
+        for inner in walk(expression):
             if isinstance(inner, ExtractLeaf) and inner.unrounded == leaf:
                 return inner
     return leaf

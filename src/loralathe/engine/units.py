@@ -13,7 +13,7 @@ from loralathe.families import Architecture, Module
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ModuleAddress:
     """Where something sits, as strengths need it: a canonical name and a block."""
 
     name: str
@@ -21,12 +21,12 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class RowSlice:
     """Rows [start, stop) of a unit's tensor, with the module they belong to, if any."""
 
     start: int
     stop: int
-    place: Place
+    address: ModuleAddress
     module: Module | None
 
     @property
@@ -44,7 +44,7 @@ class Unit:
     name: str
     key: str | None
     shape: tuple[int, ...]
-    slices: tuple[Slice, ...]
+    slices: tuple[RowSlice, ...]
 
     @property
     def numel(self) -> int:
@@ -70,16 +70,16 @@ def unit_of_key(
     slices = tuple(_slices(rows, modules))
     if not slices:
         component = architecture.component_of_key(key) or "other"
-        place = Place(f"{component}.{key}", architecture.block_of_key(key))
-        slices = (Slice(0, rows, place, None),)
+        address = ModuleAddress(f"{component}.{key}", architecture.block_of_key(key))
+        slices = (RowSlice(0, rows, address, None),)
     return Unit(key, key, shape, slices)
 
 
-def _slices(rows: int, modules: Iterable[Module]) -> Iterator[Slice]:
+def _slices(rows: int, modules: Iterable[Module]) -> Iterator[RowSlice]:
     for module in sorted(modules, key=lambda module: module.part or (0, 1)):
         index, count = module.part or (0, 1)
         step = rows // count
-        yield Slice(index * step, (index + 1) * step, Place(module.name, module.block), module)
+        yield RowSlice(index * step, (index + 1) * step, ModuleAddress(module.name, module.block), module)
 
 
 def modules_by_key(modules: Mapping[str, Module]) -> dict[str, list[Module]]:

@@ -8,7 +8,7 @@ from loralathe.families.architecture import (
     BIAS,
     COMPONENT_NAMES,
     Architecture,
-    LayerPlace,
+    LayerAddress,
     Module,
     Piece,
 )
@@ -23,9 +23,9 @@ from loralathe.families.detect import (
 )
 from loralathe.families.detect_adapter import (
     AdapterDetected,
+    address_of_raw,
     canonical_of_raw,
     detect_adapter,
-    place_of_raw,
 )
 from loralathe.families.dialects import (
     group_by_module,
@@ -81,11 +81,12 @@ __all__ = [
     "Architecture",
     "Detected",
     "DiffusersMap",
-    "LayerPlace",
+    "LayerAddress",
     "Module",
     "Piece",
     "TensorLike",
     "adapter_metadata",
+    "address_of_raw",
     "architecture_by_id",
     "block_names_for_length",
     "canonical_block",
@@ -95,7 +96,6 @@ __all__ = [
     "diffusers_map",
     "group_by_module",
     "kind_of_module",
-    "place_of_raw",
     "places_without_block",
     "shows_adapter",
     "split_adapter_key",

@@ -78,7 +78,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class LayerPlace:
+class LayerAddress:
     """What a layer of another layout is of a module: all of it, or one of its row slices.
 
     slot:    which of the `slots` slices, None for all rows
@@ -150,7 +150,7 @@ class Architecture:
 
     id: str
     label: str
-    unet: Denoiser
+    denoiser: Denoiser
     parts: tuple[Component, ...]
     signature: Signature
     also_accepts: tuple[tuple[str, ...], ...] = ()
@@ -166,12 +166,12 @@ class Architecture:
     @cached_property
     def long_blocks(self) -> tuple[str, ...]:
         """Names of the long block list in order: text encoders, every block of the U-Net or transformer."""
-        return self.unet.blocks()
+        return self.denoiser.blocks()
 
     @cached_property
     def short_blocks(self) -> tuple[str, ...]:
         """Names of the short block list: the blocks that hold attention (and BASE, on U-Nets)."""
-        return self.unet.short_blocks()
+        return self.denoiser.short_blocks()
 
     @cached_property
     def encoder_blocks(self) -> dict[str, str]:
@@ -252,7 +252,7 @@ class Architecture:
         place = self.place_of_kohya(name)
         return place.module if place else None
 
-    def place_of_kohya(self, name: str) -> LayerPlace | None:
+    def place_of_kohya(self, name: str) -> LayerAddress | None:
         """The same for layers that are a part of a module, too."""
         for part in self.parts:
             for prefix in part.kohya:
@@ -289,7 +289,7 @@ class Architecture:
         place = self.place_of_diffusers(component, path)
         return place.module if place else None
 
-    def place_of_diffusers(self, component: str, path: str) -> LayerPlace | None:
+    def place_of_diffusers(self, component: str, path: str) -> LayerAddress | None:
         """The same for layers that are a part of a module, too."""
         part = self._part(component)
         if part is None:
@@ -408,16 +408,16 @@ class Architecture:
     def _block(self, component: str, path: str) -> str | None:
         if component in self.encoder_blocks:
             return self.encoder_blocks[component]
-        block = self.unet.block_of_path(path) if component == "unet" else None
+        block = self.denoiser.block_of_path(path) if component == "unet" else None
         return block if block in self.long_blocks else None
 
 
 def _place(
     part: Component, entry: Layer, number: str | None, slot: int | None = None, *, renamed: bool = False
-) -> LayerPlace:
+) -> LayerAddress:
     """renamed: the name is the diffusers one, and so is the order of the rows."""
     swapped = renamed and entry.transform == "halves_swapped"
-    return LayerPlace(f"{part.id}.{fill(entry.name, number)}", slot, len(entry.slots) or 1, swapped)
+    return LayerAddress(f"{part.id}.{fill(entry.name, number)}", slot, len(entry.slots) or 1, swapped)
 
 
 def _piece(part: Component, entry: Layer, role: str, number: str | None, key: str) -> Piece:

@@ -51,9 +51,9 @@ def detect_checkpoint(header: HeaderLike, name: str | None = None) -> Detected:
     refuse_quantised(tensors, arch.label, name)
     paths = _denoiser_paths(arch, tensors)
     _check_complete(arch, paths, name)
-    channels = tensors[paths[f"{arch.unet.entry}.weight"]].shape[1]
-    if channels not in arch.unet.inputs:
-        known = [f"{number} ({variant})" for number, variant in arch.unet.inputs.items()]
+    channels = tensors[paths[f"{arch.denoiser.entry}.weight"]].shape[1]
+    if channels not in arch.denoiser.inputs:
+        known = [f"{number} ({variant})" for number, variant in arch.denoiser.inputs.items()]
         raise InputError(
             f"this {arch.label} model takes {channels} input channels",
             where=name,
@@ -63,7 +63,7 @@ def detect_checkpoint(header: HeaderLike, name: str | None = None) -> Detected:
     return Detected(
         architecture=arch,
         layout="original",
-        variant=arch.unet.variant(channels, paths),
+        variant=arch.denoiser.variant(channels, paths),
         in_channels=channels,
         components=_components(arch, tensors),
         prediction=prediction,
@@ -85,11 +85,11 @@ def _denoiser_paths(arch: Architecture, tensors: Mapping[str, TensorLike]) -> di
 
 def _check_complete(arch: Architecture, paths: Mapping[str, str], name: str | None) -> None:
     path, key = next(iter(paths.items()))  # recognised, so there is one
-    missing = [key.removesuffix(path) + lost for lost in arch.unet.missing(paths.keys())]
+    missing = [key.removesuffix(path) + lost for lost in arch.denoiser.missing(paths.keys())]
     if missing:
         raise InputError(
             f"this {arch.label} checkpoint is incomplete: {counted(len(missing), 'tensor')} of its "
-            f"{arch.unet.kind} {'is' if len(missing) == 1 else 'are'} missing",
+            f"{arch.denoiser.kind} {'is' if len(missing) == 1 else 'are'} missing",
             where=_in_file(name, _few(missing)),
             fix="get the file again, or the tool that wrote it dropped them",
         )

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from loralathe.errors import InputError
-from loralathe.families.architecture import Architecture, LayerPlace
+from loralathe.families.architecture import Architecture, LayerAddress
 from loralathe.families.dialects import (
     PARTS,
     RawModules,
@@ -44,7 +44,7 @@ class AdapterDetected:
     names: Mapping[str, str]
     unmatched: tuple[str, ...]
     kinds: Mapping[str, str]
-    strangers: tuple[str, ...]
+    unrecognized_keys: tuple[str, ...]
 
     def kind_counts(self) -> dict[str, int]:
         """Kind → number of modules, commonest first."""
@@ -73,17 +73,17 @@ def detect_adapter(header: HeaderLike, name: str | None = None) -> AdapterDetect
         names=names,
         unmatched=tuple(module for module in raw.parts if module not in names),
         kinds={module: kind_of_module(parts, header.tensors) for module, parts in raw.parts.items()},
-        strangers=raw.strangers,
+        unrecognized_keys=raw.unrecognized_keys,
     )
 
 
 def canonical_of_raw(arch: Architecture, raw_name: str) -> str | None:
     """Canonical name of a module as any dialect spells it; None if the family has no such module."""
-    place = place_of_raw(arch, raw_name)
+    place = address_of_raw(arch, raw_name)
     return place.module if place else None
 
 
-def place_of_raw(arch: Architecture, raw_name: str) -> LayerPlace | None:
+def address_of_raw(arch: Architecture, raw_name: str) -> LayerAddress | None:
     """Which module, or which part of one, a name of any dialect means; None if the family has no such layer.
 
     Read are kohya's flat names, `unet.` / `transformer.` / `text_encoder.` / `text_encoder_2.` with diffusers
@@ -95,7 +95,7 @@ def place_of_raw(arch: Architecture, raw_name: str) -> LayerPlace | None:
     folder, _, path = raw_name.removeprefix("base_model.model.").partition(".")
     if folder == "diffusion_model" and not wrapped:
         name = arch.module_named(f"unet.{path}")
-        return LayerPlace(name) if name else None
+        return LayerAddress(name) if name else None
     component = next((part.id for part in arch.parts if part.folder == folder), None)
     if wrapped:
         component, path = "unet", raw_name.removeprefix("base_model.model.")

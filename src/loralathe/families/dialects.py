@@ -68,7 +68,7 @@ class RawModules:
     """An adapter's tensors by module: raw module name → part → key; and the keys that are no part of any."""
 
     parts: Mapping[str, Mapping[str, str]]
-    strangers: tuple[str, ...]
+    unrecognized_keys: tuple[str, ...]
 
 
 def group_by_module(keys: Collection[str]) -> RawModules:
@@ -81,14 +81,14 @@ def group_by_module(keys: Collection[str]) -> RawModules:
             unknown.append(key)
         else:
             grouped.setdefault(split[0], {})[split[1]] = key
-    strangers: list[str] = []
+    unrecognized_keys: list[str] = []
     for key in unknown:  # (IA)³ keeps its vector under a bare `weight`
         module, _, part = key.rpartition(".")
         if part == "weight" and "on_input" in grouped.get(module, ()):
             grouped[module]["weight"] = key
         else:
-            strangers.append(key)
-    return RawModules(grouped, tuple(strangers))
+            unrecognized_keys.append(key)
+    return RawModules(grouped, tuple(unrecognized_keys))
 
 
 def kind_of_module(parts: Mapping[str, str], tensors: Mapping[str, TensorLike]) -> str:

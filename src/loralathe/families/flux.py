@@ -152,7 +152,7 @@ STAGES = ("double_blocks.", "single_blocks.", "final_layer.", *(f"{name}." for n
 FLUX = Architecture(
     id="flux",
     label="Flux",
-    unet=FLUX_TRANSFORMER,
+    denoiser=FLUX_TRANSFORMER,
     parts=(
         denoiser_part(
             FLUX_TRANSFORMER, "original", folder="transformer", bare=STAGES, kohya="lora_transformer_"

@@ -43,7 +43,7 @@ def in_model_order(labels: Iterable[str], architecture: Architecture | None) -> 
 def component_name(component: str | None, architecture: Architecture) -> str:
     """A network in words: U-Net, transformer, text encoder 1, VAE."""
     if component == "unet":
-        return architecture.unet.kind
+        return architecture.denoiser.kind
     return COMPONENT_NAMES.get(component or "", OTHER)
 
 

@@ -14,7 +14,7 @@ NOT_SD1 = tuple(in_unet({"label_emb.0.0": 2, "input_blocks.1.0.time_stack.in_lay
 SD1 = Architecture(
     id="sd1",
     label="SD 1.5",
-    unet=SD1_UNET,
+    denoiser=SD1_UNET,
     parts=(
         denoiser_part(SD1_UNET, "diffusers"),
         Component(

@@ -13,7 +13,7 @@ from loralathe.families.signatures import Signature
 SD2 = Architecture(
     id="sd2",
     label="SD 2",
-    unet=SD1_UNET,
+    denoiser=SD1_UNET,
     parts=(
         denoiser_part(SD1_UNET, "diffusers"),
         Component(

@@ -16,7 +16,7 @@ SDXL_UNET = UNet(attends=(False, True, True), labels=True)
 SDXL = Architecture(
     id="sdxl",
     label="SDXL",
-    unet=SDXL_UNET,
+    denoiser=SDXL_UNET,
     parts=(
         denoiser_part(SDXL_UNET, "original"),
         Component(

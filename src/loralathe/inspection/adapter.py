@@ -18,7 +18,7 @@ from loralathe.families import (
     kind_of_module,
 )
 from loralathe.families.labels import in_model_order, label_of_module
-from loralathe.inspection.facts import AdapterFacts, Coverage
+from loralathe.inspection.facts import AdapterFacts, BlockModules
 from loralathe.tensorfiles import Header, TensorFile
 
 RANKED = (
@@ -72,7 +72,10 @@ def adapter_facts(
         components=dict(Counter(name.partition(".")[0] for name in names.values())),
         coverage=coverage,
         missing=tuple(name for name in _blocks(architecture) if name not in covered),
-        unmatched=(*(name for name in raw.parts if architecture and name not in names), *raw.strangers),
+        unmatched=(
+            *(name for name in raw.parts if architecture and name not in names),
+            *raw.unrecognized_keys,
+        ),
     )
 
 
@@ -83,14 +86,14 @@ def _blocks(architecture: Architecture | None) -> tuple[str, ...]:
 
 def _coverage(
     names: Mapping[str, str], ranks: Mapping[str, int | None], architecture: Architecture | None
-) -> tuple[Coverage, ...]:
+) -> tuple[BlockModules, ...]:
     if architecture is None:
         return ()
     held: dict[str, list[int | None]] = {}
     for raw_name, name in names.items():
         held.setdefault(label_of_module(architecture, name), []).append(ranks[raw_name])
     return tuple(
-        Coverage(block, len(held[block]), dict(sorted(Counter(r for r in held[block] if r).items())))
+        BlockModules(block, len(held[block]), dict(sorted(Counter(r for r in held[block] if r).items())))
         for block in in_model_order(held, architecture)
     )
 

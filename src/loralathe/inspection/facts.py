@@ -37,7 +37,7 @@ class CheckpointFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Coverage:
+class BlockModules:
     """Modules of an adapter in one block. ranks: rank → modules."""
 
     block: str
@@ -59,7 +59,7 @@ class AdapterFacts:
     ranks: Mapping[int | None, int]
     alphas: Mapping[float | None, int]
     components: Mapping[str, int]
-    coverage: tuple[Coverage, ...]
+    coverage: tuple[BlockModules, ...]
     missing: tuple[str, ...]
     unmatched: tuple[str, ...]
 

@@ -106,7 +106,7 @@ def _checkpoint(header: Header) -> _Seen:
 
 def _variant(detected: Detected) -> str:
     """`, inpainting (9 channels)`, `, dev`: what the file is beside the usual one of its family."""
-    usual = next(iter(detected.architecture.unet.inputs))
+    usual = next(iter(detected.architecture.denoiser.inputs))
     variant = "" if detected.variant == "base" else f", {detected.variant}"
     return variant if detected.in_channels == usual else f"{variant} ({detected.in_channels} channels)"
 

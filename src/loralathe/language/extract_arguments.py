@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from loralathe.errors import InputError
-from loralathe.language.forms import DEFAULT_RANK, ExtractOptions, Form
+from loralathe.language.expressions import DEFAULT_RANK, ExtractOptions, LinearExpression
 from loralathe.language.rankrules import (
     RULES,
     Budget,
@@ -80,14 +80,14 @@ def _check(options: ExtractOptions, numbers: Mapping[str, float]) -> None:
         raise InputError("full= keeps every direction, so rank= has no meaning", fix="keep one of them")
 
 
-def check_form(function: str, form: Form, unbalanced: bool, described: str) -> None:
+def check_expression(function: str, expression: LinearExpression, unbalanced: bool, described: str) -> None:
     """InputError when a value cannot be extracted or joined; `described` says what it is."""
-    if not form.is_delta and not unbalanced:
+    if not expression.is_delta and not unbalanced:
         raise InputError(
             f"{function}() needs a delta; this is {described}",
             fix="subtract the base: extract(B2 - B, rank=64)",
         )
-    if function != "extract" and form.primary is not None:
+    if function != "extract" and expression.primary is not None:
         raise InputError(
             f"{function}() works on factors of adapters; this is a difference of checkpoints",
             fix="extract(B - A, rank=64) makes an adapter of it",

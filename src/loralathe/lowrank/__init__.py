@@ -5,7 +5,7 @@ Matrices are (out, in), fp32 or fp64, on any device. Importing this room imports
 
 from loralathe.lowrank.budget import (
     Allocation,
-    Offer,
+    KnapsackItem,
     allocate_bytes,
     allocate_energy,
 )
@@ -65,7 +65,7 @@ __all__ = [
     "SVD",
     "Allocation",
     "Factors",
-    "Offer",
+    "KnapsackItem",
     "Overlap",
     "RankChoice",
     "RuleKind",

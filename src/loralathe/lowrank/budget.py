@@ -23,7 +23,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Offer:
+class KnapsackItem:
     """What one module has to sell.
 
     energies: s² of its directions in falling order, (k,) float64;  cost: bytes of one direction, above 0;
@@ -46,17 +46,17 @@ class Allocation:
     ranks: tuple[int, ...]
     kept: float
     nbytes: int
-    price: float
+    marginal_density: float
 
 
-def allocate_bytes(offers: Sequence[Offer], limit: int) -> Allocation:
+def allocate_bytes(items: Sequence[KnapsackItem], limit: int) -> Allocation:
     """The most energy within `limit` bytes."""
-    steps = _Steps(offers)
+    steps = _Steps(items)
     n = int(torch.searchsorted(steps.nbytes.cumsum(0), limit, right=True))
     ranks = steps.ranks_after(n)
     left = limit - int(steps.nbytes[:n].sum())
     # Later steps that still fit, each only behind the one before it.
-    cheapest = min((offer.cost for offer in offers), default=1)
+    cheapest = min((item.cost for item in items), default=1)
     for i in range(n, len(steps)):
         if left < cheapest:
             break
@@ -64,30 +64,30 @@ def allocate_bytes(offers: Sequence[Offer], limit: int) -> Allocation:
         if size <= left and ranks[module] == int(steps.before[i]):
             ranks[module] = int(steps.after[i])
             left -= size
-    return _allocation(offers, ranks, steps.price(n))
+    return _allocation(items, ranks, steps.marginal_density(n))
 
 
-def allocate_energy(offers: Sequence[Offer], wanted: float) -> Allocation:
+def allocate_energy(items: Sequence[KnapsackItem], wanted: float) -> Allocation:
     """The fewest bytes that keep `wanted` of Σ s²; everything when there is not so much."""
-    steps = _Steps(offers)
+    steps = _Steps(items)
     sums = steps.energy.cumsum(0)
     # The sum of rounded numbers may miss the whole by its last digits.
     n = int(torch.searchsorted(sums, wanted * (1 - 1e-12)))
     if n >= len(steps):
-        return _allocation(offers, steps.ranks_after(len(steps)), steps.price(len(steps)))
+        return _allocation(items, steps.ranks_after(len(steps)), steps.marginal_density(len(steps)))
     ranks = steps.ranks_after(n)
     missing = wanted * (1 - 1e-12) - (float(sums[n - 1]) if n else 0.0)
     if missing > 0:
         i = steps.cheapest_from(n, ranks, missing)
         ranks[int(steps.module[i])] = int(steps.after[i])
-    return _allocation(offers, ranks, steps.price(n + 1))
+    return _allocation(items, ranks, steps.marginal_density(n + 1))
 
 
 class _Steps:
     """Steps of all modules, best value per byte first: parallel vectors."""
 
-    def __init__(self, offers: Sequence[Offer]) -> None:
-        parts = [_steps_of(i, offer) for i, offer in enumerate(offers) if len(offer.energies)]
+    def __init__(self, items: Sequence[KnapsackItem]) -> None:
+        parts = [_steps_of(i, item) for i, item in enumerate(items) if len(item.energies)]
         rows = torch.cat(parts) if parts else torch.zeros(0, 6, dtype=torch.float64)
         # Stable, so that equal values stay in the order of the modules and of their ranks.
         rows = rows[torch.sort(rows[:, 0], descending=True, stable=True).indices]
@@ -95,7 +95,7 @@ class _Steps:
         self.energy = rows[:, 1]
         self.nbytes = rows[:, 2]
         self.module, self.before, self.after = (rows[:, j].long() for j in (3, 4, 5))
-        self.count = len(offers)
+        self.count = len(items)
 
     def __len__(self) -> int:
         return len(self.energy)
@@ -105,7 +105,7 @@ class _Steps:
         ranks = torch.zeros(self.count, dtype=torch.long)
         return ranks.scatter_reduce(0, self.module[:n], self.after[:n], "amax").tolist()
 
-    def price(self, n: int) -> float:
+    def marginal_density(self, n: int) -> float:
         return float(self.density[n - 1]) if n else 0.0
 
     def cheapest_from(self, n: int, ranks: Sequence[int], missing: float) -> int:
@@ -116,15 +116,15 @@ class _Steps:
         return n + int(sizes.argmin()) if bool(open_now.any()) else n
 
 
-def _steps_of(module: int, offer: Offer) -> Tensor:
+def _steps_of(module: int, item: KnapsackItem) -> Tensor:
     """(density, energy, bytes, module, rank before, rank after) of each step, density falling."""
-    energies = offer.energies.double()
+    energies = item.energies.double()
     ranks = torch.arange(1, len(energies) + 1, dtype=torch.float64)
-    average = energies.cumsum(0) / (offer.fixed + offer.cost * ranks)
+    average = energies.cumsum(0) / (item.fixed + item.cost * ranks)
     first = int(average.argmax()) + 1
     energy = torch.cat([energies[:first].sum()[None], energies[first:]])
-    nbytes = torch.full_like(energy, float(offer.cost))
-    nbytes[0] = offer.fixed + offer.cost * first
+    nbytes = torch.full_like(energy, float(item.cost))
+    nbytes[0] = item.fixed + item.cost * first
     after = torch.arange(first, len(energies) + 1, dtype=torch.float64)
     before = torch.cat([torch.zeros(1, dtype=torch.float64), after[:-1]])
     # Rounding of the average must not let a later step overtake an earlier one.
@@ -132,9 +132,9 @@ def _steps_of(module: int, offer: Offer) -> Tensor:
     return torch.stack([density, energy, nbytes, torch.full_like(energy, float(module)), before, after], 1)
 
 
-def _allocation(offers: Sequence[Offer], ranks: Sequence[int], price: float) -> Allocation:
-    taken = [(offer, rank) for offer, rank in zip(offers, ranks, strict=True) if rank]
-    kept = sum(float(offer.energies[:rank].sum()) for offer, rank in taken)
+def _allocation(items: Sequence[KnapsackItem], ranks: Sequence[int], marginal_density: float) -> Allocation:
+    taken = [(item, rank) for item, rank in zip(items, ranks, strict=True) if rank]
+    kept = sum(float(item.energies[:rank].sum()) for item, rank in taken)
     return Allocation(
-        tuple(ranks), kept, sum(offer.fixed + offer.cost * rank for offer, rank in taken), price
+        tuple(ranks), kept, sum(item.fixed + item.cost * rank for item, rank in taken), marginal_density
     )

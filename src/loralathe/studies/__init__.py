@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from loralathe.studies.analyzer import BlockReport, BlocksOptions, analyze_blocks, bar_chart
+    from loralathe.studies.cell_builder import Context, RecipeSource
     from loralathe.studies.context import gather_context
-    from loralathe.studies.draft import Context, RecipeSource
     from loralathe.studies.grid import GridOptions, GridResult, plan_of, run_grid
 
 __all__ = [
@@ -31,10 +31,10 @@ __all__ = [
 _LAZY = {
     "BlockReport": "analyzer",
     "BlocksOptions": "analyzer",
-    "Context": "draft",
+    "Context": "cell_builder",
     "GridOptions": "grid",
     "GridResult": "grid",
-    "RecipeSource": "draft",
+    "RecipeSource": "cell_builder",
     "analyze_blocks": "analyzer",
     "bar_chart": "analyzer",
     "gather_context": "context",

@@ -8,15 +8,15 @@ from loralathe.errors import InputError, did_you_mean, spelling_hint, with_equal
 from loralathe.studies.axes_adapter import ADAPTER_KINDS, build_block_value
 from loralathe.studies.axes_prompt import PROMPT_KINDS
 from loralathe.studies.axes_request import REQUEST_KINDS
-from loralathe.studies.axis import Axis, AxisKind, Wanted, each
+from loralathe.studies.axis import Axis, AxisKind, AxisSpec, each
 from loralathe.studies.blocktext import ENCODERS, canonical_block
-from loralathe.studies.draft import Context, Draft, adapter_name, pull_tags
+from loralathe.studies.cell_builder import CellBuilder, Context, adapter_name, pull_tags
 from loralathe.studies.values import parse_floats, show_number
 
 AXIS_KINDS: tuple[AxisKind, ...] = (*REQUEST_KINDS, *PROMPT_KINDS, *ADAPTER_KINDS)
 
 
-def parse_axis(text: str, base: Draft, context: Context) -> Axis:
+def parse_axis(text: str, base: CellBuilder, context: Context) -> Axis:
     """The axis that `NAME = VALUES` describes, for cells made from `base`.
 
     A name is that of a kind (`seed`, `cfg`, `prompt s/r` …), an adapter with or without a kind (`hina`,
@@ -27,7 +27,7 @@ def parse_axis(text: str, base: Draft, context: Context) -> Axis:
     if not equals or not name:
         fix = spelling_hint(text) or _with_equals(text) or "for example: cfg = 4..8 (+2)"
         raise InputError("an axis is written NAME = VALUES", where=f"'{text}'", fix=fix)
-    wanted = Wanted(name, "", values.strip(), pull_tags(base, context), context)
+    wanted = AxisSpec(name, "", values.strip(), pull_tags(base, context), context)
     variables = context.recipe.variables if context.recipe else {}
     if name in variables:
         return build_variable(wanted)
@@ -67,7 +67,7 @@ def _targeted_kind_of(name: str) -> tuple[AxisKind, str] | None:
     return None
 
 
-def _adapter_axis(wanted: Wanted) -> Axis:
+def _adapter_axis(wanted: AxisSpec) -> Axis:
     """`hina` (its strength), `hina IN04-IN08`, `block IN04`, `IN04`: blocks by selector; else an error."""
     words = wanted.title.split(" ")
     strength = next(kind for kind in ADAPTER_KINDS if "strength" in kind.names)
@@ -89,7 +89,7 @@ def _adapter_axis(wanted: Wanted) -> Axis:
     raise InputError(f"there is no axis '{wanted.title}'", fix=fix)
 
 
-def _adapter_names(base: Draft, context: Context) -> list[str]:
+def _adapter_names(base: CellBuilder, context: Context) -> list[str]:
     return [*(adapter_name(use.file) for use in base.request.adapters), *context.loras]
 
 
@@ -98,11 +98,11 @@ def _looks_like_block(word: str, context: Context) -> bool:
     return all(canonical_block(end) in known for end in word.split("-"))
 
 
-def build_variable(wanted: Wanted) -> Axis:
+def build_variable(wanted: AxisSpec) -> Axis:
     """Values of one variable of the recipe; the recipe is evaluated in memory for every combination."""
     name = wanted.title
 
-    def apply(draft: Draft, value: float) -> Draft:
+    def apply(draft: CellBuilder, value: float) -> CellBuilder:
         variables = dict(draft.variables) | {name: value}
         return replace(draft, variables=tuple(sorted(variables.items())))
 

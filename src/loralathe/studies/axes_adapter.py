@@ -11,16 +11,16 @@ from dataclasses import replace
 from loralathe.errors import InputError
 from loralathe.rendering.request import AdapterUse
 from loralathe.studies.axes_request import resolve_file
-from loralathe.studies.axis import Axis, AxisKind, Wanted, each
+from loralathe.studies.axis import Axis, AxisKind, AxisSpec, each
 from loralathe.studies.blocktext import read_block_text, select_blocks
-from loralathe.studies.draft import MARKS, Draft, adapter_name, find_adapter
+from loralathe.studies.cell_builder import MARKS, CellBuilder, adapter_name, find_adapter
 from loralathe.studies.presets import find_preset
 from loralathe.studies.values import parse_floats, parse_texts, show_number
 
-Locate = Callable[[Draft], tuple[int, AdapterUse]]
+Locate = Callable[[CellBuilder], tuple[int, AdapterUse]]
 
 
-def _locate(wanted: Wanted) -> tuple[str, Locate]:
+def _locate(wanted: AxisSpec) -> tuple[str, Locate]:
     """The adapter's name, and how to find it in a cell.
 
     One that the request lacks is added at strength 1 when the folder has it; one that another axis took
@@ -32,7 +32,7 @@ def _locate(wanted: Wanted) -> tuple[str, Locate]:
         file = resolve_file(target, _known(wanted), "adapter")
         added = AdapterUse(file)
 
-        def find_or_add(draft: Draft) -> tuple[int, AdapterUse]:
+        def find_or_add(draft: CellBuilder) -> tuple[int, AdapterUse]:
             for index, use in enumerate(draft.request.adapters):
                 if use.file == file:
                     return index, use
@@ -41,24 +41,26 @@ def _locate(wanted: Wanted) -> tuple[str, Locate]:
         return adapter_name(file), find_or_add
     index = find_adapter(wanted.base.request, target)
 
-    def find(draft: Draft) -> tuple[int, AdapterUse]:
+    def find(draft: CellBuilder) -> tuple[int, AdapterUse]:
         at = find_adapter(draft.request, target)
         return at, draft.request.adapters[at]
 
     return adapter_name(wanted.base.request.adapters[index].file), find
 
 
-def _known(wanted: Wanted) -> dict[str, str]:
+def _known(wanted: AxisSpec) -> dict[str, str]:
     """Adapters by name: those of the folder and, first, those of the request."""
     named = {adapter_name(use.file): use.file for use in wanted.base.request.adapters}
     return dict(wanted.context.loras) | named
 
 
-def _strength_axis(part: str, change: Callable[[AdapterUse, float], AdapterUse]) -> Callable[[Wanted], Axis]:
-    def build(wanted: Wanted) -> Axis:
+def _strength_axis(
+    part: str, change: Callable[[AdapterUse, float], AdapterUse]
+) -> Callable[[AxisSpec], Axis]:
+    def build(wanted: AxisSpec) -> Axis:
         name, find = _locate(wanted)
 
-        def apply(draft: Draft, strength: float) -> Draft:
+        def apply(draft: CellBuilder, strength: float) -> CellBuilder:
             index, use = find(draft)
             return draft.with_adapter(index, change(use, strength))
 
@@ -70,7 +72,7 @@ def _strength_axis(part: str, change: Callable[[AdapterUse, float], AdapterUse])
     return build
 
 
-def build_lora(wanted: Wanted) -> Axis:
+def build_lora(wanted: AxisSpec) -> Axis:
     """The adapter itself: every value takes its place, strengths and blocks kept; `none` takes it out."""
     texts = [text or "none" for text in parse_texts(wanted.text)]
     known = _known(wanted)
@@ -78,7 +80,7 @@ def build_lora(wanted: Wanted) -> Axis:
     alone = not wanted.target and not wanted.base.request.adapters
     target = "" if alone else adapter_name(_at(wanted).file)
 
-    def apply(draft: Draft, file: str | None) -> Draft:
+    def apply(draft: CellBuilder, file: str | None) -> CellBuilder:
         adapters = draft.request.adapters
         index = len(adapters) if alone else find_adapter(draft.request, target)
         use = AdapterUse("") if alone else adapters[index]
@@ -92,11 +94,11 @@ def build_lora(wanted: Wanted) -> Axis:
     return Axis(f"in place of {target}" if several else "LoRA", values, 0.35, text=wanted.text)
 
 
-def _at(wanted: Wanted) -> AdapterUse:
+def _at(wanted: AxisSpec) -> AdapterUse:
     return wanted.base.request.adapters[find_adapter(wanted.base.request, wanted.target)]
 
 
-def build_blocks(wanted: Wanted) -> Axis:
+def build_blocks(wanted: AxisSpec) -> Axis:
     """A preset name, a quoted list, or quoted `IN04=0.3` entries for each value."""
     name, find = _locate(wanted)
     texts = [find_preset(text, wanted.context.presets) or text for text in parse_texts(wanted.text)]
@@ -104,20 +106,20 @@ def build_blocks(wanted: Wanted) -> Axis:
         if text.upper() not in MARKS:
             read_block_text(text, wanted.context.presets)
 
-    def apply(draft: Draft, text: str) -> Draft:
+    def apply(draft: CellBuilder, text: str) -> CellBuilder:
         index, use = find(draft)
         return draft.with_adapter(index, replace(use, blocks=text or None))
 
     return Axis(f"{name} blocks", each(texts, lambda text: text or "—", apply), 0.05, text=wanted.text)
 
 
-def build_block_value(wanted: Wanted) -> Axis:
+def build_block_value(wanted: AxisSpec) -> Axis:
     """The weight of chosen blocks; the title's end is the selector: `hina IN04-IN08 = 0, 0.5, 1`."""
     name, find = _locate(wanted)
     selector = wanted.selector
     select_blocks(selector, wanted.context.blocks)
 
-    def apply(draft: Draft, value: float) -> Draft:
+    def apply(draft: CellBuilder, value: float) -> CellBuilder:
         index, use = find(draft)
         base = read_block_text(use.blocks, wanted.context.presets)
         chosen = select_blocks(selector, base.names or wanted.context.blocks)
@@ -127,7 +129,7 @@ def build_block_value(wanted: Wanted) -> Axis:
     return Axis(f"{name} {selector.upper()}", values, 0.05, text=wanted.text)
 
 
-def build_elements(wanted: Wanted) -> Axis:
+def build_elements(wanted: AxisSpec) -> Axis:
     """One element rule `blocks:elements:value` for each value, after the rules the adapter already has."""
     name, find = _locate(wanted)
     texts = parse_texts(wanted.text)
@@ -137,7 +139,7 @@ def build_elements(wanted: Wanted) -> Axis:
                 f"'{text}' is not an element rule", fix="write blocks:elements:value, e.g. IN05-OUT05:attn:0"
             )
 
-    def apply(draft: Draft, text: str) -> Draft:
+    def apply(draft: CellBuilder, text: str) -> CellBuilder:
         index, use = find(draft)
         kept = None if (use.elements or "").upper() in MARKS else use.elements
         rules = ",".join(rule for rule in (kept, text) if rule)
@@ -146,32 +148,32 @@ def build_elements(wanted: Wanted) -> Axis:
     return Axis(f"{name} elements", each(texts, lambda text: text or "—", apply), 0.05, text=wanted.text)
 
 
-def build_values(wanted: Wanted) -> Axis:
-    def apply(draft: Draft, value: float) -> Draft:
+def build_values(wanted: AxisSpec) -> Axis:
+    def apply(draft: CellBuilder, value: float) -> CellBuilder:
         target = wanted.target or draft.choice.target
         return replace(draft, choice=replace(draft.choice, target=target, value=value))
 
     return Axis("values", each(parse_floats(wanted.text), show_number, apply), 0.05, text=wanted.text)
 
 
-def build_block_id(wanted: Wanted) -> Axis:
+def build_block_id(wanted: AxisSpec) -> Axis:
     texts = [text for text in parse_texts(wanted.text) if text]
     for text in texts:
         select_blocks(text, wanted.context.blocks)
 
-    def apply(draft: Draft, blocks: str) -> Draft:
+    def apply(draft: CellBuilder, blocks: str) -> CellBuilder:
         target = wanted.target or draft.choice.target
         return replace(draft, choice=replace(draft.choice, target=target, blocks=blocks))
 
     return Axis("Block ID", each(texts, str, apply), 0.05, text=wanted.text)
 
 
-def build_originals(wanted: Wanted) -> Axis:
+def build_originals(wanted: AxisSpec) -> Axis:
     texts = [text for text in parse_texts(wanted.text) if text]
     for text in texts:
         read_block_text(text, wanted.context.presets)
 
-    def apply(draft: Draft, text: str) -> Draft:
+    def apply(draft: CellBuilder, text: str) -> CellBuilder:
         target = wanted.target or draft.choice.target
         originals = (*draft.choice.originals, text)
         return replace(draft, choice=replace(draft.choice, target=target, originals=originals))

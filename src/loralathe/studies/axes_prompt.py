@@ -8,14 +8,14 @@ from itertools import pairwise, permutations
 from math import factorial
 
 from loralathe.errors import InputError, did_you_mean
-from loralathe.studies.axis import Axis, AxisKind, Stage, Wanted, each
-from loralathe.studies.draft import Draft
+from loralathe.studies.axis import Axis, AxisKind, AxisSpec, Stage, each
+from loralathe.studies.cell_builder import CellBuilder
 from loralathe.studies.values import parse_texts
 
 MAX_ORDERED = 6
 
 
-def build_search_replace(wanted: Wanted) -> Axis:
+def build_search_replace(wanted: AxisSpec) -> Axis:
     """The first value is the text looked for; every value takes its place, in prompt and negative prompt.
 
     Raises InputError when neither contains it, so that a grid of equal pictures is not rendered.
@@ -28,7 +28,7 @@ def build_search_replace(wanted: Wanted) -> Axis:
         )
     _check_occurs(search, wanted.base)
 
-    def change(draft: Draft, text: str) -> Draft:
+    def change(draft: CellBuilder, text: str) -> CellBuilder:
         _check_occurs(search, draft)
         request = draft.request
         prompt, negative = (part.replace(search, text) for part in (request.prompt, request.negative))
@@ -38,7 +38,7 @@ def build_search_replace(wanted: Wanted) -> Axis:
     return Axis("Prompt S/R", values, 0.3, Stage.TEXT, wanted.text)
 
 
-def _check_occurs(search: str, draft: Draft) -> None:
+def _check_occurs(search: str, draft: CellBuilder) -> None:
     prompt, negative = draft.request.prompt, draft.request.negative
     if search in prompt or search in negative:
         return
@@ -51,7 +51,7 @@ def _check_occurs(search: str, draft: Draft) -> None:
     )
 
 
-def build_prompt_order(wanted: Wanted) -> Axis:
+def build_prompt_order(wanted: AxisSpec) -> Axis:
     """All orders of the given texts, each put into the places where they stand in the prompt."""
     texts = [text for text in parse_texts(wanted.text) if text]
     if not 2 <= len(texts) <= MAX_ORDERED:
@@ -61,7 +61,7 @@ def build_prompt_order(wanted: Wanted) -> Axis:
         )
     _places(wanted.base.request.prompt, texts)
 
-    def change(draft: Draft, order: Sequence[str]) -> Draft:
+    def change(draft: CellBuilder, order: Sequence[str]) -> CellBuilder:
         prompt = _reordered(draft.request.prompt, texts, order)
         return replace(draft, request=replace(draft.request, prompt=prompt))
 

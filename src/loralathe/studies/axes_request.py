@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from loralathe.errors import InputError, did_you_mean
 from loralathe.rendering.request import ImageRequest
-from loralathe.studies.axis import Axis, AxisKind, AxisValue, Wanted, each
-from loralathe.studies.draft import Context, adapter_name
+from loralathe.studies.axis import Axis, AxisKind, AxisSpec, AxisValue, each
+from loralathe.studies.cell_builder import Context, adapter_name
 from loralathe.studies.values import parse_floats, parse_ints, parse_texts, show_number
 
 T = TypeVar("T")
@@ -23,28 +23,28 @@ def _field(
     return each(values, label, lambda draft, value: replace(draft, request=change(draft.request, value)))
 
 
-def build_seed(wanted: Wanted) -> Axis:
+def build_seed(wanted: AxisSpec) -> Axis:
     seeds = [wanted.context.draw_seed() if seed == -1 else seed for seed in parse_ints(wanted.text)]
     _at_least(seeds, 0, "a seed is 0 or more, or -1 for a random one")
     values = _field(seeds, str, lambda request, seed: replace(request, seed=seed))
     return Axis("Seed", values, 0.0, text=wanted.text, seeds=True)
 
 
-def build_steps(wanted: Wanted) -> Axis:
+def build_steps(wanted: AxisSpec) -> Axis:
     counts = parse_ints(wanted.text)
     _at_least(counts, 1, "a picture takes at least 1 step")
     values = _field(counts, str, lambda request, n: replace(request, steps=n))
     return Axis("Steps", values, 0.2, text=wanted.text)
 
 
-def build_clip_skip(wanted: Wanted) -> Axis:
+def build_clip_skip(wanted: AxisSpec) -> Axis:
     skips = parse_ints(wanted.text)
     _at_least(skips, 1, "clip skip is 1 (the last layer) or more")
     values = _field(skips, str, lambda request, n: replace(request, clip_skip=n))
     return Axis("Clip skip", values, 0.1, text=wanted.text)
 
 
-def build_cfg(wanted: Wanted) -> Axis:
+def build_cfg(wanted: AxisSpec) -> Axis:
     scales = parse_floats(wanted.text)
     values = _field(scales, show_number, lambda request, cfg: replace(request, cfg=cfg))
     return Axis("CFG", values, 0.0, text=wanted.text)
@@ -56,7 +56,7 @@ def _at_least(numbers: Sequence[int], least: int, what: str) -> None:
             raise InputError(what, where=f"value {number}")
 
 
-def build_sampler(wanted: Wanted) -> Axis:
+def build_sampler(wanted: AxisSpec) -> Axis:
     names = [_sampler(text, wanted.context) for text in _texts(wanted)]
     values = _field(names, " ".join, _with_sampler)
     return Axis("Sampler", values, 0.4, text=wanted.text)
@@ -77,13 +77,13 @@ def _sampler(text: str, context: Context) -> tuple[str, ...]:
     return (_known(text, context.samplers, "sampler"),)
 
 
-def build_schedule(wanted: Wanted) -> Axis:
+def build_schedule(wanted: AxisSpec) -> Axis:
     names = [_known(text, wanted.context.schedules, "schedule") for text in _texts(wanted)]
     values = _field(names, str, lambda request, name: replace(request, schedule=name))
     return Axis("Schedule", values, 0.3, text=wanted.text)
 
 
-def _texts(wanted: Wanted) -> list[str]:
+def _texts(wanted: AxisSpec) -> list[str]:
     texts = [text for text in parse_texts(wanted.text) if text]
     if not texts:
         raise InputError("no values were given", where=f"axis '{wanted.title}'")
@@ -120,13 +120,13 @@ def resolve_file(text: str, files: Mapping[str, str], noun: str) -> str:
     raise InputError(f"there is no {noun} '{text}'", fix=fix)
 
 
-def build_checkpoint(wanted: Wanted) -> Axis:
+def build_checkpoint(wanted: AxisSpec) -> Axis:
     files = [resolve_file(text, wanted.context.checkpoints, "checkpoint") for text in _texts(wanted)]
     values = _field(files, adapter_name, lambda request, file: replace(request, checkpoint=file))
     return Axis("Checkpoint", values, 1.0, text=wanted.text)
 
 
-def build_vae(wanted: Wanted) -> Axis:
+def build_vae(wanted: AxisSpec) -> Axis:
     texts = _texts(wanted)
     own = ("none", "automatic", "auto")
     files = [None if t.casefold() in own else resolve_file(t, wanted.context.vaes, "VAE") for t in texts]
@@ -141,7 +141,7 @@ def build_vae(wanted: Wanted) -> Axis:
 _SIZE = re.compile(r"\s*(\d+)\s*[x×*]\s*(\d+)\s*", re.IGNORECASE)
 
 
-def build_size(wanted: Wanted) -> Axis:
+def build_size(wanted: AxisSpec) -> Axis:
     sizes = [_size(text) for text in _texts(wanted)]
     values = _field(
         sizes, lambda s: f"{s[0]}×{s[1]}", lambda request, s: replace(request, width=s[0], height=s[1])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeVar
 
-from loralathe.studies.draft import Context, Draft
+from loralathe.studies.cell_builder import CellBuilder, Context
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ class AxisValue:
     """One value: what the legend shows, and what it does to a cell."""
 
     label: str
-    apply: Callable[[Draft], Draft]
+    apply: Callable[[CellBuilder], CellBuilder]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +40,19 @@ class Axis:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AxisSpec:
     """What a person wrote for an axis: `hina strength = 0, 0.5` has target `hina` and text `0, 0.5`;
     `hina IN04 = 1` has selector `IN04`."""
 
     title: str
     target: str
     text: str
-    base: Draft
+    base: CellBuilder
     context: Context
     selector: str = ""
 
 
-Build = Callable[[Wanted], Axis]
+Build = Callable[[AxisSpec], Axis]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,11 @@ class AxisKind:
 
 
 def each(
-    values: Iterable[T], label: Callable[[T], str], change: Callable[[Draft, T], Draft]
+    values: Iterable[T], label: Callable[[T], str], change: Callable[[CellBuilder, T], CellBuilder]
 ) -> tuple[AxisValue, ...]:
     """One `AxisValue` for every value, which applies `change(draft, value)`."""
 
-    def bound(value: T) -> Callable[[Draft], Draft]:
+    def bound(value: T) -> Callable[[CellBuilder], CellBuilder]:
         return lambda draft: change(draft, value)
 
     return tuple(AxisValue(label(value), bound(value)) for value in values)

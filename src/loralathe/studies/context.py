@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from loralathe.families import Architecture
-from loralathe.studies.draft import Context, RecipeSource
+from loralathe.studies.cell_builder import Context, RecipeSource
 from loralathe.studies.presets import preset_table
 from loralathe.tensorfiles import MODEL_SUFFIXES
 

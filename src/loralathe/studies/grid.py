@@ -16,8 +16,8 @@ from loralathe.rendering.prompts.issues import told
 from loralathe.rendering.prompts.networks import lift_tags
 from loralathe.rendering.request import ImageRequest, Renderer
 from loralathe.studies.axes import parse_axis
+from loralathe.studies.cell_builder import CellBuilder, Context
 from loralathe.studies.commands import cell_recipe
-from loralathe.studies.draft import Context, Draft
 from loralathe.studies.drawing.fonts import missing_characters
 from loralathe.studies.drawing.grid import GridLook, draw_grid, draw_sub_grids
 from loralathe.studies.infotext import grid_infotext
@@ -85,7 +85,7 @@ def plan_of(options: GridOptions) -> GridPlan:
     book = SeedBook(options.folder)
     context = replace(options.context, draw_seed=book.next)
     request = replace(options.request, seed=book.next()) if options.random_seed else options.request
-    base = Draft(request)
+    base = CellBuilder(request)
     x, y, z = (
         parse_axis(text, base, context) if text else None for text in (options.x, options.y, options.z)
     )

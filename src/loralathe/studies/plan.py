@@ -11,7 +11,7 @@ from math import prod
 from loralathe.errors import InputError
 from loralathe.rendering.request import ImageRequest
 from loralathe.studies.axis import NOTHING, Axis, AxisValue, Stage
-from loralathe.studies.draft import Context, Draft, pull_tags, settle_blocks
+from loralathe.studies.cell_builder import CellBuilder, Context, pull_tags, settle_blocks
 from loralathe.studies.keys import Identify, request_key
 from loralathe.studies.values import show_number
 
@@ -60,7 +60,7 @@ class GridPlan:
 
 
 def plan_grid(
-    base: Draft,
+    base: CellBuilder,
     axes: tuple[Axis | None, Axis | None, Axis | None],
     context: Context,
     *,
@@ -113,7 +113,9 @@ def _work_order(axes: tuple[Axis, Axis, Axis]) -> list[Position]:
     return order
 
 
-def _finish(base: Draft, axes: tuple[Axis, ...], chosen: tuple[AxisValue, ...], context: Context) -> Draft:
+def _finish(
+    base: CellBuilder, axes: tuple[Axis, ...], chosen: tuple[AxisValue, ...], context: Context
+) -> CellBuilder:
     draft = base
     for stage in Stage:
         for axis, value in zip(axes, chosen, strict=True):
@@ -124,7 +126,9 @@ def _finish(base: Draft, axes: tuple[Axis, ...], chosen: tuple[AxisValue, ...], 
     return settle_blocks(draft, context)
 
 
-def _vary(draft: Draft, position: Position, axes: tuple[Axis, Axis, Axis], vary_seed: str) -> Draft:
+def _vary(
+    draft: CellBuilder, position: Position, axes: tuple[Axis, Axis, Axis], vary_seed: str
+) -> CellBuilder:
     if not vary_seed:
         return draft
     stride, seed = 1, draft.request.seed
@@ -135,7 +139,7 @@ def _vary(draft: Draft, position: Position, axes: tuple[Axis, Axis, Axis], vary_
     return replace(draft, request=replace(draft.request, seed=seed % 2**64))
 
 
-def _all_variables(draft: Draft, context: Context) -> tuple[tuple[str, float], ...]:
+def _all_variables(draft: CellBuilder, context: Context) -> tuple[tuple[str, float], ...]:
     defaults: Mapping[str, float] = context.recipe.variables if context.recipe else {}
     return tuple(sorted((dict(defaults) | dict(draft.variables)).items()))
 

@@ -11,12 +11,12 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING
 
 from loralathe.errors import InputError
-from loralathe.tensorfiles.coverage import Coverage
 from loralathe.tensorfiles.header import Header, TensorInfo, TensorSpec, encode_header, plan_layout
 from loralathe.tensorfiles.outputs import check_output, write_error
 from loralathe.tensorfiles.positional import copy_range, write_at
 from loralathe.tensorfiles.reader import TensorFile
 from loralathe.tensorfiles.staging import StagedFile
+from loralathe.tensorfiles.written_bytes import WrittenBytes
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -59,7 +59,7 @@ class CheckpointWriter:
             len(encoded),
             len(encoded) + data_size,
         )
-        self._coverage = {info.name: Coverage(info.nbytes) for info in layout.values()}
+        self._coverage = {info.name: WrittenBytes(info.nbytes) for info in layout.values()}
         self._lock = threading.Lock()
         self._past_cache = self.header.file_size >= LARGE
         check_output(self.path, inputs, force)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from loralathe.engine.adapter_plan import AdapterOutput, has_kernel
-from loralathe.engine.local import in_scope
 from loralathe.engine.run import Session
-from loralathe.engine.units import Slice, Unit
+from loralathe.engine.specialize import in_scope
+from loralathe.engine.units import RowSlice, Unit
 from loralathe.language import Call, Name
 from loralathe.lowrank import rounding_noise_sigma
 from loralathe.tensorfiles import TensorFile
@@ -40,15 +40,15 @@ class AdapterChecker:
     replay: Replay
     exact: bool
 
-    def names(self, unit: Unit) -> dict[str, Slice]:
+    def names(self, unit: Unit) -> dict[str, RowSlice]:
         """Modules that the unit may give the file: name in the file → slice."""
         options = self.output.leaf.options
         architecture = self.session.sources.architecture
         assert architecture is not None
         return {
-            architecture.kohya_name(piece.module.name): piece
-            for piece in unit.slices
-            if piece.module is not None and in_scope(piece, options)
+            architecture.kohya_name(row_slice.module.name): row_slice
+            for row_slice in unit.slices
+            if row_slice.module is not None and in_scope(row_slice, options)
         }
 
     def memory(self, unit: Unit) -> int:
@@ -58,14 +58,19 @@ class AdapterChecker:
     def check(self, unit: Unit, block: str) -> list[TensorCheck]:
         """All modules of one unit."""
         replayed = self.replay.run(unit)
-        return [self._module(name, unit, piece, block, replayed) for name, piece in self.names(unit).items()]
+        return [
+            self._module(name, unit, row_slice, block, replayed)
+            for name, row_slice in self.names(unit).items()
+        ]
 
-    def _module(self, name: str, unit: Unit, piece: Slice, block: str, replayed: Replayed) -> TensorCheck:
+    def _module(
+        self, name: str, unit: Unit, row_slice: RowSlice, block: str, replayed: Replayed
+    ) -> TensorCheck:
         kind, excess = "extracted", 0.0
         there = name_in(self.file, name)
         problems: list[str] = []
         try:
-            excess, problems = self._judged(name, unit, piece, replayed)
+            excess, problems = self._judged(name, unit, row_slice, replayed)
         except NoReferenceError:
             kind = "replayed"
         made = any(key.startswith(f"{name}.") for key in replayed.made)
@@ -80,17 +85,19 @@ class AdapterChecker:
         elements = sum(self.file.header.tensors[f"{name}.{part}"].numel for part in PARTS) if there else 0
         return TensorCheck(name, block, kind, elements, None, excess, differing, tuple(problems))
 
-    def _judged(self, name: str, unit: Unit, piece: Slice, replayed: Replayed) -> tuple[float, list[str]]:
+    def _judged(
+        self, name: str, unit: Unit, row_slice: RowSlice, replayed: Replayed
+    ) -> tuple[float, list[str]]:
         """Excess error and problems of one module, against the formula's difference in float64."""
-        call = self.linear.extraction(self.session.recipe.steps[self.output.save.step], piece.place)
+        call = self.linear.extraction(self.session.recipe.steps[self.output.save.step], row_slice.address)
         assert call is not None
         while call.function != "extract":
             inner = call.args[0]
             assert isinstance(inner, Call)
             call = inner
         at = Reference(
-            self.session.sources, self.linear, unit, piece, self.output.leaf.form.primary,
-            lambda inner: self.replay.matrices(replayed, piece, inner),
+            self.session.sources, self.linear, unit, row_slice, self.output.leaf.expression.primary,
+            lambda inner: self.replay.matrices(replayed, row_slice, inner),
         )  # fmt: skip
         delta = torch.cat([at.value(call.args[0], start, stop).exact for start, stop in at.bands()])
         spectrum = Spectrum.of(delta)
@@ -101,9 +108,9 @@ class AdapterChecker:
         if not name_in(self.file, name):
             text = f"it is missing, though the difference has {lowest} directions above the noise"
             return 0.0, [text] if lowest else []
-        if (odd := self._odd_shapes(name, unit, piece)) is not None:
+        if (odd := self._odd_shapes(name, unit, row_slice)) is not None:
             return 0.0, [odd]
-        up, down = self._stored(name, piece)
+        up, down = self._stored(name, row_slice)
         if not lowest <= up.shape[1] <= highest:
             expected = f"{lowest}" if lowest == highest else f"{lowest} to {highest}"
             return 0.0, [f"it has the rank {up.shape[1]}, the recipe gives {expected}"]
@@ -113,9 +120,9 @@ class AdapterChecker:
     def _floor(self, at: Reference, call: Call, delta: Tensor) -> float:
         """The rounding noise of the inputs in this difference (docs/semantics.md §6)."""
         options = self.output.leaf.options
-        module = at.piece.module
+        module = at.row_slice.module
         kept = options.encoder(module.component) if module else None
-        parts = self.linear.parts(call.args[0], at.piece.place)
+        parts = self.linear.parts(call.args[0], at.row_slice.address)
         dense = {leaf: factor for leaf, factor in at.leaves(parts).items() if at.is_dense(leaf)}
         if options.keep_noise or kept or not dense:
             return 0.0
@@ -131,17 +138,17 @@ class AdapterChecker:
     def _dtypes(self, at: Reference, leaf: Name | Call) -> Iterator[str]:
         if isinstance(leaf, Call):
             yield {"fp16": "F16", "bf16": "BF16"}[leaf.function]
-            for part in at.checkpoints(self.linear.parts(leaf.args[0], at.piece.place)):
+            for part in at.checkpoints(self.linear.parts(leaf.args[0], at.row_slice.address)):
                 yield from self._dtypes(at, part.leaf)
         else:
             assert at.unit.key is not None
             yield self.session.sources.checkpoints[leaf.id].tensors[at.unit.key].dtype
 
-    def _odd_shapes(self, name: str, unit: Unit, piece: Slice) -> str | None:
+    def _odd_shapes(self, name: str, unit: Unit, row_slice: RowSlice) -> str | None:
         """What is wrong with the shapes or dtypes of a module's tensors."""
         up, down, alpha = (self.file.header.tensors[f"{name}.{part}"] for part in PARTS)
-        rows, columns = piece.rows, unit.row_elements
-        if piece.module is not None and piece.module.transpose:
+        rows, columns = row_slice.rows, unit.row_elements
+        if row_slice.module is not None and row_slice.module.transpose:
             rows, columns = columns, rows
         rank = down.shape[0] if down.shape else 0
         fits = rank and (up.numel, down.numel, alpha.numel) == (rows * rank, rank * columns, 1)
@@ -151,7 +158,7 @@ class AdapterChecker:
             return f"its factors are {up.dtype} and {down.dtype}, the recipe gives {self.output.dtype}"
         return None
 
-    def _stored(self, name: str, piece: Slice) -> tuple[Tensor, Tensor]:
+    def _stored(self, name: str, row_slice: RowSlice) -> tuple[Tensor, Tensor]:
         """The factors of the file, alpha / rank inside, padding taken off, as the engine's slice has them."""
         tensors = self.file.header.tensors
         up, down = (_matrix(self.file, f"{name}.{part}") for part in PARTS[:2])
@@ -160,7 +167,7 @@ class AdapterChecker:
         if self.output.leaf.options.pad_ranks:
             used = (up != 0).any(dim=0) | (down != 0).any(dim=1)
             up, down = up[:, used], down[used]
-        if piece.module is not None and piece.module.transpose:
+        if row_slice.module is not None and row_slice.module.transpose:
             up, down = down.T, up.T
         return up, down
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from loralathe.errors import InputError, did_you_mean
 from loralathe.progress import Progress
 from loralathe.tensorfiles import MODEL_SUFFIXES, content_hash
-from loralathe.verification.recorded import Record, RecordedInput
+from loralathe.verification.read_record import Record, RecordedInput
 
 SHOWN = 12
 """Hex digits of a hash that errors show."""

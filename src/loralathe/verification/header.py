@@ -12,7 +12,7 @@ from loralathe.tensorfiles import Header, TensorFile, TensorSpec, legacy_hash, m
 from loralathe.tensorfiles.header import LENGTH_BYTES, encode_header
 from loralathe.tensorfiles.positional import read_at
 from loralathe.verification.facts import Finding
-from loralathe.verification.recorded import Record
+from loralathe.verification.read_record import Record
 
 SHOWN = 60
 """Characters of a metadata value that a finding shows."""

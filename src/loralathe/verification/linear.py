@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from loralathe.engine.units import Place
+from loralathe.engine.units import ModuleAddress
 from loralathe.language import (
     Add,
     At,
@@ -21,7 +21,7 @@ from loralathe.language import (
     Recipe,
     Text,
 )
-from loralathe.language.forms import settle
+from loralathe.language.expressions import settle
 from loralathe.strengths import BlockWeights, ElementRule
 from loralathe.strengths.elements import last_match
 from loralathe.verification.sums import NAMED_SUMS, amount_of, arguments
@@ -76,9 +76,9 @@ class Linear:
         self._blocks = blocks
         self._elements = elements
         self._order = order
-        self._known: dict[tuple[Node, Place], Value] = {}
+        self._known: dict[tuple[Node, ModuleAddress], Value] = {}
 
-    def parts(self, node: Node, place: Place) -> tuple[Part, ...]:
+    def parts(self, node: Node, place: ModuleAddress) -> tuple[Part, ...]:
         """The sum that a formula is, parts in reading order and not yet added up."""
         value = self._value(node, place)
         assert not isinstance(value, float), "typed when the recipe was opened"
@@ -86,16 +86,16 @@ class Linear:
 
     def number(self, node: Node) -> float:
         """The value of an argument such as rank=."""
-        value = self._value(node, Place("", None))
+        value = self._value(node, ModuleAddress("", None))
         assert isinstance(value, float)
         return value
 
-    def _value(self, node: Node, place: Place) -> Value:
+    def _value(self, node: Node, place: ModuleAddress) -> Value:
         if (node, place) not in self._known:
             self._known[node, place] = self._evaluate(node, place)
         return self._known[node, place]
 
-    def _evaluate(self, node: Node, place: Place) -> Value:
+    def _evaluate(self, node: Node, place: ModuleAddress) -> Value:
         if isinstance(node, Number):
             return node.value
         if isinstance(node, Name):
@@ -113,14 +113,14 @@ class Linear:
             return self._call(node, place)
         raise NoReferenceError("a text among values")
 
-    def _name(self, node: Name, place: Place) -> Value:
+    def _name(self, node: Name, place: ModuleAddress) -> Value:
         if node.id in self.recipe.variables:
             return self.recipe.variables[node.id]
         if node.id in self.recipe.steps:
             return self._value(self.recipe.steps[node.id], place)
         return (Part(Name(node.id), 1.0, 1.0),)
 
-    def _at(self, node: At, place: Place) -> Value:
+    def _at(self, node: At, place: ModuleAddress) -> Value:
         weights = self._list(node.blocks)
         return tuple(
             replace(part, weighted=True)
@@ -135,7 +135,7 @@ class Linear:
             return self._blocks(written.value)
         return self._blocks(self.recipe.blocks.get(written.id, written.id))
 
-    def _call(self, node: Call, place: Place) -> Value:
+    def _call(self, node: Call, place: ModuleAddress) -> Value:
         if self.kinds.get(node.function) == "adapter":
             return (self._adapter(node, place),)
         if node.function == "extract":
@@ -148,7 +148,7 @@ class Linear:
             return self._named_sum(node, place)
         raise NoReferenceError(node.function)
 
-    def _named_sum(self, node: Call, place: Place) -> Value:
+    def _named_sum(self, node: Call, place: ModuleAddress) -> Value:
         given = arguments(node)
         amounts = [self._amount(given[name], place) if name in given else 0.0 for name in ("alpha", "beta")]
         if isinstance(rules := given.get("elements"), Text):
@@ -164,7 +164,7 @@ class Linear:
             for part in self.parts(given[name], place)
         )
 
-    def _amount(self, node: Node, place: Place) -> float:
+    def _amount(self, node: Node, place: ModuleAddress) -> float:
         """A number, or what a block list weighs a place."""
         if self._is_number(node):
             return self.number(node)
@@ -175,7 +175,7 @@ class Linear:
         names = (*self.recipe.variables, *self.recipe.steps)
         return not isinstance(node, Text) and (not isinstance(node, Name) or node.id in names)
 
-    def extraction(self, node: Node, place: Place) -> Call | None:
+    def extraction(self, node: Node, place: ModuleAddress) -> Call | None:
         """The extract(…) that a formula is and nothing else, rounded or not."""
         parts = self.parts(node, place)
         if len(parts) != 1 or parts[0].plain != 1.0 or parts[0].weighted:
@@ -183,7 +183,7 @@ class Linear:
         leaf = parts[0].leaf
         return leaf if isinstance(leaf, Call) and is_lowrank(leaf) else None
 
-    def _adapter(self, node: Call, place: Place) -> Part:
+    def _adapter(self, node: Call, place: ModuleAddress) -> Part:
         given = dict(node.kwargs)
         side = "te" if place.name.startswith("te") else "unet"
         strength = self.number(given[side]) if side in given else 1.0

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from loralathe.adapters import load_factors
 from loralathe.engine.sources import Sources
-from loralathe.engine.units import Slice, Unit
+from loralathe.engine.units import RowSlice, Unit
 from loralathe.language import Call, Name, Node
 from loralathe.lowrank import flatten_tucker
 from loralathe.lowrank.noise import FORMATS
@@ -66,14 +66,14 @@ class Reference:
         sources: Sources,
         linear: Linear,
         unit: Unit,
-        piece: Slice,
+        row_slice: RowSlice,
         primary: str | None,
         extracted: Callable[[Call], Matrices | None],
     ) -> None:
         self.sources = sources
         self.linear = linear
         self.unit = unit
-        self.piece = piece
+        self.row_slice = row_slice
         self.primary = primary
         self._extracted = extracted
         self._factors: dict[Leaf, Matrices | None] = {}
@@ -81,12 +81,12 @@ class Reference:
     def bands(self) -> Iterable[tuple[int, int]]:
         """Row ranges of the slice, few enough rows at once."""
         step = max(1, ROWS // max(1, self.unit.row_elements))
-        for start in range(self.piece.start, self.piece.stop, step):
-            yield start, min(start + step, self.piece.stop)
+        for start in range(self.row_slice.start, self.row_slice.stop, step):
+            yield start, min(start + step, self.row_slice.stop)
 
     def value(self, node: Node, start: int, stop: int) -> Value:
         """Rows [start, stop) of the tensor under `node`."""
-        parts = self.linear.parts(node, self.piece.place)
+        parts = self.linear.parts(node, self.row_slice.address)
         shape = (stop - start, self.unit.row_elements)
         exact, terms, slack = (torch.zeros(shape, dtype=torch.float64) for _ in range(3))
         for leaf, factor in self.leaves(parts).items():
@@ -128,7 +128,7 @@ class Reference:
                 if part.leaf.id in self.sources.checkpoints:
                     yield part
             elif not is_lowrank(part.leaf):
-                inner = self.linear.parts(part.leaf.args[0], self.piece.place)
+                inner = self.linear.parts(part.leaf.args[0], self.row_slice.address)
                 yield from (each.times(part.plain) for each in self.checkpoints(inner))
 
     def is_dense(self, leaf: Leaf) -> bool:
@@ -137,7 +137,7 @@ class Reference:
     def _has(self, leaf: Leaf, key: str) -> bool:
         if isinstance(leaf, Name):
             return key in self.sources.checkpoints[leaf.id].tensors
-        first = self.first(self.linear.parts(leaf.args[0], self.piece.place))
+        first = self.first(self.linear.parts(leaf.args[0], self.row_slice.address))
         return first is not None and self._has(Name(first), key)
 
     def reaches(self, leaf: Leaf) -> bool:
@@ -153,7 +153,7 @@ class Reference:
         if factors is None:
             return None
         up, down = factors
-        first = self.piece.start
+        first = self.row_slice.start
         return _plain(up[start - first : stop - first] @ down)
 
     def _rounded(self, call: Call, start: int, stop: int, parts: tuple[Part, ...]) -> Value:
@@ -173,7 +173,7 @@ class Reference:
 
     def _columns(self, call: Call) -> int:
         """Columns of what is rounded: those of its first checkpoint."""
-        first = self.first(self.linear.parts(call.args[0], self.piece.place))
+        first = self.first(self.linear.parts(call.args[0], self.row_slice.address))
         assert first is not None
         assert self.unit.key is not None
         info = self.sources.checkpoints[first].tensors[self.unit.key]
@@ -186,7 +186,7 @@ class Reference:
         return self._factors[leaf]
 
     def _load(self, leaf: Leaf) -> Matrices | None:
-        module = self.piece.module
+        module = self.row_slice.module
         if isinstance(leaf, Call):
             return self._of_extraction(leaf)
         adapter = self.sources.adapters[leaf.id]
@@ -249,8 +249,8 @@ def ulp(values: Tensor, dtype: str) -> Tensor:
     """Spacing of `dtype` at |values|, subnormals included; ValueError for a dtype of unknown format."""
     if dtype not in FORMATS:
         raise ValueError(f"no spacing is known for {dtype}")
-    form = FORMATS[dtype]
+    expression = FORMATS[dtype]
     _, exponent = torch.frexp(values.abs())
-    exponent = torch.where(values == 0, form.smallest_exponent, exponent - 1)
-    exponent = torch.clamp(exponent, min=form.smallest_exponent) - form.mantissa
+    exponent = torch.where(values == 0, expression.smallest_exponent, exponent - 1)
+    exponent = torch.clamp(exponent, min=expression.smallest_exponent) - expression.mantissa
     return torch.ldexp(torch.ones_like(values), exponent)

@@ -11,21 +11,21 @@ import torch
 from torch import Tensor
 
 from loralathe.adapters import AdapterFormat, kohya_tensors
-from loralathe.engine.allotted import Allotted
+from loralathe.engine.budget_survey import BudgetSurvey
 from loralathe.engine.execute import make_jobs
 from loralathe.engine.extraction import Extracted
 from loralathe.engine.job import Context, Job, run_job
-from loralathe.engine.piece import PieceJob
 from loralathe.engine.plan import Output, WeightsOutput
 from loralathe.engine.report import ModuleRecord
+from loralathe.engine.row_slice import RowSliceJob
 from loralathe.engine.run import Session
 from loralathe.engine.sinks import AdapterSink, WeightsSink, adapter_format
 from loralathe.engine.survey import survey
-from loralathe.engine.units import Slice, Unit
+from loralathe.engine.units import RowSlice, Unit
 from loralathe.engine.workspace import Workspace
 from loralathe.families import Module
 from loralathe.language import Call
-from loralathe.language.forms import ExtractLeaf
+from loralathe.language.expressions import ExtractLeaf
 from loralathe.lowrank import Factors
 from loralathe.tensorfiles import DTYPES, TensorFile, TensorInfo, tensor_bytes
 from loralathe.verification.reference import Matrices
@@ -39,7 +39,7 @@ class Replayed:
     otherwise;  made: names of all tensors that the engine wrote, whether or not the file has them.
     """
 
-    extracted: dict[Slice, Mapping[ExtractLeaf, Extracted]] = field(default_factory=dict)
+    extracted: dict[RowSlice, Mapping[ExtractLeaf, Extracted]] = field(default_factory=dict)
     differing: dict[str, int] = field(default_factory=dict)
     made: list[str] = field(default_factory=list)
 
@@ -50,7 +50,9 @@ class Replay:
     allotted: takes what the first passes of budgets find, and is closed by whoever made it.
     """
 
-    def __init__(self, session: Session, output: Output, file: TensorFile, allotted: Allotted) -> None:
+    def __init__(
+        self, session: Session, output: Output, file: TensorFile, budget_survey: BudgetSurvey
+    ) -> None:
         self._session = session
         self._output = output
         self._file = file
@@ -59,7 +61,7 @@ class Replay:
             assert session.sources.architecture is not None
             self._format = adapter_format(output, session.sources.architecture)
         self._workspace = Workspace()
-        self._allotted = allotted
+        self._allotted = budget_survey
         self._survey()
         self._jobs: dict[tuple[str, tuple[int, ...]], Job] = {}
         for job in make_jobs(session, {output.save.step: self.sink(Replayed())}):
@@ -75,9 +77,11 @@ class Replay:
         survey(self._session, self._allotted, run)
 
     def _context(self) -> Context:
-        session, allotted = self._session, self._allotted
-        localiser = session.planner.localiser
-        return Context(session.sources, localiser, session.options, self._workspace, allotted, lambda: False)
+        session, budget_survey = self._session, self._allotted
+        specializer = session.planner.specializer
+        return Context(
+            session.sources, specializer, session.options, self._workspace, budget_survey, lambda: False
+        )
 
     def sink(self, found: Replayed) -> WeightsSink | AdapterSink:
         if self._format is None:
@@ -94,17 +98,17 @@ class Replay:
         job = _with_sink(self._jobs[unit.name, unit.shape], self.sink(found))
         context = self._context()
         if job.weights or job.adapters:
-            for piece in unit.slices:
-                work = PieceJob(context, job, piece)
+            for row_slice in unit.slices:
+                work = RowSliceJob(context, job, row_slice)
                 work.run()
-                found.extracted[piece] = work.extracted
+                found.extracted[row_slice] = work.extracted
         return found
 
-    def matrices(self, found: Replayed, piece: Slice, call: Call) -> Matrices | None:
+    def matrices(self, found: Replayed, row_slice: RowSlice, call: Call) -> Matrices | None:
         """The factors that the engine gave an extraction of the formula, before any rounding."""
-        leaf = self._session.typer.leaf(call)
+        leaf = self._session.checker.leaf(call)
         assert isinstance(leaf, ExtractLeaf)
-        extracted = found.extracted.get(piece, {}).get(leaf.unrounded)
+        extracted = found.extracted.get(row_slice, {}).get(leaf.unrounded)
         return extracted.matrices if extracted is not None else None
 
 
@@ -142,10 +146,10 @@ class _WeightsAgainstFile:
 class _AdapterAgainstFile:
     """The same for the tensors of an adapter."""
 
-    def __init__(self, file: TensorFile, form: AdapterFormat, found: Replayed) -> None:
+    def __init__(self, file: TensorFile, expression: AdapterFormat, found: Replayed) -> None:
         self.records: list[ModuleRecord] = []
         self._file = file
-        self._format = form
+        self._format = expression
         self._found = found
 
     def add(self, module: Module, up: Tensor, down: Tensor, shape: tuple[int, ...]) -> None:

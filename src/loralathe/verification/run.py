@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from loralathe.engine.adapter_plan import AdapterOutput
-from loralathe.engine.allotted import Allotted
+from loralathe.engine.budget_survey import BudgetSurvey
 from loralathe.engine.device import prepared
-from loralathe.engine.local import in_scope
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import Output, TensorPlan, WeightsOutput
 from loralathe.engine.run import Session, open_session, require_architecture, resolve_blocks
+from loralathe.engine.specialize import in_scope
 from loralathe.engine.stream import in_parallel
-from loralathe.engine.units import Slice, Unit
+from loralathe.engine.units import RowSlice, Unit
 from loralathe.families.labels import in_model_order, label_of_key, label_of_module
-from loralathe.language.forms import (
+from loralathe.language.expressions import (
     AdapterLeaf,
     ExtractLeaf,
     Leaf,
@@ -39,9 +39,9 @@ from loralathe.verification.facts import (
 from loralathe.verification.find_inputs import find_inputs
 from loralathe.verification.header import check_metadata, check_tensors
 from loralathe.verification.linear import Linear
-from loralathe.verification.recorded import Record, parse_record
+from loralathe.verification.read_record import Record, parse_record
+from loralathe.verification.rebuild import device_here
 from loralathe.verification.replay import Replay
-from loralathe.verification.rerun import device_here
 from loralathe.verification.weights import WeightsChecker
 
 T = TypeVar("T")
@@ -74,8 +74,8 @@ def verify_file(
             options = replace(options, exact=False)
         hashes = {name: content_hash(found) for name, found in inputs.items()} if record.has_hashes else None
         opened = open_session(recipe, replace(recorded, device=device))
-        with opened as session, prepared(device), Allotted(None) as allotted:
-            work = _Work(session, record, file, options, progress, allotted)
+        with opened as session, prepared(device), BudgetSurvey(None) as budget_survey:
+            work = _Work(session, record, file, options, progress, budget_survey)
             as_recorded = replace(session, options=recorded)
             findings = list(check_metadata(as_recorded, work.output, record, file, hashes))
             return work.run(inputs, findings)
@@ -91,7 +91,7 @@ class _Work:
         file: TensorFile,
         options: VerifyOptions,
         progress: Progress,
-        allotted: Allotted,
+        budget_survey: BudgetSurvey,
     ) -> None:
         self.session = session
         self.record = record
@@ -100,7 +100,7 @@ class _Work:
         self.progress = progress
         (self.output,) = session.plan.outputs
         self.linear = _linear(session)
-        self.replay = Replay(session, self.output, file, allotted)
+        self.replay = Replay(session, self.output, file, budget_survey)
 
     def run(self, inputs: Mapping[str, Path], findings: list[Finding]) -> Verification:
         if isinstance(self.output, WeightsOutput):
@@ -137,7 +137,9 @@ class _Work:
         labels = {tensor.spec.name: label_of_key(architecture, tensor.spec.name) for tensor in output.tensors}
         sound = [tensor for tensor in output.tensors if tensor.spec.name not in spoilt]
         added = [
-            leaf for leaf in dict.fromkeys(walk(output.form)) if isinstance(leaf, (AdapterLeaf, ExtractLeaf))
+            leaf
+            for leaf in dict.fromkeys(walk(output.expression))
+            if isinstance(leaf, (AdapterLeaf, ExtractLeaf))
         ]
         sample = self._sample(
             sound, lambda tensor: (labels[tensor.spec.name], tensor.action, self._reaching(tensor, added))
@@ -161,11 +163,11 @@ class _Work:
         )
         units = [unit for unit in output.units if checker.names(unit)]
         labels = {
-            unit: label_of_module(architecture, next(iter(checker.names(unit).values())).place.name)
+            unit: label_of_module(architecture, next(iter(checker.names(unit).values())).address.name)
             for unit in units
         }
         possible = {name for unit in units for name in checker.names(unit)}
-        findings += _strangers(self.file, possible)
+        findings += _unrecognized_keys(self.file, possible)
         sample = self._sample(units, lambda unit: labels[unit])
 
         def check(unit: Unit) -> list[TensorCheck]:
@@ -184,15 +186,15 @@ class _Work:
 
         Sampled apart, lest a wrong strength hides among tensors that have none.
         """
-        modules = [piece for piece in tensor.unit.slices if piece.module is not None]
+        modules = [row_slice for row_slice in tensor.unit.slices if row_slice.module is not None]
         adapters = self.session.sources.adapters
 
-        def holds(leaf: AdapterLeaf | ExtractLeaf, piece: Slice) -> bool:
+        def holds(leaf: AdapterLeaf | ExtractLeaf, row_slice: RowSlice) -> bool:
             if isinstance(leaf, ExtractLeaf):
-                return in_scope(piece, leaf.options)
-            return piece.place.name in adapters[leaf.name].modules
+                return in_scope(row_slice, leaf.options)
+            return row_slice.address.name in adapters[leaf.name].modules
 
-        return tuple(leaf for leaf in leaves if any(holds(leaf, piece) for piece in modules))
+        return tuple(leaf for leaf in leaves if any(holds(leaf, row_slice) for row_slice in modules))
 
     def _sample(self, items: Sequence[T], group: Callable[[T], object]) -> list[T]:
         """A share of each group, in the order of the items; the seed decides which."""
@@ -237,7 +239,7 @@ class _Work:
 
 def _inside(output: Output) -> Iterable[Leaf]:
     """Leaves of the formula; of an extraction those that it extracts from."""
-    return walk(output.form if isinstance(output, WeightsOutput) else output.leaf.form)
+    return walk(output.expression if isinstance(output, WeightsOutput) else output.leaf.expression)
 
 
 def _linear(session: Session) -> Linear:
@@ -251,7 +253,7 @@ def _linear(session: Session) -> Linear:
     )
 
 
-def _strangers(file: TensorFile, possible: set[str]) -> Iterable[Finding]:
+def _unrecognized_keys(file: TensorFile, possible: set[str]) -> Iterable[Finding]:
     """Tensors that no module of the plan would have written, and modules that are not whole."""
     for key in file.header.tensors:
         name, _, part = key.partition(".")

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from loralathe.engine.units import Place
+from loralathe.engine.units import ModuleAddress
 from loralathe.language import Call, Node
 from loralathe.language.functions import SIGNATURES
 from loralathe.strengths import BlockWeights
@@ -30,7 +30,7 @@ def arguments(call: Call) -> dict[str, Node]:
     return dict(zip(names, call.args, strict=False)) | dict(call.kwargs)
 
 
-def amount_of(weights: BlockWeights, place: Place, order: Sequence[str]) -> float:
+def amount_of(weights: BlockWeights, place: ModuleAddress, order: Sequence[str]) -> float:
     """What a list weighs a tensor, of blocks or not; order: the family's long list."""
     known = dict(weights.weights)
     for name in block_names_of(place.name, place.block) or (_instead_of_a_block(place.name, order),):

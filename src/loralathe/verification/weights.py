@@ -9,7 +9,7 @@ import torch
 
 from loralathe.engine.plan import TensorPlan, WeightsOutput
 from loralathe.engine.run import Session
-from loralathe.engine.units import Slice
+from loralathe.engine.units import RowSlice
 from loralathe.language import Name, Node
 from loralathe.lowrank.noise import FORMATS
 from loralathe.tensorfiles import TensorFile, TensorInfo
@@ -77,9 +77,9 @@ class WeightsChecker:
         node = self._node(tensor)
         primary = self.output.primary_of(tensor)
         try:
-            for piece in tensor.unit.slices:
-                at = self._reference(tensor, piece, Replayed())
-                leaves = at.leaves(self.linear.parts(node, piece.place))
+            for row_slice in tensor.unit.slices:
+                at = self._reference(tensor, row_slice, Replayed())
+                leaves = at.leaves(self.linear.parts(node, row_slice.address))
                 rest = [leaf for leaf in leaves if leaf != Name(primary)]
                 if leaves.get(Name(primary)) != 1.0 or any(at.reaches(leaf) for leaf in rest):
                     return False
@@ -87,14 +87,14 @@ class WeightsChecker:
             return True
         return True
 
-    def _reference(self, tensor: TensorPlan, piece: Slice, replayed: Replayed) -> Reference:
+    def _reference(self, tensor: TensorPlan, row_slice: RowSlice, replayed: Replayed) -> Reference:
         return Reference(
             self.session.sources,
             self.linear,
             tensor.unit,
-            piece,
+            row_slice,
             self.output.primary_of(tensor),
-            lambda call: self.replay.matrices(replayed, piece, call),
+            lambda call: self.replay.matrices(replayed, row_slice, call),
         )
 
     def _computed(self, tensor: TensorPlan, info: TensorInfo, block: str) -> TensorCheck:
@@ -117,8 +117,8 @@ class WeightsChecker:
         """The largest error in ulps, and what lies beyond the contract (docs/semantics.md §5)."""
         node = self._node(tensor)
         largest, beyond, worst = 0.0, 0, (0.0, "")
-        for piece in tensor.unit.slices:
-            reference = self._reference(tensor, piece, replayed)
+        for row_slice in tensor.unit.slices:
+            reference = self._reference(tensor, row_slice, replayed)
             for start, stop in reference.bands():
                 value = reference.value(node, start, stop)
                 there = read_rows(self.file.readinto, info, start, stop)

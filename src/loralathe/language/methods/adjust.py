@@ -9,7 +9,7 @@ from loralathe.language.methods.method import (
     Arguments,
     MakeRows,
     Method,
-    Place,
+    ModuleAddress,
     Values,
 )
 
@@ -51,7 +51,7 @@ class Adjust(Method):
 
     name = "adjust"
 
-    def touches(self, place: Place) -> bool:
+    def touches(self, place: ModuleAddress) -> bool:
         if place.name == LATENTS:
             return any(self._shift())
         return place.name in FACTORS and self._factor(place.name) != 0.0
@@ -70,7 +70,7 @@ class Adjust(Method):
         ]
 
     def prepare(self, tensor: Arguments) -> MakeRows:
-        name = tensor.place.name
+        name = tensor.address.name
         if name != LATENTS:
             factor = self._factor(name)
             return lambda values, rows: values[0] * factor

@@ -47,7 +47,7 @@ class Cosine(Method):
     def prepare(self, tensor: Arguments) -> MakeRows:
         likeness = column_likeness(tensor, self.by_columns)
         scaled = (likeness - self.low) / (self.high - self.low)
-        of_a = (scaled - amount_at(self.alpha, tensor.place)).clamp(0.0, 1.0).float()
+        of_a = (scaled - amount_at(self.alpha, tensor.address)).clamp(0.0, 1.0).float()
 
         def make(values: Values, rows: range) -> Tensor:
             # Not B + k·(A − B): at k = 1 the result must be A to the last bit.

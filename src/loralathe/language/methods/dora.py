@@ -9,7 +9,7 @@ from loralathe.language.methods.method import (
     Arguments,
     MakeRows,
     Method,
-    Place,
+    ModuleAddress,
     Values,
 )
 
@@ -34,7 +34,7 @@ class Dora(Method):
     passes = 1
     scratch = 10
 
-    def touches(self, place: Place) -> bool:
+    def touches(self, place: ModuleAddress) -> bool:
         return place.name in self.modules
 
     def prepare(self, tensor: Arguments) -> MakeRows:

@@ -35,7 +35,7 @@ class Dare(Method):
         return 1.0 / math.sqrt(1.0 - self.p)
 
     def prepare(self, tensor: Arguments) -> MakeRows:
-        name, limit, scale = tensor.place.name, round(self.p * ALL), 1.0 / (1.0 - self.p)
+        name, limit, scale = tensor.address.name, round(self.p * ALL), 1.0 / (1.0 - self.p)
 
         def make(values: Values, rows: range) -> Tensor:
             import torch
@@ -77,7 +77,7 @@ class Della(Method):
         limits = (chance * ALL).round().to(torch.int64)
         scales = (1.0 / (1.0 - chance)).float()
         ranks_of_vector = _ranks(tensor.rows(0, size)[0].reshape(1, -1)).view(-1, 1) if flat else None
-        name = tensor.place.name
+        name = tensor.address.name
 
         def make(values: Values, rows: range) -> Tensor:
             delta = values[0]

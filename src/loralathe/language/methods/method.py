@@ -22,7 +22,7 @@ MakeRows = Callable[[Values, range], "Tensor"]
 """(values of the arguments, which rows they are) → these rows of the result, fp32."""
 
 
-class Place(Protocol):
+class ModuleAddress(Protocol):
     """Where a tensor sits: its canonical name, and its block if it has one."""
 
     @property
@@ -38,7 +38,7 @@ class Arguments(Protocol):
     """
 
     @property
-    def place(self) -> Place: ...
+    def address(self) -> ModuleAddress: ...
     @property
     def shape(self) -> tuple[int, ...]: ...
 
@@ -79,7 +79,7 @@ class Method:
         """Parameters that may have block weights, to be checked against the model."""
         return ()
 
-    def touches(self, place: Place) -> bool:
+    def touches(self, address: ModuleAddress) -> bool:
         """Whether the result can be other than zero there; asked of methods whose result is a delta."""
         return True
 
@@ -99,6 +99,6 @@ class Same(Method):
         return lambda values, rows: values[0]
 
 
-def amount_at(amount: Strength, place: Place) -> float:
+def amount_at(amount: Strength, address: ModuleAddress) -> float:
     """A number or block list at one tensor."""
-    return effective(amount, place)
+    return effective(amount, address)

@@ -36,7 +36,7 @@ class Slerp(Method):
         return (self.t,)
 
     def prepare(self, tensor: Arguments) -> MakeRows:
-        of_a, of_b = slerp_coefficients(amount_at(self.t, tensor.place), *inner_products(tensor))
+        of_a, of_b = slerp_coefficients(amount_at(self.t, tensor.address), *inner_products(tensor))
 
         def make(values: Values, rows: range) -> Tensor:
             return (values[0] * of_a).add_(values[1], alpha=of_b)

@@ -17,8 +17,8 @@ from loralathe.studies.analyzer.options import BlocksOptions, read_groups, read_
 from loralathe.studies.analyzer.report import BlockEffect, BlockReport, suggested_weight, weights_to_paste
 from loralathe.studies.analyzer.write import write_report
 from loralathe.studies.blocktext import BlockText
+from loralathe.studies.cell_builder import MARKS, CellBuilder, Context, find_adapter, pull_tags, spell_out
 from loralathe.studies.commands import cell_recipe
-from loralathe.studies.draft import MARKS, Context, Draft, find_adapter, pull_tags, spell_out
 from loralathe.studies.intervals import estimate
 from loralathe.studies.keys import request_key
 from loralathe.studies.metrics import SSIM_WINDOW, changed_percentage, gmsd, pixels_of, ssim
@@ -82,7 +82,7 @@ def analyze_blocks(
 def _begin(options: BlocksOptions) -> Study:
     examined, others = read_range(options.range)
     options = replace(options, identify=cache(options.identify))
-    draft = pull_tags(Draft(options.request), options.context)
+    draft = pull_tags(CellBuilder(options.request), options.context)
     index = _adapter_index(draft.request, options.adapter)
     if min(options.request.width, options.request.height) < SSIM_WINDOW:
         raise InputError(
@@ -99,7 +99,7 @@ def _adapter_index(request: ImageRequest, name: str) -> int:
     return marked[0] if not name and len(marked) == 1 else find_adapter(request, name)
 
 
-def _unmarked(draft: Draft, context: Context) -> ImageRequest:
+def _unmarked(draft: CellBuilder, context: Context) -> ImageRequest:
     """Adapters beside the examined one may carry the mark too; it means 1 everywhere there."""
     adapters = tuple(
         spell_out(replace(use, blocks=None) if (use.blocks or "").upper() in MARKS else use, context)

@@ -13,7 +13,7 @@ from loralathe.language import Recipe, recipe_text
 from loralathe.progress import Progress
 from loralathe.tensorfiles import read_header
 from loralathe.verification.find_inputs import find_inputs
-from loralathe.verification.recorded import Record, parse_record
+from loralathe.verification.read_record import Record, parse_record
 
 
 def record_of(path: Path) -> Record:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 
 
-class Coverage:
+class WrittenBytes:
     """Disjoint intervals within [0, size), merged where they touch."""
 
     def __init__(self, size: int) -> None:

@@ -8,21 +8,21 @@ from dataclasses import replace
 from loralathe.errors import InputError, did_you_mean
 from loralathe.families import Architecture
 from loralathe.language.document import FUNCTIONS, Recipe
-from loralathe.language.extract_arguments import (
-    KEYS,
-    Argument,
-    check_form,
-    read_options,
-)
-from loralathe.language.forms import (
+from loralathe.language.expressions import (
     AdapterLeaf,
     CheckpointLeaf,
     ExtractLeaf,
-    Form,
     Leaf,
+    LinearExpression,
     RoundLeaf,
     Term,
     single_leaf,
+)
+from loralathe.language.extract_arguments import (
+    KEYS,
+    Argument,
+    check_expression,
+    read_options,
 )
 from loralathe.language.functions import SIGNATURES
 from loralathe.language.methods.calls import call_function
@@ -40,13 +40,13 @@ from loralathe.language.syntax import (
 )
 from loralathe.strengths import BlockWeights, ElementRule, Strength
 
-Value = Form | float
+Value = LinearExpression | float
 
 ROUNDING = {"fp16": "F16", "bf16": "BF16"}
 ADAPTER_KEYS = ("te", "unet", "elements")
 
 
-class Typer:
+class TypeChecker:
     """Types the steps of one recipe.
 
     kinds:  input name -> "checkpoint" or "adapter", known from the headers.
@@ -72,7 +72,7 @@ class Typer:
         self.modules = modules
         self._steps: dict[str, Value] = {}
 
-    def step(self, name: str) -> Form:
+    def step(self, name: str) -> LinearExpression:
         """The value of a step; InputError when it is a bare number."""
         value = self._step(name)
         if isinstance(value, float):
@@ -85,7 +85,7 @@ class Typer:
 
     def leaf(self, call: Call) -> Leaf | None:
         """The single leaf that a call such as extract(…) is, None for a sum."""
-        return single_leaf(_Evaluation(self, self.recipe.where).form(call))
+        return single_leaf(_Evaluation(self, self.recipe.where).expression(call))
 
     def _step(self, name: str) -> Value:
         if name not in self._steps:
@@ -105,8 +105,8 @@ class Typer:
 class _Evaluation:
     """Evaluates one step's graph; knows where it stands for errors."""
 
-    def __init__(self, typer: Typer, where: str) -> None:
-        self.typer = typer
+    def __init__(self, checker: TypeChecker, where: str) -> None:
+        self.checker = checker
         self.where = where
 
     def error(self, what: str, node: Node, fix: str | None = None) -> InputError:
@@ -131,22 +131,22 @@ class _Evaluation:
         raise self.error("a quoted text cannot stand here", node, "block lists belong to the right of '@'")
 
     def name(self, node: Name) -> Value:
-        recipe = self.typer.recipe
+        recipe = self.checker.recipe
         if node.id in recipe.variables:
             return recipe.variables[node.id]
         if node.id in recipe.steps:
-            return self.typer._step(node.id)
+            return self.checker._step(node.id)
         if node.id in recipe.blocks:
             raise self.error(
                 f"'{node.id}' is a list of block weights", node, f"attach it to a delta: x@{node.id}"
             )
-        if node.id not in self.typer.kinds:
+        if node.id not in self.checker.kinds:
             raise self.no_value(node)
-        return Form((Term(self.leaf(node.id), Strength()),))
+        return LinearExpression((Term(self.leaf(node.id), Strength()),))
 
     def no_value(self, node: Name) -> InputError:
         """The error for a name that stands for nothing, or for a function that is not called."""
-        recipe = self.typer.recipe
+        recipe = self.checker.recipe
         if node.id in FUNCTIONS:
             usage = SIGNATURES.get(node.id, f"{node.id}(…)")
             return self.error(f"'{node.id}' is a function", node, f"call it: {usage}")
@@ -154,7 +154,7 @@ class _Evaluation:
         return self.error(f"nothing is called '{node.id}'", node, did_you_mean(node.id, known) or None)
 
     def leaf(self, name: str) -> CheckpointLeaf | AdapterLeaf:
-        return CheckpointLeaf(name) if self.typer.kinds[name] == "checkpoint" else AdapterLeaf(name)
+        return CheckpointLeaf(name) if self.checker.kinds[name] == "checkpoint" else AdapterLeaf(name)
 
     def sum(self, node: Add) -> Value:
         left, right = self.value(node.left), self.value(node.right)
@@ -176,7 +176,7 @@ class _Evaluation:
             "two models cannot be multiplied", node, "one side of '*' must be a number or variable"
         )
 
-    def form(self, node: Node) -> Form:
+    def expression(self, node: Node) -> LinearExpression:
         value = self.value(node)
         if isinstance(value, float):
             raise self.error("weights or a delta are needed here, not a number", node)
@@ -188,23 +188,23 @@ class _Evaluation:
             raise self.error("a number is needed here", node)
         return value
 
-    def at(self, node: At) -> Form:
-        form = self.form(node.value)
-        if not form.is_delta:
+    def at(self, node: At) -> LinearExpression:
+        expression = self.expression(node.value)
+        if not expression.is_delta:
             raise self.error(
                 "block weights attach to a delta or an adapter, not to weights",
                 node,
                 "a block-weighted sum is A + (B - A)@X",
             )
-        if any(term.strength.blocks is not None for term in form.terms):
+        if any(term.strength.blocks is not None for term in expression.terms):
             raise self.error("this value has block weights already", node, "multiply the two lists into one")
         blocks = self.block_weights(node.blocks)
-        return Form(
-            tuple(replace(term, strength=replace(term.strength, blocks=blocks)) for term in form.terms)
+        return LinearExpression(
+            tuple(replace(term, strength=replace(term.strength, blocks=blocks)) for term in expression.terms)
         )
 
     def block_text(self, node: Name | Text) -> str:
-        recipe = self.typer.recipe
+        recipe = self.checker.recipe
         if isinstance(node, Text):
             return node.value
         if node.id in recipe.blocks:
@@ -216,14 +216,14 @@ class _Evaluation:
             raise self.error(f"'{node.id}' is {known}, not a list of block weights", node)
         return node.id
 
-    def call(self, node: Call) -> Form:
+    def call(self, node: Call) -> LinearExpression:
         if node.function in KEYS:
             return self.extract(node)
         if node.function in ROUNDING:
             return self.round(node)
         if node.function in SIGNATURES:
             return call_function(self, node)
-        if self.typer.kinds.get(node.function) == "adapter":
+        if self.checker.kinds.get(node.function) == "adapter":
             return self.adapter(node)
         listing = ", ".join(("extract", "combine", "resize", *ROUNDING, *SIGNATURES))
         raise self.error(
@@ -232,25 +232,25 @@ class _Evaluation:
 
     def is_number(self, name: str) -> bool:
         """Whether a name is a variable, or a step that is a number."""
-        recipe = self.typer.recipe
+        recipe = self.checker.recipe
         return name in recipe.variables or (
-            name in recipe.steps and isinstance(self.typer._step(name), float)
+            name in recipe.steps and isinstance(self.checker._step(name), float)
         )
 
     def block_weights(self, node: Name | Text) -> BlockWeights:
-        return self.typer.blocks(self.block_text(node))
+        return self.checker.blocks(self.block_text(node))
 
     def element_rules(self, text: str) -> tuple[ElementRule, ...]:
-        return self.typer.elements(text)
+        return self.checker.elements(text)
 
     def block_order(self) -> tuple[str, ...]:
-        return self.typer.family().long_blocks
+        return self.checker.family().long_blocks
 
     def family(self) -> str:
-        return self.typer.family().id
+        return self.checker.family().id
 
     def modules_of(self, adapter: str) -> frozenset[str]:
-        return frozenset(self.typer.modules(adapter))
+        return frozenset(self.checker.modules(adapter))
 
     def arguments(self, node: Call, allowed: tuple[str, ...]) -> dict[str, Node]:
         found: dict[str, Node] = {}
@@ -263,12 +263,12 @@ class _Evaluation:
             found[key] = value
         return found
 
-    def only_argument(self, node: Call) -> Form:
+    def only_argument(self, node: Call) -> LinearExpression:
         if len(node.args) != 1:
             raise self.error(f"{node.function}() takes exactly one value", node)
-        return self.form(node.args[0])
+        return self.expression(node.args[0])
 
-    def adapter(self, node: Call) -> Form:
+    def adapter(self, node: Call) -> LinearExpression:
         if node.args:
             raise self.error(
                 "an adapter takes named strengths only", node, f"{node.function}(te=0.5, unet=0.8)"
@@ -282,58 +282,59 @@ class _Evaluation:
             text = given["elements"]
             if not isinstance(text, Text):
                 raise self.error("elements= needs a quoted rule", node, "elements='IN04-OUT02:attn2:0.5'")
-            strength = replace(strength, elements=self.typer.elements(text.value))
-        return Form((Term(AdapterLeaf(node.function), strength),))
+            strength = replace(strength, elements=self.checker.elements(text.value))
+        return LinearExpression((Term(AdapterLeaf(node.function), strength),))
 
-    def round(self, node: Call) -> Form:
+    def round(self, node: Call) -> LinearExpression:
         if node.kwargs:
             raise self.error(f"{node.function}() takes one value and nothing else", node)
-        form = self.only_argument(node)
+        expression = self.only_argument(node)
         dtype = ROUNDING[node.function]
-        leaf = single_leaf(form)
+        leaf = single_leaf(expression)
         if isinstance(leaf, ExtractLeaf):
-            leaf = ExtractLeaf(leaf.form, replace(leaf.options, round_to=dtype))
-            return Form((Term(leaf, Strength()),))
-        if not form.is_weights:
+            leaf = ExtractLeaf(leaf.expression, replace(leaf.options, round_to=dtype))
+            return LinearExpression((Term(leaf, Strength()),))
+        if not expression.is_weights:
             raise self.error(
-                f"{node.function}() rounds weights or an extracted adapter; this is {describe(form)}", node
+                f"{node.function}() rounds weights or an extracted adapter; this is {describe(expression)}",
+                node,
             )
-        return Form((Term(RoundLeaf(form, dtype), Strength()),))
+        return LinearExpression((Term(RoundLeaf(expression, dtype), Strength()),))
 
-    def extract(self, node: Call) -> Form:
+    def extract(self, node: Call) -> LinearExpression:
         """extract(), and combine() and resize(), which do the same to factors."""
         given = self.arguments(node, KEYS[node.function])
         if not node.args or (len(node.args) > 1 and node.function != "combine"):
             raise self.error(f"{node.function}() takes exactly one value", node)
-        form = sum((self.form(arg) for arg in node.args[1:]), self.form(node.args[0]))
+        expression = sum((self.expression(arg) for arg in node.args[1:]), self.expression(node.args[0]))
         values = {key: self.argument(value) for key, value in given.items()}
         unbalanced = bool(values.pop("unbalanced", 0.0))
         try:
-            check_form(node.function, form, unbalanced, describe(form))
+            check_expression(node.function, expression, unbalanced, describe(expression))
             options = read_options(node.function, values)
         except InputError as error:
             raise self.error(error.what, node, error.fix) from None
-        return Form((Term(ExtractLeaf(form, options), Strength()),))
+        return LinearExpression((Term(ExtractLeaf(expression, options), Strength()),))
 
     def argument(self, node: Node) -> Argument:
         return node.value if isinstance(node, Text) else self.number(node)
 
 
-def describe(form: Form) -> str:
+def describe(expression: LinearExpression) -> str:
     """What a value is, in words for errors: "weights", "a delta", "2 models' worth of weights"."""
-    if form.is_weights:
+    if expression.is_weights:
         return "weights"
-    if form.is_delta:
+    if expression.is_delta:
         return "a delta"
-    return f"{form.checkpoint_sum:g} models' worth of weights"
+    return f"{expression.checkpoint_sum:g} models' worth of weights"
 
 
-def require_weights(form: Form, what: str, where: str) -> None:
-    """InputError unless `form` is weights, saying what was probably meant."""
-    if form.is_weights:
+def require_weights(expression: LinearExpression, what: str, where: str) -> None:
+    """InputError unless `expression` is weights, saying what was probably meant."""
+    if expression.is_weights:
         return
-    if form.is_delta:
+    if expression.is_delta:
         fix = "a delta becomes an adapter with extract(…, rank=64), or weights when added to a checkpoint"
     else:
         fix = "weights must add up to one model: 0.5*A + 0.5*B, or A + (B - C)"
-    raise InputError(f"{what} is {describe(form)}", where=where, fix=fix)
+    raise InputError(f"{what} is {describe(expression)}", where=where, fix=fix)

@@ -22,16 +22,16 @@ from loralathe.engine.extraction import (
     rounded,
     seed_of,
 )
-from loralathe.engine.job import AdapterWant, Context, Job, WeightsWant
-from loralathe.engine.local import Local, extractions_at, in_scope
+from loralathe.engine.job import Context, Job, ModuleRequest, TensorRequest
 from loralathe.engine.report import ModuleRecord
-from loralathe.engine.units import Slice
+from loralathe.engine.specialize import SliceSum, extractions_at, in_scope
+from loralathe.engine.units import RowSlice
 from loralathe.families.labels import block_label
-from loralathe.language.forms import (
+from loralathe.language.expressions import (
     AdapterLeaf,
     ExtractLeaf,
-    Form,
     Leaf,
+    LinearExpression,
     MethodLeaf,
 )
 from loralathe.language.methods.method import MakeRows
@@ -42,70 +42,70 @@ THICK = 256
 """From this rank on it may be cheaper to multiply factors out than to decompose both."""
 
 
-class PieceJob:
+class RowSliceJob:
     """The work on one slice; keeps what was extracted for the forms that need it."""
 
-    def __init__(self, context: Context, job: Job, piece: Slice) -> None:
+    def __init__(self, context: Context, job: Job, row_slice: RowSlice) -> None:
         self.context = context
         self.job = job
         self.unit = job.unit
-        self.piece = piece
+        self.row_slice = row_slice
         self.extracted: dict[ExtractLeaf, Extracted] = {}
         self._factors: dict[tuple[Leaf, torch.dtype], Factors2d | None] = {}
         self._prepared: dict[tuple[MethodLeaf, str | None], MakeRows] = {}
 
     def run(self) -> None:
         extractions = self._extractions()
-        levels = [leaf.form.level for leaf in extractions]
-        levels += [want.form.level for want in self.job.weights]
+        levels = [leaf.expression.level for leaf in extractions]
+        levels += [want.expression.level for want in self.job.weights]
         for level in sorted(set(levels)):
-            due = [leaf for leaf in extractions if leaf.form.level == level]
-            weights = [want for want in self.job.weights if want.form.level == level]
+            due = [leaf for leaf in extractions if leaf.expression.level == level]
+            weights = [want for want in self.job.weights if want.expression.level == level]
             self._make_level(due, weights)
         for want in self.job.adapters:
             self._deliver(want)
         for survey in self.job.surveys:
             if found := self.extracted.get(survey.leaf):
-                most = most_of(survey.leaf, self.unit, self.piece)
-                survey.allotted.put(survey.leaf, self.unit, self.piece, found, most)
+                most = most_of(survey.leaf, self.unit, self.row_slice)
+                survey.budget_survey.put(survey.leaf, self.unit, self.row_slice, found, most)
 
     def _extractions(self) -> list[ExtractLeaf]:
         """Extractions that this slice needs, each once whatever its rounding."""
         found: dict[ExtractLeaf, None] = {}
         for want in self.job.weights:
-            found.update(dict.fromkeys(extractions_at(want.form, self.piece)))
+            found.update(dict.fromkeys(extractions_at(want.expression, self.row_slice)))
         for wish in self.job.adapters:
-            found.update(dict.fromkeys(extractions_at(wish.output.leaf.form, self.piece)))
+            found.update(dict.fromkeys(extractions_at(wish.output.leaf.expression, self.row_slice)))
             found.setdefault(wish.output.leaf.unrounded)
         for survey in self.job.surveys:
-            if in_scope(self.piece, survey.leaf.options):
-                found.update(dict.fromkeys(extractions_at(survey.leaf.form, self.piece)))
+            if in_scope(self.row_slice, survey.leaf.options):
+                found.update(dict.fromkeys(extractions_at(survey.leaf.expression, self.row_slice)))
                 found.setdefault(survey.leaf)
         return list(found)
 
-    def _local(self, form: Form) -> Local:
-        return self.context.localiser.local(form, self.unit, self.piece)
+    def _local(self, expression: LinearExpression) -> SliceSum:
+        return self.context.specializer.specialize(expression, self.unit, self.row_slice)
 
-    def _make_level(self, extractions: list[ExtractLeaf], weights: list[WeightsWant]) -> None:
+    def _make_level(self, extractions: list[ExtractLeaf], weights: list[TensorRequest]) -> None:
         """One pass over the rows serves all extractions and tensors that can be made now."""
         collectors: list[DeltaCollector] = []
         for leaf in extractions:
-            if given := self.context.allotted.get(leaf, self.piece):
+            if given := self.context.budget_survey.get(leaf, self.row_slice):
                 self.extracted[leaf] = given
                 continue
-            local = self._local(leaf.form)
-            if local.dense:
+            slice_sum = self._local(leaf.expression)
+            if slice_sum.dense:
                 reason = self._why_outside(leaf)
                 collectors.append(
                     DeltaCollector(
-                        self.context, self.unit, self.piece, leaf, local, self._request(leaf), reason
+                        self.context, self.unit, self.row_slice, leaf, slice_sum, self._request(leaf), reason
                     )
                 )
-            elif local.lowrank:
-                self.extracted[leaf] = self._from_factors(leaf, local)
+            elif slice_sum.lowrank:
+                self.extracted[leaf] = self._from_factors(leaf, slice_sum)
         if not collectors and not weights:
             return
-        for band in self.context.bands(self.unit, self.piece, self.factors, self.prepared):
+        for band in self.context.bands(self.unit, self.row_slice, self.factors, self.prepared):
             for collector in collectors:
                 collector.add(band)
             for want in weights:
@@ -113,15 +113,15 @@ class PieceJob:
         for collector in collectors:
             self.extracted[collector.leaf] = collector.finish()
 
-    def _write(self, want: WeightsWant, band: Band) -> None:
-        local = self._local(want.form)
+    def _write(self, want: TensorRequest, band: Band) -> None:
+        slice_sum = self._local(want.expression)
         step = want.output.save.step
         spec = want.tensor.spec
         dtype = to_torch_dtype(spec.dtype)
         # Sums in fp32 are invisible in 16 bits, but not in an fp32 output.
         working = torch.float64 if dtype in (torch.float32, torch.float64) else torch.float32
-        value = band.combine(local, step, want.primary, working)
-        checked_energy(value, self.unit, local, band, dtype)
+        value = band.combine(slice_sum, step, want.primary, working)
+        checked_energy(value, self.unit, slice_sum, band, dtype)
         narrow = self.context.workspace.get(("out", step), band.shape, dtype).copy_(value)
         row_bytes = self.unit.row_elements * DTYPES[spec.dtype].bits // 8
         want.sink.write(spec.name, narrow, band.start * row_bytes)
@@ -133,7 +133,7 @@ class PieceJob:
         return self._factors[leaf, dtype]
 
     def _load(self, leaf: Leaf, dtype: torch.dtype) -> Factors2d | None:
-        module = self.piece.module
+        module = self.row_slice.module
         if module is None:
             return None
         if isinstance(leaf, AdapterLeaf):
@@ -153,24 +153,24 @@ class PieceJob:
         """What makes a method's rows at this slice, once it has looked at all of it."""
         if (leaf, primary) not in self._prepared:
             arguments = SliceArguments(
-                self.context, self.unit, self.piece, leaf, primary, self.factors, self.prepared
+                self.context, self.unit, self.row_slice, leaf, primary, self.factors, self.prepared
             )
             self._prepared[leaf, primary] = leaf.method.prepare(arguments)
         return self._prepared[leaf, primary]
 
-    def _from_factors(self, leaf: ExtractLeaf, local: Local) -> Extracted:
+    def _from_factors(self, leaf: ExtractLeaf, slice_sum: SliceSum) -> Extracted:
         terms, weights = [], []
-        for term in local.lowrank:
+        for term in slice_sum.lowrank:
             pair = self.factors(term.leaf)
             if pair is not None:
-                terms.append(Factors(*pair, (self.piece.rows, self.unit.row_elements)))
+                terms.append(Factors(*pair, (self.row_slice.rows, self.unit.row_elements)))
                 weights.append(term.factor)
         if not terms:
             return Extracted(None, 0.0, 0.0, "zero")
-        if in_scope(self.piece, leaf.options):
+        if in_scope(self.row_slice, leaf.options):
             if leaf.options.joined:
                 return join_factored(terms, weights)
-            rank, side = sum(term.rank for term in terms), min(self.piece.rows, self.unit.row_elements)
+            rank, side = sum(term.rank for term in terms), min(self.row_slice.rows, self.unit.row_elements)
             if rank > THICK and 2 * rank > side:
                 return self._from_product(leaf, concatenate(terms, weights))
             return extract_factored(terms, weights, self._request(leaf))
@@ -180,20 +180,20 @@ class PieceJob:
         """Factors that are hardly thinner than their product (LoKr, full differences) are multiplied out."""
         delta = dense(total)
         energy = float(delta.double().square().sum())
-        seed, device = seed_of(self.piece.place.name), self.context.options.device
+        seed, device = seed_of(self.row_slice.address.name), self.context.options.device
         return extract_dense(delta, energy, self._request(leaf), leaf.options, Noise(), seed, device)
 
     def _request(self, leaf: ExtractLeaf) -> Request:
         kernel = has_kernel(self.unit)
-        depth = self.context.allotted.depths.get((leaf, self.piece.place.name))
+        depth = self.context.budget_survey.depths.get((leaf, self.row_slice.address.name))
         return Request(depth or leaf.options.cap(kernel), leaf.options.rule_for(kernel))
 
     def _why_outside(self, leaf: ExtractLeaf) -> str:
         """Left out by an option of the person's, or outside of what any LoRA holds."""
         everything = replace(leaf.options, te1=None, te2=None, te3=None, conv=True)
-        return "left out" if in_scope(self.piece, everything) else "outside"
+        return "left out" if in_scope(self.row_slice, everything) else "outside"
 
-    def _deliver(self, want: AdapterWant) -> None:
+    def _deliver(self, want: ModuleRequest) -> None:
         """Hand factors, and the record of what was kept, to an adapter output."""
         leaf = want.output.leaf
         found = self.extracted.get(leaf.unrounded)
@@ -202,8 +202,8 @@ class PieceJob:
         factors = self.factors(leaf)
         width = DTYPES[want.output.dtype].bits // 8
         record = ModuleRecord(
-            name=self.piece.place.name,
-            block=block_label(self.piece.place.name.partition(".")[0], self.piece.place.block),
+            name=self.row_slice.address.name,
+            block=block_label(self.row_slice.address.name.partition(".")[0], self.row_slice.address.block),
             energy=found.energy,
             kept=found.kept,
             noise=found.noise.energy,
@@ -212,8 +212,8 @@ class PieceJob:
             nbytes=width * sum(factor.numel() for factor in factors) if factors else 0,
         )
         want.sink.record(record)
-        if factors is not None and self.piece.module is not None:
+        if factors is not None and self.row_slice.module is not None:
             up, down = factors
-            if self.piece.module.transpose:
+            if self.row_slice.module.transpose:
                 up, down = down.T.contiguous(), up.T.contiguous()
-            want.sink.add(self.piece.module, up, down, (self.piece.rows, *self.unit.shape[1:]))
+            want.sink.add(self.row_slice.module, up, down, (self.row_slice.rows, *self.unit.shape[1:]))

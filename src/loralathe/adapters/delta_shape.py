@@ -14,7 +14,7 @@ Tensors = Mapping[str, TensorInfo]
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class DeltaShape:
     """shape:   of the delta, (out, in), (out, in, k, k), or (channels,)
     rank:    of the exact factors that `load_factors` gives: an upper bound of the delta's rank
     divisor: alpha is divided by it; None where the kind has no scale

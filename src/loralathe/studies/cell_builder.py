@@ -66,14 +66,14 @@ class BlockChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class CellBuilder:
     """An unfinished cell. `variables` are those of a recipe, in order of name."""
 
     request: ImageRequest
     variables: tuple[tuple[str, float], ...] = ()
     choice: BlockChoice = BlockChoice()
 
-    def with_adapter(self, index: int, adapter: AdapterUse) -> Draft:
+    def with_adapter(self, index: int, adapter: AdapterUse) -> CellBuilder:
         adapters = self.request.adapters
         changed = (*adapters[:index], adapter, *adapters[index + 1 :])
         return replace(self, request=replace(self.request, adapters=changed))
@@ -108,7 +108,7 @@ def find_adapter(request: ImageRequest, name: str) -> int:
     raise InputError(f"there is no adapter '{name}' here", where=where, fix=did_you_mean(name, names) or None)
 
 
-def pull_tags(draft: Draft, context: Context) -> Draft:
+def pull_tags(draft: CellBuilder, context: Context) -> CellBuilder:
     """Turn `<lora:…>` tags of the prompt into adapters; they come after those the request already has.
 
     A tag that cannot be read is left out, as the renderer leaves it out; the study reports it once.
@@ -125,7 +125,7 @@ def _resolved(use: AdapterUse, context: Context) -> AdapterUse:
     return use if file is None else replace(use, file=file)
 
 
-def settle_blocks(draft: Draft, context: Context) -> Draft:
+def settle_blocks(draft: CellBuilder, context: Context) -> CellBuilder:
     """Apply the block choice to its adapters; marks XYZ and ZYX that nothing fills weigh every block 1."""
     choice = draft.choice
     if choice.value is not None and choice.blocks is None:

@@ -1,7 +1,7 @@
 """Typed values: every expression of the language is a sum of leaves, each with a strength.
 
 Keeping values in this normal form is what makes algebra free: `(A + 0.7*hina) - A` has the
-coefficient 1 - 1 = 0 at A, so A is never read. A step is a `Form`; nothing is computed here.
+coefficient 1 - 1 = 0 at A, so A is never read. A step is a `LinearExpression`; nothing is computed here.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class _HashedOnce:
 class ExtractLeaf(_HashedOnce):
     """The low-rank approximation of a delta, module by module."""
 
-    form: Form
+    expression: LinearExpression
     options: ExtractOptions
 
     def __hash__(self) -> int:
@@ -116,14 +116,14 @@ class ExtractLeaf(_HashedOnce):
         """The extraction itself, shared by its rounded forms."""
         if self.options.round_to is None:
             return self
-        return ExtractLeaf(self.form, replace(self.options, round_to=None))
+        return ExtractLeaf(self.expression, replace(self.options, round_to=None))
 
 
 @dataclass(frozen=True)
 class RoundLeaf(_HashedOnce):
     """Weights rounded as a saved file would be."""
 
-    form: Form
+    expression: LinearExpression
     dtype: str
 
     def __hash__(self) -> int:
@@ -135,7 +135,7 @@ class MethodLeaf(_HashedOnce):
     """What a merge method makes of its arguments, tensor by tensor; weights of one model, or a delta."""
 
     method: Method
-    arguments: tuple[Form, ...]
+    arguments: tuple[LinearExpression, ...]
     is_weights: bool
 
     def __hash__(self) -> int:
@@ -154,7 +154,7 @@ class Term:
 
 
 @dataclass(frozen=True)
-class Form(_HashedOnce):
+class LinearExpression(_HashedOnce):
     """A sum of terms in the order they were written."""
 
     terms: tuple[Term, ...]
@@ -162,11 +162,13 @@ class Form(_HashedOnce):
     def __hash__(self) -> int:
         return self._hash
 
-    def __add__(self, other: Form) -> Form:
-        return Form(self.terms + other.terms)
+    def __add__(self, other: LinearExpression) -> LinearExpression:
+        return LinearExpression(self.terms + other.terms)
 
-    def scaled(self, factor: float) -> Form:
-        return Form(tuple(replace(term, strength=term.strength.times(factor)) for term in self.terms))
+    def scaled(self, factor: float) -> LinearExpression:
+        return LinearExpression(
+            tuple(replace(term, strength=term.strength.times(factor)) for term in self.terms)
+        )
 
     @cached_property
     def checkpoint_sum(self) -> float:
@@ -197,10 +199,12 @@ class Form(_HashedOnce):
             if settle(factors) != 0.0 or name in weighted:
                 return name
         # fp16(A + lora) - A: the sum over A is 0, but what was rounded does not cancel what was not.
-        rounded = [term.leaf.form for term in self.terms if isinstance(term.leaf, RoundLeaf)]
+        rounded = [term.leaf.expression for term in self.terms if isinstance(term.leaf, RoundLeaf)]
         methods = (term.leaf for term in self.terms if isinstance(term.leaf, MethodLeaf))
         inner = [argument for leaf in methods for argument in leaf.arguments]
-        return next((form.primary for form in rounded + inner if form.primary is not None), None)
+        return next(
+            (expression.primary for expression in rounded + inner if expression.primary is not None), None
+        )
 
     @cached_property
     def level(self) -> int:
@@ -213,9 +217,9 @@ class Form(_HashedOnce):
         return frozenset(walk(self))
 
 
-def plain_form(checkpoint: str) -> Form:
+def plain_form(checkpoint: str) -> LinearExpression:
     """A checkpoint's own weights and nothing else."""
-    return Form((Term(CheckpointLeaf(checkpoint), Strength()),))
+    return LinearExpression((Term(CheckpointLeaf(checkpoint), Strength()),))
 
 
 def weight_of(leaf: Leaf) -> float:
@@ -223,22 +227,22 @@ def weight_of(leaf: Leaf) -> float:
     if isinstance(leaf, CheckpointLeaf):
         return 1.0
     if isinstance(leaf, RoundLeaf):
-        return leaf.form.checkpoint_sum
+        return leaf.expression.checkpoint_sum
     return 1.0 if isinstance(leaf, MethodLeaf) and leaf.is_weights else 0.0
 
 
 def level_of(leaf: Leaf) -> int:
     """The level of a leaf: an extraction counts itself."""
     if isinstance(leaf, ExtractLeaf):
-        return leaf.form.level + 1
-    return max((form.level for form in inner_forms(leaf)), default=0)
+        return leaf.expression.level + 1
+    return max((expression.level for expression in inner_expressions(leaf)), default=0)
 
 
-def inner_forms(leaf: Leaf) -> tuple[Form, ...]:
+def inner_expressions(leaf: Leaf) -> tuple[LinearExpression, ...]:
     """The forms that a leaf is made of, none for an input."""
     if isinstance(leaf, MethodLeaf):
         return leaf.arguments
-    return (leaf.form,) if isinstance(leaf, (ExtractLeaf, RoundLeaf)) else ()
+    return (leaf.expression,) if isinstance(leaf, (ExtractLeaf, RoundLeaf)) else ()
 
 
 def settle(parts: list[float]) -> float:
@@ -251,36 +255,36 @@ def settle(parts: list[float]) -> float:
     return total
 
 
-def walk(form: Form) -> Iterator[Leaf]:
+def walk(expression: LinearExpression) -> Iterator[Leaf]:
     """All leaves of a form, those inside extractions, roundings and methods too, inner ones first."""
-    for term in form.terms:
-        for inner in inner_forms(term.leaf):
+    for term in expression.terms:
+        for inner in inner_expressions(term.leaf):
             yield from walk(inner)
         yield term.leaf
 
 
-def all_terms(form: Form) -> Iterator[Term]:
+def all_terms(expression: LinearExpression) -> Iterator[Term]:
     """All terms of a form, those inside its leaves too, inner ones first."""
-    for term in form.terms:
-        for inner in inner_forms(term.leaf):
+    for term in expression.terms:
+        for inner in inner_expressions(term.leaf):
             yield from all_terms(inner)
         yield term
 
 
-def single_leaf(form: Form) -> Leaf | None:
+def single_leaf(expression: LinearExpression) -> Leaf | None:
     """The leaf of a form that is one leaf at strength 1 without block weights, else None."""
-    if len(form.terms) == 1 and form.terms[0].strength == Strength():
-        return form.terms[0].leaf
+    if len(expression.terms) == 1 and expression.terms[0].strength == Strength():
+        return expression.terms[0].leaf
     return None
 
 
-def checkpoint_terms(form: Form, factor: float = 1.0) -> Iterator[tuple[str, Strength]]:
+def checkpoint_terms(expression: LinearExpression, factor: float = 1.0) -> Iterator[tuple[str, Strength]]:
     """Checkpoints of a form with their strengths, those inside roundings and in methods' weights too."""
-    for term in form.terms:
+    for term in expression.terms:
         strength = term.strength.times(factor)
         if isinstance(term.leaf, CheckpointLeaf):
             yield term.leaf.name, strength
         elif isinstance(term.leaf, RoundLeaf):
-            yield from checkpoint_terms(term.leaf.form, strength.unet)
+            yield from checkpoint_terms(term.leaf.expression, strength.unet)
         elif isinstance(term.leaf, MethodLeaf) and term.leaf.is_weights:
             yield from checkpoint_terms(term.leaf.arguments[0], strength.unet)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from loralathe.errors import InputError, did_you_mean
-from loralathe.language.forms import Form
+from loralathe.language.expressions import LinearExpression
 from loralathe.language.functions import Signature
 from loralathe.language.methods.amounts import Amount
 from loralathe.language.syntax import (
@@ -24,7 +24,7 @@ class Caller(Protocol):
     """The step that a call stands in: gives nodes their values, and errors their place."""
 
     def error(self, what: str, node: Node, fix: str | None = None) -> InputError: ...
-    def form(self, node: Node) -> Form: ...
+    def expression(self, node: Node) -> LinearExpression: ...
     def number(self, node: Node) -> float: ...
     def is_number(self, name: str) -> bool: ...
     def block_weights(self, node: Name | Text) -> BlockWeights: ...
@@ -34,7 +34,7 @@ class Caller(Protocol):
     def modules_of(self, adapter: str) -> frozenset[str]: ...
 
 
-class Bound:
+class CallArguments:
     """A call's arguments by name."""
 
     def __init__(
@@ -48,28 +48,32 @@ class Bound:
     def error(self, what: str, fix: str | None = None) -> InputError:
         return self.caller.error(what, self.node, fix)
 
-    def forms(self, name: str) -> list[Form]:
-        return [self.caller.form(node) for node in self.given[name]]
+    def expressions(self, name: str) -> list[LinearExpression]:
+        return [self.caller.expression(node) for node in self.given[name]]
 
-    def alike(self, *names: str) -> list[Form]:
+    def alike(self, *names: str) -> list[LinearExpression]:
         """Values that must be all weights or all deltas."""
-        forms = [form for name in names for form in self.forms(name)]
-        if all(form.is_weights for form in forms) or all(form.is_delta for form in forms):
-            return forms
-        kinds = ", ".join(f"{name} is {kind_of(form)}" for name, form in zip(names, forms, strict=True))
+        expressions = [expression for name in names for expression in self.expressions(name)]
+        if all(expression.is_weights for expression in expressions) or all(
+            expression.is_delta for expression in expressions
+        ):
+            return expressions
+        kinds = ", ".join(
+            f"{name} is {kind_of(expression)}" for name, expression in zip(names, expressions, strict=True)
+        )
         raise self.error(
             f"{self.node.function}() takes models or deltas, not both: {kinds}",
             "a LoRA becomes a model when added to one: A + 0.7*lora",
         )
 
-    def delta(self, name: str) -> Form:
-        (form,) = self.forms(name)
-        if not form.is_delta:
+    def delta(self, name: str) -> LinearExpression:
+        (expression,) = self.expressions(name)
+        if not expression.is_delta:
             raise self.error(
-                f"{self.node.function}() works on a delta; this is {kind_of(form)}",
+                f"{self.node.function}() works on a delta; this is {kind_of(expression)}",
                 f"subtract the base: A + {self.node.function}(B - A, …)",
             )
-        return form
+        return expression
 
     def number(self, name: str) -> float:
         if name in self.given:
@@ -144,8 +148,8 @@ def bind(caller: Caller, node: Call, signature: Signature) -> dict[str, list[Nod
     return given
 
 
-def kind_of(form: Form) -> str:
+def kind_of(expression: LinearExpression) -> str:
     """What a value is, in words."""
-    from loralathe.language.typed import describe
+    from loralathe.language.checker import describe
 
-    return describe(form)
+    return describe(expression)

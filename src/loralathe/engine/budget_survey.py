@@ -18,9 +18,9 @@ from torch import Tensor
 
 from loralathe.engine.extraction import Extracted
 from loralathe.engine.report import BudgetReport
-from loralathe.engine.units import Slice, Unit
+from loralathe.engine.units import RowSlice, Unit
 from loralathe.errors import MachineError
-from loralathe.language.forms import ExtractLeaf
+from loralathe.language.expressions import ExtractLeaf
 from loralathe.tensorfiles import tensor_bytes
 from loralathe.tensorfiles.positional import read_at, write_at
 
@@ -35,7 +35,7 @@ class Surveyed:
     """
 
     unit: Unit
-    piece: Slice
+    row_slice: RowSlice
     found: Extracted
     energies: Tensor
     most: int
@@ -44,10 +44,10 @@ class Surveyed:
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.piece.rows, self.unit.row_elements
+        return self.row_slice.rows, self.unit.row_elements
 
 
-class Allotted:
+class BudgetSurvey:
     """Surveys and allocations by extraction; a context manager that drops the spool."""
 
     def __init__(self, folder: Path | None) -> None:
@@ -60,14 +60,14 @@ class Allotted:
         self.reports: dict[ExtractLeaf, BudgetReport] = {}
         self.depths: dict[tuple[ExtractLeaf, str], int] = {}
 
-    def __enter__(self) -> Allotted:
+    def __enter__(self) -> BudgetSurvey:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._spool is not None:
             self._spool.close()
 
-    def put(self, leaf: ExtractLeaf, unit: Unit, piece: Slice, found: Extracted, most: int) -> None:
+    def put(self, leaf: ExtractLeaf, unit: Unit, row_slice: RowSlice, found: Extracted, most: int) -> None:
         """Keep what was found of a module; `most` is the most that its rank may be. From any thread."""
         energies, place = torch.zeros(0, dtype=torch.float64), 0
         if found.matrices is not None:
@@ -76,12 +76,12 @@ class Allotted:
             # √S is on both sides, so a direction's s is the product of its lengths.
             energies = rows.double().square().sum(1) * down.double().square().sum(1)
             place = self._write(rows, down)
-        depth = self.depths.get((leaf, piece.place.name), most)
+        depth = self.depths.get((leaf, row_slice.address.name), most)
         complete = found.rank < depth or depth >= most
         kept = replace(found, matrices=None)
         with self._lock:
-            self._surveys.setdefault(leaf, {})[piece.place.name] = Surveyed(
-                unit, piece, kept, energies, most, complete, place
+            self._surveys.setdefault(leaf, {})[row_slice.address.name] = Surveyed(
+                unit, row_slice, kept, energies, most, complete, place
             )
 
     def surveys(self, leaf: ExtractLeaf) -> list[Surveyed]:
@@ -94,12 +94,12 @@ class Allotted:
         self._ranks[leaf] = ranks
         self.reports[leaf] = report
 
-    def get(self, leaf: ExtractLeaf, piece: Slice) -> Extracted | None:
+    def get(self, leaf: ExtractLeaf, row_slice: RowSlice) -> Extracted | None:
         """A module's extraction at the rank that it was given; None for what no survey covers."""
-        if leaf not in self._ranks or piece.place.name not in self._surveys[leaf]:
+        if leaf not in self._ranks or row_slice.address.name not in self._surveys[leaf]:
             return None
-        survey = self._surveys[leaf][piece.place.name]
-        rank = self._ranks[leaf].get(piece.place.name, 0)
+        survey = self._surveys[leaf][row_slice.address.name]
+        rank = self._ranks[leaf].get(row_slice.address.name, 0)
         held = len(survey.energies)
         reason = "budget" if rank < held or survey.found.reason == "requested" else survey.found.reason
         if rank == 0:
