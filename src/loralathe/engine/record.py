@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from typing import TYPE_CHECKING
 
-import loralathe
+from loralathe.version import __version__
 
 if TYPE_CHECKING:
     from loralathe.engine.options import RunOptions
@@ -68,7 +68,7 @@ def make_record(
         | ({"vae": output.vae} if output.vae else {}),
     }
     record: dict[str, object] = {
-        "version": loralathe.__version__,
+        "version": __version__,
         "save": output.save.step,
         "inputs": inputs,
         "steps": {step: render(recipe.steps[step]) for step in recipe.steps if step in steps},

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loralathe import __version__
 from loralathe.errors import InputError
 from loralathe.rendering.prompts import lift_tags, spell_tag
 from loralathe.rendering.request import ImageRequest
 from loralathe.rendering.samplers import canonical_names, label_of
 from loralathe.tensorfiles import MODEL_SUFFIXES, check_is_file, write_whole
+from loralathe.version import __version__
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-import loralathe
 from loralathe.engine.options import RunOptions
 from loralathe.engine.record import KEY, RUN_CHOICES, SAVE_CHOICES
 from loralathe.errors import InputError
 from loralathe.language import Recipe, Save, make_recipe
 from loralathe.language.document import FUNCTIONS
+from loralathe.version import __version__
 
 TITLE = "modelspec.title"
 
@@ -49,7 +49,7 @@ class Record:
     @property
     def is_ours(self) -> bool:
         """Whether this version of loralathe made it, and so would make it again."""
-        return self.version == loralathe.__version__
+        return self.version == __version__
 
     @property
     def has_hashes(self) -> bool:
@@ -169,7 +169,7 @@ class _Reader:
         kind = {**SAVE_CHOICES, **RUN_CHOICES}.get(name)
         if kind is None:
             raise InputError(
-                f"the record has a choice '{name}', which loralathe {loralathe.__version__} does not know",
+                f"the record has a choice '{name}', which loralathe {__version__} does not know",
                 where=self.where,
                 fix=f"use loralathe {self.data.get('version')}, which wrote it",
             )
