@@ -229,6 +229,16 @@ def makes_error(call: ast.Call) -> bool:
     return name.endswith("Error")
 
 
+def entry_point(repo: Path) -> str:
+    """`module:function` of the command `lathe`, as the checkout's pyproject.toml names it."""
+    found = re.search(
+        r'^lathe = "([\w.:]+)"', (repo / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    if found is None:
+        raise SystemExit(f"{repo / 'pyproject.toml'} names no command lathe")
+    return found[1]
+
+
 def profile(repo: Path) -> dict[str, Any]:
     """The way of `lathe merge A L` in the checkout, over tiny files that this checkout's tests make."""
     sys.path.insert(0, str(HERE / "tests"))
@@ -247,7 +257,8 @@ def profile(repo: Path) -> dict[str, Any]:
             "OMP_NUM_THREADS": "1",
         }
         words = ["merge", "A.safetensors", "L.safetensors"]
-        command = [sys.executable, str(Path(__file__).resolve()), "--profiled", str(result), *words]
+        script = str(Path(__file__).resolve())
+        command = [sys.executable, script, "--profiled", str(result), entry_point(repo), *words]
         done = subprocess.run(
             command, cwd=folder, env=surroundings, capture_output=True, text=True, check=False
         )
@@ -269,10 +280,11 @@ class Called(NamedTuple):
         return not self.name.startswith("<")
 
 
-def profiled(result: Path, words: list[str]) -> None:
+def profiled(result: Path, entry: str, words: list[str]) -> None:
     """In a process of its own: run the command under the profiler and write what was called."""
     import importlib.util
 
+    del sys.path[0]  # the folder of this file
     spec = importlib.util.find_spec(PACKAGE)
     assert spec is not None
     assert spec.origin is not None
@@ -306,8 +318,8 @@ def profiled(result: Path, words: list[str]) -> None:
         if len(named) > len(deepest):
             deepest = named
 
-    from loralathe.cli import main
-
+    module, _, function = entry.partition(":")
+    main = getattr(importlib.import_module(module), function)
     sys.argv = ["lathe", *words]
     threading.setprofile(watch)
     sys.setprofile(watch)
@@ -407,7 +419,7 @@ def listed(items: Iterable[str]) -> Iterator[str]:
 
 def main() -> int:
     if sys.argv[1:2] == ["--profiled"]:
-        profiled(Path(sys.argv[2]), sys.argv[3:])
+        profiled(Path(sys.argv[2]), sys.argv[3], sys.argv[4:])
         return 0
     parser = argparse.ArgumentParser(prog="python -m benchmarks.structure", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
