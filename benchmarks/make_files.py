@@ -35,7 +35,7 @@ LORA_RANK, LORA_ALPHA = 32, 16.0
 
 @dataclass(frozen=True)
 class Family:
-    """What stands for an architecture: the lists of tensors of its checkpoint and of its LoRA."""
+    """What stands for a family: the lists of tensors of its checkpoint and of its LoRA."""
 
     label: str
     checkpoint: str

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.rendering_models import Stage, call
-from loralathe.families import Architecture, architecture_by_id
+from loralathe.families import Family, family_by_id
 from loralathe.rendering import AdapterUse, LocalRenderer
 from loralathe.studies.analyzer import BlocksOptions, analyze_blocks
 from loralathe.studies.context import gather_context
@@ -102,7 +102,7 @@ def bare(stage: Stage) -> Case:
 
 def analyzer(stage: Stage) -> Case:
     """n + 1 pictures in batches, against unloading and loading the LoRA with new block weights for each."""
-    family = architecture_by_id(stage.size.family)
+    family = family_by_id(stage.size.family)
     blocks = family.short_blocks
 
     def ours() -> list[Any]:
@@ -149,10 +149,10 @@ def fusing(stage: Stage) -> Case:
 
 
 def context_of(stage: Stage) -> Any:
-    return gather_context(architecture_by_id(stage.size.family), lora_dirs=[stage.lora.parent])
+    return gather_context(family_by_id(stage.size.family), lora_dirs=[stage.lora.parent])
 
 
-def without_block(path: Path, family: Architecture, block: str | None) -> dict[str, torch.Tensor]:
+def without_block(path: Path, family: Family, block: str | None) -> dict[str, torch.Tensor]:
     """The file read anew with one block's modules at 0."""
     tensors = load_file(path)
     for key in tensors:

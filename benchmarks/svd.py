@@ -17,7 +17,7 @@ def module_shapes(path: Path) -> Counter[tuple[int, int]]:
     """(out, in) of every module that an extraction decomposes, with their number."""
     header = read_header(path)
     found: Counter[tuple[int, int]] = Counter()
-    for module in detect_checkpoint(header, str(path)).architecture.modules(header.tensors).values():
+    for module in detect_checkpoint(header, str(path)).family.modules(header.tensors).values():
         if module.scope == "linear":
             out, *rest = header.tensors[module.key].shape
             found[out // (module.part or (0, 1))[1], prod(rest)] += 1

@@ -23,20 +23,20 @@ def test_tiny_checkpoints_have_every_key_and_are_small(family: str, megabytes: i
     assert not torch.equal(other[key], tensors[key])
 
 
-@pytest.mark.parametrize(("family", "conv_rank"), [("sd1", 2), ("sdxl", 2), ("sdxl", None), ("sd2", None)])
-def test_loras_fit_their_checkpoints(family: str, conv_rank: int | None) -> None:
-    from loralathe.families import architecture_by_id
+@pytest.mark.parametrize(("name", "conv_rank"), [("sd1", 2), ("sdxl", 2), ("sdxl", None), ("sd2", None)])
+def test_loras_fit_their_checkpoints(name: str, conv_rank: int | None) -> None:
+    from loralathe.families import family_by_id
 
-    arch = architecture_by_id(family)
-    base = checkpoints.tiny_specs(family)
-    modules = arch.modules(base)
-    lora = checkpoints.tiny_lora(family, rank=4, alpha=2.0, conv_rank=conv_rank, seed=3)
+    family = family_by_id(name)
+    base = checkpoints.tiny_specs(name)
+    modules = family.modules(base)
+    lora = checkpoints.tiny_lora(name, rank=4, alpha=2.0, conv_rank=conv_rank, seed=3)
     for key, up in lora.items():
         if not key.endswith(".lora_up.weight"):
             continue
         raw = key.removesuffix(".lora_up.weight")
         down = lora[f"{raw}.lora_down.weight"]
-        name = arch.module_of_kohya(raw)
+        name = family.module_of_kohya(raw)
         assert name is not None
         module = modules[name]
         shape = base[module.key].shape

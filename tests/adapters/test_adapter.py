@@ -28,7 +28,7 @@ from loralathe.families import (
     SD1,
     SD2,
     SDXL,
-    Architecture,
+    Family,
     Module,
     detect_adapter,
 )
@@ -47,7 +47,7 @@ def one_module(rank: int = 2, **extra: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("lora", "conv_rank", "architecture", "count"),
+    ("lora", "conv_rank", "family", "count"),
     [
         ("sd1", None, SD1, 264),
         ("sd1", 2, SD1, 350),
@@ -58,32 +58,32 @@ def one_module(rank: int = 2, **extra: torch.Tensor) -> dict[str, torch.Tensor]:
     ],
 )
 def test_whole_loras_are_recognised_and_fit(
-    tmp_path: Path, lora: str, conv_rank: int | None, architecture: Architecture, count: int
+    tmp_path: Path, lora: str, conv_rank: int | None, family: Family, count: int
 ) -> None:
     tensors = tiny_lora(lora, rank=4, alpha=2, conv_rank=conv_rank, seed=1)
     path = write_safetensors(tmp_path / "a.safetensors", tensors)
-    family = lora.removesuffix("-diffusers-names")
-    base = FakeHeader(tiny_specs(family), {})
+    name = lora.removesuffix("-diffusers-names")
+    base = FakeHeader(tiny_specs(name), {})
     with open_adapter(path) as adapter:
-        assert adapter.architecture is architecture
+        assert adapter.family is family
         assert (len(adapter.modules), adapter.unmatched) == (count, ())
         kernels = {m.name for m in adapter.modules.values() if m.kind == "locon"}
         assert all((module.rank == 2) == (module.name in kernels) for module in adapter.modules.values())
-        modules = adapter.architecture.modules(base.tensors)
+        modules = adapter.family.modules(base.tensors)
         fit = check_against(adapter, modules, base.tensors)
         assert (len(fit.used), fit.unmatched, fit.mismatched) == (count, (), ())
-        require_fit(adapter, fit, adapter.architecture.label)
+        require_fit(adapter, fit, adapter.family.label)
 
 
-@pytest.mark.parametrize(("family", "architecture"), [("sd15", SD1), ("sdxl", SDXL)])
-def test_every_module_gets_its_place_of_the_long_list(family: str, architecture: Architecture) -> None:
+@pytest.mark.parametrize(("manifest", "family"), [("sd15", SD1), ("sdxl", SDXL)])
+def test_every_module_gets_its_place_of_the_long_list(manifest: str, family: Family) -> None:
     """Against the table of blocks in the manifests; each place of the list has a value of its own."""
-    names = architecture.long_blocks
-    weights = parse_block_weights(",".join(str(n + 2) for n in range(len(names))), architecture)
-    table = raw_manifest("lbw_blocks")[family]
+    names = family.long_blocks
+    weights = parse_block_weights(",".join(str(n + 2) for n in range(len(names))), family)
+    table = raw_manifest("lbw_blocks")[manifest]
     for raw_name, (_, block, _, _) in table.items():
-        module = architecture.module_of_kohya(raw_name)
-        own = architecture.block_of_module(module)
+        module = family.module_of_kohya(raw_name)
+        own = family.block_of_module(module)
         expected = 1 if block is None else names.index(block) + 2
         assert weights.weight_of(module, own) == expected, raw_name
 
@@ -235,7 +235,7 @@ def full_width_lora(tmp_path: Path, text_width: int, channels: int = 640) -> Pat
 
 
 @pytest.mark.parametrize(
-    ("text_width", "base", "architecture", "made_for"),
+    ("text_width", "base", "family", "made_for"),
     [
         (768, "ckpt_sd21_768v", SD2, "SD 1.5"),
         (768, "ckpt_sdxl_base", SDXL, "SD 1.5"),
@@ -243,13 +243,13 @@ def full_width_lora(tmp_path: Path, text_width: int, channels: int = 640) -> Pat
     ],
 )
 def test_a_lora_of_another_family_is_told_apart(
-    tmp_path: Path, text_width: int, base: str, architecture: Architecture, made_for: str
+    tmp_path: Path, text_width: int, base: str, family: Family, made_for: str
 ) -> None:
     path = full_width_lora(tmp_path, text_width)
     base_header = header(base)
-    label = architecture.label
-    modules = architecture.modules(base_header.tensors)
-    with open_adapter(path, architecture) as adapter:
+    label = family.label
+    modules = family.modules(base_header.tensors)
+    with open_adapter(path, family) as adapter:
         fit = check_against(adapter, modules, base_header.tensors)
         with pytest.raises(InputError) as caught:
             require_fit(adapter, fit, label)
@@ -265,22 +265,22 @@ def test_a_lora_of_another_family_is_told_apart(
 def test_a_whole_lora_of_another_family_is_told_apart(tmp_path: Path) -> None:
     """Tiny widths: only names and ranks of tensors can tell."""
     path = write_safetensors(tmp_path / "a.safetensors", tiny_lora("sd1", rank=1, alpha=1, seed=0))
-    for family, base_architecture in (("sd2", SD2), ("sdxl", SDXL)):
+    for family, base_family in (("sd2", SD2), ("sdxl", SDXL)):
         base = FakeHeader(tiny_specs(family), {})
-        with open_adapter(path, base_architecture) as adapter:
-            fit = check_against(adapter, base_architecture.modules(base.tensors), base.tensors)
+        with open_adapter(path, base_family) as adapter:
+            fit = check_against(adapter, base_family.modules(base.tensors), base.tensors)
             with pytest.raises(
                 InputError, match=r"  fix:   this one is made for SD 1.5; use a LoRA made for SD"
             ):
-                require_fit(adapter, fit, base_architecture.label)
+                require_fit(adapter, fit, base_family.label)
 
 
-@pytest.mark.parametrize(("text_width", "architecture"), [(768, SD1), (1024, SD2), (2048, SDXL)])
+@pytest.mark.parametrize(("text_width", "family"), [(768, SD1), (1024, SD2), (2048, SDXL)])
 def test_the_text_width_tells_the_family_of_a_small_lora(
-    tmp_path: Path, text_width: int, architecture: Architecture
+    tmp_path: Path, text_width: int, family: Family
 ) -> None:
     with open_adapter(full_width_lora(tmp_path, text_width)) as adapter:
-        assert adapter.architecture is architecture
+        assert adapter.family is family
 
 
 def test_peft_words_under_kohya_names(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_unmatched_is_an_error_unless_allowed(tmp_path: Path) -> None:
     tensors = one_module() | {k.replace("to_q", "to_k"): v for k, v in one_module().items()}
     path = write_safetensors(tmp_path / "a.safetensors", tensors)
     with open_adapter(path, SD1) as adapter:
-        module = adapter.architecture.modules_of_key(
+        module = adapter.family.modules_of_key(
             "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q.weight"
         )[0]
         base = FakeHeader({module.key: Spec((6, 4))}, {})

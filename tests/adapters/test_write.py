@@ -20,7 +20,7 @@ from loralathe.families import (
     SD1,
     SD2,
     SDXL,
-    Architecture,
+    Family,
 )
 from loralathe.families.metadata import AdapterNotes, adapter_metadata
 from loralathe.lowrank import Factors
@@ -104,7 +104,7 @@ def test_shapes_as_kohya_writes_them(
 
 
 @pytest.mark.parametrize(
-    ("architecture", "checkpoint", "lora"),
+    ("family", "checkpoint", "lora"),
     [
         (SD1, "ckpt_sd15", "lora_kohya_sd15_conv"),
         (SD2, "ckpt_sd21_768v", "lora_kohya_sd21_linear"),
@@ -112,14 +112,14 @@ def test_shapes_as_kohya_writes_them(
     ],
 )
 def test_whole_files_have_the_names_and_shapes_of_the_trainer(
-    architecture: Architecture, checkpoint: str, lora: str
+    family: Family, checkpoint: str, lora: str
 ) -> None:
     """Every module at full width and rank 8: names and shapes are those of sd-scripts' own file."""
     base = header(checkpoint)
-    delta_shape = AdapterFormat(architecture, 8.0, "F16")
+    delta_shape = AdapterFormat(family, 8.0, "F16")
     expected = manifest(lora)
     shapes: dict[str, tuple[int, ...]] = {}
-    for module in architecture.modules(base.tensors).values():
+    for module in family.modules(base.tensors).values():
         if module.scope == "linear" or (module.scope == "conv" and lora.endswith("conv")):
             shape = weight_shape(module, base.tensors)
             zeros = Factors(torch.zeros(shape[0], 8), torch.zeros(8, torch.Size(shape[1:]).numel()), shape)
@@ -193,7 +193,7 @@ def test_formats_that_are_not_written(dtype: str, alpha: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "notes", "expected"),
+    ("family", "notes", "expected"),
     [
         (SD1, AdapterNotes(64, 64), {
             "modelspec.architecture": "stable-diffusion-v1/lora", "modelspec.implementation": "diffusers",
@@ -218,7 +218,7 @@ def test_formats_that_are_not_written(dtype: str, alpha: float) -> None:
             "ss_network_module": "networks.lora", "ss_v2": "False"}),
     ],
 )  # fmt: skip
-def test_metadata(architecture: Architecture, notes: AdapterNotes, expected: dict[str, str]) -> None:
-    metadata = adapter_metadata(architecture, notes)
+def test_metadata(family: Family, notes: AdapterNotes, expected: dict[str, str]) -> None:
+    metadata = adapter_metadata(family, notes)
     assert metadata == expected
     assert list(metadata) == sorted(metadata)

@@ -207,7 +207,7 @@ def test_float64_tensors_are_computed_and_stay_float64(tmp_path, A, B):
 def test_different_shapes_and_families_are_refused(tmp_path, A):
     with pytest.raises(InputError, match="different shapes"):
         run(tmp_path, "0.5*A + 0.5*B", A=A, B=tiny_checkpoint("sd1", seed=1, width_divisor=32))
-    with pytest.raises(InputError, match=r"different architectures[\s\S]*SD 1.5[\s\S]*SDXL"):
+    with pytest.raises(InputError, match=r"different families[\s\S]*SD 1.5[\s\S]*SDXL"):
         run(tmp_path, "0.5*A + 0.5*B", A=A, B=tiny_checkpoint("sdxl", seed=1))
 
 

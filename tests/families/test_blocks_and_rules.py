@@ -7,13 +7,13 @@ import pytest
 import checkpoints
 from loralathe.errors import InputError
 from loralathe.families import (
-    ARCHITECTURES,
+    FAMILIES,
     SD1,
     SD2,
     SDXL,
-    architecture_by_id,
     block_names_for_length,
     canonical_block,
+    family_by_id,
     places_without_block,
 )
 from loralathe.families.names import flat
@@ -29,8 +29,8 @@ def test_the_four_lists() -> None:
     twelve = ("BASE", *attending[2:], "MID", *numbered("OUT", range(6)))
     twenty_six = ("BASE", *numbered("IN", range(12)), "MID", *numbered("OUT", range(12)))
     twenty = ("BASE", *numbered("IN", range(9)), "MID", *numbered("OUT", range(9)))
-    for arch in (SD1, SD2):
-        assert (arch.short_blocks, arch.long_blocks) == (seventeen, twenty_six)
+    for family in (SD1, SD2):
+        assert (family.short_blocks, family.long_blocks) == (seventeen, twenty_six)
     assert (SDXL.short_blocks, SDXL.long_blocks) == (twelve, twenty)
     assert block_names_for_length(SDXL, 12) == twelve
     assert block_names_for_length(SDXL, 26) == twenty_six
@@ -87,9 +87,9 @@ def test_block_names_in_any_spelling(given: str, name: str | None) -> None:
     ],
 )
 def test_rules(key: str, rule: str | None, frozen: bool) -> None:
-    for arch in ARCHITECTURES:
-        assert arch.rule_for_key(key) == rule
-        assert arch.is_frozen(key) is frozen
+    for family in FAMILIES:
+        assert family.rule_for_key(key) == rule
+        assert family.is_frozen(key) is frozen
 
 
 def test_all_schedule_buffers_have_their_rule() -> None:
@@ -103,10 +103,10 @@ def test_no_layer_falls_under_a_rule_for_buffers() -> None:
         assert all(key.endswith("position_ids") for key in frozen)
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda arch: arch.id)
-def test_flat_names_of_different_layers_differ(arch: object) -> None:
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.id)
+def test_flat_names_of_different_layers_differ(family: object) -> None:
     """Underscores are ambiguous in general; within a family no two layers may collide."""
-    for part in arch.parts:  # type: ignore[attr-defined]
+    for part in family.parts:  # type: ignore[attr-defined]
         owner: dict[str, str] = {}
         for layer in part.table.layers:
             for path in {layer.name, layer.diffusers or layer.name}:
@@ -114,6 +114,6 @@ def test_flat_names_of_different_layers_differ(arch: object) -> None:
 
 
 def test_families_by_name() -> None:
-    assert architecture_by_id("SDXL") is SDXL
+    assert family_by_id("SDXL") is SDXL
     with pytest.raises(InputError, match="did you mean 'sdxl'"):
-        architecture_by_id("sdlx")
+        family_by_id("sdlx")

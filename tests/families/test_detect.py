@@ -11,12 +11,12 @@ import checkpoints
 from checkpoints import FakeHeader, Spec
 from loralathe.errors import InputError
 from loralathe.families import (
-    ARCHITECTURES,
+    FAMILIES,
     FLUX,
     SD1,
     SD2,
     SDXL,
-    Architecture,
+    Family,
     detect_checkpoint,
 )
 
@@ -38,7 +38,7 @@ def without(name: str, unwanted: Callable[[str], bool]) -> dict[str, Spec]:
 
 
 @pytest.mark.parametrize(
-    ("family", "arch", "variant", "channels"),
+    ("name", "family", "variant", "channels"),
     [
         ("sd1", SD1, "base", 4),
         ("sd1-inpainting", SD1, "inpainting", 9),
@@ -48,13 +48,11 @@ def without(name: str, unwanted: Callable[[str], bool]) -> dict[str, Spec]:
     ],
 )
 @pytest.mark.parametrize("divisor", [1, 16, 64])
-def test_families_at_any_width(
-    family: str, arch: Architecture, variant: str, channels: int, divisor: int
-) -> None:
-    found = detect_checkpoint(header(checkpoints.tiny_specs(family, divisor)))
-    assert found.architecture is arch
+def test_families_at_any_width(name: str, family: Family, variant: str, channels: int, divisor: int) -> None:
+    found = detect_checkpoint(header(checkpoints.tiny_specs(name, divisor)))
+    assert found.family is family
     assert (found.layout, found.variant, found.in_channels) == ("original", variant, channels)
-    assert found.components == ALL_PARTS[arch]
+    assert found.components == ALL_PARTS[family]
 
 
 def test_instruct_pix2pix_and_unknown_input_channels() -> None:
@@ -74,7 +72,7 @@ def test_a_shallow_sdxl_is_sdxl() -> None:
         return (".encoder.layers." in key and numbers[1] >= 3) or ("resblocks" in key and numbers[1] >= 10)
 
     tensors = without("ckpt_sdxl_base", deep)
-    assert detect_checkpoint(header(tensors)).architecture is SDXL
+    assert detect_checkpoint(header(tensors)).family is SDXL
     modules = SDXL.modules(tensors)
     assert sum(m.scope == "linear" for m in modules.values()) == 11 * (2 + 10) + 3 * 6 + 10 * 6
     assert all(SDXL.module_of_kohya(SDXL.kohya_name(n)) == n for n in modules if not n.startswith("vae"))
@@ -83,7 +81,7 @@ def test_a_shallow_sdxl_is_sdxl() -> None:
 @pytest.mark.parametrize("missing", ["first_stage_model.", "conditioner.embedders.1."])
 def test_components_may_be_left_out(missing: str) -> None:
     found = detect_checkpoint(header(without("ckpt_sdxl_base", lambda key: key.startswith(missing))))
-    assert found.architecture is SDXL
+    assert found.family is SDXL
     assert len(found.components) == 3
 
 
@@ -183,9 +181,9 @@ def test_a_wrong_rank_is_said() -> None:
         detect_checkpoint(header(tensors))
 
 
-@pytest.mark.parametrize("arch", [SD1, SD2, SDXL], ids=lambda arch: arch.id)
-def test_missing_unet_tensors_are_counted(arch: Architecture) -> None:
-    name = {SD1: "ckpt_sd15", SD2: "ckpt_sd21_768v", SDXL: "ckpt_sdxl_base"}[arch]
+@pytest.mark.parametrize("family", [SD1, SD2, SDXL], ids=lambda family: family.id)
+def test_missing_unet_tensors_are_counted(family: Family) -> None:
+    name = {SD1: "ckpt_sd15", SD2: "ckpt_sd21_768v", SDXL: "ckpt_sdxl_base"}[family]
     lost = without(name, lambda key: key.startswith(f"{UNET}middle_block.2.") and key.endswith(".weight"))
     with pytest.raises(InputError, match=r"is incomplete: 5 tensors of its U-Net are missing"):
         detect_checkpoint(header(lost))
@@ -204,11 +202,11 @@ def test_files_that_are_nothing_of_the_kind(tensors: dict[str, Spec]) -> None:
 
 
 def test_families_exclude_each_other() -> None:
-    for family in checkpoints.FAMILIES:
-        tensors = checkpoints.tiny_specs(family)
-        assert sum(arch.signature.matches(tensors) for arch in ARCHITECTURES) == (family != "sdxl-refiner")
+    for name in checkpoints.FAMILIES:
+        tensors = checkpoints.tiny_specs(name)
+        assert sum(family.signature.matches(tensors) for family in FAMILIES) == (name != "sdxl-refiner")
 
 
 def test_a_stray_adapter_key_does_not_hide_a_checkpoint() -> None:
     stray = {"lora_unet_conv_in.lora_up.weight": Spec((4, 2))}
-    assert detect_checkpoint(header({**checkpoints.manifest("ckpt_sd15"), **stray})).architecture is SD1
+    assert detect_checkpoint(header({**checkpoints.manifest("ckpt_sd15"), **stray})).family is SD1

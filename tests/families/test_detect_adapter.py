@@ -11,7 +11,7 @@ from loralathe.families import (
     SD1,
     SD2,
     SDXL,
-    Architecture,
+    Family,
     canonical_of_raw,
     detect_adapter,
     group_by_module,
@@ -19,7 +19,7 @@ from loralathe.families import (
 )
 
 BOTH = (SD1, SD2)  # they share all names
-CASES: list[tuple[str, tuple[Architecture, ...], str, dict[str, int]]] = [
+CASES: list[tuple[str, tuple[Family, ...], str, dict[str, int]]] = [
     ("lora_kohya_sd15_linear", BOTH, "kohya", {"lora": 264}),
     ("lora_kohya_sd15_conv", BOTH, "kohya", {"lora": 300, "locon": 50}),
     ("lora_kohya_sd21_linear", BOTH, "kohya", {"lora": 330}),
@@ -62,11 +62,9 @@ FUSED = {
 
 
 @pytest.mark.parametrize(("name", "families", "dialect", "kinds"), CASES, ids=[case[0] for case in CASES])
-def test_every_dialect(
-    name: str, families: tuple[Architecture, ...], dialect: str, kinds: dict[str, int]
-) -> None:
+def test_every_dialect(name: str, families: tuple[Family, ...], dialect: str, kinds: dict[str, int]) -> None:
     found = detect_adapter(checkpoints.header(name))
-    assert found.architectures == families
+    assert found.families == families
     assert found.dialect == dialect
     assert found.kind_counts() == kinds
     assert found.unmatched == ()

@@ -9,7 +9,7 @@ from loralathe.families import (
     SD1,
     SD2,
     SDXL,
-    Architecture,
+    Family,
     Piece,
     diffusers_map,
 )
@@ -33,9 +33,9 @@ LAYOUTS = {  # checkpoint → component → manifest of the diffusers file
     },
 }
 each_layout = pytest.mark.parametrize(
-    ("arch", "name", "components"),
-    [(arch, name, components) for (arch, name), components in LAYOUTS.items()],
-    ids=[arch.id for arch, _ in LAYOUTS],
+    ("family", "name", "components"),
+    [(family, name, components) for (family, name), components in LAYOUTS.items()],
+    ids=[family.id for family, _ in LAYOUTS],
 )
 
 
@@ -54,10 +54,10 @@ def transformed(piece: Piece, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 @each_layout
 def test_every_diffusers_tensor_comes_from_one_piece(
-    arch: Architecture, name: str, components: dict[str, str]
+    family: Family, name: str, components: dict[str, str]
 ) -> None:
     original = checkpoints.manifest(name)
-    mapped = diffusers_map(arch, original)
+    mapped = diffusers_map(family, original)
     wanted = {
         (part, key): spec
         for part, file in components.items()
@@ -70,10 +70,10 @@ def test_every_diffusers_tensor_comes_from_one_piece(
 
 @each_layout
 def test_pieces_and_remainder_cover_every_original_tensor_once(
-    arch: Architecture, name: str, components: dict[str, str]
+    family: Family, name: str, components: dict[str, str]
 ) -> None:
     original = checkpoints.manifest(name)
-    mapped = diffusers_map(arch, original)
+    mapped = diffusers_map(family, original)
     parts: dict[str, list[tuple[int, int] | None]] = {}
     for piece in mapped.pieces.values():
         parts.setdefault(piece.key, []).append(piece.part)
@@ -83,9 +83,9 @@ def test_pieces_and_remainder_cover_every_original_tensor_once(
 
 
 @each_layout
-def test_the_way_back_finds_the_same_piece(arch: Architecture, name: str, components: dict[str, str]) -> None:
-    for (part, key), piece in diffusers_map(arch, checkpoints.manifest(name)).pieces.items():
-        assert arch.piece_of_diffusers(part, key) == piece
+def test_the_way_back_finds_the_same_piece(family: Family, name: str, components: dict[str, str]) -> None:
+    for (part, key), piece in diffusers_map(family, checkpoints.manifest(name)).pieces.items():
+        assert family.piece_of_diffusers(part, key) == piece
 
 
 def test_the_remainder_is_what_is_listed_here() -> None:
@@ -106,25 +106,25 @@ def test_the_remainder_is_what_is_listed_here() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arch", "name"), [(SD1, "map_sd15_unet"), (SDXL, "map_sdxl_unet"), (SDXL, "map_vae")]
+    ("family", "name"), [(SD1, "map_sd15_unet"), (SDXL, "map_sdxl_unet"), (SDXL, "map_vae")]
 )
-def test_names_agree_with_diffusers_own_conversion(arch: Architecture, name: str) -> None:
+def test_names_agree_with_diffusers_own_conversion(family: Family, name: str) -> None:
     for original, value in checkpoints.raw_manifest(name).items():
-        (piece,) = arch.pieces_of_key(original)
+        (piece,) = family.pieces_of_key(original)
         expected = value["diffusers"] if isinstance(value, dict) else value
         assert piece.diffusers_key == expected
         assert (piece.transform == "conv1x1_to_linear") == isinstance(value, dict)
 
 
 @pytest.mark.parametrize(
-    ("arch", "component", "name"), [(SDXL, "te2", "map_sdxl_te2"), (SD2, "te1", "map_sd21_te")]
+    ("family", "component", "name"), [(SDXL, "te2", "map_sdxl_te2"), (SD2, "te1", "map_sd21_te")]
 )
 def test_encoder_slices_agree_with_diffusers_own_conversion(
-    arch: Architecture, component: str, name: str
+    family: Family, component: str, name: str
 ) -> None:
-    shapes = checkpoints.manifest("ckpt_sdxl_base" if arch is SDXL else "ckpt_sd21_768v")
+    shapes = checkpoints.manifest("ckpt_sdxl_base" if family is SDXL else "ckpt_sd21_768v")
     for diffusers, value in checkpoints.raw_manifest(name).items():
-        piece = arch.piece_of_diffusers(component, diffusers)
+        piece = family.piece_of_diffusers(component, diffusers)
         assert piece is not None
         entry = value if isinstance(value, dict) else {"original": value}
         assert piece.key == entry["original"]

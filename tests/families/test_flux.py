@@ -105,7 +105,7 @@ GUIDANCE = ("guidance_in.in_layer.", "guidance_in.out_layer.")
 def test_variants(prefix: str) -> None:
     dev = {prefix + key: spec for key, spec in ALONE.items()}
     found = detect_checkpoint(header(dev))
-    assert (found.architecture, found.variant, found.in_channels) == (FLUX, "dev", 64)
+    assert (found.family, found.variant, found.in_channels) == (FLUX, "dev", 64)
     assert (found.components, found.prediction) == (("unet",), "flow")
     schnell = without(dev, lambda key: key.removeprefix(prefix).startswith(GUIDANCE))
     assert len(dev) - len(schnell) == 4
@@ -174,7 +174,7 @@ def test_quantised_weights_are_refused(scale: str) -> None:
 
 def test_a_lora_of_clip_alone_may_be_for_sdxl_or_flux() -> None:
     clip = without(checkpoints.manifest("lora_kohya_flux_clip"), lambda key: not key.startswith("lora_te1_"))
-    assert FLUX in detect_adapter(header(clip)).architectures
+    assert FLUX in detect_adapter(header(clip)).families
 
 
 ROWS = {"qkv": (3072, 3072, 3072), "linear1": (3072, 3072, 3072, 12288)}

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 import checkpoints
 from loralathe.families import (
-    ARCHITECTURES,
+    FAMILIES,
     FLUX,
     SD1,
     SD2,
     SDXL,
-    Architecture,
+    Family,
 )
 
 CHECKPOINTS = {
@@ -26,7 +26,7 @@ CHECKPOINTS = {
     SDXL: "ckpt_sdxl_base",
     FLUX: "ckpt_flux_dev_all_in_one",
 }
-MODULES = {arch: arch.modules(checkpoints.manifest(name)) for arch, name in CHECKPOINTS.items()}
+MODULES = {family: family.modules(checkpoints.manifest(name)) for family, name in CHECKPOINTS.items()}
 
 
 PROJECTION = "CLIP-L projection, unused in pictures"
@@ -37,7 +37,7 @@ def adapter_modules(name: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("arch", "scopes", "name", "text", "unet"),
+    ("family", "scopes", "name", "text", "unet"),
     [
         (SD1, ("linear",), "lora_kohya_sd15_linear", 72, 192),
         (SD1, ("linear", "conv"), "lora_kohya_sd15_conv", 72, 278),
@@ -48,21 +48,21 @@ def adapter_modules(name: str) -> set[str]:
     ],
 )
 def test_scopes_are_those_of_the_trainer(
-    arch: Architecture, scopes: tuple[str, ...], name: str, text: int, unet: int
+    family: Family, scopes: tuple[str, ...], name: str, text: int, unet: int
 ) -> None:
-    chosen = [module for module in MODULES[arch].values() if module.scope in scopes]
-    assert {arch.kohya_name(module.name) for module in chosen} == adapter_modules(name)
+    chosen = [module for module in MODULES[family].values() if module.scope in scopes]
+    assert {family.kohya_name(module.name) for module in chosen} == adapter_modules(name)
     assert sum(module.component.startswith("te") for module in chosen) == text
     assert sum(module.component == "unet" for module in chosen) == unet
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda arch: arch.id)
-def test_every_module_survives_the_way_to_kohya_and_back(arch: Architecture) -> None:
-    adaptable = [name for name in MODULES[arch] if not name.startswith("vae.")]
-    spelled = {arch.kohya_name(name): name for name in adaptable}
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.id)
+def test_every_module_survives_the_way_to_kohya_and_back(family: Family) -> None:
+    adaptable = [name for name in MODULES[family] if not name.startswith("vae.")]
+    spelled = {family.kohya_name(name): name for name in adaptable}
     assert len(spelled) == len(adaptable)
-    assert {arch.module_of_kohya(raw) for raw in spelled} == set(adaptable)
-    assert all(arch.module_of_kohya(raw) == name for raw, name in spelled.items())
+    assert {family.module_of_kohya(raw) for raw in spelled} == set(adaptable)
+    assert all(family.module_of_kohya(raw) == name for raw, name in spelled.items())
 
 
 def test_sdxl_reads_both_spellings_alike() -> None:
@@ -76,7 +76,7 @@ def test_sdxl_reads_both_spellings_alike() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arch", "name"),
+    ("family", "name"),
     [
         (SDXL, "lora_kohya_sdxl_conv_diffusers_names"),
         (SDXL, "lora_lycoris_sdxl_locon_norm"),
@@ -84,22 +84,22 @@ def test_sdxl_reads_both_spellings_alike() -> None:
         (FLUX, "lora_lycoris_flux_lokr_factor8"),
     ],
 )
-def test_real_adapters_name_layers_of_the_model(arch: Architecture, name: str) -> None:
+def test_real_adapters_name_layers_of_the_model(family: Family, name: str) -> None:
     for raw in adapter_modules(name):
-        assert arch.module_of_kohya(raw) in MODULES[arch], raw
+        assert family.module_of_kohya(raw) in MODULES[family], raw
 
 
-@pytest.mark.parametrize(("family", "arch"), [("sd15", SD1), ("sdxl", SDXL)])
-def test_blocks_are_those_of_block_weight(family: str, arch: Architecture) -> None:
-    table = checkpoints.raw_manifest("lbw_blocks")[family]
+@pytest.mark.parametrize(("manifest", "family"), [("sd15", SD1), ("sdxl", SDXL)])
+def test_blocks_are_those_of_block_weight(manifest: str, family: Family) -> None:
+    table = checkpoints.raw_manifest("lbw_blocks")[manifest]
     assert isinstance(table, dict)
     for raw, (path, long_block, short_block, _) in table.items():
-        name = arch.module_of_kohya(raw)
+        name = family.module_of_kohya(raw)
         assert name is not None, raw
         assert path is None or name == f"unet.{path}"
-        assert arch.block_of_module(name) == long_block
-        assert MODULES[arch][name].block == long_block
-        assert (long_block if long_block in arch.short_blocks else None) == short_block
+        assert family.block_of_module(name) == long_block
+        assert MODULES[family][name].block == long_block
+        assert (long_block if long_block in family.short_blocks else None) == short_block
 
 
 def test_block_of_any_key() -> None:
@@ -154,25 +154,25 @@ def test_old_checkpoints_leave_the_inner_text_model_out() -> None:
     assert module.key in old
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda arch: arch.id)
-def test_every_weight_of_the_manifest_is_known(arch: Architecture) -> None:
-    unknown = {key for key in checkpoints.manifest(CHECKPOINTS[arch]) if not arch.knows_key(key)}
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.id)
+def test_every_weight_of_the_manifest_is_known(family: Family) -> None:
+    unknown = {key for key in checkpoints.manifest(CHECKPOINTS[family]) if not family.knows_key(key)}
     assert all(
-        arch.rule_for_key(key) in ("position ids", "logit scale, unused in pictures", PROJECTION)
+        family.rule_for_key(key) in ("position ids", "logit scale, unused in pictures", PROJECTION)
         for key in unknown
     )
-    assert all(arch.component_of_key(key) is not None for key in checkpoints.manifest(CHECKPOINTS[arch]))
+    assert all(family.component_of_key(key) is not None for key in checkpoints.manifest(CHECKPOINTS[family]))
 
 
-@given(depth=st.integers(0, 500), arch=st.sampled_from(ARCHITECTURES))
-def test_names_have_no_depth(depth: int, arch: Architecture) -> None:
-    block = "double_blocks" if arch is FLUX else "middle_block.1.transformer_blocks"
-    leaf = "img_attn.qkv" if arch is FLUX else "attn2.to_out.0"
+@given(depth=st.integers(0, 500), family=st.sampled_from(FAMILIES))
+def test_names_have_no_depth(depth: int, family: Family) -> None:
+    block = "double_blocks" if family is FLUX else "middle_block.1.transformer_blocks"
+    leaf = "img_attn.qkv" if family is FLUX else "attn2.to_out.0"
     for name in (
         f"unet.{block}.{depth}.{leaf}",
         f"te1.text_model.encoder.layers.{depth}.self_attn.out_proj",
     ):
-        assert arch.module_of_kohya(arch.kohya_name(name)) == name
+        assert family.module_of_kohya(family.kohya_name(name)) == name
 
 
 @pytest.mark.parametrize(

@@ -87,8 +87,8 @@ def test_metadata_is_text_that_tools_know(workshop: Workshop) -> None:
     assert float(metadata["ss_network_alpha"]) == 4.0
     version = {"sd1": "sd_v1", "sdxl": "sdxl_base_v1-0"}[workshop.family]
     assert metadata["ss_base_model_version"] == version
-    architecture = {"sd1": "stable-diffusion-v1/lora", "sdxl": "stable-diffusion-xl-v1-base/lora"}
-    assert metadata["modelspec.architecture"] == architecture[workshop.family]
+    family = {"sd1": "stable-diffusion-v1/lora", "sdxl": "stable-diffusion-xl-v1-base/lora"}
+    assert metadata["modelspec.architecture"] == family[workshop.family]
     assert len(metadata["sshs_model_hash"]) == 64
 
 

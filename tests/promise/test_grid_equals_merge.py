@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from loralathe.families import architecture_by_id
+from loralathe.families import family_by_id
 from loralathe.rendering import AdapterUse
 from loralathe.studies.context import gather_context
 from loralathe.studies.grid import GridOptions, run_grid
@@ -107,7 +107,7 @@ def test_the_command_that_a_cell_offers(atelier: Atelier, tmp_path: Path) -> Non
         scorers=(),
         preview_seconds=0,
         context=gather_context(
-            architecture_by_id(family), lora_dirs=[atelier.folder / "loras"], presets={"Mine": NAMED}
+            family_by_id(family), lora_dirs=[atelier.folder / "loras"], presets={"Mine": NAMED}
         ),
     )
     cell = run_grid(options, atelier.renderer).cells[1]

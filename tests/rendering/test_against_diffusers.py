@@ -75,7 +75,7 @@ def embeddings(model: Model, text: str) -> dict[str, torch.Tensor]:
     networks = [encoder.network for encoder in model.encoders]
     with torch.inference_mode():
         if not model.is_xl:
-            pad = 49407 if model.architecture.id == "sd1" else 0
+            pad = 49407 if model.family.id == "sd1" else 0
             return {"prompt_embeds": networks[0](row(text, pad)).last_hidden_state}
         first = networks[0](row(text, 49407), output_hidden_states=True)
         second = networks[1](row(text, 0), output_hidden_states=True)

@@ -29,14 +29,14 @@ def opened(tensors: Tensors, **metadata: str) -> Model:
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
 def test_every_tensor_lands_where_the_family_says(family: str, checkpoint_of: CheckpointOf) -> None:
-    """Against the key maps of `architectures`, which know nothing of diffusers' converters."""
+    """Against the key maps of `families`, which know nothing of diffusers' converters."""
     tensors = checkpoint_of(family)
     model = opened(tensors)
     networks = {"unet": model.unet, "vae": model.vae, **{e.component: e.network for e in model.encoders}}
     states = {name: network.state_dict() for name, network in networks.items()}
     placed = 0
     for key, tensor in tensors.items():
-        for piece in model.architecture.pieces_of_key(key):
+        for piece in model.family.pieces_of_key(key):
             expected = tensor
             if piece.part is not None:
                 expected = expected.chunk(piece.part[1])[piece.part[0]]
@@ -156,7 +156,7 @@ def test_a_diffusers_folder(checkpoint_of: CheckpointOf, tmp_path: Path) -> None
         encoder.network.save_pretrained(tmp_path / folder)
     DDIMScheduler(prediction_type="v_prediction").save_pretrained(tmp_path / "scheduler")
     again = open_folder(tmp_path, torch.float32)
-    assert (again.architecture.id, again.prediction) == ("sdxl", "v_prediction")
+    assert (again.family.id, again.prediction) == ("sdxl", "v_prediction")
     assert set(again.modules) == set(model.modules)
     for ours, theirs in ((again.unet, model.unet), (again.encoders[1].network, model.encoders[1].network)):
         assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))

@@ -49,17 +49,17 @@ def latents(renderer: LocalRenderer, requests: Sequence[ImageRequest]) -> torch.
 # A merge by hand: names and blocks from the manifests, float64 arithmetic.
 
 
-def targets(family: str) -> dict[str, tuple[str, int | None]]:
+def targets(name: str) -> dict[str, tuple[str, int | None]]:
     """kohya module → (checkpoint key, third of a fused projection or None)."""
-    from loralathe.families import architecture_by_id
+    from loralathe.families import family_by_id
 
-    manifest = raw_manifest("ckpt_sd15" if family == "sd1" else "ckpt_sdxl_base")
-    architecture = architecture_by_id(family)
+    manifest = raw_manifest("ckpt_sd15" if name == "sd1" else "ckpt_sdxl_base")
+    family = family_by_id(name)
     found = {}
-    for module in architecture.modules(manifest).values():
+    for module in family.modules(manifest).values():
         if module.component != "vae":
             third = module.part[0] if module.part else None
-            found[architecture.kohya_name(module.name)] = (module.key, third)
+            found[family.kohya_name(module.name)] = (module.key, third)
     return found
 
 
@@ -92,16 +92,16 @@ def merged(base: Tensors, lora: Tensors, family: str, strength: Callable[[str], 
     return found
 
 
-def by_block(family: str, te: float, unet: float, weights: Mapping[str, float]) -> Callable[[str], float]:
+def by_block(family_id: str, te: float, unet: float, weights: Mapping[str, float]) -> Callable[[str], float]:
     number = re.compile(r"(input|output)_blocks_(\d+)_|middle_block_")
-    from loralathe.families import architecture_by_id
+    from loralathe.families import family_by_id
 
-    architecture = architecture_by_id(family)
+    family = family_by_id(family_id)
 
     def strength(name: str) -> float:
         if name.startswith("lora_te"):
             return te * weights.get("BASE", 1.0)
-        canonical = (architecture.module_of_kohya(name) or "").replace(".", "_")
+        canonical = (family.module_of_kohya(name) or "").replace(".", "_")
         match = number.search(canonical)
         block = ""
         if match:

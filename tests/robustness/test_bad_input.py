@@ -194,7 +194,7 @@ def test_models_of_two_families(folder: Path) -> None:
     with refused(folder, InputError) as fault:
         run_in(folder, "A + 0.5*(XL - A)", XL=xl)
     assert fault.says(folder) == (
-        "the checkpoints are of different architectures",
+        "the checkpoints are of different families",
         "A.safetensors is SD 1.5, XL.safetensors is SDXL",
         "arithmetic needs models of one family",
     )

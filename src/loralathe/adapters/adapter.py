@@ -12,12 +12,12 @@ from loralathe.adapters.fused import fused_module
 from loralathe.adapters.kinds import refuse_unusable
 from loralathe.adapters.magnitude import NAMES as MAGNITUDES
 from loralathe.adapters.modules import SPARSE_BIAS, AdapterModule, read_module
-from loralathe.adapters.origin import own_architecture
+from loralathe.adapters.origin import own_family
 from loralathe.adapters.peft import read_alphas
 from loralathe.errors import InputError, LatheError
 from loralathe.families import (
     BIAS,
-    Architecture,
+    Family,
     address_of_raw,
     detect_adapter,
     group_by_module,
@@ -31,15 +31,15 @@ from loralathe.tensorfiles import TensorFile, open_tensorfile, read_header
 class Adapter:
     """An adapter file. Close it, or use it in a `with` block.
 
-    architecture: the one that names were looked up in; made_for: the family the file itself is for
+    family:    the one that names were looked up in; made_for: the family the file itself is for
     modules:   canonical name → module, in the order of the file
-    unmatched: raw names of modules that the architecture does not have, and keys of tensors that belong to
+    unmatched: raw names of modules that the family does not have, and keys of tensors that belong to
                no module; an error for whoever uses the adapter, unless the person allows it
     """
 
     file: TensorFile
-    architecture: Architecture
-    made_for: Architecture
+    family: Family
+    made_for: Family
     modules: Mapping[str, AdapterModule] = field(hash=False)
     unmatched: tuple[str, ...]
     metadata: Mapping[str, str] = field(hash=False)
@@ -62,17 +62,17 @@ class Adapter:
 
 
 def open_adapter(
-    path: str | os.PathLike[str], architecture: Architecture | None = None, *, dora: bool = False
+    path: str | os.PathLike[str], family: Family | None = None, *, dora: bool = False
 ) -> Adapter:
     """Open an adapter of kohya, LyCORIS, diffusers or PEFT; only the header and the alphas are read.
 
-    `architecture` is the base model's, when there is one; without it the file's own is recognised. `dora`:
+    `family` is the base model's, when there is one; without it the file's own is recognised. `dora`:
     the caller knows what to do with magnitudes. Raises InputError for checkpoints, kinds and layouts that are
     not read, and modules that make no sense.
     """
     file = open_tensorfile(path)
     try:
-        return _parse(file, architecture, dora)
+        return _parse(file, family, dora)
     except BaseException:
         file.close()
         raise
@@ -87,17 +87,17 @@ def shows_dora(path: str | os.PathLike[str]) -> bool:
     return any((split := split_adapter_key(key)) is not None and split[1] in MAGNITUDES for key in keys)
 
 
-def _parse(file: TensorFile, wanted: Architecture | None, dora: bool) -> Adapter:
+def _parse(file: TensorFile, wanted: Family | None, dora: bool) -> Adapter:
     detected = detect_adapter(file.header, str(file.path))
     refuse_unusable(detected, str(file.path), dora=dora)
-    made_for = own_architecture(file.header, detected)
-    architecture = wanted or made_for
+    made_for = own_family(file.header, detected)
+    family = wanted or made_for
     grouped = group_by_module(file.header.tensors.keys())
     alphas = read_alphas(file, grouped.parts)
     held: dict[str, _Held] = {}
     unmatched: list[str] = []
     for raw_name, parts in grouped.parts.items():
-        place = address_of_raw(architecture, raw_name)
+        place = address_of_raw(family, raw_name)
         unmatched += [key for part, key in parts.items() if part in SPARSE_BIAS]
         if place is None:
             unmatched.append(raw_name)
@@ -112,15 +112,15 @@ def _parse(file: TensorFile, wanted: Architecture | None, dora: bool) -> Adapter
                 name=own,
                 raw_name=raw_name,
                 kind=kind_of_module(own_parts, file.header.tensors),
-                block=architecture.block_of_module(own),
-                kernel=architecture.kernel_of_module(place.module),
+                block=family.block_of_module(own),
+                kernel=family.kernel_of_module(place.module),
                 alphas=alphas,
             )
             found.modules[place.slot] = replace(module, swapped=place.swapped)
     modules = {name: found.joined(file, name) for name, found in held.items()}
     return Adapter(
         file,
-        architecture,
+        family,
         made_for,
         MappingProxyType(modules),
         (*unmatched, *grouped.unrecognized_keys),

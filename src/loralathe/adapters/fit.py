@@ -59,7 +59,7 @@ def _without_unit_kernel(shape: tuple[int, ...]) -> tuple[int, ...]:
 def check_against(adapter: Adapter, modules: Mapping[str, Module], tensors: Mapping[str, TensorLike]) -> Fit:
     """Sorts the adapter's modules into used, unmatched and mismatched; raises nothing.
 
-    `modules` are the base's (`Architecture.modules`), `tensors` those that they were found among.
+    `modules` are the base's (`Family.modules`), `tensors` those that they were found among.
     """
     used: list[AdapterModule] = []
     unmatched: list[str] = list(adapter.unmatched)
@@ -87,7 +87,7 @@ def require_fit(adapter: Adapter, fit: Fit, base_label: str, *, allow_unmatched:
     """
     where = str(adapter.file.path)
     fix = f"use a LoRA made for {base_label}"
-    if adapter.made_for is not adapter.architecture:
+    if adapter.made_for is not adapter.family:
         fix = f"this one is made for {adapter.made_for.label}; {fix}"
     if fit.mismatched:
         raise InputError(

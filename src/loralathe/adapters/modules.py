@@ -36,7 +36,7 @@ class AdapterModule:
 
     name:     canonical name; raw_name: as the file spells it
     kind:     'lora', 'locon' (k×k), 'loha', 'lokr', 'full'; with a core '…-tucker'
-    block:    block of the architecture's long list, None for modules in no block
+    block:    block of the family's long list, None for modules in no block
     tensors:  part in the words of its kind ('up', 'hada_w1_a', 'diff', …) and 'alpha' → where it lies
     shape:    of the delta: (out, in), (out, in, k, k) for a convolution, (channels,) for a norm or a bias
     rank:     of its exact factors

@@ -10,7 +10,7 @@ from loralathe.families import (
     SD2,
     SDXL,
     AdapterDetected,
-    Architecture,
+    Family,
     group_by_module,
 )
 from loralathe.tensorfiles import Header
@@ -21,14 +21,14 @@ KEEPS_AXES = (*(part for part, name in PARTS.items() if name == "down"), "lokr_w
 """Parts that are 4-D where the layer is a convolution; the other kinds store a matrix for both."""
 
 
-def own_architecture(header: Header, detected: AdapterDetected) -> Architecture:
+def own_family(header: Header, detected: AdapterDetected) -> Family:
     """The family that an adapter was made for, as far as its header tells.
 
     SD 1 and SD 2 share all names, and a LoRA of few modules may fit SDXL too. The text width tells them
     apart, else the projections (convolutions in SD 1, linear layers in SD 2 as sd-scripts builds it), else
     the trainer's note, else it is the first.
     """
-    candidates = detected.architectures
+    candidates = detected.families
     raw = group_by_module(header.tensors.keys()).parts
     shapes = {
         name: {part: header.tensors[key].shape for part, key in raw[raw_name].items()}
@@ -36,9 +36,9 @@ def own_architecture(header: Header, detected: AdapterDetected) -> Architecture:
         if name.endswith((".attn2.to_k", ".proj_in", ".proj_out"))
     }
     by_width = {TEXT_WIDTHS.get(_columns(found)) for name, found in shapes.items() if name.endswith(".to_k")}
-    for architecture in candidates:
-        if architecture in by_width:
-            return architecture
+    for family in candidates:
+        if family in by_width:
+            return family
     if SD2 not in candidates:
         return candidates[0]
     projections = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from loralathe.errors import InputError
-from loralathe.families import Architecture
+from loralathe.families import Family
 from loralathe.tensorfiles import TensorSpec, to_torch_dtype
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ class NamedTensor(NamedTuple):
 class AdapterFormat:
     """How a file is written.
 
-    architecture: gives the kohya names
+    family:       gives the kohya names
     alpha:        written beside every module, the nominal rank
     dtype:        F16, BF16 or F32
     pad_to:       rank that every module is padded to with zeros, for readers that know one rank only
     """
 
-    architecture: Architecture
+    family: Family
     alpha: float
     dtype: str = "F16"
     pad_to: int | None = None
@@ -63,7 +63,7 @@ def kohya_tensors(
     of a linear layer and of a convolution. Raises InputError for values that are not finite or overflow the
     dtype, KeyError for a module that has no kohya name, ValueError when the pad rank is below the module's.
     """
-    raw_name = adapter_format.architecture.kohya_name(module_name)
+    raw_name = adapter_format.family.kohya_name(module_name)
     rank = (
         max(factors.up.shape[1], factors.down.shape[0])
         if adapter_format.pad_to is None
@@ -86,7 +86,7 @@ def kohya_specs(
     module_name: str, rank: int, weight_shape: tuple[int, ...], adapter_format: AdapterFormat
 ) -> tuple[TensorSpec, ...]:
     """The tensors that `kohya_tensors` makes of factors of this rank, as shapes."""
-    raw_name = adapter_format.architecture.kohya_name(module_name)
+    raw_name = adapter_format.family.kohya_name(module_name)
     shapes = _shapes(
         rank if adapter_format.pad_to is None else adapter_format.pad_to, weight_shape, has_core=False
     )

@@ -174,11 +174,11 @@ def _checkpoint(files: tuple[str, ...], weights: RecipeWeights | None) -> tuple[
 
 
 def _context(family: str, weights: RecipeWeights | None, lists: Lists, options: dict[str, Any]) -> Context:
-    from loralathe.families import architecture_by_id
+    from loralathe.families import family_by_id
     from loralathe.studies import gather_context
 
     return gather_context(
-        architecture_by_id(family),
+        family_by_id(family),
         lora_dirs=options["lora_dir"],
         checkpoint_dirs=options["checkpoint_dir"],
         vae_dirs=options["vae_dir"],

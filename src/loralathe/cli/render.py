@@ -18,7 +18,7 @@ from loralathe.cli.render_options import (
 from loralathe.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from loralathe.families import Architecture
+    from loralathe.families import Family
     from loralathe.rendering import ImageRequest
 
 EPILOG = """\b
@@ -90,7 +90,7 @@ def render_command(
 def _show_request(
     screen: Screen,
     request: ImageRequest,
-    family: Architecture,
+    family: Family,
     options: PictureOptions,
     count: int,
     target: Path,

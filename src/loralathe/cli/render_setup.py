@@ -18,7 +18,7 @@ from loralathe.progress import BarSink, Event, JsonSink, Progress, SilentSink, S
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from loralathe.families import Architecture
+    from loralathe.families import Family
     from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer
     from loralathe.rendering.folders import AdapterFolders
     from loralathe.rendering.model_cache import WeightsInMemory
@@ -54,7 +54,7 @@ def progress_of(screen: Screen) -> Progress:
     return Progress(sink)
 
 
-def family_of(checkpoint: str) -> Architecture:
+def family_of(checkpoint: str) -> Family:
     """The family of a checkpoint file or a diffusers folder, from headers; InputError if none renders it."""
     if Path(checkpoint).is_dir():
         from loralathe.rendering.loading import family_of_folder
@@ -64,9 +64,9 @@ def family_of(checkpoint: str) -> Architecture:
     from loralathe.rendering.families import require_rendered
     from loralathe.tensorfiles import read_header
 
-    architecture = detect_checkpoint(read_header(checkpoint), checkpoint).architecture
-    require_rendered(architecture, checkpoint)
-    return architecture
+    family = detect_checkpoint(read_header(checkpoint), checkpoint).family
+    require_rendered(family, checkpoint)
+    return family
 
 
 def lists_of(options: PictureOptions, screen: Screen) -> Lists:
@@ -113,12 +113,12 @@ def _adapter_file(spec: AdapterSpec, folders: AdapterFolders, named: bool) -> Pa
     return file
 
 
-def check_family(file: str, family: Architecture) -> None:
+def check_family(file: str, family: Family) -> None:
     """InputError for an adapter of another family, from its header: models take long to load."""
     from loralathe.families import detect_adapter
     from loralathe.tensorfiles import read_header
 
-    made_for = detect_adapter(read_header(file), file).architectures
+    made_for = detect_adapter(read_header(file), file).families
     if family.id not in [one.id for one in made_for]:
         labels = " or ".join(one.label for one in made_for)
         raise InputError(
@@ -128,7 +128,7 @@ def check_family(file: str, family: Architecture) -> None:
         )
 
 
-def check_tags(request: ImageRequest, family: Architecture, options: PictureOptions) -> None:
+def check_tags(request: ImageRequest, family: Family, options: PictureOptions) -> None:
     """InputError for a tag whose adapter is nowhere, or made for another family.
 
     For prompts that are rendered as they stand: in a grid's, search and replace may fill the name in.
@@ -144,7 +144,7 @@ def check_tags(request: ImageRequest, family: Architecture, options: PictureOpti
 
 
 def request_of(
-    checkpoint: str, adapters: tuple[AdapterUse, ...], family: Architecture, options: PictureOptions
+    checkpoint: str, adapters: tuple[AdapterUse, ...], family: Family, options: PictureOptions
 ) -> ImageRequest:
     """What all pictures have in common; a random seed stands as 0. Checks names, numbers and families."""
     from loralathe.rendering import ImageRequest

@@ -102,19 +102,19 @@ def _checkpoint(found: CheckpointFacts) -> list[tuple[str, str]]:
     return rows
 
 
-def _adapter(found: AdapterFacts, family: str | None) -> list[tuple[str, str]]:
+def _adapter(found: AdapterFacts, family_id: str | None) -> list[tuple[str, str]]:
     from loralathe.adapters.kinds import people_name
-    from loralathe.families import architecture_by_id
+    from loralathe.families import family_by_id
     from loralathe.families.labels import component_name
 
     kinds = Counter[str]()
     for kind, count in found.kinds.items():
         kinds[people_name(kind)] += count
     rows = [("modules", counts((count, kind) for kind, count in kinds.items()))]
-    if family is not None:
-        arch = architecture_by_id(family)
+    if family_id is not None:
+        family = family_by_id(family_id)
         rows.insert(0, ("layout", DIALECTS.get(found.dialect, found.dialect)))
-        parts = [(count, component_name(name, arch)) for name, count in found.components.items()]
+        parts = [(count, component_name(name, family)) for name, count in found.components.items()]
         rows.append(("", counts(parts)))
     rows.append(("rank", _histogram(found.ranks)))
     rows.append(("alpha", _histogram(found.alphas)))

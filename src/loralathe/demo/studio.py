@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
@@ -16,7 +15,7 @@ from loralathe.demo.tasks import BlocksTask, FileTask, GridTask
 from loralathe.engine import KEY, Report, RunOptions, Session, open_session
 from loralathe.engine.run import metadata_of, run_session
 from loralathe.errors import InputError
-from loralathe.families import Architecture, architecture_by_id
+from loralathe.families import family_by_id
 from loralathe.progress import Progress
 from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer
 from loralathe.studies import (
@@ -34,6 +33,7 @@ from loralathe.studies.store import write_atomically
 from loralathe.tensorfiles import content_hash, read_header
 
 MADE = "made.json"
+BASE_FAMILY = "sdxl"
 SHARES = ("kept", "truncated", "noise", "outside")
 
 
@@ -102,7 +102,7 @@ class Studio:
             checkpoint = (str(self.path(checkpoint[0])),)
         folders = (self.folder,) if task.by_name else ()
         context = gather_context(
-            self.architecture, lora_dirs=folders, checkpoint_dirs=folders, recipe=weights
+            family_by_id(BASE_FAMILY), lora_dirs=folders, checkpoint_dirs=folders, recipe=weights
         )
         request = self.request(checkpoint[0], adapters, task.prompt)
         return GridOptions(
@@ -125,7 +125,7 @@ class Studio:
             range=task.range,
             blocks="12ALL",
             seeds=task.seeds,
-            context=gather_context(self.architecture),
+            context=gather_context(family_by_id(BASE_FAMILY)),
         )
         self._analyzed[task] = analyze_blocks(options, self._plain_renderer(), self.progress)
         return self._analyzed[task]
@@ -157,11 +157,6 @@ class Studio:
         found = self._made[file]
         kept, truncated, noise, outside = (float(found[name]) for name in SHARES)
         return Energies(kept, truncated, noise, outside, int(found["modules"]))
-
-    @cached_property
-    def architecture(self) -> Architecture:
-        """SDXL."""
-        return architecture_by_id("sdxl")
 
     def _plain_renderer(self) -> LocalRenderer:
         if self._renderer is None:

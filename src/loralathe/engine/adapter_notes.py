@@ -58,7 +58,7 @@ def title_of(output: AdapterOutput) -> str:
 
 
 def _own(session: Session, output: AdapterOutput) -> dict[str, str]:
-    assert session.sources.architecture is not None
+    assert session.sources.family is not None
     options = output.leaf.options
     notes = AdapterNotes(
         rank=output.one_rank,
@@ -67,7 +67,7 @@ def _own(session: Session, output: AdapterOutput) -> dict[str, str]:
         prediction=output.prediction,
         title=title_of(output),
     )
-    return adapter_metadata(session.sources.architecture, notes)
+    return adapter_metadata(session.sources.family, notes)
 
 
 def _inherited(mode: str, sources: list[dict[str, str]], title: str) -> dict[str, str]:

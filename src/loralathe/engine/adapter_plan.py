@@ -107,7 +107,7 @@ def adapter_units(expression: LinearExpression, sources: Sources) -> Iterator[Un
         for name, held in adapter.modules.items():
             if name not in seen:
                 seen.add(name)
-                module = adapter.architecture.module(name)
+                module = adapter.family.module(name)
                 shape = held.shape
                 place = ModuleAddress(name, module.block)
                 yield Unit(name, None, shape, (RowSlice(0, shape[0], place, module),))

@@ -36,12 +36,12 @@ def _vae_source(
     Raises InputError for a file without a VAE, a base without one, and for tensors that either lacks or
     that have other shapes (unless `allow_unmatched`, which bakes in what fits by name).
     """
-    architecture = base.detected.architecture
-    found = vae_keys(architecture, file.header.tensors)
+    family = base.detected.family
+    found = vae_keys(family, file.header.tensors)
     mine = {
         key: info
         for key, info in base.tensors.items()
-        if architecture.component_of_key(key) == "vae" and architecture.rule_for_key(key) is None
+        if family.component_of_key(key) == "vae" and family.rule_for_key(key) is None
     }
     where = f"{file.path}, {base.path}"
     if not found:

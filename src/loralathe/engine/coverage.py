@@ -77,10 +77,10 @@ def missing_components(expression: LinearExpression, sources: Sources) -> Iterat
 
 
 def _check_shapes(primary: CheckpointSource, other: CheckpointSource, *, extracting: bool) -> None:
-    architecture = primary.detected.architecture
+    family = primary.detected.family
     for key, info in other.tensors.items():
         mine = primary.tensors.get(key)
-        if mine is None or mine.shape == info.shape or architecture.rule_for_key(key) is not None:
+        if mine is None or mine.shape == info.shape or family.rule_for_key(key) is not None:
             continue
         if key.endswith("input_blocks.0.0.weight") and len(info.shape) == len(mine.shape) == 4:
             wider, narrower = mine.shape[1], info.shape[1]
@@ -104,20 +104,16 @@ def _check_shapes(primary: CheckpointSource, other: CheckpointSource, *, extract
 
 def _check_extra_keys(primary: CheckpointSource, other: CheckpointSource) -> None:
     """Keys only in `other`: named rules and whole components may be ignored, the rest is an error."""
-    architecture = primary.detected.architecture
+    family = primary.detected.family
     extra = [key for key in other.tensors if key not in primary.tensors]
-    components = {architecture.component_of_key(key) for key in primary.tensors}
+    components = {family.component_of_key(key) for key in primary.tensors}
     unexplained = [
         key
         for key in extra
-        if architecture.rule_for_key(key) is None
-        and (component := architecture.component_of_key(key)) is not None
+        if family.rule_for_key(key) is None
+        and (component := family.component_of_key(key)) is not None
         and component in components
-    ] + [
-        key
-        for key in extra
-        if architecture.rule_for_key(key) is None and architecture.component_of_key(key) is None
-    ]
+    ] + [key for key in extra if family.rule_for_key(key) is None and family.component_of_key(key) is None]
     if unexplained:
         raise InputError(
             f"{counted(len(unexplained), 'tensor')} of '{other.name}' "
@@ -136,13 +132,13 @@ def adapter_coverage(
     used = set(adapter.modules)
     for base in _bases(name, expressions, sources):
         fit = check_against(adapter, base.modules, base.tensors)
-        require_fit(adapter, fit, base.detected.architecture.label, allow_unmatched=options.allow_unmatched)
+        require_fit(adapter, fit, base.detected.family.label, allow_unmatched=options.allow_unmatched)
         unmatched.update(dict.fromkeys(fit.unmatched))
         used &= {module.name for module in fit.used}
     if adapter.unmatched and not options.allow_unmatched:
         raise InputError(
             f"{counted(len(adapter.unmatched), 'part')} of the LoRA "
-            f"{'has' if len(adapter.unmatched) == 1 else 'have'} no place in {adapter.architecture.label}",
+            f"{'has' if len(adapter.unmatched) == 1 else 'have'} no place in {adapter.family.label}",
             where=f"{adapter.file.path}: {_few(list(adapter.unmatched))}",
             fix="--allow-unmatched leaves them out",
         )

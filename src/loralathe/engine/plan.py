@@ -142,9 +142,9 @@ class Planner:
         if name not in self._units:
             source = self.sources.checkpoints[name]
             held = modules_by_key(source.modules)
-            architecture = source.detected.architecture
+            family = source.detected.family
             self._units[name] = {
-                key: unit_of_key(key, info.shape, held.get(key, ()), architecture)
+                key: unit_of_key(key, info.shape, held.get(key, ()), family)
                 for key, info in source.tensors.items()
             }
         return self._units[name]
@@ -193,11 +193,11 @@ class Planner:
         assert unit.key is not None
         source = self.sources.checkpoints[primary]
         info = source.tensors[unit.key]
-        architecture = source.detected.architecture
-        castable = FILE_DTYPES[info.dtype].is_float and not architecture.is_frozen(unit.key)
+        family = source.detected.family
+        castable = FILE_DTYPES[info.dtype].is_float and not family.is_frozen(unit.key)
         dtype = (target or info.dtype) if castable else info.dtype
         spec = TensorSpec(source.saved_as(unit.key), dtype, info.shape)
-        if not castable or architecture.rule_for_key(unit.key) is not None:
+        if not castable or family.rule_for_key(unit.key) is not None:
             return _plain(source, unit, spec, "kept by rule")
         locals_ = [self.specializer.specialize(expression, unit, row_slice) for row_slice in unit.slices]
         if not all(slice_sum.is_copy_of(primary) for slice_sum in locals_):
@@ -248,7 +248,7 @@ class Planner:
         return tuple(
             unit
             for key, unit in self.units_of(primary).items()
-            if source.detected.architecture.rule_for_key(key) is None
+            if source.detected.family.rule_for_key(key) is None
             and FILE_DTYPES[source.tensors[key].dtype].is_float
         )
 

@@ -21,7 +21,7 @@ from loralathe.engine.report import BudgetReport, ExtractionReport, ModuleRecord
 from loralathe.engine.sidecars import CONFIG, config_target
 from loralathe.engine.sources import Sources
 from loralathe.errors import InputError, MachineError
-from loralathe.families import Architecture
+from loralathe.families import Family
 from loralathe.language import Recipe, used_names
 from loralathe.language.checker import TypeChecker
 from loralathe.language.expressions import ExtractLeaf, LinearExpression
@@ -53,7 +53,7 @@ def open_session(recipe: Recipe, options: RunOptions | None = None) -> Session:
     """Open the inputs that the saved steps need, type and plan; no tensor is read.
 
     Raises InputError for everything that headers can tell: unknown or damaged files, mixed
-    architectures, shapes, coverage, types of formulas, block lists, a device that is not there.
+    families, shapes, coverage, types of formulas, block lists, a device that is not there.
     """
     options = options or RunOptions()
     check_device(options.device)
@@ -72,8 +72,8 @@ def _plan(recipe: Recipe, options: RunOptions, sources: Sources) -> Session:
         recipe,
         sources.kinds,
         lambda text: resolve_blocks(text, sources, recipe, options, warnings),
-        lambda text: parse_elements(text, require_architecture(sources)),
-        lambda: require_architecture(sources),
+        lambda text: parse_elements(text, require_family(sources)),
+        lambda: require_family(sources),
         lambda adapter: sources.adapters[adapter].modules,
     )
     expressions = {save.step: checker.step(save.step) for save in recipe.saves}
@@ -91,23 +91,23 @@ def _plan(recipe: Recipe, options: RunOptions, sources: Sources) -> Session:
 def resolve_blocks(
     text: str, sources: Sources, recipe: Recipe, options: RunOptions, warnings: list[str]
 ) -> BlockWeights:
-    """Block weights for the architecture at hand, with the person's policy for missing blocks."""
-    architecture = require_architecture(sources)
-    weights = parse_block_weights(text, architecture, {**options.presets, **recipe.blocks})
+    """Block weights for the family at hand, with the person's policy for missing blocks."""
+    family = require_family(sources)
+    weights = parse_block_weights(text, family, {**options.presets, **recipe.blocks})
     if weights.unused:
-        label = architecture.label
+        label = family.label
         warnings.append(f"{label} has no blocks {' '.join(weights.unused)}; their weights are not used")
     missing = options.missing_blocks
     return weights if missing is None else weights.with_missing(float(missing))
 
 
-def require_architecture(sources: Sources) -> Architecture:
+def require_family(sources: Sources) -> Family:
     """The family of the inputs; every recipe that names blocks has at least one."""
-    if sources.architecture is None:
+    if sources.family is None:
         raise InputError(
             "the recipe uses no model and no adapter", fix="name at least one input in a saved step"
         )
-    return sources.architecture
+    return sources.family
 
 
 def run_recipe(recipe: Recipe, options: RunOptions | None = None, progress: Progress | None = None) -> Report:
@@ -141,8 +141,8 @@ def run_session(session: Session, progress: Progress | None = None) -> Report:
             if isinstance(output, WeightsOutput):
                 sink = FileWeights(output, metadata, inputs, session.options)
             else:
-                assert session.sources.architecture is not None
-                sink = FileAdapter(output, session.sources.architecture, inputs, session.options)
+                assert session.sources.family is not None
+                sink = FileAdapter(output, session.sources.family, inputs, session.options)
             stack.callback(sink.abort)
             sinks[output.save.step] = sink
         budgets = execute(session, sinks, progress)

@@ -17,7 +17,7 @@ from loralathe.engine.plan import WeightsOutput
 from loralathe.engine.report import ModuleRecord
 from loralathe.engine.sidecars import config_target
 from loralathe.errors import InputError
-from loralathe.families import Architecture, Module
+from loralathe.families import Family, Module
 from loralathe.lowrank import Factors
 from loralathe.tensorfiles import (
     AdapterWriter,
@@ -119,10 +119,10 @@ class FileAdapter:
     """An adapter file in kohya naming; alpha is the nominal rank everywhere."""
 
     def __init__(
-        self, output: AdapterOutput, architecture: Architecture, inputs: list[Path], options: RunOptions
+        self, output: AdapterOutput, family: Family, inputs: list[Path], options: RunOptions
     ) -> None:
         self.records: list[ModuleRecord] = []
-        self._format = adapter_format(output, architecture)
+        self._format = adapter_format(output, family)
         self._lock = threading.Lock()
         self._writer = AdapterWriter(output.save.file, {}, force=options.force, inputs=inputs)
 
@@ -160,8 +160,8 @@ def _nothing_held(records: Iterable[ModuleRecord], path: Path) -> InputError:
     return InputError(f"there is nothing to write: {why}", where=str(path), fix=fix)
 
 
-def adapter_format(output: AdapterOutput, architecture: Architecture) -> AdapterFormat:
+def adapter_format(output: AdapterOutput, family: Family) -> AdapterFormat:
     """How the tensors of an adapter output are written."""
     options = output.leaf.options
     pad_to = max(output.nominal, options.conv_rank or 0) if options.pad_ranks else None
-    return AdapterFormat(architecture, float(output.nominal), output.dtype, pad_to)
+    return AdapterFormat(family, float(output.nominal), output.dtype, pad_to)

@@ -11,8 +11,8 @@ from types import TracebackType
 from loralathe.adapters import Adapter, open_adapter
 from loralathe.errors import InputError, counted, few
 from loralathe.families import (
-    Architecture,
     Detected,
+    Family,
     Module,
     detect_checkpoint,
     shows_adapter,
@@ -40,11 +40,11 @@ class CheckpointSource:
     def saved_as(self, key: str) -> str:
         """What an output made from this checkpoint calls the tensor: one without prefix stays so."""
         own = self.tensors[key].name
-        return own if self.detected.architecture.is_bare(own) else key
+        return own if self.detected.family.is_bare(own) else key
 
 
 class Sources:
-    """All inputs of a run, all of one architecture; a context manager that closes the files."""
+    """All inputs of a run, all of one family; a context manager that closes the files."""
 
     def __init__(self, inputs: Mapping[str, Path]) -> None:
         self._stack = ExitStack()
@@ -58,13 +58,11 @@ class Sources:
                     adapters[name] = path
                 else:
                     self.checkpoints[name] = _checkpoint(name, file)
-            self.architecture = self._common_architecture()
+            self.family = self._common_family()
             for name, path in adapters.items():
-                self.adapters[name] = self._stack.enter_context(
-                    open_adapter(path, self.architecture, dora=True)
-                )
-            if self.architecture is None:
-                self.architecture = _of_adapters(self.adapters.values())
+                self.adapters[name] = self._stack.enter_context(open_adapter(path, self.family, dora=True))
+            if self.family is None:
+                self.family = _of_adapters(self.adapters.values())
         except BaseException:
             self._stack.close()
             raise
@@ -83,19 +81,19 @@ class Sources:
         """A further file that a run reads from, closed with the others."""
         return self._stack.enter_context(open_tensorfile(path))
 
-    def _common_architecture(self) -> Architecture | None:
+    def _common_family(self) -> Family | None:
         first: CheckpointSource | None = None
         for source in self.checkpoints.values():
             if first is None:
                 first = source
-            elif source.detected.architecture.id != first.detected.architecture.id:
+            elif source.detected.family.id != first.detected.family.id:
                 raise InputError(
-                    "the checkpoints are of different architectures",
-                    where=f"{first.path.name} is {first.detected.architecture.label}, "
-                    f"{source.path.name} is {source.detected.architecture.label}",
+                    "the checkpoints are of different families",
+                    where=f"{first.path.name} is {first.detected.family.label}, "
+                    f"{source.path.name} is {source.detected.family.label}",
                     fix="arithmetic needs models of one family",
                 )
-        return first.detected.architecture if first else None
+        return first.detected.family if first else None
 
     def warnings(self) -> list[str]:
         """What is allowed but worth saying: mixed predictions, tensors of a training that are not read."""
@@ -132,25 +130,25 @@ class Sources:
 
 def _checkpoint(name: str, file: TensorFile) -> CheckpointSource:
     detected = detect_checkpoint(file.header, str(file.path))
-    tensors = tensors_by_name(file, detected.architecture)
-    family = detected.architecture
+    tensors = tensors_by_name(file, detected.family)
+    family = detected.family
     return CheckpointSource(name, file, detected, family.modules(tensors) | family.biases(tensors), tensors)
 
 
-def tensors_by_name(file: TensorFile, architecture: Architecture) -> dict[str, TensorInfo]:
+def tensors_by_name(file: TensorFile, family: Family) -> dict[str, TensorInfo]:
     """Tensors under today's names; under their own where two would get one name."""
-    tensors = {architecture.modern_key(key): info for key, info in file.header.tensors.items()}
+    tensors = {family.modern_key(key): info for key, info in file.header.tensors.items()}
     return tensors if len(tensors) == len(file.header.tensors) else dict(file.header.tensors)
 
 
-def _of_adapters(adapters: Iterable[Adapter]) -> Architecture | None:
-    found: Architecture | None = None
+def _of_adapters(adapters: Iterable[Adapter]) -> Family | None:
+    found: Family | None = None
     for adapter in adapters:
-        if found is not None and adapter.architecture.id != found.id:
+        if found is not None and adapter.family.id != found.id:
             raise InputError(
-                "the adapters are of different architectures",
-                where=f"{adapter.file.path.name} is {adapter.architecture.label}, another is {found.label}",
+                "the adapters are of different families",
+                where=f"{adapter.file.path.name} is {adapter.family.label}, another is {found.label}",
                 fix="arithmetic needs adapters of one family",
             )
-        found = adapter.architecture
+        found = adapter.family
     return found

@@ -113,8 +113,8 @@ class _BudgetAllocator:
 
     def _specs(self, module: Surveyed, rank: int) -> list[TensorSpec]:
         assert module.row_slice.module is not None
-        assert self.session.sources.architecture is not None
-        expression = adapter_format(self.output, self.session.sources.architecture)
+        assert self.session.sources.family is not None
+        expression = adapter_format(self.output, self.session.sources.family)
         shape = (module.row_slice.rows, *module.unit.shape[1:])
         return list(kohya_specs(module.row_slice.module.name, rank, shape, expression))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from loralathe.families import Architecture, Module
+from loralathe.families import Family, Module
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +62,13 @@ class Unit:
         return self.numel // self.rows if self.rows else 0
 
 
-def unit_of_key(
-    key: str, shape: tuple[int, ...], modules: Iterable[Module], architecture: Architecture
-) -> Unit:
+def unit_of_key(key: str, shape: tuple[int, ...], modules: Iterable[Module], family: Family) -> Unit:
     """The unit of a checkpoint tensor; `modules` are those whose weight lies in it."""
     rows = shape[0] if shape else 1
     slices = tuple(_slices(rows, modules))
     if not slices:
-        component = architecture.component_of_key(key) or "other"
-        address = ModuleAddress(f"{component}.{key}", architecture.block_of_key(key))
+        component = family.component_of_key(key) or "other"
+        address = ModuleAddress(f"{component}.{key}", family.block_of_key(key))
         slices = (RowSlice(0, rows, address, None),)
     return Unit(key, key, shape, slices)
 

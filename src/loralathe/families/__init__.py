@@ -4,14 +4,6 @@ A family is one file (`sd1.py`, `sd2.py`, `sdxl.py`, `flux.py`) and one line in 
 reads a file: recognition takes a header, anything with `tensors` (key → shape) and `metadata`.
 """
 
-from loralathe.families.architecture import (
-    BIAS,
-    COMPONENT_NAMES,
-    Architecture,
-    LayerAddress,
-    Module,
-    Piece,
-)
 from loralathe.families.blocks import (
     block_names_for_length,
     canonical_block,
@@ -37,6 +29,14 @@ from loralathe.families.diffusers import (
     DiffusersMap,
     diffusers_map,
 )
+from loralathe.families.family import (
+    BIAS,
+    COMPONENT_NAMES,
+    Family,
+    LayerAddress,
+    Module,
+    Piece,
+)
 from loralathe.families.flux import (
     FLUX,
 )
@@ -48,8 +48,8 @@ from loralathe.families.names import (
     FACTORED,
 )
 from loralathe.families.registry import (
-    ARCHITECTURES,
-    architecture_by_id,
+    FAMILIES,
+    family_by_id,
 )
 from loralathe.families.sd1 import (
     SD1,
@@ -68,32 +68,32 @@ from loralathe.families.vae_names import (
 )
 
 __all__ = [
-    "ARCHITECTURES",
     "BIAS",
     "COMPONENT_NAMES",
     "FACTORED",
+    "FAMILIES",
     "FLUX",
     "SD1",
     "SD2",
     "SDXL",
     "AdapterDetected",
     "AdapterNotes",
-    "Architecture",
     "Detected",
     "DiffusersMap",
+    "Family",
     "LayerAddress",
     "Module",
     "Piece",
     "TensorLike",
     "adapter_metadata",
     "address_of_raw",
-    "architecture_by_id",
     "block_names_for_length",
     "canonical_block",
     "canonical_of_raw",
     "detect_adapter",
     "detect_checkpoint",
     "diffusers_map",
+    "family_by_id",
     "group_by_module",
     "kind_of_module",
     "places_without_block",

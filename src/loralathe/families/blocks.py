@@ -5,36 +5,36 @@ from __future__ import annotations
 import re
 
 from loralathe.errors import InputError
-from loralathe.families.architecture import Architecture
+from loralathe.families.family import Family
 
 _NAME = re.compile(r"(?P<side>IN|OUT)(?P<number>\d{1,2})|(?P<middle>MID(00)?|M00)|BASE", re.ASCII)
 
 
-def block_names_for_length(arch: Architecture, length: int) -> tuple[str, ...]:
+def block_names_for_length(family: Family, length: int) -> tuple[str, ...]:
     """The block names that `length` weights stand for on this family, in order.
 
     A list made for a deeper family (26 on SDXL) keeps its own names; `places_without_block`
     says which of them the family lacks. Raises InputError naming the lists that fit.
     """
-    for names in accepted_lists(arch):
+    for names in accepted_lists(family):
         if len(names) == length:
             return names
-    fitting = " or ".join(str(len(names)) for names in accepted_lists(arch)[:2])
+    fitting = " or ".join(str(len(names)) for names in accepted_lists(family)[:2])
     raise InputError(
-        f"a block list of {length} weights does not fit {arch.label}",
-        fix=f"{arch.label} takes {fitting} weights: "
-        + "; ".join(f"{len(names)} = {shorthand(names)}" for names in accepted_lists(arch)[:2]),
+        f"a block list of {length} weights does not fit {family.label}",
+        fix=f"{family.label} takes {fitting} weights: "
+        + "; ".join(f"{len(names)} = {shorthand(names)}" for names in accepted_lists(family)[:2]),
     )
 
 
-def accepted_lists(arch: Architecture) -> tuple[tuple[str, ...], ...]:
+def accepted_lists(family: Family) -> tuple[tuple[str, ...], ...]:
     """Short, long, and lists of other families that can be read: the first two are the family's own."""
-    return (arch.short_blocks, arch.long_blocks, *arch.also_accepts)
+    return (family.short_blocks, family.long_blocks, *family.also_accepts)
 
 
-def places_without_block(arch: Architecture, length: int) -> tuple[str, ...]:
+def places_without_block(family: Family, length: int) -> tuple[str, ...]:
     """Names in the list of that length that this family has no block for (IN09… of a 26-list on SDXL)."""
-    return tuple(name for name in block_names_for_length(arch, length) if name not in arch.long_blocks)
+    return tuple(name for name in block_names_for_length(family, length) if name not in family.long_blocks)
 
 
 def canonical_block(name: str) -> str | None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import islice
 
 from loralathe.errors import InputError, counted
-from loralathe.families.architecture import Architecture
 from loralathe.families.dialects import shows_adapter
+from loralathe.families.family import Family
 from loralathe.families.quantised import refuse_quantised
-from loralathe.families.registry import ARCHITECTURES
+from loralathe.families.registry import FAMILIES
 from loralathe.families.signatures import HeaderLike, TensorLike
 
 _PREDICTION_METADATA = ("modelspec.prediction_type", "modelspec.predict_key")
@@ -23,12 +23,12 @@ class Detected:
     layout:      'original': one file, keys as the model's authors named them
     variant:     'base', 'inpainting' or 'instruct-pix2pix', by the number of input channels; on Flux 'dev',
                  'schnell', 'fill' or 'depth or canny'
-    components:  ids of the networks in the file, in the order of the architecture's parts
+    components:  ids of the networks in the file, in the order of the family's parts
     prediction:  'epsilon', 'v', 'edm-v', 'edm', 'flow'; None when the header cannot tell
     prediction_source: how that is known, as a phrase for people
     """
 
-    architecture: Architecture
+    family: Family
     layout: str
     variant: str
     in_channels: int
@@ -45,69 +45,69 @@ def detect_checkpoint(header: HeaderLike, name: str | None = None) -> Detected:
     and what it lacks.
     """
     tensors = header.tensors
-    arch = next((known for known in ARCHITECTURES if known.signature.matches(tensors)), None)
-    if arch is None:
+    family = next((known for known in FAMILIES if known.signature.matches(tensors)), None)
+    if family is None:
         raise _unrecognised(tensors, name)
-    refuse_quantised(tensors, arch.label, name)
-    paths = _denoiser_paths(arch, tensors)
-    _check_complete(arch, paths, name)
-    channels = tensors[paths[f"{arch.denoiser.entry}.weight"]].shape[1]
-    if channels not in arch.denoiser.inputs:
-        known = [f"{number} ({variant})" for number, variant in arch.denoiser.inputs.items()]
+    refuse_quantised(tensors, family.label, name)
+    paths = _denoiser_paths(family, tensors)
+    _check_complete(family, paths, name)
+    channels = tensors[paths[f"{family.denoiser.entry}.weight"]].shape[1]
+    if channels not in family.denoiser.inputs:
+        known = [f"{number} ({variant})" for number, variant in family.denoiser.inputs.items()]
         raise InputError(
-            f"this {arch.label} model takes {channels} input channels",
+            f"this {family.label} model takes {channels} input channels",
             where=name,
             fix=f"known are {', '.join(known[:-1])} and {known[-1]}",
         )
-    prediction, source = _prediction(arch, header)
+    prediction, source = _prediction(family, header)
     return Detected(
-        architecture=arch,
+        family=family,
         layout="original",
-        variant=arch.denoiser.variant(channels, paths),
+        variant=family.denoiser.variant(channels, paths),
         in_channels=channels,
-        components=_components(arch, tensors),
+        components=_components(family, tensors),
         prediction=prediction,
         prediction_source=source,
     )
 
 
-def _components(arch: Architecture, tensors: Mapping[str, TensorLike]) -> tuple[str, ...]:
-    present = {arch.component_of_key(key) for key in tensors if arch.knows_key(key)}
-    return tuple(part.id for part in arch.parts if part.id in present)
+def _components(family: Family, tensors: Mapping[str, TensorLike]) -> tuple[str, ...]:
+    present = {family.component_of_key(key) for key in tensors if family.knows_key(key)}
+    return tuple(part.id for part in family.parts if part.id in present)
 
 
-def _denoiser_paths(arch: Architecture, tensors: Mapping[str, TensorLike]) -> dict[str, str]:
+def _denoiser_paths(family: Family, tensors: Mapping[str, TensorLike]) -> dict[str, str]:
     """Path inside the U-Net or transformer → key."""
-    part = next(part for part in arch.parts if part.id == "unet")
+    part = next(part for part in family.parts if part.id == "unet")
     paths = {part.path(key): key for key in tensors}
     return {path: key for path, key in paths.items() if path is not None}
 
 
-def _check_complete(arch: Architecture, paths: Mapping[str, str], name: str | None) -> None:
+def _check_complete(family: Family, paths: Mapping[str, str], name: str | None) -> None:
     path, key = next(iter(paths.items()))  # recognised, so there is one
-    missing = [key.removesuffix(path) + lost for lost in arch.denoiser.missing(paths.keys())]
+    missing = [key.removesuffix(path) + lost for lost in family.denoiser.missing(paths.keys())]
     if missing:
         raise InputError(
-            f"this {arch.label} checkpoint is incomplete: {counted(len(missing), 'tensor')} of its "
-            f"{arch.denoiser.kind} {'is' if len(missing) == 1 else 'are'} missing",
+            f"this {family.label} checkpoint is incomplete: {counted(len(missing), 'tensor')} of its "
+            f"{family.denoiser.kind} {'is' if len(missing) == 1 else 'are'} missing",
             where=_in_file(name, _few(missing)),
             fix="get the file again, or the tool that wrote it dropped them",
         )
 
 
-def _prediction(arch: Architecture, header: HeaderLike) -> tuple[str | None, str]:
+def _prediction(family: Family, header: HeaderLike) -> tuple[str | None, str]:
     """Marks first (loaders obey them), then what the writer noted, then the family's own way."""
-    for mark, prediction in arch.marks.items():
+    for mark, prediction in family.marks.items():
         if mark in header.tensors:
             return prediction, f"the file carries the mark {mark}"
     for key in _PREDICTION_METADATA:
         noted = header.metadata.get(key, "").casefold()
         if noted in ("epsilon", "v"):
             return noted, f"metadata {key}"
-    if arch.default_prediction is None:
+    if family.default_prediction is None:
         return None, "unknown from header: only the weights can tell"
-    without = ", no v-prediction mark in the file" if arch.marks else ""
-    return arch.default_prediction, f"{arch.label} default{without}"
+    without = ", no v-prediction mark in the file" if family.marks else ""
+    return family.default_prediction, f"{family.label} default{without}"
 
 
 def _unrecognised(tensors: Mapping[str, TensorLike], name: str | None) -> InputError:
@@ -123,7 +123,7 @@ def _unrecognised(tensors: Mapping[str, TensorLike], name: str | None) -> InputE
     if kind is not None:
         return InputError(f"this is {kind.what}, not a supported checkpoint", where=name, fix=kind.fix)
     nearest = max(
-        ARCHITECTURES, key=lambda arch: (arch.signature.share(tensors), -_complaints(arch, tensors))
+        FAMILIES, key=lambda family: (family.signature.share(tensors), -_complaints(family, tensors))
     )
     if not nearest.signature.share(tensors):
         some = _few(list(islice(tensors, 4))) if tensors else "it has no tensors"
@@ -140,8 +140,8 @@ def _unrecognised(tensors: Mapping[str, TensorLike], name: str | None) -> InputE
     )
 
 
-def _complaints(arch: Architecture, tensors: Mapping[str, TensorLike]) -> int:
-    return sum(1 for _ in arch.signature.complaints(tensors))
+def _complaints(family: Family, tensors: Mapping[str, TensorLike]) -> int:
+    return sum(1 for _ in family.signature.complaints(tensors))
 
 
 def _few(items: list[str], limit: int = 3) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from loralathe.errors import InputError
-from loralathe.families.architecture import Architecture, LayerAddress
 from loralathe.families.dialects import (
     PARTS,
     RawModules,
@@ -15,7 +14,8 @@ from loralathe.families.dialects import (
     kind_of_module,
     shows_adapter,
 )
-from loralathe.families.registry import ARCHITECTURES
+from loralathe.families.family import Family, LayerAddress
+from loralathe.families.registry import FAMILIES
 from loralathe.families.signatures import HeaderLike, TensorLike
 
 KOHYA_STARTS = ("lora_", "lycoris_", "oft_unet_")
@@ -30,16 +30,16 @@ FOREIGN_WORDS: tuple[tuple[str, str], ...] = (
 class AdapterDetected:
     """What an adapter's header tells.
 
-    architectures: families whose names it uses, equally well; SD 1.5 and SD 2 share all names, the
+    families:      those whose names it uses, equally well; SD 1.5 and SD 2 share all names, the
                    shapes of a base tell them apart
     dialect:       'kohya' (flat names), 'diffusers' (`.lora.down`), 'peft' (`lora_A`), 'dotted' (other)
-    names:         raw module name → canonical name in the first of `architectures`
+    names:         raw module name → canonical name in the first of `families`
     unmatched:     raw names of modules that family does not have
     kinds:         raw module name → kind, see `kind_of_module`
-    strangers:     keys that are no part of any adapter module
+    unrecognized_keys: keys that are no part of any adapter module
     """
 
-    architectures: tuple[Architecture, ...]
+    families: tuple[Family, ...]
     dialect: str
     names: Mapping[str, str]
     unmatched: tuple[str, ...]
@@ -60,15 +60,15 @@ def detect_adapter(header: HeaderLike, name: str | None = None) -> AdapterDetect
     if not shows_adapter(header.tensors):
         raise _no_adapter(header.tensors, name)
     raw = group_by_module(header.tensors.keys())
-    named = {arch: _canonical_names(arch, raw) for arch in ARCHITECTURES}
+    named = {family: _canonical_names(family, raw) for family in FAMILIES}
     most = max(len(names) for names in named.values())
     foreign = _foreign_family(raw.parts)
     if foreign or not most:
         raise _unsupported(foreign, raw, name)
-    fitting = tuple(arch for arch, names in named.items() if len(names) == most)
+    fitting = tuple(family for family, names in named.items() if len(names) == most)
     names = named[fitting[0]]
     return AdapterDetected(
-        architectures=fitting,
+        families=fitting,
         dialect=_dialect(raw),
         names=names,
         unmatched=tuple(module for module in raw.parts if module not in names),
@@ -77,41 +77,41 @@ def detect_adapter(header: HeaderLike, name: str | None = None) -> AdapterDetect
     )
 
 
-def canonical_of_raw(arch: Architecture, raw_name: str) -> str | None:
+def canonical_of_raw(family: Family, raw_name: str) -> str | None:
     """Canonical name of a module as any dialect spells it; None if the family has no such module."""
-    place = address_of_raw(arch, raw_name)
+    place = address_of_raw(family, raw_name)
     return place.module if place else None
 
 
-def address_of_raw(arch: Architecture, raw_name: str) -> LayerAddress | None:
+def address_of_raw(family: Family, raw_name: str) -> LayerAddress | None:
     """Which module, or which part of one, a name of any dialect means; None if the family has no such layer.
 
     Read are kohya's flat names, `unet.` / `transformer.` / `text_encoder.` / `text_encoder_2.` with diffusers
     paths (attention processors included), and `diffusion_model.` with original paths.
     """
     if raw_name.startswith(KOHYA_STARTS):
-        return arch.place_of_kohya(raw_name)
+        return family.place_of_kohya(raw_name)
     wrapped = raw_name.startswith("base_model.model.")
     folder, _, path = raw_name.removeprefix("base_model.model.").partition(".")
     if folder == "diffusion_model" and not wrapped:
-        name = arch.module_named(f"unet.{path}")
+        name = family.module_named(f"unet.{path}")
         return LayerAddress(name) if name else None
-    component = next((part.id for part in arch.parts if part.folder == folder), None)
+    component = next((part.id for part in family.parts if part.folder == folder), None)
     if wrapped:
         component, path = "unet", raw_name.removeprefix("base_model.model.")
     if component is None:
         return None
     path = path.replace(".processor.", ".")
     path = f"{path}.0" if path.endswith(".to_out") else path
-    place = arch.place_of_diffusers(component, path)
+    place = family.place_of_diffusers(component, path)
     if place is None and component.startswith("te"):
         # transformers 5.6 and later write CLIP without its inner wrapper
-        place = arch.place_of_diffusers(component, f"text_model.{path}")
+        place = family.place_of_diffusers(component, f"text_model.{path}")
     return place
 
 
-def _canonical_names(arch: Architecture, raw: RawModules) -> dict[str, str]:
-    found = ((module, canonical_of_raw(arch, module)) for module in raw.parts)
+def _canonical_names(family: Family, raw: RawModules) -> dict[str, str]:
+    found = ((module, canonical_of_raw(family, module)) for module in raw.parts)
     return {module: name for module, name in found if name is not None}
 
 
@@ -144,10 +144,10 @@ def _unsupported(foreign: str | None, raw: RawModules, name: str | None) -> Inpu
 def _no_adapter(tensors: Mapping[str, TensorLike], name: str | None) -> InputError:
     from loralathe.families.foreign import name_foreign
 
-    arch = next((known for known in ARCHITECTURES if known.signature.matches(tensors)), None)
-    if arch is not None:
+    family = next((known for known in FAMILIES if known.signature.matches(tensors)), None)
+    if family is not None:
         return InputError(
-            f"this is a checkpoint ({arch.label}), not a LoRA",
+            f"this is a checkpoint ({family.label}), not a LoRA",
             where=name,
             fix="to use the difference of two checkpoints, write it: 'base + 0.5*(other - base)'",
         )

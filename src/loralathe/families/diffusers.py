@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from loralathe.families.architecture import Architecture, Piece
 from loralathe.families.encoders import ENCODER_LAYERS, deepest_layer
+from loralathe.families.family import Family, Piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,11 @@ class DiffusersMap:
     remainder: Mapping[str, str]
 
 
-def diffusers_map(arch: Architecture, keys: Iterable[str]) -> DiffusersMap:
+def diffusers_map(family: Family, keys: Iterable[str]) -> DiffusersMap:
     """Map the keys of a checkpoint; every key ends either in at least one piece or in the remainder."""
-    by_key = {key: arch.pieces_of_key(key) for key in keys}
+    by_key = {key: family.pieces_of_key(key) for key in keys}
     dropped: set[str] = set()
-    for part in arch.parts:
+    for part in family.parts:
         if part.last_layer_unused:
             names = {
                 piece.diffusers_key
@@ -43,7 +43,7 @@ def diffusers_map(arch: Architecture, keys: Iterable[str]) -> DiffusersMap:
             if f"{piece.component}.{piece.diffusers_key}" not in dropped
         }
         if not kept:
-            remainder[key] = "last layer, not used" if found else _reason(arch, key)
+            remainder[key] = "last layer, not used" if found else _reason(family, key)
         elif kept.keys() & pieces.keys():
             remainder[key] = "a second spelling of a tensor that is there already"
         else:
@@ -51,10 +51,10 @@ def diffusers_map(arch: Architecture, keys: Iterable[str]) -> DiffusersMap:
     return DiffusersMap(pieces, remainder)
 
 
-def _reason(arch: Architecture, key: str) -> str:
-    rule = arch.rule_for_key(key)
+def _reason(family: Family, key: str) -> str:
+    rule = family.rule_for_key(key)
     if rule is not None:
         return rule
-    if any(layer.slots for layer in arch.layers_of_key(key)):
+    if any(layer.slots for layer in family.layers_of_key(key)):
         return "several tensors there"
-    return "the diffusers model lacks it" if arch.knows_key(key) else f"no tensor of {arch.label}"
+    return "the diffusers model lacks it" if family.knows_key(key) else f"no tensor of {family.label}"

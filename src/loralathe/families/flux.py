@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from loralathe.families.architecture import Architecture, Component
 from loralathe.families.encoders import clip_layers, t5_layers
+from loralathe.families.family import Component, Family
 from loralathe.families.names import (
     Layer,
     bare_layer,
@@ -149,7 +149,7 @@ def _last_number(paths: Collection[str], stage: str) -> int:
 FLUX_TRANSFORMER = FluxTransformer(double=19, single=38)
 STAGES = ("double_blocks.", "single_blocks.", "final_layer.", *(f"{name}." for name in IN_BLOCK))
 
-FLUX = Architecture(
+FLUX = Family(
     id="flux",
     label="Flux",
     denoiser=FLUX_TRANSFORMER,

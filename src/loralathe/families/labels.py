@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from loralathe.families import COMPONENT_NAMES, Architecture
+from loralathe.families import COMPONENT_NAMES, Family
 
 NO_BLOCK = "no block"
 VAE = "VAE"
@@ -12,15 +12,15 @@ OTHER = "other"
 ORDER = ("transformer", *COMPONENT_NAMES.values())
 
 
-def label_of_key(architecture: Architecture, key: str) -> str:
+def label_of_key(family: Family, key: str) -> str:
     """`TE1`, `CLIP`, `IN04`, `no block`, `VAE`; `other` for keys of no component (marks, buffers)."""
-    component = architecture.component_of_key(key)
-    return block_label(component, architecture.block_of_key(key))
+    component = family.component_of_key(key)
+    return block_label(component, family.block_of_key(key))
 
 
-def label_of_module(architecture: Architecture, name: str) -> str:
+def label_of_module(family: Family, name: str) -> str:
     """The same for a module's canonical name."""
-    return block_label(name.partition(".")[0], architecture.block_of_module(name))
+    return block_label(name.partition(".")[0], family.block_of_module(name))
 
 
 def block_label(component: str | None, block: str | None) -> str:
@@ -32,18 +32,18 @@ def block_label(component: str | None, block: str | None) -> str:
     return VAE if component == "vae" else block or NO_BLOCK
 
 
-def in_model_order(labels: Iterable[str], architecture: Architecture | None) -> list[str]:
+def in_model_order(labels: Iterable[str], family: Family | None) -> list[str]:
     """Labels sorted as the model runs: encoders, input, middle, output, the rest."""
-    long_blocks = architecture.long_blocks if architecture else ()
+    long_blocks = family.long_blocks if family else ()
     order = ("TE1", "TE2", "TE3", *long_blocks, NO_BLOCK, VAE, OTHER)
     place = {label: number for number, label in enumerate(order)}
     return sorted(labels, key=lambda label: (place.get(label, len(order)), label))
 
 
-def component_name(component: str | None, architecture: Architecture) -> str:
+def component_name(component: str | None, family: Family) -> str:
     """A network in words: U-Net, transformer, text encoder 1, VAE."""
     if component == "unet":
-        return architecture.denoiser.kind
+        return family.denoiser.kind
     return COMPONENT_NAMES.get(component or "", OTHER)
 
 

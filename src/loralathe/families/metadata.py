@@ -1,7 +1,7 @@
 """The metadata that readers of LoRA files expect, without a date, a host or a path.
 
 kohya's `ss_*` keys and the `modelspec.*` block (sai_model_spec 1.0.1), all values strings. A1111 and Forge
-read `ss_base_model_version`, `ss_v2` and `modelspec.architecture` to tell families apart; loaders need none.
+read `ss_base_model_version`, `ss_v2` and `modelspec.family` to tell families apart; loaders need none.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from loralathe.errors import InputError
-from loralathe.families.architecture import Architecture
+from loralathe.families.family import Family
 
 DYNAMIC = "Dynamic"
 """kohya's word for a rank that differs between modules."""
@@ -76,26 +76,26 @@ class AdapterNotes:
     title: str | None = None
 
 
-def adapter_metadata(architecture: Architecture, notes: AdapterNotes) -> dict[str, str]:
-    """Metadata of a kohya LoRA, sorted by key. Raises InputError for a family without notes."""
-    family = FAMILY_NOTES.get(architecture.id)
-    if family is None:
-        raise InputError(f"LoRAs of {architecture.label} are not written so far")
+def adapter_metadata(family: Family, notes: AdapterNotes) -> dict[str, str]:
+    """Metadata of a kohya LoRA, sorted by key. Raises InputError for a words without notes."""
+    words = FAMILY_NOTES.get(family.id)
+    if words is None:
+        raise InputError(f"LoRAs of {family.label} are not written so far")
     predicts_v = notes.prediction in ("v", "edm-v")
-    version, spec_name, resolution = family.v if predicts_v else family.epsilon
+    version, spec_name, resolution = words.v if predicts_v else words.epsilon
     entries = {
-        "ss_network_module": family.module,
+        "ss_network_module": words.module,
         "ss_network_dim": DYNAMIC if notes.rank is None else str(notes.rank),
         "ss_network_alpha": str(float(notes.alpha)),
         "ss_network_args": json.dumps(_network_args(notes)),
         "ss_base_model_version": version,
-        "ss_v2": str(architecture.id == "sd2"),
+        "ss_v2": str(family.id == "sd2"),
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"{spec_name}/lora",
-        "modelspec.implementation": family.implementation,
+        "modelspec.implementation": words.implementation,
         "modelspec.resolution": resolution,
     }
-    if family.tells_prediction:
+    if words.tells_prediction:
         entries["modelspec.prediction_type"] = "v" if predicts_v else "epsilon"
     if notes.title:
         entries["modelspec.title"] = notes.title

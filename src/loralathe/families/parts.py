@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from loralathe.families.architecture import Component
 from loralathe.families.denoiser import Denoiser
+from loralathe.families.family import Component
 from loralathe.families.vae import vae_layers
 
 UNET_PREFIX = "model.diffusion_model."

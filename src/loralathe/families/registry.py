@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from loralathe.errors import InputError, did_you_mean
-from loralathe.families.architecture import Architecture
+from loralathe.families.family import Family
 from loralathe.families.flux import FLUX
 from loralathe.families.sd1 import SD1
 from loralathe.families.sd2 import SD2
 from loralathe.families.sdxl import SDXL
 
-ARCHITECTURES: tuple[Architecture, ...] = (SD1, SD2, SDXL, FLUX)
+FAMILIES: tuple[Family, ...] = (SD1, SD2, SDXL, FLUX)
 
 
-def architecture_by_id(name: str) -> Architecture:
+def family_by_id(name: str) -> Family:
     """'sd1', 'sd2', 'sdxl' or 'flux', in any case; InputError with close matches otherwise."""
-    by_id = {arch.id: arch for arch in ARCHITECTURES}
+    by_id = {family.id: family for family in FAMILIES}
     found = by_id.get(name.casefold())
     if found is None:
         raise InputError(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from loralathe.families.architecture import Architecture, Component
 from loralathe.families.encoders import clip_layers
+from loralathe.families.family import Component, Family
 from loralathe.families.parts import VAE_PART, denoiser_part, in_unet
 from loralathe.families.signatures import Signature
 from loralathe.families.unet import UNet
@@ -11,7 +11,7 @@ from loralathe.families.unet import UNet
 SD1_UNET = UNet(attends=(True, True, True, False), labels=False)
 NOT_SD1 = tuple(in_unet({"label_emb.0.0": 2, "input_blocks.1.0.time_stack.in_layers.0": 1}))
 
-SD1 = Architecture(
+SD1 = Family(
     id="sd1",
     label="SD 1.5",
     denoiser=SD1_UNET,

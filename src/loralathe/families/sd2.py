@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
-from loralathe.families.architecture import Architecture, Component
 from loralathe.families.encoders import open_clip_layers
+from loralathe.families.family import Component, Family
 from loralathe.families.parts import VAE_PART, denoiser_part, in_unet
 from loralathe.families.sd1 import NOT_SD1, SD1_UNET
 from loralathe.families.signatures import Signature
 
-SD2 = Architecture(
+SD2 = Family(
     id="sd2",
     label="SD 2",
     denoiser=SD1_UNET,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from loralathe.families.architecture import Architecture, Component
 from loralathe.families.encoders import clip_layers, open_clip_layers
+from loralathe.families.family import Component, Family
 from loralathe.families.parts import VAE_PART, denoiser_part, in_unet
 from loralathe.families.sd1 import SD1_UNET
 from loralathe.families.signatures import Signature
@@ -13,7 +13,7 @@ from loralathe.families.unet import UNet
 
 SDXL_UNET = UNet(attends=(False, True, True), labels=True)
 
-SDXL = Architecture(
+SDXL = Family(
     id="sdxl",
     label="SDXL",
     denoiser=SDXL_UNET,

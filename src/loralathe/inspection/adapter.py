@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Mapping
 
 from loralathe.adapters.kinds import people_name
-from loralathe.adapters.origin import own_architecture
+from loralathe.adapters.origin import own_family
 from loralathe.adapters.scalars import read_scalar
 from loralathe.errors import InputError
 from loralathe.families import (
     AdapterDetected,
-    Architecture,
+    Family,
     canonical_of_raw,
     detect_adapter,
     group_by_module,
@@ -31,13 +31,13 @@ READABLE = frozenset({"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U
 """dtypes of alphas that are read without torch."""
 
 
-def detect(header: Header) -> tuple[AdapterDetected, Architecture] | InputError:
+def detect(header: Header) -> tuple[AdapterDetected, Family] | InputError:
     """Recognised with its family, or the error that says why not."""
     try:
         detected = detect_adapter(header)
     except InputError as error:
         return error
-    return detected, own_architecture(header, detected)
+    return detected, own_family(header, detected)
 
 
 def adapter_name(facts: AdapterFacts) -> str:
@@ -49,9 +49,7 @@ def adapter_name(facts: AdapterFacts) -> str:
     return " and ".join(names) or "adapter"
 
 
-def adapter_facts(
-    file: TensorFile, detected: AdapterDetected | None, architecture: Architecture | None
-) -> AdapterFacts:
+def adapter_facts(file: TensorFile, detected: AdapterDetected | None, family: Family | None) -> AdapterFacts:
     """Kinds, ranks, alphas and coverage; without a family only what names alone tell."""
     tensors = file.header.tensors
     raw = group_by_module(tensors.keys())
@@ -59,10 +57,10 @@ def adapter_facts(
     ranks = {name: _rank(file.header, parts) for name, parts in raw.parts.items()}
     alphas = Counter(_alpha(file, parts) for parts in raw.parts.values())
     names: dict[str, str] = {}
-    if architecture is not None:
-        found = {name: canonical_of_raw(architecture, name) for name in raw.parts}
+    if family is not None:
+        found = {name: canonical_of_raw(family, name) for name in raw.parts}
         names = {name: canonical for name, canonical in found.items() if canonical is not None}
-    coverage = _coverage(names, ranks, architecture)
+    coverage = _coverage(names, ranks, family)
     covered = {entry.block for entry in coverage}
     return AdapterFacts(
         dialect=detected.dialect if detected else "unknown",
@@ -71,30 +69,30 @@ def adapter_facts(
         alphas=dict(alphas.most_common()),
         components=dict(Counter(name.partition(".")[0] for name in names.values())),
         coverage=coverage,
-        missing=tuple(name for name in _blocks(architecture) if name not in covered),
+        missing=tuple(name for name in _blocks(family) if name not in covered),
         unmatched=(
-            *(name for name in raw.parts if architecture and name not in names),
+            *(name for name in raw.parts if family and name not in names),
             *raw.unrecognized_keys,
         ),
     )
 
 
-def _blocks(architecture: Architecture | None) -> tuple[str, ...]:
+def _blocks(family: Family | None) -> tuple[str, ...]:
     """The blocks that hold attention, which any LoRA could touch; text encoders are told by themselves."""
-    return tuple(name for name in architecture.short_blocks if name != "BASE") if architecture else ()
+    return tuple(name for name in family.short_blocks if name != "BASE") if family else ()
 
 
 def _coverage(
-    names: Mapping[str, str], ranks: Mapping[str, int | None], architecture: Architecture | None
+    names: Mapping[str, str], ranks: Mapping[str, int | None], family: Family | None
 ) -> tuple[BlockModules, ...]:
-    if architecture is None:
+    if family is None:
         return ()
     held: dict[str, list[int | None]] = {}
     for raw_name, name in names.items():
-        held.setdefault(label_of_module(architecture, name), []).append(ranks[raw_name])
+        held.setdefault(label_of_module(family, name), []).append(ranks[raw_name])
     return tuple(
         BlockModules(block, len(held[block]), dict(sorted(Counter(r for r in held[block] if r).items())))
-        for block in in_model_order(held, architecture)
+        for block in in_model_order(held, family)
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loralathe.errors import InputError
-from loralathe.families import Architecture, shows_adapter
+from loralathe.families import Family, shows_adapter
 from loralathe.families.labels import in_model_order
 from loralathe.progress import Progress
 from loralathe.tensorfiles import open_tensorfile
@@ -143,13 +143,13 @@ def _is_adapter(path: PathLike) -> bool:
 
 
 def by_block(
-    items: Iterable[Compared], architecture: Architecture | None
+    items: Iterable[Compared], family: Family | None
 ) -> tuple[tuple[BlockComparison, ...], BlockComparison]:
     """Blocks in the order of the model, and the total."""
     grouped: dict[str, list[Compared]] = {}
     for item in items:
         grouped.setdefault(item.block, []).append(item)
-    blocks = tuple(_block(label, grouped[label]) for label in in_model_order(grouped, architecture))
+    blocks = tuple(_block(label, grouped[label]) for label in in_model_order(grouped, family))
     return blocks, _block("total", [item for group in grouped.values() for item in group])
 
 

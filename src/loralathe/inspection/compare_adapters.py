@@ -18,7 +18,7 @@ def compare_adapters(
     x: Path, y: Path, rank: int | None, progress: Progress, threads: int | None
 ) -> Comparison:
     """Modules of both by their canonical names; `rank`: leading directions to compare, None = all."""
-    with open_adapter(x) as one, open_adapter(y, one.architecture) as other:
+    with open_adapter(x) as one, open_adapter(y, one.family) as other:
         _check_families(one, other)
         shared = [name for name in one.modules if name in other.modules]
         fitting = [name for name in shared if one.modules[name].shape == other.modules[name].shape]
@@ -26,18 +26,18 @@ def compare_adapters(
         def compare(name: str) -> Compared:
             first = load_factors(one, one.modules[name])
             second = load_factors(other, other.modules[name])
-            return _compare(name, label_of_module(one.architecture, name), first, second, rank)
+            return _compare(name, label_of_module(one.family, name), first, second, rank)
 
         with progress.task("comparing", len(fitting), "modules") as task:
             found = in_parallel(fitting, compare, lambda _: 1, task, threads)
-        blocks, total = by_block(found, one.architecture)
+        blocks, total = by_block(found, one.family)
         fits = set(fitting)
         return Comparison(
             x=x,
             y=y,
             base=None,
             of="deltas",
-            family=one.architecture.id,
+            family=one.family.id,
             only_x=(*(name for name in one.modules if name not in other.modules), *one.unmatched),
             only_y=(*(name for name in other.modules if name not in one.modules), *other.unmatched),
             reshaped=tuple(name for name in shared if name not in fits),
@@ -70,6 +70,6 @@ def _check_families(one: Adapter, other: Adapter) -> None:
         empty = other if not other.modules else one
         raise InputError(
             "the adapters are for different families",
-            where=f"{empty.file.path} has no module of {one.architecture.label}",
+            where=f"{empty.file.path} has no module of {one.family.label}",
             fix="compare adapters made for the same base model",
         )

@@ -20,14 +20,14 @@ from loralathe.engine.stream import (
 )
 from loralathe.engine.units import modules_by_key
 from loralathe.errors import InputError
-from loralathe.families import FACTORED, Architecture, Module
+from loralathe.families import FACTORED, Family, Module
 from loralathe.inspection.compare import (
     LEADING,
     Compared,
     Comparison,
     by_block,
 )
-from loralathe.inspection.norms import architecture_of, labels_of
+from loralathe.inspection.norms import family_of, labels_of
 from loralathe.lowrank import compare_directions, randomized_svd
 from loralathe.progress import Progress
 from loralathe.tensorfiles import TensorFile, TensorInfo, open_tensorfile
@@ -42,20 +42,20 @@ def compare_checkpoints(
     """
     with ExitStack() as stack:
         files = [stack.enter_context(open_tensorfile(path)) for path in (x, y, *([base] if base else []))]
-        architecture = _common_architecture(files)
-        held = [_Held.of(file, architecture) for file in files]
+        family = _common_family(files)
+        held = [_Held.of(file, family) for file in files]
         keys = _Keys.of([one.tensors for one in held])
-        work = _Work.over(held, architecture, (rank or LEADING) if base else None)
+        work = _Work.over(held, family, (rank or LEADING) if base else None)
         sizes = {key: sum(one.tensors[key].nbytes for one in held) for key in keys.floats}
         with progress.task("comparing", sum(sizes.values())) as task:
             found = in_parallel(keys.floats, work.compare, sizes.__getitem__, task, threads, work.memory)
-        blocks, total = by_block(found, architecture)
+        blocks, total = by_block(found, family)
         return Comparison(
             x=x,
             y=y,
             base=base,
             of="differences" if base else "weights",
-            family=architecture.id if architecture else None,
+            family=family.id if family else None,
             only_x=keys.only_x,
             only_y=keys.only_y,
             reshaped=keys.reshaped,
@@ -67,13 +67,13 @@ def compare_checkpoints(
         )
 
 
-def _common_architecture(files: Sequence[TensorFile]) -> Architecture | None:
-    first = architecture_of(files[0].header)
+def _common_family(files: Sequence[TensorFile]) -> Family | None:
+    first = family_of(files[0].header)
     for file in files[1:]:
-        other = architecture_of(file.header)
+        other = family_of(file.header)
         if first is not None and other is not None and first is not other:
             raise InputError(
-                "the checkpoints are of different architectures",
+                "the checkpoints are of different families",
                 where=f"{files[0].path.name} is {first.label}, {file.path.name} is {other.label}",
                 fix="compare models of one family",
             )
@@ -88,8 +88,8 @@ class _Held:
     tensors: Mapping[str, TensorInfo]
 
     @staticmethod
-    def of(file: TensorFile, architecture: Architecture | None) -> _Held:
-        return _Held(file, tensors_by_name(file, architecture) if architecture else file.header.tensors)
+    def of(file: TensorFile, family: Family | None) -> _Held:
+        return _Held(file, tensors_by_name(file, family) if family else file.header.tensors)
 
 
 @dataclass(frozen=True)
@@ -139,10 +139,10 @@ class _Work:
     rank: int | None
 
     @staticmethod
-    def over(files: Sequence[_Held], architecture: Architecture | None, rank: int | None) -> _Work:
+    def over(files: Sequence[_Held], family: Family | None, rank: int | None) -> _Work:
         tensors = files[0].tensors
-        modules = modules_by_key(architecture.modules(tensors)) if architecture and rank else {}
-        return _Work(files, labels_of(tensors, architecture), modules, rank)
+        modules = modules_by_key(family.modules(tensors)) if family and rank else {}
+        return _Work(files, labels_of(tensors, family), modules, rank)
 
     def memory(self, key: str) -> int:
         """Bytes of the matrices that `compare` holds: both deltas, and about as much for decomposing."""

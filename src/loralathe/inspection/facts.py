@@ -73,7 +73,7 @@ class Inspection:
     """One file, from its header (and an adapter's alphas) alone.
 
     kind:   'checkpoint', 'adapter' or 'other';  what: the same in words for people.
-    family: id of the architecture, None when no supported one.
+    family: id of the model family, None when it is not a supported one.
     layout: 'original', an adapter's dialect, or None.
     note:   why the file cannot be worked on, where it cannot.
     parts:  components of a checkpoint or adapter, else groups of keys.

@@ -12,8 +12,8 @@ from loralathe.adapters.kinds import is_usable
 from loralathe.engine.record import read_record
 from loralathe.errors import InputError
 from loralathe.families import (
-    Architecture,
     Detected,
+    Family,
     detect_checkpoint,
     shows_adapter,
 )
@@ -55,7 +55,7 @@ class _Seen:
     kind: str
     what: str
     note: str | None = None
-    architecture: Architecture | None = None
+    family: Family | None = None
     layout: str | None = None
     group: Callable[[str], str] | None = None
     checkpoint: CheckpointFacts | None = None
@@ -69,7 +69,7 @@ def _inspection(file: TensorFile, seen: _Seen) -> Inspection:
         path=Path(file.path),
         kind=seen.kind,
         what=seen.what,
-        family=seen.architecture.id if seen.architecture else None,
+        family=seen.family.id if seen.family else None,
         layout=seen.layout,
         note=seen.note,
         size=header.file_size,
@@ -93,34 +93,34 @@ def _checkpoint(header: Header) -> _Seen:
         if not header.tensors:
             return _Seen("other", "a file without tensors", "there is nothing to work on")
         return _Seen("other", _what_of(error), error.fix)
-    arch = detected.architecture
+    family = detected.family
     return _Seen(
         kind="checkpoint",
-        what=f"{arch.label} checkpoint" + _variant(detected),
-        architecture=arch,
+        what=f"{family.label} checkpoint" + _variant(detected),
+        family=family,
         layout=detected.layout,
-        group=lambda key: component_name(arch.component_of_key(key), arch),
+        group=lambda key: component_name(family.component_of_key(key), family),
         checkpoint=_checkpoint_facts(detected, header),
     )
 
 
 def _variant(detected: Detected) -> str:
     """`, inpainting (9 channels)`, `, dev`: what the file is beside the usual one of its family."""
-    usual = next(iter(detected.architecture.denoiser.inputs))
+    usual = next(iter(detected.family.denoiser.inputs))
     variant = "" if detected.variant == "base" else f", {detected.variant}"
     return variant if detected.in_channels == usual else f"{variant} ({detected.in_channels} channels)"
 
 
 def _checkpoint_facts(detected: Detected, header: Header) -> CheckpointFacts:
-    arch = detected.architecture
-    rules = Counter(rule for key in header.tensors if (rule := arch.rule_for_key(key)))
+    family = detected.family
+    rules = Counter(rule for key in header.tensors if (rule := family.rule_for_key(key)))
     return CheckpointFacts(
         variant=detected.variant,
         in_channels=detected.in_channels,
         prediction=detected.prediction,
         prediction_source=detected.prediction_source,
-        short_blocks=arch.short_blocks,
-        long_blocks=arch.long_blocks,
+        short_blocks=family.short_blocks,
+        long_blocks=family.long_blocks,
         kept_by_rule=dict(rules.most_common()),
     )
 
@@ -131,27 +131,27 @@ def _adapter(file: TensorFile) -> _Seen:
         facts = adapter_facts(file, None, None)
         what = f"{adapter_name(facts)} for {_what_of(found).partition(' for ')[2] or 'no known family'}"
         return _Seen("adapter", what, found.fix, group=_first_words, adapter=facts)
-    detected, arch = found
-    facts = adapter_facts(file, detected, arch)
+    detected, family = found
+    facts = adapter_facts(file, detected, family)
     names = detected.names
     return _Seen(
         kind="adapter",
-        what=f"{adapter_name(facts)} for {arch.label}",
+        what=f"{adapter_name(facts)} for {family.label}",
         note=None if is_usable(detected) else ONLY_LOOKED_AT,
-        architecture=arch,
+        family=family,
         layout=detected.dialect,
-        group=lambda key: _component_of(key, names, arch),
+        group=lambda key: _component_of(key, names, family),
         adapter=facts,
     )
 
 
-def _component_of(key: str, names: Mapping[str, str], architecture: Architecture) -> str:
+def _component_of(key: str, names: Mapping[str, str], family: Family) -> str:
     """Component of an adapter's tensor: raw module names end at one of the key's dots."""
     end = len(key)
     while (end := key.rfind(".", 0, end)) > 0:
         name = names.get(key[:end])
         if name is not None:
-            return component_name(name.partition(".")[0], architecture)
+            return component_name(name.partition(".")[0], family)
     return OTHER
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from loralathe.adapters import Adapter, AdapterModule, load_factors, open_adapter
 from loralathe.errors import InputError
-from loralathe.families import Architecture, detect_checkpoint, shows_adapter
+from loralathe.families import Family, detect_checkpoint, shows_adapter
 from loralathe.families.labels import (
     common_prefixes,
     in_model_order,
@@ -68,8 +68,8 @@ def _weights(file: TensorFile, progress: Progress, threads: int | None) -> list[
         squares,
     )
 
-    architecture = architecture_of(file.header)
-    groups = labels_of(file.header.tensors, architecture)
+    family = family_of(file.header)
+    groups = labels_of(file.header.tensors, family)
 
     def one(info: TensorInfo) -> _One:
         energy = math.fsum(squares(values) for (values,) in pieces([(file, info)]))
@@ -78,7 +78,7 @@ def _weights(file: TensorFile, progress: Progress, threads: int | None) -> list[
     infos = [info for info in file.header.tensors.values() if is_computable(info)]
     with progress.task("reading weights", sum(info.nbytes for info in infos)) as task:
         found = in_parallel(infos, one, lambda info: info.nbytes, task, threads)
-    return _sum(found, architecture)
+    return _sum(found, family)
 
 
 def _deltas(adapter: Adapter, progress: Progress, threads: int | None) -> list[Norm]:
@@ -87,35 +87,35 @@ def _deltas(adapter: Adapter, progress: Progress, threads: int | None) -> list[N
 
     def one(module: AdapterModule) -> _One:
         energy = factors_energy(load_factors(adapter, module))
-        label = label_of_module(adapter.architecture, module.name)
+        label = label_of_module(adapter.family, module.name)
         return _One(label, math.prod(module.shape), energy)
 
     modules = list(adapter.modules.values())
     with progress.task("reading factors", len(modules), "modules") as task:
         found = in_parallel(modules, one, lambda _: 1, task, threads)
-    return _sum(found, adapter.architecture)
+    return _sum(found, adapter.family)
 
 
-def architecture_of(header: Header) -> Architecture | None:
+def family_of(header: Header) -> Family | None:
     """The family of a checkpoint, None when it is of none that is known."""
     try:
-        return detect_checkpoint(header).architecture
+        return detect_checkpoint(header).family
     except InputError:
         return None
 
 
-def labels_of(keys: Iterable[str], architecture: Architecture | None) -> dict[str, str]:
+def labels_of(keys: Iterable[str], family: Family | None) -> dict[str, str]:
     """Key to block, or to a common beginning where the family is unknown."""
-    if architecture is None:
+    if family is None:
         return common_prefixes(keys)
-    return {key: label_of_key(architecture, key) for key in keys}
+    return {key: label_of_key(family, key) for key in keys}
 
 
-def _sum(found: Iterable[_One], architecture: Architecture | None) -> list[Norm]:
+def _sum(found: Iterable[_One], family: Family | None) -> list[Norm]:
     grouped: dict[str, list[_One]] = {}
     for one in found:
         grouped.setdefault(one.block, []).append(one)
-    blocks = [_norm(label, grouped[label]) for label in in_model_order(grouped, architecture)]
+    blocks = [_norm(label, grouped[label]) for label in in_model_order(grouped, family)]
     return [*blocks, _norm("total", [one for group in grouped.values() for one in group])]
 
 

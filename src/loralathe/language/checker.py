@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from loralathe.errors import InputError, did_you_mean
-from loralathe.families import Architecture
+from loralathe.families import Family
 from loralathe.language.document import FUNCTIONS, Recipe
 from loralathe.language.expressions import (
     AdapterLeaf,
@@ -50,8 +50,8 @@ class TypeChecker:
     """Types the steps of one recipe.
 
     kinds:  input name -> "checkpoint" or "adapter", known from the headers.
-    blocks: resolves the right side of `@` for the architecture at hand;  elements: the same for rules.
-    family: the architecture, for functions that know its parts.
+    blocks: resolves the right side of `@` for the family at hand;  elements: the same for rules.
+    family: the family of the inputs, for functions that know its parts.
     modules: adapter → canonical names of its modules, for functions that act there only.
     """
 
@@ -61,7 +61,7 @@ class TypeChecker:
         kinds: Mapping[str, str],
         blocks: Callable[[str], BlockWeights],
         elements: Callable[[str], tuple[ElementRule, ...]],
-        family: Callable[[], Architecture],
+        family: Callable[[], Family],
         modules: Callable[[str], Iterable[str]],
     ) -> None:
         self.recipe = recipe

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from loralathe.errors import InputError
-from loralathe.families import Architecture
+from loralathe.families import Family
 
 RENDERED = ("sd1", "sd2", "sdxl")
 
 
-def require_rendered(architecture: Architecture, where: str) -> None:
+def require_rendered(family: Family, where: str) -> None:
     """InputError for a family whose files are worked on but not rendered."""
-    if architecture.id not in RENDERED:
-        raise cannot_render(architecture.label, where)
+    if family.id not in RENDERED:
+        raise cannot_render(family.label, where)
 
 
 def cannot_render(label: str, where: str) -> InputError:

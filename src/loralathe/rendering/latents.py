@@ -62,7 +62,7 @@ class LatentRenderer:
 
     def _share(self, use: AdapterUse, seed: int) -> Share:
         adapter = self._opened.adapter(use.file, allow_unmatched=self._settings.allow_unmatched)
-        strength = strength_of(use, self._opened.model.architecture, self._settings.presets, seed)
+        strength = strength_of(use, self._opened.model.family, self._settings.presets, seed)
         key = (id(adapter), strength)
         if key not in self._opened.shares:
             self._opened.shares[key] = share_of(adapter, strength)

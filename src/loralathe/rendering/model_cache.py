@@ -120,7 +120,7 @@ class ModelCache:
             self._open[checkpoint] = OpenModel(model, own_vae=model.vae, stamp=stamp)
         self._open.move_to_end(checkpoint)
         found = self._open[checkpoint]
-        wanted = found.own_vae if vae is None else self._vae(vae, found.model.architecture.id)
+        wanted = found.own_vae if vae is None else self._vae(vae, found.model.family.id)
         if wanted is None:
             raise InputError(
                 "the checkpoint has no VAE", where=checkpoint, fix="name a VAE file beside the checkpoint"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from loralathe.families import Architecture
+from loralathe.families import Family
 from loralathe.rendering.request import AdapterUse
 from loralathe.rendering.runtime import LoadedAdapter, Share
 from loralathe.strengths.blocks import is_text_encoder
@@ -28,16 +28,16 @@ class Presets:
     missing_blocks: float | None = None
 
 
-def strength_of(use: AdapterUse, architecture: Architecture, presets: Presets, seed: int) -> Strength:
+def strength_of(use: AdapterUse, family: Family, presets: Presets, seed: int) -> Strength:
     """`use` in the terms of `loralathe.adapters`. R and U in a list are drawn from the image's seed."""
     weights: BlockWeights | None = None
     if use.blocks is not None:
         drawn_from = seed ^ zlib.crc32(f"{use.file}:{use.blocks}".encode())
         tokens = seeded_tokens(drawn_from, use.x)
-        weights = parse_block_weights(use.blocks, architecture, presets.blocks, tokens=tokens)
+        weights = parse_block_weights(use.blocks, family, presets.blocks, tokens=tokens)
         if presets.missing_blocks is not None:
             weights = weights.with_missing(presets.missing_blocks)
-    rules = () if use.elements is None else parse_elements(use.elements, architecture, presets.elements)
+    rules = () if use.elements is None else parse_elements(use.elements, family, presets.elements)
     return Strength(use.te, use.unet, weights, rules)
 
 

@@ -18,7 +18,7 @@ SPELLINGS_OF_MID = ("M00", "MID00")
 
 
 class BlockFamily(Protocol):
-    """The part of an architecture that block weights need."""
+    """The part of a family that block weights need."""
 
     @property
     def id(self) -> str: ...

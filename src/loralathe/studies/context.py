@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from loralathe.families import Architecture
+from loralathe.families import Family
 from loralathe.studies.cell_builder import Context, RecipeSource
 from loralathe.studies.presets import preset_table
 from loralathe.tensorfiles import MODEL_SUFFIXES
 
 
 def gather_context(
-    family: Architecture,
+    family: Family,
     *,
     lora_dirs: Iterable[Path] = (),
     checkpoint_dirs: Iterable[Path] = (),

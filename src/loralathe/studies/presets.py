@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from loralathe.families import ARCHITECTURES, Architecture
+from loralathe.families import FAMILIES, Family
 from loralathe.strengths.builtins import builtin_names, builtin_weights
 from loralathe.studies.values import show_number
 
 
-def preset_table(family: Architecture, own: Mapping[str, str] | None = None) -> dict[str, str]:
+def preset_table(family: Family, own: Mapping[str, str] | None = None) -> dict[str, str]:
     """Name → text for `Context.presets`: built-in presets by block name, then the person's."""
     return {name: _builtin_text(name, family) for name in builtin_names(family)} | dict(own or {})
 
 
-def _builtin_text(name: str, family: Architecture) -> str:
+def _builtin_text(name: str, family: Family) -> str:
     weights = builtin_weights(name, family) or {}
     return ",".join(f"{block}={show_number(weight)}" for block, weight in weights.items())
 
 
 def is_builtin(name: str, text: str) -> bool:
     """Whether a renderer knows this preset by name alone, with this meaning."""
-    return any(name in builtin_names(f) and _builtin_text(name, f) == text for f in ARCHITECTURES)
+    return any(name in builtin_names(f) and _builtin_text(name, f) == text for f in FAMILIES)
 
 
 def find_preset(name: str, presets: Mapping[str, str]) -> str | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from loralathe.engine import RunOptions, WeightsOutput, evaluate_weights, open_session
 from loralathe.errors import InputError, did_you_mean
-from loralathe.families import Architecture
+from loralathe.families import Family
 from loralathe.language import Recipe, Save, read_recipe
 from loralathe.progress import Progress
 from loralathe.studies.keys import file_identity
@@ -142,11 +142,11 @@ def _save_of(recipe: Recipe, step: str | None, options: RunOptions) -> Save:
     )
 
 
-def _family(recipe: Recipe, save: Save, options: RunOptions) -> Architecture:
+def _family(recipe: Recipe, save: Save, options: RunOptions) -> Family:
     with open_session(replace(recipe, saves=(save,)), options) as session:
         if not isinstance(session.plan.outputs[0], WeightsOutput):
             raise InputError(f"step '{save.step}' is an adapter, not a model to render", where=recipe.where)
-        family = session.sources.architecture
+        family = session.sources.family
     if family is None:
         raise InputError("the recipe's models are of no family that can be rendered", where=recipe.where)
     return family

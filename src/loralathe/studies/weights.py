@@ -101,7 +101,7 @@ def study_weights(
 
     progress = progress or Progress()
     with open_tensorfile(checkpoint) as base:
-        family = detect_checkpoint(base.header, str(checkpoint)).architecture
+        family = detect_checkpoint(base.header, str(checkpoint)).family
         places = family.modules(base.header.tensors) | family.biases(base.header.tensors)
         with open_adapter(adapter, family) as opened:
             fit = check_against(opened, places, base.header.tensors)
@@ -144,7 +144,7 @@ def _measure(adapter: Adapter, module: AdapterModule, base: TensorFile, place: M
         if not math.isfinite(value):
             raise InputError("a tensor holds NaN or Inf", where=f"{file.path}: {key}")
     return ModuleWeight(
-        block=label_of_module(adapter.architecture, module.name),
+        block=label_of_module(adapter.family, module.name),
         delta=energy,
         base=weight,
         rank=module.rank,
@@ -188,14 +188,14 @@ def rank_holding(squares: Tensor, share: float) -> int:
 def _by_block(
     found: Sequence[ModuleWeight], family: str, compared: Comparison | None
 ) -> tuple[tuple[BlockWeight, ...], BlockWeight]:
-    from loralathe.families import architecture_by_id
+    from loralathe.families import family_by_id
     from loralathe.families.labels import in_model_order
 
     everything = math.fsum(one.delta for one in found)
     grouped: dict[str, list[ModuleWeight]] = {}
     for one in found:
         grouped.setdefault(one.block, []).append(one)
-    order = in_model_order(grouped, architecture_by_id(family))
+    order = in_model_order(grouped, family_by_id(family))
     blocks = tuple(_block(label, grouped[label], everything, compared) for label in order)
     return blocks, _block("total", found, everything, compared)
 

@@ -43,10 +43,10 @@ class AdapterChecker:
     def names(self, unit: Unit) -> dict[str, RowSlice]:
         """Modules that the unit may give the file: name in the file → slice."""
         options = self.output.leaf.options
-        architecture = self.session.sources.architecture
-        assert architecture is not None
+        family = self.session.sources.family
+        assert family is not None
         return {
-            architecture.kohya_name(row_slice.module.name): row_slice
+            family.kohya_name(row_slice.module.name): row_slice
             for row_slice in unit.slices
             if row_slice.module is not None and in_scope(row_slice, options)
         }

@@ -58,8 +58,8 @@ class Replay:
         self._file = file
         self._format: AdapterFormat | None = None
         if not isinstance(output, WeightsOutput):
-            assert session.sources.architecture is not None
-            self._format = adapter_format(output, session.sources.architecture)
+            assert session.sources.family is not None
+            self._format = adapter_format(output, session.sources.family)
         self._workspace = Workspace()
         self._allotted = budget_survey
         self._survey()

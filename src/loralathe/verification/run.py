@@ -14,7 +14,7 @@ from loralathe.engine.budget_survey import BudgetSurvey
 from loralathe.engine.device import prepared
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import Output, TensorPlan, WeightsOutput
-from loralathe.engine.run import Session, open_session, require_architecture, resolve_blocks
+from loralathe.engine.run import Session, open_session, require_family, resolve_blocks
 from loralathe.engine.specialize import in_scope
 from loralathe.engine.stream import in_parallel
 from loralathe.engine.units import RowSlice, Unit
@@ -108,8 +108,8 @@ class _Work:
         else:
             counts, checks = self._adapter(self.output, findings)
         found = findings + [Finding(check.name, problem) for check in checks for problem in check.problems]
-        architecture = self.session.sources.architecture
-        labels = in_model_order(counts, architecture)
+        family = self.session.sources.family
+        labels = in_model_order(counts, family)
         return Verification(
             path=self.file.path,
             kind="checkpoint" if isinstance(self.output, WeightsOutput) else "adapter",
@@ -132,9 +132,9 @@ class _Work:
         self, output: WeightsOutput, findings: list[Finding]
     ) -> tuple[dict[str, int], list[TensorCheck]]:
         findings += check_tensors(self.file.header, [tensor.spec for tensor in output.tensors])
-        architecture = require_architecture(self.session.sources)
+        family = require_family(self.session.sources)
         spoilt = {finding.place for finding in findings}
-        labels = {tensor.spec.name: label_of_key(architecture, tensor.spec.name) for tensor in output.tensors}
+        labels = {tensor.spec.name: label_of_key(family, tensor.spec.name) for tensor in output.tensors}
         sound = [tensor for tensor in output.tensors if tensor.spec.name not in spoilt]
         added = [
             leaf
@@ -157,13 +157,13 @@ class _Work:
     def _adapter(
         self, output: AdapterOutput, findings: list[Finding]
     ) -> tuple[dict[str, int], list[TensorCheck]]:
-        architecture = require_architecture(self.session.sources)
+        family = require_family(self.session.sources)
         checker = AdapterChecker(
             self.session, output, self.file, self.linear, self.replay, self.options.exact
         )
         units = [unit for unit in output.units if checker.names(unit)]
         labels = {
-            unit: label_of_module(architecture, next(iter(checker.names(unit).values())).address.name)
+            unit: label_of_module(family, next(iter(checker.names(unit).values())).address.name)
             for unit in units
         }
         possible = {name for unit in units for name in checker.names(unit)}
@@ -248,8 +248,8 @@ def _linear(session: Session) -> Linear:
         recipe,
         sources.kinds,
         lambda text: resolve_blocks(text, sources, recipe, session.options, []),
-        lambda text: parse_elements(text, require_architecture(sources)),
-        require_architecture(sources).long_blocks,
+        lambda text: parse_elements(text, require_family(sources)),
+        require_family(sources).long_blocks,
     )
 
 

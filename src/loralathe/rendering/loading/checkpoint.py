@@ -12,9 +12,9 @@ from loralathe.errors import InputError
 from loralathe.families import (
     SD1,
     SDXL,
-    Architecture,
-    architecture_by_id,
+    Family,
     detect_checkpoint,
+    family_by_id,
 )
 from loralathe.rendering.families import cannot_render, require_rendered
 from loralathe.rendering.libraries import library
@@ -34,65 +34,65 @@ def open_model(weights: Weights, dtype: torch.dtype, *, prediction: Prediction |
     checkpoint of a known family, and for missing or misshapen tensors.
     """
     detected = detect_checkpoint(weights, weights.name)
-    require_rendered(detected.architecture, weights.name)
+    require_rendered(detected.family, weights.name)
     if detected.variant != "base":
         raise InputError(
             f"{detected.variant} models do not make images from text alone",
             where=weights.name,
             fix="render with the base model it was made from",
         )
-    architecture = detected.architecture
-    missing = {"te1", "te2"} & set(architecture.components) - set(detected.components)
+    family = detected.family
+    missing = {"te1", "te2"} & set(family.components) - set(detected.components)
     if missing:
         raise InputError(
             f"the checkpoint has no text encoder ({', '.join(sorted(missing))})",
             where=weights.name,
             fix="render with a full checkpoint",
         )
-    encoders = _encoders(architecture, weights, dtype)
-    config = shapes.unet_config(weights.tensors, family=architecture.id)
-    if architecture is SDXL:
+    encoders = _encoders(family, weights, dtype)
+    config = shapes.unet_config(weights.tensors, family=family.id)
+    if family is SDXL:
         config = shapes.with_time_width(config, encoders[1].network.config.projection_dim)
     unet = load_unet(weights, config, dtype)
     vae = None
     if "vae" in detected.components:
-        vae = load_vae(weights, family=architecture.id, dtype=dtype)
+        vae = load_vae(weights, family=family.id, dtype=dtype)
     return Model(
         name=weights.name,
-        architecture=architecture,
+        family=family,
         unet=unet,
         vae=vae,
         encoders=encoders,
         prediction=prediction_of(detected, weights, prediction),
         zero_terminal_snr=ends_in_noise(weights),
         dtype=dtype,
-        modules=name_modules(architecture, unet, encoders),
+        modules=name_modules(family, unet, encoders),
     )
 
 
-def _encoders(architecture: Architecture, weights: Weights, dtype: torch.dtype) -> tuple[TextEncoder, ...]:
-    roots = architecture.components
-    if architecture is SDXL:
+def _encoders(family: Family, weights: Weights, dtype: torch.dtype) -> tuple[TextEncoder, ...]:
+    roots = family.components
+    if family is SDXL:
         return described(
-            architecture,
+            family,
             load_clip(weights, roots["te1"], dtype),
             load_open_clip(weights, roots["te2"], dtype, projected=True),
         )
-    if architecture is SD1:
-        return described(architecture, load_clip(weights, roots["te1"], dtype))
-    return described(architecture, load_open_clip(weights, roots["te1"], dtype, projected=False))
+    if family is SD1:
+        return described(family, load_clip(weights, roots["te1"], dtype))
+    return described(family, load_open_clip(weights, roots["te1"], dtype, projected=False))
 
 
-def described(architecture: Architecture, *networks: Any) -> tuple[TextEncoder, ...]:
+def described(family: Family, *networks: Any) -> tuple[TextEncoder, ...]:
     """The text encoders of a family with the way each is read."""
-    if architecture is SDXL:
+    if family is SDXL:
         first, second = networks
         return (
             TextEncoder("te1", first, "end", default_skip=2, cut=0, final_norm=False, pooled=False),
             TextEncoder("te2", second, "zero", default_skip=2, cut=0, final_norm=False, pooled=True),
         )
     (only,) = networks
-    if architecture is SD1:
+    if family is SD1:
         return (TextEncoder("te1", only, "end", default_skip=1, cut=0, final_norm=True, pooled=False),)
     return (TextEncoder("te1", only, "zero", default_skip=2, cut=1, final_norm=True, pooled=False),)
 
@@ -100,34 +100,34 @@ def described(architecture: Architecture, *networks: Any) -> tuple[TextEncoder, 
 def open_folder(folder: Path, dtype: torch.dtype, *, prediction: Prediction | None = None) -> Model:
     """The same from a diffusers folder (model_index.json, unet/, text_encoder/, vae/ …)."""
     diffusers, transformers = library("diffusers"), library("transformers")
-    architecture = family_of_folder(folder)
+    family = family_of_folder(folder)
 
     def load(kind: Any, name: str) -> Any:
         found = kind.from_pretrained(str(folder / name), local_files_only=True, torch_dtype=dtype)
         return found.eval().requires_grad_(False)
 
     networks = [load(transformers.CLIPTextModel, "text_encoder")]
-    if architecture is SDXL:
+    if family is SDXL:
         networks.append(load(transformers.CLIPTextModelWithProjection, "text_encoder_2"))
     unet = load(diffusers.UNet2DConditionModel, "unet")
     vae = load(diffusers.AutoencoderKL, "vae") if (folder / "vae").is_dir() else None
-    encoders = described(architecture, *networks)
+    encoders = described(family, *networks)
     scheduler = _json(folder / "scheduler" / "scheduler_config.json")
     noted: Prediction = "v_prediction" if scheduler.get("prediction_type") == "v_prediction" else "epsilon"
     return Model(
         name=str(folder),
-        architecture=architecture,
+        family=family,
         unet=unet,
         vae=vae,
         encoders=encoders,
         prediction=prediction or noted,
         zero_terminal_snr=bool(scheduler.get("rescale_betas_zero_snr")),
         dtype=dtype,
-        modules=name_modules(architecture, unet, encoders),
+        modules=name_modules(family, unet, encoders),
     )
 
 
-def family_of_folder(folder: Path) -> Architecture:
+def family_of_folder(folder: Path) -> Family:
     """The family that a diffusers folder says it is. InputError for a folder that is none."""
     unet = _json(folder / "unet" / "config.json")
     transformer = _json(folder / "transformer" / "config.json")
@@ -143,8 +143,8 @@ def family_of_folder(folder: Path) -> Architecture:
     if unet.get("in_channels") != 4:
         raise InputError("only text-to-image models can be rendered", where=str(folder))
     if unet.get("addition_embed_type") == "text_time":
-        return architecture_by_id("sdxl")
-    return architecture_by_id("sd2" if unet.get("use_linear_projection") else "sd1")
+        return family_by_id("sdxl")
+    return family_by_id("sd2" if unet.get("use_linear_projection") else "sd1")
 
 
 def _json(path: Path) -> dict[str, Any]:

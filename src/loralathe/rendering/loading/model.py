@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from loralathe.families import Architecture
+from loralathe.families import Family
 from loralathe.rendering.prompts.chunks import Padding
 from loralathe.rendering.samplers import Prediction
 
@@ -47,7 +47,7 @@ class Model:
     """
 
     name: str
-    architecture: Architecture
+    family: Family
     unet: Any
     vae: Any
     encoders: tuple[TextEncoder, ...]
@@ -58,11 +58,11 @@ class Model:
 
     @property
     def is_xl(self) -> bool:
-        return self.architecture.id == "sdxl"
+        return self.family.id == "sdxl"
 
 
 def name_modules(
-    architecture: Architecture, unet: torch.nn.Module, encoders: tuple[TextEncoder, ...]
+    family: Family, unet: torch.nn.Module, encoders: tuple[TextEncoder, ...]
 ) -> dict[str, torch.nn.Module]:
     """Canonical name → torch module, for every layer of the family that these networks have."""
     found: dict[str, torch.nn.Module] = {}
@@ -70,7 +70,7 @@ def name_modules(
     for component, network, wrapper in networks:
         for path, module in network.named_modules():
             outside = path == "text_projection"
-            name = architecture.module_of_diffusers(component, path if outside else wrapper + path)
+            name = family.module_of_diffusers(component, path if outside else wrapper + path)
             if name is not None:
                 found[name] = module
     return found

@@ -25,10 +25,10 @@ class LoadedAdapter:
     def __init__(self, path: str, model: Model, *, allow_unmatched: bool = False) -> None:
         self.path = path
         self._model = model
-        self._adapter = open_adapter(path, model.architecture)
+        self._adapter = open_adapter(path, model.family)
         try:
             fit = fit_to_model(self._adapter, model)
-            require_fit(self._adapter, fit, model.architecture.label, allow_unmatched=allow_unmatched)
+            require_fit(self._adapter, fit, model.family.label, allow_unmatched=allow_unmatched)
         except BaseException:
             self._adapter.close()
             raise

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from loralathe.adapters import open_adapter
-from loralathe.families import Architecture
+from loralathe.families import Family
 
 
-def fitting_list(adapters: Iterable[Path], family: Architecture) -> str:
+def fitting_list(adapters: Iterable[Path], family: Family) -> str:
     """`17ALL` (SDXL `12ALL`) where the adapters keep to the short list's blocks, else `26ALL` (`20ALL`).
 
     Linear layers are in the short list's blocks only; a LoCon reaches the others too.

@@ -1,4 +1,4 @@
-"""What an architecture is, and every question about names that can be answered from its data.
+"""What a model family is, and every question about names that can be answered from its data.
 
 One instance a family (`sd1.py`, `sdxl.py`, `flux.py` …): structure and prefixes only. Nothing here
 knows a width or a depth, so a model a sixteenth as wide with two layers is understood alike.
@@ -141,7 +141,7 @@ class Component:
 
 
 @dataclass(frozen=True, eq=False)
-class Architecture:
+class Family:
     """A model family; see the module docstring. `eq=False`: the instances are compared by identity.
 
     also_accepts: block lists of other families that can be read;  marks: key → what it says of predictions
