@@ -16,7 +16,7 @@ from loralathe.engine import RunOptions, run_recipe
 from loralathe.errors import InputError, MachineError
 from loralathe.language import Save, make_recipe
 from loralathe.progress import Progress
-from loralathe.tensorfiles.staging import StagedFile
+from loralathe.tensorfiles import StagedFile
 from robustness.workdir import MERGE, contents, refused, run_in
 
 FORCE = RunOptions(threads=1, force=True)

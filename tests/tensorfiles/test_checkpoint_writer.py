@@ -20,15 +20,15 @@ from loralathe.tensorfiles import (
     DTYPES,
     CheckpointWriter,
     TensorSpec,
-    checkpoint_writer,
     in_file_order,
     open_tensorfile,
     positional,
     read_header,
     tensor_bytes,
     to_torch_dtype,
+    writers,
 )
-from loralathe.tensorfiles.written_bytes import WrittenBytes
+from loralathe.tensorfiles.writers import WrittenBytes
 from tensorfiles.helpers import leftovers, raw_file
 
 PLAN = [TensorSpec("b", "F32", (2, 2)), TensorSpec("none", "F16", (0,)), TensorSpec("a", "U8", (3,))]
@@ -148,7 +148,7 @@ def test_copies_are_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: 
     if way in ("plain", "no position"):
         monkeypatch.delattr(os, "copy_file_range", raising=False)
     if way == "past the cache":
-        monkeypatch.setattr(checkpoint_writer, "LARGE", 0)
+        monkeypatch.setattr(writers, "LARGE", 0)
     monkeypatch.setattr(positional, "_POSITIONAL", way != "no position")
     monkeypatch.setattr(positional, "_copy_buffer", lambda: memoryview(bytearray(1000)))
     tensors = {f"t{i}": torch.randn(i, 77) for i in range(6)}
@@ -181,7 +181,7 @@ def test_large_files_go_past_the_cache_where_the_system_lets_them(
     monkeypatch.setattr(positional._PastCache, "possible", True)
     data = random.Random(3).randbytes(1000)
     for name, large in (("small", 1 << 30), ("large", 1000)):
-        monkeypatch.setattr(checkpoint_writer, "LARGE", large)
+        monkeypatch.setattr(writers, "LARGE", large)
         with CheckpointWriter(
             tmp_path / f"{name}.safetensors", [TensorSpec("t", "U8", (1000,))], {}
         ) as writer:

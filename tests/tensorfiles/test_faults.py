@@ -17,9 +17,9 @@ from loralathe.tensorfiles import (
     AdapterWriter,
     CheckpointWriter,
     TensorSpec,
-    checkpoint_writer,
+    atomic,
     positional,
-    staging,
+    writers,
 )
 from tensorfiles.helpers import leftovers
 
@@ -45,7 +45,7 @@ WAIT = "print('ready', flush=True); time.sleep(600)"
 @pytest.fixture(autouse=True)
 def scarce_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every disk counts as nearly full, so that blocks are taken before the work."""
-    monkeypatch.setattr(staging, "SCARCE", 1 << 40)
+    monkeypatch.setattr(atomic, "SCARCE", 1 << 40)
 
 
 def start(code: str, target: Path) -> subprocess.Popen[str]:
@@ -131,7 +131,7 @@ def test_a_living_writers_file_is_never_removed(tmp_path: Path) -> None:
     target = tmp_path / "x.safetensors"
     with CheckpointWriter(target, SPECS, {}) as first:
         first.write("t", bytes(1 << 16))
-        assert staging.remove_stale(target) == []
+        assert atomic.remove_stale(target) == []
         with CheckpointWriter(target, SPECS, {}):
             assert len(leftovers(tmp_path)) == 2
         assert len(leftovers(tmp_path)) == 1
@@ -142,7 +142,7 @@ def test_a_living_writers_file_is_never_removed(tmp_path: Path) -> None:
 def test_lock_lost_between_creation_and_lock_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, tries = staging.try_lock, []
+    real, tries = atomic._try_lock, []
 
     def steal_once(fd: int) -> bool:
         if not tries:
@@ -151,7 +151,7 @@ def test_lock_lost_between_creation_and_lock_is_noticed(
         tries.append(fd)
         return real(fd)
 
-    monkeypatch.setattr(staging, "try_lock", steal_once)
+    monkeypatch.setattr(atomic, "_try_lock", steal_once)
     write_whole(tmp_path / "x.safetensors")
     assert len(tries) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
@@ -163,7 +163,7 @@ def test_disk_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     target = tmp_path / "x.safetensors"
     assert stop(start(PRELUDE + WAIT, target), signal.SIGKILL) < 0
-    monkeypatch.setattr(staging, "try_lock", no_locks)
+    monkeypatch.setattr(atomic, "_try_lock", no_locks)
     write_whole(target)
     assert len(leftovers(tmp_path)) == 1  # kept: whose it is cannot be known
 
@@ -184,7 +184,7 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -
 
 @pytest.mark.skipif(not hasattr(os, "pwritev"), reason="no pwritev here")
 def test_full_disk_under_a_large_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint_writer, "LARGE", 0)
+    monkeypatch.setattr(writers, "LARGE", 0)
     monkeypatch.setattr(positional._PastCache, "possible", True)
     monkeypatch.setattr(os, "pwritev", full)
     with pytest.raises(MachineError, match="disk is full"):

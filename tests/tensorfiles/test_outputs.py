@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from loralathe.errors import InputError, MachineError
-from loralathe.tensorfiles import check_output, free_space
+from loralathe.tensorfiles import check_output, free_space, write_text, write_whole
+from tensorfiles.helpers import leftovers
 
 
 @pytest.fixture
@@ -77,3 +79,31 @@ def test_free_space_of_a_place_that_does_not_exist_yet(tmp_path: Path) -> None:
     status = os.statvfs(tmp_path)
     free = free_space(tmp_path / "a" / "b.safetensors")
     assert abs(free - status.f_bavail * status.f_frsize) < 4 << 30
+
+
+def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "recipe.toml"
+    write_text(target, "A = '日本'\n", force=False)
+    assert target.read_bytes() == "A = '日本'\n".encode()
+    with pytest.raises(InputError, match="the output exists"):
+        write_text(target, "new", force=False)
+    with pytest.raises(InputError, match="one of the inputs"):
+        write_text(target, "new", force=True, inputs=[target])
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(MachineError, match="the disk is full"):
+        write_text(target, "new", force=True)
+    assert target.read_text(encoding="utf-8") == "A = '日本'\n"
+    assert leftovers(tmp_path) == []
+
+
+def test_a_folder_that_is_absent_is_made_or_named(tmp_path: Path) -> None:
+    write_whole(tmp_path / "cells" / "1" / "x.json", b"{}")
+    assert (tmp_path / "cells" / "1" / "x.json").read_bytes() == b"{}"
+    with pytest.raises(InputError, match="the folder does not exist"):
+        write_text(tmp_path / "absent" / "x.toml", "", force=False)
+    with pytest.raises(MachineError, match="could not be written"):
+        write_whole(tmp_path / "cells" / "1" / "x.json" / "y.json", b"{}")

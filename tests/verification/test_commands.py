@@ -75,8 +75,13 @@ def test_the_recipe_as_toml(made, tmp_path):
     assert list(read_recipe(target).inputs) == ["A", "B", "lora"]
     again = run("run", made, "--write-recipe", target)
     assert again.exit_code == 2
-    assert "the recipe's file exists" in again.stderr
+    assert "the output exists" in again.stderr
     assert run("run", made, "--write-recipe", target, "--force").exit_code == 0
+    before = made.read_bytes()
+    itself = run("run", made, "--write-recipe", made, "--force")
+    assert itself.exit_code == 2
+    assert "one of the inputs" in itself.stderr
+    assert made.read_bytes() == before
 
 
 def test_recipe_files_take_other_inputs(sd1, made, tmp_path):

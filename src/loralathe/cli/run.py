@@ -93,22 +93,13 @@ def run_command(
 def _print(screen: Screen, path: Path, given: Mapping[str, Path], target: Path | None, force: bool) -> None:
     """--show and --write-recipe."""
     import loralathe
+    from loralathe.tensorfiles import write_text
 
     text = loralathe.recorded_recipe(path, given)
+    if target is not None:
+        write_text(target, text, force=force, inputs=[path, *given.values()])
     screen.event("recipe_text", text=text, file=target)
-    if target is None:
-        screen.verbatim(*text.splitlines())
-        return
-    try:
-        with target.open("w" if force else "x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-    except FileExistsError:
-        raise InputError(
-            "the recipe's file exists",
-            where=str(target),
-            fix="choose another name, or replace it with --force",
-        ) from None
-    screen.verbatim(f"wrote {target}")
+    screen.verbatim(*text.splitlines() if target is None else [f"wrote {target}"])
 
 
 def _output_of(word: str, recipe: Recipe) -> tuple[str, Path]:

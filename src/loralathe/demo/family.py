@@ -14,8 +14,7 @@ from pathlib import Path
 
 from loralathe.errors import InputError, MachineError
 from loralathe.progress import Progress
-from loralathe.studies.store import write_atomically
-from loralathe.tensorfiles import content_hash, join_files
+from loralathe.tensorfiles import content_hash, join_files, write_whole
 
 DATA_VARIABLE = "LORALATHE_FAMILY"
 """Environment variable: another folder with the parts, for a family that is being trained."""
@@ -79,7 +78,7 @@ def unpack_family(folder: Path, family: Family | None = None, progress: Progress
     folder.mkdir(parents=True, exist_ok=True)
     for name in family.adapters:
         if not _is_there(folder / name, family.parts[name]):
-            write_atomically(folder / name, family.part(name).read_bytes())
+            write_whole(folder / name, family.part(name).read_bytes())
     for name, (parts, digest) in family.bases.items():
         if not _is_there(folder / name, digest):
             _assemble(folder / name, [family.part(part) for part in parts], digest, progress)

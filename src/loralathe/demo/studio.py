@@ -29,8 +29,7 @@ from loralathe.studies import (
 )
 from loralathe.studies.grid import DEFAULT_SCORERS
 from loralathe.studies.recipes import RecipeWeights
-from loralathe.studies.store import write_atomically
-from loralathe.tensorfiles import content_hash, read_header
+from loralathe.tensorfiles import content_hash, read_header, write_whole
 
 MADE = "made.json"
 BASE_FAMILY = "sdxl"
@@ -186,7 +185,7 @@ class Studio:
             total = found.total()
             shares = {name: getattr(total, name) / total.energy if total.energy else 0.0 for name in SHARES}
             self._made[found.path.name] = {**shares, "modules": found.written}
-        write_atomically(self.folder / MADE, json.dumps(self._made, indent=1).encode() + b"\n")
+        write_whole(self.folder / MADE, json.dumps(self._made, indent=1).encode() + b"\n")
 
 
 def _read_made(path: Path) -> dict[str, dict[str, float | str]]:

@@ -21,8 +21,7 @@ from loralathe.engine.report import BudgetReport
 from loralathe.engine.units import RowSlice, Unit
 from loralathe.errors import MachineError
 from loralathe.language.expressions import ExtractLeaf
-from loralathe.tensorfiles import tensor_bytes
-from loralathe.tensorfiles.positional import read_at, write_at
+from loralathe.tensorfiles import read_at, tensor_bytes, write_at
 
 
 @dataclass(frozen=True)

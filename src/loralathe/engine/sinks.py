@@ -22,8 +22,10 @@ from loralathe.lowrank import Factors
 from loralathe.tensorfiles import (
     AdapterWriter,
     CheckpointWriter,
-    FileCopy,
+    StagedFile,
     TensorFile,
+    read_small,
+    stage_bytes,
     tensor_bytes,
     to_torch_dtype,
 )
@@ -58,10 +60,11 @@ class FileWeights:
         specs = [tensor.spec for tensor in output.tensors]
         path, self._force = output.save.file, options.force
         self._writer = CheckpointWriter(path, specs, metadata, force=self._force, inputs=inputs)
-        self._config: FileCopy | None = None
+        self._config: StagedFile | None = None
         if output.config is not None:
             try:
-                self._config = FileCopy(output.config, config_target(path), force=self._force)
+                config = read_small(output.config, "config file")
+                self._config = stage_bytes(config_target(path), config, replace=self._force)
             except BaseException:
                 self._writer.abort()
                 raise
@@ -77,18 +80,18 @@ class FileWeights:
         if self._config is None:
             return self._writer.commit()
         # The config first: a model without it may be taken for another kind.
-        config = self._config.commit()
+        self._config.commit()
         try:
             return self._writer.commit()
         except BaseException:
             if not self._force:
-                config.unlink(missing_ok=True)
+                self._config.target.unlink(missing_ok=True)
             raise
 
     def abort(self) -> None:
         self._writer.abort()
         if self._config is not None:
-            self._config.abort()
+            self._config.discard()
 
 
 class MemoryWeights:

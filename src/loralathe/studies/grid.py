@@ -28,8 +28,9 @@ from loralathe.studies.preview import Preview
 from loralathe.studies.results import CellResult, Scores, results_csv, results_json
 from loralathe.studies.scorers import HashDistance, PixelDifference, Scored, Scorer, Similarity, score_all
 from loralathe.studies.seeds import SeedBook
-from loralathe.studies.store import CellStore, png_bytes, write_atomically
+from loralathe.studies.store import CellStore, png_bytes
 from loralathe.studies.work import render_missing
+from loralathe.tensorfiles import write_whole
 
 DEFAULT_SCORERS: tuple[Scorer, ...] = (PixelDifference(), Similarity(), HashDistance())
 DEFAULT_CONTEXT = Context()
@@ -249,7 +250,7 @@ def _page(
 
 
 def _write(folder: Path, name: str, content: bytes) -> Path:
-    write_atomically(folder / name, content)
+    write_whole(folder / name, content)
     return folder / name
 
 

@@ -10,7 +10,8 @@ from PIL import Image
 
 from loralathe.studies.drawing.grid import GridLook, compose, fitting_scale, preview_look, whole_parts
 from loralathe.studies.plan import GridPlan
-from loralathe.studies.store import png_bytes, write_atomically
+from loralathe.studies.store import png_bytes
+from loralathe.tensorfiles import write_whole
 
 SIDE = 1600
 
@@ -48,7 +49,7 @@ class Preview:
     def write(self) -> None:
         begin = self._clock()
         picture = compose(self._plan, whole_parts(self._plan), self._thumbnails.get, self._look, self._scale)
-        write_atomically(self._path, png_bytes(picture))
+        write_whole(self._path, png_bytes(picture))
         now = self._clock()
         self._next = now + max(self._every, 10 * (now - begin))
 

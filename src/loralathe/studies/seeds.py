@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from loralathe.rendering.request import MAX_SEED
-from loralathe.studies.store import write_atomically
+from loralathe.tensorfiles import write_whole
 
 
 def _random_seed() -> int:
@@ -35,6 +35,6 @@ class SeedBook:
     def next(self) -> int:
         if self._used == len(self._seeds):
             self._seeds.append(self._draw())
-            write_atomically(self._path, json.dumps(self._seeds).encode())
+            write_whole(self._path, json.dumps(self._seeds).encode())
         self._used += 1
         return self._seeds[self._used - 1]

@@ -16,16 +16,6 @@ from PIL import Image, PngImagePlugin
 from loralathe.errors import MachineError
 from loralathe.studies.plan import Job
 from loralathe.tensorfiles import remove_stale_in, write_whole
-from loralathe.tensorfiles.outputs import write_error
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside the target, fsync, rename. Raises MachineError with the reason."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(error, path) from error
-    write_whole(path, data)
 
 
 def png_bytes(image: Image.Image, text: dict[str, str] | None = None) -> bytes:
@@ -56,8 +46,8 @@ class CellStore:
 
     def put(self, job: Job, image: Image.Image) -> None:
         fields = {"key": job.key, "request": job.request.to_json(), "variables": dict(job.variables)}
-        write_atomically(self.picture(job.key), png_bytes(image))
-        write_atomically(self.description(job.key), json.dumps(fields, ensure_ascii=False, indent=1).encode())
+        write_whole(self.picture(job.key), png_bytes(image))
+        write_whole(self.description(job.key), json.dumps(fields, ensure_ascii=False, indent=1).encode())
 
     def open(self, key: str) -> Image.Image:
         """The picture in RGB, its text chunks in `info`. Raises MachineError when it is damaged."""

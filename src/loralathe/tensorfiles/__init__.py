@@ -1,31 +1,49 @@
 """Bytes on disk, with no knowledge of models: headers, positional reads, atomic writers, hashes.
 
-Read are safetensors files and, as data, torch.save's pickles; written are safetensors files. Importing this
-room imports neither torch nor numpy; only `TensorFile.read`, the torch dtype functions and strided views do.
+It reads safetensors files and, as data, the pickles of torch.save; it writes safetensors files. Importing it
+imports neither torch nor numpy; only `TensorFile.read`, the torch dtype functions and strided views do.
 """
 
-from loralathe.tensorfiles.adapter_writer import AdapterWriter, adapter_file_size
-from loralathe.tensorfiles.checkpoint_writer import CheckpointWriter
+from loralathe.tensorfiles.atomic import (
+    StagedFile,
+    remove_stale,
+    remove_stale_in,
+    stage_bytes,
+    write_text,
+    write_whole,
+)
 from loralathe.tensorfiles.dtypes import DTYPES, DType, from_torch_dtype, tensor_bytes, to_torch_dtype
-from loralathe.tensorfiles.file_copy import FileCopy
-from loralathe.tensorfiles.hash_cache import cache_folder
-from loralathe.tensorfiles.hashes import autov1, autov2, content_hash, legacy_hash, model_hash
-from loralathe.tensorfiles.header import Header, TensorInfo, TensorSpec, in_file_order
-from loralathe.tensorfiles.joining import join_files
+from loralathe.tensorfiles.hashes import (
+    autov1,
+    autov2,
+    cache_folder,
+    content_hash,
+    legacy_hash,
+    model_hash,
+)
+from loralathe.tensorfiles.header import (
+    LENGTH_BYTES,
+    Header,
+    TensorInfo,
+    TensorSpec,
+    encode_header,
+    in_file_order,
+)
+from loralathe.tensorfiles.input_files import MODEL_SUFFIXES, check_is_file, read_small, read_text
 from loralathe.tensorfiles.outputs import check_output, free_space, same_file
+from loralathe.tensorfiles.positional import read_at, write_at
 from loralathe.tensorfiles.reader import TensorFile, open_tensorfile, read_header
-from loralathe.tensorfiles.recognise import MODEL_SUFFIXES, check_is_file
-from loralathe.tensorfiles.staging import remove_stale, remove_stale_in, write_whole
-from loralathe.tensorfiles.textfile import read_text
+from loralathe.tensorfiles.writers import AdapterWriter, CheckpointWriter, adapter_file_size, join_files
 
 __all__ = [
     "DTYPES",
+    "LENGTH_BYTES",
     "MODEL_SUFFIXES",
     "AdapterWriter",
     "CheckpointWriter",
     "DType",
-    "FileCopy",
     "Header",
+    "StagedFile",
     "TensorFile",
     "TensorInfo",
     "TensorSpec",
@@ -36,6 +54,7 @@ __all__ = [
     "check_is_file",
     "check_output",
     "content_hash",
+    "encode_header",
     "free_space",
     "from_torch_dtype",
     "in_file_order",
@@ -43,12 +62,17 @@ __all__ = [
     "legacy_hash",
     "model_hash",
     "open_tensorfile",
+    "read_at",
     "read_header",
+    "read_small",
     "read_text",
     "remove_stale",
     "remove_stale_in",
     "same_file",
+    "stage_bytes",
     "tensor_bytes",
     "to_torch_dtype",
+    "write_at",
+    "write_text",
     "write_whole",
 ]

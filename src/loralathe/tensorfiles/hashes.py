@@ -14,17 +14,22 @@ that the file does not reach is hashed as far as it goes: small files all have e
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loralathe.errors import MachineError
 from loralathe.progress import Progress
-from loralathe.tensorfiles.hash_cache import HashCache
+from loralathe.tensorfiles.atomic import write_whole
 from loralathe.tensorfiles.header import Header, encode_header
+from loralathe.tensorfiles.input_files import open_regular
 from loralathe.tensorfiles.positional import read_at
-from loralathe.tensorfiles.reader import TensorFile, open_regular
+from loralathe.tensorfiles.reader import TensorFile
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Digest
@@ -34,6 +39,7 @@ PathLike = str | os.PathLike[str]
 LEGACY_START = 0x100000
 LEGACY_LENGTH = 0x10000
 _PIECE = 4 << 20
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def autov1(path: PathLike) -> str:
@@ -126,3 +132,74 @@ def _hash_range(
             begin += len(piece)
             task.advance(len(piece))
     return digest
+
+
+def cache_folder() -> Path | None:
+    """The program's folder for cached data; LORALATHE_CACHE overrides, None when the user has no home."""
+    override = os.environ.get("LORALATHE_CACHE")
+    if override:
+        return Path(override)
+    try:
+        if sys.platform == "win32":
+            local = os.environ.get("LOCALAPPDATA")
+            return (Path(local) if local else Path.home() / "AppData" / "Local") / "loralathe"
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches" / "loralathe"
+        xdg = os.environ.get("XDG_CACHE_HOME")
+        # The XDG specification: a relative path is invalid and to be ignored.
+        base = Path(xdg) if xdg and os.path.isabs(xdg) else Path.home() / ".cache"
+        return base / "loralathe"
+    except RuntimeError:
+        return None
+
+
+class HashCache:
+    """SHA-256 digests by resolved path; an entry counts while size, mtime_ns and inode are the same.
+
+    Hashing 7 GB takes seconds, looking at a file's date does not. Each hashed file has a small JSON file of its
+    own, so runs side by side never write the same one. Where the cache is damaged, read-only or absent, hashes
+    are computed again.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        base = folder or cache_folder()
+        self._folder = base / "hashes" if base else None
+
+    def get(self, path: Path, status: os.stat_result) -> str | None:
+        """The digest (64 hex digits) remembered for this very file, else None."""
+        place = self._place(path)
+        if place is None:
+            return None
+        try:
+            entry = json.loads(place.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return None
+        if not isinstance(entry, dict):
+            return None
+        digest = entry.pop("sha256", None)
+        same_file = entry == _key(path, status)
+        return digest if same_file and isinstance(digest, str) and _DIGEST.fullmatch(digest) else None
+
+    def put(self, path: Path, status: os.stat_result, digest: str) -> None:
+        """Remember a digest; where nothing can be written this does nothing."""
+        place = self._place(path)
+        if place is None:
+            return
+        text = json.dumps(_key(path, status) | {"sha256": digest})
+        with suppress(MachineError):
+            write_whole(place, text.encode("utf-8"))
+
+    def _place(self, path: Path) -> Path | None:
+        if self._folder is None:
+            return None
+        name = hashlib.sha256(os.path.realpath(path).encode("utf-8", "surrogateescape")).hexdigest()
+        return self._folder / f"{name[:32]}.json"
+
+
+def _key(path: Path, status: os.stat_result) -> dict[str, object]:
+    return {
+        "path": os.path.realpath(path),
+        "size": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "inode": status.st_ino,
+    }

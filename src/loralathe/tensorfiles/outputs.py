@@ -1,4 +1,4 @@
-"""Questions about a place to write to, asked before any work: may it be written, and is there room."""
+"""Checks of an output path before any work: may it be written, and is there room on the disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from loralathe.errors import InputError, LatheError, MachineError
+from loralathe.errors import InputError, MachineError
 
 SUFFIX = ".safetensors"
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
@@ -19,19 +19,20 @@ def check_output(
     inputs: Iterable[str | os.PathLike[str]] = (),
     force: bool = False,
     *,
-    suffix: str = SUFFIX,
+    suffix: str | None = SUFFIX,
 ) -> None:
     """Raise unless a result may be written to `path`; nothing is touched.
 
-    InputError: its suffix is not `suffix`; the folder is absent; the file is one of `inputs` under any name
-    (links included); it exists and `force` is not set; it is a device, a pipe or a link in a circle.
+    InputError: its suffix is not `suffix` (None: any will do); the folder is absent; the file is one of
+    `inputs` under any name (links included); it exists and `force` is not set; it is a device, a pipe or a
+    loop of symlinks.
     MachineError: the folder is not writable.
     """
     target = Path(path)
     where = str(target)
     if target.is_dir():
         raise InputError("a folder has this name", where=where, fix="choose another output name")
-    if target.suffix.casefold() != suffix:
+    if suffix is not None and target.suffix.casefold() != suffix:
         fix = f"name it '{target.with_suffix(SUFFIX).name}'" if target.name else "name a file"
         raise InputError("only safetensors files are written", where=where, fix=fix)
     folder = Path(os.path.realpath(target)).parent
@@ -54,7 +55,7 @@ def check_output(
     if os.path.lexists(final) and not final.is_file():
         # A device that a link leads to would be replaced like any file.
         raise InputError(
-            "what has this name is no file, but a device, a pipe or a link in a circle",
+            "the output path is a device, a pipe or a loop of symlinks",
             where=where,
             fix="choose another output name",
         )
@@ -82,8 +83,8 @@ def free_space(path: str | os.PathLike[str]) -> int:
     return shutil.disk_usage(place).free
 
 
-def write_error(error: OSError, path: Path) -> LatheError:
-    """What a person should know about a failed write of `path`."""
+def write_error(error: OSError, path: Path) -> MachineError:
+    """The error that tells a person why `path` could not be written."""
     where = str(path)
     if error.errno in _FULL:
         free = free_space(path)

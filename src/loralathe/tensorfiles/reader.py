@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from loralathe.errors import InputError, did_you_mean
 from loralathe.tensorfiles.dtypes import DTYPES, to_torch_dtype
 from loralathe.tensorfiles.header import LENGTH_BYTES, Header, TensorInfo, header_length, parse_header
+from loralathe.tensorfiles.input_files import check_content, is_pickle, open_regular
 from loralathe.tensorfiles.pickled import Pickled, read_pickled, read_view
 from loralathe.tensorfiles.positional import read_at
-from loralathe.tensorfiles.recognise import check_content, check_is_file, is_pickle
 
 if TYPE_CHECKING:
     import torch
@@ -120,17 +120,6 @@ class TensorFile:
         raw = torch.empty(count, dtype=torch.uint8)
         self.readinto(info, raw.numpy().data, start)
         return raw.view(dtype).reshape(shape)
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Open any file, unbuffered; InputError for a missing one (close names are offered) or a folder."""
-    check_is_file(path)
-    try:
-        return open(path, "rb", buffering=0)
-    except OSError as error:
-        raise InputError(
-            f"cannot be opened: {error.strerror}", where=str(path), fix="check the file's permissions"
-        ) from error
 
 
 def _read_structure(fd: int, path: Path, size: int) -> tuple[str, Pickled]:

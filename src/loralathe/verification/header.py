@@ -8,9 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from loralathe.engine.plan import Output, WeightsOutput
 from loralathe.engine.record import KEY
 from loralathe.engine.run import Session, metadata_of
-from loralathe.tensorfiles import Header, TensorFile, TensorSpec, legacy_hash, model_hash
-from loralathe.tensorfiles.header import LENGTH_BYTES, encode_header
-from loralathe.tensorfiles.positional import read_at
+from loralathe.tensorfiles import (
+    LENGTH_BYTES,
+    Header,
+    TensorFile,
+    TensorSpec,
+    encode_header,
+    legacy_hash,
+    model_hash,
+    read_at,
+)
 from loralathe.verification.facts import Finding
 from loralathe.verification.read_record import Record
 

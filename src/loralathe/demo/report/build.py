@@ -10,7 +10,7 @@ from pathlib import Path
 
 from loralathe.demo.material import Bar, Bars, Chapter, Code, Figure, Part, Picture, Row, Table
 from loralathe.demo.report.words import LANGUAGES, inline, paragraphs, words_of
-from loralathe.studies.store import write_atomically
+from loralathe.tensorfiles import write_whole
 
 NOTHING: Mapping[str, str] = {}
 
@@ -18,7 +18,7 @@ NOTHING: Mapping[str, str] = {}
 def write_report(folder: Path, chapters: Sequence[Chapter], language: str) -> Path:
     """`report.html` in `folder`; it opens in `language`."""
     path = folder / "report.html"
-    write_atomically(path, report_page(chapters, language).encode())
+    write_whole(path, report_page(chapters, language).encode())
     return path
 
 

@@ -18,7 +18,7 @@ from loralathe.demo.story.names import B1, BASE_B, DIRECTIONS, LORA1, lora_of, m
 from loralathe.demo.studio import Studio
 from loralathe.demo.tasks import FileTask, GridTask, choices, numbers
 from loralathe.language import Save, make_recipe, read_recipe
-from loralathe.studies.store import write_atomically
+from loralathe.tensorfiles import write_whole
 
 
 def carry_over(studio: Studio) -> Chapter:
@@ -74,7 +74,7 @@ def write_recipes(studio: Studio) -> dict[str, str]:
         texts[direction] = text = recipe_text(direction, sign, f"Add difference {title}", blocks)
         path = studio.path(f"{direction}.toml")
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            write_atomically(path, text.encode())
+            write_whole(path, text.encode())
     return texts
 
 

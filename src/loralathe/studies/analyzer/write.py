@@ -14,7 +14,8 @@ from loralathe.studies.analyzer.report import BlockReport
 from loralathe.studies.analyzer.sheet import difference_image, sheet_of_seed
 from loralathe.studies.infotext import own_text
 from loralathe.studies.page.build import fill_page, picture_source
-from loralathe.studies.store import CellStore, png_bytes, write_atomically
+from loralathe.studies.store import CellStore, png_bytes
+from loralathe.tensorfiles import write_whole
 
 
 def write_report(
@@ -41,7 +42,7 @@ def write_report(
 
 
 def _write(path: Path, content: bytes) -> Path:
-    write_atomically(path, content)
+    write_whole(path, content)
     return path
 
 
@@ -56,7 +57,7 @@ def _write_differences(options: BlocksOptions, report: BlockReport, index: int, 
         path = options.folder / difference_file(options, effect.keys[index])
         if not path.is_file():
             picture = difference_image(store.open(effect.keys[index]), source, options)
-            write_atomically(path, png_bytes(picture))
+            write_whole(path, png_bytes(picture))
 
 
 def blocks_csv(report: BlockReport) -> bytes:

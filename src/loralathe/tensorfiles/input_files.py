@@ -1,4 +1,4 @@
-"""Says what a file that is no model file is, so that the message can teach."""
+"""Files that people give: opened, or refused with an error that says what the file is instead."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ import codecs
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from loralathe.errors import InputError, close_matches
+from loralathe.tensorfiles.positional import read_at
 
 _PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 MODEL_SUFFIXES = (".safetensors", *_PICKLE_SUFFIXES)
 """What model files are called; their content decides how they are read."""
 _PICTURE_MARKS = (b"\x89PNG\r\n", b"\xff\xd8\xff")
+LARGEST_SMALL_FILE = 16 << 20
+"""Bytes. What people write by hand is a thousandth of it; a larger file was given by mistake."""
 _TAR_MARK = slice(257, 262)
 _CONVERT = "load it with the torch that wrote it, and save its state_dict() with a newer torch.save"
 _NOT_A_MODEL = "download the model file itself"
 
 
 def check_is_file(path: Path, wanted: str = "") -> None:
-    """InputError when `path` is missing (close names are offered), a folder, or no regular file.
+    """InputError when `path` is missing (with close names), a folder, a device or a pipe.
 
-    wanted: the advice for what is no file, where no model file is wanted.
+    wanted: how to fix it, where the file need not be a model.
     """
     try:
         mode = path.stat().st_mode
@@ -38,6 +42,44 @@ def check_is_file(path: Path, wanted: str = "") -> None:
     if not stat.S_ISREG(mode):
         fix = wanted or "give the path of a model file"
         raise InputError("not a regular file", where=str(path), fix=fix)
+
+
+def open_regular(path: Path, wanted: str = "") -> BinaryIO:
+    """Open any file, unbuffered; errors as `check_is_file`, and when it may not be read."""
+    check_is_file(path, wanted)
+    try:
+        return open(path, "rb", buffering=0)
+    except OSError as error:
+        raise InputError(
+            f"cannot be opened: {error.strerror}", where=str(path), fix="check the file's permissions"
+        ) from error
+
+
+def read_small(path: str | os.PathLike[str], kind: str) -> bytes:
+    """The bytes of a file of at most 16 MB; `kind` says in errors what it should be, such as 'recipe'."""
+    place = Path(path)
+    with open_regular(place, f"give the path of the {kind}") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > LARGEST_SMALL_FILE:
+            raise InputError(
+                f"too large for a {kind}: more than {LARGEST_SMALL_FILE >> 20} MB",
+                where=str(place),
+                fix="check the path",
+            )
+        data = bytearray(size)
+        read_at(file.fileno(), memoryview(data), 0, str(place))
+    return bytes(data)
+
+
+def read_text(path: str | os.PathLike[str], kind: str) -> str:
+    """A UTF-8 text, with or without a byte-order mark; errors as `read_small`, and when it is not UTF-8."""
+    data = read_small(path, kind)
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"the {kind} is not UTF-8 text (byte {error.start})", where=str(path), fix="save it as UTF-8"
+        ) from error
 
 
 def _close_names(path: Path) -> str:

@@ -1,30 +1,43 @@
-"""A file that appears whole or not at all: written under a temporary name beside its target, then renamed.
+"""The one way a file is written: under a temporary name beside its target, synced to disk, then renamed.
 
-The writer holds a lock on its temporary file. A process that is killed outright leaves the file behind with
-the lock free, which is how the next run that writes the same target knows it may remove it.
+So a target is there whole or not at all, and nothing else stays behind:
+
+- An exception removes the temporary file. Ctrl-C is an exception, too.
+- SIGTERM and SIGHUP would end Python at once. While temporary files exist, and only where nobody else handles
+  the signal, a handler removes them and then lets the signal end the process.
+- A process that is killed leaves its temporary file behind. Its writer held a lock on it, which is free now:
+  the next run that writes the same target sees that and removes the file.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import hashlib
 import os
 import secrets
+import signal
 import sys
+import threading
 from collections.abc import Iterable
 from pathlib import Path
+from types import FrameType
 
 from loralathe.errors import InputError
-from loralathe.tensorfiles.cleanup import forget, remember
-from loralathe.tensorfiles.locking import try_lock
-from loralathe.tensorfiles.outputs import free_space, write_error
+from loralathe.tensorfiles.outputs import check_output, free_space, write_error
 from loralathe.tensorfiles.positional import write_at
 
 _FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0)
 _START, _SUFFIX = ".lathe-", ".part"
 SCARCE = 2
-"""Room for this many times the file, or it is taken at once."""
+"""Disk blocks are taken at once where the disk has less room than this many times the file."""
+_LOCK_AT = 1 << 40
+"""Windows locks bytes, and others cannot read locked bytes: lock one that never exists."""
+_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_live: dict[Path, int] = {}
+"""Temporary file -> process that made it: a forked child must not remove its parent's."""
+_live_lock = threading.Lock()
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -78,7 +91,7 @@ class StagedFile:
             self.discard()
             raise
         self._settled = True
-        forget(self._temporary)
+        _forget(self._temporary)
         self._close()
 
     def discard(self) -> None:
@@ -92,7 +105,7 @@ class StagedFile:
             if self._named:
                 with contextlib.suppress(OSError):
                     self._final.unlink(missing_ok=True)
-            forget(self._temporary)
+            _forget(self._temporary)
 
     def _rename_to_free_name(self) -> None:
         """Rename that never replaces; FileExistsError when the name is taken."""
@@ -131,16 +144,32 @@ class StagedFile:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Put `data` in a file of that name, in place of what is there; MachineError leaves that as it was."""
-    staged = StagedFile(path, replace=True)
+    """Write a file, its folder too, or replace it; after a MachineError the old file is as it was."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(error, path) from error
+    stage_bytes(path, data, replace=True).commit()
+
+
+def write_text(path: Path, text: str, *, force: bool, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
+    """Write a text that a person asked for, in UTF-8; errors as `check_output`, for a file of any suffix."""
+    check_output(path, inputs, force, suffix=None)
+    stage_bytes(path, text.encode("utf-8"), replace=force).commit()
+
+
+def stage_bytes(target: Path, data: bytes, *, replace: bool) -> StagedFile:
+    """A staged file that holds `data`: for files that get their names together. MachineError as it fails."""
+    staged = StagedFile(target, replace=replace)
+    try:
+        staged.allocate(len(data))
         write_at(staged.fd, memoryview(data), 0)
     except BaseException as error:
         staged.discard()
         if isinstance(error, OSError):
-            raise write_error(error, path) from error
+            raise write_error(error, target) from error
         raise
-    staged.commit()
+    return staged
 
 
 def remove_stale(target: Path) -> list[Path]:
@@ -161,7 +190,7 @@ def _remove_unlocked(paths: Iterable[Path]) -> list[Path]:
         except OSError:
             continue
         try:
-            stale = try_lock(fd)
+            stale = _try_lock(fd)
             if stale and sys.platform != "win32":
                 path.unlink(missing_ok=True)
         except OSError:
@@ -183,21 +212,21 @@ def _prefix(target: Path) -> str:
 def _create_locked(target: Path) -> tuple[Path, int]:
     while True:
         path = target.parent / f"{_prefix(target)}{secrets.token_hex(6)}{_SUFFIX}"
-        remember(path)  # before it exists: a signal may come at any moment
+        _remember(path)  # before it exists: a signal may come at any moment
         try:
             fd = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666)
         except OSError:
-            forget(path)
+            _forget(path)
             raise
         try:
-            locked = try_lock(fd)
+            locked = _try_lock(fd)
         except OSError:
             return path, fd  # no locks on this disk
         # Between creation and lock another run may have taken the file for a stale one.
         if locked and os.fstat(fd).st_nlink:
             return path, fd
         os.close(fd)
-        forget(path)
+        _forget(path)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -211,3 +240,60 @@ def _sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(fd)
+
+
+def _try_lock(fd: int) -> bool:
+    """Lock an open file until the process ends, without waiting.
+
+    False when another has the lock; OSError where locks do not work.
+    """
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(fd, _LOCK_AT, os.SEEK_SET)
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def _remember(path: Path) -> None:
+    """Remove `path` if the process ends before `_forget`; signals are caught only from the main thread on."""
+    with _live_lock:
+        _live[path] = os.getpid()
+        _swap_handlers(signal.SIG_DFL, _die_cleanly)
+
+
+def _forget(path: Path) -> None:
+    with _live_lock:
+        _live.pop(path, None)
+        if not _live:
+            _swap_handlers(_die_cleanly, signal.SIG_DFL)
+
+
+def _swap_handlers(old: object, new: signal.Handlers | object) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in _SIGNALS:
+        if signal.getsignal(number) is old or signal.getsignal(number) == old:
+            signal.signal(number, new)  # type: ignore[arg-type]
+
+
+def _die_cleanly(number: int, frame: FrameType | None) -> None:
+    # No lock: the main thread may be interrupted while it holds it.
+    _remove_all()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+@atexit.register
+def _remove_all() -> None:
+    for path, owner in tuple(_live.items()):
+        if owner == os.getpid():
+            with contextlib.suppress(OSError):
+                path.unlink()
