@@ -156,9 +156,9 @@ def cache_folder() -> Path | None:
 class HashCache:
     """SHA-256 digests by resolved path; an entry counts while size, mtime_ns and inode are the same.
 
-    Hashing 7 GB takes seconds, looking at a file's date does not. Each hashed file has a small JSON file of its
-    own, so runs side by side never write the same one. Where the cache is damaged, read-only or absent, hashes
-    are computed again.
+    Hashing 7 GB takes seconds, looking at a file's date does not. Each hashed file has a small JSON file of
+    its own, so runs side by side never write the same one. Where the cache is damaged, read-only or absent,
+    hashes are computed again.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
