@@ -7,7 +7,8 @@ import html
 import json
 import re
 import shlex
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from loralathe.cli import lathe
 from loralathe.demo.family import DATA_VARIABLE
+from loralathe.demo.settings import QUICK
 from loralathe.demo.story import CHAPTERS
 from loralathe.engine import read_record
 from loralathe.tensorfiles import read_header
@@ -37,12 +39,22 @@ class Told:
         return [shlex.split(line)[1:] for text in texts for line in html.unescape(text).splitlines()]
 
 
+SHORTEST = replace(QUICK, steps=4, strengths=(0, 1), seeds=1, analyzed=1, proof_scenes=1, proof_seeds=2)
+"""Every chapter, file and command of the quick story, with half its pictures and half the steps."""
+
+
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory, real_family: Path) -> Told:
-    folder = tmp_path_factory.mktemp("demo") / "out"
+def told(tmp_path_factory: pytest.TempPathFactory, real_family: Path) -> Iterator[Told]:
+    """The shortest story; while it is there, `lathe demo --quick` means that one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(DATA_VARIABLE, str(real_family))
-        patch.setenv("LORALATHE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        patch.setattr("loralathe.demo.run.QUICK", SHORTEST)
+        yield play(tmp_path_factory.mktemp("demo") / "out", real_family, tmp_path_factory)
+
+
+def play(folder: Path, family: Path, factory: pytest.TempPathFactory) -> Told:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(DATA_VARIABLE, str(family))
+        patch.setenv("LORALATHE_CACHE", str(factory.getbasetemp() / "cache"))
         result = call("demo", "--out", str(folder), "--quick", "--lang", "en", "--json")
     events = [json.loads(line) for line in result.stdout.splitlines()]
     assert events[-1]["event"] == "demo"
@@ -123,7 +135,25 @@ def test_every_command_of_the_page_gives_what_the_page_shows(
     assert seen == {"grid", "blocks", "merge", "extract", "eval", "run"}
 
 
-def test_the_numbers_are_those_of_a_character_that_travels(told: Told) -> None:
+def test_the_character_travels(told: Told) -> None:
+    """What a few steps already show; the full numbers are in the slow test below."""
+    first, last = re.findall(r"→ (\d+) %", told.numbers["strength"]["curve"])
+    assert int(first) < 30
+    assert int(last) > 80
+    assert told.share("family", "prompt_b") > 0.5
+    assert told.share("subtract", "identity_exact") > 0.7
+    assert told.share("proof", "identity_model") > 0.7
+    assert told.share("proof", "identity_lora") > 0.7
+
+
+@pytest.mark.slow
+def test_the_numbers_are_those_of_a_character_that_travels(
+    tmp_path_factory: pytest.TempPathFactory, real_family: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`lathe demo --quick` as it is."""
+    monkeypatch.setattr("loralathe.demo.run.QUICK", QUICK)
+    told = play(tmp_path_factory.mktemp("quick") / "out", real_family, tmp_path_factory)
+    assert told.page.count("<img ") > 50
     assert told.share("family", "prompt_a") > 0.75
     assert told.share("family", "prompt_b") > 0.65
     first, *_, last = re.findall(r"→ (\d+) %", told.numbers["strength"]["curve"])
