@@ -37,15 +37,20 @@ class Models:
         return {key: value.double().numpy() for key, value in held.items() if value.is_floating_point()}
 
 
+DIVISORS = {"sd1": 32, "sdxl": 64}
+"""Widths divided: what the methods cost is by the element."""
+
+
 def build_models(family: str, factory: pytest.TempPathFactory) -> Models:
     folder = factory.mktemp(f"functions-{family}")
-    base = tiny_checkpoint(family, seed=11)
+    divisor = DIVISORS[family]
+    base = tiny_checkpoint(family, seed=11, width_divisor=divisor)
     tensors = {
         "A": base,
         "B": second_checkpoint(base, 2e-2, seed=12),
         "C": second_checkpoint(base, 1e-2, seed=13),
-        "lora": tiny_lora(family, rank=4, alpha=2.0, seed=14),
-        "other": tiny_lora(family, rank=2, alpha=2.0, seed=15),
+        "lora": tiny_lora(family, rank=4, alpha=2.0, seed=14, width_divisor=divisor),
+        "other": tiny_lora(family, rank=2, alpha=2.0, seed=15, width_divisor=divisor),
     }
     for name, held in tensors.items():
         write_safetensors(folder / f"{name}.safetensors", held)
@@ -81,6 +86,7 @@ def run(tmp_path: Path) -> Run:
         dtype: str | None = "fp32",
         variables: Mapping[str, float] | None = None,
         blocks: Mapping[str, str] | None = None,
+        discard: str | None = None,
         **options: object,
     ) -> tuple[dict[str, torch.Tensor], Report]:
         output = tmp_path / f"out{len(list(tmp_path.iterdir()))}.safetensors"
@@ -89,7 +95,7 @@ def run(tmp_path: Path) -> Run:
             steps={"result": formula},
             variables=variables,
             blocks=blocks,
-            saves=[Save("result", output, dtype)],
+            saves=[Save("result", output, dtype, discard=discard)],
         )
         report = run_recipe(recipe, RunOptions(hash_inputs=False, **options))  # type: ignore[arg-type]
         return load_file(output), report

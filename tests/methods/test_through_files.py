@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 import numpy as np
 import pytest
@@ -27,6 +28,9 @@ MODULES = {
     f"{NORM}.weight": "unet.output_blocks.3.0.in_layers.0",
 }
 """Checkpoint key → the canonical name that seeds belong to; a matrix, a kernel, a bias, a norm."""
+
+ELSEWHERE = r"^(?!model\.diffusion_model\.(input_blocks\.4|middle_block|output_blocks\.3)\.)"
+"""Discards all but the blocks of MODULES, some 70 tensors: a method costs time in each."""
 
 
 def slerp_by_definition(a, b, t):
@@ -68,19 +72,19 @@ DEFINITIONS = {
 
 @pytest.mark.parametrize("formula", DEFINITIONS)
 def test_methods_through_files(sd1, run, formula):
-    check(sd1, run, formula)
+    check(sd1, run, formula, discard=ELSEWHERE)
 
 
 @pytest.mark.parametrize(
     "formula", [formula for formula in DEFINITIONS if formula.startswith(("ties", "slerp"))]
 )
 def test_methods_through_files_of_sdxl(sdxl, run, formula):
-    check(sdxl, run, formula)
+    check(sdxl, run, formula, discard=None if formula.startswith("slerp") else ELSEWHERE)
 
 
-def check(models, run, formula):
+def check(models, run, formula, discard):
     """A tensor of each kind against the definition in float64; the keys are those of A."""
-    found, _ = run(models, formula)
+    found, _ = run(models, formula, discard=discard)
     A, B, C = models.exact("A"), models.exact("B"), models.exact("C")
     for key, name in MODULES.items():
         expected = DEFINITIONS[formula](A[key], B[key], C[key], name)
@@ -88,7 +92,8 @@ def check(models, run, formula):
         np.testing.assert_allclose(
             found[key].double().numpy(), expected, rtol=tolerance, atol=1e-6, err_msg=key
         )
-    assert found.keys() == models.tensors["A"].keys()
+    kept = {key for key in models.tensors["A"] if not (discard and re.search(discard, key))}
+    assert found.keys() == kept
 
 
 ADJUSTED = {
@@ -144,8 +149,10 @@ def test_loras_as_arguments_work_per_module_and_copy_the_rest(models, run):
 
 
 def test_block_weights_attach_to_what_a_method_makes(sd1, run):
-    found, _ = run(sd1, "A + ties(B - A, C - A, density=0.3)@X", blocks={"X": "IN04=0.5,MID=0"})
-    plain, _ = run(sd1, "A + ties(B - A, C - A, density=0.3)")
+    found, _ = run(
+        sd1, "A + ties(B - A, C - A, density=0.3)@X", blocks={"X": "IN04=0.5,MID=0"}, discard=ELSEWHERE
+    )
+    plain, _ = run(sd1, "A + ties(B - A, C - A, density=0.3)", discard=ELSEWHERE)
     A = sd1.exact("A")
     for key, weight in ((f"{Q}.weight", 0.5), (f"{CONV}.weight", 0.0), (f"{NORM}.weight", 1.0)):
         expected = A[key] + weight * (plain[key].double().numpy() - A[key])
@@ -153,7 +160,7 @@ def test_block_weights_attach_to_what_a_method_makes(sd1, run):
 
 
 def test_slerp_takes_a_block_list(sd1, run):
-    found, _ = run(sd1, "slerp(A, B, 'IN04=0.5,MID=0')")
+    found, _ = run(sd1, "slerp(A, B, 'IN04=0.5,MID=0')", discard=ELSEWHERE)
     A, B = sd1.exact("A"), sd1.exact("B")
     for key, t in ((f"{Q}.weight", 0.5), (f"{CONV}.weight", 0.0), (f"{NORM}.weight", 1.0)):
         expected = slerp_by_definition(A[key], B[key], t)
@@ -168,9 +175,11 @@ def test_extraction_of_a_method(sd1, run, delta):
     full = 160
     lora, report = run(sd1, f"extract({delta}, rank={full}, keep_noise=True, exact=True)")
     base = "A"
-    changed, _ = run(sd1, f"{base} + ({delta})")
+    changed, _ = run(sd1, f"{base} + ({delta})", discard=ELSEWHERE)
     A = sd1.exact(base)
-    for name in lora_names(lora):
+    sample = [name for name in lora_names(lora) if targets("sd1")[name].key in changed]
+    assert len(sample) > 20
+    for name in sample:
         place = targets("sd1")[name]
         change = (changed[place.key].double().numpy() - A[place.key]).reshape(A[place.key].shape[0], -1)
         error = np.linalg.norm(lora_delta(lora, name) - change)
@@ -196,9 +205,9 @@ def digest(tensors):
 
 def test_any_number_of_threads_gives_the_same_bytes(sd1, run):
     formula = "ties(A, A + dare(B - A, 0.5, seed=1), A + della(C - A, 0.5), slerp(A, B, 0.3), density=0.3)"
-    one, _ = run(sd1, formula, threads=1)
-    three, _ = run(sd1, formula, threads=3)
-    other, _ = run(sd1, formula.replace("seed=1", "seed=2"), threads=3)
+    one, _ = run(sd1, formula, threads=1, discard=ELSEWHERE)
+    three, _ = run(sd1, formula, threads=3, discard=ELSEWHERE)
+    other, _ = run(sd1, formula.replace("seed=1", "seed=2"), threads=3, discard=ELSEWHERE)
     assert digest(one) == digest(three) != digest(other)
 
 
