@@ -27,7 +27,9 @@ def main() -> int:
     parser.add_argument("--target", action="append", choices=TARGETS, help="only this; repeatable")
     parser.add_argument("--limit", type=float, default=30, help="seconds that one case may take (30)")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-failures"), help="where failures are kept")
-    parser.add_argument("--replay", type=Path, nargs="+", metavar="FILE", help="run kept cases again")
+    parser.add_argument(
+        "--replay", type=Path, nargs="+", metavar="FILE", help="run kept cases again, before --cases if given"
+    )
     options = parser.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):  # words may hold half characters
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -37,8 +39,9 @@ def main() -> int:
         write_fixtures(fixtures)
         worker = Worker(fixtures, Path(scratch), run_words, options.limit)
         try:
-            if options.replay:
-                return replay(worker, options.replay)
+            failed = replay(worker, options.replay) if options.replay else 0
+            if failed or (options.replay and options.cases is None):
+                return failed
             seed = Random().randrange(10**6) if options.seed is None else options.seed
             plan = Campaign(
                 options.target or list(TARGETS), seed, options.seconds, options.cases, options.keep
