@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from robustness.workdir import write_inputs
+from robustness.workdir import write_flux_inputs, write_inputs
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,3 +37,17 @@ def folder(originals: Path, tmp_path: Path) -> Path:
     """A, B and lora, fresh: a test may damage them."""
     shutil.copytree(originals, tmp_path / "models")
     return tmp_path / "models"
+
+
+@pytest.fixture(scope="session")
+def few_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A, B and lora of few tensors, where many runs are made."""
+    folder = tmp_path_factory.mktemp("few")
+    write_flux_inputs(folder)
+    return folder
+
+
+@pytest.fixture
+def few(few_models: Path, tmp_path: Path) -> Path:
+    shutil.copytree(few_models, tmp_path / "few")
+    return tmp_path / "few"

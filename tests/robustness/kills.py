@@ -145,11 +145,16 @@ class Arena:
 
 
 def kill_many(
-    forkserver: ForkServer, place: Path, count: int, seed: int, say: Callable[[str], None] = lambda text: None
+    forkserver: ForkServer,
+    place: Path,
+    count: int,
+    seed: int,
+    say: Callable[[str], None] = lambda text: None,
+    write: Callable[[Path], None] = write_inputs,
 ) -> dict[str, Counter[Found]]:
     """`count` kills over all scenarios; after every tenth, and at the end, a run that is left alone."""
     draw = Random(seed)
-    arenas = {name: _arena(forkserver, scenario, place) for name, scenario in SCENARIOS.items()}
+    arenas = {name: _arena(forkserver, scenario, place, write) for name, scenario in SCENARIOS.items()}
     found: dict[str, Counter[Found]] = {name: Counter() for name in arenas}
     names = [name for name, scenario in SCENARIOS.items() for _ in range(scenario.weight)]
     for number in range(1, count + 1):
@@ -169,12 +174,12 @@ def kill_many(
     return found
 
 
-def _arena(forkserver: ForkServer, scenario: Scenario, place: Path) -> Arena:
+def _arena(forkserver: ForkServer, scenario: Scenario, place: Path, write: Callable[[Path], None]) -> Arena:
     digest = hashlib.sha256(repr(scenario).encode()).hexdigest()[:8]
     folder = place / digest
     folder.mkdir()
     if scenario.outputs:
-        write_inputs(folder)
+        write(folder)
     return Arena(forkserver, scenario, folder)
 
 

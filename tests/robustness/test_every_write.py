@@ -92,11 +92,11 @@ def faults_of(calls: dict[str, int], code: str, draw: Random | None) -> list[tup
 
 @pytest.mark.parametrize("code", ["ENOSPC", "EIO"])
 @pytest.mark.parametrize("name", JOBS)
-def test_some_calls_fail(forkserver: ForkServer, folder: Path, name: str, code: str) -> None:
-    calls = calls_of(forkserver, JOBS[name], folder)
+def test_some_calls_fail(forkserver: ForkServer, few: Path, name: str, code: str) -> None:
+    calls = calls_of(forkserver, JOBS[name], few)
     if code == "EIO":  # what a full disk refuses has its turn there
         calls = {call: count for call, count in calls.items() if call not in ("ftruncate", "open", "link")}
-    ends = {check(forkserver, JOBS[name], folder, fault) for fault in faults_of(calls, code, Random(name))}
+    ends = {check(forkserver, JOBS[name], few, fault) for fault in faults_of(calls, code, Random(name))}
     assert "failed" in ends
 
 
@@ -110,31 +110,31 @@ def test_every_call_fails(forkserver: ForkServer, folder: Path, name: str, code:
     print(f"{name}, {code}: {len(faults)} faults, {ends.count('failed')} refused, {ends.count('done')} done")
 
 
-def test_a_full_disk_keeps_what_was_to_be_replaced(forkserver: ForkServer, folder: Path) -> None:
-    (folder / "out.safetensors").write_bytes(b"the old one")
-    before = contents(folder)
+def test_a_full_disk_keeps_what_was_to_be_replaced(forkserver: ForkServer, few: Path) -> None:
+    (few / "out.safetensors").write_bytes(b"the old one")
+    before = contents(few)
     for fault in (
         ("pwrite", 5, "ENOSPC"),
         ("ftruncate", 1, "EDQUOT"),
         ("replace", 1, "EIO"),
         ("fsync", 1, "EIO"),
     ):
-        told = forkserver.run(folder, **MERGE, force=True, fault=fault)
+        told = forkserver.run(few, **MERGE, force=True, fault=fault)
         assert told.get("error") == "MachineError", (fault, told)
-        assert contents(folder) == before, fault
+        assert contents(few) == before, fault
 
 
 @pytest.mark.parametrize("name", ["merge", "extraction", "grid"])
 @pytest.mark.parametrize("disturbance", ["pieces", "signals"])
 def test_short_writes_and_signals_change_nothing(
-    forkserver: ForkServer, folder: Path, name: str, disturbance: str
+    forkserver: ForkServer, few: Path, name: str, disturbance: str
 ) -> None:
     job = JOBS[name]
-    assert forkserver.run(folder, **job)["code"] == 0
-    whole = contents(folder)
-    forget(folder, {"A.safetensors", "B.safetensors", "lora.safetensors"})
-    assert forkserver.run(folder, **job, **{disturbance: True}) == {"code": 0}
-    assert contents(folder) == whole
+    assert forkserver.run(few, **job)["code"] == 0
+    whole = contents(few)
+    forget(few, {"A.safetensors", "B.safetensors", "lora.safetensors"})
+    assert forkserver.run(few, **job, **{disturbance: True}) == {"code": 0}
+    assert contents(few) == whole
 
 
 @pytest.fixture
@@ -150,10 +150,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", ["merge", "extraction", "two outputs", "grid"])
-def test_a_disk_that_is_really_full(
-    forkserver: ForkServer, folder: Path, small_disk: Path, name: str
-) -> None:
-    for path in folder.iterdir():
+def test_a_disk_that_is_really_full(forkserver: ForkServer, few: Path, small_disk: Path, name: str) -> None:
+    for path in few.iterdir():
         shutil.copyfile(path, small_disk / path.name)
     room = shutil.disk_usage(small_disk).free
     (small_disk / "filler").write_bytes(bytes(max(0, room - 16_384)))
