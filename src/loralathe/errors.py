@@ -2,13 +2,66 @@
 
 `InputError` is the person's to mend (exit code 2), `MachineError` the machine's (exit code 3).
 Anything else that reaches the top is a bug of ours (exit code 1).
+
+Messages name options as data: `option("rank", 8)`. Each door spells them its own way: Python `rank=8`, the
+command line `--rank 8`.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+Value = bool | int | float | str | Mapping[str, "str | float"] | None
+"""What an option is set to; a mapping for those that are given by name; None where only its name is said."""
+Spell = Callable[[str, Value], str]
+"""How a door writes an option and its value."""
+
+_OPTION = re.compile("\ufdd0([^\ufdd1]*)\ufdd1([^\ufdd2]*)\ufdd2")
+"""Where a text names an option: the name and its value as JSON, between characters that no text holds."""
+
+
+def option(name: str, value: Value = None) -> str:
+    """An option inside a message, by its name in `import loralathe`; None says only the name.
+
+    A value in capitals, such as FILE, stands for whatever the person has.
+    """
+    return f"\ufdd0{name}\ufdd1{json.dumps(value)}\ufdd2"
+
+
+def as_keyword(name: str, value: Value) -> str:
+    """Python's spelling: `rank=8`, `dtype="bf16"`, `variables={"M": 0.7}`, or the name alone."""
+    if value is None:
+        return name
+    plain = isinstance(value, str) and value.isupper() and value.isalpha()
+    return f"{name}={value if plain or isinstance(value, bool) else json.dumps(value, ensure_ascii=False)}"
+
+
+class Message(str):
+    """Text for people, its options spelled as in Python; `spelled` says it as another door would."""
+
+    _raw: str
+
+    def __new__(cls, text: str) -> Message:
+        raw = text._raw if isinstance(text, Message) else text
+        message = super().__new__(cls, _respelled(raw, as_keyword))
+        message._raw = raw
+        return message
+
+    def spelled(self, spell: Spell) -> str:
+        return _respelled(self._raw, spell)
+
+
+def _respelled(text: str, spell: Spell) -> str:
+    def spelled(found: re.Match[str]) -> str:
+        try:
+            return spell(found[1], json.loads(found[2]))
+        except ValueError:  # not ours: messages repeat names of files, which may hold anything
+            return found[0]
+
+    return _OPTION.sub(spelled, text)
 
 
 class LatheError(Exception):
@@ -25,16 +78,20 @@ class LatheError(Exception):
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
         super().__init__(what)
-        self.what = what
-        self.where = where
-        self.fix = fix
+        self.what = Message(what)
+        self.where = None if where is None else Message(where)
+        self.fix = None if fix is None else Message(fix)
 
     def __str__(self) -> str:
-        lines = [self.what]
+        return self.text(as_keyword)
+
+    def text(self, spell: Spell) -> str:
+        """What a person sees, with options as `spell` writes them."""
+        lines = [self.what.spelled(spell)]
         if self.where:
-            lines.append(f"  where: {self.where}")
+            lines.append(f"  where: {self.where.spelled(spell)}")
         if self.fix:
-            lines.append(f"  fix:   {self.fix}")
+            lines.append(f"  fix:   {self.fix.spelled(spell)}")
         return "\n".join(lines)
 
 

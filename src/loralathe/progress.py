@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Literal, Protocol
 
-from loralathe.errors import printable
+from loralathe.errors import Message, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -203,4 +203,4 @@ class Progress:
         return Task(self, name, total, unit)
 
     def message(self, text: str) -> None:
-        self.emit(Event("message", "", text=text))
+        self.emit(Event("message", "", text=Message(text)))

@@ -305,7 +305,7 @@ def test_unmatched_is_an_error_unless_allowed(tmp_path: Path) -> None:
         assert str(caught.value) == (
             "1 of the LoRA's 2 modules have no place in the base (SD 1.5)\n"
             f"  where: {path}: {MODULE.replace('to_q', 'to_k')}\n"
-            "  fix:   use a LoRA made for SD 1.5, or --allow-unmatched to leave them out"
+            "  fix:   use a LoRA made for SD 1.5, or allow_unmatched=True to leave them out"
         )
         nothing = check_against(adapter, {}, base.tensors)
         with pytest.raises(InputError, match=r"no module of the LoRA is in the base \(SD 1.5\)"):

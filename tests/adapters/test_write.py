@@ -179,7 +179,7 @@ def test_overflow_names_the_tensor() -> None:
     assert str(caught.value) == (
         "a value of 7e+04 overflows F16\n"
         f"  where: tensor '{SD1.kohya_name(LINEAR)}.lora_up.weight'\n"
-        "  fix:   save with --dtype bf16 or fp32"
+        '  fix:   save with dtype="bf16" or dtype="fp32"'
     )
     kohya_tensors(LINEAR, big, (6, 5), AdapterFormat(SD1, 2.0, "BF16"))
     with pytest.raises(InputError, match="NaN or infinity"):

@@ -85,7 +85,7 @@ CASES = {
     f"grid --recipe article.toml --x N=1,2 {QUICK}": "there is no axis 'N'\n"
     "  fix:   take the recipe's variables M, rank, or one of seed, steps, cfg, sampler, schedule, checkpoint, "
     "vae, clip skip, size, prompt s/r, prompt order, strength, te, unet, lora, blocks, elements, values, "
-    "block id, original weights; lathe grid --help shows examples",
+    "block id, original weights; the help of grid shows examples",
     f"blocks baseA.safetensors {QUICK}": "which LoRA is to be examined?\n"
     "  fix:   give it after the checkpoint, or as a <lora:…> tag in the prompt",
     f"blocks baseA.safetensors hina.safetensors mio.safetensors {QUICK}": "which of the 2 LoRAs is to be "

@@ -155,7 +155,7 @@ def test_a_scaled_adapter_acts_on_the_same_directions(tmp_path: Path) -> None:
     ("x", "y", "base", "rank", "text"),
     [
         ("a", "l", None, None, "an adapter and a checkpoint cannot be compared"),
-        ("l", "l", "a", None, "--base belongs to checkpoints"),
+        ("l", "l", "a", None, "base belongs to checkpoints"),
         ("a", "a", None, 0, "rank 0 is too small"),
         ("a", "s", None, None, "different families"),
         ("a", "n", None, None, "NaN or Inf in the tensor 'model.diffusion_model.out.2.bias'"),

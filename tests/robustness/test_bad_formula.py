@@ -207,7 +207,7 @@ def test_a_list_that_lacks_the_blocks_of_convolutions(folder: Path) -> None:
         run_in(folder, f'A + (B - A)@"{SEVENTEEN}"')
     what, _, fix = fault.says(folder)
     assert what.endswith("in blocks that the block list lacks")
-    assert fix == "use the long list, or --missing-blocks 0 (as LoRA Block Weight) or 1 (as kohya)"
+    assert fix == "use the long list, or missing_blocks=0 (as LoRA Block Weight) or 1 (as kohya)"
 
 
 def test_a_dtype_that_is_not_known(folder: Path) -> None:
@@ -223,4 +223,4 @@ def test_a_budget_below_one_layer(folder: Path) -> None:
     layer = r"the layer 'cond_stage_model\.[\w.]+' needs \d+ MiB, more than the memory budget of 1 MiB"
     assert re.fullmatch(layer, what)
     assert re.fullmatch(r"a layer of \d+ × \d+ numbers", str(where))
-    assert re.fullmatch(r"give --memory \d+MB or more", str(fix))
+    assert re.fullmatch(r'give memory="\d+MiB" or more', str(fix))

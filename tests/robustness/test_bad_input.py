@@ -186,7 +186,7 @@ def test_what_overflows_the_output(folder: Path) -> None:
     what, where, fix = fault.says(folder)
     assert "more than float16 can hold" in what
     assert str(where).startswith("the tensor '")
-    assert fix == "save with --dtype bf16 or fp32"
+    assert fix == 'save with dtype="bf16" or dtype="fp32"'
 
 
 def test_models_of_two_families(folder: Path) -> None:
@@ -247,7 +247,7 @@ def test_a_lora_that_matches_partly(folder: Path) -> None:
     assert fault.says(folder) == (
         "2 of the LoRA's 266 modules have no place in the base (SD 1.5)",
         "DIR/lora.safetensors: lora_unet_strange_0, lora_unet_strange_1",
-        "use a LoRA made for SD 1.5, or --allow-unmatched to leave them out",
+        "use a LoRA made for SD 1.5, or allow_unmatched=True to leave them out",
     )
     report = run_in(folder, options=RunOptions(threads=1, allow_unmatched=True))
     assert report.coverage["lora"].unmatched == ("lora_unet_strange_0", "lora_unet_strange_1")

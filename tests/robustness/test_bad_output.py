@@ -20,7 +20,7 @@ from loralathe.tensorfiles import StagedFile
 from robustness.workdir import MERGE, contents, refused, run_in
 
 FORCE = RunOptions(threads=1, force=True)
-EXISTS = ("the output exists", "DIR/out.safetensors", "choose another name, or replace it with --force")
+EXISTS = ("the output exists", "DIR/out.safetensors", "choose another name, or replace it with force=True")
 posix = pytest.mark.skipif(os.name != "posix", reason="links and permissions as POSIX has them")
 
 

@@ -103,7 +103,7 @@ def test_missing_blocks_are_counted_by_block() -> None:
     assert str(caught.value) == (
         "3 modules are in blocks that the block list lacks\n"
         "  where: IN06 1, OUT08 2\n"
-        "  fix:   use the long list, or --missing-blocks 0 (as LoRA Block Weight) or 1 (as kohya)"
+        "  fix:   use the long list, or missing_blocks=0 (as LoRA Block Weight) or 1 (as kohya)"
     )
     check_blocks(Strength(blocks=weights.with_missing(0.0)), modules)
     check_blocks(Strength(blocks=weights), modules[3:])

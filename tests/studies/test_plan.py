@@ -57,7 +57,7 @@ def test_a_huge_grid_asks_first() -> None:
     with pytest.raises(InputError, match="10,000 cells") as caught:
         plan("seed = 1-100", "cfg = 1-100")
     assert "100 Seed × 100 CFG" in str(caught.value)
-    assert "--max-cells 10000" in str(caught.value)
+    assert "max_cells=10000" in str(caught.value)
     assert len(plan("seed = 1-20", "cfg = 1-30", limit=600).cells) == 600
 
 

@@ -31,7 +31,7 @@ def test_existing_output_needs_force(tmp_path: Path) -> None:
     path.write_bytes(b"old")
     with pytest.raises(InputError, match="exists") as caught:
         check_output(path, [], force=False)
-    assert "--force" in str(caught.value)
+    assert "force=True" in str(caught.value)
     check_output(path, [], force=True)
 
 

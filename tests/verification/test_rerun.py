@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from loralathe.commands import as_flag
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.engine.record import RUN_CHOICES, SAVE_CHOICES
 from loralathe.errors import InputError
@@ -70,10 +71,10 @@ def test_in_place_with_force_only(sd1, tmp_path):
 
 
 def test_as_toml_and_back(sd1, tmp_path):
-    """The printed recipe, run with the flags that it names, makes the same tensors and the same record."""
+    """The printed recipe, run with the options that it names, makes the same tensors and the same record."""
     record = record_of(sd1.checkpoint)
     text = recorded_toml(sd1.checkpoint, record, {name: sd1.path(name) for name in record.inputs})
-    assert "# run it with: --allow-unmatched --missing-blocks 1\n" in text
+    assert "# run it with: allow_unmatched=True missing_blocks=1\n" in text
     folder = tmp_path / "toml"
     folder.mkdir()
     (folder / "recipe.toml").write_text(text, encoding="utf-8")
@@ -106,7 +107,7 @@ def test_block_lists_of_all_kinds(sd1, tmp_path):
     run_recipe(recipe, RunOptions(presets=presets))
     record = record_of(tmp_path / "x.safetensors")
     assert set(record.blocks) == {"My Face", "A", "Odd", "Alias"}
-    assert "--blocks 'My Face=1,0,0," in recorded_toml(tmp_path / "x.safetensors", record)
+    assert "--blocks 'My Face=1,0,0," in recorded_toml(tmp_path / "x.safetensors", record).spelled(as_flag)
     run_recipe(*remake(tmp_path / "x.safetensors", tmp_path / "y.safetensors", search=[sd1.folder]))
     assert (tmp_path / "y.safetensors").read_bytes() == (tmp_path / "x.safetensors").read_bytes()
 
@@ -152,7 +153,7 @@ def test_missing_files(sd1, made_small, tmp_path):
         find_inputs(record_of(made_small), made_small, {"A": sd1.path("A")})
     assert "lora = lora.safetensors, SHA-256 " in str(caught.value.where)
     assert f"; {tmp_path / 'lora.safetensors'} has other content" in str(caught.value.where)
-    assert caught.value.fix == "name the file, lora=FILE, or a folder to search: --search FOLDER"
+    assert caught.value.fix == "name the file, lora=FILE, or a folder to search: search=FOLDER"
 
 
 def test_unknown_name_and_folder(sd1, made_small, tmp_path):

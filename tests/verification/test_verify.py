@@ -376,7 +376,7 @@ def test_a_device_that_is_not_here(sd1, tmp_path):
     # The header is safetensors' own, since this test changed it; nothing else is amiss.
     assert [finding.place for finding in found.findings] == ["header"]
     assert not found.exact
-    assert any("--device nowhere, which is not here" in event.text for event in events)
+    assert any('device="nowhere", which is not here' in event.text for event in events)
 
 
 def made_on(device: str, path: Path, folder: Path) -> Path:

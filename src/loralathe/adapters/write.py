@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from loralathe.errors import InputError
-from loralathe.families import Family
+from loralathe.errors import InputError, option
+from loralathe.families import Architecture, Family
 from loralathe.tensorfiles import TensorSpec, to_torch_dtype
 
 if TYPE_CHECKING:
@@ -132,7 +132,9 @@ def _cast(name: str, tensor: torch.Tensor, dtype: str) -> NamedTensor:
         raise InputError(
             f"a value of {float(tensor.abs().max()):.3g} overflows {dtype}" if finite else "NaN or infinity",
             where=f"tensor '{name}'",
-            fix="save with --dtype bf16 or fp32" if finite else "check the inputs with --check-finite",
+            fix=f"save with {option('dtype', 'bf16')} or {option('dtype', 'fp32')}"
+            if finite
+            else f"check the inputs with {option('check_finite', True)}",
         )
     return NamedTensor(name, dtype, rounded.contiguous())
 

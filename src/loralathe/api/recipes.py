@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from loralathe.api.names import InputNames, beside, formula_name, stem
-from loralathe.errors import InputError
+from loralathe.errors import InputError, option
 
 if TYPE_CHECKING:
     from loralathe.language import Recipe
@@ -189,7 +189,8 @@ def convert_recipe(
         raise InputError(
             "nothing would be converted",
             where=str(a),
-            fix="add --dtype fp16, bf16 or fp32, --bake-vae FILE or --discard REGEX",
+            fix=f"add {option('dtype', 'fp16')} or another, {option('vae', 'FILE')} "
+            f"or {option('discard', 'REGEX')}",
         )
     name = stem(a) + ("" if kept else f"_{dtype}") + (f"+{stem(vae)}" if isinstance(vae, Path) else "")
     return with_saving(_combined({"A": a}, "A", {}, name, output, dtype), choices)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe.api.keywords import Inputs, PathLike, RunKeywords, paths, run_options
-from loralathe.errors import InputError, did_you_mean
+from loralathe.errors import InputError, did_you_mean, option
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -80,7 +80,7 @@ def _opened(
     if search:
         raise InputError(
             "a recipe names its inputs' paths; only files with a record are searched for",
-            fix="leave --search out, or name the inputs: NAME=FILE",
+            fix=f"leave {option('search')} out, or name the inputs: NAME=FILE",
         )
     found = recipe if isinstance(recipe, Recipe) else read_recipe(Path(recipe))
     return found.with_inputs(given), run_options(options, {})
@@ -115,8 +115,10 @@ def _files(output: Outputs | None, steps: list[str]) -> dict[str, Path]:
                 )
         return paths(output)
     if len(steps) > 1:
-        choices = " or ".join(f"-o {name}=FILE" for name in steps)
-        raise InputError("the recipe saves several steps", where=f"-o {output}", fix=f"write {choices}")
+        choices = " or ".join(option("output", {name: "FILE"}) for name in steps)
+        raise InputError(
+            "the recipe saves several steps", where=option("output", str(output)), fix=f"write {choices}"
+        )
     return {steps[0]: Path(output)}
 
 

@@ -17,6 +17,7 @@ from types import FrameType
 
 import click
 
+from loralathe.commands import as_flag
 from loralathe.errors import (
     InputError,
     LatheError,
@@ -78,9 +79,10 @@ def show_error(error: BaseException, as_json: bool) -> int:
     known = explained(error)
     code = known.exit_code if known else BUG
     shown = known or _bug(error)
-    print(readable(f"lathe: error: {shown}"), file=sys.stderr)
+    print(readable(f"lathe: error: {shown.text(as_flag)}"), file=sys.stderr)
     if as_json:
-        record = {"event": "error", "what": shown.what, "where": shown.where, "fix": shown.fix}
+        parts = {"what": shown.what, "where": shown.where, "fix": shown.fix}
+        record = {"event": "error"} | {name: text and text.spelled(as_flag) for name, text in parts.items()}
         print(json.dumps(record | {"exit_code": code}, ensure_ascii=False), flush=True)
     return code
 

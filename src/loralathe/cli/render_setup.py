@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe.cli.render_options import RANDOM_SEED, PictureOptions
-from loralathe.cli.screen import Screen
+from loralathe.cli.screen import FlagSink, Screen
 from loralathe.errors import InputError
 from loralathe.progress import BarSink, Event, JsonSink, Progress, SilentSink, Sink
 
@@ -49,9 +49,9 @@ class NoteSink:
 def progress_of(screen: Screen) -> Progress:
     """Bars on a terminal, JSON lines with --json; elsewhere the messages, which tell what was left out."""
     if screen.as_json:
-        return Progress(JsonSink(sys.stdout))
+        return Progress(FlagSink(JsonSink(sys.stdout)))
     sink: Sink = SilentSink() if screen.quiet else BarSink() if sys.stderr.isatty() else NoteSink(screen)
-    return Progress(sink)
+    return Progress(FlagSink(sink))
 
 
 def family_of(checkpoint: str) -> Family:

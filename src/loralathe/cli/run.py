@@ -18,7 +18,8 @@ from loralathe.cli.options import (
     common_options,
     search_option,
 )
-from loralathe.errors import InputError, did_you_mean
+from loralathe.commands import as_flag
+from loralathe.errors import InputError, Message, did_you_mean
 
 if TYPE_CHECKING:
     from loralathe.cli.screen import Screen
@@ -95,7 +96,7 @@ def _print(screen: Screen, path: Path, given: Mapping[str, Path], target: Path |
     import loralathe
     from loralathe.tensorfiles import write_text
 
-    text = loralathe.recorded_recipe(path, given)
+    text = Message(loralathe.recorded_recipe(path, given)).spelled(as_flag)
     if target is not None:
         write_text(target, text, force=force, inputs=[path, *given.values()])
     screen.event("recipe_text", text=text, file=target)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from loralathe.cli.jsonable import line
-from loralathe.errors import printable, readable
-from loralathe.progress import BarSink, JsonSink, Progress, SilentSink, Sink
+from loralathe.commands import as_flag
+from loralathe.errors import Message, printable, readable
+from loralathe.progress import BarSink, Event, JsonSink, Progress, SilentSink, Sink
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -45,7 +47,7 @@ class Screen:
             sink = JsonSink(sys.stdout)
         elif not self.quiet and sys.stderr.isatty():
             sink = BarSink()
-        return Progress(sink)
+        return Progress(FlagSink(sink))
 
     def event(self, name: str, **fields: object) -> None:
         """A JSON line on stdout, with --json only."""
@@ -73,7 +75,17 @@ class Screen:
     def note(self, text: str) -> None:
         """Something worth knowing, on stderr."""
         if not self.quiet:
-            print(readable(f"lathe: note: {text}"), file=sys.stderr)
+            print(readable(f"lathe: note: {Message(text).spelled(as_flag)}"), file=sys.stderr)
+
+
+class FlagSink:
+    """Hands events on, the options that messages name spelled as flags."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def emit(self, event: Event) -> None:
+        self._sink.emit(replace(event, text=Message(event.text).spelled(as_flag)) if event.text else event)
 
 
 class _Printable:

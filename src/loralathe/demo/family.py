@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from loralathe.errors import InputError, MachineError
+from loralathe.errors import InputError, MachineError, option
 from loralathe.progress import Progress
 from loralathe.tensorfiles import content_hash, join_files, write_whole
 
@@ -90,7 +90,7 @@ def _is_there(path: Path, digest: str) -> bool:
         raise InputError(
             "another file has the name of one of the tiny family's",
             where=str(path),
-            fix="choose another folder with --out, or remove the file",
+            fix=f"choose another folder with {option('out')}, or remove the file",
         )
     return path.exists()
 

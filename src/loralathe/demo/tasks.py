@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from loralathe import commands
 from loralathe.demo.settings import CFG, NEGATIVE, SEED, SIDE
+from loralathe.errors import Value
 from loralathe.language import Recipe
 
 _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:,-+@=")
@@ -17,15 +19,15 @@ def quoted(word: str) -> str:
     return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def command_line(*words: str) -> str:
-    """`lathe …`, each word quoted as it needs."""
-    return " ".join(["lathe", *map(quoted, words)])
+def typed(command: str, *words: str, **options: Value) -> str:
+    """`lathe COMMAND …` as people type it in the demo's folder, on any system."""
+    return commands.command_line(command, *words, quote=quoted, **options)
 
 
-def picture_words(steps: int) -> tuple[str, ...]:
+def picture_options(steps: int) -> dict[str, Value]:
     """The options that all pictures of the demo have in common."""
-    sampling = ("--steps", str(steps), "--cfg", str(CFG), "--negative", NEGATIVE)
-    return ("--seed", str(SEED), *sampling, "--size", f"{SIDE}x{SIDE}")
+    size = f"{SIDE}x{SIDE}"
+    return {"seed": SEED, "steps": steps, "cfg": CFG, "negative": NEGATIVE, "size": size}
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,11 @@ class GridTask:
 
     def command(self, steps: int) -> str:
         """What to type in the demo's folder."""
-        recipe = ("--recipe", self.recipe) if self.recipe else ()
-        folders = ("--checkpoint-dir", ".", "--lora-dir", ".") if self.by_name else ()
-        axes = ("--x", self.x, *(("--y", self.y) if self.y else ()))
-        common = (*picture_words(steps), "--scorer", "family", "--out", self.name)
-        return command_line("grid", *self.files, *recipe, "--prompt", self.prompt, *axes, *folders, *common)
+        given: dict[str, Value] = {"recipe": self.recipe} if self.recipe else {}
+        given |= {"prompt": self.prompt, "x": self.x} | ({"y": self.y} if self.y else {})
+        given |= {"checkpoint_dir": ".", "lora_dir": "."} if self.by_name else {}
+        given |= picture_options(steps) | {"scorer": "family", "out": self.name}
+        return typed("grid", *self.files, **given)
 
 
 @dataclass(frozen=True)
@@ -65,23 +67,17 @@ class BlocksTask:
 
     def command(self, steps: int) -> str:
         """What to type in the demo's folder."""
-        study = ("--range", self.range, "--blocks", "12ALL", "--seeds", str(self.seeds))
-        return command_line(
-            "blocks", *self.files, "--prompt", self.prompt, *study, *picture_words(steps), "--out", self.name
-        )
+        given: dict[str, Value] = {"prompt": self.prompt, "range": self.range, "blocks": "12ALL"}
+        given |= {"seeds": self.seeds} | picture_options(steps) | {"out": self.name}
+        return typed("blocks", *self.files, **given)
 
 
 @dataclass(frozen=True)
 class FileTask:
-    """Files to make: a recipe, and the words after `lathe` that come to the same."""
+    """Files to make: a recipe, and the command that comes to the same in the demo's folder."""
 
     recipe: Recipe
-    words: tuple[str, ...]
-
-    @property
-    def command(self) -> str:
-        """What to type in the demo's folder."""
-        return command_line(*self.words)
+    command: str
 
 
 def choices(name: str, texts: tuple[str, ...]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from loralathe.engine.sources import CheckpointSource, Sources
-from loralathe.errors import InputError, counted, few
+from loralathe.errors import InputError, counted, few, option
 from loralathe.families import vae_keys
 from loralathe.language import Save
 from loralathe.tensorfiles import TensorFile, TensorInfo
@@ -60,7 +60,8 @@ def _vae_source(
         raise InputError(
             f"the VAE and that of '{base.name}' differ in {counted(len(unlike), 'tensor')}",
             where=f"{where}: {few(unlike)}",
-            fix="bake in a VAE of this family; --allow-unmatched takes those tensors that both have",
+            fix="bake in a VAE of this family; "
+            f"{option('allow_unmatched', True)} takes those tensors that both have",
         )
     tensors = {key: _shaped_as(info, mine[key], where) for key, info in fitting.items()}
     return CheckpointSource(name, file, base.detected, {}, tensors)

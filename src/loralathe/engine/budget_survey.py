@@ -19,7 +19,7 @@ from torch import Tensor
 from loralathe.engine.extraction import Extracted
 from loralathe.engine.report import BudgetReport
 from loralathe.engine.units import RowSlice, Unit
-from loralathe.errors import MachineError
+from loralathe.errors import MachineError, option
 from loralathe.language.expressions import ExtractLeaf
 from loralathe.tensorfiles import read_at, tensor_bytes, write_at
 
@@ -119,7 +119,7 @@ class BudgetSurvey:
             raise MachineError(
                 f"the first pass cannot be kept on disk: {error.strerror}",
                 where=str(self._folder or tempfile.gettempdir()),
-                fix="free some space there, or lower --rank",
+                fix=f"free some space there, or lower {option('rank')}",
             ) from error
         return place
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from loralathe.adapters import Adapter, check_against, require_fit
 from loralathe.engine.options import RunOptions
 from loralathe.engine.sources import CheckpointSource, Sources
-from loralathe.errors import InputError, counted
+from loralathe.errors import InputError, counted, option
 from loralathe.families import COMPONENT_NAMES
 from loralathe.language.expressions import (
     AdapterLeaf,
@@ -119,7 +119,8 @@ def _check_extra_keys(primary: CheckpointSource, other: CheckpointSource) -> Non
             f"{counted(len(unexplained), 'tensor')} of '{other.name}' "
             f"{'has' if len(unexplained) == 1 else 'have'} no counterpart in '{primary.name}'",
             where=f"{other.path.name}: {_few(unexplained)}",
-            fix="check that both are the models you meant; --allow-unmatched leaves these tensors out",
+            fix="check that both are the models you meant; "
+            f"{option('allow_unmatched', True)} leaves these tensors out",
         )
 
 
@@ -140,7 +141,7 @@ def adapter_coverage(
             f"{counted(len(adapter.unmatched), 'part')} of the LoRA "
             f"{'has' if len(adapter.unmatched) == 1 else 'have'} no place in {adapter.family.label}",
             where=f"{adapter.file.path}: {_few(list(adapter.unmatched))}",
-            fix="--allow-unmatched leaves them out",
+            fix=f"{option('allow_unmatched', True)} leaves them out",
         )
     zero = _zero_strength(name, adapter, used, expressions)
     return AdapterCoverage(len(used) - zero, zero, tuple(unmatched))

@@ -17,7 +17,7 @@ from loralathe.engine.sources import Sources
 from loralathe.engine.specialize import SliceSum, SliceTerm, Specializer
 from loralathe.engine.units import RowSlice, Unit
 from loralathe.engine.workspace import Workspace
-from loralathe.errors import InputError
+from loralathe.errors import InputError, option
 from loralathe.language.expressions import (
     CheckpointLeaf,
     ExtractLeaf,
@@ -275,5 +275,5 @@ def _check_extremes(
         raise InputError(
             f"the result reaches {max(-low, high):.4g}, more than {dtype} can hold".replace("torch.", ""),
             where=f"the tensor '{unit.name}'",
-            fix="save with --dtype bf16 or fp32",
+            fix=f"save with {option('dtype', 'bf16')} or {option('dtype', 'fp32')}",
         )

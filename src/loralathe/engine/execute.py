@@ -19,7 +19,7 @@ from loralathe.engine.sinks import AdapterSink, WeightsSink
 from loralathe.engine.survey import survey
 from loralathe.engine.units import Unit
 from loralathe.engine.workspace import ByteBudget, Workspace
-from loralathe.errors import MachineError
+from loralathe.errors import MachineError, option
 from loralathe.language.expressions import ExtractLeaf
 from loralathe.progress import Progress, Task
 
@@ -139,5 +139,5 @@ def check_memory(jobs: list[Job], budget: int) -> None:
             f"the layer '{largest.unit.name}' needs {largest.nbytes >> 20} MiB, "
             f"more than the memory budget of {budget >> 20} MiB",
             where=f"a layer of {' × '.join(map(str, largest.unit.shape))} numbers",
-            fix=f"give --memory {(largest.nbytes >> 20) + 64}MB or more",
+            fix=f"give {option('memory', f'{(largest.nbytes >> 20) + 64}MiB')} or more",
         )

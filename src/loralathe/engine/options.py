@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from loralathe.errors import InputError
+from loralathe.errors import InputError, option
 
 DTYPES: Mapping[str, str | None] = {"source": None, "fp16": "F16", "bf16": "BF16", "fp32": "F32"}
 MIB = 1 << 20
@@ -81,5 +81,6 @@ def check_device(name: str) -> None:
         raise InputError(
             f"the device '{name}' cannot be used",
             where=str(error).splitlines()[0].split(". ")[0],
-            fix="leave --device out, or give cuda, cuda:1 or another with float64 that torch knows here",
+            fix=f"leave {option('device')} out, or give cuda, cuda:1 or another "
+            "with float64 that torch knows here",
         ) from None

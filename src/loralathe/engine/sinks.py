@@ -16,8 +16,8 @@ from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import WeightsOutput
 from loralathe.engine.report import ModuleRecord
 from loralathe.engine.sidecars import config_target
-from loralathe.errors import InputError
-from loralathe.families import Family, Module
+from loralathe.errors import InputError, option
+from loralathe.families import Architecture, Family, Module
 from loralathe.lowrank import Factors
 from loralathe.tensorfiles import (
     AdapterWriter,
@@ -151,15 +151,21 @@ def _nothing_held(records: Iterable[ModuleRecord], path: Path) -> InputError:
     """Why not one layer got a direction."""
     lost = {record.reason for record in records if record.energy > 0}
     if "noise" in lost:
-        why, fix = "what differs lies under the rounding noise of the files", "--keep-noise keeps it"
+        why, fix = (
+            "what differs lies under the rounding noise of the files",
+            f"{option('keep_noise', True)} keeps it",
+        )
     elif "small" in lost:
         why, fix = "no layer differs by more than min_diff", "give a smaller one"
     elif lost:
         why = "what differs is in layers that this LoRA leaves out"
-        fix = "--conv-rank takes resnets and samplers in, --te1 and the like text encoders"
+        fix = (
+            f"{option('conv_rank')} takes resnets and samplers in, "
+            f"{option('te1', True)} and the like text encoders"
+        )
     else:
         why = "nothing differs"
-        fix = "subtract two different models; lathe compare shows what one of them lacks"
+        fix = "subtract two different models; compare shows what one of them lacks"
     return InputError(f"there is nothing to write: {why}", where=str(path), fix=fix)
 
 

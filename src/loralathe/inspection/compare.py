@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loralathe.errors import InputError
-from loralathe.families import Family, shows_adapter
+from loralathe.errors import InputError, option
+from loralathe.families import Architecture, Family, shows_adapter
 from loralathe.families.labels import in_model_order
 from loralathe.progress import Progress
 from loralathe.tensorfiles import open_tensorfile
@@ -113,7 +113,9 @@ def compare_files(
     beside adapters, and kinds of adapter that are not read.
     """
     if rank is not None and rank < 1:
-        raise InputError(f"rank {rank} is too small", fix="--rank 8 compares the 8 leading directions")
+        raise InputError(
+            f"rank {rank} is too small", fix=f"{option('rank', 8)} compares the 8 leading directions"
+        )
     progress = progress or Progress()
     kinds = [_is_adapter(path) for path in (x, y)]
     if kinds[0] != kinds[1]:
@@ -126,8 +128,8 @@ def compare_files(
     if kinds[0]:
         if base is not None:
             raise InputError(
-                "--base belongs to checkpoints; adapters are differences already",
-                fix="leave --base out",
+                f"{option('base')} belongs to checkpoints; adapters are differences already",
+                fix=f"leave {option('base')} out",
             )
         from loralathe.inspection.compare_adapters import compare_adapters
 

@@ -19,8 +19,8 @@ from loralathe.engine.stream import (
     squares,
 )
 from loralathe.engine.units import modules_by_key
-from loralathe.errors import InputError
-from loralathe.families import FACTORED, Family, Module
+from loralathe.errors import InputError, option
+from loralathe.families import Architecture, FACTORED, Family, Module
 from loralathe.inspection.compare import (
     LEADING,
     Compared,
@@ -179,7 +179,7 @@ class _Work:
             raise InputError(
                 f"NaN or Inf in the tensor '{key}'",
                 where=" or ".join(str(one.file.path) for one in self.files),
-                fix="lathe inspect --norms tells which file holds broken tensors",
+                fix=f"inspect them with {option('norms', True)}: it tells which file holds broken tensors",
             )
         found = Compared(key, self.labels[key], info.numel, xx, yy, (xx + yy - dd) / 2.0, dd, dd == 0.0)
         if kept is None or not xx or not yy or self.rank is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loralathe.errors import InputError
+from loralathe.errors import InputError, option
 from loralathe.rendering.request import MAX_SEED, ImageRequest, Renderer
 
 if TYPE_CHECKING:
@@ -69,7 +69,9 @@ def paths_of(options: RenderOptions, requests: Sequence[ImageRequest]) -> list[P
                 f"{len(requests)} images do not fit into one file", where=str(output), fix="name a folder"
             )
         if output.exists() and not options.force:
-            raise InputError("the file exists", where=str(output), fix="another name, or --force")
+            raise InputError(
+                "the file exists", where=str(output), fix=f"another name, or {option('force', True)}"
+            )
         output.parent.mkdir(parents=True, exist_ok=True)
         return [output]
     if output.exists() and not output.is_dir():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from loralathe.errors import InputError
-from loralathe.families import Family
+from loralathe.errors import InputError, option
+from loralathe.families import Architecture, Family
 
 RENDERED = ("sd1", "sd2", "sdxl")
 
@@ -18,6 +18,6 @@ def cannot_render(label: str, where: str) -> InputError:
     return InputError(
         f"{label} models cannot be rendered here; SD 1.5, SD 2 and SDXL can",
         where=where,
-        fix="merge and look into the weights here (lathe blocks --weights renders nothing), and make the "
-        "pictures with the program that you use the model in",
+        fix=f"merge and look into the weights here (blocks with {option('weights', True)} renders nothing), "
+        "and make the pictures with the program that you use the model in",
     )

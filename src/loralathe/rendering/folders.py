@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from loralathe.errors import InputError, close_matches
+from loralathe.errors import InputError, close_matches, option
 from loralathe.tensorfiles import MODEL_SUFFIXES, read_header
 
 
@@ -52,7 +52,9 @@ class AdapterFolders:
         self._files = {}
         for folder in self._folders:
             if not folder.is_dir():
-                raise InputError(f"the adapter folder '{folder}' does not exist", fix="correct --lora-dir")
+                raise InputError(
+                    f"the adapter folder '{folder}' does not exist", fix=f"correct {option('lora_dir')}"
+                )
             for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in MODEL_SUFFIXES):
                 inside = path.relative_to(folder).with_suffix("").as_posix()
                 for name in dict.fromkeys([path.stem, inside]):
@@ -75,9 +77,9 @@ class AdapterFolders:
         if near:
             fix = "did you mean " + " or ".join(f"'{match}'" for match in near) + "?"
         elif self._folders:
-            fix = f"{len(self._files)} adapters are known; give a path, or another --lora-dir"
+            fix = f"{len(self._files)} adapters are known; give a path, or another {option('lora_dir')}"
         else:
-            fix = "give a path, or name the folder of your adapters with --lora-dir"
+            fix = f"give a path, or name the folder of your adapters with {option('lora_dir')}"
         where = ", ".join(str(folder) for folder in self._folders) or None
         return InputError(f"no adapter is called '{name}'", where=where, fix=fix)
 

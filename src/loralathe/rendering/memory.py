@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from loralathe.errors import MachineError, is_out_of_memory
+from loralathe.errors import MachineError, is_out_of_memory, option
 
 Item = TypeVar("Item")
 
@@ -37,7 +37,7 @@ def too_large() -> MachineError:
     """What is said when a single image does not fit."""
     return MachineError(
         "there is not enough memory for a single image of this size",
-        fix="--low-vram, a smaller size, or another device",
+        fix=f"{option('low_vram', True)}, a smaller size, or another device",
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from loralathe.errors import InputError, MachineError, is_out_of_memory
+from loralathe.errors import InputError, MachineError, is_out_of_memory, option
 from loralathe.progress import Progress
 from loralathe.rendering.decoding import work_in_tiles
 from loralathe.rendering.encoding import Conditioning
@@ -207,7 +207,7 @@ def _told_what_does_not_fit(name: str, device: torch.device) -> Iterator[None]:
         raise MachineError(
             f"the model does not fit into the memory of the device '{device}'",
             where=name,
-            fix="--low-vram, --dtype fp16, or another device",
+            fix=f"{option('low_vram', True)}, {option('dtype', 'fp16')}, or another device",
         ) from error
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from loralathe.errors import InputError, did_you_mean, spelling_hint
+from loralathe.errors import InputError, did_you_mean, option, spelling_hint
 from loralathe.families.blocks import shorthand
 from loralathe.strengths.blocks import (
     BlockFamily,
@@ -75,7 +75,7 @@ def missing_blocks_error(counts: Mapping[str, int]) -> InputError:
     return InputError(
         f"{total} {'module is' if total == 1 else 'modules are'} in blocks that the block list lacks",
         where=blocks,
-        fix="use the long list, or --missing-blocks 0 (as LoRA Block Weight) or 1 (as kohya)",
+        fix=f"use the long list, or {option('missing_blocks', 0)} (as LoRA Block Weight) or 1 (as kohya)",
     )
 
 
@@ -122,7 +122,8 @@ def _unknown_name(name: str, family: BlockFamily, presets: Mapping[str, str]) ->
         fix=did_you_mean(name, known)
         or (f"weights are separated by commas: {','.join(words)}" if len(words) > 1 else None)
         or spelling_hint(name)
-        or f"known names: {' '.join(dict.fromkeys(known))}; define one with --blocks NAME=LIST",
+        or f"known names: {' '.join(dict.fromkeys(known))}; "
+        f"define one with {option('blocks', {'NAME': 'LIST'})}",
     )
 
 

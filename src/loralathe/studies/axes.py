@@ -85,7 +85,7 @@ def _adapter_axis(wanted: AxisSpec) -> Axis:
     known = [*(name for kind in AXIS_KINDS for name in kind.names), *names, *variables]
     kinds = ", ".join(kind.names[0] for kind in AXIS_KINDS)
     swept = f"the recipe's variables {', '.join(variables)}, or " if variables else ""
-    fix = did_you_mean(wanted.title, known) or f"take {swept}one of {kinds}; lathe grid --help shows examples"
+    fix = did_you_mean(wanted.title, known) or f"take {swept}one of {kinds}; the help of grid shows examples"
     raise InputError(f"there is no axis '{wanted.title}'", fix=fix)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from loralathe.errors import InputError, did_you_mean
+from loralathe.errors import InputError, did_you_mean, option
 from loralathe.rendering.request import ImageRequest
 from loralathe.studies.axis import Axis, AxisKind, AxisSpec, AxisValue, each
 from loralathe.studies.cell_builder import Context, adapter_name
@@ -101,7 +101,7 @@ def _known(text: str, names: Sequence[str], noun: str) -> str:
     raise InputError(f"there is no {noun} '{text}'", fix=fix)
 
 
-FOLDER_OPTIONS = {"checkpoint": "--checkpoint-dir", "VAE": "--vae-dir", "adapter": "--lora-dir"}
+FOLDER_OPTIONS = {"checkpoint": "checkpoint_dir", "VAE": "vae_dir", "adapter": "lora_dir"}
 
 
 def resolve_file(text: str, files: Mapping[str, str], noun: str) -> str:
@@ -115,8 +115,10 @@ def resolve_file(text: str, files: Mapping[str, str], noun: str) -> str:
         return found
     if Path(text).exists():
         return text
-    option = FOLDER_OPTIONS[noun]
-    fix = did_you_mean(text, files) or f"give a path, or a name from the folder that {option} names"
+    fix = (
+        did_you_mean(text, files)
+        or f"give a path, or a name from the folder that {option(FOLDER_OPTIONS[noun])} names"
+    )
     raise InputError(f"there is no {noun} '{text}'", fix=fix)
 
 

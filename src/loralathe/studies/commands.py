@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from loralathe.commands import command_line
 from loralathe.rendering.request import AdapterUse, ImageRequest
 from loralathe.studies.values import show_number
 
@@ -35,13 +35,17 @@ def cell_recipe(
     """
     uses = [use for use in request.adapters if use.te or use.unet]
     if recipe_file is not None:
-        settings = " ".join(f"--set {name}={show_number(value)}" for name, value in variables)
-        command = f"lathe run {shlex.quote(recipe_file)} {settings}".rstrip()
+        settings = {name: show_number(value) for name, value in variables}
+        command = command_line("run", recipe_file, variables=settings)
         snippet = "[variables]\n" + "".join(f"{name} = {show_number(value)}\n" for name, value in variables)
         return Recipe(command, snippet, ("apply",) if uses else ())
     if not uses:
         return None
-    return Recipe(_merge(request.checkpoint, uses), _toml(request, uses), _notes(uses))
+    return Recipe(
+        command_line("merge", request.checkpoint, *map(adapter_argument, uses)),
+        _toml(request, uses),
+        _notes(uses),
+    )
 
 
 def adapter_argument(use: AdapterUse) -> str:
@@ -56,11 +60,6 @@ def adapter_argument(use: AdapterUse) -> str:
     if use.elements:
         items.append(f"lbwe={use.elements}")
     return ":".join(items)
-
-
-def _merge(checkpoint: str, uses: list[AdapterUse]) -> str:
-    words = ["lathe", "merge", shlex.quote(checkpoint), *(shlex.quote(adapter_argument(use)) for use in uses)]
-    return " ".join(words)
 
 
 def _toml(request: ImageRequest, uses: list[AdapterUse]) -> str:

@@ -8,7 +8,7 @@ from functools import cache
 from itertools import product
 from math import prod
 
-from loralathe.errors import InputError
+from loralathe.errors import InputError, option
 from loralathe.rendering.request import ImageRequest
 from loralathe.studies.axis import NOTHING, Axis, AxisValue, Stage
 from loralathe.studies.cell_builder import CellBuilder, Context, pull_tags, settle_blocks
@@ -99,7 +99,7 @@ def _check_size(axes: tuple[Axis, Axis, Axis], limit: int | None) -> None:
             where=" × ".join(
                 f"{count} {axis.title}" for count, axis in zip(counts, axes, strict=True) if axis.title
             ),
-            fix=f"take fewer values, or confirm with --max-cells {prod(counts)}",
+            fix=f"take fewer values, or confirm with {option('max_cells', prod(counts))}",
         )
 
 

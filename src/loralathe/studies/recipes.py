@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe.engine import RunOptions, WeightsOutput, evaluate_weights, open_session
-from loralathe.errors import InputError, did_you_mean
-from loralathe.families import Family
+from loralathe.errors import InputError, did_you_mean, option
+from loralathe.families import Architecture, Family
 from loralathe.language import Recipe, Save, read_recipe
 from loralathe.progress import Progress
 from loralathe.studies.keys import file_identity
@@ -138,7 +138,7 @@ def _save_of(recipe: Recipe, step: str | None, options: RunOptions) -> Save:
     raise InputError(
         "which step is to be rendered?" if models else "no step of the recipe is a model to render",
         where=recipe.where,
-        fix=f"give {' or '.join(f'--step {name}' for name in names)}",
+        fix=f"give {' or '.join(option('step', name) for name in names)}",
     )
 
 

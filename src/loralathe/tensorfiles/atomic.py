@@ -24,8 +24,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 
-from loralathe.errors import InputError
+from loralathe.errors import InputError, option
 from loralathe.tensorfiles.outputs import check_output, free_space, write_error
+from loralathe.tensorfiles.cleanup import forget, remember
+from loralathe.tensorfiles.locking import try_lock
 from loralathe.tensorfiles.positional import write_at
 
 _FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0)
@@ -139,7 +141,7 @@ class StagedFile:
             raise InputError(
                 "the output appeared while it was being computed",
                 where=str(self.target),
-                fix="choose another name, or replace it with --force",
+                fix=f"choose another name, or replace it with {option('force', True)}",
             ) from None
 
 

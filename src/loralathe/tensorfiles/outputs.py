@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from loralathe.errors import InputError, MachineError
+from loralathe.errors import InputError, LatheError, MachineError, option
 
 SUFFIX = ".safetensors"
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
@@ -49,7 +49,9 @@ def check_output(
             )
     if os.path.lexists(target) and not force:
         raise InputError(
-            "the output exists", where=where, fix="choose another name, or replace it with --force"
+            "the output exists",
+            where=where,
+            fix=f"choose another name, or replace it with {option('force', True)}",
         )
     final = Path(os.path.realpath(target))
     if os.path.lexists(final) and not final.is_file():

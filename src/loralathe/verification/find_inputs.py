@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from loralathe.errors import InputError, did_you_mean
+from loralathe.errors import InputError, did_you_mean, option
 from loralathe.progress import Progress
 from loralathe.tensorfiles import MODEL_SUFFIXES, content_hash
 from loralathe.verification.read_record import Record, RecordedInput
@@ -113,7 +113,7 @@ class _Finder:
             f"{len(missing)} of the recipe's {len(self.record.inputs)} inputs "
             f"{'is' if len(missing) == 1 else 'are'} not in {places}",
             where="; ".join(lines),
-            fix=f"name the file, {missing[0]}=FILE, or a folder to search: --search FOLDER",
+            fix=f"name the file, {missing[0]}=FILE, or a folder to search: {option('search', 'FOLDER')}",
         )
 
 
@@ -129,7 +129,9 @@ def _models(folder: Path) -> Iterator[Path]:
 def _models_below(folder: Path) -> Iterator[Path]:
     """Model files of a folder and of those inside it; InputError when there is no such folder."""
     if not folder.is_dir():
-        raise InputError("there is no such folder to search", where=str(folder), fix="check --search")
+        raise InputError(
+            "there is no such folder to search", where=str(folder), fix=f"check {option('search')}"
+        )
     for place, folders, _ in os.walk(folder):
         folders.sort()
         yield from _models(Path(place))

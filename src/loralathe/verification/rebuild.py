@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from loralathe.engine.options import RunOptions, check_device
 from loralathe.engine.record import RUN_CHOICES
-from loralathe.errors import InputError, printable
+from loralathe.errors import InputError, Message, Value, option, printable
 from loralathe.language import Recipe, recipe_text
 from loralathe.progress import Progress
 from loralathe.tensorfiles import read_header
@@ -55,30 +56,25 @@ def device_here(recorded: str, progress: Progress) -> str:
         check_device(recorded)
     except InputError:
         progress.message(
-            f"the file was made with --device {printable(recorded)}, which is not here: decomposed on the "
-            "processor, factors differ in their last digits"
+            f"the file was made with {option('device', printable(recorded))}, which is not here: "
+            "decomposed on the processor, factors differ in their last digits"
         )
         return "cpu"
     return recorded
 
 
-def recorded_toml(path: Path, record: Record, given: Mapping[str, Path] | None = None) -> str:
+def recorded_toml(path: Path, record: Record, given: Mapping[str, Path] | None = None) -> Message:
     """The recorded recipe as TOML, to be kept or edited; inputs under the names they had, unless `given`."""
     files = {name: Path(entry.file) for name, entry in record.inputs.items()} | dict(given or {})
     recipe = record.recipe(files, Path(path.name))
     lines = [f"made by loralathe {record.version} as {path.name}"]
-    flags = " ".join(_flags(record, recipe))
-    return recipe_text(recipe, [*lines, f"run it with: {flags}"] if flags else lines)
+    choices = " ".join(_choices(record, recipe))
+    return Message(recipe_text(recipe, [*lines, f"run it with: {choices}"] if choices else lines))
 
 
-def _flags(record: Record, recipe: Recipe) -> list[str]:
-    """Choices of the command line that a recipe file cannot hold."""
-    import shlex
-
-    flags = []
-    for name, value in record.choices.items():
-        if name in RUN_CHOICES:
-            flag = f"--{name.replace('_', '-')}"
-            flags.append(flag if value is True else f"{flag} {shlex.quote(str(value))}")
+def _choices(record: Record, recipe: Recipe) -> list[str]:
+    """Options that a recipe file cannot hold."""
+    chosen = cast(Mapping[str, Value], record.choices)
+    choices = [option(name, value) for name, value in chosen.items() if name in RUN_CHOICES]
     rest = {name: text for name, text in record.blocks.items() if name not in recipe.blocks}
-    return flags + [f"--blocks {shlex.quote(f'{name}={text}')}" for name, text in rest.items()]
+    return choices + [option("blocks", {name: text}) for name, text in rest.items()]

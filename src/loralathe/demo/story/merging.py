@@ -11,7 +11,8 @@ from loralathe.demo.story.blocks import analysis, block_list
 from loralathe.demo.story.figures import figure_of, mean_score, row_of
 from loralathe.demo.story.names import A_BLOCKS, A_UNIFORM, BASE_A, HINA, LIST_NAME
 from loralathe.demo.studio import Studio
-from loralathe.demo.tasks import FileTask, GridTask, choices
+from loralathe.demo.tasks import FileTask, GridTask, choices, typed
+from loralathe.errors import Value
 from loralathe.language import Save, make_recipe
 from loralathe.studies import GridResult
 from loralathe.studies.metrics import changed_percentage, pixels_of
@@ -75,8 +76,8 @@ def merge_task(studio: Studio, name: str, blocks: str = "") -> FileTask:
         where=name,
     )
     adapter = f"{HINA}:{STRENGTH:g}" + (f":{LIST_NAME}" if blocks else "")
-    lists = ("--blocks", f"{LIST_NAME}={blocks}") if blocks else ()
-    return FileTask(recipe, ("merge", BASE_A, adapter, *lists, "-o", name))
+    lists: dict[str, Value] = {"blocks": {LIST_NAME: blocks}} if blocks else {}
+    return FileTask(recipe, typed("merge", BASE_A, adapter, **lists, output=name))
 
 
 def _changed(folder: Path, result: GridResult, at: int) -> float:

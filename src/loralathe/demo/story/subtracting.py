@@ -8,7 +8,7 @@ from loralathe.demo.settings import RANK, RANKS, SCENES, STRENGTH
 from loralathe.demo.story.figures import figure_of, mean_score, row_of
 from loralathe.demo.story.names import A_UNIFORM, BASE_A, HINA, LORA1_EXACT, extracted
 from loralathe.demo.studio import Studio
-from loralathe.demo.tasks import FileTask, GridTask, choices
+from loralathe.demo.tasks import FileTask, GridTask, choices, typed
 from loralathe.inspection import compare_files
 from loralathe.language import Save, make_recipe
 
@@ -80,7 +80,7 @@ def exact_task(studio: Studio, name: str, formula: str) -> FileTask:
         saves=[Save("result", studio.path(name))],
         where="the formula",
     )
-    return FileTask(recipe, ("eval", formula, f"A={BASE_A}", f"hina={HINA}", "-o", name))
+    return FileTask(recipe, typed("eval", formula, f"A={BASE_A}", f"hina={HINA}", output=name))
 
 
 def extract_task(studio: Studio, rank: int) -> FileTask:
@@ -92,7 +92,7 @@ def extract_task(studio: Studio, rank: int) -> FileTask:
         saves=[Save("lora", studio.path(name), "fp16")],
         where="the extraction",
     )
-    return FileTask(recipe, ("extract", A_UNIFORM, BASE_A, "--rank", str(rank), "-o", name))
+    return FileTask(recipe, typed("extract", A_UNIFORM, BASE_A, rank=rank, output=name))
 
 
 def _numbers(studio: Studio, file: str, identity: float | None) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from loralathe.demo.story.figures import (
 )
 from loralathe.demo.story.names import B1, BASE_B, DIRECTIONS, LORA1, lora_of, model_of, recipe_text
 from loralathe.demo.studio import Studio
-from loralathe.demo.tasks import FileTask, GridTask, choices, numbers
+from loralathe.demo.tasks import FileTask, GridTask, choices, numbers, typed
 from loralathe.language import Save, make_recipe, read_recipe
 from loralathe.tensorfiles import write_whole
 
@@ -63,7 +63,7 @@ def _merge_b(studio: Studio) -> FileTask:
         saves=[Save("merged", studio.path(B1))],
         where=B1,
     )
-    return FileTask(recipe, ("merge", BASE_B, f"{LORA1}:{CARRY:g}", "-o", B1))
+    return FileTask(recipe, typed("merge", BASE_B, f"{LORA1}:{CARRY:g}", output=B1))
 
 
 def write_recipes(studio: Studio) -> dict[str, str]:
@@ -174,4 +174,4 @@ def extract_again(studio: Studio) -> Chapter:
 
 def run_task(studio: Studio, direction: str) -> FileTask:
     """`lathe run` of one of the recipes."""
-    return FileTask(read_recipe(studio.path(f"{direction}.toml")), ("run", f"{direction}.toml"))
+    return FileTask(read_recipe(studio.path(f"{direction}.toml")), typed("run", f"{direction}.toml"))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from loralathe.errors import InputError, MachineError
+from loralathe.errors import InputError, MachineError, option
 from loralathe.studies.scorers.protocol import Better, Scored
 
 Vectors = NDArray[np.float32]
@@ -55,7 +55,8 @@ class IdentityScorer:
         _onnxruntime()
         if not self.photos:
             raise InputError(
-                "the identity scorer needs at least one photo of the person", fix="give --photo FILE"
+                "the identity scorer needs at least one photo of the person",
+                fix=f"give {option('photo', 'FILE')}",
             )
         for path in self.photos:
             _open(path)
@@ -70,7 +71,8 @@ class IdentityScorer:
         photos = [_open(path) for path in self.photos]
         if not photos:
             raise InputError(
-                "the identity scorer needs at least one photo of the person", fix="give --photo FILE"
+                "the identity scorer needs at least one photo of the person",
+                fix=f"give {option('photo', 'FILE')}",
             )
         mean = self._vectors(photos, whole=True).mean(axis=0)
         wanted: Vectors = mean / max(float(np.linalg.norm(mean)), 1e-12)
