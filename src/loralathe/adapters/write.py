@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from loralathe.errors import InputError, option
-from loralathe.families import Architecture, Family
+from loralathe.families import Family
 from loralathe.tensorfiles import TensorSpec, to_torch_dtype
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ DATA_VARIABLE = "LORALATHE_FAMILY"
 """Environment variable: another folder with the parts, for a family that is being trained."""
 
 MANIFEST = "family.json"
-AGAIN = "install loralathe again, or run: python -m training.export --parts --out FOLDER"
+AGAIN = "install loralathe again, or make the parts again with training.export"
 
 
 @dataclass(frozen=True)

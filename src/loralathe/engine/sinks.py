@@ -17,7 +17,7 @@ from loralathe.engine.plan import WeightsOutput
 from loralathe.engine.report import ModuleRecord
 from loralathe.engine.sidecars import config_target
 from loralathe.errors import InputError, option
-from loralathe.families import Architecture, Family, Module
+from loralathe.families import Family, Module
 from loralathe.lowrank import Factors
 from loralathe.tensorfiles import (
     AdapterWriter,

@@ -20,7 +20,7 @@ from loralathe.engine.stream import (
 )
 from loralathe.engine.units import modules_by_key
 from loralathe.errors import InputError, option
-from loralathe.families import Architecture, FACTORED, Family, Module
+from loralathe.families import FACTORED, Family, Module
 from loralathe.inspection.compare import (
     LEADING,
     Compared,

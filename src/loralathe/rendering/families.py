@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loralathe.errors import InputError, option
-from loralathe.families import Architecture, Family
+from loralathe.families import Family
 
 RENDERED = ("sd1", "sd2", "sdxl")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from loralathe.engine import RunOptions, WeightsOutput, evaluate_weights, open_session
 from loralathe.errors import InputError, did_you_mean, option
-from loralathe.families import Architecture, Family
+from loralathe.families import Family
 from loralathe.language import Recipe, Save, read_recipe
 from loralathe.progress import Progress
 from loralathe.studies.keys import file_identity

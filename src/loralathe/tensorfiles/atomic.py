@@ -26,8 +26,6 @@ from types import FrameType
 
 from loralathe.errors import InputError, option
 from loralathe.tensorfiles.outputs import check_output, free_space, write_error
-from loralathe.tensorfiles.cleanup import forget, remember
-from loralathe.tensorfiles.locking import try_lock
 from loralathe.tensorfiles.positional import write_at
 
 _FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0)

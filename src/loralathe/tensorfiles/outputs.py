@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from loralathe.errors import InputError, LatheError, MachineError, option
+from loralathe.errors import InputError, MachineError, option
 
 SUFFIX = ".safetensors"
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
