@@ -53,12 +53,12 @@ def main() -> int:
 
 def preload() -> None:
     """What commands import: a worker that is forked from here has it already."""
-    import loralathe.engine.inspect_file
     import torch
 
     import loralathe.cli.app
     import loralathe.engine.execute
     import loralathe.engine.row_slice
+    import loralathe.inspection
     import loralathe.rendering
     import loralathe.studies  # noqa: F401
     from loralathe.cli.render_setup import need_libraries

@@ -292,7 +292,7 @@ def test_a_zip64_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_bytes(data)
     check(path, tensors)
     path.write_bytes(data.replace(b"PK\x06\x07", b"PK\x06\x08"))
-    assert "zip64" in refused(path).what
+    assert "no sound directory" in refused(path).what
 
 
 def test_copied_tensors_are_the_bytes_of_a_safetensors_file(tmp_path: Path) -> None:
@@ -407,9 +407,9 @@ def test_missing_and_short_storages(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "what"),
     [
-        ([torch.ones(2)], "no dictionary of tensors"),
-        ({}, "no dictionary of tensors"),
-        ({"a": 1}, "no dictionary of tensors"),
+        ([torch.ones(2)], "not hold a dictionary of tensors"),
+        ({}, "not hold a dictionary of tensors"),
+        ({"a": 1}, "not hold a dictionary of tensors"),
         ({"string_to_param": {"*": torch.ones(2, 3)}, "name": "x"}, "a textual-inversion embedding"),
         ({"a": torch.ones(2, dtype=torch.complex128)}, "complex128|ComplexDouble"),
         ({"a": torch.ones(2, dtype=torch.complex64).conj()}, "conjugated"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import encodings.cp437  # noqa: F401 -- of names in zip archives: loaded before imports are watched
 import io
 import os
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -244,3 +246,68 @@ def test_a_structure_that_unpacks_to_gigabytes(tmp_path: Path) -> None:
     small = struct.pack("<L", 100)
     path.write_bytes(data.replace(struct.pack("<L", 80 << 20), small))
     assert "cannot be unpacked" in refused(path).what
+
+
+def entries_of(data: bytes) -> list[int]:
+    """Where the entries of an archive's directory begin."""
+    return [match.start() for match in re.finditer(b"PK\x01\x02", data)]
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    """An archive of two storages of 400 bytes, x/data/0 and x/data/1."""
+    path = tmp_path / "x.pt"
+    torch.save({"a": torch.ones(100), "b": torch.zeros(100)}, path)
+    return path
+
+
+def test_entries_that_overlap(sound: Path) -> None:
+    data = bytearray(sound.read_bytes())
+    first, second = (at for at in entries_of(data) if re.match(rb"x/data/\d", data[at + 46 : at + 54]))
+    data[second + 42 : second + 46] = data[first + 42 : first + 46]
+    sound.write_bytes(data)
+    assert "reaches beyond its place" in refused(sound).what
+
+
+def test_an_entry_longer_than_its_place(sound: Path) -> None:
+    data = bytearray(sound.read_bytes())
+    at = next(at for at in entries_of(data) if data[at + 46 :].startswith(b"x/data/0"))
+    data[at + 20 : at + 28] = struct.pack("<2L", 1 << 20, 1 << 20)
+    sound.write_bytes(data)
+    assert "reaches beyond its place" in refused(sound).what
+
+
+def test_a_header_with_another_name_than_the_directory(sound: Path) -> None:
+    sound.write_bytes(sound.read_bytes().replace(b"x/data/0", b"x/data/9", 1))
+    assert "is not where the directory says" in refused(sound).what
+
+
+def test_encrypted_entries(sound: Path) -> None:
+    data = bytearray(sound.read_bytes())
+    for at in entries_of(data):
+        data[at + 8] |= 1
+    sound.write_bytes(data)
+    assert "encrypted" in refused(sound).what
+
+
+def test_two_entries_of_one_name(sound: Path) -> None:
+    sound.write_bytes(sound.read_bytes().replace(b"x/data/1", b"x/data/0"))
+    assert "two entries of one name" in refused(sound).what
+
+
+def test_a_directory_of_hundreds_of_thousands_of_entries(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    with zipfile.ZipFile(path, "w") as out:
+        out.writestr("x/data.pkl", b"")
+    data = path.read_bytes()
+    at = entries_of(data)[0]
+    directory = data[at : data.index(b"PK\x05\x06")] * 200_000
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0, 0, len(directory), at, 0)
+    path.write_bytes(data[:at] + directory + end)
+    assert "too many to read" in refused(path).what
+
+
+def test_an_archive_without_entries(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    path.write_bytes(b"PK\x03\x04" + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0, 0, 0, 4, 0))
+    assert "it holds nothing" in refused(path).what

@@ -80,7 +80,7 @@ CONTENTS = {
     "png": (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "a picture, not a model"),
     "jpeg": (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01", "a picture, not a model"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "Git LFS pointer"),
-    "zip": (b"PK\x03\x04\x00\x00\x08\x08" + bytes(50), "the zip archive has no end"),
+    "zip": (b"PK\x03\x04\x00\x00\x08\x08" + bytes(50), "the zip archive has no sound directory"),
     "pickle": (PICKLE + bytes(50), "a pickle that torch.save did not write"),
     "gguf": (b"GGUF\x03\x00\x00\x00" + bytes(50), "GGUF"),
     "noise": (b"\xff" * 64, "its header would be"),

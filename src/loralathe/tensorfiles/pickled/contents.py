@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 from types import MappingProxyType
@@ -10,17 +10,19 @@ from types import MappingProxyType
 from loralathe.errors import InputError
 from loralathe.tensorfiles.dtypes import DTYPES
 from loralathe.tensorfiles.header import METADATA_KEY, Header, TensorInfo, TensorSpec, in_file_order
-from loralathe.tensorfiles.pickled.archive import AGAIN, Archive, open_archive
-from loralathe.tensorfiles.pickled.legacy import read_legacy
-from loralathe.tensorfiles.pickled.machine import Machine
-from loralathe.tensorfiles.pickled.statedict import StateDict, find_state_dict
-from loralathe.tensorfiles.pickled.values import Fault, TensorRef
+from loralathe.tensorfiles.pickled.containers import AGAIN, Saved, read_legacy, read_zip
+from loralathe.tensorfiles.pickled.known_names import Fault, TensorRef
 from loralathe.tensorfiles.pickled.views import View, in_a_row, span_of
 
 _MAX_AXES = 32
 _SIZE_LIMIT = 2**63
 _LEAST_FILE = 1 << 20
 """Tensors that repeat one element may be larger than the file, but not by any size."""
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "params")
+"""Names under which trainers keep the model among their own things; web UIs look for the first."""
+EMBEDDING = "string_to_param"
+"""Under this name the web UIs' textual inversion keeps its vectors, by placeholder."""
+_DEEPEST = 4
 ZIP_START = b"PK\x03\x04"
 
 
@@ -45,62 +47,23 @@ def read_pickled(fd: int, size: int, start: bytes, where: str) -> Pickled:
     """
     try:
         if start.startswith(ZIP_START):
-            return _read_zip(fd, size, where)
-        found, places = read_legacy(fd, size, where)
-        return _placed(found, lambda ref: places[ref.storage.key], False, size, where)
+            return _located(read_zip(fd, size, where), size, where)
+        return _located(read_legacy(fd, size, where), size, where)
     except Fault as fault:
         at = "" if fault.at is None else f", byte {fault.at:,} of its pickle"
         raise InputError(fault.what, where=f"{where}{at}", fix=fault.fix or AGAIN) from None
 
 
-def _read_zip(fd: int, size: int, where: str) -> Pickled:
-    archive = open_archive(fd, size, where)
-    root = _root(archive)
-    machine = Machine(archive.read(f"{root}/data.pkl"))
-    value, _ = machine.run()
-    found = find_state_dict(value, machine.tensors)
-    order = f"{root}/byteorder"
-    swapped = order in archive.entries and archive.read(order) == b"big"
-    starts: dict[str, tuple[int, int]] = {}
-
-    def place(ref: TensorRef) -> tuple[int, int]:
-        key = ref.storage.key
-        if key not in starts:
-            entry = archive.entries.get(f"{root}/data/{key}")
-            if entry is None:
-                raise Fault(f"the data of a tensor is missing: there is no entry '{root}/data/{key}'", AGAIN)
-            starts[key] = archive.start_of(entry), entry.size
-        return starts[key]
-
-    return _placed(found, place, swapped, size, where)
-
-
-def _root(archive: Archive) -> str:
-    """The folder that everything is in; torch names it after the file as it was called then."""
-    roots = [name.rpartition("/")[0] for name in archive.entries if name.endswith("/data.pkl")]
-    roots = [root for root in roots if "/" not in root]
-    if len(roots) != 1:
-        some = ", ".join(list(archive.entries)[:3]) or "nothing"
-        raise Fault(
-            f"a zip archive, but not one of torch.save: it holds {some}", "unpack it; the model may be inside"
-        )
-    if f"{roots[0]}/constants.pkl" in archive.entries:
-        raise Fault("a TorchScript program, not a model's weights", "get the weights as a safetensors file")
-    return roots[0]
-
-
-Place = Callable[[TensorRef], tuple[int, int]]
-"""(first byte in the file, bytes) of the storage that a tensor looks into."""
-
-
-def _placed(found: StateDict, place: Place, swapped: bool, size: int, where: str) -> Pickled:
+def _located(saved: Saved, size: int, where: str) -> Pickled:
+    """The model's tensors as ranges of the file, or as views where they are not in a row."""
+    found = find_state_dict(saved.value, saved.tensors)
     infos: dict[str, TensorInfo] = {}
     views: dict[str, View] = {}
     for name, ref in found.tensors.items():
         if name == METADATA_KEY:
             raise Fault(f"a tensor is called '{name}', which safetensors keeps for itself", "rename it")
         try:
-            view = _view(ref, *place(ref), swapped, size)
+            view = _view(ref, *saved.place(ref.storage), saved.swapped, size)
         except Fault as fault:
             raise InputError(fault.what, where=f"{where}, tensor '{name}'", fix=fault.fix or AGAIN) from None
         if in_a_row(view.shape, view.strides, view.itemsize) and not view.swap:
@@ -138,3 +101,38 @@ def _view(ref: TensorRef, start: int, room: int, swapped: bool, file_size: int) 
 def _swap(dtype: str, itemsize: int) -> int:
     part = itemsize // 2 if dtype == "C64" else itemsize
     return part if part > 1 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class StateDict:
+    """The model in a pickle: the plain dictionary, or one inside training wrappers.
+
+    tensors: by name;  left_out: names of everything else;  lost: how many tensors are in that.
+    """
+
+    tensors: Mapping[str, TensorRef]
+    left_out: tuple[str, ...]
+    lost: int
+
+
+def find_state_dict(value: object, tensors_in_file: int) -> StateDict:
+    """The model's tensors; Fault when the pickle does not hold a dictionary of them."""
+    left_out: list[str] = []
+    held = value if isinstance(value, dict) else {}
+    for _ in range(_DEEPEST):
+        inner = next((name for name in WRAPPERS if isinstance(held.get(name), dict)), None)
+        if inner is None:
+            break
+        left_out += (name for name in held if name != inner)
+        held = held[inner]
+    found = {name: ref for name, ref in held.items() if isinstance(ref, TensorRef)}
+    left_out += (name for name in held if name not in found)
+    if not found and EMBEDDING in held:
+        raise Fault("a textual-inversion embedding, not a model", "give a checkpoint or a LoRA")
+    if not found:
+        raise Fault(
+            "the pickle does not hold a dictionary of tensors",
+            "a model file holds tensors by name; save its state_dict()",
+        )
+    lost = tensors_in_file - len({id(ref) for ref in found.values()})
+    return StateDict(found, tuple(left_out), max(lost, 0))

@@ -11,16 +11,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from loralathe.tensorfiles.pickled.names import look_up
-from loralathe.tensorfiles.pickled.values import (
+from loralathe.tensorfiles.pickled.known_names import (
     Fault,
     Name,
     Opaque,
     Storage,
     StorageType,
     TensorRef,
-    old_text,
-    text_of,
+    look_up,
 )
 
 MAX_STEPS = 1_000_000
@@ -91,7 +89,7 @@ class Machine:
         if end < 0:
             raise Truncated("the pickle ends too early")
         text = self._take(end + 1 - self._at)[:-1]
-        return text_of(text)
+        return _text(text)
 
     # The stack
 
@@ -239,6 +237,22 @@ def _kind(value: object) -> str:
     return f"'{value.name}'" if isinstance(value, (Name, Opaque)) else f"a {type(value).__name__}"
 
 
+def _text(data: bytes) -> str:
+    """UTF-8; Fault when it is not."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Fault("a text that is not UTF-8") from None
+
+
+def _old_text(data: bytes) -> str:
+    """Texts of Python 2, which had no encoding."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
 OPERATIONS: dict[bytes, Callable[[Machine], None]] = {
     b"\x80": Machine.protocol,
     b"\x95": lambda m: void(m._take(8)),  # a frame: only a hint for buffers
@@ -255,11 +269,11 @@ OPERATIONS: dict[bytes, Callable[[Machine], None]] = {
     b"\x8a": lambda m: m.long("<B"),
     b"\x8b": lambda m: m.long("<i"),
     b"G": lambda m: m._push(struct.unpack(">d", m._take(8))[0]),
-    b"X": lambda m: m.sized("<I", text_of),
-    b"\x8c": lambda m: m.sized("<B", text_of),
-    b"\x8d": lambda m: m.sized("<Q", text_of),
-    b"U": lambda m: m.sized("<B", old_text),
-    b"T": lambda m: m.sized("<i", old_text),
+    b"X": lambda m: m.sized("<I", _text),
+    b"\x8c": lambda m: m.sized("<B", _text),
+    b"\x8d": lambda m: m.sized("<Q", _text),
+    b"U": lambda m: m.sized("<B", _old_text),
+    b"T": lambda m: m.sized("<i", _old_text),
     b"C": lambda m: m.sized("<B", bytes),
     b"B": lambda m: m.sized("<I", bytes),
     b"\x8e": lambda m: m.sized("<Q", bytes),

@@ -1,25 +1,83 @@
 """The names that a model's pickle may mention, each with a stand-in of ours. Nothing here is imported or run.
 
-Three kinds: what makes tensors (torch.save), plain containers, and leftovers of training programs that are
-put aside unread: Lightning's callbacks, numpy's scalars, omegaconf's settings. The last are the names that
-web UIs allow in checkpoints, plus those of common trainers' settings.
+Three kinds: functions that make tensors (torch.save), plain containers, and leftovers of training programs
+that are put aside unread: Lightning's callbacks, numpy's scalars, omegaconf's settings. The leftovers are the
+names that web UIs allow in checkpoints, plus those of common trainers' settings.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from loralathe.tensorfiles.dtypes import DTYPES
-from loralathe.tensorfiles.pickled.values import (
-    Call,
-    DTypeName,
-    Fault,
-    Name,
-    Opaque,
-    Storage,
-    StorageType,
-    TensorRef,
-)
+
+
+class Fault(ValueError):  # noqa: N818 -- a fault of the file, not of this program
+    """A pickle is damaged or refused; the reader adds the file. `at` is a byte of the stream, if known."""
+
+    def __init__(self, what: str, fix: str | None = None, *, at: int | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.fix = fix
+        self.at = at
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A run of `count` elements that tensors look into. dtype None: untyped, `count` is bytes."""
+
+    key: str
+    dtype: str | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRef:
+    """A tensor: elements `offset + Σ index·stride` of a storage. stride and offset in elements."""
+
+    storage: Storage
+    dtype: str
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+class Opaque:
+    """A value that a model does not need (a callback, a random state): takes anything, does nothing."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+Call = Callable[[tuple[object, ...]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name that the file mentions, and our stand-in for calling it."""
+
+    name: str
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class StorageType:
+    """`torch.HalfStorage` and the like; None is torch.storage.UntypedStorage."""
+
+    dtype: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DTypeName:
+    """`torch.float16` as a value; `dtype` None where safetensors has no such type."""
+
+    name: str
+    dtype: str | None
+
 
 STORAGES = {
     "Bool": "BOOL",
