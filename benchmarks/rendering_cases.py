@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from benchmarks.rendering_models import Stage, call
 from loralathe.families import Family, family_by_id
-from loralathe.rendering import AdapterUse, LocalRenderer
+from loralathe.rendering import LocalRenderer
+from loralathe.strengths import AdapterUse
 from loralathe.studies.analyzer import BlocksOptions, analyze_blocks
 from loralathe.studies.context import gather_context
 from loralathe.studies.grid import GridOptions, run_grid

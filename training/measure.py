@@ -25,7 +25,8 @@ from loralathe.demo.story import blocks as story_blocks
 from loralathe.demo.story import merging, names, subtracting, travelling
 from loralathe.demo.studio import Studio
 from loralathe.progress import BarSink, Progress
-from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer
+from loralathe.rendering import ImageRequest, LocalRenderer
+from loralathe.strengths import AdapterUse
 from loralathe.studies.intervals import estimate
 from loralathe.studies.keys import file_identity, request_key
 from loralathe.studies.metrics import changed_percentage, pixels_of

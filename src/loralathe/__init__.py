@@ -26,11 +26,11 @@ if TYPE_CHECKING:
         read_recipe,
     )
     from loralathe.progress import Progress
-    from loralathe.strengths import AdapterSpec
+    from loralathe.strengths import AdapterUse
     from loralathe.verification import Verification
 
 _HOMES = {
-    "strengths": ("AdapterSpec",),
+    "strengths": ("AdapterUse",),
     "api.joining": ("combine", "resize"),
     "api.inspection": ("compare", "inspect", "verify"),
     "api.running": ("Planned", "plan", "recorded_recipe", "run"),
@@ -45,7 +45,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "AdapterSpec",
+    "AdapterUse",
     "Comparison",
     "InputError",
     "Inspection",

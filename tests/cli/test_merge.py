@@ -15,7 +15,7 @@ from cli.kit import Run
 from loralathe.api.recipes import merge_recipe
 from loralathe.cli.merge import named_lists
 from loralathe.language import render
-from loralathe.strengths import parse_spec
+from loralathe.strengths import read_argument
 
 MODULE = "input_blocks_1_1_transformer_blocks_0_attn1_to_q"
 KEY = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"
@@ -52,7 +52,7 @@ FORMULAS = [
 
 @pytest.mark.parametrize(("words", "formula", "name"), FORMULAS, ids=lambda item: str(item)[:40])
 def test_formulas_and_names(words: list[str], formula: str, name: str | None) -> None:
-    specs = [parse_spec(word) for word in words]
+    specs = [read_argument(word) for word in words]
     recipe = merge_recipe(Path("base.safetensors"), specs, {"Face": "1"})
     assert render(recipe.steps["merged"]) == formula
     if name is not None:
@@ -60,7 +60,7 @@ def test_formulas_and_names(words: list[str], formula: str, name: str | None) ->
 
 
 def test_an_output_may_be_chosen() -> None:
-    specs = [parse_spec("h.safetensors")]
+    specs = [read_argument("h.safetensors")]
     recipe = merge_recipe(Path("a.safetensors"), specs, {}, Path("m/x.safetensors"))
     assert recipe.saves[0].file == Path("m/x.safetensors")
 

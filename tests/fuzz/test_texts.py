@@ -14,7 +14,7 @@ from loralathe.families import SD1, SDXL
 from loralathe.language import make_recipe, read_recipe
 from loralathe.rendering.infotext import infotext, read_infotext, request_from_infotext
 from loralathe.rendering.prompts import lift_tags, plan_prompt
-from loralathe.strengths import parse_block_weights, parse_elements, parse_spec
+from loralathe.strengths import parse_block_weights, parse_elements, read_argument
 from loralathe.studies.values import parse_floats, parse_ints, parse_texts
 
 quick = settings(deadline=None, max_examples=150)
@@ -73,7 +73,7 @@ def test_block_lists(text: str, family: object) -> None:
 @given(SPECS)
 def test_adapter_specs(text: str) -> None:
     with suppress(InputError):
-        spec = parse_spec(text, exists=lambda path: False)
+        spec = read_argument(text, exists=lambda path: False)
         assert text.startswith(str(spec.path)[:1]) or str(spec.path) == "."
 
 

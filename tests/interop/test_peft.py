@@ -20,7 +20,7 @@ from interop.models import Models, load_models, pipeline_of
 from loralathe.api.recipes import merge_recipe
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.language import Save, make_recipe
-from loralathe.strengths import AdapterSpec
+from loralathe.strengths import AdapterUse
 
 STRENGTH = 0.6
 LAYERS = {
@@ -121,7 +121,7 @@ def test_a_dora_of_peft_is_merged_as_peft_merges_it(tmp_path: Path, family: str)
     ours = {}
     for strength in (1.0, -0.4):
         recipe = merge_recipe(
-            base, [AdapterSpec(lora, te=strength, unet=strength)], {}, tmp_path / f"{strength}.safetensors"
+            base, [AdapterUse(lora, te=strength, unet=strength)], {}, tmp_path / f"{strength}.safetensors"
         )
         run_recipe(recipe, RunOptions(threads=1))
         ours[strength] = load_models(family, load_file(tmp_path / f"{strength}.safetensors")).state()

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from loralathe.families import family_by_id
-from loralathe.rendering import AdapterUse
+from loralathe.strengths import AdapterUse
 from loralathe.studies.context import gather_context
 from loralathe.studies.grid import GridOptions, run_grid
 from promise.conftest import REQUEST, Atelier

@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from checkpoints import write_safetensors
-from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer
+from loralathe.rendering import ImageRequest, LocalRenderer
 from loralathe.rendering.prompts import lift_tags
-from loralathe.rendering.prompts.networks import spell_tag
-from loralathe.strengths import parse_spec
+from loralathe.strengths import AdapterUse, read_argument, tag_text
 from rendering.conftest import make_checkpoint
 
 REQUEST = ImageRequest("m", steps=1, width=64, height=64, cfg=1.0, sampler="Euler")
@@ -45,7 +44,7 @@ def test_other_weights_under_a_known_name(tmp_path: Path) -> None:
 def test_element_rules_are_spelt_alike_in_tags_and_on_the_command_line(rules: str) -> None:
     items = f"te=0.4:lbwe={rules}:lbw=ALL"
     (use,) = lift_tags(f"<lora:n:{items}>").adapters
-    spec = parse_spec(f"n.safetensors:{items}")
+    spec = read_argument(f"n.safetensors:{items}")
     assert use == AdapterUse("n", 0.4, 1.0, "ALL", rules)
     assert (spec.te, spec.unet, spec.blocks, spec.elements) == (use.te, use.unet, use.blocks, use.elements)
-    assert lift_tags(spell_tag(use)).adapters == (use,)
+    assert lift_tags(tag_text(use)).adapters == (use,)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from loralathe.errors import InputError
-from loralathe.rendering import AdapterUse, ImageRequest
+from loralathe.rendering import ImageRequest
 from loralathe.rendering.infotext import (
     Hashes,
     infotext,
@@ -20,6 +20,7 @@ from loralathe.rendering.infotext import (
     request_from_infotext,
     save_png,
 )
+from loralathe.strengths import AdapterUse
 
 REQUEST = ImageRequest(
     "models/base.safetensors", "vae/good.safetensors", "a (cat:1.2),\nsecond line", "bad, worse", seed=42,

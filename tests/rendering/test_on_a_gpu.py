@@ -14,7 +14,8 @@ from PIL.Image import Image
 from checkpoints import write_safetensors
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.language import Save, make_recipe
-from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer
+from loralathe.rendering import ImageRequest, LocalRenderer
+from loralathe.strengths import AdapterUse
 
 Tensors = dict[str, torch.Tensor]
 pytestmark = pytest.mark.skipif(

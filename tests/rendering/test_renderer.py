@@ -16,7 +16,7 @@ from PIL.Image import Image
 from checkpoints import write_safetensors
 from loralathe.errors import InputError, MachineError, is_out_of_memory
 from loralathe.progress import CallableSink, Event, Progress
-from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer, Renderer, local
+from loralathe.rendering import ImageRequest, LocalRenderer, Renderer, local
 from loralathe.rendering.command import RenderOptions, render
 from loralathe.rendering.decoding import decode
 from loralathe.rendering.encoding import emphasised
@@ -25,6 +25,7 @@ from loralathe.rendering.infotext import png_text, read_infotext
 from loralathe.rendering.latents import LatentRenderer
 from loralathe.rendering.memory import batch_size_for, in_batches
 from loralathe.rendering.model_cache import ModelCache
+from loralathe.strengths import AdapterUse
 
 Tensors = dict[str, torch.Tensor]
 CheckpointOf = Callable[[str], Tensors]

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 
 from checkpoints import raw_manifest, write_safetensors
 from loralathe.errors import InputError
-from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer, Presets
+from loralathe.rendering import ImageRequest, LocalRenderer, Presets
+from loralathe.strengths import AdapterUse
 
 Tensors = dict[str, torch.Tensor]
 UNET = "model.diffusion_model."

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loralathe.rendering import AdapterUse
-from loralathe.rendering.prompts import lift_tags, spell_tag
+from loralathe.rendering.prompts import lift_tags
+from loralathe.strengths import AdapterUse, tag_text
 
 
 def read(body: str) -> AdapterUse:
@@ -56,9 +56,9 @@ def test_spellings(body: str, expected: AdapterUse) -> None:
     [
         ("", "names no adapter"),
         ("n:", "is empty"),
-        ("n:te=x", "'x' is no number"),
-        ("n:te=nan", "'nan' is no number"),
-        ("n:stop=0.5", "is no step"),
+        ("n:te=x", "'x' is not a number"),
+        ("n:te=nan", "'nan' is not a"),
+        ("n:stop=0.5", "is not a whole number"),
         ("n:step=5", "write step=A-B"),
         ("n:lwb=ALL", "did you mean 'lbw'"),
         ("n:1:1:1:1", "one number too many"),
@@ -121,4 +121,4 @@ steps = st.none() | st.integers(0, 50)
     )
 )
 def test_spelling_a_tag_and_reading_it_are_inverse(use: AdapterUse) -> None:
-    assert lift_tags(spell_tag(use)).adapters == (use,)
+    assert lift_tags(tag_text(use)).adapters == (use,)

@@ -13,8 +13,8 @@ import pytest
 
 from loralathe.errors import InputError
 from loralathe.strengths.blockweights import parse_block_weights
-from loralathe.strengths.spec import parse_spec
 from loralathe.strengths.strength import Strength, effective, resolve
+from loralathe.strengths.use import read_argument
 from strengths.families_for_tests import FLUX, SD1, SDXL
 
 FAMILIES = {"sd1": SD1, "sdxl": SDXL, "flux": FLUX}
@@ -63,7 +63,7 @@ def strength_of(
     text: str, family: str, *, te: float = 1, unet: float = 1, missing: float | None = None
 ) -> Strength:
     """What every caller does with an adapter argument."""
-    spec = parse_spec(text, exists=lambda path: False)
+    spec = read_argument(text, exists=lambda path: False)
     strength = resolve(spec, FAMILIES[family], block_presets=PRESETS, missing=missing)
     return strength.times(te=te, unet=unet)
 
@@ -301,7 +301,7 @@ PATHS = [
 
 @pytest.mark.parametrize(("text", "files", "path"), PATHS)
 def test_path_of_an_adapter(text: str, files: list[str], path: str) -> None:
-    assert parse_spec(text, exists=lambda p: str(p) in files).path == Path(path)
+    assert read_argument(text, exists=lambda p: str(p) in files).path == Path(path)
 
 
 ERRORS = [
@@ -312,9 +312,9 @@ ERRORS = [
      "block weights are given twice: 'ALL' and 'NONE'\n  where: 'hina:ALL:lbw=NONE'\n"
      "  fix:   keep one of them"),
     ("§1 unknown items", "hina:tee=1", "sd1",
-     "unknown item 'tee='\n  where: 'hina:tee=1'\n  fix:   did you mean 'te'?"),
+     "the item 'tee=' is not known\n  where: 'hina:tee=1'\n  fix:   did you mean 'te'?"),
     ("§1 unknown items", "hina:start=5", "sd1",
-     "unknown item 'start='\n  where: 'hina:start=5'\n"
+     "the item 'start=' is not known\n  where: 'hina:start=5'\n"
      "  fix:   items are te=, unet=, lbw=, lbwe=, a strength, and block weights"),
     ("§1 nan", "hina:nan", "sd1",
      "strength 'nan' is not a finite number\n  where: 'hina:nan'\n"
@@ -328,7 +328,7 @@ ERRORS = [
     ("§1 no number", "hina:te=big", "sd1",
      "te= 'big' is not a number\n  where: 'hina:te=big'\n  fix:   write it like 0.7"),
     ("§1 empty item", "hina::0.7", "sd1",
-     "an empty item between two ':'\n  where: 'hina::0.7'\n"
+     "an item between two ':' is empty\n  where: 'hina::0.7'\n"
      "  fix:   write PATH[:STRENGTH][:BLOCKS][:te=X][:unet=Y][:lbw=B][:lbwe=E]"),
     ("§2 length", "hina:1,0,1", "sd1",
      "a list of 3 block weights does not fit SD 1.5\n  where: block weights '1,0,1'\n"

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from PIL import Image
 
-from loralathe.rendering.request import AdapterUse, ImageRequest
+from loralathe.rendering.request import ImageRequest
+from loralathe.strengths import AdapterUse
 
 
 def use(file: str = "hina.safetensors", strength: float = 1.0, blocks: str | None = None) -> AdapterUse:

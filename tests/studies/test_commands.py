@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from loralathe.rendering.request import AdapterUse
-from loralathe.strengths.spec import parse_spec
-from loralathe.studies.commands import adapter_argument, cell_recipe
+from loralathe.strengths import AdapterUse, argument_text, read_argument
+from loralathe.studies.commands import cell_recipe
 from studies.fakes import request, use
 
 if sys.version_info >= (3, 11):
@@ -30,7 +29,7 @@ USES = [
 
 @pytest.mark.parametrize("adapter", USES, ids=range(5))
 def test_adapter_arguments_read_back(adapter: AdapterUse) -> None:
-    spec = parse_spec(adapter_argument(adapter))
+    spec = read_argument(argument_text(adapter))
     assert str(spec.path) == adapter.file
     assert (spec.te, spec.unet, spec.blocks) == (adapter.te, adapter.unet, adapter.blocks)
     assert spec.elements == adapter.elements
@@ -60,7 +59,7 @@ def test_the_snippet_is_a_recipe_of_the_same_merge() -> None:
         "hina_v2": "x/hina-v2.safetensors",
         "mio": "mio.safetensors",
     }
-    assert parsed["steps"]["merged"] == 'A - 0.7*hina_v2@"IN04=0.3" + mio(te=0.5, unet=0.8)'
+    assert parsed["steps"]["merged"] == "A - 0.7*hina_v2@'IN04=0.3' + mio(te=0.5, unet=0.8)"
 
 
 def test_nothing_to_merge_and_what_cannot_be_merged() -> None:

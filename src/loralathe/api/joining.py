@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from loralathe.engine import Report, RunOptions
     from loralathe.language import Recipe
     from loralathe.progress import Progress
-    from loralathe.strengths import AdapterSpec
+    from loralathe.strengths import AdapterUse
 
 Ranks = Mapping[str, float | str]
 """What chooses the ranks: arguments of extract(), combine() and resize() by name (docs/loras.md)."""
@@ -26,7 +26,7 @@ RULES = ("threshold", "ratio", "quantile", "fro")
 
 
 def combine(
-    *adapters: PathLike | AdapterSpec,
+    *adapters: PathLike | AdapterUse,
     ranks: Ranks | None = None,
     output: PathLike | None = None,
     dtype: str | None = "fp16",
@@ -47,13 +47,13 @@ def combine(
     {"size": "20MB"}, {"ratio": 0.1};  metadata: new, first, merge, all or minimal.
     The rest: as for `merge`.
     """
-    from loralathe.strengths import AdapterSpec, parse_spec
+    from loralathe.strengths import given_uses
 
     if not adapters:
         raise InputError(
             "there is no adapter to combine", fix='combine("hina.safetensors:0.7", "b.safetensors")'
         )
-    specs = [given if isinstance(given, AdapterSpec) else parse_spec(str(given)) for given in adapters]
+    specs = given_uses(adapters)
     rules = rules_for_all(texts(elements), texts(include), texts(exclude))
     scaled = [adjusted(spec, rules, te, unet) for spec in specs]
     file = None if output is None else Path(output)
@@ -78,7 +78,7 @@ def resize(
 
 
 def combine_recipe(
-    specs: Sequence[AdapterSpec],
+    specs: Sequence[AdapterUse],
     ranks: Ranks,
     lists: Mapping[str, str],
     output: Path | None,

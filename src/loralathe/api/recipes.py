@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from keyword import iskeyword
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from loralathe.errors import InputError, option
 
 if TYPE_CHECKING:
     from loralathe.language import Recipe
-    from loralathe.strengths import AdapterSpec
+    from loralathe.strengths import AdapterUse
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
 MERGED, EXTRACTED, RESULT = "merged", "lora", "result"
@@ -27,7 +26,7 @@ CHOOSING = frozenset({"rank", "energy", "size", "threshold", "ratio", "quantile"
 
 def merge_recipe(
     base: Path,
-    specs: Sequence[AdapterSpec],
+    specs: Sequence[AdapterUse],
     lists: Mapping[str, str],
     output: Path | None = None,
     dtype: str | None = None,
@@ -60,7 +59,7 @@ def rules_for_all(elements: Sequence[str], include: Sequence[str], exclude: Sequ
     return [*elements, *([selection] if selection else [])]
 
 
-def adjusted(spec: AdapterSpec, rules: Sequence[str] = (), te: float = 1.0, unet: float = 1.0) -> AdapterSpec:
+def adjusted(spec: AdapterUse, rules: Sequence[str] = (), te: float = 1.0, unet: float = 1.0) -> AdapterUse:
     """An adapter with further element rules, and its strengths times those of the whole command."""
     texts = [text for text in (spec.elements, *rules) if text]
     elements = ",".join(texts) or None
@@ -72,51 +71,32 @@ def _times(one: float, other: float) -> float:
     return float(Decimal(repr(one)) * Decimal(repr(other)))
 
 
-def added_terms(names: InputNames, specs: Sequence[AdapterSpec]) -> str:
+def added_terms(names: InputNames, specs: Sequence[AdapterUse]) -> str:
     """`0.7*hina@Face - 0.3*style`: adapters alone."""
-    text = "".join(_term(names.name(spec.path), spec) for spec in specs)
+    from loralathe.strengths import term_text
+
+    text = "".join(term_text(names.name(spec.path), spec) for spec in specs)
     return "-" * text.startswith(" - ") + text[3:]
 
 
-def _added(model: str, name: str, spec: AdapterSpec) -> str:
+def _added(model: str, name: str, spec: AdapterUse) -> str:
     """` + 0.7*hina`, of a DoRA what it makes of the model: ` + dora(A, 0.7*hina)`."""
     from loralathe.adapters import shows_dora
+    from loralathe.strengths import term_text
 
-    term = _term(name, spec)
+    term = term_text(name, spec)
     if not shows_dora(spec.path):
         return term
     sign, value = term[1], term[3:]
     return f" + dora({model}, {'-' * (sign == '-')}{value})"
 
 
-def _term(name: str, spec: AdapterSpec) -> str:
-    """` + 0.7*hina@Face`, ` - hina`, ` + hina(te=0, unet=0.7)@"1,0,…"`."""
-    arguments = []
-    sign, strength = "+", ""
-    if spec.te == spec.unet:
-        sign = "-" if spec.unet < 0 else "+"
-        strength = "" if abs(spec.unet) == 1 else f"{abs(spec.unet)!r}*"
-    else:
-        arguments = [f"te={spec.te!r}", f"unet={spec.unet!r}"]
-    if spec.elements:
-        arguments.append(f"elements={spec.elements!r}")
-    call = f"({', '.join(arguments)})" if arguments else ""
-    return f" {sign} {strength}{name}{call}{_blocks(spec.blocks)}"
-
-
-def _blocks(blocks: str | None) -> str:
-    """A list goes by its name where formulas can say it; anything else is quoted."""
-    if blocks is None:
-        return ""
-    return f"@{blocks}" if blocks.isidentifier() and not iskeyword(blocks) else f"@{blocks!r}"
-
-
-def merged_name(base: Path, specs: Sequence[AdapterSpec]) -> str:
+def merged_name(base: Path, specs: Sequence[AdapterUse]) -> str:
     """`base+hina0.7@Face`; block lists go by their names only."""
     return f"{stem(base)}+{joined_name(specs)}"
 
 
-def joined_name(specs: Sequence[AdapterSpec]) -> str:
+def joined_name(specs: Sequence[AdapterUse]) -> str:
     """`hina0.7@Face+style1`."""
     parts = []
     for spec in specs:

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from loralathe.engine import Report, RunOptions
     from loralathe.language import Recipe
     from loralathe.progress import Progress
-    from loralathe.strengths import AdapterSpec
+    from loralathe.strengths import AdapterUse
 
 
 def merge(
     base: PathLike,
-    *adapters: PathLike | AdapterSpec,
+    *adapters: PathLike | AdapterUse,
     output: PathLike | None = None,
     dtype: str | None = None,
     te: float = 1.0,
@@ -50,7 +50,7 @@ def merge(
     """base + strength · adapter + …, into a checkpoint.
 
     adapters: `PATH[:STRENGTH][:BLOCKS][:te=X][:unet=Y][:lbw=B][:lbwe=E]` as on the command line, or
-    `AdapterSpec`;  te, unet: multiply all their strengths;  blocks: lists by name, for their BLOCKS.
+    `AdapterUse`;  te, unet: multiply all their strengths;  blocks: lists by name, for their BLOCKS.
     elements: rules `blocks:elements:value` for every adapter;  include, exclude: only, and without, these
     blocks and layers: "IN04-OUT02 attn2".
     output: None for a name made from the inputs, beside the base;  dtype: fp16, bf16, fp32, None as the base.
@@ -58,13 +58,13 @@ def merge(
 
     Raises InputError for the person's mistakes, MachineError for a full disk or too little memory.
     """
-    from loralathe.strengths import AdapterSpec, parse_spec
+    from loralathe.strengths import given_uses
 
     if not adapters:
         raise InputError(
             "there is no adapter to merge", fix='merge("base.safetensors", "hina.safetensors:0.7")'
         )
-    specs = [given if isinstance(given, AdapterSpec) else parse_spec(str(given)) for given in adapters]
+    specs = given_uses(adapters)
     require_kinds([Path(base)], [spec.path for spec in specs], fix="the base comes first")
     rules = recipes.rules_for_all(texts(elements), texts(include), texts(exclude))
     scaled = [recipes.adjusted(spec, rules, te, unet) for spec in specs]

@@ -21,7 +21,7 @@ from loralathe.cli.options import (
 from loralathe.cli.saving import saving_options, take_saving_options
 
 if TYPE_CHECKING:
-    from loralathe.strengths import AdapterSpec
+    from loralathe.strengths import AdapterUse
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -96,16 +96,16 @@ def merge_command(
     launch(with_saving(recipe, choices), settings)
 
 
-def take_specs(words: Sequence[str], options: dict[str, Any]) -> list[AdapterSpec]:
+def take_specs(words: Sequence[str], options: dict[str, Any]) -> list[AdapterUse]:
     """The adapters that were typed, with the options that hold for all; these leave `options`."""
     from loralathe.api.recipes import adjusted, rules_for_all
-    from loralathe.strengths import parse_spec
+    from loralathe.strengths import read_argument
 
     te, unet, elements, include, exclude = (
         options.pop(name) for name in ("te", "unet", "elements", "include", "exclude")
     )
     rules = rules_for_all(elements, include, exclude)
-    return [adjusted(parse_spec(text), rules, te, unet) for text in words]
+    return [adjusted(read_argument(text), rules, te, unet) for text in words]
 
 
 def named_lists(words: Sequence[str]) -> dict[str, str]:

@@ -100,14 +100,14 @@ def _show_request(
     from loralathe.cli.wording import plural
     from loralathe.rendering.prompts.issues import told
     from loralathe.rendering.prompts.networks import lift_tags
-    from loralathe.studies.commands import adapter_argument
+    from loralathe.strengths import argument_text
 
     tagged = lift_tags(request.prompt)
     for text in told(tagged.issues):
         screen.note(text)
     seed = "random" if options.seed == RANDOM_SEED else str(request.seed)
     screen.event("plan", request=request.to_json(), seed=options.seed, count=count, output=target)
-    uses = [adapter_argument(use) for use in (*request.adapters, *tagged.adapters)]
+    uses = [argument_text(use) for use in (*request.adapters, *tagged.adapters)]
     rows = [
         ("checkpoint", f"{request.checkpoint} ({family.label})"),
         *([("VAE", request.vae)] if request.vae else []),

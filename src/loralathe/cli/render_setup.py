@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from loralathe.families import Family
-    from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer
+    from loralathe.rendering import ImageRequest, LocalRenderer
     from loralathe.rendering.folders import AdapterFolders
     from loralathe.rendering.model_cache import WeightsInMemory
-    from loralathe.strengths import AdapterSpec
+    from loralathe.strengths import AdapterUse
 
 SIDES = {"sd1": 512, "sd2": 512, "sdxl": 1024}
 
@@ -86,24 +86,19 @@ def lists_of(options: PictureOptions, screen: Screen) -> Lists:
 
 def adapters_of(words: Sequence[str], options: PictureOptions) -> tuple[AdapterUse, ...]:
     """`hina.safetensors:0.7:te=0` or, with --lora-dir, `hina:0.7`."""
-    from loralathe.rendering import AdapterUse
     from loralathe.rendering.folders import AdapterFolders
-    from loralathe.strengths import parse_spec
+    from loralathe.strengths import read_argument
 
     folders = AdapterFolders(options.lora_dir)
-    uses = []
-    for word in words:
-        spec = parse_spec(word)
-        file = _adapter_file(spec, folders, bool(options.lora_dir))
-        uses.append(AdapterUse(str(file), spec.te, spec.unet, spec.blocks, spec.elements))
-    return tuple(uses)
+    uses = map(read_argument, words)
+    return tuple(replace(use, file=str(_adapter_file(use, folders, bool(options.lora_dir)))) for use in uses)
 
 
-def _adapter_file(spec: AdapterSpec, folders: AdapterFolders, named: bool) -> Path:
+def _adapter_file(use: AdapterUse, folders: AdapterFolders, named: bool) -> Path:
     from loralathe.families import shows_adapter
     from loralathe.tensorfiles import read_header
 
-    file = spec.path if spec.path.is_file() or not named else folders.find(str(spec.path))
+    file = use.path if use.path.is_file() or not named else folders.find(use.file)
     if not shows_adapter(read_header(file).tensors):
         raise InputError(
             "this is not an adapter",

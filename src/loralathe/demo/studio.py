@@ -17,7 +17,8 @@ from loralathe.engine.run import metadata_of, run_session
 from loralathe.errors import InputError
 from loralathe.families import family_by_id
 from loralathe.progress import Progress
-from loralathe.rendering import AdapterUse, ImageRequest, LocalRenderer
+from loralathe.rendering import ImageRequest, LocalRenderer
+from loralathe.strengths import AdapterUse
 from loralathe.studies import (
     BlockReport,
     BlocksOptions,

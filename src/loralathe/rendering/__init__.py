@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loralathe.rendering.request import AdapterUse, ImageRequest, OnImage, Renderer
+from loralathe.rendering.request import ImageRequest, OnImage, Renderer
 
 if TYPE_CHECKING:
     from loralathe.rendering.local import LocalRenderer
     from loralathe.rendering.shares import Presets
 
-__all__ = ["AdapterUse", "ImageRequest", "LocalRenderer", "OnImage", "Presets", "Renderer"]
+__all__ = ["ImageRequest", "LocalRenderer", "OnImage", "Presets", "Renderer"]
 
 _LAZY = {"LocalRenderer": "local", "Presets": "shares"}
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from loralathe.progress import Progress
 from loralathe.rendering.infotext import Hashes
-from loralathe.rendering.request import AdapterUse, ImageRequest
+from loralathe.rendering.request import ImageRequest
+from loralathe.strengths import AdapterUse
 from loralathe.tensorfiles import content_hash, model_hash
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe.errors import InputError
-from loralathe.rendering.prompts import lift_tags, spell_tag
+from loralathe.rendering.prompts import lift_tags
 from loralathe.rendering.request import ImageRequest
 from loralathe.rendering.samplers import canonical_names, label_of
+from loralathe.strengths import tag_text
 from loralathe.tensorfiles import MODEL_SUFFIXES, check_is_file, write_whole
 from loralathe.version import __version__
 
@@ -44,7 +45,7 @@ def infotext(request: ImageRequest, hashes: Hashes | None = None) -> str:
     """The text A1111 would write for `request`; adapters that are no tags of the prompt become tags."""
     hashes = hashes or Hashes()
     sampler, schedule = canonical_names(request.sampler, request.schedule)
-    tags = [spell_tag(replace(use, file=Path(use.file).stem)) for use in request.adapters]
+    tags = [tag_text(replace(use, file=Path(use.file).stem)) for use in request.adapters]
     entries: dict[str, object] = {
         "Steps": request.steps,
         "Sampler": sampler,

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from loralathe.rendering.folders import AdapterFolders
 from loralathe.rendering.prompts import Issue, PromptPlan, lift_tags, plan_prompt
-from loralathe.rendering.request import AdapterUse, ImageRequest
+from loralathe.rendering.request import ImageRequest
 from loralathe.rendering.samplers import canonical_names
+from loralathe.strengths import AdapterUse
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from loralathe.errors import InputError
+from loralathe.strengths import AdapterUse
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,38 +22,6 @@ REQUEST_VERSION = 1
 """Written into every stored request; raised when a field changes its meaning: old cells are then redone."""
 
 MAX_SEED = 2**64 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class AdapterUse:
-    """One adapter on one image. Strengths mean what `loralathe.adapters` says (linear, sign kept).
-
-    file:     a path, or a name looked up in the renderer's adapter folders.
-    te, unet: strength of the text-encoder modules and of the rest.
-    blocks:   block weights, a list, a preset's name or `IN04=0.3`; None is 1 everywhere.
-    elements: element rules or the name of a set of them.
-    start, stop: the U-Net part acts in sampler steps start ≤ i < stop, counted from 0; the text is
-              encoded once, before the first step, so the text-encoder part is not scheduled.
-    x:        what an `X` in a block list stands for.
-    """
-
-    file: str
-    te: float = 1.0
-    unet: float = 1.0
-    blocks: str | None = None
-    elements: str | None = None
-    start: int | None = None
-    stop: int | None = None
-    x: float | None = None
-
-    def __post_init__(self) -> None:
-        # Equal strengths shall have one name: 1 and 1.0 are two in JSON.
-        object.__setattr__(self, "te", float(self.te))
-        object.__setattr__(self, "unet", float(self.unet))
-
-    def active_at(self, step: int) -> bool:
-        """Whether the U-Net part acts in sampler step `step` (0-based)."""
-        return (self.start is None or step >= self.start) and (self.stop is None or step < self.stop)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from loralathe.families import Family
-from loralathe.rendering.request import AdapterUse
 from loralathe.rendering.runtime import LoadedAdapter, Share
+from loralathe.strengths import AdapterUse
 from loralathe.strengths.blocks import is_text_encoder
 from loralathe.strengths.blockweights import BlockWeights, parse_block_weights
 from loralathe.strengths.elements import parse_elements

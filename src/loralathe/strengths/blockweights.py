@@ -15,7 +15,7 @@ from loralathe.strengths.blocks import (
     known_text_encoders,
 )
 from loralathe.strengths.builtins import builtin_names, builtin_weights, is_foreign_stage
-from loralathe.strengths.numbers import looks_like_number, number_text, parse_number
+from loralathe.strengths.text import looks_like_number, number_text, parse_number
 from loralathe.strengths.tokens import TokenValue, is_token, refuse_tokens
 
 NO_PRESETS: Final[Mapping[str, str]] = {}

@@ -22,7 +22,7 @@ from loralathe.strengths.blocks import (
     component_of,
 )
 from loralathe.strengths.builtins import blocks_between
-from loralathe.strengths.numbers import number_text, parse_number
+from loralathe.strengths.text import number_text, parse_number
 
 NO_ELEMENT_PRESETS: Final[Mapping[str, str]] = {}
 

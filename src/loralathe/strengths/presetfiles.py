@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loralathe.errors import InputError
-from loralathe.strengths.numbers import looks_like_number
+from loralathe.strengths.text import looks_like_number
 from loralathe.strengths.tokens import is_token
 from loralathe.tensorfiles import read_text
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from loralathe.strengths.spec import BLOCK_WORD
+from loralathe.strengths.use import BLOCK_WORD
 
 _BLOCKS = re.compile(rf"{BLOCK_WORD}(-{BLOCK_WORD})?", re.IGNORECASE)
 

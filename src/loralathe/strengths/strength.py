@@ -28,8 +28,8 @@ from loralathe.strengths.elements import (
     last_match,
     parse_elements,
 )
-from loralathe.strengths.spec import AdapterSpec
 from loralathe.strengths.tokens import TokenValue
+from loralathe.strengths.use import AdapterUse
 
 
 class Addressed(Protocol):
@@ -66,7 +66,7 @@ class Strength:
 
 
 def resolve(
-    spec: AdapterSpec,
+    spec: AdapterUse,
     family: BlockFamily,
     *,
     block_presets: Mapping[str, str] = NO_PRESETS,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from loralathe.errors import InputError
-from loralathe.strengths.numbers import parse_number
+from loralathe.strengths.text import parse_number
 
 TokenValue = Callable[[str], float]
 """From a token (`R`, `U`, `X`, `X+0.2`) to its value."""

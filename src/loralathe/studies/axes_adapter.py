@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from loralathe.errors import InputError
-from loralathe.rendering.request import AdapterUse
+from loralathe.strengths import AdapterUse
 from loralathe.studies.axes_request import resolve_file
 from loralathe.studies.axis import Axis, AxisKind, AxisSpec, each
 from loralathe.studies.blocktext import read_block_text, select_blocks

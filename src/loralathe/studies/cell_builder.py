@@ -10,7 +10,8 @@ from typing import Protocol
 
 from loralathe.errors import InputError, did_you_mean
 from loralathe.rendering.prompts.networks import lift_tags
-from loralathe.rendering.request import AdapterUse, ImageRequest
+from loralathe.rendering.request import ImageRequest
+from loralathe.strengths import AdapterUse
 from loralathe.studies.blocktext import BLOCK_LISTS, BlockText, read_block_text, select_blocks
 from loralathe.studies.presets import spelt_out
 

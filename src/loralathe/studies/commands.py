@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loralathe.commands import command_line
-from loralathe.rendering.request import AdapterUse, ImageRequest
+from loralathe.rendering.request import ImageRequest
+from loralathe.strengths import AdapterUse, argument_text, term_text
 from loralathe.studies.values import show_number
 
 _TOKENS = re.compile(r"(^|[,=])\s*[RUX]", re.IGNORECASE)
@@ -42,53 +43,26 @@ def cell_recipe(
     if not uses:
         return None
     return Recipe(
-        command_line("merge", request.checkpoint, *map(adapter_argument, uses)),
+        command_line("merge", request.checkpoint, *map(argument_text, uses)),
         _toml(request, uses),
         _notes(uses),
     )
-
-
-def adapter_argument(use: AdapterUse) -> str:
-    """`PATH:STRENGTH` or `PATH:te=X:unet=Y`, then `[:lbw=B][:lbwe=E]`, which `parse_spec` reads back."""
-    items = [use.file]
-    if use.te == use.unet:
-        items.append(show_number(use.te))
-    else:
-        items += [f"te={show_number(use.te)}", f"unet={show_number(use.unet)}"]
-    if use.blocks:
-        items.append(f"lbw={use.blocks}")
-    if use.elements:
-        items.append(f"lbwe={use.elements}")
-    return ":".join(items)
 
 
 def _toml(request: ImageRequest, uses: list[AdapterUse]) -> str:
     names = _identifiers([Path(use.file).stem for use in uses])
     lines = ["[inputs]", f"A = {_quoted(request.checkpoint)}"]
     lines += [f"{name} = {_quoted(use.file)}" for name, use in zip(names, uses, strict=True)]
-    terms = "".join(_term(name, use) for name, use in zip(names, uses, strict=True))
+    terms = "".join(term_text(name, use) for name, use in zip(names, uses, strict=True))
     lines += [
         "",
         "[steps]",
-        f"merged = '''A{terms}'''",
+        f"merged = {_quoted('A' + terms)}",
         "",
         "[save]",
         'merged = { file = "merged.safetensors" }',
     ]
     return "\n".join(lines) + "\n"
-
-
-def _term(name: str, use: AdapterUse) -> str:
-    calls = []
-    if use.te != use.unet:
-        calls += [f"te={show_number(use.te)}", f"unet={show_number(use.unet)}"]
-    if use.elements:
-        calls.append(f'elements="{use.elements}"')
-    factor = use.unet if use.te == use.unet else 1.0
-    strength = "" if abs(factor) == 1 else f"{show_number(abs(factor))}*"
-    called = f"{name}({', '.join(calls)})" if calls else name
-    at = f'@"{use.blocks}"' if use.blocks else ""
-    return f" {'-' if factor < 0 else '+'} {strength}{called}{at}"
 
 
 def _identifiers(stems: list[str]) -> list[str]:

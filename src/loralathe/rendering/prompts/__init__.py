@@ -7,7 +7,7 @@ from loralathe.rendering.prompts.chunks import Chunk, cut_chunks
 from loralathe.rendering.prompts.composable import Part, split_parts
 from loralathe.rendering.prompts.emphasis import BREAK, Piece, parse_emphasis
 from loralathe.rendering.prompts.issues import Issue
-from loralathe.rendering.prompts.networks import TaggedPrompt, lift_tags, spell_tag
+from loralathe.rendering.prompts.networks import TaggedPrompt, lift_tags
 from loralathe.rendering.prompts.plan import PartPlan, PromptPlan, plan_prompt
 from loralathe.rendering.prompts.schedule import expand_schedule
 
@@ -25,6 +25,5 @@ __all__ = [
     "lift_tags",
     "parse_emphasis",
     "plan_prompt",
-    "spell_tag",
     "split_parts",
 ]

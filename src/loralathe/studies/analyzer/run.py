@@ -11,7 +11,8 @@ from typing import TypeAlias
 from loralathe.errors import InputError
 from loralathe.progress import Progress
 from loralathe.rendering.prompts.networks import lift_tags
-from loralathe.rendering.request import AdapterUse, ImageRequest, Renderer
+from loralathe.rendering.request import ImageRequest, Renderer
+from loralathe.strengths import AdapterUse
 from loralathe.studies.analyzer.groups import Group, first_cut, halves, merged_group
 from loralathe.studies.analyzer.options import BlocksOptions, read_groups, read_range
 from loralathe.studies.analyzer.report import BlockEffect, BlockReport, suggested_weight, weights_to_paste

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path, PurePath
 
-from loralathe.rendering.request import AdapterUse, ImageRequest
-from loralathe.studies.commands import adapter_argument
+from loralathe.rendering.request import ImageRequest
+from loralathe.strengths import AdapterUse, argument_text
 from loralathe.studies.drawing.grid import slot_of
 from loralathe.studies.plan import GridPlan, Position
 from loralathe.studies.results import CellResult
@@ -114,4 +114,4 @@ def _checkpoint(request: ImageRequest, variables: tuple[tuple[str, float], ...])
 
 def _adapter(use: AdapterUse) -> str:
     steps = "" if use.start is None and use.stop is None else f" [{use.start or 0}:{use.stop or ''}]"
-    return PurePath(use.file).name + adapter_argument(use)[len(use.file) :] + steps
+    return PurePath(use.file).name + argument_text(use)[len(use.file) :] + steps
