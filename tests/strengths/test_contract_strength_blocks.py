@@ -365,7 +365,7 @@ ERRORS = [
      "  fix:   blocks: CLIP T5 IN D00…D18 S00…S37 OUT"),
     ("§2 unknown preset", "hina:zzz", "flux",
      "there are no block weights called 'zzz'\n  fix:   known names: HinaBlock Named OUTS ALL NONE ALL0.5"
-     "; define one with --blocks NAME=LIST"),
+     '; define one with blocks={"NAME": "LIST"}'),
     ("§2 R is for rendering", "hina:1,R,1,1,1,1,1,1,1,1,1,1", "sdxl",
      "'R' is drawn at random when rendering; a merge needs a number in its place\n"
      "  where: block weights '1,R,1,1,1,1,1,1,1,1,1,1'\n"
