@@ -1,6 +1,7 @@
-"""Progress as events: the work reports what it does, a sink decides who sees it.
+"""Progress as events: the work reports what it does, a sink decides who sees it, a token stops it.
 
-The work calls `Progress.task(...)`; sinks are silent, bars on a terminal, JSON lines, or a queue.
+The work calls `Progress.task(...)`; sinks are silent, bars on a terminal, JSON lines, or a queue. Wherever
+the work reports something, it also looks whether it was cancelled.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import ProgressColumn, TaskID
 
-Kind = Literal["start", "advance", "end", "message"]
+Kind = Literal["start", "advance", "end", "message", "cell"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,38 @@ class Event:
     total: int | None = None
     unit: str = "B"
     text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CellEvent(Event):
+    """A finished picture: which of them it is, its file, and the values of the axes that made it."""
+
+    index: int = 0
+    path: str = ""
+    labels: tuple[str, ...] = ()
+
+
+class Cancelled(KeyboardInterrupt):
+    """The work was cancelled. As after Ctrl-C, outputs are whole or absent, and finished pictures stay."""
+
+
+class Cancel:
+    """A token that stops work: call `cancel()` in any thread, and the work raises `Cancelled` soon."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def cancel(self) -> None:
+        self._event.set()
+
+    @property
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    def check(self) -> None:
+        """Raise `Cancelled` once `cancel` was called."""
+        if self._event.is_set():
+            raise Cancelled
 
 
 class Sink(Protocol):
@@ -96,7 +129,7 @@ class BarSink:
             self._started[event.task] = (time.monotonic(), event)
         elif event.kind == "advance":
             self._advance(event)
-        else:
+        elif event.kind == "end":
             self._end(event)
 
     def _print(self, text: str) -> None:
@@ -173,11 +206,17 @@ class Task:
         self.unit = unit
         self.done = 0
 
+    def check(self) -> None:
+        """Raise `Cancelled` if the work is to stop."""
+        self._progress.cancel.check()
+
     def __enter__(self) -> Task:
+        self.check()
         self._progress.emit(Event("start", self.name, 0, self.total, self.unit))
         return self
 
     def advance(self, amount: int = 1) -> None:
+        self.check()
         with self._progress.lock:
             self.done += amount
             self._progress.emit(Event("advance", self.name, self.done, self.total, self.unit))
@@ -189,10 +228,11 @@ class Task:
 
 
 class Progress:
-    """What work is given to report through. `Progress()` is silent."""
+    """What work is given to report through, and to be stopped by. `Progress()` is silent."""
 
-    def __init__(self, sink: Sink | None = None) -> None:
+    def __init__(self, sink: Sink | None = None, cancel: Cancel | None = None) -> None:
         self._sink: Sink = sink or SilentSink()
+        self.cancel = cancel or Cancel()
         self.lock = threading.RLock()
 
     def emit(self, event: Event) -> None:
@@ -201,6 +241,10 @@ class Progress:
 
     def task(self, name: str, total: int | None = None, unit: str = "B") -> Task:
         return Task(self, name, total, unit)
+
+    def cell(self, task: str, index: int, total: int, path: str, labels: tuple[str, ...]) -> None:
+        """A picture of a study is finished, the `index`th from 0 of `total`."""
+        self.emit(CellEvent("cell", task, index + 1, total, "pictures", "", index, path, labels))
 
     def message(self, text: str) -> None:
         self.emit(Event("message", "", text=Message(text)))

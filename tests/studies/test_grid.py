@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from loralathe.errors import InputError, MachineError
-from loralathe.progress import CallableSink, Event, Progress
+from loralathe.progress import CallableSink, Cancel, Cancelled, CellEvent, Event, Progress
 from loralathe.rendering.request import ImageRequest
 from loralathe.studies.cell_builder import Context
 from loralathe.studies.grid import GridOptions, run_grid
@@ -115,6 +115,29 @@ def test_ctrl_c_keeps_finished_cells(tmp_path: Path) -> None:
     assert sum(cell["done"] for cell in stored["cells"]) == 4
     rest = FakeRenderer()
     assert run_grid(options(tmp_path), rest).rendered == 2
+
+
+def test_a_cancelled_grid_keeps_finished_cells(tmp_path: Path, renderer: FakeRenderer) -> None:
+    """Cells arrive as events with their files; the token stops the work at the next picture."""
+    cells: list[CellEvent] = []
+    cancel = Cancel()
+
+    def receive(event: Event) -> None:
+        if isinstance(event, CellEvent):
+            cells.append(event)
+            if len(cells) == 2:
+                cancel.cancel()
+
+    with pytest.raises(Cancelled):
+        run_grid(options(tmp_path), renderer, Progress(CallableSink(receive), cancel))
+    stored = json.loads((tmp_path / "results.json").read_text())
+    assert sum(cell["done"] for cell in stored["cells"]) == len(cells) == 2
+    assert all(Path(cell.path).is_file() for cell in cells)
+    run_grid(options(tmp_path), renderer, Progress(CallableSink(receive)))
+    labels = {cell.index: cell.labels for cell in cells[2:]}
+    assert sorted(labels) == list(range(6))
+    assert labels[0] != labels[1]
+    assert {len(one) for one in labels.values()} == {2}
 
 
 SLOW = """

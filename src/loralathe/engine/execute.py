@@ -79,7 +79,7 @@ def _run_all(
     pool = ThreadPoolExecutor(workers, "lathe", initializer=prepare_worker, initargs=(device,))
     try:
         futures = [pool.submit(work, job) for job in jobs]
-        _first_failure(futures, cancel)
+        _first_failure(futures, cancel, task)
     except BaseException:
         cancel.set()
         pool.shutdown(wait=True, cancel_futures=True)
@@ -87,10 +87,11 @@ def _run_all(
     pool.shutdown()
 
 
-def _first_failure(futures: list[Future[None]], cancel: threading.Event) -> None:
-    """Wait in slices, so that Ctrl-C is noticed; raise the first exception."""
+def _first_failure(futures: list[Future[None]], cancel: threading.Event, task: Task) -> None:
+    """Wait in slices, so that Ctrl-C and a cancelled run are noticed; raise the first exception."""
     waiting: set[Future[None]] = set(futures)
     while waiting:
+        task.check()
         done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_EXCEPTION)
         for future in done:
             error = future.exception()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ from loralathe.families import Family
 from loralathe.language import Recipe, used_names
 from loralathe.language.checker import TypeChecker
 from loralathe.language.expressions import ExtractLeaf, LinearExpression
-from loralathe.progress import CallableSink, Event, Progress
+from loralathe.progress import Cancel, Progress
 from loralathe.strengths import BlockWeights, parse_block_weights, parse_elements
 from loralathe.tensorfiles import check_output, content_hash, free_space, remove_stale
 
@@ -260,7 +259,7 @@ class _Hasher:
         self._wanted = session.options.hash_inputs
         self._pool: ThreadPoolExecutor | None = None
         self._found: dict[str, Future[str]] = {}
-        self._stopped = threading.Event()
+        self._cancel = Cancel()
 
     def placeholders(self) -> dict[str, str] | None:
         return dict.fromkeys(self._paths, UNKNOWN_HASH) if self._wanted else None
@@ -268,19 +267,15 @@ class _Hasher:
     def start(self) -> None:
         if self._wanted:
             self._pool = ThreadPoolExecutor(1, "hash")
-            watch = Progress(CallableSink(self._heed))
+            watch = Progress(cancel=self._cancel)
             for name, path in self._paths.items():
                 self._found[name] = self._pool.submit(content_hash, path, progress=watch)
-
-    def _heed(self, event: Event) -> None:
-        """A failed or interrupted run does not wait for gigabytes to be hashed."""
-        if event.kind == "advance" and self._stopped.is_set():
-            raise CancelledError
 
     def finish(self) -> dict[str, str] | None:
         return {name: future.result() for name, future in self._found.items()} if self._wanted else None
 
     def stop(self) -> None:
-        self._stopped.set()
+        """A failed or interrupted run does not wait for gigabytes to be hashed."""
+        self._cancel.cancel()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)

@@ -189,16 +189,29 @@ def _render(options: GridOptions, plan: GridPlan, renderer: Renderer, progress: 
     def show(key: str, image: Image.Image) -> None:
         if options.preview_seconds:
             preview.add(key, image)
+        _tell_cells(plan, store, key, progress)
 
+    for job in plan.jobs:
+        if store.has(job.key):
+            _tell_cells(plan, store, job.key, progress)
     if options.preview_seconds and any(not store.has(job.key) for job in plan.jobs):
         for job in plan.jobs:
             if store.has(job.key):
-                show(job.key, store.open(job.key))
+                preview.add(job.key, store.open(job.key))
     recipe = options.context.recipe
     evaluate = recipe.evaluate if recipe else None
     rendered = render_missing(plan.jobs, store, renderer, progress, evaluate=evaluate, on_cell=show)
     preview.remove()
     return rendered
+
+
+def _tell_cells(plan: GridPlan, store: CellStore, key: str, progress: Progress) -> None:
+    """An event for each cell that shows the picture."""
+    path, count = str(store.picture(key)), len(plan.cells)
+    for index, cell in enumerate(plan.cells):
+        if cell.key == key:
+            labels = tuple(label for label in cell.labels if label)
+            progress.cell("grid", index, count, path, labels)
 
 
 def _score(

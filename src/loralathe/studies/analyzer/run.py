@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import PurePath
 from typing import TypeAlias
 
+from PIL.Image import Image
+
 from loralathe.errors import InputError
 from loralathe.progress import Progress
 from loralathe.rendering.prompts.networks import lift_tags
@@ -125,9 +127,18 @@ def _search(study: Study, cuts: Cuts, renderer: Renderer, progress: Progress) ->
     looked_at: set[str] = set()
     rendered, strongest = 0, None
     while cuts:
-        jobs = [study.job(blocks, seed) for seed in study.seeds for blocks in ((), *map(_blocks, cuts))]
+        wanted = [(blocks, seed) for seed in study.seeds for blocks in ((), *map(_blocks, cuts))]
+        jobs = [study.job(*one) for one in wanted]
+        labels = {
+            job.key: (" ".join(one[0]), f"seed {one[1]}") for job, one in zip(jobs, wanted, strict=True)
+        }
+
+        def tell(key: str, image: Image, labels: dict[str, tuple[str, str]] = labels) -> None:
+            index = list(labels).index(key)
+            progress.cell("blocks", index, len(labels), str(store.picture(key)), labels[key])
+
         looked_at.update(job.key for job in jobs)
-        rendered += render_missing(_distinct(jobs), store, renderer, progress)
+        rendered += render_missing(_distinct(jobs), store, renderer, progress, on_cell=tell)
         effects = [_measure(study, merged_group(cut), store) for cut in cuts]
         if strongest is None:
             strongest = max(effect.changed.mean for effect in effects)
