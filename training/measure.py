@@ -18,11 +18,11 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from loralathe.demo import settings as names
 from loralathe.demo.family import find_family, unpack_family
-from loralathe.demo.scorers import trait_probabilities
+from loralathe.demo.judge import trait_probabilities
 from loralathe.demo.settings import FINAL_RANK, FULL, MULTIPLIERS, RANGE, SCENES, STRENGTH
-from loralathe.demo.story import blocks as story_blocks
-from loralathe.demo.story import merging, names, subtracting, travelling
+from loralathe.demo.story import looking, merging, travelling
 from loralathe.demo.studio import Studio
 from loralathe.progress import BarSink, Progress
 from loralathe.rendering import ImageRequest, LocalRenderer
@@ -138,7 +138,7 @@ class Measuring:
         _add(numbers, "prompt", [sum(column) / len(column) for column in zip(*right.values(), strict=True)])
         if subject.trigger:
             traits = trait_probabilities(
-                self.studio.bench, "sailor" if subject.trigger == "sailor" else "hina", images
+                self.studio.judge, "sailor" if subject.trigger == "sailor" else "hina", images
             )
             numbers |= {f"trait {name}": sum(row) / len(row) for name, row in traits.items()}
             _add(
@@ -155,8 +155,8 @@ class Measuring:
         self, images: Sequence[Image.Image], portraits: Sequence[Portrait], asked: Sequence[str]
     ) -> dict[str, list[float]]:
         """Question → 1 for each right answer, 0 for each wrong one."""
-        knowledge = self.studio.bench.judge.knowledge
-        answers = self.studio.bench.answers(images)
+        knowledge = self.studio.judge.knowledge
+        answers = self.studio.judge.answers(images)
         return {
             name: [
                 float(int(row.argmax()) == knowledge.questions[name].index(str(getattr(portrait, name))))
@@ -179,7 +179,7 @@ def _add(numbers: Numbers, name: str, values: list[float]) -> None:
 def make_files(studio: Studio) -> Numbers:
     """Every file of the demo's story; what the block analyzer found, over more seeds than the demo takes."""
     task = replace(
-        story_blocks.analysis(studio), name="blocks", seeds=ANALYZED, prompt=f"hina, {SCENES[0]}", range=RANGE
+        looking.analysis(studio), name="blocks", seeds=ANALYZED, prompt=f"hina, {SCENES[0]}", range=RANGE
     )
     report = studio.blocks(task)
     strongest = max(report.effects, key=lambda effect: effect.changed.mean)
@@ -192,12 +192,12 @@ def make_files(studio: Studio) -> Numbers:
             (" high", effect.changed.high or 0.0),
         )
     }
-    numbers["separated"] = float(story_blocks.clearly_below(report, strongest))
-    blocks = story_blocks.block_list(studio.blocks(story_blocks.analysis(studio)))
+    numbers["separated"] = float(looking.clearly_below(report, strongest))
+    blocks = looking.block_list(studio.blocks(looking.analysis(studio)))
     makers = [
         merging.merge_task(studio, names.A_UNIFORM),
         merging.merge_task(studio, names.A_BLOCKS, blocks),
-        subtracting.extract_task(studio, int(names.LORA1.partition("_r")[2].partition(".")[0])),
+        merging.extract_task(studio, int(names.LORA1.partition("_r")[2].partition(".")[0])),
     ]
     for maker in makers:
         studio.make(maker)
@@ -226,7 +226,7 @@ def measure_all(
         }
     }
     with Studio(folder, found, FULL, progress) as studio:
-        done |= examine(studio.bench.judge, studio.path(names.BASE_A))
+        done |= examine(studio.judge.opened, studio.path(names.BASE_A))
         done["blocks"] = make_files(studio)
         studio.close_renderer()
         measuring = Measuring(studio, count)

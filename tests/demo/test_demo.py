@@ -16,8 +16,8 @@ from click.testing import CliRunner, Result
 
 from loralathe.cli import lathe
 from loralathe.demo.family import DATA_VARIABLE
+from loralathe.demo.play import CHAPTERS
 from loralathe.demo.settings import QUICK
-from loralathe.demo.story import CHAPTERS
 from loralathe.engine import read_record
 from loralathe.tensorfiles import read_header
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from checkpoints import second_checkpoint, write_safetensors
 from loralathe.cli import lathe
 from loralathe.demo.family import DATA_VARIABLE
-from loralathe.demo.story.names import DIRECTIONS, recipe_text
+from loralathe.demo.settings import DIRECTIONS, recipe_text
 from rendering.conftest import make_checkpoint, make_lora
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from loralathe.demo.material import Bar, Bars, Chapter, Code, Figure, Picture, Row, Table
+from loralathe.demo.play import CHAPTERS
 from loralathe.demo.report import LANGUAGES, report_page, words_of, write_report
-from loralathe.demo.report.words import inline, paragraphs
-from loralathe.demo.story import CHAPTERS
+from loralathe.demo.report.build import inline, paragraphs
 
 
 def places(text: str) -> set[str]:

@@ -13,8 +13,7 @@ from demo.conftest import PHRASES
 from loralathe.cli.grid_options import scorers
 from loralathe.demo import family_scorers
 from loralathe.demo.family import DATA_VARIABLE
-from loralathe.demo.judge import open_judge
-from loralathe.demo.scorers import Bench, said_by, trait_probabilities
+from loralathe.demo.judge import CachedJudge, open_judge, said_by, trait_probabilities
 from loralathe.errors import InputError
 from loralathe.studies.scorers import Scored
 
@@ -64,7 +63,7 @@ def test_other_sizes_and_silent_prompts_have_no_score(parts: Path) -> None:
 
 
 def test_a_batch_is_judged_once_and_never_mistaken_for_another(parts: Path) -> None:
-    bench = Bench(parts / "judge.safetensors")
+    bench = CachedJudge(parts / "judge.safetensors")
     one, other = picture(1), picture(2)
     first = bench.answers([one])
     assert bench.answers([one]) is first

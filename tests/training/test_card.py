@@ -8,7 +8,7 @@ from training.attributes import CAPTIONED, FREE, IDENTITY, JUDGED
 from training.card import GATES, card
 from training.measure import STRENGTHS, Subject, portraits_of, prompt_of, subjects
 
-from loralathe.demo.story.names import DIRECTIONS
+from loralathe.demo.settings import DIRECTIONS
 
 SETTINGS = {"strength": 0.9, "steps": 12, "count": 120, "last": 64, "m_towards": 0.7, "m_away": 0.2}
 

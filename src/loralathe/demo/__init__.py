@@ -9,18 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from loralathe.demo.family import Family, unpack_family
-    from loralathe.demo.run import DemoOptions, DemoResult, run_demo
-    from loralathe.demo.scorers import family_scorers
+    from loralathe.demo.family import TinyFamily, unpack_family
+    from loralathe.demo.judge import family_scorers
+    from loralathe.demo.play import DemoOptions, DemoResult, run_demo
 
-__all__ = ["DemoOptions", "DemoResult", "Family", "family_scorers", "run_demo", "unpack_family"]
+__all__ = ["DemoOptions", "DemoResult", "TinyFamily", "family_scorers", "run_demo", "unpack_family"]
 
 _LAZY = {
-    "DemoOptions": "run",
-    "DemoResult": "run",
-    "Family": "family",
-    "family_scorers": "scorers",
-    "run_demo": "run",
+    "DemoOptions": "play",
+    "DemoResult": "play",
+    "TinyFamily": "family",
+    "family_scorers": "judge",
+    "run_demo": "play",
     "unpack_family": "family",
 }
 

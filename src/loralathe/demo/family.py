@@ -24,7 +24,7 @@ AGAIN = "install loralathe again, or make the parts again with training.export"
 
 
 @dataclass(frozen=True)
-class Family:
+class TinyFamily:
     """What ships.
 
     folder: where the parts are.  parts: file name → SHA-256.
@@ -48,7 +48,7 @@ class Family:
         return path
 
 
-def find_family(folder: Path | None = None) -> Family:
+def find_family(folder: Path | None = None) -> TinyFamily:
     """The family in `folder`, else in $LORALATHE_FAMILY, else the one in this package.
 
     Raises MachineError when there is none, or its list cannot be read.
@@ -58,7 +58,7 @@ def find_family(folder: Path | None = None) -> Family:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         bases = {name: (tuple(base["parts"]), str(base["sha256"])) for name, base in found["bases"].items()}
-        return Family(folder, dict(found["parts"]), bases, tuple(found["adapters"]), str(found["judge"]))
+        return TinyFamily(folder, dict(found["parts"]), bases, tuple(found["adapters"]), str(found["judge"]))
     except OSError as error:
         raise MachineError(
             "the tiny family is not in this installation", where=str(path), fix=AGAIN
@@ -69,7 +69,9 @@ def find_family(folder: Path | None = None) -> Family:
         ) from error
 
 
-def unpack_family(folder: Path, family: Family | None = None, progress: Progress | None = None) -> list[Path]:
+def unpack_family(
+    folder: Path, family: TinyFamily | None = None, progress: Progress | None = None
+) -> list[Path]:
     """Both bases and both LoRAs in `folder`, assembled and checked; what is there already stays.
 
     Raises MachineError for missing or damaged parts, InputError for another file under one of the names.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from loralathe.demo.family import Family
-from loralathe.demo.scorers import Bench, scorers_of
+from loralathe.demo.family import TinyFamily
+from loralathe.demo.judge import CachedJudge, scorers_of
 from loralathe.demo.settings import CFG, NEGATIVE, SEED, SIDE, Settings
 from loralathe.demo.tasks import BlocksTask, FileTask, GridTask
 from loralathe.engine import KEY, Report, RunOptions, Session, open_session
@@ -51,12 +51,12 @@ class Energies:
 class Studio:
     """Does tasks in `folder`. Use it in a `with` block: the renderer holds models open."""
 
-    def __init__(self, folder: Path, family: Family, settings: Settings, progress: Progress) -> None:
+    def __init__(self, folder: Path, family: TinyFamily, settings: Settings, progress: Progress) -> None:
         self.folder = folder
         self.family = family
         self.settings = settings
         self.progress = progress
-        self.bench = Bench(family.part(family.judge))
+        self.judge = CachedJudge(family.part(family.judge))
         self._renderer: LocalRenderer | None = None
         self._analyzed: dict[BlocksTask, BlockReport] = {}
         self._made: dict[str, dict[str, float | str]] = _read_made(folder / MADE)
@@ -111,7 +111,7 @@ class Studio:
             x=task.x,
             y=task.y,
             context=context,
-            scorers=(*DEFAULT_SCORERS, *scorers_of(self.bench)),
+            scorers=(*DEFAULT_SCORERS, *scorers_of(self.judge)),
         )
 
     def blocks(self, task: BlocksTask) -> BlockReport:

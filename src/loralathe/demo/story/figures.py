@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from loralathe.demo.judge import CAPTION, IS_HINA
 from loralathe.demo.material import Figure, Picture, Row, Table, mean, percent
-from loralathe.demo.scorers import CAPTION, IS_HINA
 from loralathe.demo.studio import Studio
 from loralathe.demo.tasks import GridTask
 from loralathe.studies import GridResult

@@ -1,23 +1,34 @@
-"""To base B: carry the LoRA over, add the difference of the bases, extract once more."""
+"""To base B: carry the LoRA over, add the difference of the bases, extract once more, and the proof."""
 
 from __future__ import annotations
 
-from loralathe.demo.material import Chapter, Code, Table, percent
-from loralathe.demo.scorers import IS_HINA
-from loralathe.demo.settings import CARRY, FINAL_RANK, MULTIPLIERS, RANK, SCENES, STRENGTH
-from loralathe.demo.story.blocks import analysis, block_list
-from loralathe.demo.story.figures import (
-    column_means,
-    column_of,
-    curve_text,
-    figure_of,
-    mean_score,
-    row_of,
+from dataclasses import replace
+
+from loralathe.demo.judge import CAPTION, IS_HINA, trait_probabilities
+from loralathe.demo.material import Chapter, Code, Table, mean, percent
+from loralathe.demo.settings import (
+    B1,
+    BASE_B,
+    CARRY,
+    DIRECTIONS,
+    FINAL_RANK,
+    LORA1,
+    MULTIPLIERS,
+    PROVED,
+    RANK,
+    SCENES,
+    STRENGTH,
+    lora_of,
+    model_of,
+    recipe_text,
 )
-from loralathe.demo.story.names import B1, BASE_B, DIRECTIONS, LORA1, lora_of, model_of, recipe_text
+from loralathe.demo.story.figures import column_means, column_of, curve_text, figure_of, mean_score, row_of
+from loralathe.demo.story.looking import analysis, block_list
 from loralathe.demo.studio import Studio
 from loralathe.demo.tasks import FileTask, GridTask, choices, numbers, typed
 from loralathe.language import Save, make_recipe, read_recipe
+from loralathe.studies import GridResult
+from loralathe.studies.store import CellStore
 from loralathe.tensorfiles import write_whole
 
 
@@ -175,3 +186,42 @@ def extract_again(studio: Studio) -> Chapter:
 def run_task(studio: Studio, direction: str) -> FileTask:
     """`lathe run` of one of the recipes."""
     return FileTask(read_recipe(studio.path(f"{direction}.toml")), typed("run", f"{direction}.toml"))
+
+
+def prove(studio: Studio) -> Chapter:
+    """The last model without any LoRA, and base B with the last LoRA."""
+    scenes = SCENES[: studio.settings.proof_scenes]
+    prompt, seeds = f"hina, {scenes[0]}", f"seed = 1-{studio.settings.proof_seeds}"
+    model = GridTask("10-proof-model", (model_of(PROVED),), prompt, seeds, choices("prompt s/r", scenes))
+    lora = replace(model, name="10-proof-lora", files=(BASE_B, lora_of(PROVED)))
+    drawn, worn = studio.grid(model), studio.grid(lora)
+    traits = [_traits(studio, task, result) for task, result in ((model, drawn), (lora, worn))]
+    rows = [(f"@trait_{name}", tuple(percent(found[name]) for found in traits)) for name in traits[0]]
+    rows.append(("@col_identity", tuple(percent(_mean(result, IS_HINA)) for result in (drawn, worn))))
+    rows.append(("@col_prompt", tuple(percent(_mean(result, CAPTION)) for result in (drawn, worn))))
+    return Chapter(
+        "proof",
+        parts=(
+            figure_of(studio, model, drawn, "proof_model"),
+            figure_of(studio, lora, worn, "proof_lora"),
+            Table("proof_numbers", ("@col_model", "@col_lora"), tuple(rows)),
+        ),
+        numbers={
+            "pictures": str(len(drawn.cells)),
+            "identity_model": percent(_mean(drawn, IS_HINA)),
+            "identity_lora": percent(_mean(worn, IS_HINA)),
+            "prompt_model": percent(_mean(drawn, CAPTION)),
+            "prompt_lora": percent(_mean(worn, CAPTION)),
+        },
+    )
+
+
+def _mean(result: GridResult, score: str) -> float:
+    return mean_score(list(result.cells), score)
+
+
+def _traits(studio: Studio, task: GridTask, result: GridResult) -> dict[str, float]:
+    """Trait → its mean probability over all pictures."""
+    store = CellStore(studio.path(task.name))
+    images = [store.open(cell.cell.key) for cell in result.cells]
+    return {name: mean(values) for name, values in trait_probabilities(studio.judge, "hina", images).items()}

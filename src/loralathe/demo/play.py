@@ -1,14 +1,32 @@
-"""`run_demo`: unpack the family, play every chapter, write the report. Behind `lathe demo`."""
+"""`run_demo`: unpack the family, play every chapter, write the report. `lathe demo` calls it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from loralathe.demo.family import find_family, unpack_family
 from loralathe.demo.material import Chapter
+from loralathe.demo.report import words_of, write_report
 from loralathe.demo.settings import FULL, QUICK
+from loralathe.demo.story import looking, merging, travelling
+from loralathe.demo.studio import Studio
 from loralathe.progress import Progress
+
+CHAPTERS: Mapping[str, Callable[[Studio], Chapter]] = {
+    "family": looking.meet_family,
+    "strength": looking.try_strengths,
+    "cross": looking.cross_two,
+    "blocks": looking.find_blocks,
+    "merge": merging.merge_both_ways,
+    "subtract": merging.subtract,
+    "carry": travelling.carry_over,
+    "difference": travelling.add_difference,
+    "again": travelling.extract_again,
+    "proof": travelling.prove,
+}
+"""In order; the keys are those of the report's words."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +61,6 @@ def run_demo(options: DemoOptions, progress: Progress | None = None) -> DemoResu
     Raises MachineError for a damaged installation, InputError for other files in the way. On Ctrl-C all that
     is finished is kept, and the same call goes on from there.
     """
-    from loralathe.demo.report import words_of, write_report
-    from loralathe.demo.story import CHAPTERS
-    from loralathe.demo.studio import Studio
-
     progress = progress or Progress()
     family = find_family(options.family)
     progress.message(words_of(options.language)["unpack"])
