@@ -79,5 +79,5 @@ def test_the_command_line_knows_the_family(parts: Path, monkeypatch: pytest.Monk
 
 def test_a_file_that_is_no_judge(parts: Path, tmp_path: Path) -> None:
     shutil.copy(parts / "hina.safetensors", tmp_path / "judge.safetensors")
-    with pytest.raises(InputError, match="holds no judge"):
+    with pytest.raises(InputError, match="is not a judge"):
         open_judge(tmp_path / "judge.safetensors")

@@ -13,15 +13,13 @@ from PIL import Image
 from loralathe.errors import InputError, MachineError
 from loralathe.studies.grid import GridOptions, run_grid
 from loralathe.studies.scorers import (
-    HashDistance,
+    DEFAULT_SCORERS,
     IdentityScorer,
-    PixelDifference,
     PromptScorer,
     Scored,
-    Similarity,
+    plain_prompt,
     score_all,
 )
-from loralathe.studies.scorers.prompt import plain_prompt
 from studies.fakes import FakeRenderer, picture, request
 
 
@@ -37,7 +35,7 @@ def items() -> list[Scored]:
 
 
 def test_built_in_scorers_compare_with_the_reference() -> None:
-    rows = score_all([PixelDifference(), Similarity(), HashDistance()], iter(items()), lambda n: None)
+    rows = score_all(DEFAULT_SCORERS, iter(items()), lambda n: None)
     assert rows[0] == {"diff %": 0.0, "SSIM": pytest.approx(1), "pHash": 0.0}
     assert all(value is not None and value != rows[0][name] for name, value in rows[1].items())
     assert rows[2]["diff %"] is None
@@ -48,7 +46,7 @@ def test_built_in_scorers_compare_with_the_reference() -> None:
 
 def test_batches_report_what_they_did() -> None:
     done: list[int] = []
-    score_all([PixelDifference()], iter(items() * 5), done.append)
+    score_all(DEFAULT_SCORERS[:1], iter(items() * 5), done.append)
     assert done == [16, 4]
 
 

@@ -64,7 +64,7 @@ def position(text: str, option: str) -> Position:
 
 def scorers(words: Sequence[str], photos: Sequence[Path], box: str | None) -> tuple[Scorer, ...]:
     """The built-in scorers (without `none`) and those asked for; their models are checked now."""
-    from loralathe.studies.grid import DEFAULT_SCORERS
+    from loralathe.studies.scorers import DEFAULT_SCORERS
 
     found: list[Scorer] = [] if "none" in words else list(DEFAULT_SCORERS)
     for word in words:

@@ -19,7 +19,7 @@ from torch import nn
 
 from loralathe.demo.family import find_family
 from loralathe.errors import InputError
-from loralathe.studies.scorers import Better, Scored, Scorer, plain_prompt
+from loralathe.studies.scorers import Scored, Scorer, plain_prompt
 from loralathe.tensorfiles import open_tensorfile
 
 if TYPE_CHECKING:
@@ -141,7 +141,6 @@ class PortraitScorer:
 
     name: str
     measure: Callable[[Sequence[Scored]], list[float | None]] = field(repr=False)
-    better: Better = "higher"
 
     def check(self) -> None:
         return

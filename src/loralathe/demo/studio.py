@@ -28,8 +28,8 @@ from loralathe.studies import (
     gather_context,
     run_grid,
 )
-from loralathe.studies.grid import DEFAULT_SCORERS
 from loralathe.studies.recipes import RecipeWeights
+from loralathe.studies.scorers import DEFAULT_SCORERS
 from loralathe.tensorfiles import content_hash, read_header, write_whole
 
 MADE = "made.json"

@@ -26,13 +26,12 @@ from loralathe.studies.page.build import grid_page
 from loralathe.studies.plan import DEFAULT_LIMIT, GridPlan, Position, plan_grid
 from loralathe.studies.preview import Preview
 from loralathe.studies.results import CellResult, Scores, results_csv, results_json
-from loralathe.studies.scorers import HashDistance, PixelDifference, Scored, Scorer, Similarity, score_all
+from loralathe.studies.scorers import DEFAULT_SCORERS, Scored, Scorer, score_all
 from loralathe.studies.seeds import SeedBook
 from loralathe.studies.store import CellStore, png_bytes
 from loralathe.studies.work import render_missing
 from loralathe.tensorfiles import write_whole
 
-DEFAULT_SCORERS: tuple[Scorer, ...] = (PixelDifference(), Similarity(), HashDistance())
 DEFAULT_CONTEXT = Context()
 DEFAULT_LOOK = GridLook()
 
