@@ -47,7 +47,7 @@ SHORTEST = replace(QUICK, steps=4, strengths=(0, 1), seeds=1, analyzed=1, proof_
 def told(tmp_path_factory: pytest.TempPathFactory, real_family: Path) -> Iterator[Told]:
     """The shortest story; while it is there, `lathe demo --quick` means that one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("loralathe.demo.run.QUICK", SHORTEST)
+        patch.setattr("loralathe.demo.play.QUICK", SHORTEST)
         yield play(tmp_path_factory.mktemp("demo") / "out", real_family, tmp_path_factory)
 
 
@@ -151,7 +151,7 @@ def test_the_numbers_are_those_of_a_character_that_travels(
     tmp_path_factory: pytest.TempPathFactory, real_family: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`lathe demo --quick` as it is."""
-    monkeypatch.setattr("loralathe.demo.run.QUICK", QUICK)
+    monkeypatch.setattr("loralathe.demo.play.QUICK", QUICK)
     told = play(tmp_path_factory.mktemp("quick") / "out", real_family, tmp_path_factory)
     assert told.page.count("<img ") > 50
     assert told.share("family", "prompt_a") > 0.75
