@@ -72,8 +72,9 @@ def read_alphas(file: TensorFile, raw_names: Iterable[str]) -> Alphas:
     """Raises InputError for notes that cannot be read: a scale that is guessed would change the result."""
     if TAG in file.header.metadata:
         return _of_metadata(file)
-    beside = Path(file.path).with_name(CONFIG)
-    if any(name.startswith(WRAPPER) for name in raw_names) and beside.is_file():
+    beside = file.path.with_name(CONFIG)
+    wrapped = any(name.startswith(WRAPPER) for name in raw_names)
+    if wrapped and file.format != "memory" and beside.is_file():
         return _of_config(beside)
     return Alphas({})
 

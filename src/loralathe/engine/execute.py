@@ -22,6 +22,7 @@ from loralathe.engine.workspace import ByteBudget, Workspace
 from loralathe.errors import MachineError, option
 from loralathe.language.expressions import ExtractLeaf
 from loralathe.progress import Progress, Task
+from loralathe.tensorfiles import MemoryPath
 
 
 def execute(
@@ -56,7 +57,10 @@ def execute(
 
 def _folder(session: Session) -> Path | None:
     """Where a first pass keeps its factors: beside the first output, or where the system keeps such files."""
-    folder = Path(os.path.realpath(session.plan.outputs[0].save.file)).parent
+    file = session.plan.outputs[0].save.file
+    if isinstance(file, MemoryPath):
+        return None
+    folder = Path(os.path.realpath(file)).parent
     return folder if folder.is_dir() else None
 
 

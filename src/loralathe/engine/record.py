@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 KEY = "loralathe"
 UNKNOWN_HASH = "0" * 64
+IN_MEMORY = "in memory"
+"""Stands where the hash of a file would."""
 STALE = ("modelspec.hash_sha256", "modelspec.date", "sshs_model_hash", "sshs_legacy_hash")
 """Metadata of the first input that would be false in the output."""
 

@@ -7,8 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loralathe.engine.coverage import AdapterCoverage
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +134,14 @@ class WeightsReport:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything a run has to say. `seconds` is wall time and goes into no file."""
+    """Everything a run has to say. `seconds` is wall time and goes into no file.
+
+    tensors: step → name → tensor, of the outputs that were asked for in memory.
+    """
 
     weights: tuple[WeightsReport, ...] = ()
     extractions: tuple[ExtractionReport, ...] = ()
     coverage: Mapping[str, AdapterCoverage] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
+    tensors: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)

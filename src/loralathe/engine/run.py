@@ -15,7 +15,7 @@ from loralathe.engine.adapter_notes import adapter_notes
 from loralathe.engine.coverage import missing_components
 from loralathe.engine.options import RunOptions, check_device
 from loralathe.engine.plan import Output, Plan, Planner, WeightsOutput, plan_coverage
-from loralathe.engine.record import KEY, UNKNOWN_HASH, make_record, output_metadata
+from loralathe.engine.record import IN_MEMORY, KEY, UNKNOWN_HASH, make_record, output_metadata
 from loralathe.engine.report import BudgetReport, ExtractionReport, ModuleRecord, Report, WeightsReport
 from loralathe.engine.sidecars import CONFIG, config_target
 from loralathe.engine.sources import Sources
@@ -26,7 +26,7 @@ from loralathe.language.checker import TypeChecker
 from loralathe.language.expressions import ExtractLeaf, LinearExpression
 from loralathe.progress import Cancel, Progress
 from loralathe.strengths import BlockWeights, parse_block_weights, parse_elements
-from loralathe.tensorfiles import check_output, content_hash, free_space, remove_stale
+from loralathe.tensorfiles import MemoryPath, check_output, content_hash, free_space, remove_stale
 
 
 @dataclass
@@ -82,7 +82,7 @@ def _plan(recipe: Recipe, options: RunOptions, sources: Sources) -> Session:
     warnings += (
         text for expression in expressions.values() for text in missing_components(expression, sources)
     )
-    sizes = {name: path.stat().st_size for name, path in sources.paths.items()}
+    sizes = {name: file.header.file_size for name, file in sources.files.items()}
     plan = Plan(outputs, sources.paths, coverage, tuple(dict.fromkeys(warnings)), sizes)
     return Session(recipe, options, sources, plan, planner, checker, expressions)
 
@@ -126,7 +126,7 @@ def run_session(session: Session, progress: Progress | None = None) -> Report:
     check_outputs(session)
 
     from loralathe.engine.execute import execute
-    from loralathe.engine.sinks import AdapterSink, FileAdapter, FileWeights, WeightsSink
+    from loralathe.engine.sinks import AdapterSink, WeightsSink, make_sink
 
     hasher = _Hasher(session)
     inputs = list(session.plan.inputs.values())
@@ -136,12 +136,7 @@ def run_session(session: Session, progress: Progress | None = None) -> Report:
         stack.callback(hasher.stop)
         for output in session.plan.outputs:
             metadata = metadata_of(session, output, hasher.placeholders())
-            sink: WeightsSink | AdapterSink
-            if isinstance(output, WeightsOutput):
-                sink = FileWeights(output, metadata, inputs, session.options)
-            else:
-                assert session.sources.family is not None
-                sink = FileAdapter(output, session.sources.family, inputs, session.options)
+            sink = make_sink(output, session.sources.family, metadata, inputs, session.options)
             stack.callback(sink.abort)
             sinks[output.save.step] = sink
         budgets = execute(session, sinks, progress)
@@ -186,6 +181,8 @@ def check_outputs(session: Session) -> None:
     need: dict[Path, int] = {}
     for output in session.plan.outputs:
         path = output.save.file
+        if isinstance(path, MemoryPath):
+            continue
         # Before anything is refused: a run killed while it named its output left a second name behind.
         place = Path(os.path.realpath(path))  # Path.resolve is an error where links go in a circle
         remove_stale(place)
@@ -241,7 +238,13 @@ def make_report(
             extractions.append(
                 ExtractionReport(step, paths.get(step), tuple(records), output.one_rank, spent)
             )
-    return Report(tuple(weights), tuple(extractions), session.plan.coverage, session.plan.warnings, seconds)
+    tensors = {
+        output.save.step: sinks[output.save.step].tensors  # type: ignore[attr-defined]
+        for output in session.plan.outputs
+        if isinstance(output.save.file, MemoryPath)
+    }
+    coverage, warnings = session.plan.coverage, session.plan.warnings
+    return Report(tuple(weights), tuple(extractions), coverage, warnings, seconds, tensors)
 
 
 def _report_order(record: ModuleRecord) -> tuple[int, str, str]:
@@ -262,17 +265,24 @@ class _Hasher:
         self._cancel = Cancel()
 
     def placeholders(self) -> dict[str, str] | None:
-        return dict.fromkeys(self._paths, UNKNOWN_HASH) if self._wanted else None
+        if not self._wanted:
+            return None
+        return {
+            name: IN_MEMORY if isinstance(path, MemoryPath) else UNKNOWN_HASH
+            for name, path in self._paths.items()
+        }
 
     def start(self) -> None:
         if self._wanted:
             self._pool = ThreadPoolExecutor(1, "hash")
             watch = Progress(cancel=self._cancel)
             for name, path in self._paths.items():
-                self._found[name] = self._pool.submit(content_hash, path, progress=watch)
+                if not isinstance(path, MemoryPath):
+                    self._found[name] = self._pool.submit(content_hash, path, progress=watch)
 
     def finish(self) -> dict[str, str] | None:
-        return {name: future.result() for name, future in self._found.items()} if self._wanted else None
+        known = self.placeholders()
+        return None if known is None else known | {name: one.result() for name, one in self._found.items()}
 
     def stop(self) -> None:
         """A failed or interrupted run does not wait for gigabytes to be hashed."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from loralathe.engine.sources import Sources
 from loralathe.errors import InputError, did_you_mean
 from loralathe.language import Save
-from loralathe.tensorfiles import same_file
+from loralathe.tensorfiles import MemoryPath, same_file
 
 CONFIG = ".yaml"
 """The suffix of the file beside a model that tells web UIs how to build it (SD 2's v-prediction, …)."""
@@ -39,7 +39,7 @@ def copied_metadata(save: Save, sources: Sources, used: Sequence[str]) -> dict[s
 
 def config_beside(save: Save, paths: Mapping[str, Path], used: Sequence[str]) -> Path | None:
     """The config file to be copied, None for none; it is not copied onto itself."""
-    choice = save.config_from
+    choice = "none" if isinstance(save.file, MemoryPath) else save.config_from
     if choice in used:
         found = _config_of(paths[choice])
         if found is None:

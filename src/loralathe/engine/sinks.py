@@ -13,7 +13,7 @@ from torch import Tensor
 from loralathe.adapters import AdapterFormat, kohya_tensors
 from loralathe.engine.adapter_plan import AdapterOutput
 from loralathe.engine.options import RunOptions
-from loralathe.engine.plan import WeightsOutput
+from loralathe.engine.plan import Output, WeightsOutput
 from loralathe.engine.report import ModuleRecord
 from loralathe.engine.sidecars import config_target
 from loralathe.errors import InputError, option
@@ -22,6 +22,7 @@ from loralathe.lowrank import Factors
 from loralathe.tensorfiles import (
     AdapterWriter,
     CheckpointWriter,
+    MemoryPath,
     StagedFile,
     TensorFile,
     read_small,
@@ -115,36 +116,75 @@ class MemoryWeights:
         return None
 
     def abort(self) -> None:
-        self.tensors.clear()
+        return
 
 
-class FileAdapter:
-    """An adapter file in kohya naming; alpha is the nominal rank everywhere."""
+class MemoryAdapter:
+    """An adapter as a dictionary of tensors in kohya naming; alpha is the nominal rank everywhere."""
 
-    def __init__(
-        self, output: AdapterOutput, family: Family, inputs: list[Path], options: RunOptions
-    ) -> None:
+    def __init__(self, output: AdapterOutput, family: Family) -> None:
         self.records: list[ModuleRecord] = []
+        self.tensors: dict[str, Tensor] = {}
+        self._file = output.save.file
         self._format = adapter_format(output, family)
         self._lock = threading.Lock()
-        self._writer = AdapterWriter(output.save.file, {}, force=options.force, inputs=inputs)
 
     def add(self, module: Module, up: Tensor, down: Tensor, shape: tuple[int, ...]) -> None:
         factors = Factors(up, down, shape)
         for name, dtype, tensor in kohya_tensors(module.name, factors, shape, self._format):
-            self._writer.add(name, dtype, tuple(tensor.shape), tensor_bytes(tensor))
+            self.keep(name, dtype, tensor)
+
+    def keep(self, name: str, dtype: str, tensor: Tensor) -> None:
+        with self._lock:
+            self.tensors[name] = tensor
 
     def record(self, record: ModuleRecord) -> None:
         with self._lock:
             self.records.append(record)
 
-    def commit(self, metadata: Mapping[str, str]) -> Path:
+    def commit(self, metadata: Mapping[str, str]) -> Path | None:
         if not any(record.rank for record in self.records):
-            raise _nothing_held(self.records, self._writer.path)
+            raise _nothing_held(self.records, self._file)
+        self.tensors = dict(sorted(self.tensors.items()))
+        return None
+
+    def abort(self) -> None:
+        return
+
+
+class FileAdapter(MemoryAdapter):
+    """The same as a file; its tensors do not stay in memory."""
+
+    def __init__(
+        self, output: AdapterOutput, family: Family, inputs: list[Path], options: RunOptions
+    ) -> None:
+        super().__init__(output, family)
+        self._writer = AdapterWriter(output.save.file, {}, force=options.force, inputs=inputs)
+
+    def keep(self, name: str, dtype: str, tensor: Tensor) -> None:
+        self._writer.add(name, dtype, tuple(tensor.shape), tensor_bytes(tensor))
+
+    def commit(self, metadata: Mapping[str, str]) -> Path | None:
+        super().commit(metadata)
         return self._writer.commit(metadata)
 
     def abort(self) -> None:
         self._writer.abort()
+
+
+def make_sink(
+    output: Output,
+    family: Family | None,
+    metadata: Mapping[str, str],
+    inputs: list[Path],
+    options: RunOptions,
+) -> WeightsSink | AdapterSink:
+    """Where an output goes: to its file, or into memory where its file is a `MemoryPath`."""
+    held = isinstance(output.save.file, MemoryPath)
+    if isinstance(output, WeightsOutput):
+        return MemoryWeights(output) if held else FileWeights(output, metadata, inputs, options)
+    assert family is not None
+    return MemoryAdapter(output, family) if held else FileAdapter(output, family, inputs, options)
 
 
 def _nothing_held(records: Iterable[ModuleRecord], path: Path) -> InputError:

@@ -72,10 +72,14 @@ class Sources:
         return dict.fromkeys(self.checkpoints, "checkpoint") | dict.fromkeys(self.adapters, "adapter")
 
     @property
+    def files(self) -> dict[str, TensorFile]:
+        """Input name to open file, checkpoints first."""
+        files = {name: source.file for name, source in self.checkpoints.items()}
+        return files | {name: adapter.file for name, adapter in self.adapters.items()}
+
+    @property
     def paths(self) -> dict[str, Path]:
-        """Input name to path, in the order given."""
-        files = {name: source.path for name, source in self.checkpoints.items()}
-        return files | {name: adapter.file.path for name, adapter in self.adapters.items()}
+        return {name: file.path for name, file in self.files.items()}
 
     def open_beside(self, path: Path) -> TensorFile:
         """A further file that a run reads from, closed with the others."""

@@ -30,6 +30,7 @@ from loralathe.tensorfiles.header import (
     in_file_order,
 )
 from loralathe.tensorfiles.input_files import MODEL_SUFFIXES, check_is_file, read_small, read_text
+from loralathe.tensorfiles.memory import MemoryPath, in_memory
 from loralathe.tensorfiles.outputs import check_output, free_space, same_file
 from loralathe.tensorfiles.positional import read_at, write_at
 from loralathe.tensorfiles.reader import TensorFile, open_tensorfile, read_header
@@ -43,6 +44,7 @@ __all__ = [
     "CheckpointWriter",
     "DType",
     "Header",
+    "MemoryPath",
     "StagedFile",
     "TensorFile",
     "TensorInfo",
@@ -58,6 +60,7 @@ __all__ = [
     "free_space",
     "from_torch_dtype",
     "in_file_order",
+    "in_memory",
     "join_files",
     "legacy_hash",
     "model_hash",

@@ -1,7 +1,7 @@
 """A model file open for reading: a checked header and positional reads, safe from any thread.
 
 safetensors files and torch.save's pickles (.ckpt, .pt, …) look the same from here on; which it is, the file's
-content tells, not its name.
+content tells, not its name. So do tensors in memory, which a `MemoryPath` carries.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from loralathe.errors import InputError, did_you_mean
 from loralathe.tensorfiles.dtypes import DTYPES, to_torch_dtype
 from loralathe.tensorfiles.header import LENGTH_BYTES, Header, TensorInfo, header_length, parse_header
 from loralathe.tensorfiles.input_files import check_content, is_pickle, open_regular
+from loralathe.tensorfiles.memory import MemoryPath, header_of, read_memory
 from loralathe.tensorfiles.pickled import Pickled, read_pickled, read_view
 from loralathe.tensorfiles.positional import read_at
 
@@ -26,20 +27,20 @@ _PEEK = 512
 
 def read_header(path: str | os.PathLike[str]) -> Header:
     """The checked header of a model file; InputError says what is wrong with any other file."""
-    with TensorFile(path) as file:
+    with open_tensorfile(path) as file:
         return file.header
 
 
 def open_tensorfile(path: str | os.PathLike[str]) -> TensorFile:
     """Open a model file for reading; errors as `read_header`. Close it, or use it in a `with` block."""
-    return TensorFile(path)
+    return MemoryTensorFile(path) if isinstance(path, MemoryPath) else TensorFile(path)
 
 
 class TensorFile:
     """An open safetensors or pickle file.
 
     path:     as given.
-    format:   'safetensors' or 'pickle'.
+    format:   'safetensors', 'pickle' or 'memory'.
     header:   checked on opening; a pickle's has no metadata.
     left_out: what a pickle holds beside the model, such as 'optimizer_states'; nothing of it is read.
     lost:     how many tensors are in that.
@@ -120,6 +121,29 @@ class TensorFile:
         raw = torch.empty(count, dtype=torch.uint8)
         self.readinto(info, raw.numpy().data, start)
         return raw.view(dtype).reshape(shape)
+
+
+class MemoryTensorFile(TensorFile):
+    """Tensors in memory that read like a file; its format is 'memory'."""
+
+    def __init__(self, path: MemoryPath) -> None:
+        self.path = self._memory = path
+        self.format = "memory"
+        self.header, self.left_out, self.lost = header_of(path), (), 0
+        self.identity = (-1, id(path.tensors))
+
+    def fileno(self) -> int:
+        raise ValueError("tensors in memory have no file descriptor")
+
+    def close(self) -> None:
+        return
+
+    def readinto(self, info: TensorInfo, buffer: memoryview, start: int = 0) -> None:
+        if buffer.nbytes:
+            read_memory(self._memory, info.name, buffer, start)
+
+    def place_of(self, info: TensorInfo) -> None:
+        return None
 
 
 def _read_structure(fd: int, path: Path, size: int) -> tuple[str, Pickled]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from loralathe.engine.options import RunOptions
-from loralathe.engine.record import KEY, RUN_CHOICES, SAVE_CHOICES
+from loralathe.engine.record import IN_MEMORY, KEY, RUN_CHOICES, SAVE_CHOICES
 from loralathe.errors import InputError
 from loralathe.language import Recipe, Save, make_recipe
 from loralathe.language.document import FUNCTIONS
@@ -163,6 +163,8 @@ class _Reader:
             _damaged(self.where, f"the size of '{name}' is no number of bytes")
         if not (digest is None or isinstance(digest, str)):
             _damaged(self.where, f"the hash of '{name}' is no text")
+        if digest == IN_MEMORY:
+            size = digest = None
         return RecordedInput(self.text(entry.get("file"), f"the file of '{name}'"), size, digest)
 
     def choice(self, name: str, value: object) -> object:
