@@ -13,6 +13,9 @@ from safetensors.torch import load_file
 from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_safetensors
 from loralathe.engine import Report, RunOptions, run_recipe
 from loralathe.language import Save, make_recipe
+from rendering.conftest import shallow
+
+Some = Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -37,14 +40,21 @@ def sd1(tmp_path_factory: pytest.TempPathFactory) -> Family:
     return build_family("sd1", tmp_path_factory)
 
 
-def build_family(name: str, factory: pytest.TempPathFactory) -> Family:
+@pytest.fixture(scope="session", params=["sd1", "sdxl"])
+def whole_family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Family:
+    """With every layer."""
+    return build_family(request.param, tmp_path_factory, lambda tensors: tensors)
+
+
+def build_family(name: str, factory: pytest.TempPathFactory, some: Some = shallow) -> Family:
+    """Without the deeper layers of text encoders and transformers: each tensor costs time."""
     folder = factory.mktemp(name)
-    base = tiny_checkpoint(name, seed=1)
+    base = some(tiny_checkpoint(name, seed=1))
     tensors = {
         "A": base,
         "B": second_checkpoint(base, 2e-3, seed=2),
-        "lora": tiny_lora(name, rank=4, alpha=2.0, seed=3),
-        "conv": tiny_lora(name, rank=4, alpha=1.0, conv_rank=2, seed=4),
+        "lora": some(tiny_lora(name, rank=4, alpha=2.0, seed=3)),
+        "conv": some(tiny_lora(name, rank=4, alpha=1.0, conv_rank=2, seed=4)),
     }
     for key, held in tensors.items():
         write_safetensors(folder / f"{key}.safetensors", held, {"note": key} if key == "A" else None)

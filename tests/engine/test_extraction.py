@@ -20,13 +20,13 @@ def modules_of(manifest_name: str) -> set[str]:
     return {key.split(".")[0] for key in manifest(manifest_name)}
 
 
-def test_scope_is_that_of_kohya(family, evaluate):
+def test_scope_is_that_of_kohya(whole_family, evaluate):
     """72 + 192 modules for SD 1.5, 264 + 722 for SDXL; with conv_rank 278 and 788 U-Net modules."""
-    kind = "sd15" if family.name == "sd1" else "sdxl"
-    plain, report = evaluate(family, "extract(B - A, rank=4)")
+    kind = "sd15" if whole_family.name == "sd1" else "sdxl"
+    plain, report = evaluate(whole_family, "extract(B - A, rank=4)")
     assert set(lora_names(plain)) == modules_of(f"lora_kohya_{kind}_linear")
     assert report.extractions[0].written == len(lora_names(plain))
-    conv, _ = evaluate(family, "extract(B - A, rank=4, conv_rank=2)")
+    conv, _ = evaluate(whole_family, "extract(B - A, rank=4, conv_rank=2)")
     assert set(lora_names(conv)) == modules_of(f"lora_kohya_{kind}_conv")
     shapes = {key.split(".")[0]: value.shape for key, value in conv.items() if "lora_down" in key}
     for name, shape in shapes.items():

@@ -83,6 +83,7 @@ def test_compare_finds_no_difference(sd1: Family, pickled: dict[str, Path]) -> N
 
 def test_an_adapter_of_half_precision_alphas(sd1: Family, tmp_path: Path) -> None:
     lora = tiny_lora("sd1", rank=3, alpha=1.5, seed=9, dtype="BF16")
+    lora = {key: value for key, value in lora.items() if key in sd1.tensors["lora"]}
     plain = write_safetensors(tmp_path / "l.safetensors", lora)
     torch.save({"state_dict": lora}, tmp_path / "l.pt")
     outputs = [

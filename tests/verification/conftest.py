@@ -10,6 +10,7 @@ import pytest
 from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_safetensors
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.language import Save, make_recipe
+from rendering.conftest import shallow
 
 WIDTHS = {"sd1": 64, "sdxl": 64}
 FACE = {"sd1": "1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1,1,1,1,1,1", "sdxl": "1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1"}
@@ -64,10 +65,10 @@ def shop(request: pytest.FixtureRequest) -> Workshop:
 def build(name: str, factory: pytest.TempPathFactory) -> Workshop:
     folder = factory.mktemp(name)
     width = WIDTHS[name]
-    base = tiny_checkpoint(name, seed=1, width_divisor=width)
+    base = shallow(tiny_checkpoint(name, seed=1, width_divisor=width))
     write_safetensors(folder / "A.safetensors", base, {"note": "A"})
     write_safetensors(folder / "B.safetensors", second_checkpoint(base, 2e-3, seed=2))
-    lora = tiny_lora(name, rank=2, alpha=1.0, seed=3, width_divisor=width)
+    lora = shallow(tiny_lora(name, rank=2, alpha=1.0, seed=3, width_divisor=width))
     write_safetensors(folder / "lora.safetensors", lora)
     made = folder / "made"
     made.mkdir()
