@@ -17,15 +17,17 @@ CASES = {
     "merge {a}": "Missing argument 'ADAPTER…'\n  fix:   see lathe merge --help",
     "merge {a} {hina} --block X=1": "there is no option '--block'\n"
     "  fix:   did you mean '--blocks' or '--missing-blocks'? see lathe merge --help",
-    "merge {a} {hina} --te high": "Invalid value for '--te': 'high' is not a number\n"
+    "merge {a} {hina} --te high": "Invalid value for '--te': 'high' is not a number; write it like 0.7\n"
     "  fix:   see lathe merge --help",
-    "merge {a} {hina} --unet nan": "Invalid value for '--unet': 'nan' is not a number\n"
+    "merge {a} {hina} --unet nan": "Invalid value for '--unet': 'nan' is not a finite number; "
+    "write a finite number such as 0.7\n"
     "  fix:   see lathe merge --help",
-    "merge {a} {hina} --memory 5": "Invalid value for '--memory': '5' is no amount of memory; "
+    "merge {a} {hina} --memory 5": "Invalid value for '--memory': '5' is too little memory; "
     "write 2GB or 800MB\n  fix:   see lathe merge --help",
     "merge {a} {hina} --blocks 1,0,0": "--blocks is written NAME=VALUE\n  where: '1,0,0'\n"
     "  fix:   --blocks Face=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1",
-    "merge {a} {hina} --te 0,7": "Invalid value for '--te': '0,7' is not a number; write 0.7\n"
+    "merge {a} {hina} --te 0,7": "Invalid value for '--te': '0,7' is not a number; "
+    "a decimal has a point: 0.7\n"
     "  fix:   see lathe merge --help",
     "merge {a} {hina} --blocks Face:1,0": "--blocks is written NAME=VALUE\n  where: 'Face:1,0'\n"
     "  fix:   between name and value stands '=': Face=1,0",
@@ -44,7 +46,7 @@ CASES = {
     "in the range x>=1\n"
     "  fix:   see lathe extract --help",
     "extract {b} {a} --rank 32,64": "Invalid value for '--rank' / '--dim' / '--linear-dim': '32,64' is not "
-    "a whole number\n"
+    "a whole number; write it like 20\n"
     "  fix:   see lathe extract --help",
     "add-difference {a} {b} {c}": "Missing option '-m' / '--multiplier'\n"
     "  fix:   see lathe add-difference --help",
@@ -61,7 +63,7 @@ CASES = {
     "eval A {a}": "an input is written NAME=VALUE\n  where: '{a}'\n"
     '  fix:   lathe eval "A + 0.7*hina" A=base.safetensors hina=hina.safetensors',
     "eval A A={a} A={b}": "'A' is given twice\n  where: 'A={b}'\n  fix:   keep one of them",
-    "eval A A={a} --set M=x": "'x' is not a number\n  where: --set M=x\n  fix:   --set M=0.7",
+    "eval A A={a} --set M=x": "'x' is not a number\n  where: --set M=x\n  fix:   write it like 0.7",
     "compare {a} {hina}": "an adapter and a checkpoint cannot be compared\n"
     "  where: {hina} is an adapter, {a} is not\n"
     "  fix:   merge the adapter first, or extract one from the checkpoint: lathe extract TUNED BASE",

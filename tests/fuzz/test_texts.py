@@ -14,8 +14,14 @@ from loralathe.families import SD1, SDXL
 from loralathe.language import make_recipe, read_recipe
 from loralathe.rendering.infotext import infotext, read_infotext, request_from_infotext
 from loralathe.rendering.prompts import lift_tags, plan_prompt
-from loralathe.strengths import parse_block_weights, parse_elements, read_argument
-from loralathe.studies.values import parse_floats, parse_ints, parse_texts
+from loralathe.strengths import (
+    parse_block_weights,
+    parse_elements,
+    parse_floats,
+    parse_ints,
+    parse_texts,
+    read_argument,
+)
 
 quick = settings(deadline=None, max_examples=150)
 

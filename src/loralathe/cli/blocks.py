@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
-from loralathe.cli.options import FilePath
+from loralathe.cli.options import FilePath, Share, Whole
 from loralathe.cli.render_options import (
     RANDOM_SEED,
     PictureCommand,
@@ -65,7 +65,7 @@ Examples:
 )
 @click.option(
     "--threshold",
-    type=click.IntRange(0, 255),
+    type=Whole(0, 255),
     default=20,
     metavar="N",
     help="A channel counts when it changes by more. Default: 20.",
@@ -79,7 +79,7 @@ Examples:
 @click.option("--swap", is_flag=True, help="Blocks as columns (change X-Y).")
 @click.option(
     "--seeds",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     default=1,
     metavar="N",
     help="This many seeds; mean and interval. Default: 1.",
@@ -87,7 +87,7 @@ Examples:
 @click.option("--coarse", is_flag=True, help="Groups first, then only the groups that matter, halved.")
 @click.option(
     "--coarse-floor",
-    type=click.FloatRange(0, 1),
+    type=Share(),
     default=0.1,
     metavar="X",
     help="Groups under this part of the strongest stay whole. Default: 0.1.",
@@ -99,9 +99,7 @@ Examples:
 )
 @click.option("--title", default="", metavar="TEXT", help="Title of the page.")
 @click.option("--embed", is_flag=True, help="One blocks.html with the pictures inside, to send around.")
-@click.option(
-    "--threads", type=click.IntRange(min=1), metavar="N", help="For --weights. Default: every core."
-)
+@click.option("--threads", type=Whole(min=1), metavar="N", help="For --weights. Default: every core.")
 @picture_options(lists="--list")
 def blocks_command(checkpoint: Path, adapters: tuple[str, ...], weights: bool, **options: Any) -> None:
     """What each block of a LoRA does: rendered and measured, or told from its weights."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from loralathe.cli.options import FilePath, LatheCommand, showing_options
+from loralathe.cli.options import FilePath, LatheCommand, Whole, showing_options
 from loralathe.cli.screen import Screen
 
 EPILOG = """\b
@@ -29,7 +29,7 @@ Examples:
 @click.option("--base", type=FilePath(), metavar="B", help="Compare what X and Y changed in B: X−B with Y−B.")
 @click.option(
     "--rank",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     metavar="K",
     help="Leading directions to compare. Default: all of an adapter, 16 with --base.",
 )

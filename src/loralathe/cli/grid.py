@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loralathe.cli.grid_options import GridCommand
-from loralathe.cli.options import FilePath
+from loralathe.cli.options import FilePath, Whole
 from loralathe.cli.render_options import RANDOM_SEED, PictureOptions, collect_picture_options, picture_options
 from loralathe.cli.screen import Screen
 from loralathe.errors import InputError
@@ -52,9 +52,7 @@ Examples:
 @click.option(
     "--set", "settings", multiple=True, metavar="NAME=NUMBER", help="A variable's value; repeatable."
 )
-@click.option(
-    "--max-cells", type=click.IntRange(min=1), metavar="N", help="Larger grids stop here. Default: 400."
-)
+@click.option("--max-cells", type=Whole(min=1), metavar="N", help="Larger grids stop here. Default: 400.")
 @click.option(
     "--redo", multiple=True, metavar="CELL", help="Render a cell again: column,row[,sheet]; repeatable."
 )
@@ -90,7 +88,7 @@ Examples:
 @click.option("--legend/--no-legend", default=True, help="Values beside the pictures. Default: yes.")
 @click.option(
     "--margin",
-    type=click.IntRange(0, 512),
+    type=Whole(0, 512),
     default=4,
     metavar="N",
     help="Pixels between pictures. Default: 4.",

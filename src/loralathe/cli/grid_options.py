@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Box = tuple[float, float, float, float]
 
-_POSITION = re.compile(r"\s*(\d+)\s*[,×x]\s*(\d+)\s*(?:[,×x]\s*(\d+)\s*)?")
+_POSITION = re.compile(r"\s*(\d+)\s*[,×x]\s*(\d+)\s*(?:[,×x]\s*(\d+)\s*)?", re.ASCII)
 SCORERS = ("identity", "prompt", "family", "none")
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
@@ -104,9 +104,11 @@ def face_box(text: str | None) -> Box:
     """`0.25,0,0.75,0.5`: left, top, right, bottom as shares of the picture."""
     if text is None:
         return WHOLE
+    from loralathe.strengths import parse_number
+
     try:
-        left, top, right, bottom = (float(part) for part in text.split(","))
-    except ValueError:
+        left, top, right, bottom = (parse_number(part) for part in text.split(","))
+    except (InputError, ValueError):
         left = top = right = bottom = -1.0
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
         raise InputError(

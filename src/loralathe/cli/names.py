@@ -8,6 +8,7 @@ from pathlib import Path
 
 from loralathe.api.names import InputNames, beside, formula_name, identifier, stem
 from loralathe.errors import InputError, spelling_hint, with_equals
+from loralathe.strengths import parse_number
 
 __all__ = [
     "InputNames", "beside", "formula_name", "identifier", "input_files", "numbers",
@@ -42,12 +43,5 @@ def input_files(words: Sequence[str], example: str) -> dict[str, Path]:
 
 def numbers(words: Sequence[str]) -> dict[str, float]:
     """`--set M=0.7` words; InputError for what is no number."""
-    found: dict[str, float] = {}
-    for name, text in split_assignments(words, "--set", "--set M=0.7").items():
-        try:
-            found[name] = float(text)
-        except ValueError:
-            raise InputError(
-                f"'{text}' is not a number", where=f"--set {name}={text}", fix=f"--set {name}=0.7"
-            ) from None
-    return found
+    given = split_assignments(words, "--set", "--set M=0.7")
+    return {name: parse_number(text, where=f"--set {name}={text}") for name, text in given.items()}

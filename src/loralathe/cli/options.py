@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from loralathe.errors import spelling_hint
+from loralathe.errors import InputError
 
 if TYPE_CHECKING:
     from loralathe.engine import RunOptions
@@ -23,10 +21,9 @@ else:  # click before 8.4 has no type argument
     PathType = FloatType = IntType = click.ParamType
 
 F = TypeVar("F", bound=Callable[..., object])
+N = TypeVar("N", int, float)
 
 DTYPE_NAMES = ("source", "fp16", "bf16", "fp32")
-UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?\s*", re.IGNORECASE)
 
 
 class FilePath(PathType):
@@ -38,34 +35,55 @@ class FilePath(PathType):
         return Path(value)
 
 
+def _read(reader: Callable[[str], N], value: Any) -> N:
+    """What `reader` makes of a text; click.BadParameter in the words of its InputError."""
+    try:
+        return reader(str(value))
+    except InputError as error:
+        raise click.BadParameter(f"{error.what}; {error.fix}" if error.fix else error.what) from None
+
+
 class Number(FloatType):
-    """A finite number."""
+    """A finite number, its sign and digits read as everywhere else."""
 
     name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            hint = spelling_hint(value) or (f"write {value.replace(',', '.')}" if "," in value else None)
-            self.fail(f"'{value}' is not a number" + (f"; {hint}" if hint else ""), param, ctx)
-        return number
+        from loralathe.strengths import parse_number
+
+        return value if isinstance(value, float) else _read(parse_number, value)
+
+
+class Whole(click.IntRange):
+    """A whole number within bounds, its digits read as everywhere else."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from loralathe.strengths import parse_whole
+
+        return super().convert(_read(parse_whole, value), param, ctx)
+
+
+class Share(click.FloatRange):
+    """A number between 0 and 1."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(Number().convert(value, param, ctx), param, ctx)
 
 
 class MemorySize(IntType):
-    """`2GB`, `800MB`, `1.5GiB`: bytes in powers of 1024."""
+    """`2GB`, `800MB`, `1.5GiB`: bytes."""
 
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        match = _SIZE.fullmatch(value)
-        size = int(float(match[1]) * UNITS[match[2].upper()]) if match else 0
-        if size < UNITS["M"]:
-            self.fail(f"'{value}' is no amount of memory; write 2GB or 800MB", param, ctx)
+        from loralathe.strengths import parse_size
+
+        size = value if isinstance(value, int) else _read(parse_size, value)
+        if size < 1 << 20:
+            self.fail(f"'{value}' is too little memory; write 2GB or 800MB", param, ctx)
         return size
 
 
@@ -156,9 +174,9 @@ def common_options(dtype: str | None = "source", outputs: bool = False) -> Calla
         click.option(
             "--device", default="cpu", metavar="NAME", help="Where to decompose: cpu, cuda, cuda:1."
         ),
-        click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Default: every core."),
+        click.option("--threads", type=Whole(min=1), metavar="N", help="Default: every core."),
         click.option(
-            "--memory", type=MemorySize(), default="1GB", metavar="SIZE", help="In flight. Default: 1GB."
+            "--memory", type=MemorySize(), default="1GiB", metavar="SIZE", help="In flight. Default: 1GiB."
         ),
         *_showing("Say nothing but errors."),
     ]
@@ -177,7 +195,7 @@ def _output_of_each() -> Callable[[F], F]:
 
 def showing_options(function: F) -> F:
     """--json, --quiet and --threads, for commands that only look."""
-    threads = click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Default: every core.")
+    threads = click.option("--threads", type=Whole(min=1), metavar="N", help="Default: every core.")
     return _apply([threads, *_showing("No progress; with --json no text.")])(function)
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from loralathe.api.joining import RULES
-from loralathe.cli.options import Number
+from loralathe.cli.options import Number, Whole
 from loralathe.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -40,11 +40,11 @@ def rank_options(default: str) -> Callable[[F], F]:
     """--rank, budgets, modes; `default` says what happens without any of them."""
     options: list[Callable[[F], F]] = [
         click.option(
-            "--rank", "--dim", "--linear-dim", "rank", type=click.IntRange(min=1), metavar="N",
+            "--rank", "--dim", "--linear-dim", "rank", type=Whole(min=1), metavar="N",
             help=f"Directions of a layer; the most it may get where something else chooses. {default}",
         ),
         click.option(
-            "--conv-rank", "--conv-dim", "conv_rank", type=click.IntRange(min=1), metavar="N",
+            "--conv-rank", "--conv-dim", "conv_rank", type=Whole(min=1), metavar="N",
             help="The same for 3×3 convolutions.",
         ),
         click.option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loralathe.cli.options import FilePath
+from loralathe.cli.options import FilePath, Whole
 from loralathe.cli.render_options import (
     RANDOM_SEED,
     PictureCommand,
@@ -46,9 +46,7 @@ Examples:
     help="A .png, or a folder for several. Default: a folder here, named after the inputs.",
 )
 @click.option("--force", is_flag=True, help="Replace a picture that exists.")
-@click.option(
-    "--count", type=click.IntRange(min=1), default=1, metavar="N", help="Pictures, seeds counting up."
-)
+@click.option("--count", type=Whole(min=1), default=1, metavar="N", help="Pictures, seeds counting up.")
 @picture_options()
 def render_command(
     checkpoint: Path, adapters: tuple[str, ...], output: Path | None, force: bool, count: int, **options: Any

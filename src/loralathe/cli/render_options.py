@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from loralathe.cli.options import COMMON_NAMES, FilePath, LatheCommand, Number
+from loralathe.cli.options import COMMON_NAMES, FilePath, LatheCommand, Number, Whole
 from loralathe.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -21,7 +21,7 @@ PICTURE_NAMES = frozenset({
 })  # fmt: skip
 MACHINE_NAMES = frozenset({"low_vram", "batch", "prediction"}) | COMMON_NAMES
 
-_SIZE = re.compile(r"\s*(\d+)\s*(?:[x×*]\s*(\d+)\s*)?", re.IGNORECASE)
+_SIZE = re.compile(r"\s*(\d+)\s*(?:[x×*]\s*(\d+)\s*)?", re.ASCII | re.IGNORECASE)
 
 
 class PictureCommand(LatheCommand):
@@ -137,7 +137,7 @@ def _adapter_options(lists: str) -> list[Callable[[F], F]]:
 
 
 def _picture_options() -> list[Callable[[F], F]]:
-    whole = click.IntRange(min=1)
+    whole = Whole(min=1)
     return [
         click.option(
             "--prompt", default="", metavar="TEXT", help="May carry <lora:…> tags, (emphasis:1.2), AND, …"
@@ -145,7 +145,7 @@ def _picture_options() -> list[Callable[[F], F]]:
         click.option("--negative", default="", metavar="TEXT", help="Negative prompt."),
         click.option(
             "--seed",
-            type=click.IntRange(min=RANDOM_SEED),
+            type=Whole(min=RANDOM_SEED),
             default=RANDOM_SEED,
             metavar="N",
             help="-1 draws one. Default: -1.",
@@ -183,9 +183,7 @@ def _machine_options() -> list[Callable[[F], F]]:
         click.option(
             "--low-vram", is_flag=True, help="Networks come to the device in turn; the VAE works in tiles."
         ),
-        click.option(
-            "--batch", type=click.IntRange(min=1), metavar="N", help="Pictures at once. Default: what fits."
-        ),
+        click.option("--batch", type=Whole(min=1), metavar="N", help="Pictures at once. Default: what fits."),
         click.option(
             "--prediction",
             type=click.Choice(["epsilon", "v"]),

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from loralathe.cli.guard import DONE, INPUT
-from loralathe.cli.options import FilePath, LatheCommand, Number, search_option, showing_options
+from loralathe.cli.options import FilePath, LatheCommand, Number, Whole, search_option, showing_options
 from loralathe.cli.screen import Screen
 
 EPILOG = """\b
@@ -33,8 +33,8 @@ Examples:
 @search_option
 @click.option("--all", "everything", is_flag=True, help="Every tensor; finds any changed bit.")
 @click.option("--share", type=Number(), default=0.02, metavar="X", help="Of each block. Default: 0.02.")
-@click.option("--least", type=click.IntRange(min=0), default=2, metavar="N", help="At least. Default: 2.")
-@click.option("--seed", type=int, default=0, metavar="N", help="Of the sample. Default: 0.")
+@click.option("--least", type=Whole(min=0), default=2, metavar="N", help="At least. Default: 2.")
+@click.option("--seed", type=Whole(min=0), default=0, metavar="N", help="Of the sample. Default: 0.")
 @click.option("--exact/--no-exact", default=True, help="The bytes of this version. Default: yes.")
 @showing_options
 def verify_command(

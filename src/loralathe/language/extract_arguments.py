@@ -13,8 +13,8 @@ from loralathe.language.rankrules import (
     RULES,
     Budget,
     Rule,
-    parse_size,
 )
+from loralathe.strengths import parse_size
 
 Argument = float | str
 
@@ -97,7 +97,7 @@ def check_expression(function: str, expression: LinearExpression, unbalanced: bo
 def _budget(given: Mapping[str, Argument]) -> Budget | None:
     if "size" in given:
         size = given["size"]
-        return Budget("size", parse_size(size) if isinstance(size, str) else _bytes(size))
+        return Budget("size", parse_size(size, "size of a file") if isinstance(size, str) else _bytes(size))
     return Budget("energy", _number("energy", given["energy"])) if "energy" in given else None
 
 

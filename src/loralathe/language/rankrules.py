@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -13,8 +12,6 @@ if TYPE_CHECKING:
     from loralathe.lowrank import RuleKind
 
 RULES = ("threshold", "ratio", "quantile", "fro")
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*((?:[KMG]I?)?)B?\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +51,3 @@ class Budget:
         if self.kind == "energy":
             return f"{100 * self.amount:.12g} % of the energy"
         return f"{self.amount:,.0f} bytes"
-
-
-def parse_size(text: str) -> int:
-    """Bytes of `100MB` (10⁶, as disks and reports count) or `100MiB` (2²⁰); InputError for anything else."""
-    match = _SIZE.fullmatch(text)
-    nbytes = int(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
-    if nbytes < 1:
-        raise InputError(f"'{text}' is no size of a file", fix="write 100MB, 1.5GB or 64MiB")
-    return nbytes

@@ -11,6 +11,7 @@ from loralathe.strengths.blockweights import (
 )
 from loralathe.strengths.builtins import builtin_names
 from loralathe.strengths.elements import ElementRule, parse_elements
+from loralathe.strengths.lists import parse_floats, parse_ints, parse_texts, split_items
 from loralathe.strengths.presetfiles import (
     PresetFile,
     parse_preset_option,
@@ -22,6 +23,7 @@ from loralathe.strengths.strength import Strength, check_blocks, effective, reso
 from loralathe.strengths.text import (
     find_name,
     match_name,
+    name_hint,
     number_text,
     parse_number,
     parse_size,
@@ -55,12 +57,16 @@ __all__ = [
     "find_name",
     "given_uses",
     "match_name",
+    "name_hint",
     "number_text",
     "parse_block_weights",
     "parse_elements",
+    "parse_floats",
+    "parse_ints",
     "parse_number",
     "parse_preset_option",
     "parse_size",
+    "parse_texts",
     "parse_whole",
     "read_argument",
     "read_element_preset_file",
@@ -72,6 +78,7 @@ __all__ = [
     "seeded_tokens",
     "selection_rules",
     "show_number",
+    "split_items",
     "tag_text",
     "term_text",
 ]

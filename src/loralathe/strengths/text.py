@@ -15,6 +15,9 @@ from loralathe.errors import InputError, did_you_mean, spelling_hint
 DECIMAL = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 """Pattern of a number, for `re.ASCII`."""
 
+LONGEST_WHOLE = 300
+"""Digits of a whole number that anybody means."""
+
 _DECIMAL = re.compile(DECIMAL, re.ASCII)
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
@@ -43,7 +46,7 @@ def parse_number(text: str, meaning: str = "", *, where: str | None = None) -> f
     stripped = visible(text).strip()
     called = f"{meaning} '{stripped}'".lstrip()
     if not looks_like_number(stripped):
-        raise InputError(f"{called} is not a number", where=where, fix=_number_hint(stripped, "0.7"))
+        raise InputError(f"{called} is not a number", where=where, fix=_number_fix(stripped, "0.7"))
     value = float(stripped)
     if not math.isfinite(value):
         raise InputError(
@@ -55,16 +58,16 @@ def parse_number(text: str, meaning: str = "", *, where: str | None = None) -> f
 def parse_whole(text: str, meaning: str = "", *, where: str | None = None) -> int:
     """The whole number in `text`; raises InputError as `parse_number`."""
     stripped = visible(text).strip()
-    if not _WHOLE.fullmatch(stripped):
+    if not _WHOLE.fullmatch(stripped) or len(stripped) > LONGEST_WHOLE:
         called = f"{meaning} '{stripped}'".lstrip()
-        raise InputError(f"{called} is not a whole number", where=where, fix=_number_hint(stripped, "20"))
+        raise InputError(f"{called} is not a whole number", where=where, fix=_number_fix(stripped, "20"))
     return int(stripped)
 
 
-def _number_hint(text: str, example: str) -> str:
+def _number_fix(text: str, example: str) -> str:
     if _UNDERSCORED.fullmatch(text):
         return f"numbers have no '_': {text.replace('_', '')}"
-    if _COMMA.fullmatch(text):
+    if _COMMA.fullmatch(text) and "." in example:
         return f"a decimal has a point: {text.replace(',', '.')}"
     return spelling_hint(text) or f"write it like {example}"
 

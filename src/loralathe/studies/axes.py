@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from loralathe.errors import InputError, did_you_mean, spelling_hint, with_equals
+from loralathe.strengths import parse_floats, show_number
 from loralathe.studies.axes_adapter import ADAPTER_KINDS, build_block_value
 from loralathe.studies.axes_prompt import PROMPT_KINDS
 from loralathe.studies.axes_request import REQUEST_KINDS
 from loralathe.studies.axis import Axis, AxisKind, AxisSpec, each
 from loralathe.studies.blocktext import ENCODERS, canonical_block
 from loralathe.studies.cell_builder import CellBuilder, Context, adapter_name, pull_tags
-from loralathe.studies.values import parse_floats, show_number
 
 AXIS_KINDS: tuple[AxisKind, ...] = (*REQUEST_KINDS, *PROMPT_KINDS, *ADAPTER_KINDS)
 

@@ -9,13 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from loralathe.errors import InputError
-from loralathe.strengths import AdapterUse
+from loralathe.strengths import AdapterUse, parse_floats, parse_texts, show_number
 from loralathe.studies.axes_request import resolve_file
 from loralathe.studies.axis import Axis, AxisKind, AxisSpec, each
 from loralathe.studies.blocktext import read_block_text, select_blocks
 from loralathe.studies.cell_builder import MARKS, CellBuilder, adapter_name, find_adapter
 from loralathe.studies.presets import find_preset
-from loralathe.studies.values import parse_floats, parse_texts, show_number
 
 Locate = Callable[[CellBuilder], tuple[int, AdapterUse]]
 

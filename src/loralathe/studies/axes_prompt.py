@@ -8,9 +8,9 @@ from itertools import pairwise, permutations
 from math import factorial
 
 from loralathe.errors import InputError, did_you_mean
+from loralathe.strengths import parse_texts
 from loralathe.studies.axis import Axis, AxisKind, AxisSpec, Stage, each
 from loralathe.studies.cell_builder import CellBuilder
-from loralathe.studies.values import parse_texts
 
 MAX_ORDERED = 6
 

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from loralathe.errors import InputError, did_you_mean, option
 from loralathe.rendering.request import ImageRequest
+from loralathe.strengths import parse_floats, parse_ints, parse_texts, show_number
 from loralathe.studies.axis import Axis, AxisKind, AxisSpec, AxisValue, each
 from loralathe.studies.cell_builder import Context, adapter_name
-from loralathe.studies.values import parse_floats, parse_ints, parse_texts, show_number
 
 T = TypeVar("T")
 
@@ -140,7 +140,7 @@ def build_vae(wanted: AxisSpec) -> Axis:
     return Axis("VAE", values, 0.7, text=wanted.text)
 
 
-_SIZE = re.compile(r"\s*(\d+)\s*[x×*]\s*(\d+)\s*", re.IGNORECASE)
+_SIZE = re.compile(r"\s*(\d+)\s*[x×*]\s*(\d+)\s*", re.ASCII | re.IGNORECASE)
 
 
 def build_size(wanted: AxisSpec) -> Axis:

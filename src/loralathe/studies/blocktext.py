@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from loralathe.errors import InputError, did_you_mean, spelling_hint
 from loralathe.families import SD1, SDXL
+from loralathe.strengths import show_number
 from loralathe.studies.presets import find_preset
-from loralathe.studies.values import show_number
 
 
 def _numbered(prefix: str, numbers: Iterable[int]) -> tuple[str, ...]:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from loralathe.commands import command_line
 from loralathe.rendering.request import ImageRequest
-from loralathe.strengths import AdapterUse, argument_text, term_text
-from loralathe.studies.values import show_number
+from loralathe.strengths import AdapterUse, argument_text, show_number, term_text
 
 _TOKENS = re.compile(r"(^|[,=])\s*[RUX]", re.IGNORECASE)
 

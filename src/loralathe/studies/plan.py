@@ -10,10 +10,10 @@ from math import prod
 
 from loralathe.errors import InputError, option
 from loralathe.rendering.request import ImageRequest
+from loralathe.strengths import show_number
 from loralathe.studies.axis import NOTHING, Axis, AxisValue, Stage
 from loralathe.studies.cell_builder import CellBuilder, Context, pull_tags, settle_blocks
 from loralathe.studies.keys import Identify, request_key
-from loralathe.studies.values import show_number
 
 Position = tuple[int, int, int]
 DEFAULT_LIMIT = 400

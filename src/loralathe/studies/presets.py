@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from loralathe.families import FAMILIES, Family
+from loralathe.strengths import show_number
 from loralathe.strengths.builtins import builtin_names, builtin_weights
-from loralathe.studies.values import show_number
 
 
 def preset_table(family: Family, own: Mapping[str, str] | None = None) -> dict[str, str]:

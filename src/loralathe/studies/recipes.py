@@ -17,8 +17,8 @@ from loralathe.errors import InputError, did_you_mean, option
 from loralathe.families import Family
 from loralathe.language import Recipe, Save, read_recipe
 from loralathe.progress import Progress
+from loralathe.strengths import show_number
 from loralathe.studies.keys import file_identity
-from loralathe.studies.values import show_number
 from loralathe.tensorfiles import read_text
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from loralathe.demo.settings import BASE_A, HINA, PEOPLE, RANGE, SAILOR, SCENES
 from loralathe.demo.story.figures import column_means, column_of, curve_text, figure_of, mean_score, row_of
 from loralathe.demo.studio import Studio
 from loralathe.demo.tasks import BlocksTask, GridTask, choices, numbers
+from loralathe.strengths import show_number
 from loralathe.studies import BlockReport
 from loralathe.studies.analyzer import BlockEffect
-from loralathe.studies.values import show_number
 
 
 def meet_family(studio: Studio) -> Chapter:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from loralathe.strengths import show_number
 from loralathe.studies.intervals import Estimate
-from loralathe.studies.values import show_number
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -9,13 +9,13 @@ from typing import TypeAlias
 
 from loralathe.errors import InputError, counted, did_you_mean, spelling_hint
 from loralathe.rendering.request import ImageRequest
+from loralathe.strengths import parse_floats, split_items
 from loralathe.studies.analyzer.groups import Group
 from loralathe.studies.blocktext import BLOCK_LISTS, ENCODERS, select_blocks
 from loralathe.studies.cell_builder import Context
 from loralathe.studies.drawing.grid import GridLook
 from loralathe.studies.keys import Identify, file_identity
 from loralathe.studies.metrics import Background
-from loralathe.studies.values import parse_floats, split_items
 
 Lists: TypeAlias = Mapping[str, str]
 DEFAULT_CONTEXT = Context()

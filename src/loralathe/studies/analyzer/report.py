@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from loralathe.strengths import show_number
 from loralathe.studies.analyzer.groups import Group
 from loralathe.studies.blocktext import BLOCK_LISTS, BlockText
 from loralathe.studies.commands import Recipe
 from loralathe.studies.intervals import Estimate
-from loralathe.studies.values import show_number
 
 FULL_WEIGHT_FROM = 0.5
 GRAIN = 0.05

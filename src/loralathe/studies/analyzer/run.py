@@ -14,7 +14,7 @@ from loralathe.errors import InputError
 from loralathe.progress import Progress
 from loralathe.rendering.prompts.networks import lift_tags
 from loralathe.rendering.request import ImageRequest, Renderer
-from loralathe.strengths import AdapterUse
+from loralathe.strengths import AdapterUse, show_number
 from loralathe.studies.analyzer.groups import Group, first_cut, halves, merged_group
 from loralathe.studies.analyzer.options import BlocksOptions, read_groups, read_range
 from loralathe.studies.analyzer.report import BlockEffect, BlockReport, suggested_weight, weights_to_paste
@@ -27,7 +27,6 @@ from loralathe.studies.keys import request_key
 from loralathe.studies.metrics import SSIM_WINDOW, changed_percentage, gmsd, pixels_of, ssim
 from loralathe.studies.plan import Job
 from loralathe.studies.store import CellStore
-from loralathe.studies.values import show_number
 from loralathe.studies.work import render_missing
 
 Cuts: TypeAlias = list[tuple[Group, ...]]

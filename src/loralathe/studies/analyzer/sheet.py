@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from PIL import Image
 
+from loralathe.strengths import show_number
 from loralathe.studies.analyzer.options import BlocksOptions
 from loralathe.studies.analyzer.report import BlockReport
 from loralathe.studies.drawing.layout import Sheet, lay_out
 from loralathe.studies.drawing.paint import paint_sheet
 from loralathe.studies.metrics import difference_picture, pixels_of
 from loralathe.studies.store import CellStore
-from loralathe.studies.values import show_number
 
 
 def difference_image(test: Image.Image, source: Image.Image, options: BlocksOptions) -> Image.Image:

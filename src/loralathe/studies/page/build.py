@@ -10,11 +10,10 @@ from importlib.resources import files
 from pathlib import Path, PurePath
 
 from loralathe.rendering.request import ImageRequest
-from loralathe.strengths import AdapterUse, argument_text
+from loralathe.strengths import AdapterUse, argument_text, show_number
 from loralathe.studies.drawing.grid import slot_of
 from loralathe.studies.plan import GridPlan, Position
 from loralathe.studies.results import CellResult
-from loralathe.studies.values import show_number
 
 
 def _asset(name: str) -> str:

@@ -18,15 +18,16 @@ from decimal import Decimal
 from fractions import Fraction
 
 from loralathe.errors import InputError, spelling_hint
+from loralathe.strengths.text import looks_like_number, parse_number, visible
 
 MAX_VALUES = 10_000
 
 _NUMBER = r"[+-]?(?:\d+(?:\.\d+)?|\.\d+)"
 _RANGE = re.compile(
     rf"(?P<first>{_NUMBER})\s*(?:-|\.\.)\s*(?P<last>{_NUMBER})\s*"
-    rf"(?:\(\s*(?P<step>{_NUMBER})\s*\)|\[\s*(?P<count>\d+)\s*\])?"
+    rf"(?:\(\s*(?P<step>{_NUMBER})\s*\)|\[\s*(?P<count>\d+)\s*\])?",
+    re.ASCII,
 )
-_LITERAL = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +120,9 @@ def _numbers(text: str, *, whole: bool) -> list[Fraction]:
 
 
 def _item_values(text: str, item: Item, *, whole: bool) -> list[Fraction]:
-    if _LITERAL.fullmatch(item.text):
-        return [_check_whole(text, item, Fraction(Decimal(item.text)), whole=whole)]
-    match = _RANGE.fullmatch(item.text)
+    if looks_like_number(item.text):
+        return [_exact(text, item, item.text, whole=whole)]
+    match = _RANGE.fullmatch(visible(item.text))
     if match is None:
         raise value_error(
             f"'{item.text}' is neither a number nor a range",
@@ -129,24 +130,26 @@ def _item_values(text: str, item: Item, *, whole: bool) -> list[Fraction]:
             item.position,
             spelling_hint(text) or _with_commas(item.text) or "write 0.5, or 0-1 (+0.25), or 0..1 [5]",
         )
-    first, last = (
-        _check_whole(text, item, Fraction(Decimal(match[name])), whole=whole) for name in ("first", "last")
-    )
+    first, last = (_exact(text, item, match[name], whole=whole) for name in ("first", "last"))
     if match["count"] is not None:
         return _spaced(text, item, first, last, int(match["count"]), whole=whole)
-    step = None if match["step"] is None else Fraction(Decimal(match["step"]))
-    if step is not None:
-        _check_whole(text, item, step, whole=whole)
+    step = None if match["step"] is None else _exact(text, item, match["step"], whole=whole)
     return _stepped(text, item, first, last, step)
 
 
 def _with_commas(text: str) -> str | None:
     words = text.split()
-    listed = len(words) > 1 and all(_LITERAL.fullmatch(word) for word in words)
+    listed = len(words) > 1 and all(map(looks_like_number, words))
     return f"values are separated by commas: {', '.join(words)}" if listed else None
 
 
-def _check_whole(text: str, item: Item, value: Fraction, *, whole: bool) -> Fraction:
+def _exact(text: str, item: Item, number: str, *, whole: bool) -> Fraction:
+    """The number as it is written in decimals; one with an exponent, which may be huge, as a double."""
+    try:
+        double = parse_number(number)
+    except InputError as error:
+        raise value_error(error.what, text, item.position, error.fix) from None
+    value = Fraction(double if "e" in number.lower() else Decimal(visible(number).strip()))
     if whole and value.denominator != 1:
         raise value_error(f"'{item.text}': this axis takes whole numbers", text, item.position)
     return value
@@ -194,9 +197,3 @@ def _spaced(
 def _check_count(text: str, item: Item, count: int) -> None:
     if count > MAX_VALUES:
         raise value_error(f"'{item.text}' makes {count:,} values", text, item.position, "take a larger step")
-
-
-def show_number(value: float) -> str:
-    """A number as people write it: `0.3`, `7`, `-0.35`; at most 8 decimals."""
-    shown = f"{value:.8f}".rstrip("0").rstrip(".")
-    return "0" if shown in ("-0", "") else shown

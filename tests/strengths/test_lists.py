@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loralathe.errors import InputError
-from loralathe.studies.values import parse_floats, parse_ints, parse_texts, show_number, split_items
+from loralathe.strengths import parse_floats, parse_ints, parse_texts, show_number, split_items
 
 
 @pytest.mark.parametrize(
