@@ -16,10 +16,6 @@ FACE = {"loralathe", "loralathe.__main__"}
 KNOWN_CIRCLES = [
     {"loralathe.api.joining", "loralathe.api.recipes", "loralathe.api.keywords", "loralathe.api.running",
      "loralathe.api.shortcuts", "loralathe.api.inspection"},
-    {"loralathe.engine.run", "loralathe.engine.execute", "loralathe.engine.survey",
-     "loralathe.engine.adapter_notes", "loralathe.engine.inspect_plan", "loralathe.engine.memory"},
-    {"loralathe.engine.job", "loralathe.engine.row_slice", "loralathe.engine.collect",
-     "loralathe.engine.arguments"},
     {"loralathe.inspection.compare", "loralathe.inspection.compare_adapters",
      "loralathe.inspection.compare_checkpoints"},
     {"loralathe.language.checker", "loralathe.language.methods.call_arguments",

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from checkpoints import manifest, tiny_checkpoint, tiny_lora, write_safetensors
 from loralathe.engine import RunOptions, evaluate_weights, open_session, run_recipe
-from loralathe.engine.survey import _BudgetAllocator
+from loralathe.engine.budgets import _BudgetAllocator
 from loralathe.errors import InputError
 from loralathe.language import Save, make_recipe
 from loralathe.lowrank import KnapsackItem
@@ -150,7 +150,7 @@ def kept_in(lora):
 @pytest.mark.parametrize("depth", [64, 3])
 def test_a_size_is_kept_and_spent_best(extract, deltas, monkeypatch, depth):
     """Within 0.1 % of the optimum of the same bytes, whether spectra are known at once or bit by bit."""
-    monkeypatch.setattr("loralathe.engine.survey.FIRST_DEPTH", depth)
+    monkeypatch.setattr("loralathe.engine.budgets.FIRST_DEPTH", depth)
     limit = 400_000
     file, lora, report = extract(f"extract(T - A, size={limit}, keep_noise=True)")
     assert limit - 400 <= os.path.getsize(file) <= limit
@@ -192,7 +192,7 @@ def test_an_energy_is_reached_with_the_fewest_bytes(extract, deltas, share):
 def test_deepening_finds_what_full_decompositions_find(extract, monkeypatch):
     formula = "extract(T - A, energy=0.97, keep_noise=True)"
     _, whole, _ = extract(formula)
-    monkeypatch.setattr("loralathe.engine.survey.FIRST_DEPTH", 2)
+    monkeypatch.setattr("loralathe.engine.budgets.FIRST_DEPTH", 2)
     _, deepened, _ = extract(formula)
     assert whole.keys() == deepened.keys()
     assert all(whole[key].shape == deepened[key].shape for key in whole)

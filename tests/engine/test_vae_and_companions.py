@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from checkpoints import second_checkpoint, tiny_checkpoint, write_safetensors
 from loralathe.engine import Report, RunOptions, evaluate_weights, open_session, run_recipe
-from loralathe.engine.inspect_plan import input_uses
+from loralathe.engine.session import input_uses
 from loralathe.errors import InputError, MachineError
 from loralathe.language import (
     Recipe,

@@ -12,8 +12,7 @@ from safetensors.torch import load_file
 
 from checkpoints import second_checkpoint, tiny_checkpoint, write_safetensors
 from loralathe.engine import Report, RunOptions, run_recipe
-from loralathe.engine.device import full_precision, on_gpu, prepare_worker
-from loralathe.engine.workspace import Workspace
+from loralathe.engine.workers import Workspace, full_precision, on_gpu, prepare_worker
 from loralathe.language import Save, make_recipe
 from loralathe.lowrank import randomized_svd
 from loralathe.verification.facts import VerifyOptions

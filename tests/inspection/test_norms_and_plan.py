@@ -11,7 +11,7 @@ import torch
 
 from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_safetensors
 from loralathe.engine import open_session
-from loralathe.engine.inspect_plan import input_uses
+from loralathe.engine.session import input_uses
 from loralathe.errors import InputError
 from loralathe.families import SD1
 from loralathe.inspection.norms import block_norms
@@ -106,7 +106,7 @@ def test_a_plan_reads_the_primary_whole(folder: Path, tmp_path: Path) -> None:
 
 
 def test_errors_of_threads_come_out_and_stop_the_rest() -> None:
-    from loralathe.engine.stream import in_parallel
+    from loralathe.engine.workers import in_parallel
     from loralathe.progress import Progress
 
     done: list[int] = []

@@ -250,17 +250,14 @@ def test_recipe_with_variables_and_its_record(sd1, tmp_path):
 
 def test_a_method_needs_no_whole_tensor(sd1):
     """The memory plan of the largest tensor: bands, not tensors, and more of them than without a method."""
-    from loralathe.engine.execute import make_jobs
-    from loralathe.engine.job import BAND_BYTES
-    from loralathe.engine.sinks import MemoryWeights
+    from loralathe.engine.job import BAND_BYTES, make_jobs
 
     def most(formula):
         recipe = make_recipe(
             inputs=sd1.paths, steps={"x": formula}, saves=[Save("x", sd1.folder / "never.safetensors")]
         )
         with open_session(recipe, RunOptions(hash_inputs=False)) as session:
-            jobs = make_jobs(session, {"x": MemoryWeights(session.plan.outputs[0])})
-            return max(job.nbytes for job in jobs)
+            return max(job.nbytes for job in make_jobs(session.plan))
 
     plain, method = most("0.5*A + 0.5*B"), most("ties(A, B, C)")
     assert plain < method < plain + 32 * BAND_BYTES

@@ -171,7 +171,7 @@ def test_a_folder_that_is_not_writable(locked: Path, formula: str) -> None:
 
 
 def test_a_disk_without_room(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loralathe.engine.run.free_space", lambda _: 400_000)
+    monkeypatch.setattr("loralathe.engine.session.free_space", lambda _: 400_000)
     with refused(folder, MachineError) as fault:
         run_in(folder)
     assert fault.says(folder) == (
@@ -194,7 +194,7 @@ def test_a_failed_run_does_not_wait_for_hashes(folder: Path, monkeypatch: pytest
         finally:
             ended.append(path)
 
-    monkeypatch.setattr("loralathe.engine.run.content_hash", slow_hash)
+    monkeypatch.setattr("loralathe.engine.results.content_hash", slow_hash)
     with refused(folder, InputError):
         run_in(folder, "A + 1e30*lora")
     assert len(ended) == 1, "one was under way, the other had not begun"

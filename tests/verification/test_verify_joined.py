@@ -51,7 +51,7 @@ def test_the_spool_of_a_budget_is_closed(
         return spools[-1]
 
     with monkeypatch.context() as patched:
-        patched.setattr("loralathe.engine.budget_survey.tempfile", SimpleNamespace(TemporaryFile=spool))
+        patched.setattr("loralathe.engine.budgets.tempfile", SimpleNamespace(TemporaryFile=spool))
         assert loralathe.verify(file, search=[sd1.folder]).ok
     assert [opened.closed for opened in spools] == [True]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from loralathe.engine import Plan, Report, RunOptions
-    from loralathe.engine.inspect_plan import InputUse
+    from loralathe.engine.session import InputUse
     from loralathe.language import Recipe
     from loralathe.progress import Progress
 
@@ -172,8 +172,7 @@ def plan(
     Only headers are read. Raises what `run` raises before the first tensor.
     """
     from loralathe.engine import open_session
-    from loralathe.engine.inspect_plan import input_uses
-    from loralathe.engine.run import check_outputs
+    from loralathe.engine.session import check_outputs, input_uses
 
     prepared = prepare(
         recipe, inputs, variables=variables, blocks=blocks, output=output, dtype=dtype, search=search,

@@ -13,7 +13,8 @@ from loralathe.demo.judge import CachedJudge, scorers_of
 from loralathe.demo.settings import CFG, NEGATIVE, SEED, SIDE, Settings
 from loralathe.demo.tasks import BlocksTask, FileTask, GridTask
 from loralathe.engine import KEY, Report, RunOptions, Session, open_session
-from loralathe.engine.run import metadata_of, run_session
+from loralathe.engine.record import metadata_of
+from loralathe.engine.results import run_session
 from loralathe.errors import InputError
 from loralathe.families import family_by_id
 from loralathe.progress import Progress

@@ -11,10 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from loralathe.engine.adapter_plan import AdapterOutput
-    from loralathe.engine.memory import evaluate_weights
     from loralathe.engine.options import RunOptions
-    from loralathe.engine.plan import Plan, WeightsOutput
+    from loralathe.engine.plan import AdapterOutput, Plan, WeightsOutput
     from loralathe.engine.record import KEY, read_record
     from loralathe.engine.report import (
         BlockEnergy,
@@ -24,16 +22,16 @@ if TYPE_CHECKING:
         Report,
         WeightsReport,
     )
-    from loralathe.engine.run import Session, open_session, run_recipe, run_session
+    from loralathe.engine.results import evaluate_weights, run_recipe, run_session
+    from loralathe.engine.session import Session, open_session
 
 _HOMES = {
-    "adapter_plan": ("AdapterOutput",),
-    "memory": ("evaluate_weights",),
     "options": ("RunOptions",),
-    "plan": ("Plan", "WeightsOutput"),
+    "plan": ("AdapterOutput", "Plan", "WeightsOutput"),
     "record": ("KEY", "read_record"),
     "report": ("BlockEnergy", "BudgetReport", "ExtractionReport", "ModuleRecord", "Report", "WeightsReport"),
-    "run": ("Session", "open_session", "run_recipe", "run_session"),
+    "results": ("evaluate_weights", "run_recipe", "run_session"),
+    "session": ("Session", "open_session"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from loralathe.engine.adapter_plan import AdapterOutput
+from loralathe.engine.plan import AdapterOutput
+from loralathe.engine.session import Session
 from loralathe.errors import InputError, did_you_mean
 from loralathe.families import AdapterNotes, adapter_metadata
 from loralathe.language.document import ADAPTER_METADATA
 from loralathe.language.expressions import AdapterLeaf, walk
-
-if TYPE_CHECKING:
-    from loralathe.engine.run import Session
 
 TAGS = "ss_tag_frequency"
 COPY = "sshs_cp{}"
@@ -58,7 +55,6 @@ def title_of(output: AdapterOutput) -> str:
 
 
 def _own(session: Session, output: AdapterOutput) -> dict[str, str]:
-    assert session.sources.family is not None
     options = output.leaf.options
     notes = AdapterNotes(
         rank=output.one_rank,
@@ -67,7 +63,7 @@ def _own(session: Session, output: AdapterOutput) -> dict[str, str]:
         prediction=output.prediction,
         title=title_of(output),
     )
-    return adapter_metadata(session.sources.family, notes)
+    return adapter_metadata(session.sources.require_family(), notes)
 
 
 def _inherited(mode: str, sources: list[dict[str, str]], title: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from loralathe.adapters import load_magnitudes
 from loralathe.engine.evaluate import Band, LoadFactors, Prepare
 from loralathe.engine.job import Context
 from loralathe.engine.units import ModuleAddress, RowSlice, Unit
-from loralathe.engine.workspace import Workspace
+from loralathe.engine.workers import Workspace
 from loralathe.language.expressions import MethodLeaf
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from loralathe.engine.sources import Sources
 from loralathe.engine.specialize import SliceSum, SliceTerm, Specializer
 from loralathe.engine.units import RowSlice, Unit
-from loralathe.engine.workspace import Workspace
+from loralathe.engine.workers import Workspace
 from loralathe.errors import InputError, option
 from loralathe.language.expressions import (
     CheckpointLeaf,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loralathe.engine.device import on_gpu
+from loralathe.engine.workers import on_gpu
 from loralathe.language.expressions import ExtractOptions
 from loralathe.language.rankrules import Rule
 from loralathe.lowrank import (

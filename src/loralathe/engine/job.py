@@ -1,36 +1,22 @@
-"""One unit of work: a tensor, and what every output wants of it."""
+"""One unit of work: a tensor, and what every output asks of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
-from loralathe.engine.adapter_plan import AdapterOutput
-from loralathe.engine.budget_survey import BudgetSurvey
-from loralathe.engine.evaluate import (
-    Band,
-    LoadFactors,
-    Prepare,
-    bands,
-    checked_energy,
-    no_factors,
-    no_methods,
-)
+from loralathe.engine.budgets import BudgetSurvey
+from loralathe.engine.evaluate import Band, LoadFactors, Prepare, bands, no_factors, no_methods
 from loralathe.engine.options import RunOptions
-from loralathe.engine.plan import TensorPlan, WeightsOutput
-from loralathe.engine.sinks import AdapterSink, WeightsSink
+from loralathe.engine.plan import AdapterOutput, Plan, TensorPlan, WeightsOutput
+from loralathe.engine.sinks import Sinks
 from loralathe.engine.sources import Sources
-from loralathe.engine.specialize import SliceSum, SliceTerm, Specializer
+from loralathe.engine.specialize import Specializer
 from loralathe.engine.units import RowSlice, Unit
-from loralathe.engine.workspace import Workspace
+from loralathe.engine.workers import Workspace
 from loralathe.families import FACTORED
-from loralathe.language.expressions import (
-    CheckpointLeaf,
-    ExtractLeaf,
-    LinearExpression,
-    MethodLeaf,
-)
-from loralathe.tensorfiles import DTYPES
+from loralathe.language.expressions import ExtractLeaf, LinearExpression, MethodLeaf
+from loralathe.progress import Cancel
 
 BAND_BYTES = 2 << 20
 """Scratch that one leaf takes in a worker: a band in its own dtype and in fp32."""
@@ -38,11 +24,10 @@ BAND_BYTES = 2 << 20
 
 @dataclass(frozen=True)
 class TensorRequest:
-    """A checkpoint output's tensor that this job makes."""
+    """A tensor of a checkpoint output."""
 
     output: WeightsOutput
     tensor: TensorPlan
-    sink: WeightsSink
 
     @property
     def expression(self) -> LinearExpression:
@@ -56,40 +41,25 @@ class TensorRequest:
 
 
 @dataclass(frozen=True)
-class ModuleRequest:
-    """An adapter output that the modules of this unit belong to."""
-
-    output: AdapterOutput
-    sink: AdapterSink
-
-
-@dataclass(frozen=True)
-class SurveyWant:
-    """An extraction with a budget that looks at this unit in its first pass."""
-
-    leaf: ExtractLeaf
-    budget_survey: BudgetSurvey
-
-
-@dataclass(frozen=True)
 class Job:
-    """A unit and all that is wanted of it: tensors to compute, adapters to extract, tensors to copy.
+    """A unit with the tensors to compute of it, the adapters that its modules belong to, tensors to copy.
 
-    In the first pass of a budget: singular values to find.
+    surveys: extractions with a budget that look at this unit in their first pass.
     """
 
     unit: Unit
-    weights: tuple[TensorRequest, ...]
-    adapters: tuple[ModuleRequest, ...]
-    copies: tuple[TensorRequest, ...]
-    surveys: tuple[SurveyWant, ...] = ()
+    weights: tuple[TensorRequest, ...] = ()
+    adapters: tuple[AdapterOutput, ...] = ()
+    copies: tuple[TensorRequest, ...] = ()
+    surveys: tuple[ExtractLeaf, ...] = ()
 
     @property
     def nbytes(self) -> int:
-        """Estimate of the memory in flight: bands, and for extractions the delta with its workspace."""
-        leaves = {leaf for want in self.weights for leaf in want.expression.leaves}
-        leaves |= {leaf for want in self.adapters for leaf in want.output.leaf.expression.leaves}
-        leaves |= {leaf for want in self.surveys for leaf in want.leaf.expression.leaves}
+        """Estimate of the memory that it takes: bands, and for extractions the delta with its workspace."""
+        expressions = [request.expression for request in self.weights]
+        expressions += [output.leaf.expression for output in self.adapters]
+        expressions += [leaf.expression for leaf in self.surveys]
+        leaves = {leaf for expression in expressions for leaf in expression.leaves}
         extractions = sum(isinstance(leaf, ExtractLeaf) for leaf in leaves)
         extractions += len(self.adapters) + len(self.surveys)
         layers = [
@@ -109,8 +79,23 @@ class Job:
         return max(1, 2 * self.unit.numel)
 
 
-class Cancelled(Exception):  # noqa: N818 -- no error: another thread failed, or the person interrupted
-    """The run is over; stop quietly."""
+def make_jobs(plan: Plan) -> list[Job]:
+    """One job for each unit that any output needs, in the order of the first output's data."""
+    jobs: dict[tuple[str, tuple[int, ...]], Job] = {}
+    for output in plan.outputs:
+        if isinstance(output, WeightsOutput):
+            for tensor in output.tensors:
+                place, request = (tensor.unit.name, tensor.unit.shape), TensorRequest(output, tensor)
+                job = jobs.get(place) or Job(tensor.unit)
+                if tensor.action == "compute":
+                    jobs[place] = replace(job, weights=(*job.weights, request))
+                else:
+                    jobs[place] = replace(job, copies=(*job.copies, request))
+        else:
+            for unit in output.units:
+                job = jobs.get((unit.name, unit.shape)) or Job(unit)
+                jobs[unit.name, unit.shape] = replace(job, adapters=(*job.adapters, output))
+    return list(jobs.values())
 
 
 @dataclass(frozen=True)
@@ -122,7 +107,8 @@ class Context:
     options: RunOptions
     workspace: Workspace
     budget_survey: BudgetSurvey
-    cancelled: Callable[[], bool]
+    sinks: Sinks
+    stop: Cancel
 
     def bands(
         self,
@@ -135,32 +121,5 @@ class Context:
         """The slice's rows, band by band; raises Cancelled when the run is over."""
         space = self.workspace if workspace is None else workspace
         for rows in bands(row_slice, unit):
-            if self.cancelled():
-                raise Cancelled
+            self.stop.check()
             yield Band(self.sources, self.specializer, space, unit, row_slice, rows, factors, prepare)
-
-
-def run_job(context: Context, job: Job) -> None:
-    """Raises InputError for NaN, Inf or overflow, MachineError when writing fails."""
-    from loralathe.engine.row_slice import RowSliceJob
-
-    for want in job.copies:
-        copy_tensor(context, want)
-    if job.weights or job.adapters or job.surveys:
-        for row_slice in job.unit.slices:
-            RowSliceJob(context, job, row_slice).run()
-
-
-def copy_tensor(context: Context, want: TensorRequest) -> None:
-    """A tensor that nothing touches, byte for byte; looked at only on --check-finite."""
-    source = context.sources.checkpoints[want.primary]
-    unit = want.tensor.unit
-    if context.options.check_finite and DTYPES[want.tensor.spec.dtype].is_float:
-        leaf = CheckpointLeaf(want.primary)
-        copied = SliceSum((SliceTerm(leaf, 1.0),), ())
-        for row_slice in unit.slices:
-            for band in context.bands(unit, row_slice):
-                value = band.value(leaf, "scan", want.primary)
-                checked_energy(value, unit, copied, band, None)
-    assert unit.key is not None
-    want.sink.copy(want.tensor.spec.name, source.file, source.tensors[unit.key].name)

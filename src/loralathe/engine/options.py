@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -53,13 +52,6 @@ class RunOptions:
                 f"missing_blocks = {self.missing_blocks!r} is no weight for missing blocks",
                 fix="give 0 (as LoRA Block Weight), 1 (as kohya), or None, which makes them an error",
             )
-
-    def worker_count(self) -> int:
-        if self.threads is not None:
-            return self.threads
-        if hasattr(os, "sched_getaffinity"):
-            return len(os.sched_getaffinity(0))
-        return os.cpu_count() or 1
 
 
 def _is_whole(value: object, *, least: int) -> bool:

@@ -15,7 +15,8 @@ from loralathe.version import __version__
 
 if TYPE_CHECKING:
     from loralathe.engine.options import RunOptions
-    from loralathe.engine.plan import Output, Plan
+    from loralathe.engine.plan import Output
+    from loralathe.engine.session import Session
     from loralathe.language import Recipe, Save
 
 KEY = "loralathe"
@@ -41,25 +42,37 @@ entry here; a test asks it of every field.
 """
 
 
-def make_record(
-    recipe: Recipe,
-    output: Output,
-    run: RunOptions,
-    hashes: Mapping[str, str] | None,
-    plan: Plan,
-) -> dict[str, object]:
-    """The part of the recipe that made `output`, as plain data.
+def metadata_of(session: Session, output: Output, hashes: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Metadata of an output file: what it inherits (a checkpoint from the first one), and its record.
 
-    hashes: input name to SHA-256, None to leave hashes out;  plan: knows the inputs' files.
+    hashes: input name to SHA-256; zeros stand in their place until they are known.
     """
+    from loralathe.engine.adapter_notes import adapter_notes
+    from loralathe.engine.plan import WeightsOutput
+
+    inherited = output.metadata if isinstance(output, WeightsOutput) else adapter_notes(session, output)
+    kept = {key: text for key, text in inherited.items() if key not in STALE}
+    record = json.dumps(write_record(session, output, hashes), ensure_ascii=False, separators=(",", ":"))
+    found = {"format": "pt"} | kept | dict(output.save.metadata) | {KEY: record}
+    if output.save.adapter_metadata == "minimal":
+        found.pop(KEY)
+    return found
+
+
+def write_record(session: Session, output: Output, hashes: Mapping[str, str] | None) -> dict[str, object]:
+    """The part of the recipe that made `output`, as plain data; hashes only where the options ask for it."""
     from loralathe.language import render
     from loralathe.language.syntax import value_names
+    from loralathe.tensorfiles import MemoryPath
 
+    recipe, plan, run = session.recipe, session.plan, session.options
+    places = {name: IN_MEMORY for name, path in plan.inputs.items() if isinstance(path, MemoryPath)}
+    known = dict.fromkeys(plan.inputs, UNKNOWN_HASH) | places | dict(hashes or {})
     steps = _needed(recipe, output.save.step)
     used = {name.id for step in steps for name in value_names(recipe.steps[step])}
     inputs = {
         name: {"file": plan.inputs[name].name, "size": plan.sizes[name]}
-        | ({"sha256": hashes[name]} if hashes is not None else {})
+        | ({"sha256": known[name]} if run.hash_inputs else {})
         for name in [*recipe.inputs, *([output.vae] if output.vae else [])]
         if name in used or name == output.vae
     }
@@ -112,17 +125,6 @@ def _chosen(choices: Save | RunOptions, names: Iterable[str]) -> Iterator[tuple[
 
 def _default(item: Field[object]) -> object:
     return item.default_factory() if item.default_factory is not MISSING else item.default
-
-
-def output_metadata(
-    output: Output, record: Mapping[str, object], inherited: Mapping[str, str]
-) -> dict[str, str]:
-    """Metadata of an output file: what it inherits (a checkpoint from the first one), extended."""
-    kept = dict(inherited)
-    for key in STALE:
-        kept.pop(key, None)
-    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
-    return {"format": "pt"} | kept | dict(output.save.metadata) | {KEY: text}
 
 
 def read_record(metadata: Mapping[str, str]) -> dict[str, object] | None:

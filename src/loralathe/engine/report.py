@@ -1,15 +1,18 @@
-"""What a run did: counts, energies per block, ranks; plain numbers for people and for --json."""
+"""What a run did: counts, energies per block, ranks; plain numbers for people and for machines."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe.engine.coverage import AdapterCoverage
+from loralathe.engine.plan import WeightsOutput
+from loralathe.engine.session import Session
+from loralathe.language.expressions import ExtractLeaf
 
 if TYPE_CHECKING:
     import torch
@@ -145,3 +148,43 @@ class Report:
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
     tensors: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
+
+
+def make_report(
+    session: Session,
+    paths: Mapping[str, Path | None],
+    records: Mapping[str, Sequence[ModuleRecord]],
+    budgets: Mapping[ExtractLeaf, BudgetReport],
+    tensors: Mapping[str, Mapping[str, torch.Tensor]],
+    seconds: float,
+) -> Report:
+    """Counts and energies of a finished run. paths, records: by step."""
+    weights, extractions = [], []
+    for output in session.plan.outputs:
+        step = output.save.step
+        if isinstance(output, WeightsOutput):
+            weights.append(
+                WeightsReport(
+                    step,
+                    paths.get(step),
+                    output.primary,
+                    output.save.dtype or "source",
+                    output.buckets,
+                    output.nbytes,
+                    len(output.discarded),
+                    output.notes,
+                )
+            )
+        else:
+            modules = tuple(sorted(records[step], key=_report_order))
+            spent = budgets.get(output.leaf.unrounded)
+            extractions.append(ExtractionReport(step, paths.get(step), modules, output.one_rank, spent))
+    coverage, warnings = session.plan.coverage, session.plan.warnings
+    return Report(tuple(weights), tuple(extractions), coverage, warnings, seconds, tensors)
+
+
+def _report_order(record: ModuleRecord) -> tuple[int, str, str]:
+    """Blocks in the order of the model, then names."""
+    stages = ("TE", "CLIP", "T5", "IN", "D", "S", "MID", "OUT", "no block", "VAE")
+    stage = next((i for i, stage in enumerate(stages) if record.block.startswith(stage)), len(stages))
+    return stage, record.block, record.name

@@ -1,15 +1,15 @@
-"""All outputs of one slice of a tensor: extractions first, then the forms that use them, leaves read once."""
+"""All outputs of one slice of a tensor: extractions first, then formulas that use them; leaves read once."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 
 from loralathe.adapters import load_factors
-from loralathe.engine.adapter_plan import has_kernel, most_of
 from loralathe.engine.arguments import SliceArguments
-from loralathe.engine.collect import DeltaCollector
 from loralathe.engine.evaluate import Band, Factors2d, checked_energy
 from loralathe.engine.extraction import (
     Extracted,
@@ -22,28 +22,66 @@ from loralathe.engine.extraction import (
     rounded,
     seed_of,
 )
-from loralathe.engine.job import Context, Job, ModuleRequest, TensorRequest
+from loralathe.engine.job import Context, Job, TensorRequest
+from loralathe.engine.plan import AdapterOutput, has_kernel, most_of
 from loralathe.engine.report import ModuleRecord
-from loralathe.engine.specialize import SliceSum, extractions_at, in_scope
-from loralathe.engine.units import RowSlice
+from loralathe.engine.specialize import SliceSum, SliceTerm, extractions_at, in_scope
+from loralathe.engine.units import RowSlice, Unit
+from loralathe.engine.workers import on_gpu
 from loralathe.families.labels import block_label
 from loralathe.language.expressions import (
     AdapterLeaf,
+    CheckpointLeaf,
     ExtractLeaf,
     Leaf,
     LinearExpression,
     MethodLeaf,
+    RoundLeaf,
+    inner_expressions,
+    walk,
 )
 from loralathe.language.methods.method import MakeRows
-from loralathe.lowrank import Factors, concatenate, dense, flatten_tucker
+from loralathe.lowrank import (
+    Factors,
+    concatenate,
+    dense,
+    flatten_tucker,
+    rounding_noise_energy,
+    rounding_noise_sigma,
+)
 from loralathe.tensorfiles import DTYPES, to_torch_dtype
 
 THICK = 256
 """From this rank on it may be cheaper to multiply factors out than to decompose both."""
 
 
+def run_job(context: Context, job: Job) -> None:
+    """Raises InputError for NaN, Inf or overflow, MachineError when writing fails."""
+    for request in job.copies:
+        _copy(context, request)
+    if job.weights or job.adapters or job.surveys:
+        for row_slice in job.unit.slices:
+            RowSliceJob(context, job, row_slice).run()
+
+
+def _copy(context: Context, request: TensorRequest) -> None:
+    """A tensor that nothing touches, byte for byte; looked at only on --check-finite."""
+    source = context.sources.checkpoints[request.primary]
+    unit, spec = request.tensor.unit, request.tensor.spec
+    if context.options.check_finite and DTYPES[spec.dtype].is_float:
+        leaf = CheckpointLeaf(request.primary)
+        copied = SliceSum((SliceTerm(leaf, 1.0),), ())
+        for row_slice in unit.slices:
+            for band in context.bands(unit, row_slice):
+                value = band.value(leaf, "scan", request.primary)
+                checked_energy(value, unit, copied, band, None)
+    assert unit.key is not None
+    sink = context.sinks.weights[request.output.save.step]
+    sink.copy(spec.name, source.file, source.tensors[unit.key].name)
+
+
 class RowSliceJob:
-    """The work on one slice; keeps what was extracted for the forms that need it."""
+    """The work on one slice; keeps what was extracted for the formulas that need it."""
 
     def __init__(self, context: Context, job: Job, row_slice: RowSlice) -> None:
         self.context = context
@@ -57,33 +95,33 @@ class RowSliceJob:
     def run(self) -> None:
         extractions = self._extractions()
         levels = [leaf.expression.level for leaf in extractions]
-        levels += [want.expression.level for want in self.job.weights]
+        levels += [request.expression.level for request in self.job.weights]
         for level in sorted(set(levels)):
             due = [leaf for leaf in extractions if leaf.expression.level == level]
-            weights = [want for want in self.job.weights if want.expression.level == level]
+            weights = [request for request in self.job.weights if request.expression.level == level]
             self._make_level(due, weights)
-        for want in self.job.adapters:
-            self._deliver(want)
-        for survey in self.job.surveys:
-            if found := self.extracted.get(survey.leaf):
-                most = most_of(survey.leaf, self.unit, self.row_slice)
-                survey.budget_survey.put(survey.leaf, self.unit, self.row_slice, found, most)
+        for output in self.job.adapters:
+            self._deliver(output)
+        for leaf in self.job.surveys:
+            if found := self.extracted.get(leaf):
+                most = most_of(leaf, self.unit, self.row_slice)
+                self.context.budget_survey.put(leaf, self.unit, self.row_slice, found, most)
 
     def _extractions(self) -> list[ExtractLeaf]:
         """Extractions that this slice needs, each once whatever its rounding."""
         found: dict[ExtractLeaf, None] = {}
-        for want in self.job.weights:
-            found.update(dict.fromkeys(extractions_at(want.expression, self.row_slice)))
-        for wish in self.job.adapters:
-            found.update(dict.fromkeys(extractions_at(wish.output.leaf.expression, self.row_slice)))
-            found.setdefault(wish.output.leaf.unrounded)
-        for survey in self.job.surveys:
-            if in_scope(self.row_slice, survey.leaf.options):
-                found.update(dict.fromkeys(extractions_at(survey.leaf.expression, self.row_slice)))
-                found.setdefault(survey.leaf)
+        for request in self.job.weights:
+            found.update(dict.fromkeys(extractions_at(request.expression, self.row_slice)))
+        for output in self.job.adapters:
+            found.update(dict.fromkeys(extractions_at(output.expression, self.row_slice)))
+            found.setdefault(output.leaf.unrounded)
+        for leaf in self.job.surveys:
+            if in_scope(self.row_slice, leaf.options):
+                found.update(dict.fromkeys(extractions_at(leaf.expression, self.row_slice)))
+                found.setdefault(leaf)
         return list(found)
 
-    def _local(self, expression: LinearExpression) -> SliceSum:
+    def _specialized(self, expression: LinearExpression) -> SliceSum:
         return self.context.specializer.specialize(expression, self.unit, self.row_slice)
 
     def _make_level(self, extractions: list[ExtractLeaf], weights: list[TensorRequest]) -> None:
@@ -93,7 +131,7 @@ class RowSliceJob:
             if given := self.context.budget_survey.get(leaf, self.row_slice):
                 self.extracted[leaf] = given
                 continue
-            slice_sum = self._local(leaf.expression)
+            slice_sum = self._specialized(leaf.expression)
             if slice_sum.dense:
                 reason = self._why_outside(leaf)
                 collectors.append(
@@ -108,23 +146,23 @@ class RowSliceJob:
         for band in self.context.bands(self.unit, self.row_slice, self.factors, self.prepared):
             for collector in collectors:
                 collector.add(band)
-            for want in weights:
-                self._write(want, band)
+            for request in weights:
+                self._write(request, band)
         for collector in collectors:
             self.extracted[collector.leaf] = collector.finish()
 
-    def _write(self, want: TensorRequest, band: Band) -> None:
-        slice_sum = self._local(want.expression)
-        step = want.output.save.step
-        spec = want.tensor.spec
+    def _write(self, request: TensorRequest, band: Band) -> None:
+        slice_sum = self._specialized(request.expression)
+        step = request.output.save.step
+        spec = request.tensor.spec
         dtype = to_torch_dtype(spec.dtype)
         # Sums in fp32 are invisible in 16 bits, but not in an fp32 output.
         working = torch.float64 if dtype in (torch.float32, torch.float64) else torch.float32
-        value = band.combine(slice_sum, step, want.primary, working)
+        value = band.combine(slice_sum, step, request.primary, working)
         checked_energy(value, self.unit, slice_sum, band, dtype)
         narrow = self.context.workspace.get(("out", step), band.shape, dtype).copy_(value)
         row_bytes = self.unit.row_elements * DTYPES[spec.dtype].bits // 8
-        want.sink.write(spec.name, narrow, band.start * row_bytes)
+        self.context.sinks.weights[step].write(spec.name, narrow, band.start * row_bytes)
 
     def factors(self, leaf: Leaf, dtype: torch.dtype = torch.float32) -> Factors2d | None:
         """Matrices of a low-rank leaf at this slice; None when it holds nothing here."""
@@ -193,14 +231,13 @@ class RowSliceJob:
         everything = replace(leaf.options, te1=None, te2=None, te3=None, conv=True)
         return "left out" if in_scope(self.row_slice, everything) else "outside"
 
-    def _deliver(self, want: ModuleRequest) -> None:
+    def _deliver(self, output: AdapterOutput) -> None:
         """Hand factors, and the record of what was kept, to an adapter output."""
-        leaf = want.output.leaf
-        found = self.extracted.get(leaf.unrounded)
+        found, sink = self.extracted.get(output.leaf.unrounded), self.context.sinks.adapters[output.save.step]
         if found is None:
             return
-        factors = self.factors(leaf)
-        width = DTYPES[want.output.dtype].bits // 8
+        factors = self.factors(output.leaf)
+        width = DTYPES[output.dtype].bits // 8
         record = ModuleRecord(
             name=self.row_slice.address.name,
             block=block_label(self.row_slice.address.name.partition(".")[0], self.row_slice.address.block),
@@ -211,9 +248,114 @@ class RowSliceJob:
             reason=found.reason,
             nbytes=width * sum(factor.numel() for factor in factors) if factors else 0,
         )
-        want.sink.record(record)
+        sink.record(record)
         if factors is not None and self.row_slice.module is not None:
             up, down = factors
             if self.row_slice.module.transpose:
                 up, down = down.T.contiguous(), up.T.contiguous()
-            want.sink.add(self.row_slice.module, up, down, (self.row_slice.rows, *self.unit.shape[1:]))
+            sink.add(self.row_slice.module, up, down, (self.row_slice.rows, *self.unit.shape[1:]))
+
+
+class DeltaCollector:
+    """Takes the bands of one slice in order; `finish` extracts."""
+
+    def __init__(
+        self,
+        context: Context,
+        unit: Unit,
+        row_slice: RowSlice,
+        leaf: ExtractLeaf,
+        slice_sum: SliceSum,
+        request: Request,
+        reason: str,
+    ) -> None:
+        self.context = context
+        self.unit = unit
+        self.row_slice = row_slice
+        self.leaf = leaf
+        self.slice_sum = slice_sum
+        self.request = request
+        self.reason = reason
+        self.primary = leaf.expression.primary
+        self.base_leaf = self._base(slice_sum)
+        self.energy: list[float] = []
+        self.base: list[float] = []
+        self.matrix: torch.Tensor | None = None
+        if in_scope(row_slice, leaf.options):
+            shape = (row_slice.rows, unit.row_elements)
+            pinned = on_gpu(context.options.device)
+            self.matrix = context.workspace.get(("delta", leaf), shape, torch.float32, pinned)
+
+    def add(self, band: Band) -> None:
+        slot = ("delta", self.leaf)
+        first = band.start - self.row_slice.start
+        if self.matrix is None:
+            value = band.combine(self.slice_sum, slot, self.primary)
+        else:
+            rows = self.matrix[first : first + band.shape[0]]
+            value = band.combine_into(rows, self.slice_sum, slot, self.primary)
+        self.energy.append(checked_energy(value, self.unit, self.slice_sum, band, None))
+        if self.base_leaf is not None:
+            base = band.value(self.base_leaf, slot, self.primary).reshape(-1)
+            self.base.append(float(torch.dot(base, base)))
+
+    def finish(self) -> Extracted:
+        energy = math.fsum(self.energy)
+        noise = self._noise()
+        if self.matrix is None:
+            return Extracted(None, energy, 0.0, self.reason, noise)
+        options = self.leaf.options
+        component = self.row_slice.address.name.partition(".")[0]
+        if options.encoder(component):
+            options = replace(options, keep_noise=True)
+        seed = seed_of(self.row_slice.address.name)
+        device = self.context.options.device
+        return extract_dense(self.matrix, energy, self.request, options, noise, seed, device)
+
+    def _noise(self) -> Noise:
+        """Rounding noise of the inputs in this delta: the coarsest dtype, the largest coefficient."""
+        shape = (self.row_slice.rows, self.unit.row_elements)
+        count = shape[0] * shape[1]
+        dtypes = sorted({name for term in self.slice_sum.dense for name in self._dtypes(term.leaf)})
+        if not dtypes:
+            return Noise()
+        rms = math.sqrt(math.fsum(self.base) / count) if count else 0.0
+        scale = max(abs(term.factor) * _gain(term.leaf) for term in self.slice_sum.dense)
+        return Noise(
+            rounding_noise_sigma(rms, shape, dtypes) * scale,
+            rounding_noise_energy(rms, shape, dtypes) * scale**2,
+        )
+
+    def _base(self, slice_sum: SliceSum) -> Leaf | None:
+        """The first weights among the terms, those inside methods too: their size sets the rounding."""
+        for term in slice_sum.dense:
+            if not isinstance(term.leaf, MethodLeaf):
+                return term.leaf
+            for expression in term.leaf.arguments:
+                inner = self.context.specializer.specialize(expression, self.unit, self.row_slice)
+                if found := self._base(inner):
+                    return found
+        return None
+
+    def _dtypes(self, leaf: Leaf) -> Iterator[str]:
+        if isinstance(leaf, CheckpointLeaf):
+            assert self.unit.key is not None
+            yield self.context.sources.checkpoints[leaf.name].tensors[self.unit.key].dtype
+        elif isinstance(leaf, RoundLeaf):
+            yield leaf.dtype
+        for expression in inner_expressions(leaf):
+            for inner in walk(expression):
+                if isinstance(inner, CheckpointLeaf):
+                    yield from self._dtypes(inner)
+
+
+def _gain(leaf: Leaf) -> float:
+    """How much larger a method makes the noise of its arguments, methods inside methods included."""
+    if not isinstance(leaf, MethodLeaf):
+        return 1.0
+    inside = (
+        _gain(term.leaf) * abs(term.strength.unet)
+        for expression in leaf.arguments
+        for term in expression.terms
+    )
+    return leaf.method.gain * max(inside, default=1.0)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from loralathe.adapters import AdapterFormat, kohya_tensors
-from loralathe.engine.adapter_plan import AdapterOutput
 from loralathe.engine.options import RunOptions
-from loralathe.engine.plan import Output, WeightsOutput
+from loralathe.engine.plan import AdapterOutput, WeightsOutput
 from loralathe.engine.report import ModuleRecord
 from loralathe.engine.sidecars import config_target
 from loralathe.errors import InputError, option
@@ -52,8 +53,18 @@ class AdapterSink(Protocol):
     def abort(self) -> None: ...
 
 
+@dataclass(frozen=True)
+class Sinks:
+    """The sink of every output, by step."""
+
+    weights: Mapping[str, WeightsSink] = field(default_factory=dict)
+    adapters: Mapping[str, AdapterSink] = field(default_factory=dict)
+
+
 class FileWeights:
     """A checkpoint file; `metadata` must have its final length, hashes may follow on commit."""
+
+    tensors: Mapping[str, Tensor] = MappingProxyType({})
 
     def __init__(
         self, output: WeightsOutput, metadata: Mapping[str, str], inputs: list[Path], options: RunOptions
@@ -172,19 +183,22 @@ class FileAdapter(MemoryAdapter):
         self._writer.abort()
 
 
-def make_sink(
-    output: Output,
-    family: Family | None,
-    metadata: Mapping[str, str],
-    inputs: list[Path],
-    options: RunOptions,
-) -> WeightsSink | AdapterSink:
-    """Where an output goes: to its file, or into memory where its file is a `MemoryPath`."""
-    held = isinstance(output.save.file, MemoryPath)
-    if isinstance(output, WeightsOutput):
-        return MemoryWeights(output) if held else FileWeights(output, metadata, inputs, options)
-    assert family is not None
-    return MemoryAdapter(output, family) if held else FileAdapter(output, family, inputs, options)
+def weights_sink(
+    output: WeightsOutput, metadata: Mapping[str, str], inputs: list[Path], options: RunOptions
+) -> FileWeights | MemoryWeights:
+    """Where a checkpoint goes: to its file, or into memory where its file is a `MemoryPath`."""
+    if isinstance(output.save.file, MemoryPath):
+        return MemoryWeights(output)
+    return FileWeights(output, metadata, inputs, options)
+
+
+def adapter_sink(
+    output: AdapterOutput, family: Family, inputs: list[Path], options: RunOptions
+) -> MemoryAdapter:
+    """The same for an adapter."""
+    if isinstance(output.save.file, MemoryPath):
+        return MemoryAdapter(output, family)
+    return FileAdapter(output, family, inputs, options)
 
 
 def _nothing_held(records: Iterable[ModuleRecord], path: Path) -> InputError:

@@ -67,6 +67,14 @@ class Sources:
             self._stack.close()
             raise
 
+    def require_family(self) -> Family:
+        """The family of the inputs; every recipe that names blocks has at least one input."""
+        if self.family is None:
+            raise InputError(
+                "the recipe uses no model and no adapter", fix="name at least one input in a saved step"
+            )
+        return self.family
+
     @property
     def kinds(self) -> dict[str, str]:
         return dict.fromkeys(self.checkpoints, "checkpoint") | dict.fromkeys(self.adapters, "adapter")

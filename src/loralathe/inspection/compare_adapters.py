@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from loralathe.adapters import Adapter, load_factors, open_adapter
-from loralathe.engine.stream import in_parallel
+from loralathe.engine.workers import in_parallel
 from loralathe.errors import InputError
 from loralathe.families.labels import label_of_module
 from loralathe.inspection.compare import Compared, Comparison, by_block

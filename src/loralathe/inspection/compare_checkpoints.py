@@ -12,13 +12,8 @@ import torch
 from torch import Tensor
 
 from loralathe.engine.sources import tensors_by_name
-from loralathe.engine.stream import (
-    in_parallel,
-    is_computable,
-    pieces,
-    squares,
-)
 from loralathe.engine.units import modules_by_key
+from loralathe.engine.workers import in_parallel
 from loralathe.errors import InputError, option
 from loralathe.families import FACTORED, Family, Module
 from loralathe.inspection.compare import (
@@ -27,7 +22,7 @@ from loralathe.inspection.compare import (
     Comparison,
     by_block,
 )
-from loralathe.inspection.norms import family_of, labels_of
+from loralathe.inspection.norms import chunks, family_of, is_computable, labels_of, squares
 from loralathe.lowrank import compare_directions, randomized_svd
 from loralathe.progress import Progress
 from loralathe.tensorfiles import TensorFile, TensorInfo, open_tensorfile
@@ -154,7 +149,7 @@ class _Work:
         keep = _Kept.room_for(infos[0][1]) if matrix else None
         xx, yy, dd = [], [], []
         start = 0
-        for values in pieces(infos):
+        for values in chunks(infos):
             one, other = values[0], values[1]
             if len(values) > 2:
                 one, other = one - values[2], other - values[2]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from loralathe.adapters import Adapter, AdapterModule, load_factors, open_adapter
+from loralathe.engine.workers import in_parallel
 from loralathe.errors import InputError
 from loralathe.families import Family, detect_checkpoint, shows_adapter
 from loralathe.families.labels import (
@@ -16,8 +20,19 @@ from loralathe.families.labels import (
     label_of_key,
     label_of_module,
 )
+from loralathe.lowrank import factors_energy
 from loralathe.progress import Progress
-from loralathe.tensorfiles import Header, TensorFile, TensorInfo, open_tensorfile
+from loralathe.tensorfiles import (
+    DTYPES,
+    Header,
+    TensorFile,
+    TensorInfo,
+    open_tensorfile,
+    to_torch_dtype,
+)
+
+CHUNK = 1 << 19
+"""Elements read at once: 2 MiB in fp32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +76,11 @@ def block_norms(
 
 
 def _weights(file: TensorFile, progress: Progress, threads: int | None) -> list[Norm]:
-    from loralathe.engine.stream import (
-        in_parallel,
-        is_computable,
-        pieces,
-        squares,
-    )
-
     family = family_of(file.header)
     groups = labels_of(file.header.tensors, family)
 
     def one(info: TensorInfo) -> _One:
-        energy = math.fsum(squares(values) for (values,) in pieces([(file, info)]))
+        energy = math.fsum(squares(values) for (values,) in chunks([(file, info)]))
         return _One(groups[info.name], info.numel, energy)
 
     infos = [info for info in file.header.tensors.values() if is_computable(info)]
@@ -82,9 +90,6 @@ def _weights(file: TensorFile, progress: Progress, threads: int | None) -> list[
 
 
 def _deltas(adapter: Adapter, progress: Progress, threads: int | None) -> list[Norm]:
-    from loralathe.engine.stream import in_parallel
-    from loralathe.lowrank import factors_energy
-
     def one(module: AdapterModule) -> _One:
         energy = factors_energy(load_factors(adapter, module))
         label = label_of_module(adapter.family, module.name)
@@ -94,6 +99,33 @@ def _deltas(adapter: Adapter, progress: Progress, threads: int | None) -> list[N
     with progress.task("reading factors", len(modules), "modules") as task:
         found = in_parallel(modules, one, lambda _: 1, task, threads)
     return _sum(found, adapter.family)
+
+
+def is_computable(info: TensorInfo) -> bool:
+    """Whether the tensor holds floats that torch knows."""
+    dtype = DTYPES[info.dtype]
+    return dtype.is_float and isinstance(getattr(torch, dtype.torch_name or "", None), torch.dtype)
+
+
+def chunks(files: Sequence[tuple[TensorFile, TensorInfo]]) -> Iterator[tuple[Tensor, ...]]:
+    """The same elements of several tensors of equal size, as flat fp32 tensors, at most CHUNK of them."""
+    total = files[0][1].numel
+    for start in range(0, total, CHUNK):
+        yield tuple(read_flat(file, info, start, min(start + CHUNK, total)) for file, info in files)
+
+
+def read_flat(file: TensorFile, info: TensorInfo, start: int, stop: int) -> Tensor:
+    """Elements [start, stop) of a tensor in row-major order, fp32."""
+    raw = torch.empty(stop - start, dtype=to_torch_dtype(info.dtype))
+    size = DTYPES[info.dtype].bits // 8
+    buffer = raw.view(torch.uint8).numpy().data
+    file.readinto(info, buffer, start * size)
+    return raw.float()
+
+
+def squares(values: Tensor) -> float:
+    """‖values‖² of a flat fp32 tensor; added up in float64, since a long fp32 dot product drifts by 1e-5."""
+    return float(values.square().sum(dtype=torch.float64))
 
 
 def family_of(header: Header) -> Family | None:

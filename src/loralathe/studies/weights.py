@@ -95,7 +95,7 @@ def study_weights(
     without a place in the base (unless allowed), and weights that hold NaN or Inf.
     """
     from loralathe.adapters import check_against, open_adapter, require_fit
-    from loralathe.engine.stream import in_parallel
+    from loralathe.engine.workers import in_parallel
     from loralathe.families import detect_checkpoint
     from loralathe.tensorfiles import open_tensorfile
 
@@ -156,14 +156,14 @@ def _measure(adapter: Adapter, module: AdapterModule, base: TensorFile, place: M
 
 def _weight_energy(file: TensorFile, place: Module) -> float:
     """‖W‖² of a module's weight, of its rows where several modules share one tensor."""
-    from loralathe.engine.stream import PIECE, read_flat, squares
+    from loralathe.inspection.norms import CHUNK, read_flat, squares
 
     info = file.header.tensors[place.key]
     index, parts = place.part or (0, 1)
     size = info.numel // parts
     begin, end = index * size, (index + 1) * size
     return math.fsum(
-        squares(read_flat(file, info, start, min(start + PIECE, end))) for start in range(begin, end, PIECE)
+        squares(read_flat(file, info, start, min(start + CHUNK, end))) for start in range(begin, end, CHUNK)
     )
 
 

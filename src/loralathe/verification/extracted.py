@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loralathe.engine.adapter_plan import AdapterOutput, has_kernel
-from loralathe.engine.run import Session
+from loralathe.engine.plan import AdapterOutput, has_kernel
+from loralathe.engine.session import Session
 from loralathe.engine.specialize import in_scope
 from loralathe.engine.units import RowSlice, Unit
 from loralathe.language import Call, Name

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from loralathe.engine.plan import Output, WeightsOutput
-from loralathe.engine.record import KEY
-from loralathe.engine.run import Session, metadata_of
+from loralathe.engine.record import KEY, metadata_of
+from loralathe.engine.session import Session
 from loralathe.tensorfiles import (
     LENGTH_BYTES,
     Header,

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from loralathe.adapters import AdapterFormat, kohya_tensors
-from loralathe.engine.budget_survey import BudgetSurvey
-from loralathe.engine.execute import make_jobs
+from loralathe.engine.budgets import BudgetSurvey, survey_budgets
 from loralathe.engine.extraction import Extracted
-from loralathe.engine.job import Context, Job, run_job
+from loralathe.engine.job import Context, Job, make_jobs
 from loralathe.engine.plan import Output, WeightsOutput
 from loralathe.engine.report import ModuleRecord
-from loralathe.engine.row_slice import RowSliceJob
-from loralathe.engine.run import Session
-from loralathe.engine.sinks import AdapterSink, WeightsSink, adapter_format
-from loralathe.engine.survey import survey
+from loralathe.engine.row_slice import RowSliceJob, run_job
+from loralathe.engine.session import Session
+from loralathe.engine.sinks import Sinks, adapter_format
 from loralathe.engine.units import RowSlice, Unit
-from loralathe.engine.workspace import Workspace
+from loralathe.engine.workers import Workspace
 from loralathe.families import Module
 from loralathe.language import Call
 from loralathe.language.expressions import ExtractLeaf
 from loralathe.lowrank import Factors
+from loralathe.progress import Cancel
 from loralathe.tensorfiles import DTYPES, TensorFile, TensorInfo, tensor_bytes
 from loralathe.verification.reference import Matrices
 
@@ -47,7 +45,7 @@ class Replayed:
 class Replay:
     """Runs single jobs of a planned session; safe to use from several threads.
 
-    allotted: takes what the first passes of budgets find, and is closed by whoever made it.
+    budget_survey: takes what the first passes of budgets find, and is closed by whoever made it.
     """
 
     def __init__(
@@ -58,35 +56,33 @@ class Replay:
         self._file = file
         self._format: AdapterFormat | None = None
         if not isinstance(output, WeightsOutput):
-            assert session.sources.family is not None
-            self._format = adapter_format(output, session.sources.family)
+            self._format = adapter_format(output, session.sources.require_family())
         self._workspace = Workspace()
-        self._allotted = budget_survey
-        self._survey()
-        self._jobs: dict[tuple[str, tuple[int, ...]], Job] = {}
-        for job in make_jobs(session, {output.save.step: self.sink(Replayed())}):
-            self._jobs[job.unit.name, job.unit.shape] = job
+        self._budget_survey = budget_survey
+        survey_budgets(session, budget_survey, self._survey)
+        self._jobs = {(job.unit.name, job.unit.shape): job for job in make_jobs(session.plan)}
 
-    def _survey(self) -> None:
-        """The first passes of budgets over the whole file."""
+    def _survey(self, leaf: ExtractLeaf, units: Sequence[Unit]) -> None:
+        """The first pass of a budget over the whole file."""
+        for unit in units:
+            run_job(self._context(Sinks()), Job(unit, surveys=(leaf,)))
 
-        def run(jobs: list[Job], _title: str) -> None:
-            for job in jobs:
-                run_job(self._context(), job)
-
-        survey(self._session, self._allotted, run)
-
-    def _context(self) -> Context:
-        session, budget_survey = self._session, self._allotted
-        specializer = session.planner.specializer
+    def _context(self, sinks: Sinks) -> Context:
         return Context(
-            session.sources, specializer, session.options, self._workspace, budget_survey, lambda: False
+            self._session.sources,
+            self._session.planner.specializer,
+            self._session.options,
+            self._workspace,
+            self._budget_survey,
+            sinks,
+            Cancel(),
         )
 
-    def sink(self, found: Replayed) -> WeightsSink | AdapterSink:
+    def _sinks(self, found: Replayed) -> Sinks:
+        step = self._output.save.step
         if self._format is None:
-            return _WeightsAgainstFile(self._file, found)
-        return _AdapterAgainstFile(self._file, self._format, found)
+            return Sinks(weights={step: _WeightsAgainstFile(self._file, found)})
+        return Sinks(adapters={step: _AdapterAgainstFile(self._file, self._format, found)})
 
     def memory(self, unit: Unit) -> int:
         """Bytes that running the unit's job takes."""
@@ -95,8 +91,7 @@ class Replay:
     def run(self, unit: Unit) -> Replayed:
         """Compute one unit as a run would; InputError for NaN, Inf or overflow."""
         found = Replayed()
-        job = _with_sink(self._jobs[unit.name, unit.shape], self.sink(found))
-        context = self._context()
+        job, context = self._jobs[unit.name, unit.shape], self._context(self._sinks(found))
         if job.weights or job.adapters:
             for row_slice in unit.slices:
                 work = RowSliceJob(context, job, row_slice)
@@ -110,14 +105,6 @@ class Replay:
         assert isinstance(leaf, ExtractLeaf)
         extracted = found.extracted.get(row_slice, {}).get(leaf.unrounded)
         return extracted.matrices if extracted is not None else None
-
-
-def _with_sink(job: Job, sink: WeightsSink | AdapterSink) -> Job:
-    return replace(
-        job,
-        weights=tuple(replace(want, sink=cast(WeightsSink, sink)) for want in job.weights),
-        adapters=tuple(replace(want, sink=cast(AdapterSink, sink)) for want in job.adapters),
-    )
 
 
 class _WeightsAgainstFile:

@@ -9,15 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from loralathe.engine.adapter_plan import AdapterOutput
-from loralathe.engine.budget_survey import BudgetSurvey
-from loralathe.engine.device import prepared
+from loralathe.engine.budgets import BudgetSurvey
 from loralathe.engine.options import RunOptions
-from loralathe.engine.plan import Output, TensorPlan, WeightsOutput
-from loralathe.engine.run import Session, open_session, require_family, resolve_blocks
+from loralathe.engine.plan import AdapterOutput, Output, TensorPlan, WeightsOutput
+from loralathe.engine.session import Session, open_session, resolve_blocks
 from loralathe.engine.specialize import in_scope
-from loralathe.engine.stream import in_parallel
 from loralathe.engine.units import RowSlice, Unit
+from loralathe.engine.workers import in_parallel, prepared
 from loralathe.families.labels import in_model_order, label_of_key, label_of_module
 from loralathe.language.expressions import (
     AdapterLeaf,
@@ -132,7 +130,7 @@ class _Work:
         self, output: WeightsOutput, findings: list[Finding]
     ) -> tuple[dict[str, int], list[TensorCheck]]:
         findings += check_tensors(self.file.header, [tensor.spec for tensor in output.tensors])
-        family = require_family(self.session.sources)
+        family = self.session.sources.require_family()
         spoilt = {finding.place for finding in findings}
         labels = {tensor.spec.name: label_of_key(family, tensor.spec.name) for tensor in output.tensors}
         sound = [tensor for tensor in output.tensors if tensor.spec.name not in spoilt]
@@ -157,7 +155,7 @@ class _Work:
     def _adapter(
         self, output: AdapterOutput, findings: list[Finding]
     ) -> tuple[dict[str, int], list[TensorCheck]]:
-        family = require_family(self.session.sources)
+        family = self.session.sources.require_family()
         checker = AdapterChecker(
             self.session, output, self.file, self.linear, self.replay, self.options.exact
         )
@@ -248,8 +246,8 @@ def _linear(session: Session) -> Linear:
         recipe,
         sources.kinds,
         lambda text: resolve_blocks(text, sources, recipe, session.options, []),
-        lambda text: parse_elements(text, require_family(sources)),
-        require_family(sources).long_blocks,
+        lambda text: parse_elements(text, sources.require_family()),
+        sources.require_family().long_blocks,
     )
 
 

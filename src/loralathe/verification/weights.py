@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from loralathe.engine.plan import TensorPlan, WeightsOutput
-from loralathe.engine.run import Session
+from loralathe.engine.session import Session
 from loralathe.engine.units import RowSlice
 from loralathe.language import Name, Node
 from loralathe.lowrank.noise import FORMATS

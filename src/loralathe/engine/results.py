@@ -1,0 +1,132 @@
+"""From a planned recipe to its results: files and a report, or tensors in memory for those who only look."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loralathe.engine.options import RunOptions
+from loralathe.engine.plan import Output, WeightsOutput
+from loralathe.engine.record import metadata_of
+from loralathe.engine.report import Report, make_report
+from loralathe.engine.session import Session, check_outputs, open_session
+from loralathe.engine.sidecars import config_target
+from loralathe.errors import InputError
+from loralathe.language import Recipe, Save
+from loralathe.progress import Cancel, Progress
+from loralathe.tensorfiles import MemoryPath, content_hash
+
+if TYPE_CHECKING:
+    import torch
+
+    from loralathe.engine.sinks import AdapterSink, WeightsSink
+
+
+def run_recipe(recipe: Recipe, options: RunOptions | None = None, progress: Progress | None = None) -> Report:
+    """Make every saved step of a recipe; the outputs appear whole at the end, or not at all.
+
+    Raises InputError for the person's mistakes, MachineError for a full disk or too little memory.
+    """
+    with open_session(recipe, options) as session:
+        return run_session(session, progress)
+
+
+def run_session(session: Session, progress: Progress | None = None) -> Report:
+    """Run a planned session; see `run_recipe`."""
+    started = time.monotonic()
+    # Before torch is imported, so that "the output exists" comes at once.
+    check_outputs(session)
+
+    from loralathe.engine.execute import execute
+    from loralathe.engine.sinks import Sinks, adapter_sink, weights_sink
+    from loralathe.engine.workers import beside
+
+    inputs, family = list(session.plan.inputs.values()), session.sources.require_family()
+    weights, adapters = {}, {}
+    with ExitStack() as stack:
+        hashes = stack.enter_context(beside(lambda stop: _content_hashes(session, stop)))
+        for output in session.plan.outputs:
+            step, metadata = output.save.step, metadata_of(session, output)
+            if isinstance(output, WeightsOutput):
+                weights[step] = weights_sink(output, metadata, inputs, session.options)
+                stack.callback(weights[step].abort)
+            else:
+                adapters[step] = adapter_sink(output, family, inputs, session.options)
+                stack.callback(adapters[step].abort)
+        budgets = execute(session, Sinks(weights, adapters), progress or Progress())
+        sinks = weights | adapters
+        paths = _commit(session, sinks, hashes.result())
+    records = {step: sink.records for step, sink in adapters.items()}
+    tensors = {step: sink.tensors for step, sink in sinks.items() if sink.tensors}
+    return make_report(session, paths, records, budgets, tensors, time.monotonic() - started)
+
+
+def _content_hashes(session: Session, stop: Cancel) -> dict[str, str]:
+    """Of all inputs, for the record in the outputs; a failed run does not wait for gigabytes to be hashed."""
+    files = session.plan.inputs if session.options.hash_inputs else {}
+    return {
+        name: content_hash(path, progress=Progress(cancel=stop))
+        for name, path in files.items()
+        if not isinstance(path, MemoryPath)
+    }
+
+
+def _commit(
+    session: Session, sinks: Mapping[str, WeightsSink | AdapterSink], hashes: Mapping[str, str]
+) -> dict[str, Path | None]:
+    """Give all outputs their names, or none of them; those that replaced something stay."""
+    paths: dict[str, Path | None] = {}
+    try:
+        for output in session.plan.outputs:
+            step = output.save.step
+            paths[step] = sinks[step].commit(metadata_of(session, output, hashes))
+    except BaseException:
+        if not session.options.force:
+            for output in session.plan.outputs:
+                for path in _named(output, paths):
+                    path.unlink(missing_ok=True)
+        raise
+    return paths
+
+
+def _named(output: Output, paths: Mapping[str, Path | None]) -> list[Path]:
+    """Files of an output that have their names already; the one that failed named its config at most."""
+    if output.save.step not in paths:
+        return []
+    path = paths[output.save.step]
+    config = isinstance(output, WeightsOutput) and output.config is not None
+    return [*([path] if path else []), *([config_target(output.save.file)] if config else [])]
+
+
+def evaluate_weights(
+    recipe: Recipe,
+    step: str,
+    *,
+    dtype: str | None = None,
+    vae: Path | None = None,
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+) -> dict[str, torch.Tensor]:
+    """The checkpoint that `step` stands for, tensor by tensor, as a saved file would hold it.
+
+    dtype, vae: as in [save]; without them each tensor keeps its own dtype, the model its own VAE.
+    Nothing is written. Raises InputError for what `run_recipe` would refuse, and for a step that is an
+    adapter or no step at all.
+    """
+    from loralathe.engine.execute import execute
+    from loralathe.engine.sinks import MemoryWeights, Sinks
+
+    if step not in recipe.steps:
+        raise InputError(f"the recipe has no step '{step}'", where=recipe.where)
+    saved = replace(recipe, saves=(Save(step, Path(step), dtype, vae=vae, config_from="none"),))
+    with open_session(saved, options) as session:
+        (output,) = session.plan.outputs
+        if not isinstance(output, WeightsOutput):
+            raise InputError(f"step '{step}' is an adapter, not a model to look at", where=recipe.where)
+        sink = MemoryWeights(output)
+        execute(session, Sinks({step: sink}), progress or Progress())
+    return sink.tensors
