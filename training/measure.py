@@ -27,12 +27,10 @@ from loralathe.demo.studio import Studio
 from loralathe.progress import BarSink, Progress
 from loralathe.rendering import ImageRequest, LocalRenderer
 from loralathe.strengths import AdapterUse
-from loralathe.studies.intervals import estimate
 from loralathe.studies.keys import file_identity, request_key
-from loralathe.studies.metrics import changed_percentage, pixels_of
+from loralathe.studies.metrics import changed_percentage, estimate, pixels_of
 from loralathe.studies.plan import Job
-from loralathe.studies.store import CellStore
-from loralathe.studies.work import render_missing
+from loralathe.studies.store import CellStore, render_missing
 from training.attributes import CAPTIONED, FREE, Portrait, sample_hina, sample_portrait
 from training.captions import caption, said_about
 from training.measure_judge import examine

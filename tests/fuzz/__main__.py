@@ -96,7 +96,7 @@ def _plan_prompt(text: str) -> None:
 
 
 def _draw_seeds(folder: str) -> None:
-    from loralathe.studies.seeds import SeedBook
+    from loralathe.studies.store import SeedBook
 
     book = SeedBook(Path(folder))
     for _ in range(5):

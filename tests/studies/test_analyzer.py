@@ -16,8 +16,7 @@ from loralathe.errors import InputError
 from loralathe.families import SD1, SDXL
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths.blockweights import parse_block_weights
-from loralathe.studies.analyzer import BlockReport, BlocksOptions, analyze_blocks, bar_chart
-from loralathe.studies.analyzer.chart import bar
+from loralathe.studies.analyzer import BlockReport, BlocksOptions, analyze_blocks, bar, bar_chart
 from loralathe.studies.analyzer.report import suggested_weight
 from loralathe.studies.blocktext import BLOCK_LISTS
 from loralathe.studies.cell_builder import Context

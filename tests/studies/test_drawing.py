@@ -12,12 +12,12 @@ from PIL import Image
 
 from loralathe.studies.axes import parse_axis
 from loralathe.studies.cell_builder import CellBuilder, Context
-from loralathe.studies.drawing import fonts
+from loralathe.studies.drawing import text as fonts
 from loralathe.studies.drawing.grid import GridLook, Part, compose, draw_grid, draw_sub_grids, whole_parts
-from loralathe.studies.drawing.layout import Sheet, arrange, lay_out
+from loralathe.studies.drawing.sheet import Sheet, arrange, lay_out
 from loralathe.studies.drawing.text import make_label, width_of
 from loralathe.studies.plan import GridPlan, plan_grid
-from loralathe.studies.seeds import SeedBook
+from loralathe.studies.store import SeedBook
 from studies.fakes import request
 
 

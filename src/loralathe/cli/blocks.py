@@ -135,7 +135,7 @@ def blocks_options(
     """Everything about the analysis, from the command's words."""
     from loralathe.cli.render_setup import adapters_of, family_of, folder_name, request_of
     from loralathe.studies import BlocksOptions, gather_context
-    from loralathe.studies.analyzer.fitting import fitting_list
+    from loralathe.studies.analyzer import fitting_list
 
     chosen = collect_picture_options(options)
     family = family_of(str(checkpoint))
@@ -191,7 +191,7 @@ def _check_adapter(files: list[Path], request: ImageRequest, name: str) -> None:
 
 def _seeded(request: ImageRequest, folder: Path, seed: int, dry_run: bool) -> ImageRequest:
     """A random seed is drawn once for the folder, so that the same command goes on with the same pictures."""
-    from loralathe.studies.seeds import SeedBook
+    from loralathe.studies.store import SeedBook
 
     return replace(request, seed=SeedBook(folder).next()) if seed == RANDOM_SEED and not dry_run else request
 

@@ -17,8 +17,7 @@ BESIDE_THE_BARS = 60
 
 def show_blocks_plan(screen: Screen, options: BlocksOptions) -> None:
     """--dry-run: which blocks, how many pictures."""
-    from loralathe.studies.analyzer.groups import first_cut
-    from loralathe.studies.analyzer.options import read_groups, read_range
+    from loralathe.studies.analyzer.options import first_cut, read_groups, read_range
 
     groups, lacking = read_groups(options)
     examined, others = read_range(options.range)

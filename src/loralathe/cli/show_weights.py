@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from loralathe.cli.layout import Columns, Facts
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.wording import few, figures, percent
-from loralathe.studies.analyzer.chart import bar
+from loralathe.studies.analyzer import bar
 
 if TYPE_CHECKING:
     from loralathe.studies.weights import BlockWeight, WeightStudy

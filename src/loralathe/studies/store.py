@@ -1,20 +1,25 @@
-"""Finished cells on disk: `cells/<key>.png` and `cells/<key>.json`, written so that a kill loses at most one.
+"""A study's folder: finished cells, seeds that were drawn, and rendering the cells that are missing.
 
-The picture is renamed into place first and its description last: a cell counts when both are there.
+A cell is `cells/<key>.png` and `cells/<key>.json`. The picture is renamed into place first and its
+description last, and a cell counts when both are there: a killed study loses at most one.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
 from loralathe.errors import MachineError
-from loralathe.studies.plan import Job
+from loralathe.progress import Progress
+from loralathe.rendering.request import MAX_SEED, Renderer
+from loralathe.studies.plan import Job, describe_variables
 from loralathe.tensorfiles import remove_stale_in, write_whole
 
 
@@ -72,3 +77,75 @@ class CellStore:
         """Remove what writers that were killed left behind."""
         for folder in (self.folder, self.folder / "cells"):
             remove_stale_in(folder)
+
+
+Evaluate = Callable[[Mapping[str, float]], str]
+OnCell = Callable[[str, Image.Image], None]
+
+
+def render_missing(
+    jobs: Sequence[Job],
+    store: CellStore,
+    renderer: Renderer,
+    progress: Progress,
+    *,
+    evaluate: Evaluate | None = None,
+    on_cell: OnCell = lambda key, image: None,
+) -> int:
+    """Render the jobs that the store lacks; returns how many that were.
+
+    One call of the renderer for all jobs of the same recipe variables, so that it can batch them as it likes.
+    Finished pictures are on disk whatever happens afterwards.
+    """
+    missing = [job for job in jobs if not store.has(job.key)]
+    if not missing:
+        return 0
+    store.sweep()
+    with progress.task("pictures", total=len(missing), unit="pictures") as task:
+        for variables, same in groupby(missing, key=lambda job: job.variables):
+            group = list(same)
+            handle = None if evaluate is None else _evaluate(evaluate, variables, progress)
+            requests = [replace(job.request, checkpoint=handle or job.request.checkpoint) for job in group]
+
+            def receive(index: int, image: Image.Image, group: list[Job] = group) -> None:
+                job = group[index]
+                store.put(job, image)
+                on_cell(job.key, image)
+                task.advance()
+
+            renderer.render(requests, receive)
+    return len(missing)
+
+
+def _evaluate(evaluate: Evaluate, variables: tuple[tuple[str, float], ...], progress: Progress) -> str:
+    progress.message(f"recipe: {describe_variables(variables)}")
+    return evaluate(dict(variables))
+
+
+def _random_seed() -> int:
+    return secrets.randbelow(2**32 - 1)
+
+
+class SeedBook:
+    """The n-th seed drawn in a folder is the same in every run; new ones are added to `seeds.json`."""
+
+    def __init__(self, folder: Path, draw: Callable[[], int] = _random_seed) -> None:
+        self._path = folder / "seeds.json"
+        self._draw = draw
+        self._seeds: list[int] = self._read()
+        self._used = 0
+
+    def _read(self) -> list[int]:
+        try:
+            found = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):  # none yet, or not ours: new seeds are drawn
+            return []
+        seeds = found if isinstance(found, list) else []
+        return [seed for seed in seeds if type(seed) is int and 0 <= seed <= MAX_SEED]
+
+    def next(self) -> int:
+        if self._used == len(self._seeds):
+            self._seeds.append(self._draw())
+            write_whole(self._path, json.dumps(self._seeds).encode())
+        self._used += 1
+        return self._seeds[self._used - 1]

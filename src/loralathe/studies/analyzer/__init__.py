@@ -1,8 +1,18 @@
-"""The Effective Block Analyzer: what each block of an adapter does to the picture."""
+"""The Effective Block Analyzer: how each block of an adapter changes the picture."""
 
-from loralathe.studies.analyzer.chart import bar_chart
-from loralathe.studies.analyzer.options import BlocksOptions
-from loralathe.studies.analyzer.report import BlockEffect, BlockReport
-from loralathe.studies.analyzer.run import analyze_blocks
+from loralathe.studies.analyzer.analyze import analyze_blocks
+from loralathe.studies.analyzer.options import BlocksOptions, first_cut, fitting_list, read_groups, read_range
+from loralathe.studies.analyzer.report import BlockEffect, BlockReport, bar, bar_chart
 
-__all__ = ["BlockEffect", "BlockReport", "BlocksOptions", "analyze_blocks", "bar_chart"]
+__all__ = [
+    "BlockEffect",
+    "BlockReport",
+    "BlocksOptions",
+    "analyze_blocks",
+    "bar",
+    "bar_chart",
+    "first_cut",
+    "fitting_list",
+    "read_groups",
+    "read_range",
+]

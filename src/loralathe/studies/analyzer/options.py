@@ -1,16 +1,19 @@
-"""What is asked of the analyzer, in LoRA Block Weight's terms, and how its text fields are read."""
+"""The options of an analysis, in LoRA Block Weight's terms, and the groups of blocks that they select."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias
 
+from loralathe.adapters import open_adapter
 from loralathe.errors import InputError, counted, did_you_mean, spelling_hint
+from loralathe.families import Family
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import parse_floats, split_items
-from loralathe.studies.analyzer.groups import Group
 from loralathe.studies.blocktext import BLOCK_LISTS, ENCODERS, select_blocks
 from loralathe.studies.cell_builder import Context
 from loralathe.studies.drawing.grid import GridLook
@@ -20,6 +23,14 @@ from loralathe.studies.metrics import Background
 Lists: TypeAlias = Mapping[str, str]
 DEFAULT_CONTEXT = Context()
 DEFAULT_LOOK = GridLook()
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Blocks that change together; a single block most of the time."""
+
+    name: str
+    blocks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -127,3 +138,37 @@ def _split(groups: tuple[Group, ...], encoders: tuple[str, ...]) -> tuple[Group,
         else:
             result.append(group)
     return tuple(result)
+
+
+def merged_group(groups: Sequence[Group]) -> Group:
+    """One group of all blocks: `IN04–IN08`."""
+    blocks = tuple(block for group in groups for block in group.blocks)
+    name = groups[0].name if len(groups) == 1 else f"{groups[0].name}–{groups[-1].name}"
+    return Group(name, blocks)
+
+
+def first_cut(groups: Sequence[Group]) -> list[tuple[Group, ...]]:
+    """Neighbours of the same stage together: text encoders, IN, MID, OUT; D and S on Flux."""
+    return [tuple(same) for _, same in groupby(groups, key=lambda group: _stage(group.name))]
+
+
+def _stage(name: str) -> str:
+    return "BASE" if name in ("BASE", "TE1", "TE2", "CLIP", "T5") else re.sub(r"\d.*", "", name)
+
+
+def halves(groups: tuple[Group, ...]) -> list[tuple[Group, ...]]:
+    middle = (len(groups) + 1) // 2
+    return [groups[:middle], groups[middle:]]
+
+
+def fitting_list(adapters: Iterable[Path], family: Family) -> str:
+    """`17ALL` (SDXL `12ALL`) where the adapters keep to the short list's blocks, else `26ALL` (`20ALL`).
+
+    Linear layers are in the short list's blocks only; a LoCon reaches the others too.
+    """
+    touched: set[str | None] = set()
+    for path in adapters:
+        with open_adapter(path, family) as adapter:
+            touched |= {family.block_of_module(name) for name in adapter.modules}
+    fits = touched <= {*family.short_blocks, None}
+    return f"{len(family.short_blocks if fits else family.long_blocks)}ALL"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil, sqrt
+from pathlib import Path
 
 from PIL import Image
 
-from loralathe.studies.drawing.layout import PLAIN, Sheet, Style, arrange, lay_out, pads
-from loralathe.studies.drawing.paint import paint_sheet
+from loralathe.studies.drawing.sheet import PLAIN, Sheet, Style, arrange, lay_out, pads, paint_sheet
 from loralathe.studies.plan import GridPlan
+from loralathe.studies.store import png_bytes
+from loralathe.tensorfiles import write_whole
 
 Open = Callable[[str], Image.Image | None]
 GAP = 32
@@ -170,3 +173,47 @@ def draw_sub_grids(plan: GridPlan, open_cell: Open, look: GridLook) -> Iterator[
 def preview_look(look: GridLook, side: int) -> GridLook:
     """The same grid on at most `side` pixels."""
     return replace(look, max_side=side, max_pixels=side * side)
+
+
+SIDE = 1600
+
+
+class Preview:
+    """Rewrites one small file every few seconds; thumbnails of finished cells stay in memory.
+
+    Writing takes at most about a tenth of the time: after a slow one the next waits longer.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        plan: GridPlan,
+        look: GridLook,
+        every_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = path
+        self._plan = plan
+        self._look = preview_look(look, SIDE)
+        self._scale = fitting_scale(plan, self._look)
+        self._every = every_s
+        self._clock = clock
+        self._next = clock() + every_s
+        self._thumbnails: dict[str, Image.Image] = {}
+
+    def add(self, key: str, image: Image.Image) -> None:
+        """A finished cell; writes the preview when it is time."""
+        size = max(1, round(image.width * self._scale)), max(1, round(image.height * self._scale))
+        self._thumbnails[key] = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+        if self._clock() >= self._next:
+            self.write()
+
+    def write(self) -> None:
+        begin = self._clock()
+        picture = compose(self._plan, whole_parts(self._plan), self._thumbnails.get, self._look, self._scale)
+        write_whole(self._path, png_bytes(picture))
+        now = self._clock()
+        self._next = now + max(self._every, 10 * (now - begin))
+
+    def remove(self) -> None:
+        self._path.unlink(missing_ok=True)

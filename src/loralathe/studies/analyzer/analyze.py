@@ -15,19 +15,24 @@ from loralathe.progress import Progress
 from loralathe.rendering.prompts.networks import lift_tags
 from loralathe.rendering.request import ImageRequest, Renderer
 from loralathe.strengths import AdapterUse, show_number
-from loralathe.studies.analyzer.groups import Group, first_cut, halves, merged_group
-from loralathe.studies.analyzer.options import BlocksOptions, read_groups, read_range
+from loralathe.studies.analyzer.options import (
+    BlocksOptions,
+    Group,
+    first_cut,
+    halves,
+    merged_group,
+    read_groups,
+    read_range,
+)
 from loralathe.studies.analyzer.report import BlockEffect, BlockReport, suggested_weight, weights_to_paste
 from loralathe.studies.analyzer.write import write_report
 from loralathe.studies.blocktext import BlockText
 from loralathe.studies.cell_builder import MARKS, CellBuilder, Context, find_adapter, pull_tags, spell_out
 from loralathe.studies.commands import cell_recipe
-from loralathe.studies.intervals import estimate
 from loralathe.studies.keys import request_key
-from loralathe.studies.metrics import SSIM_WINDOW, changed_percentage, gmsd, pixels_of, ssim
+from loralathe.studies.metrics import SSIM_WINDOW, changed_percentage, estimate, gmsd, pixels_of, ssim
 from loralathe.studies.plan import Job
-from loralathe.studies.store import CellStore
-from loralathe.studies.work import render_missing
+from loralathe.studies.store import CellStore, render_missing
 
 Cuts: TypeAlias = list[tuple[Group, ...]]
 
