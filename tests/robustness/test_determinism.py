@@ -32,32 +32,36 @@ def make(folder: Path, out: Path, *, threads: int = 1, hash_inputs: bool = True)
 
 
 @pytest.fixture(scope="module")
-def reference(originals: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    return make(originals, tmp_path_factory.mktemp("reference"))
+def reference(few_models: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return make(few_models, tmp_path_factory.mktemp("reference"))
 
 
 @pytest.mark.parametrize("threads", [2, 3])
-def test_threads(originals: Path, tmp_path: Path, reference: dict[str, bytes], threads: int) -> None:
-    assert make(originals, tmp_path / "out", threads=threads) == reference
+def test_threads(few_models: Path, tmp_path: Path, reference: dict[str, bytes], threads: int) -> None:
+    assert make(few_models, tmp_path / "out", threads=threads) == reference
+
+
+def test_threads_with_convolutions_and_many_tensors(originals: Path, tmp_path: Path) -> None:
+    assert make(originals, tmp_path / "3", threads=3) == make(originals, tmp_path / "1", threads=1)
 
 
 def test_the_cache_of_hashes(
-    originals: Path, tmp_path: Path, reference: dict[str, bytes], hash_cache: Path
+    few_models: Path, tmp_path: Path, reference: dict[str, bytes], hash_cache: Path
 ) -> None:
     """Cold, warm, damaged, and where no cache can be."""
-    assert make(originals, tmp_path / "cold") == reference
+    assert make(few_models, tmp_path / "cold") == reference
     entries = list(hash_cache.rglob("*.json"))
     assert len(entries) == 3
-    assert make(originals, tmp_path / "warm") == reference
+    assert make(few_models, tmp_path / "warm") == reference
     for entry in entries:
         entry.write_text("{broken")
-    assert make(originals, tmp_path / "damaged") == reference
+    assert make(few_models, tmp_path / "damaged") == reference
 
 
 def test_without_hashes_the_tensors_are_the_same(
-    originals: Path, tmp_path: Path, reference: dict[str, bytes]
+    few_models: Path, tmp_path: Path, reference: dict[str, bytes]
 ) -> None:
-    plain = make(originals, tmp_path / "out", hash_inputs=False)
+    plain = make(few_models, tmp_path / "out", hash_inputs=False)
     for name, data in plain.items():
         assert b"sha256" not in data
         assert data[data_start(data) :] == reference[name][data_start(reference[name]) :]
@@ -67,9 +71,9 @@ def data_start(data: bytes) -> int:
     return 8 + int.from_bytes(data[:8], "little")
 
 
-def test_other_places_and_dates(originals: Path, tmp_path: Path, reference: dict[str, bytes]) -> None:
+def test_other_places_and_dates(few_models: Path, tmp_path: Path, reference: dict[str, bytes]) -> None:
     elsewhere = tmp_path / "other disk" / "모델"
-    shutil.copytree(originals, elsewhere)
+    shutil.copytree(few_models, elsewhere)
     for file in elsewhere.iterdir():
         os.utime(file, (1_000_000_000, 1_000_000_000))
     assert make(elsewhere, tmp_path / "out") == reference
@@ -77,10 +81,10 @@ def test_other_places_and_dates(originals: Path, tmp_path: Path, reference: dict
 
 @pytest.mark.parametrize("relative", [False, True])
 def test_no_path_is_inside(
-    originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
+    few_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
 ) -> None:
     place = tmp_path / "a-telling-name"
-    shutil.copytree(originals, place)
+    shutil.copytree(few_models, place)
     monkeypatch.chdir(tmp_path)
     for data in make(Path("a-telling-name") if relative else place, tmp_path / "out").values():
         header = data[: data_start(data)]
@@ -90,14 +94,14 @@ def test_no_path_is_inside(
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_odd_names(folder: Path, name: str) -> None:
-    place = folder / name
+def test_odd_names(few: Path, name: str) -> None:
+    place = few / name
     place.mkdir()
     inputs = {key: place / f"{key} {name}.safetensors" for key in ("A", "lora")}
     for key, path in inputs.items():
-        shutil.copyfile(folder / f"{key}.safetensors", path)
+        shutil.copyfile(few / f"{key}.safetensors", path)
     out = place / f"out {name}.safetensors"
-    recipe = recipe_in(folder, "A + 0.7*lora", out=out, **{key: str(path) for key, path in inputs.items()})
+    recipe = recipe_in(few, "A + 0.7*lora", out=out, **{key: str(path) for key, path in inputs.items()})
     run_recipe(recipe, RunOptions(threads=1))
     with safe_open(str(out), "pt") as file:
         assert f"A {name}.safetensors" in file.metadata()["loralathe"].replace('\\"', '"')
