@@ -11,7 +11,7 @@ endif
 WORKERS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-slow lint fuzz kills faults bench bench-pictures chromium clean
+.PHONY: help demo test test-slow style lint fuzz kills faults bench bench-pictures chromium clean
 SECONDS ?= 120
 SEED ?= 0
 KILLS ?= 1000
@@ -39,15 +39,19 @@ demo: $(STAMP)
 test test-slow fuzz kills faults: export OMP_NUM_THREADS := 1
 fuzz kills: export PYTHONPATH := src:tests
 
-test: lint
-	$(BIN)/python -m pytest $(WORKERS)
+# mypy runs beside the tests: without its cache it takes most of a minute on one processor. It speaks at the end.
+test test-slow: style
+	@echo "mypy and pytest"; $(BIN)/mypy >$(VENV)/mypy.txt 2>&1 & types=$$!; \
+	$(BIN)/python -m pytest $(WORKERS) $(SLOW); tests=$$?; \
+	wait $$types; types=$$?; cat $(VENV)/mypy.txt; [ $$tests = 0 ] && [ $$types = 0 ]
 
-test-slow: lint
-	$(BIN)/python -m pytest $(WORKERS) -m "slow or not slow"
+test-slow: SLOW := -m "slow or not slow"
 
-lint: $(STAMP)
+style: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+lint: style
 	$(BIN)/mypy
 
 fuzz: $(STAMP)
