@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_safetensors
 from loralathe.engine import Report, RunOptions, run_recipe
 from loralathe.language import Save, make_recipe
+from rendering.conftest import shallow
 
 
 @dataclass(frozen=True)
@@ -38,19 +39,19 @@ class Models:
 
 
 DIVISORS = {"sd1": 32, "sdxl": 64}
-"""Widths divided: what the methods cost is by the element."""
+"""Widths divided; deeper layers of the same kind are left out, too: a method costs time in each."""
 
 
 def build_models(family: str, factory: pytest.TempPathFactory) -> Models:
     folder = factory.mktemp(f"functions-{family}")
     divisor = DIVISORS[family]
-    base = tiny_checkpoint(family, seed=11, width_divisor=divisor)
+    base = shallow(tiny_checkpoint(family, seed=11, width_divisor=divisor))
     tensors = {
         "A": base,
         "B": second_checkpoint(base, 2e-2, seed=12),
         "C": second_checkpoint(base, 1e-2, seed=13),
-        "lora": tiny_lora(family, rank=4, alpha=2.0, seed=14, width_divisor=divisor),
-        "other": tiny_lora(family, rank=2, alpha=2.0, seed=15, width_divisor=divisor),
+        "lora": shallow(tiny_lora(family, rank=4, alpha=2.0, seed=14, width_divisor=divisor)),
+        "other": shallow(tiny_lora(family, rank=2, alpha=2.0, seed=15, width_divisor=divisor)),
     }
     for name, held in tensors.items():
         write_safetensors(folder / f"{name}.safetensors", held)
