@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from loralathe.demo.judge import Judge
+from loralathe.families.sdxl import SDXL
 from loralathe.rendering.decoding import to_image
 from loralathe.rendering.loading.networks import load_vae
 from loralathe.rendering.loading.weights import FileWeights
@@ -26,7 +27,7 @@ BATCH = 50
 def examine(judge: Judge, checkpoint: Path, count: int = DRAWINGS) -> dict[str, dict[str, float]]:
     """Share of right answers per question: 'clean' drawings, and 'reconstructed' by the checkpoint's VAE."""
     with FileWeights(checkpoint) as weights:
-        vae = load_vae(weights, family="sdxl", dtype=torch.float32).eval()
+        vae = load_vae(weights, SDXL.pictures, torch.float32).eval()
     portraits = sample_portraits(TEST_SEED, count, STYLES, extras=True)
     right = {"clean": dict.fromkeys(JUDGED, 0), "reconstructed": dict.fromkeys(JUDGED, 0)}
     for start in range(0, count, BATCH):

@@ -24,14 +24,10 @@ from loralathe.adapters.adapter import open_adapter
 from loralathe.adapters.fit import check_against, fits, require_fit, weight_shape
 from loralathe.adapters.kinds import refuse_unusable
 from loralathe.errors import InputError
-from loralathe.families import (
-    SD1,
-    SD2,
-    SDXL,
-    Family,
-    Module,
-    detect_adapter,
-)
+from loralathe.families import Family, Module, detect_adapter
+from loralathe.families.sd1 import SD1
+from loralathe.families.sd2 import SD2
+from loralathe.families.sdxl import SDXL
 from loralathe.strengths.blockweights import parse_block_weights
 from loralathe.strengths.strength import Strength, effective
 

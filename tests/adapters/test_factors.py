@@ -13,7 +13,7 @@ from checkpoints import write_safetensors
 from loralathe.adapters.adapter import Adapter, open_adapter
 from loralathe.adapters.factors import delta, load_factors
 from loralathe.errors import InputError
-from loralathe.families import SD1
+from loralathe.families.sd1 import SD1
 
 LINEAR = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
 CONV = "lora_unet_down_blocks_0_resnets_0_conv1"

@@ -14,7 +14,8 @@ from checkpoints import MANIFESTS, header, manifest, tiny_checkpoint, write_safe
 from loralathe.adapters import check_against, delta, load_factors, open_adapter
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.errors import InputError
-from loralathe.families import SD1, SDXL
+from loralathe.families.sd1 import SD1
+from loralathe.families.sdxl import SDXL
 from loralathe.language import Save, make_recipe
 from loralathe.tensorfiles import open_tensorfile
 from loralathe.verification.facts import VerifyOptions

@@ -11,7 +11,7 @@ import torch
 from checkpoints import write_safetensors
 from loralathe.adapters import open_adapter
 from loralathe.errors import InputError
-from loralathe.families import SD1
+from loralathe.families.sd1 import SD1
 
 PATH = "down_blocks.1.attentions.0.transformer_blocks.0.attn1"
 

@@ -16,13 +16,11 @@ from loralathe.adapters.factors import load_factors
 from loralathe.adapters.fit import weight_shape
 from loralathe.adapters.write import AdapterFormat, NamedTensor, kohya_tensors
 from loralathe.errors import InputError
-from loralathe.families import (
-    SD1,
-    SD2,
-    SDXL,
-    Family,
-)
+from loralathe.families import Family
 from loralathe.families.metadata import AdapterNotes, adapter_metadata
+from loralathe.families.sd1 import SD1
+from loralathe.families.sd2 import SD2
+from loralathe.families.sdxl import SDXL
 from loralathe.lowrank import Factors
 
 CONV = "unet.input_blocks.4.0.in_layers.2"
@@ -219,6 +217,6 @@ def test_formats_that_are_not_written(dtype: str, alpha: float) -> None:
     ],
 )  # fmt: skip
 def test_metadata(family: Family, notes: AdapterNotes, expected: dict[str, str]) -> None:
-    metadata = adapter_metadata(family, notes)
+    metadata = adapter_metadata(family.words, notes)
     assert metadata == expected
     assert list(metadata) == sorted(metadata)

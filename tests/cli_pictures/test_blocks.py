@@ -14,7 +14,7 @@ from checkpoints import write_safetensors
 from cli.kit import Run
 from cli_pictures.conftest import QUICK
 from loralathe.cli import lathe
-from loralathe.families import SD1
+from loralathe.families.sd1 import SD1
 from loralathe.studies.weights import study_weights
 from rendering.conftest import make_lora
 
@@ -130,7 +130,7 @@ def test_sdxl_by_weights_needs_no_renderer(here: Path, done: Run) -> None:
 
 
 def _short() -> list[str]:
-    from loralathe.families import SDXL
+    from loralathe.families.sdxl import SDXL
 
     return list(SDXL.short_blocks[1:])
 

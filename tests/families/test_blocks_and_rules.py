@@ -8,15 +8,15 @@ import checkpoints
 from loralathe.errors import InputError
 from loralathe.families import (
     FAMILIES,
-    SD1,
-    SD2,
-    SDXL,
-    block_names_for_length,
-    canonical_block,
+    Family,
+    block_lists,
     family_by_id,
-    places_without_block,
+    is_block_word,
 )
-from loralathe.families.names import flat
+from loralathe.families.layers import flat
+from loralathe.families.sd1 import SD1
+from loralathe.families.sd2 import SD2
+from loralathe.families.sdxl import SDXL
 
 
 def numbered(side: str, numbers: range | tuple[int, ...]) -> list[str]:
@@ -32,41 +32,21 @@ def test_the_four_lists() -> None:
     for family in (SD1, SD2):
         assert (family.short_blocks, family.long_blocks) == (seventeen, twenty_six)
     assert (SDXL.short_blocks, SDXL.long_blocks) == (twelve, twenty)
-    assert block_names_for_length(SDXL, 12) == twelve
-    assert block_names_for_length(SDXL, 26) == twenty_six
-    assert places_without_block(SDXL, 26) == (*numbered("IN", (9, 10, 11)), *numbered("OUT", (9, 10, 11)))
-    assert places_without_block(SDXL, 20) == places_without_block(SD1, 17) == ()
-
-
-def test_a_list_of_another_length_names_those_that_fit() -> None:
-    with pytest.raises(InputError) as caught:
-        block_names_for_length(SD1, 12)
-    assert str(caught.value) == (
-        "a block list of 12 weights does not fit SD 1.5\n"
-        "  fix:   SD 1.5 takes 17 or 26 weights: 17 = BASE IN01 IN02 IN04 IN05 IN07 IN08 MID OUT03…OUT11; "
-        "26 = BASE IN00…IN11 MID OUT00…OUT11"
-    )
-    with pytest.raises(InputError, match="SDXL takes 12 or 20 weights"):
-        block_names_for_length(SDXL, 17)
+    assert SDXL.also_accepts == (twenty_six,)
+    assert list(block_lists()) == [12, 17, 20, 26, 57, 61]
+    assert block_lists()[26] == twenty_six
 
 
 @pytest.mark.parametrize(
-    ("given", "name"),
-    [
-        *[(spelling, "MID") for spelling in ("MID", "M00", "MID00", "mid", " m00 ")],
-        ("in4", "IN04"),
-        ("OUT11", "OUT11"),
-        ("base", "BASE"),
-        ("M", None),
-        ("IN", None),
-        ("IN100", None),
-        ("MIDD", None),
-        ("TE1", None),
-        ("", None),
-    ],
+    "word", ["MID", "M00", "mid00", "in4", "OUT11", "base", "TE1", "IN", "CLIP", "T5", "d7", "S99"]
 )
-def test_block_names_in_any_spelling(given: str, name: str | None) -> None:
-    assert canonical_block(given) == name
+def test_words_that_name_blocks(word: str) -> None:
+    assert is_block_word(word)
+
+
+@pytest.mark.parametrize("word", ["", "M", "te", "D", "MIDD", "attn1", "*", "INS", "4"])
+def test_words_that_do_not(word: str) -> None:
+    assert not is_block_word(word)
 
 
 @pytest.mark.parametrize(
@@ -104,9 +84,9 @@ def test_no_layer_falls_under_a_rule_for_buffers() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.id)
-def test_flat_names_of_different_layers_differ(family: object) -> None:
+def test_flat_names_of_different_layers_differ(family: Family) -> None:
     """Underscores are ambiguous in general; within a family no two layers may collide."""
-    for part in family.parts:  # type: ignore[attr-defined]
+    for part in family.components:
         owner: dict[str, str] = {}
         for layer in part.table.layers:
             for path in {layer.name, layer.diffusers or layer.name}:

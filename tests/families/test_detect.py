@@ -10,15 +10,11 @@ import pytest
 import checkpoints
 from checkpoints import FakeHeader, Spec
 from loralathe.errors import InputError
-from loralathe.families import (
-    FAMILIES,
-    FLUX,
-    SD1,
-    SD2,
-    SDXL,
-    Family,
-    detect_checkpoint,
-)
+from loralathe.families import FAMILIES, Family, detect_checkpoint
+from loralathe.families.flux import FLUX
+from loralathe.families.sd1 import SD1
+from loralathe.families.sd2 import SD2
+from loralathe.families.sdxl import SDXL
 
 UNET = "model.diffusion_model."
 ALL_PARTS = {
@@ -197,7 +193,7 @@ def test_missing_unet_tensors_are_counted(family: Family) -> None:
 
 @pytest.mark.parametrize("tensors", [{}, {"weight": Spec((3,))}])
 def test_files_that_are_nothing_of_the_kind(tensors: dict[str, Spec]) -> None:
-    with pytest.raises(InputError, match="no Stable Diffusion or Flux checkpoint"):
+    with pytest.raises(InputError, match=r"not a checkpoint of SD 1\.5, SD 2, SDXL or Flux"):
         detect_checkpoint(header(tensors))
 
 

@@ -6,17 +6,11 @@ import pytest
 
 import checkpoints
 from loralathe.errors import InputError
-from loralathe.families import (
-    FLUX,
-    SD1,
-    SD2,
-    SDXL,
-    Family,
-    canonical_of_raw,
-    detect_adapter,
-    group_by_module,
-    split_adapter_key,
-)
+from loralathe.families import Family, canonical_of_raw, detect_adapter, group_by_module, split_adapter_key
+from loralathe.families.flux import FLUX
+from loralathe.families.sd1 import SD1
+from loralathe.families.sd2 import SD2
+from loralathe.families.sdxl import SDXL
 
 BOTH = (SD1, SD2)  # they share all names
 CASES: list[tuple[str, tuple[Family, ...], str, dict[str, int]]] = [
@@ -92,7 +86,7 @@ def test_other_families_are_named(name: str, family: str) -> None:
         ("ckpt_sdxl_base", r"this is a checkpoint \(SDXL\), not a LoRA"),
         ("ckpt_flux_dev", r"this is a checkpoint \(Flux\), not a LoRA"),
         ("ckpt_sd35_medium", "this is an SD 3.5 medium model, not a LoRA"),
-        ("extras_sd1_scheduler_buffers", "this file is no LoRA"),
+        ("extras_sd1_scheduler_buffers", "this file is not a LoRA"),
     ],
 )
 def test_a_checkpoint_given_as_a_lora(name: str, what: str) -> None:

@@ -11,13 +11,8 @@ import pytest
 import checkpoints
 from checkpoints import FakeHeader, Spec
 from loralathe.errors import InputError
-from loralathe.families import (
-    FLUX,
-    address_of_raw,
-    canonical_of_raw,
-    detect_adapter,
-    detect_checkpoint,
-)
+from loralathe.families import address_of_raw, canonical_of_raw, detect_adapter, detect_checkpoint
+from loralathe.families.flux import FLUX
 
 UNET = "model.diffusion_model."
 ALONE = checkpoints.manifest("ckpt_flux_dev")

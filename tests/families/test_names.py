@@ -11,14 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import checkpoints
-from loralathe.families import (
-    FAMILIES,
-    FLUX,
-    SD1,
-    SD2,
-    SDXL,
-    Family,
-)
+from loralathe.families import FAMILIES, Family
+from loralathe.families.flux import FLUX
+from loralathe.families.sd1 import SD1
+from loralathe.families.sd2 import SD2
+from loralathe.families.sdxl import SDXL
 
 CHECKPOINTS = {
     SD1: "ckpt_sd15",

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loralathe.errors import InputError
-from loralathe.families import SD1, SDXL
+from loralathe.families.sd1 import SD1
+from loralathe.families.sdxl import SDXL
 from loralathe.language import make_recipe, read_recipe
 from loralathe.rendering.infotext import infotext, read_infotext, request_from_infotext
 from loralathe.rendering.prompts import lift_tags, plan_prompt

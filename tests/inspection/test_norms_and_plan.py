@@ -13,7 +13,7 @@ from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_saf
 from loralathe.engine import open_session
 from loralathe.engine.session import input_uses
 from loralathe.errors import InputError
-from loralathe.families import SD1
+from loralathe.families.sd1 import SD1
 from loralathe.inspection.norms import block_norms
 from loralathe.language import Save, make_recipe
 

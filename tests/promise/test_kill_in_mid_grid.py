@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from loralathe.families import SD1
+from loralathe.families.sd1 import SD1
 from loralathe.rendering import ImageRequest, LocalRenderer, OnImage
 from loralathe.studies.context import gather_context
 from loralathe.studies.grid import GridOptions, GridResult, run_grid

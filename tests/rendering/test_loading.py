@@ -13,9 +13,11 @@ from checkpoints import manifest, tiny_checkpoint, write_safetensors
 from loralathe.cli.render_setup import family_of
 from loralathe.errors import InputError
 from loralathe.families import detect_checkpoint
+from loralathe.families.sd1 import SD1
+from loralathe.families.sd2 import TELLTALE
 from loralathe.rendering import ImageRequest, LocalRenderer
 from loralathe.rendering.loading import FileWeights, MemoryWeights, Model, load_vae, open_folder, open_model
-from loralathe.rendering.loading.prediction import SD2_TELLTALE, prediction_of
+from loralathe.rendering.loading.checkpoint import prediction_of
 from loralathe.rendering.loading.shapes import clip_config, open_clip_config, unet_config, vae_config
 
 Tensors = dict[str, torch.Tensor]
@@ -32,38 +34,31 @@ def test_every_tensor_lands_where_the_family_says(family: str, checkpoint_of: Ch
     """Against the key maps of `families`, which know nothing of diffusers' converters."""
     tensors = checkpoint_of(family)
     model = opened(tensors)
-    networks = {"unet": model.unet, "vae": model.vae, **{e.component: e.network for e in model.encoders}}
-    states = {name: network.state_dict() for name, network in networks.items()}
-    placed = 0
-    for key, tensor in tensors.items():
-        for piece in model.family.pieces_of_key(key):
-            expected = tensor
+    encoders = {encoder.reading.component: encoder.network for encoder in model.encoders}
+    for name, network in {"unet": model.unet, "vae": model.vae, **encoders}.items():
+        component = model.family.component(name)
+        for path, found in network.state_dict().items():
+            piece = component.piece_of_diffusers(path) or component.piece_of_diffusers(f"text_model.{path}")
+            assert piece is not None, path
+            expected = tensors[piece.key]
             if piece.part is not None:
                 expected = expected.chunk(piece.part[1])[piece.part[0]]
             if piece.transform == "transpose":
                 expected = expected.T
-            state = states[piece.component]
-            name = piece.diffusers_key
-            name = name if name in state else name.removeprefix("text_model.")
-            if piece.component == "te1" and family == "sd2" and name not in state:
-                assert ".layers.2." in name  # the last layer of this shallow encoder, which SD 2 never uses
-                continue
-            assert torch.equal(state[name].reshape(-1), expected.reshape(-1)), key
-            placed += 1
-    assert placed == sum(len(state) for state in states.values())
+            assert torch.equal(found.reshape(-1), expected.reshape(-1)), path
 
 
 def test_configurations_of_the_released_models() -> None:
     sd1, sd2, sdxl = (manifest(f"ckpt_{name}") for name in ("sd15", "sd21_768v", "sdxl_base"))
-    config = unet_config(sd1, family="sd1")
+    config = unet_config(sd1, heads=8)
     assert config["block_out_channels"] == (320, 640, 1280, 1280)
     assert config["attention_head_dim"] == (8, 8, 8, 8)
     assert config["cross_attention_dim"] == 768
     assert config["norm_num_groups"] == 32
     assert config["down_block_types"] == (*["CrossAttnDownBlock2D"] * 3, "DownBlock2D")
     assert not config["use_linear_projection"]
-    assert unet_config(sd2, family="sd2")["attention_head_dim"] == (5, 10, 20, 20)
-    config = unet_config(sdxl, family="sdxl")
+    assert unet_config(sd2, heads=None)["attention_head_dim"] == (5, 10, 20, 20)
+    config = unet_config(sdxl, heads=None)
     assert config["transformer_layers_per_block"] == (1, 2, 10)
     assert config["attention_head_dim"] == (5, 10, 20)
     assert config["projection_class_embeddings_input_dim"] == 2816
@@ -87,7 +82,7 @@ def test_full_size_configurations_fit_every_tensor() -> None:
         ("ckpt_sd15", "sd1", "diffusers_unet_sd15"),
         ("ckpt_sdxl_base", "sdxl", "diffusers_unet_sdxl"),
     ):
-        config = unet_config(manifest(name), family=family)
+        config = unet_config(manifest(name), heads=8 if family == "sd1" else None)
         if family == "sdxl":
             config = with_time_width(config, 1280)
         with torch.device("meta"):
@@ -118,8 +113,8 @@ def test_sd2_is_told_by_the_spread_of_a_bias(
     checkpoint_of: CheckpointOf, spread: float, expected: str
 ) -> None:
     tensors = dict(checkpoint_of("sd2"))
-    bias = tensors[SD2_TELLTALE]
-    tensors[SD2_TELLTALE] = (bias - bias.mean()) / bias.std(correction=0) * spread
+    bias = tensors[TELLTALE]
+    tensors[TELLTALE] = (bias - bias.mean()) / bias.std(correction=0) * spread
     assert predicts(tensors) == expected
 
 
@@ -160,7 +155,7 @@ def test_a_diffusers_folder(checkpoint_of: CheckpointOf, tmp_path: Path) -> None
     assert set(again.modules) == set(model.modules)
     for ours, theirs in ((again.unet, model.unet), (again.encoders[1].network, model.encoders[1].network)):
         assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
-    with pytest.raises(InputError, match="no diffusers model"):
+    with pytest.raises(InputError, match="not a diffusers model"):
         open_folder(tmp_path / "vae", torch.float32)
 
 
@@ -171,13 +166,13 @@ def test_a_vae_of_its_own(checkpoint_of: CheckpointOf, tmp_path: Path, prefix: s
     alone = {prefix + k.removeprefix(root): t for k, t in tensors.items() if k.startswith(root)}
     path = write_safetensors(tmp_path / "vae.safetensors", alone)
     with FileWeights(path) as weights:
-        vae = load_vae(weights, family="sd1", dtype=torch.float32)
+        vae = load_vae(weights, SD1.pictures, torch.float32)
     assert vae.config.scaling_factor == 0.18215
     expected = opened(tensors).vae.state_dict()
     assert all(torch.equal(tensor, expected[key]) for key, tensor in vae.state_dict().items())
     diffusers_names = write_safetensors(tmp_path / "d.safetensors", vae.state_dict())
     with FileWeights(diffusers_names) as weights:
-        again = load_vae(weights, family="sd1", dtype=torch.float32)
+        again = load_vae(weights, SD1.pictures, torch.float32)
     assert all(torch.equal(tensor, expected[key]) for key, tensor in again.state_dict().items())
 
 

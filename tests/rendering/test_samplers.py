@@ -12,6 +12,7 @@ import torch
 from scipy.integrate import quad
 
 from loralathe.errors import InputError
+from loralathe.families.sd1 import SD1_LEVELS
 from loralathe.rendering.samplers import (
     SAMPLERS,
     SCHEDULES,
@@ -23,7 +24,7 @@ from loralathe.rendering.samplers import (
 )
 from loralathe.rendering.samplers.levels import cumulative_signal
 
-LEVELS = NoiseLevels.of()
+LEVELS = NoiseLevels.of(SD1_LEVELS)
 SPREAD = 0.7
 DETERMINISTIC = {
     "Euler": (solvers.euler, 1), "Heun": (solvers.heun, 2), "DPM2": (solvers.dpm2, 2),
@@ -87,7 +88,7 @@ def test_a_perfect_denoiser_is_followed_home(name: str) -> None:
 
     solver = SAMPLERS[name].solver
     assert solver is not None
-    sigmas = sigmas_for(SAMPLERS[name], "Automatic", 5, LEVELS, xl=False)
+    sigmas = sigmas_for(SAMPLERS[name], "Automatic", 5, LEVELS)
     found = solver(denoise, torch.randn(2, 4, 3, 3) * sigmas[0], sigmas, lambda: torch.randn(2, 4, 3, 3))
     assert torch.allclose(found, target, atol=1e-4)
     assert len(sigmas) == 6
@@ -122,7 +123,7 @@ def test_zero_terminal_signal() -> None:
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("steps", [1, 2, 7, 20])
 def test_every_schedule_falls_from_the_top(name: str, steps: int) -> None:
-    sigmas = sigmas_for(SAMPLERS["Euler"], name, steps, LEVELS, xl=True)
+    sigmas = sigmas_for(SAMPLERS["Euler"], name, steps, LEVELS)
     assert len(sigmas) == steps + 1
     assert all(a > b for a, b in itertools.pairwise(sigmas))
     assert sigmas[-1] == (pytest.approx(LEVELS.lowest) if name == "KL Optimal" else 0)
@@ -133,12 +134,12 @@ def test_every_schedule_falls_from_the_top(name: str, steps: int) -> None:
 def test_karras_by_its_formula() -> None:
     high, low = LEVELS.highest ** (1 / 7), LEVELS.lowest ** (1 / 7)
     expected = [(high + i / 4 * (low - high)) ** 7 for i in range(5)]
-    assert sigmas_for(SAMPLERS["Euler"], "Karras", 5, LEVELS, xl=False)[:-1] == pytest.approx(expected)
+    assert sigmas_for(SAMPLERS["Euler"], "Karras", 5, LEVELS)[:-1] == pytest.approx(expected)
 
 
 def test_samplers_that_drop_a_level() -> None:
-    long = sigmas_for(SAMPLERS["Euler"], "Karras", 6, LEVELS, xl=False)
-    assert sigmas_for(SAMPLERS["DPM2"], "Automatic", 5, LEVELS, xl=False) == [*long[:5], 0.0]
+    long = sigmas_for(SAMPLERS["Euler"], "Karras", 6, LEVELS)
+    assert sigmas_for(SAMPLERS["DPM2"], "Automatic", 5, LEVELS) == [*long[:5], 0.0]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 
 from checkpoints import manifest
 from loralathe.engine.units import ModuleAddress
-from loralathe.families import SD1, canonical_of_raw
+from loralathe.families import canonical_of_raw
+from loralathe.families.sd1 import SD1
 from loralathe.strengths import (
     Strength,
     effective,

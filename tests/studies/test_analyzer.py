@@ -13,7 +13,8 @@ from PIL import Image
 from rich.console import Console
 
 from loralathe.errors import InputError
-from loralathe.families import SD1, SDXL
+from loralathe.families.sd1 import SD1
+from loralathe.families.sdxl import SDXL
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths.blockweights import parse_block_weights
 from loralathe.studies.analyzer import BlockReport, BlocksOptions, analyze_blocks, bar, bar_chart

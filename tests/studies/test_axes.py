@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loralathe.errors import InputError
-from loralathe.families import SDXL
+from loralathe.families.sdxl import SDXL
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths.blockweights import parse_block_weights
 from loralathe.studies.axes import AXIS_KINDS, parse_axis

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from checkpoints import write_safetensors
-from loralathe.families import SD1
+from loralathe.families.sd1 import SD1
 from loralathe.rendering.local import LocalRenderer
 from loralathe.rendering.request import ImageRequest
 from loralathe.studies.analyzer import BlocksOptions, analyze_blocks

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from loralathe.adapters.adapter import Adapter
 from loralathe.adapters.modules import AdapterModule
 from loralathe.errors import InputError, option
-from loralathe.families import COMPONENT_NAMES, Module, TensorLike
+from loralathe.families import Module, TensorLike, component_name
 from loralathe.strengths.blocks import component_of
 
 _SHOWN = 3
@@ -103,16 +103,13 @@ def require_fit(adapter: Adapter, fit: Fit, base_label: str, *, allow_unmatched:
             fix=fix,
         )
     if fit.unmatched and not allow_unmatched:
+        absent = " and no ".join(component_name(one, adapter.family) for one in fit.absent)
         raise InputError(
             f"{len(fit.unmatched)} of the LoRA's {len(fit.unmatched) + len(fit.used)} modules "
             f"have no place in the base ({base_label})",
             where=f"{where}: {_some(fit.unmatched)}",
             fix=f"{fix}, or {option('allow_unmatched', True)} to leave them out"
-            + (
-                f" (the base has no {' and no '.join(COMPONENT_NAMES.get(one, one) for one in fit.absent)})"
-                if fit.absent
-                else ""
-            ),
+            + (f" (the base has no {absent})" if absent else ""),
         )
 
 

@@ -2,53 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from loralathe.adapters.lora import PARTS
-from loralathe.families import (
-    SD1,
-    SD2,
-    SDXL,
-    AdapterDetected,
-    Family,
-    group_by_module,
-)
+from loralathe.families import AdapterDetected, Family, group_by_module
 from loralathe.tensorfiles import Header
 
-TEXT_WIDTHS = {768: SD1, 1024: SD2, 2048: SDXL}
-"""Columns of attn2.to_k: the width of the text that the U-Net reads."""
 KEEPS_AXES = (*(part for part, name in PARTS.items() if name == "down"), "lokr_w2", "diff")
 """Parts that are 4-D where the layer is a convolution; the other kinds store a matrix for both."""
+Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
+"""Canonical name → part → shape."""
 
 
 def own_family(header: Header, detected: AdapterDetected) -> Family:
     """The family that an adapter was made for, as far as its header tells.
 
-    SD 1 and SD 2 share all names, and a LoRA of few modules may fit SDXL too. The text width tells them
-    apart, else the projections (convolutions in SD 1, linear layers in SD 2 as sd-scripts builds it), else
-    the trainer's note, else it is the first.
+    SD 1 and SD 2 share all names, and a LoRA of few modules may fit SDXL too. The inputs of layers that read
+    the text tell them apart, else the axes of layers that are convolutions in one and linear in the other,
+    else the trainer's note, else it is the oldest family.
     """
-    candidates = detected.families
     raw = group_by_module(header.tensors.keys()).parts
-    shapes = {
+    shapes: Shapes = {
         name: {part: header.tensors[key].shape for part, key in raw[raw_name].items()}
         for raw_name, name in detected.names.items()
-        if name.endswith((".attn2.to_k", ".proj_in", ".proj_out"))
     }
-    by_width = {TEXT_WIDTHS.get(_columns(found)) for name, found in shapes.items() if name.endswith(".to_k")}
+    candidates = detected.families
     for family in candidates:
-        if family in by_width:
+        if any(_columns(found) == columns for found, columns in _evidence(shapes, family.evidence.columns)):
             return family
-    if SD2 not in candidates:
-        return candidates[0]
-    projections = {
-        len(found[part])
-        for name, found in shapes.items()
-        for part in KEEPS_AXES
-        if part in found and not name.endswith(".to_k")
-    }
+    axes = [
+        {len(parts[part]) == wanted for parts, wanted in _evidence(shapes, family.evidence.axes)
+         for part in KEEPS_AXES if part in parts}
+        for family in candidates
+    ]  # fmt: skip
+    if any(axes):
+        return next(
+            (family for family, fits in zip(candidates, axes, strict=True) if fits == {True}), candidates[0]
+        )
     noted = header.metadata.get("ss_v2") == "True"
-    return SD2 if projections == {2} or (noted and not projections) else candidates[0]
+    return next((family for family in candidates if family.words.v2 is noted), candidates[0])
+
+
+def _evidence(
+    shapes: Shapes, by_end: Mapping[str, int]
+) -> Iterator[tuple[Mapping[str, tuple[int, ...]], int]]:
+    """Shapes of each module whose name has one of these ends, with the number for it."""
+    for name, parts in shapes.items():
+        for end, number in by_end.items():
+            if name.endswith(end):
+                yield parts, number
 
 
 def _columns(shapes: Mapping[str, tuple[int, ...]]) -> int:

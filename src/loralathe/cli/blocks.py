@@ -143,7 +143,7 @@ def blocks_options(
     files = _files(request, chosen)
     _check_adapter(files, request, options["adapter"])
     folder = options["out"] or folder_name(str(checkpoint), request, "-blocks")
-    encoders = tuple(name.upper() for name in family.components if name.startswith("te"))
+    encoders = tuple(name.upper() for name in family.encoder_blocks)
     return BlocksOptions(
         _seeded(request, folder, chosen.seed, chosen.dry_run),
         folder,

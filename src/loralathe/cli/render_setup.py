@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from loralathe.rendering.model_cache import WeightsInMemory
     from loralathe.strengths import AdapterUse
 
-SIDES = {"sd1": 512, "sd2": 512, "sdxl": 1024}
-
 
 @dataclass(frozen=True)
 class Lists:
@@ -56,17 +54,9 @@ def progress_of(screen: Screen) -> Progress:
 
 def family_of(checkpoint: str) -> Family:
     """The family of a checkpoint file or a diffusers folder, from headers; InputError if none renders it."""
-    if Path(checkpoint).is_dir():
-        from loralathe.rendering.loading import family_of_folder
+    from loralathe.rendering.families import family_of
 
-        return family_of_folder(Path(checkpoint))
-    from loralathe.families import detect_checkpoint
-    from loralathe.rendering.families import require_rendered
-    from loralathe.tensorfiles import read_header
-
-    family = detect_checkpoint(read_header(checkpoint), checkpoint).family
-    require_rendered(family, checkpoint)
-    return family
+    return family_of(checkpoint)
 
 
 def lists_of(options: PictureOptions, screen: Screen) -> Lists:
@@ -143,12 +133,13 @@ def request_of(
 ) -> ImageRequest:
     """What all pictures have in common; a random seed stands as 0. Checks names, numbers and families."""
     from loralathe.rendering import ImageRequest
+    from loralathe.rendering.families import how_drawn
     from loralathe.rendering.samplers import canonical_names
 
     for use in () if options.allow_unmatched else adapters:
         check_family(use.file, family)
     sampler, schedule = canonical_names(options.sampler, options.schedule)
-    width, height = options.sides(SIDES[family.id])
+    width, height = options.sides(how_drawn(family, checkpoint).side)
     return ImageRequest(
         checkpoint=checkpoint,
         vae=options.vae,

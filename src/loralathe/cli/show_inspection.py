@@ -87,7 +87,7 @@ def _general(seen: Inspection) -> list[tuple[str, str]]:
 
 
 def _checkpoint(found: CheckpointFacts) -> list[tuple[str, str]]:
-    from loralathe.families.blocks import shorthand
+    from loralathe.families import shorthand
 
     source = found.prediction_source
     rows = [
@@ -104,8 +104,7 @@ def _checkpoint(found: CheckpointFacts) -> list[tuple[str, str]]:
 
 def _adapter(found: AdapterFacts, family_id: str | None) -> list[tuple[str, str]]:
     from loralathe.adapters.kinds import people_name
-    from loralathe.families import family_by_id
-    from loralathe.families.labels import component_name
+    from loralathe.families import component_name, family_by_id
 
     kinds = Counter[str]()
     for kind, count in found.kinds.items():
@@ -139,7 +138,7 @@ def _histogram(found: Mapping[int | None, int] | Mapping[float | None, int]) -> 
 
 def _coverage(coverage: Sequence[BlockModules]) -> list[tuple[str, str]]:
     """Blocks with equal numbers of modules stand together: `102 each in IN07 IN08 MID`."""
-    from loralathe.families.blocks import shorthand
+    from loralathe.families import shorthand
 
     groups: dict[int, list[str]] = {}
     for entry in coverage:

@@ -63,7 +63,7 @@ def _own(session: Session, output: AdapterOutput) -> dict[str, str]:
         prediction=output.prediction,
         title=title_of(output),
     )
-    return adapter_metadata(session.sources.require_family(), notes)
+    return adapter_metadata(session.sources.require_family().words, notes)
 
 
 def _inherited(mode: str, sources: list[dict[str, str]], title: str) -> dict[str, str]:

@@ -37,7 +37,7 @@ def _vae_source(
     that have other shapes (unless `allow_unmatched`, which bakes in what fits by name).
     """
     family = base.detected.family
-    found = vae_keys(family, file.header.tensors)
+    found = vae_keys(family.component("vae"), file.header.tensors)
     mine = {
         key: info
         for key, info in base.tensors.items()

@@ -9,7 +9,7 @@ from loralathe.adapters import Adapter, check_against, require_fit
 from loralathe.engine.options import RunOptions
 from loralathe.engine.sources import CheckpointSource, Sources
 from loralathe.errors import InputError, counted, option
-from loralathe.families import COMPONENT_NAMES
+from loralathe.families import component_name
 from loralathe.language.expressions import (
     AdapterLeaf,
     CheckpointLeaf,
@@ -68,7 +68,8 @@ def missing_components(expression: LinearExpression, sources: Sources) -> Iterat
             for pair in _pairs(leaf.expression, sources):
                 for poor, rich in (pair, pair[::-1]):
                     has = poor.detected.components
-                    lacks = [COMPONENT_NAMES[part] for part in rich.detected.components if part not in has]
+                    family = rich.detected.family
+                    lacks = [component_name(id, family) for id in rich.detected.components if id not in has]
                     if lacks:
                         yield (
                             f"'{poor.name}' ({poor.path.name}) has no {' and no '.join(lacks)}: "

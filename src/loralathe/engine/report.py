@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from loralathe.engine.coverage import AdapterCoverage
 from loralathe.engine.plan import WeightsOutput
 from loralathe.engine.session import Session
+from loralathe.families import label_order
 from loralathe.language.expressions import ExtractLeaf
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ def make_report(
 ) -> Report:
     """Counts and energies of a finished run. paths, records: by step."""
     weights, extractions = [], []
+    family = session.sources.family
     for output in session.plan.outputs:
         step = output.save.step
         if isinstance(output, WeightsOutput):
@@ -176,15 +178,8 @@ def make_report(
                 )
             )
         else:
-            modules = tuple(sorted(records[step], key=_report_order))
+            modules = tuple(sorted(records[step], key=lambda one: (label_order(one.block, family), one.name)))
             spent = budgets.get(output.leaf.unrounded)
             extractions.append(ExtractionReport(step, paths.get(step), modules, output.one_rank, spent))
     coverage, warnings = session.plan.coverage, session.plan.warnings
     return Report(tuple(weights), tuple(extractions), coverage, warnings, seconds, tensors)
-
-
-def _report_order(record: ModuleRecord) -> tuple[int, str, str]:
-    """Blocks in the order of the model, then names."""
-    stages = ("TE", "CLIP", "T5", "IN", "D", "S", "MID", "OUT", "no block", "VAE")
-    stage = next((i for i, stage in enumerate(stages) if record.block.startswith(stage)), len(stages))
-    return stage, record.block, record.name

@@ -28,7 +28,7 @@ from loralathe.engine.report import ModuleRecord
 from loralathe.engine.specialize import SliceSum, SliceTerm, extractions_at, in_scope
 from loralathe.engine.units import RowSlice, Unit
 from loralathe.engine.workers import on_gpu
-from loralathe.families.labels import block_label
+from loralathe.families import block_label
 from loralathe.language.expressions import (
     AdapterLeaf,
     CheckpointLeaf,

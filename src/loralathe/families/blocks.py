@@ -1,54 +1,60 @@
-"""Block lists: which names a list of 12, 17, 20 or 26 weights stands for."""
+"""Names of blocks: their lists, the words that may be one, and how reports call and order what they count."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
-from loralathe.errors import InputError
-from loralathe.families.family import Family
+from loralathe.families.family import BASE, Family
+from loralathe.families.registry import FAMILIES
 
-_NAME = re.compile(r"(?P<side>IN|OUT)(?P<number>\d{1,2})|(?P<middle>MID(00)?|M00)|BASE", re.ASCII)
-
-
-def block_names_for_length(family: Family, length: int) -> tuple[str, ...]:
-    """The block names that `length` weights stand for on this family, in order.
-
-    A list made for a deeper family (26 on SDXL) keeps its own names; `places_without_block`
-    says which of them the family lacks. Raises InputError naming the lists that fit.
-    """
-    for names in accepted_lists(family):
-        if len(names) == length:
-            return names
-    fitting = " or ".join(str(len(names)) for names in accepted_lists(family)[:2])
-    raise InputError(
-        f"a block list of {length} weights does not fit {family.label}",
-        fix=f"{family.label} takes {fitting} weights: "
-        + "; ".join(f"{len(names)} = {shorthand(names)}" for names in accepted_lists(family)[:2]),
-    )
+NO_BLOCK = "no block"
+VAE_LABEL = "VAE"
+OTHER = "other"
+_NUMBERED = re.compile(r"(?P<stage>[A-Z]+)\d\d")
+_WORD = re.compile(r"(?P<stage>[A-Z]+)\d+", re.ASCII)
 
 
-def accepted_lists(family: Family) -> tuple[tuple[str, ...], ...]:
-    """Short, long, and lists of other families that can be read: the first two are the family's own."""
-    return (family.short_blocks, family.long_blocks, *family.also_accepts)
+def block_lists(families: Sequence[Family] = FAMILIES) -> dict[int, tuple[str, ...]]:
+    """Every block list by its length, for text that names no family; of two alike the older family's."""
+    found: dict[int, tuple[str, ...]] = {}
+    for family in families:
+        for names in (family.short_blocks, family.long_blocks):
+            found.setdefault(len(names), names)
+    return dict(sorted(found.items()))
 
 
-def places_without_block(family: Family, length: int) -> tuple[str, ...]:
-    """Names in the list of that length that this family has no block for (IN09… of a 26-list on SDXL)."""
-    return tuple(name for name in block_names_for_length(family, length) if name not in family.long_blocks)
+def is_block_word(word: str) -> bool:
+    """Whether a word is the name of a block on some family, or would be with another number: `in4`, `D99`."""
+    names, stages = _known_words(tuple(FAMILIES))
+    upper = word.upper()
+    numbered = _WORD.fullmatch(upper)
+    return upper in names or (numbered is not None and numbered["stage"] in stages)
 
 
-def canonical_block(name: str) -> str | None:
-    """'in4', 'IN04' → 'IN04'; 'M00', 'MID00', 'mid' → 'MID'; None if it is no block name at all."""
-    match = _NAME.fullmatch(name.strip().upper())
-    if match is None:
-        return None
-    if match["side"]:
-        return f"{match['side']}{int(match['number']):02d}"
-    return "MID" if match["middle"] else "BASE"
+@lru_cache(maxsize=4)
+def _known_words(families: tuple[Family, ...]) -> tuple[frozenset[str], frozenset[str]]:
+    """Names of blocks, and words that stand before a number."""
+    names = {BASE, *(name for family in families for name in family.long_blocks)}
+    stages = {stage_of(name) for name in names if _NUMBERED.fullmatch(name)}
+    return frozenset(names), frozenset({*stages, "TE", "MID", "M"})
 
 
-def shorthand(names: tuple[str, ...]) -> str:
-    """A list in few words: consecutive blocks of one side are joined, 'BASE IN00…IN11 MID OUT00…OUT11'."""
+def is_encoder_block(name: str) -> bool:
+    """Whether it is a text encoder, or all of them: TE1, BASE, CLIP."""
+    shared = {block for family in FAMILIES for block in family.encoder_blocks.values()}
+    return name in {BASE, "TE1", "TE2", "TE3"} | shared
+
+
+def stage_of(block: str) -> str:
+    """IN of IN04, D of D00; names without two digits are a stage of their own: MID, T5, TE1."""
+    numbered = _NUMBERED.fullmatch(block)
+    return numbered["stage"] if numbered else block
+
+
+def shorthand(names: Iterable[str]) -> str:
+    """A list in few words: consecutive blocks of one stage are joined, 'BASE IN00…IN11 MID OUT00…OUT11'."""
     runs: list[list[str]] = []
     for name in names:
         if runs and _follows(runs[-1][-1], name):
@@ -59,7 +65,69 @@ def shorthand(names: tuple[str, ...]) -> str:
 
 
 def _follows(before: str, name: str) -> bool:
-    same_side = before.rstrip("0123456789") == name.rstrip("0123456789")
-    return (
-        same_side and before[-2:].isdigit() and name[-2:].isdigit() and int(name[-2:]) == int(before[-2:]) + 1
+    one, next_one = _NUMBERED.fullmatch(before), _NUMBERED.fullmatch(name)
+    return bool(
+        one and next_one and one["stage"] == next_one["stage"] and int(name[-2:]) == int(before[-2:]) + 1
     )
+
+
+def label_of_key(family: Family, key: str) -> str:
+    """`TE1`, `CLIP`, `IN04`, `no block`, `VAE`; `other` for keys of no component (marks, buffers)."""
+    return block_label(family.component_of_key(key), family.block_of_key(key))
+
+
+def label_of_module(family: Family, name: str) -> str:
+    """The same for a module's canonical name."""
+    return block_label(name.partition(".")[0], family.block_of_module(name))
+
+
+def block_label(component: str | None, block: str | None) -> str:
+    """Block of a component for reports: where all encoders share BASE, each under its own name."""
+    if component is None:
+        return OTHER
+    if component.startswith("te"):
+        return component.upper() if block in (None, BASE) else block
+    return VAE_LABEL if component == "vae" else block or NO_BLOCK
+
+
+def in_model_order(labels: Iterable[str], family: Family | None) -> list[str]:
+    """Labels sorted as the model runs: encoders, input, middle, output, the rest."""
+    return sorted(labels, key=lambda label: label_order(label, family))
+
+
+def label_order(label: str, family: Family | None) -> tuple[int, str]:
+    """Sort key of `in_model_order`."""
+    places = _label_places(family)
+    return places.get(label, len(places)), label
+
+
+@lru_cache(maxsize=4)
+def _label_places(family: Family | None) -> dict[str, int]:
+    long_blocks = family.long_blocks if family else ()
+    order = ("TE1", "TE2", "TE3", *long_blocks, NO_BLOCK, VAE_LABEL, OTHER)
+    return {label: number for number, label in enumerate(order)}
+
+
+def component_name(component: str | None, family: Family) -> str:
+    """A network in words: U-Net, transformer, text encoder 1, VAE."""
+    return next((one.label for one in family.components if one.id == component), OTHER)
+
+
+def common_prefixes(keys: Iterable[str], most: int = 10, deepest: int = 4) -> dict[str, str]:
+    """Key to a short group name, for files of unknown kind: as many path parts as give a readable list.
+
+    Parts are added while all keys share them, or while the groups stay few.
+    """
+    keys = list(keys)
+    depth = 1
+    while depth < deepest and len({_cut(key, depth) for key in keys}) == 1:
+        depth += 1
+    while depth < deepest and len({_cut(key, depth + 1) for key in keys}) <= most:
+        depth += 1
+    return {key: _cut(key, depth) for key in keys}
+
+
+def _cut(key: str, depth: int) -> str:
+    """The first `depth` parts of a key, its last part (`weight`) never among them."""
+    parts = key.split(".")
+    return ".".join(parts[: max(1, min(depth, len(parts) - 1))])

@@ -9,9 +9,9 @@ from itertools import islice
 from loralathe.errors import InputError, counted
 from loralathe.families.dialects import shows_adapter
 from loralathe.families.family import Family
-from loralathe.families.quantised import refuse_quantised
-from loralathe.families.registry import FAMILIES
-from loralathe.families.signatures import HeaderLike, TensorLike
+from loralathe.families.recognition import HeaderLike, TensorLike, refuse_quantised
+from loralathe.families.registry import FAMILIES, supported_families
+from loralathe.families.unread import name_unread
 
 _PREDICTION_METADATA = ("modelspec.prediction_type", "modelspec.predict_key")
 
@@ -23,7 +23,7 @@ class Detected:
     layout:      'original': one file, keys as the model's authors named them
     variant:     'base', 'inpainting' or 'instruct-pix2pix', by the number of input channels; on Flux 'dev',
                  'schnell', 'fill' or 'depth or canny'
-    components:  ids of the networks in the file, in the order of the family's parts
+    components:  ids of the networks in the file, in the order of the family's components
     prediction:  'epsilon', 'v', 'edm-v', 'edm', 'flow'; None when the header cannot tell
     prediction_source: how that is known, as a phrase for people
     """
@@ -73,13 +73,13 @@ def detect_checkpoint(header: HeaderLike, name: str | None = None) -> Detected:
 
 def _components(family: Family, tensors: Mapping[str, TensorLike]) -> tuple[str, ...]:
     present = {family.component_of_key(key) for key in tensors if family.knows_key(key)}
-    return tuple(part.id for part in family.parts if part.id in present)
+    return tuple(component.id for component in family.components if component.id in present)
 
 
 def _denoiser_paths(family: Family, tensors: Mapping[str, TensorLike]) -> dict[str, str]:
     """Path inside the U-Net or transformer → key."""
-    part = next(part for part in family.parts if part.id == "unet")
-    paths = {part.path(key): key for key in tensors}
+    denoiser = family.component("unet")
+    paths = {denoiser.path(key): key for key in tensors}
     return {path: key for path, key in paths.items() if path is not None}
 
 
@@ -104,33 +104,31 @@ def _prediction(family: Family, header: HeaderLike) -> tuple[str | None, str]:
         noted = header.metadata.get(key, "").casefold()
         if noted in ("epsilon", "v"):
             return noted, f"metadata {key}"
-    if family.default_prediction is None:
+    if family.prediction is None:
         return None, "unknown from header: only the weights can tell"
     without = ", no v-prediction mark in the file" if family.marks else ""
-    return family.default_prediction, f"{family.label} default{without}"
+    return family.prediction, f"{family.label} default{without}"
 
 
 def _unrecognised(tensors: Mapping[str, TensorLike], name: str | None) -> InputError:
-    from loralathe.families.foreign import name_foreign
-
     if shows_adapter(tensors):
         return InputError(
             "this is a LoRA (an adapter), not a checkpoint",
             where=name,
             fix="give the base model here; a LoRA is added to it, as in 'base + 0.7*lora'",
         )
-    kind = name_foreign(tensors)
-    if kind is not None:
-        return InputError(f"this is {kind.what}, not a supported checkpoint", where=name, fix=kind.fix)
+    if (known := name_unread(tensors)) is not None:
+        what, fix = known
+        return InputError(f"this is {what}, not a supported checkpoint", where=name, fix=fix)
     nearest = max(
         FAMILIES, key=lambda family: (family.signature.share(tensors), -_complaints(family, tensors))
     )
     if not nearest.signature.share(tensors):
         some = _few(list(islice(tensors, 4))) if tensors else "it has no tensors"
         return InputError(
-            "this file is no Stable Diffusion or Flux checkpoint: it has none of the tensors that mark one",
+            f"this file is not a checkpoint of {supported_families(last='or')}: it has none of their tensors",
             where=_in_file(name, some),
-            fix="SD 1.5, SD 2, SDXL and Flux checkpoints in one .safetensors file are supported",
+            fix="give a checkpoint in one .safetensors file",
         )
     reasons = _few(list(nearest.signature.complaints(tensors)))
     return InputError(

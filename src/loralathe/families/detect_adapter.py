@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from loralathe.errors import InputError
+from loralathe.families.components import LayerAddress
 from loralathe.families.dialects import (
     PARTS,
     RawModules,
@@ -14,16 +15,12 @@ from loralathe.families.dialects import (
     kind_of_module,
     shows_adapter,
 )
-from loralathe.families.family import Family, LayerAddress
-from loralathe.families.registry import FAMILIES
-from loralathe.families.signatures import HeaderLike, TensorLike
+from loralathe.families.family import Family
+from loralathe.families.recognition import HeaderLike, TensorLike
+from loralathe.families.registry import FAMILIES, supported_families
+from loralathe.families.unread import family_of_words, name_unread
 
 KOHYA_STARTS = ("lora_", "lycoris_", "oft_unet_")
-# Words in module names that only these families have; not supported yet.
-FOREIGN_WORDS: tuple[tuple[str, str], ...] = (
-    ("joint_blocks", "SD 3 or SD 3.5"),
-    ("lora_prior_unet", "Stable Cascade"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +59,17 @@ def detect_adapter(header: HeaderLike, name: str | None = None) -> AdapterDetect
     raw = group_by_module(header.tensors.keys())
     named = {family: _canonical_names(family, raw) for family in FAMILIES}
     most = max(len(names) for names in named.values())
-    foreign = _foreign_family(raw.parts)
-    if foreign or not most:
-        raise _unsupported(foreign, raw, name)
     fitting = tuple(family for family, names in named.items() if len(names) == most)
     names = named[fitting[0]]
+    unmatched = tuple(module for module in raw.parts if module not in names)
+    other = family_of_words(unmatched)
+    if other or not names:
+        raise _unsupported(other, raw, name)
     return AdapterDetected(
         families=fitting,
         dialect=_dialect(raw),
         names=names,
-        unmatched=tuple(module for module in raw.parts if module not in names),
+        unmatched=unmatched,
         kinds={module: kind_of_module(parts, header.tensors) for module, parts in raw.parts.items()},
         unrecognized_keys=raw.unrecognized_keys,
     )
@@ -90,24 +88,21 @@ def address_of_raw(family: Family, raw_name: str) -> LayerAddress | None:
     paths (attention processors included), and `diffusion_model.` with original paths.
     """
     if raw_name.startswith(KOHYA_STARTS):
-        return family.place_of_kohya(raw_name)
+        return family.address_of_kohya(raw_name)
     wrapped = raw_name.startswith("base_model.model.")
     folder, _, path = raw_name.removeprefix("base_model.model.").partition(".")
     if folder == "diffusion_model" and not wrapped:
         name = family.module_named(f"unet.{path}")
         return LayerAddress(name) if name else None
-    component = next((part.id for part in family.parts if part.folder == folder), None)
     if wrapped:
-        component, path = "unet", raw_name.removeprefix("base_model.model.")
+        folder, path = family.component("unet").folder, raw_name.removeprefix("base_model.model.")
+    component = next((one for one in family.components if one.folder == folder), None)
     if component is None:
         return None
     path = path.replace(".processor.", ".")
     path = f"{path}.0" if path.endswith(".to_out") else path
-    place = family.place_of_diffusers(component, path)
-    if place is None and component.startswith("te"):
-        # transformers 5.6 and later write CLIP without its inner wrapper
-        place = family.place_of_diffusers(component, f"text_model.{path}")
-    return place
+    # transformers 5.6 and later write CLIP without its inner wrapper
+    return component.address_of_diffusers(path) or component.address_of_diffusers(f"text_model.{path}")
 
 
 def _canonical_names(family: Family, raw: RawModules) -> dict[str, str]:
@@ -124,26 +119,16 @@ def _dialect(raw: RawModules) -> str:
     return "diffusers" if {"lora.down.weight", "lora_linear_layer.down.weight"} & parts else "dotted"
 
 
-def _foreign_family(modules: Collection[str]) -> str | None:
-    for word, family in FOREIGN_WORDS:
-        if any(word in module for module in modules):
-            return family
-    return None
-
-
-def _unsupported(foreign: str | None, raw: RawModules, name: str | None) -> InputError:
+def _unsupported(other: str | None, raw: RawModules, name: str | None) -> InputError:
     some = ", ".join(list(raw.parts)[:3])
-    what = f"this is a LoRA for {foreign}" if foreign else "this LoRA is for no family known here"
     return InputError(
-        what,
+        f"this is a LoRA for {other}" if other else "this LoRA is for no family known here",
         where=f"{name}: {some}" if name else some,
-        fix="LoRAs for SD 1.5, SD 2, SDXL and Flux are supported",
+        fix=f"LoRAs for {supported_families()} are supported",
     )
 
 
 def _no_adapter(tensors: Mapping[str, TensorLike], name: str | None) -> InputError:
-    from loralathe.families.foreign import name_foreign
-
     family = next((known for known in FAMILIES if known.signature.matches(tensors)), None)
     if family is not None:
         return InputError(
@@ -151,10 +136,10 @@ def _no_adapter(tensors: Mapping[str, TensorLike], name: str | None) -> InputErr
             where=name,
             fix="to use the difference of two checkpoints, write it: 'base + 0.5*(other - base)'",
         )
-    kind = name_foreign(tensors)
+    known = name_unread(tensors)
     expected = ", ".join(list(PARTS)[:2])
     return InputError(
-        f"this is {kind.what}, not a LoRA" if kind else "this file is no LoRA",
+        f"this is {known[0]}, not a LoRA" if known else "this file is not a LoRA",
         where=name,
         fix=f"a LoRA has tensors such as {expected} for each module",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from loralathe.families.signatures import TensorLike
+from loralathe.families.recognition import TensorLike
 
 # What stands after the module's name, and the kind of adapter it shows ('' = shows nothing alone).
 PARTS: Mapping[str, str] = {

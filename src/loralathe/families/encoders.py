@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from loralathe.families.names import Layer, Scope, layer
+from loralathe.families.layers import Layer, Scope, layer
 
 ENCODER_LAYERS = "text_model.encoder.layers."
 LAYER = f"{ENCODER_LAYERS}#"

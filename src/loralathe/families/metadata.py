@@ -1,61 +1,42 @@
 """The metadata that readers of LoRA files expect, without a date, a host or a path.
 
 kohya's `ss_*` keys and the `modelspec.*` block (sai_model_spec 1.0.1), all values strings. A1111 and Forge
-read `ss_base_model_version`, `ss_v2` and `modelspec.family` to tell families apart; loaders need none.
+read `ss_base_model_version`, `ss_v2` and `modelspec.architecture` to tell families apart; loaders need none.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-
-from loralathe.errors import InputError
-from loralathe.families.family import Family
 
 DYNAMIC = "Dynamic"
 """kohya's word for a rank that differs between modules."""
-_GENERATIVE_MODELS = "https://github.com/Stability-AI/generative-models"
 
 
 @dataclass(frozen=True, slots=True)
-class FamilyNotes:
-    """What metadata calls a family, by what it predicts: (base model version, modelspec name, resolution).
+class ModelName:
+    """What metadata calls a model: kohya's base model version, modelspec's architecture, the resolution."""
 
-    module: the trainer's;  tells_prediction: whether modelspec names it (a flow has no name there)
+    version: str
+    spec: str
+    resolution: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataWords:
+    """What the metadata of a family's LoRAs says.
+
+    epsilon, v: the model, by what it predicts;  implementation: whose code it is, for modelspec
+    module: the trainer's;  v2: value of `ss_v2`
+    tells_prediction: whether modelspec names it (a flow has no name there)
     """
 
-    epsilon: tuple[str, str, str]
-    v: tuple[str, str, str]
+    epsilon: ModelName
+    v: ModelName
     implementation: str
     module: str = "networks.lora"
+    v2: bool = False
     tells_prediction: bool = True
-
-
-FAMILY_NOTES: Mapping[str, FamilyNotes] = {
-    "sd1": FamilyNotes(
-        ("sd_v1", "stable-diffusion-v1", "512x512"),
-        ("sd_v1_v", "stable-diffusion-v1", "512x512"),
-        "diffusers",
-    ),
-    "sd2": FamilyNotes(
-        ("sd_v2", "stable-diffusion-v2-512", "512x512"),
-        ("sd_v2_v", "stable-diffusion-v2-768-v", "768x768"),
-        "diffusers",
-    ),
-    "sdxl": FamilyNotes(
-        ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base", "1024x1024"),
-        ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base", "1024x1024"),
-        _GENERATIVE_MODELS,
-    ),
-    "flux": FamilyNotes(
-        ("flux1", "flux-1-dev", "1024x1024"),  # sd-scripts calls every Flux so, schnell too
-        ("flux1", "flux-1-dev", "1024x1024"),
-        "https://github.com/black-forest-labs/flux",
-        "networks.lora_flux",
-        tells_prediction=False,
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,24 +57,21 @@ class AdapterNotes:
     title: str | None = None
 
 
-def adapter_metadata(family: Family, notes: AdapterNotes) -> dict[str, str]:
-    """Metadata of a kohya LoRA, sorted by key. Raises InputError for a words without notes."""
-    words = FAMILY_NOTES.get(family.id)
-    if words is None:
-        raise InputError(f"LoRAs of {family.label} are not written so far")
+def adapter_metadata(words: MetadataWords, notes: AdapterNotes) -> dict[str, str]:
+    """Metadata of a kohya LoRA, sorted by key."""
     predicts_v = notes.prediction in ("v", "edm-v")
-    version, spec_name, resolution = words.v if predicts_v else words.epsilon
+    model = words.v if predicts_v else words.epsilon
     entries = {
         "ss_network_module": words.module,
         "ss_network_dim": DYNAMIC if notes.rank is None else str(notes.rank),
         "ss_network_alpha": str(float(notes.alpha)),
         "ss_network_args": json.dumps(_network_args(notes)),
-        "ss_base_model_version": version,
-        "ss_v2": str(family.id == "sd2"),
+        "ss_base_model_version": model.version,
+        "ss_v2": str(words.v2),
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": f"{spec_name}/lora",
+        "modelspec.architecture": f"{model.spec}/lora",
         "modelspec.implementation": words.implementation,
-        "modelspec.resolution": resolution,
+        "modelspec.resolution": model.resolution,
     }
     if words.tells_prediction:
         entries["modelspec.prediction_type"] = "v" if predicts_v else "epsilon"

@@ -1,19 +1,27 @@
-"""Every family that can be worked on. A new one is one new file and one line here."""
+"""Every family that is known, the oldest first. The files of this folder register theirs when imported."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from loralathe.errors import InputError, did_you_mean
 from loralathe.families.family import Family
-from loralathe.families.flux import FLUX
-from loralathe.families.sd1 import SD1
-from loralathe.families.sd2 import SD2
-from loralathe.families.sdxl import SDXL
 
-FAMILIES: tuple[Family, ...] = (SD1, SD2, SDXL, FLUX)
+_known: list[Family] = []
+FAMILIES: Sequence[Family] = _known
+
+
+def register(family: Family) -> Family:
+    """Make a family known to all commands; the family itself again. ValueError if its id is taken."""
+    if any(known.id == family.id for known in _known):
+        raise ValueError(f"there are two families called '{family.id}'")
+    _known.append(family)
+    _known.sort(key=lambda known: known.released)
+    return family
 
 
 def family_by_id(name: str) -> Family:
-    """'sd1', 'sd2', 'sdxl' or 'flux', in any case; InputError with close matches otherwise."""
+    """'sd1', 'sdxl' …, in any case; InputError with close matches otherwise."""
     by_id = {family.id: family for family in FAMILIES}
     found = by_id.get(name.casefold())
     if found is None:
@@ -21,3 +29,9 @@ def family_by_id(name: str) -> Family:
             f"no model family is called '{name}'", fix=did_you_mean(name, by_id) or f"use {', '.join(by_id)}"
         )
     return found
+
+
+def supported_families(families: Sequence[Family] = FAMILIES, last: str = "and") -> str:
+    """Their names for people: 'SD 1.5, SD 2, SDXL and Flux'."""
+    *first, end = (family.label for family in families)
+    return f"{', '.join(first)} {last} {end}" if first else end

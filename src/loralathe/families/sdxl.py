@@ -4,51 +4,101 @@ from __future__ import annotations
 
 from functools import partial
 
+from loralathe.families.components import Component, denoiser_component
 from loralathe.families.encoders import clip_layers, open_clip_layers
-from loralathe.families.family import Component, Family
-from loralathe.families.parts import VAE_PART, denoiser_part, in_unet
-from loralathe.families.sd1 import SD1_UNET
-from loralathe.families.signatures import Signature
-from loralathe.families.unet import UNet
+from loralathe.families.family import Family, ShapeEvidence
+from loralathe.families.metadata import MetadataWords, ModelName
+from loralathe.families.pictures import Pictures, TextReading
+from loralathe.families.recognition import Signature, UnreadFile
+from loralathe.families.registry import register
+from loralathe.families.sd1 import SD1
+from loralathe.families.unet import UNet, in_unet
+from loralathe.families.vae import VAE
 
-SDXL_UNET = UNet(attends=(False, True, True), labels=True)
+SDXL_MODEL = ModelName("sdxl_base_v1-0", "stable-diffusion-xl-v1-base", "1024x1024")
 
-SDXL = Family(
-    id="sdxl",
-    label="SDXL",
-    denoiser=SDXL_UNET,
-    parts=(
-        denoiser_part(SDXL_UNET, "original"),
-        Component(
-            id="te1",
-            root="conditioner.embedders.0.",
-            prefix="conditioner.embedders.0.transformer.",
-            folder="text_encoder",
-            layers=clip_layers,
-            kohya=("lora_te1_",),
+SDXL = register(
+    Family(
+        id="sdxl",
+        label="SDXL",
+        released="2023-07",
+        signature=Signature(
+            has=in_unet(
+                {
+                    "input_blocks.0.0": 4,
+                    "label_emb.0.0": 2,
+                    "input_blocks.4.1.transformer_blocks.0.attn2.to_k": 2,
+                    "input_blocks.8.1.proj_in": 2,
+                    "output_blocks.8.0.in_layers.2": 4,
+                }
+            ),
+            lacks=tuple(in_unet({"input_blocks.9.0.op": 4, "input_blocks.1.1.proj_in": 2})),
         ),
-        Component(
-            id="te2",
-            root="conditioner.embedders.1.",
-            prefix="conditioner.embedders.1.model.",
-            folder="text_encoder_2",
-            layers=partial(open_clip_layers, projection=True),
-            kohya=("lora_te2_",),
+        unread=(
+            UnreadFile(
+                "an SDXL refiner checkpoint",
+                "the refiner is not supported; use an SDXL base model",
+                Signature(in_unet({"label_emb.0.0": 2, "input_blocks.9.0.op": 4})),
+            ),
+            UnreadFile(
+                "an SDXL textual-inversion embedding",
+                "give a checkpoint",
+                Signature({"clip_l": 2, "clip_g": 2}),
+            ),
         ),
-        VAE_PART,
-    ),
-    signature=Signature(
-        has=in_unet(
-            {
-                "input_blocks.0.0": 4,
-                "label_emb.0.0": 2,
-                "input_blocks.4.1.transformer_blocks.0.attn2.to_k": 2,
-                "input_blocks.8.1.proj_in": 2,
-                "output_blocks.8.0.in_layers.2": 4,
-            }
+        evidence=ShapeEvidence(columns={".attn2.to_k": 2048}, axes={".proj_in": 2, ".proj_out": 2}),
+        components=(
+            denoiser_component(UNet(attends=(False, True, True), labels=True), "original"),
+            Component(
+                id="te1",
+                label="text encoder 1",
+                root="conditioner.embedders.0.",
+                prefix="conditioner.embedders.0.transformer.",
+                folder="text_encoder",
+                layers=clip_layers,
+                kohya=("lora_te1_",),
+                block="BASE",
+            ),
+            Component(
+                id="te2",
+                label="text encoder 2",
+                root="conditioner.embedders.1.",
+                prefix="conditioner.embedders.1.model.",
+                folder="text_encoder_2",
+                layers=partial(open_clip_layers, projection=True),
+                kohya=("lora_te2_",),
+                block="BASE",
+            ),
+            VAE,
         ),
-        lacks=tuple(in_unet({"input_blocks.9.0.op": 4, "input_blocks.1.1.proj_in": 2})),
-    ),
-    also_accepts=(SD1_UNET.blocks(),),  # lists of 26 circulate for SDXL too
-    marks={"edm_vpred.sigma_max": "edm-v", "v_pred": "v", "edm_mean": "edm"},
+        words=MetadataWords(
+            epsilon=SDXL_MODEL,
+            v=SDXL_MODEL,
+            implementation="https://github.com/Stability-AI/generative-models",
+        ),
+        marks={"edm_vpred.sigma_max": "edm-v", "v_pred": "v", "edm_mean": "edm"},
+        presets={
+            "INS": (("IN00", "IN05"),),
+            "IND": (("IN06", "IN08"),),
+            "INALL": (("IN00", "IN08"),),
+            "MIDD": (("IN07", "OUT02"),),
+            "OUTD": (("OUT00", "OUT02"),),
+            "OUTS": (("OUT03", "OUT08"),),
+            "OUTALL": (("OUT00", "OUT08"),),
+        },
+        also_accepts=(SD1.long_blocks,),  # lists of 26 circulate for SDXL too
+        colours=((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (-1.0, -1.0, 0.0), (-1.0, 1.0, 0.0)),
+        pictures=Pictures(
+            side=1024,
+            tile=1024,
+            latent_scaling=0.13025,
+            readings=(
+                TextReading("te1", "clip", "end", default_skip=2, final_norm=False),
+                TextReading("te2", "open_clip", "zero", default_skip=2, final_norm=False, pooled=True),
+            ),
+            aligned=(14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029),
+            folder={"in_channels": 4, "addition_embed_type": "text_time"},
+            empty_is_zeros=True,
+        ),
+    )
 )

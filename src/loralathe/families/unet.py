@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
-from loralathe.families.names import Layer, Scope, layer
+from loralathe.families.layers import Layer, Scope, layer
+from loralathe.families.recognition import DENOISER_PREFIX
 
 Kind = Literal["resnet", "attention", "sampler"]
 
@@ -55,7 +57,7 @@ LABELS: tuple[tuple[str, str, Scope], ...] = (
 INPUTS: Mapping[int, str] = {4: "base", 9: "inpainting", 8: "instruct-pix2pix"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class UNet:
     """Structure of a U-Net: which levels attend (finest first), what it is conditioned on."""
 
@@ -106,7 +108,10 @@ class UNet:
             else:
                 yield layer(original, diffusers, "conv", kernel=_kernel(original))
 
-    def required(self) -> Iterator[str]:
+    def missing(self, paths: Collection[str]) -> list[str]:
+        return [path for path in self._required() if path not in paths]
+
+    def _required(self) -> Iterator[str]:
         """Tensors no such U-Net can be without (widths decide about skip connections, so those may lack)."""
         for entry in self.layers():
             if entry.name.endswith(".skip_connection"):
@@ -115,34 +120,37 @@ class UNet:
             if entry.bias is not None and not entry.name.endswith(WITHOUT_BIAS):
                 yield entry.bias.replace("#", "0")
 
-    def missing(self, paths: Collection[str]) -> list[str]:
-        return [path for path in self.required() if path not in paths]
-
     def variant(self, channels: int, paths: Collection[str]) -> str:
         return self.inputs[channels]
 
     def blocks(self) -> tuple[str, ...]:
-        """All block names of this U-Net in list order, BASE first."""
+        return self._blocks
+
+    @cached_property
+    def _blocks(self) -> tuple[str, ...]:
         count = len(self.attends) * (self.resnets + 1)
         numbered = [f"{side}{i:02d}" for side in ("IN", "OUT") for i in range(count)]
-        return ("BASE", *numbered[:count], "MID", *numbered[count:])
+        return (*numbered[:count], "MID", *numbered[count:])
 
     def short_blocks(self) -> tuple[str, ...]:
-        """The blocks that hold attention: what a linear-only LoRA can touch, BASE first."""
         attentions = (original for kind, original, _ in self.places() if kind == "attention")
-        return ("BASE", *(self.block_of_path(original) or "" for original in attentions))
+        return tuple(self.block_of_path(original) or "" for original in attentions)
 
     def block_of_path(self, path: str) -> str | None:
-        """Block of a path inside the original U-Net; None for time_embed, label_emb and out."""
+        """None for time_embed, label_emb and out."""
         stage, _, rest = path.partition(".")
         if stage == "middle_block":
             return "MID"
         number = rest.partition(".")[0]
         side = {"input_blocks": "IN", "output_blocks": "OUT"}.get(stage)
-        if side is None or not number.isdigit():
-            return None
-        return f"{side}{int(number):02d}"
+        block = f"{side}{int(number):02d}" if side and number.isdigit() else None
+        return block if block in self._blocks else None
 
 
 def _kernel(path: str) -> int:
     return 3 if path.endswith(WIDE) else 1
+
+
+def in_unet(ranks: Mapping[str, int]) -> dict[str, int]:
+    """Conditions of a signature inside the U-Net: weight path → axes, with the prefix put before each."""
+    return {f"{DENOISER_PREFIX}{path}.weight": rank for path, rank in ranks.items()}

@@ -1,10 +1,11 @@
-"""The four-level VAE of SD 1, SD 2 and SDXL in the original and in the diffusers layout."""
+"""The four-level VAE of SD 1, SD 2, SDXL and Flux: original and diffusers names, and the VAE of any file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from loralathe.families.names import Layer, layer
+from loralathe.families.components import Component
+from loralathe.families.layers import Layer, layer
 
 LEVELS = 4
 RESNET = (
@@ -14,6 +15,13 @@ RESNET = (
     ("conv2", "conv2"),
     ("nin_shortcut", "conv_shortcut"),
 )
+PREFIXES = ("first_stage_model.", "vae.", "")
+"""Where a VAE stands: in a checkpoint, in a diffusers model in one file, alone."""
+DIFFUSERS_MARK = "decoder.mid_block."
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""Names of diffusers before 0.18 for the VAE's attention."""
+NO_WEIGHTS = ("loss", "model_ema.")
+"""What training leaves in VAE files; as web UIs skip it."""
 ATTENTION = (("q", "to_q"), ("k", "to_k"), ("v", "to_v"), ("proj_out", "to_out.0"))
 
 
@@ -51,3 +59,39 @@ def _middle(half: str) -> Iterator[Layer]:
 def _resnets(original: str, diffusers: str) -> Iterator[Layer]:
     for name, renamed in RESNET:
         yield layer(f"{original}.{name}", f"{diffusers}.{renamed}")
+
+
+def vae_component(prefix: str) -> Component:
+    return Component(id="vae", label="VAE", root=prefix, prefix=prefix, folder="vae", layers=vae_layers)
+
+
+VAE = vae_component("first_stage_model.")
+
+
+def vae_keys(vae: Component, keys: Iterable[str]) -> dict[str, str]:
+    """Checkpoint key of each VAE tensor → its key in a file with these keys; empty when it has no VAE.
+
+    The file is a VAE alone or a whole model, in the original or the diffusers layout.
+    """
+    keys = list(keys)
+    for prefix in PREFIXES:
+        own = [
+            key for key in keys if key.startswith(prefix) and not key[len(prefix) :].startswith(NO_WEIGHTS)
+        ]
+        diffusers = any(key.startswith(prefix + DIFFUSERS_MARK) for key in own)
+        found = {_original(vae, key[len(prefix) :], diffusers): key for key in own}
+        found.pop(None, None)
+        if found:
+            return {key: name for key, name in found.items() if key is not None}
+    return {}
+
+
+def _original(vae: Component, name: str, diffusers: bool) -> str | None:
+    """The checkpoint key of a VAE's tensor; None for what no VAE has."""
+    if not diffusers:
+        key = vae.prefix + name
+        return key if vae.tensor(key) else None
+    path, _, role = name.rpartition(".")
+    stem, _, last = path.rpartition(".")
+    piece = vae.piece_of_diffusers(f"{stem}.{OLD_ATTENTION.get(last, last)}.{role}" if stem else name)
+    return piece.key if piece else None

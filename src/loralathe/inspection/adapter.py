@@ -15,9 +15,10 @@ from loralathe.families import (
     canonical_of_raw,
     detect_adapter,
     group_by_module,
+    in_model_order,
     kind_of_module,
+    label_of_module,
 )
-from loralathe.families.labels import in_model_order, label_of_module
 from loralathe.inspection.facts import AdapterFacts, BlockModules
 from loralathe.tensorfiles import Header, TensorFile
 

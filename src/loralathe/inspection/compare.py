@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loralathe.errors import InputError, option
-from loralathe.families import Family, shows_adapter
-from loralathe.families.labels import in_model_order
+from loralathe.families import Family, in_model_order, shows_adapter
 from loralathe.progress import Progress
 from loralathe.tensorfiles import open_tensorfile
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from loralathe.adapters import Adapter, load_factors, open_adapter
 from loralathe.engine.workers import in_parallel
 from loralathe.errors import InputError
-from loralathe.families.labels import label_of_module
+from loralathe.families import label_of_module
 from loralathe.inspection.compare import Compared, Comparison, by_block
 from loralathe.lowrank import Factors, compare_directions, compress, factors_energy, inner
 from loralathe.progress import Progress

@@ -12,16 +12,13 @@ from loralathe.adapters.kinds import is_usable
 from loralathe.engine.record import read_record
 from loralathe.errors import InputError
 from loralathe.families import (
+    OTHER,
     Detected,
     Family,
-    detect_checkpoint,
-    shows_adapter,
-)
-from loralathe.families.labels import (
-    OTHER,
     common_prefixes,
     component_name,
-    component_order,
+    detect_checkpoint,
+    shows_adapter,
 )
 from loralathe.inspection.adapter import adapter_facts, adapter_name, detect
 from loralathe.inspection.facts import (
@@ -76,7 +73,7 @@ def _inspection(file: TensorFile, seen: _Seen) -> Inspection:
         tensors=len(header.tensors),
         parameters=sum(info.numel for info in infos),
         dtypes=_dtypes(infos),
-        parts=_parts(header, seen.group),
+        parts=_parts(header, seen.group, seen.family),
         metadata=header.metadata,
         record=read_record(header.metadata),
         checkpoint=seen.checkpoint,
@@ -166,13 +163,21 @@ def _what_of(error: InputError) -> str:
     return text.removeprefix("this is ")
 
 
-def _parts(header: Header, group: Callable[[str], str] | None) -> tuple[Part, ...]:
+def _parts(header: Header, group: Callable[[str], str] | None, family: Family | None) -> tuple[Part, ...]:
     if group is None:
         group = common_prefixes(header.tensors).__getitem__
     grouped: dict[str, list[TensorInfo]] = {}
     for key, info in header.tensors.items():
         grouped.setdefault(group(key), []).append(info)
-    return tuple(_part(name, grouped[name]) for name in sorted(grouped, key=component_order))
+    return tuple(_part(name, grouped[name]) for name in _in_order(grouped, family))
+
+
+def _in_order(names: Iterable[str], family: Family | None) -> list[str]:
+    """Networks first, in the family's order."""
+    networks = [component.label for component in family.components] if family else []
+    return sorted(
+        names, key=lambda name: (name not in networks, networks.index(name) if name in networks else 0, name)
+    )
 
 
 def _part(name: str, infos: list[TensorInfo]) -> Part:

@@ -13,12 +13,14 @@ from torch import Tensor
 from loralathe.adapters import Adapter, AdapterModule, load_factors, open_adapter
 from loralathe.engine.workers import in_parallel
 from loralathe.errors import InputError
-from loralathe.families import Family, detect_checkpoint, shows_adapter
-from loralathe.families.labels import (
+from loralathe.families import (
+    Family,
     common_prefixes,
+    detect_checkpoint,
     in_model_order,
     label_of_key,
     label_of_module,
+    shows_adapter,
 )
 from loralathe.lowrank import factors_energy
 from loralathe.progress import Progress

@@ -246,8 +246,8 @@ class _Evaluation:
     def block_order(self) -> tuple[str, ...]:
         return self.checker.family().long_blocks
 
-    def family(self) -> str:
-        return self.checker.family().id
+    def family(self) -> Family:
+        return self.checker.family()
 
     def modules_of(self, adapter: str) -> frozenset[str]:
         return frozenset(self.checker.modules(adapter))

@@ -75,15 +75,15 @@ def encode_rows(
     device: torch.device,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """(rows, 77, width) with emphasis applied, and (rows, pooled width) or None."""
-    ids = torch.tensor([chunk.ids(encoder.padding) for chunk, _ in rows], device=device)
+    ids = torch.tensor([chunk.ids(encoder.reading.padding) for chunk, _ in rows], device=device)
     terms = terms_of_batch([shares for _, shares in rows], text_side=True, device=device)
-    own = {name: found for name, found in terms.items() if name.startswith(encoder.component + ".")}
+    own = {name: found for name, found in terms.items() if name.startswith(encoder.reading.component + ".")}
     with Fitting(model) as fitting:
         fitting.fit(own)
         out: Any = encoder.network(input_ids=ids, output_hidden_states=True)
         z = read_layer(encoder, out.hidden_states, clip_skip, model.name)  # the last norm may be changed, too
     weights = torch.tensor([chunk.row_weights() for chunk, _ in rows], device=device, dtype=z.dtype)
-    return emphasised(z, weights), out.text_embeds if encoder.pooled else None
+    return emphasised(z, weights), out.text_embeds if encoder.reading.pooled else None
 
 
 def read_layer(
@@ -93,15 +93,15 @@ def read_layer(
 
     (A1111 ignores clip skip on SD 2 and, by default, on SDXL; there 2 is the family's own layer.)
     """
-    skip = encoder.default_skip if clip_skip == 1 else max(clip_skip, 1)
-    place = skip - encoder.cut
+    skip = encoder.reading.default_skip if clip_skip == 1 else max(clip_skip, 1)
+    place = skip - encoder.reading.cut
     place = max(place, 1)
     if place > len(hidden):
         raise InputError(
             f"clip skip {clip_skip} is more than the text encoder has layers ({len(hidden) - 1})", where=where
         )
     z = hidden[-place]
-    normed: torch.Tensor = encoder.inner.final_layer_norm(z) if encoder.final_norm else z
+    normed: torch.Tensor = encoder.inner.final_layer_norm(z) if encoder.reading.final_norm else z
     return normed
 
 

@@ -1,23 +1,75 @@
-"""Which families pictures can be made with."""
+"""Which families pictures can be made with, and the family of a file or folder, from headers alone."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 from loralathe.errors import InputError, option
-from loralathe.families import Family
-
-RENDERED = ("sd1", "sd2", "sdxl")
-
-
-def require_rendered(family: Family, where: str) -> None:
-    """InputError for a family whose files are worked on but not rendered."""
-    if family.id not in RENDERED:
-        raise cannot_render(family.label, where)
+from loralathe.families import FAMILIES, Family, Pictures, detect_checkpoint, supported_families
+from loralathe.tensorfiles import read_header, read_text
 
 
-def cannot_render(label: str, where: str) -> InputError:
+def family_of(checkpoint: str) -> Family:
+    """The family of a checkpoint file or a diffusers folder; InputError if none renders it."""
+    if Path(checkpoint).is_dir():
+        return family_of_folder(Path(checkpoint))
+    family = detect_checkpoint(read_header(checkpoint), checkpoint).family
+    how_drawn(family, checkpoint)
+    return family
+
+
+def how_drawn(family: Family, where: str) -> Pictures:
+    """How pictures of a family are made; InputError for one whose files are worked on but not rendered."""
+    if family.pictures is None:
+        raise _cannot_render(family.label, where)
+    return family.pictures
+
+
+def _cannot_render(label: str, where: str) -> InputError:
+    rendered = supported_families([family for family in FAMILIES if family.pictures])
     return InputError(
-        f"{label} models cannot be rendered here; SD 1.5, SD 2 and SDXL can",
+        f"{label} models cannot be rendered here; {rendered} can",
         where=where,
         fix=f"merge and look into the weights here (blocks with {option('weights', True)} renders nothing), "
         "and make the pictures with the program that you use the model in",
     )
+
+
+def family_of_folder(folder: Path) -> Family:
+    """The family that a diffusers folder says it is. InputError for a folder that is none."""
+    transformer = read_config(folder / "transformer" / "config.json")
+    if transformer:
+        kind = str(transformer.get("_class_name", "")).removesuffix("Transformer2DModel")
+        raise _cannot_render(kind or "transformer", str(folder))
+    unet = read_config(folder / "unet" / "config.json")
+    if not unet:
+        raise InputError(
+            "the folder is not a diffusers model: unet/config.json is missing",
+            where=str(folder),
+            fix="give a .safetensors checkpoint or a folder that diffusers' save_pretrained wrote",
+        )
+    for family in FAMILIES:
+        if family.pictures and all(
+            (unet.get(key) or None) == said for key, said in family.pictures.folder.items()
+        ):
+            return family
+    raise InputError("only text-to-image models of known families can be rendered", where=str(folder))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A JSON object of a diffusers folder; {} where there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(read_text(path, "model's configuration"))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(
+            "the model's configuration is not a JSON object",
+            where=str(path),
+            fix="download or copy the folder again",
+        )
+    return found

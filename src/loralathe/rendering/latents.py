@@ -82,7 +82,11 @@ class LatentRenderer:
         return Guide(one.request.cfg, parts, negative, self._shares_by_step(one))
 
     def _reads_as_zeros(self, one: Prepared) -> bool:
-        return self._settings.zero_empty_negative and self._opened.model.is_xl and one.request.negative == ""
+        return (
+            self._settings.zero_empty_negative
+            and self._opened.model.pictures.empty_is_zeros
+            and one.request.negative == ""
+        )
 
     def _shares_by_step(self, one: Prepared) -> list[RowShares]:
         pairs = [(use, share) for use, share in zip(one.uses, self.shares(one), strict=True) if share.unet]

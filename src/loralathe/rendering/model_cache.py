@@ -13,9 +13,11 @@ from typing import Any, TypeAlias
 import torch
 
 from loralathe.errors import InputError, MachineError, is_out_of_memory, option
+from loralathe.families import Family
 from loralathe.progress import Progress
 from loralathe.rendering.decoding import work_in_tiles
 from loralathe.rendering.encoding import Conditioning
+from loralathe.rendering.families import how_drawn
 from loralathe.rendering.libraries import library
 from loralathe.rendering.loading import (
     FileWeights,
@@ -120,7 +122,7 @@ class ModelCache:
             self._open[checkpoint] = OpenModel(model, own_vae=model.vae, stamp=stamp)
         self._open.move_to_end(checkpoint)
         found = self._open[checkpoint]
-        wanted = found.own_vae if vae is None else self._vae(vae, found.model.family.id)
+        wanted = found.own_vae if vae is None else self._vae(vae, found.model.family)
         if wanted is None:
             raise InputError(
                 "the checkpoint has no VAE", where=checkpoint, fix="name a VAE file beside the checkpoint"
@@ -160,15 +162,15 @@ class ModelCache:
             weights.on_read = task.advance
             yield
 
-    def _vae(self, name: str, family: str) -> Any:
-        key, stamp = (name, family), self._stamp(name)
+    def _vae(self, name: str, family: Family) -> Any:
+        key, stamp = (name, family.id), self._stamp(name)
         if key in self._vaes and not _same(self._vaes[key][0], stamp):
             del self._vaes[key]
         if key not in self._vaes:
             while len(self._vaes) >= self._room:
                 self._vaes.popitem(last=False)
             with self._weights_of(name) as weights:
-                vae = load_vae(weights, family=family, dtype=self._settings.dtype)
+                vae = load_vae(weights, how_drawn(family, name), self._settings.dtype)
             with _told_what_does_not_fit(name, self._settings.device):
                 _place_vae(vae, self._settings)
             self._vaes[key] = (stamp, vae)

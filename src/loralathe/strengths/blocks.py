@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from loralathe.errors import InputError, did_you_mean
-from loralathe.families.blocks import shorthand
+from loralathe.families import shorthand
 
 TEXT_ENCODER_NAMES = ("TE1", "TE2")
 """Accepted beside the blocks of every family; they name one text encoder and win over BASE."""
@@ -30,6 +30,8 @@ class BlockFamily(Protocol):
     def long_blocks(self) -> tuple[str, ...]: ...
     @property
     def also_accepts(self) -> tuple[tuple[str, ...], ...]: ...
+    @property
+    def presets(self) -> Mapping[str, tuple[tuple[str, str], ...]]: ...
     @property
     def encoder_blocks(self) -> Mapping[str, str]: ...
 

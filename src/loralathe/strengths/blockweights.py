@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from loralathe.errors import InputError, did_you_mean, option, spelling_hint
-from loralathe.families.blocks import shorthand
+from loralathe.families import shorthand
 from loralathe.strengths.blocks import (
     BlockFamily,
     block_names_of,

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loralathe.errors import InputError
+from loralathe.families import block_lists
 from loralathe.strengths.text import looks_like_number
 from loralathe.strengths.tokens import is_token
 from loralathe.tensorfiles import read_text
-
-LIST_LENGTHS = (12, 17, 20, 26, 57, 61)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +82,8 @@ def _why_unusable(text: str, name: str, values: str) -> str | None:
     if "=" in values:
         return None
     items = values.split(",")
-    if len(items) not in LIST_LENGTHS:
-        return f"{len(items)} weights; lists have " + ", ".join(map(str, LIST_LENGTHS))
+    if len(items) not in block_lists():
+        return f"{len(items)} weights; lists have " + ", ".join(map(str, block_lists()))
     bad = [item.strip() for item in items if not (looks_like_number(item) or is_token(item))]
     return f"'{bad[0]}' is not a number" if bad else None
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from loralathe.strengths.use import BLOCK_WORD
-
-_BLOCKS = re.compile(rf"{BLOCK_WORD}(-{BLOCK_WORD})?", re.IGNORECASE)
+from loralathe.families import is_block_word
 
 
 def selection_rules(include: Sequence[str], exclude: Sequence[str]) -> str | None:
@@ -38,5 +36,5 @@ def _unless(words: Sequence[str]) -> str:
 def _sorted_words(texts: Sequence[str]) -> tuple[list[str], list[str]]:
     """Blocks, and names."""
     words = [word for text in texts for word in re.split(r"[\s,]+", text) if word]
-    blocks = [word for word in words if _BLOCKS.fullmatch(word)]
+    blocks = [word for word in words if all(map(is_block_word, word.split("-", 1)))]
     return blocks, [word for word in words if word not in blocks]

@@ -18,6 +18,7 @@ from keyword import iskeyword
 from pathlib import Path
 
 from loralathe.errors import InputError, did_you_mean, spelling_hint
+from loralathe.families import is_block_word
 from loralathe.strengths.text import looks_like_number, number_text, parse_number, parse_whole, visible
 from loralathe.tensorfiles import MODEL_SUFFIXES
 
@@ -28,9 +29,6 @@ TAG_ITEMS = ("te", "unet", "lbw", "w", "lbwe", "x", "start", "stop", "step", "dy
 _TAG = re.compile(r"<(?:lora|lyco):([^<>]+)>", re.IGNORECASE)
 _STRENGTH = re.compile(r"[+-]?(\d?[.,]\d+|[01])", re.ASCII)
 _DRIVE = re.compile(r"[A-Za-z]")
-BLOCK_WORD = r"(BASE|TE\d|CLIP|T5|MID\d*|M\d+|IN\d*|OUT\d*|D\d+|S\d+)"
-_BLOCK_KEY = re.compile(rf"\*|{BLOCK_WORD}", re.IGNORECASE)
-_BLOCK_FIELD = re.compile(rf"(NOT\s+)?{BLOCK_WORD}([\s-]+{BLOCK_WORD})*|NOT|", re.IGNORECASE)
 _RULE_ENDS = re.compile(r"[,\n]")
 
 
@@ -239,7 +237,7 @@ def _joined_rules(items: Sequence[str]) -> list[str]:
     while rest:
         item = rest.pop(0)
         key, _, value = item.partition("=")
-        if key.strip().lower() == "lbwe" and _BLOCK_FIELD.fullmatch(value.strip()):
+        if key.strip().lower() == "lbwe" and _is_block_field(value.strip()):
             fields = [item]
             more = True
             while more and rest:
@@ -249,6 +247,12 @@ def _joined_rules(items: Sequence[str]) -> list[str]:
             item = ":".join(fields)
         joined.append(item)
     return joined
+
+
+def _is_block_field(text: str) -> bool:
+    """`IN05-OUT05 MID`, `NOT BASE`, nothing at all."""
+    words = re.split(r"[\s-]+", text) if text else []
+    return all(map(is_block_word, words[1:] if words and words[0].upper() == "NOT" else words))
 
 
 @dataclass(slots=True)
@@ -275,7 +279,7 @@ class _Items:
             self._put_number(self._name_of_number(text), text)
         elif equals and key.lower() in self.names:
             self._add_named(key.lower(), value)
-        elif equals and "," not in value and not _BLOCK_KEY.fullmatch(key):
+        elif equals and "," not in value and not (key == "*" or is_block_word(key)):
             known = ", ".join(f"{name}=" for name in self.names)
             fix = did_you_mean(key, self.names) or f"items are {known}, a strength, and block weights"
             raise self._error(f"the item '{key}=' is not known", fix)

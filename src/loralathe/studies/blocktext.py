@@ -10,21 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from loralathe.errors import InputError, did_you_mean, spelling_hint
-from loralathe.families import SD1, SDXL
+from loralathe.families import block_lists
 from loralathe.strengths import show_number
 from loralathe.studies.presets import find_preset
 
-
-def _numbered(prefix: str, numbers: Iterable[int]) -> tuple[str, ...]:
-    return tuple(f"{prefix}{number:02d}" for number in numbers)
-
-
-_FLUX = (*_numbered("D", range(19)), *_numbered("S", range(38)))
-BLOCK_LISTS: Mapping[int, tuple[str, ...]] = {
-    **{len(names): names for family in (SDXL, SD1) for names in (family.short_blocks, family.long_blocks)},
-    57: _FLUX,
-    61: ("CLIP", "T5", "IN", *_FLUX, "OUT"),
-}
+BLOCK_LISTS: Mapping[int, tuple[str, ...]] = block_lists()
 ENCODERS = ("TE1", "TE2")
 REST = "*"
 

@@ -135,7 +135,7 @@ def _compared(
 
 def _measure(adapter: Adapter, module: AdapterModule, base: TensorFile, place: Module) -> ModuleWeight:
     from loralathe.adapters import load_factors
-    from loralathe.families.labels import label_of_module
+    from loralathe.families import label_of_module
     from loralathe.lowrank import compress
 
     squares = compress([load_factors(adapter, module)], [1.0]).S.double().square()
@@ -188,8 +188,7 @@ def rank_holding(squares: Tensor, share: float) -> int:
 def _by_block(
     found: Sequence[ModuleWeight], family: str, compared: Comparison | None
 ) -> tuple[tuple[BlockWeight, ...], BlockWeight]:
-    from loralathe.families import family_by_id
-    from loralathe.families.labels import in_model_order
+    from loralathe.families import family_by_id, in_model_order
 
     everything = math.fsum(one.delta for one in found)
     grouped: dict[str, list[ModuleWeight]] = {}

@@ -16,7 +16,7 @@ from loralathe.engine.session import Session, open_session, resolve_blocks
 from loralathe.engine.specialize import in_scope
 from loralathe.engine.units import RowSlice, Unit
 from loralathe.engine.workers import in_parallel, prepared
-from loralathe.families.labels import in_model_order, label_of_key, label_of_module
+from loralathe.families import in_model_order, label_of_key, label_of_module
 from loralathe.language.expressions import (
     AdapterLeaf,
     ExtractLeaf,

@@ -19,14 +19,6 @@ if TYPE_CHECKING:
 NAMES = ("IN", "OUT", "OUT2", "CONT", "BRI", "COL1", "COL2", "COL3")
 """The eight settings in SuperMerger's order: detail at the input, at the output, its last layer; latents."""
 
-_SD1 = ((-1.0, 1 / 3, 2 / 3), (1.0, 1.0, 0.0), (0.0, -1.0, -1.0), (1.0, 0.0, 1.0))
-DIRECTIONS = {
-    "sd1": _SD1,
-    "sd2": _SD1,  # the latents are those of SD 1
-    "sdxl": ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (-1.0, -1.0, 0.0), (-1.0, 1.0, 0.0)),
-}
-"""What BRI, COL1, COL2 and COL3 add to the latents' channels 1, 2 and 3, by family."""
-
 LATENTS = "unet.out.2.bias"
 FACTORS = {
     "unet.input_blocks.0.0": ("IN", -0.01),
@@ -43,7 +35,7 @@ LATENT_STEP = 0.02
 class Adjust(Method):
     """The change of the weights x: a multiple of x at five tensors, a constant at the last bias.
 
-    settings: one number for each of NAMES;  directions: of the family, see DIRECTIONS.
+    settings: one number for each of NAMES;  directions: the family's `colours`.
     """
 
     settings: tuple[float, ...]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from loralathe.errors import did_you_mean
+from loralathe.families import FAMILIES, supported_families
 from loralathe.language.expressions import (
     AdapterLeaf,
     LinearExpression,
@@ -14,7 +15,7 @@ from loralathe.language.expressions import (
     Term,
 )
 from loralathe.language.functions import SIGNATURES
-from loralathe.language.methods.adjust import DIRECTIONS, NAMES, Adjust
+from loralathe.language.methods.adjust import NAMES, Adjust
 from loralathe.language.methods.amounts import Amount
 from loralathe.language.methods.call_arguments import (
     CallArguments,
@@ -207,10 +208,11 @@ def adjust(bound: CallArguments) -> LinearExpression:
     if not x.is_weights:
         raise bound.error(f"adjust() works on a model; this is {kind_of(x)}", "adjust(A + 0.7*lora, 'BRI=1')")
     family = bound.caller.family()
-    if family not in DIRECTIONS:
-        raise bound.error(f"adjust() is defined for {' and '.join(DIRECTIONS)} models, not for {family}")
+    if family.colours is None:
+        known = supported_families([other for other in FAMILIES if other.colours])
+        raise bound.error(f"adjust() is defined for {known} models, not for {family.label}")
     settings = _settings(bound, bound.text("settings") or "")
-    return x + method_form(Adjust(settings, DIRECTIONS[family]), x)
+    return x + method_form(Adjust(settings, family.colours), x)
 
 
 def _settings(bound: CallArguments, text: str) -> tuple[float, ...]:

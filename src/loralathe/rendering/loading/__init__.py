@@ -1,6 +1,6 @@
 """Models from one file, a diffusers folder or memory; configurations come from shapes, nothing from a hub."""
 
-from loralathe.rendering.loading.checkpoint import family_of_folder, open_folder, open_model
+from loralathe.rendering.loading.checkpoint import open_folder, open_model
 from loralathe.rendering.loading.model import Model, TextEncoder
 from loralathe.rendering.loading.networks import load_vae
 from loralathe.rendering.loading.weights import FileWeights, MemoryWeights, Weights
@@ -11,7 +11,6 @@ __all__ = [
     "Model",
     "TextEncoder",
     "Weights",
-    "family_of_folder",
     "load_vae",
     "open_folder",
     "open_model",

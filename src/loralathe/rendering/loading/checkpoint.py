@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from loralathe.errors import InputError
-from loralathe.families import (
-    SD1,
-    SDXL,
-    Family,
-    detect_checkpoint,
-    family_by_id,
-)
-from loralathe.rendering.families import cannot_render, require_rendered
+from loralathe.families import Detected, detect_checkpoint
+from loralathe.rendering.families import family_of_folder, how_drawn, read_config
 from loralathe.rendering.libraries import library
 from loralathe.rendering.loading import shapes
 from loralathe.rendering.loading.model import Model, TextEncoder, name_modules
-from loralathe.rendering.loading.networks import load_clip, load_open_clip, load_unet, load_vae
-from loralathe.rendering.loading.prediction import ends_in_noise, prediction_of
+from loralathe.rendering.loading.networks import LOADERS, load_unet, load_vae
 from loralathe.rendering.loading.weights import Weights
 from loralathe.rendering.samplers import Prediction
-from loralathe.tensorfiles import read_text
+
+ZERO_TERMINAL_MARK = "ztsnr"
 
 
 def open_model(weights: Weights, dtype: torch.dtype, *, prediction: Prediction | None = None) -> Model:
@@ -34,29 +27,34 @@ def open_model(weights: Weights, dtype: torch.dtype, *, prediction: Prediction |
     checkpoint of a known family, and for missing or misshapen tensors.
     """
     detected = detect_checkpoint(weights, weights.name)
-    require_rendered(detected.family, weights.name)
+    family = detected.family
+    pictures = how_drawn(family, weights.name)
     if detected.variant != "base":
         raise InputError(
             f"{detected.variant} models do not make images from text alone",
             where=weights.name,
             fix="render with the base model it was made from",
         )
-    family = detected.family
-    missing = {"te1", "te2"} & set(family.components) - set(detected.components)
+    missing = family.encoder_blocks.keys() - set(detected.components)
     if missing:
         raise InputError(
             f"the checkpoint has no text encoder ({', '.join(sorted(missing))})",
             where=weights.name,
             fix="render with a full checkpoint",
         )
-    encoders = _encoders(family, weights, dtype)
-    config = shapes.unet_config(weights.tensors, family=family.id)
-    if family is SDXL:
-        config = shapes.with_time_width(config, encoders[1].network.config.projection_dim)
+    encoders = tuple(
+        TextEncoder(
+            reading,
+            LOADERS[reading.network](weights, family.component(reading.component).prefix, dtype, reading),
+        )
+        for reading in pictures.readings
+    )
+    config = shapes.unet_config(weights.tensors, heads=pictures.heads)
+    pooled = [encoder.network.config.projection_dim for encoder in encoders if encoder.reading.pooled]
+    if pooled:
+        config = shapes.with_time_width(config, pooled[0])
     unet = load_unet(weights, config, dtype)
-    vae = None
-    if "vae" in detected.components:
-        vae = load_vae(weights, family=family.id, dtype=dtype)
+    vae = load_vae(weights, pictures, dtype) if "vae" in detected.components else None
     return Model(
         name=weights.name,
         family=family,
@@ -64,55 +62,48 @@ def open_model(weights: Weights, dtype: torch.dtype, *, prediction: Prediction |
         vae=vae,
         encoders=encoders,
         prediction=prediction_of(detected, weights, prediction),
-        zero_terminal_snr=ends_in_noise(weights),
+        zero_terminal_snr=ZERO_TERMINAL_MARK in weights.tensors,
         dtype=dtype,
         modules=name_modules(family, unet, encoders),
     )
 
 
-def _encoders(family: Family, weights: Weights, dtype: torch.dtype) -> tuple[TextEncoder, ...]:
-    roots = family.components
-    if family is SDXL:
-        return described(
-            family,
-            load_clip(weights, roots["te1"], dtype),
-            load_open_clip(weights, roots["te2"], dtype, projected=True),
+def prediction_of(detected: Detected, weights: Weights, wanted: Prediction | None) -> Prediction:
+    """'epsilon' or 'v_prediction': what the person says, else the file's mark, else what the weights tell."""
+    if wanted is not None:
+        return wanted
+    if detected.prediction in ("edm", "edm-v"):
+        raise InputError(
+            f"models of the EDM kind cannot be rendered ({detected.prediction_source})", where=weights.name
         )
-    if family is SD1:
-        return described(family, load_clip(weights, roots["te1"], dtype))
-    return described(family, load_open_clip(weights, roots["te1"], dtype, projected=False))
-
-
-def described(family: Family, *networks: Any) -> tuple[TextEncoder, ...]:
-    """The text encoders of a family with the way each is read."""
-    if family is SDXL:
-        first, second = networks
-        return (
-            TextEncoder("te1", first, "end", default_skip=2, cut=0, final_norm=False, pooled=False),
-            TextEncoder("te2", second, "zero", default_skip=2, cut=0, final_norm=False, pooled=True),
-        )
-    (only,) = networks
-    if family is SD1:
-        return (TextEncoder("te1", only, "end", default_skip=1, cut=0, final_norm=True, pooled=False),)
-    return (TextEncoder("te1", only, "zero", default_skip=2, cut=1, final_norm=True, pooled=False),)
+    if detected.prediction is not None:
+        return "v_prediction" if detected.prediction == "v" else "epsilon"
+    assert detected.family.pictures is not None
+    assert detected.family.pictures.telltale is not None
+    key, limit = detected.family.pictures.telltale
+    return "v_prediction" if weights.read(key).float().std(correction=0).item() > limit else "epsilon"
 
 
 def open_folder(folder: Path, dtype: torch.dtype, *, prediction: Prediction | None = None) -> Model:
     """The same from a diffusers folder (model_index.json, unet/, text_encoder/, vae/ …)."""
     diffusers, transformers = library("diffusers"), library("transformers")
     family = family_of_folder(folder)
+    pictures = how_drawn(family, str(folder))
 
     def load(kind: Any, name: str) -> Any:
         found = kind.from_pretrained(str(folder / name), local_files_only=True, torch_dtype=dtype)
         return found.eval().requires_grad_(False)
 
-    networks = [load(transformers.CLIPTextModel, "text_encoder")]
-    if family is SDXL:
-        networks.append(load(transformers.CLIPTextModelWithProjection, "text_encoder_2"))
+    encoders = tuple(
+        TextEncoder(
+            reading,
+            load(getattr(transformers, reading.class_name), family.component(reading.component).folder),
+        )
+        for reading in pictures.readings
+    )
     unet = load(diffusers.UNet2DConditionModel, "unet")
     vae = load(diffusers.AutoencoderKL, "vae") if (folder / "vae").is_dir() else None
-    encoders = described(family, *networks)
-    scheduler = _json(folder / "scheduler" / "scheduler_config.json")
+    scheduler = read_config(folder / "scheduler" / "scheduler_config.json")
     noted: Prediction = "v_prediction" if scheduler.get("prediction_type") == "v_prediction" else "epsilon"
     return Model(
         name=str(folder),
@@ -125,39 +116,3 @@ def open_folder(folder: Path, dtype: torch.dtype, *, prediction: Prediction | No
         dtype=dtype,
         modules=name_modules(family, unet, encoders),
     )
-
-
-def family_of_folder(folder: Path) -> Family:
-    """The family that a diffusers folder says it is. InputError for a folder that is none."""
-    unet = _json(folder / "unet" / "config.json")
-    transformer = _json(folder / "transformer" / "config.json")
-    if transformer:
-        kind = str(transformer.get("_class_name", "")).removesuffix("Transformer2DModel")
-        raise cannot_render(kind or "transformer", str(folder))
-    if not unet:
-        raise InputError(
-            "the folder is no diffusers model: unet/config.json is missing",
-            where=str(folder),
-            fix="give a .safetensors checkpoint or a folder that diffusers' save_pretrained wrote",
-        )
-    if unet.get("in_channels") != 4:
-        raise InputError("only text-to-image models can be rendered", where=str(folder))
-    if unet.get("addition_embed_type") == "text_time":
-        return family_by_id("sdxl")
-    return family_by_id("sd2" if unet.get("use_linear_projection") else "sd1")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(read_text(path, "model's configuration"))
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise InputError(
-            "the model's configuration is not a JSON object",
-            where=str(path),
-            fix="download or copy the folder again",
-        )
-    return found

@@ -8,30 +8,16 @@ from typing import Any
 
 import torch
 
-from loralathe.families import Family
-from loralathe.rendering.prompts.chunks import Padding
+from loralathe.families import Family, Pictures, TextReading
 from loralathe.rendering.samplers import Prediction
 
 
 @dataclass(frozen=True, eq=False)
 class TextEncoder:
-    """A text encoder and how its family reads it.
+    """A text encoder, a network of transformers, and how its family reads it."""
 
-    component:  'te1' or 'te2'
-    padding:    what follows the end token in a chunk
-    default_skip: the hidden state that the family reads, counted from the end: 1 is the last
-    cut:        layers that loading already left out
-    final_norm: whether the last layer norm follows the hidden state
-    pooled:     whether its pooled output conditions the U-Net
-    """
-
-    component: str
+    reading: TextReading
     network: Any
-    padding: Padding
-    default_skip: int
-    cut: int
-    final_norm: bool
-    pooled: bool
 
     @property
     def inner(self) -> Any:
@@ -57,8 +43,10 @@ class Model:
     modules: Mapping[str, torch.nn.Module]
 
     @property
-    def is_xl(self) -> bool:
-        return self.family.id == "sdxl"
+    def pictures(self) -> Pictures:
+        """The facts of its family."""
+        assert self.family.pictures is not None
+        return self.family.pictures
 
 
 def name_modules(
@@ -66,7 +54,7 @@ def name_modules(
 ) -> dict[str, torch.nn.Module]:
     """Canonical name → torch module, for every layer of the family that these networks have."""
     found: dict[str, torch.nn.Module] = {}
-    networks = [("unet", unet, ""), *((e.component, e.network, _wrapper(e)) for e in encoders)]
+    networks = [("unet", unet, ""), *((e.reading.component, e.network, _wrapper(e)) for e in encoders)]
     for component, network, wrapper in networks:
         for path, module in network.named_modules():
             outside = path == "text_projection"

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import torch
 
 from loralathe.errors import InputError
+from loralathe.families import Pictures, TextReading
 from loralathe.rendering.libraries import library
 from loralathe.rendering.loading import shapes
 from loralathe.rendering.loading.weights import Weights, read_under
@@ -17,8 +18,6 @@ Network: TypeAlias = Any
 """A network of diffusers or transformers."""
 CONVERTERS = "diffusers.loaders.single_file_utils"
 VAE = "first_stage_model."
-SCALING = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}
-SIDES = {"sd1": 512, "sd2": 768, "sdxl": 1024}
 
 
 def filled(make: Callable[[], Any], tensors: Tensors, what: str, where: str) -> Network:
@@ -46,7 +45,7 @@ def load_unet(weights: Weights, config: shapes.Config, dtype: torch.dtype) -> Ne
     return filled(lambda: make(**config), tensors, "U-Net", weights.name)
 
 
-def load_vae(weights: Weights, *, family: str, dtype: torch.dtype) -> Network:
+def load_vae(weights: Weights, pictures: Pictures, dtype: torch.dtype) -> Network:
     """The VAE of a checkpoint, or of a file of its own, in the original or the diffusers layout."""
     make = library("diffusers").AutoencoderKL
     convert = library(CONVERTERS).convert_ldm_vae_checkpoint
@@ -55,7 +54,9 @@ def load_vae(weights: Weights, *, family: str, dtype: torch.dtype) -> Network:
         raise InputError(
             "there is no VAE in the file", where=weights.name, fix="name a VAE file beside the checkpoint"
         )
-    config = shapes.vae_config(weights.tensors, prefix, scaling_factor=SCALING[family], side=SIDES[family])
+    config = shapes.vae_config(
+        weights.tensors, prefix, scaling_factor=pictures.latent_scaling, side=pictures.tile
+    )
     wanted = [prefix + part for part in ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")]
     tensors = read_under(weights, wanted, dtype)
     if f"{prefix}encoder.down.0.block.0.conv1.weight" in tensors:
@@ -65,7 +66,7 @@ def load_vae(weights: Weights, *, family: str, dtype: torch.dtype) -> Network:
     return filled(lambda: make(**config), tensors, "VAE", weights.name)
 
 
-def load_clip(weights: Weights, root: str, dtype: torch.dtype) -> Network:
+def load_clip(weights: Weights, root: str, dtype: torch.dtype, reading: TextReading) -> Network:
     """CLIP-L as transformers' CLIPTextModel. Old merges leave out the inner `text_model.`; both are read."""
     convert = library(CONVERTERS).convert_ldm_clip_checkpoint
     inner = "text_model." if any(key.startswith(root + "text_model.") for key in weights.tensors) else ""
@@ -77,34 +78,36 @@ def load_clip(weights: Weights, root: str, dtype: torch.dtype) -> Network:
         if not key.endswith("position_ids")
     }
     return filled(
-        lambda: _text_model("CLIPTextModel", config),
-        _as_wrapped(plain, "CLIPTextModel", config),
+        lambda: _text_model(reading.class_name, config),
+        _as_wrapped(plain, reading.class_name, config),
         "text encoder",
         weights.name,
     )
 
 
-def load_open_clip(weights: Weights, root: str, dtype: torch.dtype, *, projected: bool) -> Network:
-    """OpenCLIP as transformers' CLIP. `projected` (SDXL): with text_projection; else (SD 2) without it
-    and without the last layer, which that family never uses.
-    """
+def load_open_clip(weights: Weights, root: str, dtype: torch.dtype, reading: TextReading) -> Network:
+    """OpenCLIP as transformers' CLIP: with text_projection if it is pooled, without layers that are cut."""
     convert = library(CONVERTERS).convert_open_clip_checkpoint
     config = shapes.open_clip_config(weights.tensors, root)
     tensors = read_under(weights, [root], dtype)
     tensors.pop(root + "logit_scale", None)
-    if not projected:
-        last = config["num_hidden_layers"] - 1
-        config = {**config, "num_hidden_layers": last}
-        for key in [k for k in tensors if k.startswith(f"{root}transformer.resblocks.{last}.")]:
+    kept = config["num_hidden_layers"] - reading.cut
+    for layer in range(kept, config["num_hidden_layers"]):
+        for key in [k for k in tensors if k.startswith(f"{root}transformer.resblocks.{layer}.")]:
             del tensors[key]
-    kind = "CLIPTextModelWithProjection" if projected else "CLIPTextModel"
+    config = {**config, "num_hidden_layers": kept}
+    kind = reading.class_name
     converted = convert(_blank(kind, config), tensors, prefix=root)
     projection = converted.pop("text_projection.weight", tensors.get(root + "text_projection.weight"))
     plain = {key.removeprefix("text_model."): tensor for key, tensor in converted.items()}
     wrapped = _as_wrapped(plain, kind, config)
-    if projected and projection is not None:
+    if reading.pooled and projection is not None:
         wrapped["text_projection.weight"] = projection
     return filled(lambda: _text_model(kind, config), wrapped, "text encoder", weights.name)
+
+
+LOADERS = {"clip": load_clip, "open_clip": load_open_clip}
+"""Kind of a text encoder → what loads it."""
 
 
 def _text_model(kind: str, config: shapes.Config) -> Network:

@@ -1,8 +1,8 @@
 """Configurations of the networks, read off the shapes of their tensors: any width, any depth.
 
-Two things are not in the shapes and follow from the family: the number of attention heads (SD 1: 8;
-SD 2 and SDXL: channels / 64; text encoders: width / 64) and 32 groups in every norm. Where a narrow model
-makes them impossible the nearest possible number is taken: gcd(8, channels) heads, 1 head below 64
+Two things are not in the shapes: the number of attention heads (of the U-Net a fact of its family, in text
+encoders width / 64) and 32 groups in every norm. Where a narrow model
+makes them impossible the nearest possible number is taken: gcd(heads, channels) heads, 1 head below 64
 channels, and the largest power of two that divides all channels as groups.
 """
 
@@ -14,20 +14,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from loralathe.errors import InputError
+from loralathe.families import DENOISER_PREFIX
 from loralathe.rendering.loading.weights import Shaped
 
 Shapes = Mapping[str, Shaped]
 Config = dict[str, Any]
 """Keyword arguments of a diffusers or transformers configuration."""
 
-UNET = "model.diffusion_model."
+UNET = DENOISER_PREFIX
 GROUPS = 32
 HEAD_WIDTH = 64
-SD1_HEADS = 8
 
 
-def unet_config(shapes: Shapes, *, family: str) -> Config:
-    """Arguments of diffusers' UNet2DConditionModel. `family`: 'sd1', 'sd2', 'sdxl'."""
+def unet_config(shapes: Shapes, *, heads: int | None) -> Config:
+    """Arguments of diffusers' UNet2DConditionModel. `heads`: see `Pictures`."""
     inputs = _numbers(shapes, UNET + "input_blocks.")
     downs = [i for i in inputs if f"{UNET}input_blocks.{i}.0.op.weight" in shapes]
     levels = len(downs) + 1
@@ -49,7 +49,7 @@ def unet_config(shapes: Shapes, *, family: str) -> Config:
         "transformer_layers_per_block": tuple(max(depth, 1) for depth in depths),
         "cross_attention_dim": _shape(shapes, key)[1],
         "use_linear_projection": len(_shape(shapes, _first(shapes, UNET, ".proj_in.weight"))) == 2,
-        "attention_head_dim": tuple(_unet_heads(width, family) for width in channels),
+        "attention_head_dim": tuple(_unet_heads(width, heads) for width in channels),
         "norm_num_groups": _groups(channels),
     }
     label = f"{UNET}label_emb.0.0.weight"
@@ -139,9 +139,9 @@ def _text_config(vocabulary: int, width: int) -> Config:
     }
 
 
-def _unet_heads(channels: int, family: str) -> int:
-    if family == "sd1":
-        return math.gcd(SD1_HEADS, channels)
+def _unet_heads(channels: int, heads: int | None) -> int:
+    if heads is not None:
+        return math.gcd(heads, channels)
     return channels // HEAD_WIDTH if channels % HEAD_WIDTH == 0 else 1
 
 

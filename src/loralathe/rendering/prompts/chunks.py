@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
+from loralathe.families import Padding
 from loralathe.rendering.prompts.emphasis import Piece
 
 START, END, COMMA = 49406, 49407, 267
@@ -17,9 +17,6 @@ START, END, COMMA = 49406, 49407, 267
 
 ROOM = 75
 BACKTRACK = 20
-
-Padding = Literal["end", "zero"]
-"""What follows the end token: more end tokens (CLIP-L), or 0, which is "!" (OpenCLIP)."""
 
 
 @dataclass(frozen=True, slots=True)

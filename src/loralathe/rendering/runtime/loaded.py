@@ -82,7 +82,7 @@ def _shape(layer: nn.Module, name: str) -> tuple[int, ...]:
 def _left_out_by_loading(name: str, model: Model) -> bool:
     """Layers of an encoder that its family never uses (SD 2's last one): an adapter may name them in vain."""
     for encoder in model.encoders:
-        if encoder.cut and name.startswith(encoder.component + "."):
+        if encoder.reading.cut and name.startswith(encoder.reading.component + "."):
             depth = encoder.network.config.num_hidden_layers
             first, _, rest = name.partition(".layers.")
             return (bool(rest) and int(rest.split(".")[0]) >= depth) or first.endswith(".text_projection")

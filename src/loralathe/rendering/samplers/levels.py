@@ -37,14 +37,18 @@ def cumulative_signal(*, zero_terminal_snr: bool = False) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class NoiseLevels:
-    """σ of every training step, ascending; times between the steps are interpolated in log σ."""
+    """σ of every training step, ascending; times between the steps are interpolated in log σ.
+
+    aligned: the family's levels for Align Your Steps
+    """
 
     sigmas: Floats
+    aligned: tuple[float, ...]
 
     @classmethod
-    def of(cls, *, zero_terminal_snr: bool = False) -> NoiseLevels:
+    def of(cls, aligned: tuple[float, ...], *, zero_terminal_snr: bool = False) -> NoiseLevels:
         signal = cumulative_signal(zero_terminal_snr=zero_terminal_snr)
-        return cls(np.sqrt((1.0 - signal) / signal))
+        return cls(np.sqrt((1.0 - signal) / signal), aligned)
 
     @property
     def lowest(self) -> float:
@@ -121,25 +125,10 @@ def ddim(n: int, levels: NoiseLevels) -> Floats:
     return _to_zero(levels.sigmas[places[::-1]])
 
 
-ALIGNED_SD1 = (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029)
-ALIGNED_SDXL = (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029)
-"""Optimised levels for 10 steps, published with Sabour et al. 2024."""
-
-
-def _aligned(published: tuple[float, ...], n: int) -> Floats:
-    """The published levels, resampled in log σ."""
-    grid = _ramp(len(published))
-    return _to_zero(np.exp(np.interp(_ramp(n), grid, np.log(published))))
-
-
-def align_your_steps_sd1(n: int, levels: NoiseLevels) -> Floats:
-    """The levels published for SD 1.5."""
-    return _aligned(ALIGNED_SD1, n)
-
-
-def align_your_steps_sdxl(n: int, levels: NoiseLevels) -> Floats:
-    """The levels published for SDXL."""
-    return _aligned(ALIGNED_SDXL, n)
+def align_your_steps(n: int, levels: NoiseLevels) -> Floats:
+    """Levels optimised for a family and 10 steps (Sabour et al. 2024), resampled in log σ."""
+    grid = _ramp(len(levels.aligned))
+    return _to_zero(np.exp(np.interp(_ramp(n), grid, np.log(levels.aligned))))
 
 
 Schedule: TypeAlias = Callable[[int, NoiseLevels], Floats]

@@ -47,8 +47,6 @@ _SAMPLERS = (
 SAMPLERS: dict[str, Sampler] = {sampler.name: sampler for sampler in _SAMPLERS}
 
 AUTOMATIC = "Automatic"
-ALIGNED = "Align Your Steps"
-
 SCHEDULES: dict[str, levels.Schedule] = {
     "Uniform": levels.uniform,
     "Karras": levels.karras,
@@ -56,7 +54,7 @@ SCHEDULES: dict[str, levels.Schedule] = {
     "Polyexponential": levels.polyexponential,
     "SGM Uniform": levels.sgm_uniform,
     "KL Optimal": levels.kl_optimal,
-    ALIGNED: levels.align_your_steps_sd1,
+    "Align Your Steps": levels.align_your_steps,
     "Simple": levels.simple,
     "Normal": levels.uniform,
     "DDIM": levels.ddim,
@@ -100,13 +98,10 @@ def _unknown(kind: str, name: str, known: object) -> InputError:
     return InputError(f"no {kind} is called '{name}'", fix=f"perhaps {' or '.join(repr(n) for n in near)}")
 
 
-def sigmas_for(
-    sampler: Sampler, schedule: str, steps: int, noise_levels: levels.NoiseLevels, *, xl: bool
-) -> list[float]:
+def sigmas_for(sampler: Sampler, schedule: str, steps: int, noise_levels: levels.NoiseLevels) -> list[float]:
     """The levels that `sampler` visits in `steps` steps: steps + 1 numbers (canonical names expected)."""
     label = sampler.schedule if schedule == AUTOMATIC else schedule
-    make = levels.align_your_steps_sdxl if label == ALIGNED and xl else SCHEDULES[label]
-    sigmas = make(steps + sampler.drops_last, noise_levels).tolist()
+    sigmas = SCHEDULES[label](steps + sampler.drops_last, noise_levels).tolist()
     if sampler.drops_last:
         del sigmas[-2]
     return [float(sigma) for sigma in sigmas]

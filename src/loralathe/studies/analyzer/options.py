@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from loralathe.adapters import open_adapter
 from loralathe.errors import InputError, counted, did_you_mean, spelling_hint
-from loralathe.families import Family
+from loralathe.families import BASE, Family, is_encoder_block
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import parse_floats, split_items
 from loralathe.studies.blocktext import BLOCK_LISTS, ENCODERS, select_blocks
@@ -153,7 +153,7 @@ def first_cut(groups: Sequence[Group]) -> list[tuple[Group, ...]]:
 
 
 def _stage(name: str) -> str:
-    return "BASE" if name in ("BASE", "TE1", "TE2", "CLIP", "T5") else re.sub(r"\d.*", "", name)
+    return BASE if is_encoder_block(name) else re.sub(r"\d.*", "", name)
 
 
 def halves(groups: tuple[Group, ...]) -> list[tuple[Group, ...]]:

@@ -1,0 +1,132 @@
+"""Files that are recognised only to say what they are: models not supported yet, and parts of models."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from loralathe.families.recognition import DENOISER_PREFIX, Signature, TensorLike, UnreadFile
+from loralathe.families.registry import FAMILIES, supported_families
+
+WHOLE = "give the whole checkpoint in one file (U-Net, text encoders, VAE under their original names)"
+CONTROLNET = "a ControlNet cannot be merged as a checkpoint"
+ANYWHERE = ("", DENOISER_PREFIX, "transformer.")
+
+UNREAD: tuple[UnreadFile, ...] = (
+    UnreadFile(
+        "a Stable Video Diffusion checkpoint",
+        None,
+        Signature({f"{DENOISER_PREFIX}input_blocks.1.0.time_stack.in_layers.0.weight": 1}),
+    ),
+    UnreadFile(
+        "an SD 3.5 medium model",
+        None,
+        Signature(
+            {
+                "joint_blocks.0.context_block.attn.qkv.weight": 2,
+                "joint_blocks.0.x_block.attn2.qkv.weight": 2,
+            },
+            prefixes=ANYWHERE,
+        ),
+    ),
+    UnreadFile(
+        "an SD 3 or SD 3.5 model",
+        None,
+        Signature({"joint_blocks.0.context_block.attn.qkv.weight": 2}, prefixes=ANYWHERE),
+    ),
+    UnreadFile(
+        "an SD 3 or SD 3.5 transformer in the diffusers layout",
+        None,
+        Signature(
+            {"transformer_blocks.0.attn.add_q_proj.weight": 2, "pos_embed.proj.weight": 4}, prefixes=ANYWHERE
+        ),
+    ),
+    UnreadFile(
+        "a ControlNet",
+        CONTROLNET,
+        Signature({"input_hint_block.0.weight": 4}, prefixes=("", "control_model.")),
+    ),
+    UnreadFile(
+        "a ControlNet in the diffusers layout",
+        CONTROLNET,
+        Signature({"controlnet_cond_embedding.conv_in.weight": 4}),
+    ),
+    UnreadFile(
+        "a U-Net alone in the diffusers layout (a file of a diffusers folder)",
+        WHOLE,
+        Signature(
+            {
+                "conv_in.weight": 4,
+                "down_blocks.0.resnets.0.conv1.weight": 4,
+                "time_embedding.linear_1.weight": 2,
+            },
+            prefixes=("", "unet."),
+        ),
+    ),
+    UnreadFile(
+        "a U-Net alone, without the prefix of a whole checkpoint",
+        WHOLE,
+        Signature(
+            {"input_blocks.0.0.weight": 4, "middle_block.0.in_layers.2.weight": 4},
+            prefixes=("", "diffusion_model."),
+        ),
+    ),
+    UnreadFile(
+        "a checkpoint without its U-Net",
+        WHOLE,
+        Signature(
+            {"decoder.conv_in.weight": 4, "decoder.mid.block_1.conv1.weight": 4},
+            prefixes=("first_stage_model.",),
+        ),
+        alone=True,
+    ),
+    UnreadFile(
+        "a VAE alone in the diffusers layout (a file of a diffusers folder)",
+        WHOLE,
+        Signature(
+            {"decoder.conv_in.weight": 4, "decoder.mid_block.resnets.0.conv1.weight": 4},
+            prefixes=("", "vae."),
+        ),
+        alone=True,
+    ),
+    UnreadFile(
+        "a VAE alone",
+        WHOLE,
+        Signature(
+            {"decoder.conv_in.weight": 4, "decoder.mid.block_1.conv1.weight": 4}, prefixes=("", "vae.")
+        ),
+        alone=True,
+    ),
+    UnreadFile(
+        "a text encoder alone",
+        WHOLE,
+        Signature(
+            {"text_model.encoder.layers.0.mlp.fc1.weight": 2, "text_model.final_layer_norm.weight": 1},
+            prefixes=("", "text_encoder.", "text_encoder_2.", "cond_stage_model.transformer."),
+        ),
+        alone=True,
+    ),
+    UnreadFile(
+        "a T5 text encoder alone",
+        WHOLE,
+        Signature({"encoder.block.0.layer.0.SelfAttention.q.weight": 2}),
+    ),
+    UnreadFile("a textual-inversion embedding", "give a checkpoint", Signature({"emb_params": 2})),
+)
+"""More special kinds stand earlier."""
+ADAPTER_WORDS = {"joint_blocks": "SD 3 or SD 3.5", "lora_prior_unet": "Stable Cascade"}
+"""Words in module names of adapters → the family that alone has them."""
+
+
+def name_unread(tensors: Mapping[str, TensorLike]) -> tuple[str, str] | None:
+    """What a file is ('an SD 3 model') and what to do, if it is of a kind that is known but not read."""
+    kinds = (*(kind for family in FAMILIES for kind in family.unread), *UNREAD)
+    found = next((kind for kind in kinds if kind.matches(tensors)), None)
+    if found is None:
+        return None
+    return found.what, found.fix or f"{supported_families()} checkpoints are supported"
+
+
+def family_of_words(modules: Collection[str]) -> str | None:
+    """The family that is not supported and whose adapters name their modules so."""
+    found = (family for word, family in ADAPTER_WORDS.items() if any(word in module for module in modules))
+    return next(found, None)
