@@ -144,7 +144,7 @@ def test_a_budget_is_reported(done: Run, models: Path, tmp_path: Path) -> None:
         (["extract", "B", "A", "--dynamic-method", "sv_fro"], "stand together"),
         (["extract", "B", "A", "--clamp-quantile", "0.99"], "left out on purpose"),
         (["extract", "B", "A", "--use-sparse-bias"], "no program reads"),
-        (["extract", "B", "A", "--energy", "95"], "no share of the difference"),
+        (["extract", "B", "A", "--energy", "95"], "not a share of the difference"),
         (["resize", "A"], "resize needs the new size"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from loralathe.engine import RunOptions, open_session
 from loralathe.errors import InputError
 from loralathe.language import Save, make_recipe
-from loralathe.language.checker import describe
+from loralathe.language.expressions import describe
 
 from .reference import lora_names
 
@@ -65,7 +65,7 @@ ERRORS = {
     "A + extract(lora, rank=0)": "at least 1",
     "A + extract(lora, rank=1.5)": "whole number",
     "A + extract(lora, rnk=4)": "no argument 'rnk'",
-    "A + extract()": "exactly one value",
+    "A + extract()": "needs 'delta'",
     "A@X": "attach to a delta or an adapter",
     "A + (lora@X)@X": "block weights already",
     "A + lora@Y": "no block weights called 'Y'",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from loralathe.language.methods.method import Method
+from loralathe.language.method import Method
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from scipy import ndimage
 from loralathe.language.methods.cosine import Cosine
 from loralathe.language.methods.drops import Breadcrumbs, Dare, Della
 from loralathe.language.methods.slerp import Slerp
-from loralathe.language.methods.smooth import Smooth
+from loralathe.language.methods.smooth_add import Smooth
 from loralathe.language.methods.ties import Ties
 from loralathe.language.methods.train_difference import TrainDifference
 from loralathe.strengths import Strength
@@ -68,7 +68,7 @@ def test_ties_where_signs_cancel_exactly_is_zero():
 @given(st.integers(0, 2**32), st.integers(1, 40), st.sampled_from([1e-42, 1e-6, 1.0, 1e30]))
 def test_the_threshold_is_the_order_statistic(seed, kept, scale):
     """Any rank of any magnitudes, many of them equal, subnormal ones too."""
-    from loralathe.language.methods.selection import kth_largest_magnitudes
+    from loralathe.language.order_statistics import kth_largest_magnitudes
 
     from .tensors import Held
 
@@ -121,7 +121,7 @@ def test_masks_differ_by_seed_and_by_tensor():
 
 def test_draws_are_those_of_philox():
     """Frozen: a mask made today must be made again by any later version."""
-    from loralathe.language.methods.draws import uniform_bits
+    from loralathe.language.methods.drops import uniform_bits
 
     whole = uniform_bits("unet.a", 7, 0, 40)
     assert whole[:3].tolist() == FROZEN

@@ -13,7 +13,7 @@ from engine.reference import lora_delta, lora_names, targets
 from loralathe.engine import RunOptions, evaluate_weights, open_session, run_recipe
 from loralathe.language import Save, make_recipe, read_recipe
 from loralathe.language.methods.drops import Breadcrumbs, Dare, Della
-from loralathe.language.methods.smooth import Smooth
+from loralathe.language.methods.smooth_add import Smooth
 
 from .tensors import Spot, result
 from .test_papers import cosine_by_definition, ties_by_definition

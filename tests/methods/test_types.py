@@ -7,10 +7,7 @@ import pytest
 from loralathe.engine import RunOptions, open_session
 from loralathe.errors import InputError
 from loralathe.language import Save, make_recipe
-from loralathe.language.checker import describe
-from loralathe.language.document import FUNCTIONS
-from loralathe.language.functions import SIGNATURES
-from loralathe.language.methods.calls import BUILDERS
+from loralathe.language.expressions import describe
 
 
 def typed(models, formula):
@@ -104,11 +101,6 @@ def test_misspelt_functions_and_arguments_get_close_matches(sd1):
         typed(sd1, "tias(A, B)")
     with pytest.raises(InputError, match="did you mean 'seed'"):
         typed(sd1, "A + dare(B - A, 0.5, sed=1)")
-
-
-def test_the_language_and_the_engine_know_the_same_functions():
-    assert BUILDERS.keys() == SIGNATURES.keys()
-    assert SIGNATURES.keys() < FUNCTIONS
 
 
 def test_block_lists_of_methods_are_checked_against_the_model(sd1):

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from loralathe.language.document import FUNCTIONS
+from loralathe.language import functions
 from loralathe.tensorfiles import MODEL_SUFFIXES
 
 SUFFIX = ".safetensors"
@@ -23,7 +23,7 @@ def identifier(text: str) -> str:
     name = re.sub(r"\W+", "_", unicodedata.normalize("NFKC", text)).strip("_") or "model"
     if not name.isidentifier():
         name = f"_{name}" if f"_{name}".isidentifier() else "model"
-    return f"{name}_" if keyword.iskeyword(name) or name in FUNCTIONS else name
+    return f"{name}_" if keyword.iskeyword(name) or name in functions() else name
 
 
 class InputNames:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from loralathe.api.running import Planned
     from loralathe.engine import AdapterOutput, WeightsOutput
     from loralathe.engine.session import InputUse
-    from loralathe.language.expressions import ExtractOptions
+    from loralathe.language import ExtractOptions
 
 
 def show_plan(screen: Screen, planned: Planned) -> None:

@@ -9,7 +9,7 @@ from loralathe.engine.plan import AdapterOutput
 from loralathe.engine.session import Session
 from loralathe.errors import InputError, did_you_mean
 from loralathe.families import AdapterNotes, adapter_metadata
-from loralathe.language.document import ADAPTER_METADATA
+from loralathe.language import ADAPTER_METADATA
 from loralathe.language.expressions import AdapterLeaf, walk
 
 TAGS = "ss_tag_frequency"

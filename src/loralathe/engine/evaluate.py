@@ -26,7 +26,7 @@ from loralathe.language.expressions import (
     RoundLeaf,
     inner_expressions,
 )
-from loralathe.language.methods.method import MakeRows
+from loralathe.language.method import MakeRows
 from loralathe.tensorfiles import DTYPES, TensorInfo, tensor_bytes, to_torch_dtype
 
 LARGEST_ROOT = math.sqrt(torch.finfo(torch.float32).max)

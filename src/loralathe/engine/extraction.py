@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from loralathe.engine.workers import on_gpu
-from loralathe.language.expressions import ExtractOptions
-from loralathe.language.rankrules import Rule
+from loralathe.language import ExtractOptions
+from loralathe.language.extract_options import Rule
 from loralathe.lowrank import (
     SVD,
     Factors,

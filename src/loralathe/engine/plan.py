@@ -26,17 +26,17 @@ from loralathe.engine.sources import CheckpointSource, Sources
 from loralathe.engine.specialize import Specializer, in_scope
 from loralathe.engine.units import ModuleAddress, RowSlice, Unit, modules_by_key, unit_of_key
 from loralathe.errors import InputError, counted, did_you_mean
-from loralathe.language import Save
-from loralathe.language.checker import require_weights
-from loralathe.language.expressions import (
+from loralathe.language import (
     DEFAULT_RANK,
     AdapterLeaf,
     CheckpointLeaf,
     ExtractLeaf,
     LinearExpression,
     MethodLeaf,
+    Save,
     checkpoint_terms,
-    plain_form,
+    plain_expression,
+    require_weights,
     single_leaf,
     walk,
 )
@@ -364,7 +364,7 @@ def _plain(source: CheckpointSource, unit: Unit, spec: TensorSpec, bucket: Bucke
     """One file's own tensor whatever the formula says: its bytes, or its numbers in another dtype."""
     assert unit.key is not None
     is_copy = spec.dtype == source.tensors[unit.key].dtype
-    return TensorPlan(unit, spec, "copy" if is_copy else "compute", bucket, plain_form(source.name))
+    return TensorPlan(unit, spec, "copy" if is_copy else "compute", bucket, plain_expression(source.name))
 
 
 def leaf_dtype(leaf: ExtractLeaf) -> str:

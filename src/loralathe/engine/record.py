@@ -61,8 +61,7 @@ def metadata_of(session: Session, output: Output, hashes: Mapping[str, str] | No
 
 def write_record(session: Session, output: Output, hashes: Mapping[str, str] | None) -> dict[str, object]:
     """The part of the recipe that made `output`, as plain data; hashes only where the options ask for it."""
-    from loralathe.language import render
-    from loralathe.language.syntax import value_names
+    from loralathe.language import render, value_names
     from loralathe.tensorfiles import MemoryPath
 
     recipe, plan, run = session.recipe, session.plan, session.options
@@ -92,7 +91,7 @@ def write_record(session: Session, output: Output, hashes: Mapping[str, str] | N
 
 
 def _needed(recipe: Recipe, step: str) -> set[str]:
-    from loralathe.language.syntax import value_names
+    from loralathe.language import value_names
 
     found: set[str] = set()
     waiting = [step]
@@ -106,7 +105,7 @@ def _needed(recipe: Recipe, step: str) -> set[str]:
 
 def _used_lists(recipe: Recipe, steps: set[str], known: Mapping[str, str]) -> dict[str, str]:
     """Block lists that the steps name, quoted or not, and those that these lists name in turn."""
-    from loralathe.language.syntax import block_texts
+    from loralathe.language import block_texts
 
     names = {text for step in steps for text in block_texts(recipe.steps[step])}
     names |= {known[name].strip() for name in names if name in known}

@@ -40,7 +40,7 @@ from loralathe.language.expressions import (
     inner_expressions,
     walk,
 )
-from loralathe.language.methods.method import MakeRows
+from loralathe.language.method import MakeRows
 from loralathe.lowrank import (
     Factors,
     concatenate,

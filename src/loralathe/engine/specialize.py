@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from loralathe.engine.sources import Sources
 from loralathe.engine.units import RowSlice, Unit
-from loralathe.language.expressions import (
+from loralathe.language import (
     AdapterLeaf,
     CheckpointLeaf,
     ExtractLeaf,

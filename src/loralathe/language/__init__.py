@@ -1,15 +1,41 @@
-"""Expressions and recipes: text to an untyped graph; nothing here opens a model file.
+"""Formulas and recipes: text → graph → typed expressions. Nothing here opens a model file.
 
-The engine gives the graph types once headers are known. Grammar and meaning: docs/semantics.md §3.
+`methods/` holds the functions of the language, a file each. Grammar and meaning: docs/semantics.md §3.
 """
 
-from loralathe.language.document import (
+from loralathe.language.checker import TypeChecker
+from loralathe.language.expressions import (
+    AdapterLeaf,
+    CheckpointLeaf,
+    ExtractLeaf,
+    Leaf,
+    LinearExpression,
+    MethodLeaf,
+    RoundLeaf,
+    Term,
+    all_terms,
+    checkpoint_terms,
+    inner_expressions,
+    plain_expression,
+    require_weights,
+    settle,
+    single_leaf,
+    walk,
+)
+from loralathe.language.extract_options import DEFAULT_RANK, RULES, ExtractOptions, Rule
+from loralathe.language.method import MakeRows
+from loralathe.language.methods import functions
+from loralathe.language.parse import parse_expression
+from loralathe.language.recipe import (
+    ADAPTER_METADATA,
     Recipe,
     Save,
+    block_texts,
     make_recipe,
-    read_recipe,
+    unused_names,
+    used_names,
 )
-from loralathe.language.parse import parse_expression
+from loralathe.language.recipe_file import read_recipe, recipe_text
 from loralathe.language.syntax import (
     Add,
     At,
@@ -21,27 +47,52 @@ from loralathe.language.syntax import (
     Product,
     Text,
     render,
+    value_names,
 )
-from loralathe.language.used import unused_names, used_names
-from loralathe.language.write import recipe_text
 
 __all__ = [
+    "ADAPTER_METADATA",
+    "DEFAULT_RANK",
+    "RULES",
+    "AdapterLeaf",
     "Add",
     "At",
     "Call",
+    "CheckpointLeaf",
+    "ExtractLeaf",
+    "ExtractOptions",
+    "Leaf",
+    "LinearExpression",
+    "MakeRows",
+    "MethodLeaf",
     "Name",
     "Negate",
     "Node",
     "Number",
     "Product",
     "Recipe",
+    "RoundLeaf",
+    "Rule",
     "Save",
+    "Term",
     "Text",
+    "TypeChecker",
+    "all_terms",
+    "block_texts",
+    "checkpoint_terms",
+    "functions",
+    "inner_expressions",
     "make_recipe",
     "parse_expression",
+    "plain_expression",
     "read_recipe",
     "recipe_text",
     "render",
+    "require_weights",
+    "settle",
+    "single_leaf",
     "unused_names",
     "used_names",
+    "value_names",
+    "walk",
 ]

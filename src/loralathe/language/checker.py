@@ -7,25 +7,17 @@ from dataclasses import replace
 
 from loralathe.errors import InputError, did_you_mean
 from loralathe.families import Family
-from loralathe.language.document import FUNCTIONS, Recipe
 from loralathe.language.expressions import (
     AdapterLeaf,
     CheckpointLeaf,
-    ExtractLeaf,
     Leaf,
     LinearExpression,
-    RoundLeaf,
     Term,
     single_leaf,
 )
-from loralathe.language.extract_arguments import (
-    KEYS,
-    Argument,
-    check_expression,
-    read_options,
-)
-from loralathe.language.functions import SIGNATURES
-from loralathe.language.methods.calls import call_function
+from loralathe.language.function import CallArguments
+from loralathe.language.methods import functions
+from loralathe.language.recipe import Recipe
 from loralathe.language.syntax import (
     Add,
     At,
@@ -42,7 +34,6 @@ from loralathe.strengths import BlockWeights, ElementRule, Strength
 
 Value = LinearExpression | float
 
-ROUNDING = {"fp16": "F16", "bf16": "BF16"}
 ADAPTER_KEYS = ("te", "unet", "elements")
 
 
@@ -147,9 +138,8 @@ class _Evaluation:
     def no_value(self, node: Name) -> InputError:
         """The error for a name that stands for nothing, or for a function that is not called."""
         recipe = self.checker.recipe
-        if node.id in FUNCTIONS:
-            usage = SIGNATURES.get(node.id, f"{node.id}(…)")
-            return self.error(f"'{node.id}' is a function", node, f"call it: {usage}")
+        if node.id in functions():
+            return self.error(f"'{node.id}' is a function", node, f"call it: {functions()[node.id]}")
         known = (*recipe.inputs, *recipe.variables, *recipe.steps)
         return self.error(f"nothing is called '{node.id}'", node, did_you_mean(node.id, known) or None)
 
@@ -217,17 +207,14 @@ class _Evaluation:
         return node.id
 
     def call(self, node: Call) -> LinearExpression:
-        if node.function in KEYS:
-            return self.extract(node)
-        if node.function in ROUNDING:
-            return self.round(node)
-        if node.function in SIGNATURES:
-            return call_function(self, node)
+        if function := functions().get(node.function):
+            return function.build(CallArguments(self, node, function))
         if self.checker.kinds.get(node.function) == "adapter":
             return self.adapter(node)
-        listing = ", ".join(("extract", "combine", "resize", *ROUNDING, *SIGNATURES))
         raise self.error(
-            f"'{node.function}' cannot be called", node, f"functions are {listing}; adapters can be called"
+            f"'{node.function}' cannot be called",
+            node,
+            f"functions are {', '.join(functions())}; adapters can be called",
         )
 
     def is_number(self, name: str) -> bool:
@@ -252,28 +239,20 @@ class _Evaluation:
     def modules_of(self, adapter: str) -> frozenset[str]:
         return frozenset(self.checker.modules(adapter))
 
-    def arguments(self, node: Call, allowed: tuple[str, ...]) -> dict[str, Node]:
-        found: dict[str, Node] = {}
-        for key, value in node.kwargs:
-            if key not in allowed:
-                hint = did_you_mean(key, allowed) or "known: " + ", ".join(allowed)
-                raise self.error(f"{node.function}() has no argument '{key}'", node, hint)
-            if key in found:
-                raise self.error(f"'{key}' is given twice", node)
-            found[key] = value
-        return found
-
-    def only_argument(self, node: Call) -> LinearExpression:
-        if len(node.args) != 1:
-            raise self.error(f"{node.function}() takes exactly one value", node)
-        return self.expression(node.args[0])
-
     def adapter(self, node: Call) -> LinearExpression:
+        """An adapter with strengths and rules of its own."""
         if node.args:
             raise self.error(
                 "an adapter takes named strengths only", node, f"{node.function}(te=0.5, unet=0.8)"
             )
-        given = self.arguments(node, ADAPTER_KEYS)
+        given: dict[str, Node] = {}
+        for key, value in node.kwargs:
+            if key not in ADAPTER_KEYS:
+                hint = did_you_mean(key, ADAPTER_KEYS) or "known: " + ", ".join(ADAPTER_KEYS)
+                raise self.error(f"{node.function}() has no argument '{key}'", node, hint)
+            if key in given:
+                raise self.error(f"'{key}' is given twice", node)
+            given[key] = value
         strength = Strength(
             te=self.number(given["te"]) if "te" in given else 1.0,
             unet=self.number(given["unet"]) if "unet" in given else 1.0,
@@ -284,57 +263,3 @@ class _Evaluation:
                 raise self.error("elements= needs a quoted rule", node, "elements='IN04-OUT02:attn2:0.5'")
             strength = replace(strength, elements=self.checker.elements(text.value))
         return LinearExpression((Term(AdapterLeaf(node.function), strength),))
-
-    def round(self, node: Call) -> LinearExpression:
-        if node.kwargs:
-            raise self.error(f"{node.function}() takes one value and nothing else", node)
-        expression = self.only_argument(node)
-        dtype = ROUNDING[node.function]
-        leaf = single_leaf(expression)
-        if isinstance(leaf, ExtractLeaf):
-            leaf = ExtractLeaf(leaf.expression, replace(leaf.options, round_to=dtype))
-            return LinearExpression((Term(leaf, Strength()),))
-        if not expression.is_weights:
-            raise self.error(
-                f"{node.function}() rounds weights or an extracted adapter; this is {describe(expression)}",
-                node,
-            )
-        return LinearExpression((Term(RoundLeaf(expression, dtype), Strength()),))
-
-    def extract(self, node: Call) -> LinearExpression:
-        """extract(), and combine() and resize(), which do the same to factors."""
-        given = self.arguments(node, KEYS[node.function])
-        if not node.args or (len(node.args) > 1 and node.function != "combine"):
-            raise self.error(f"{node.function}() takes exactly one value", node)
-        expression = sum((self.expression(arg) for arg in node.args[1:]), self.expression(node.args[0]))
-        values = {key: self.argument(value) for key, value in given.items()}
-        unbalanced = bool(values.pop("unbalanced", 0.0))
-        try:
-            check_expression(node.function, expression, unbalanced, describe(expression))
-            options = read_options(node.function, values)
-        except InputError as error:
-            raise self.error(error.what, node, error.fix) from None
-        return LinearExpression((Term(ExtractLeaf(expression, options), Strength()),))
-
-    def argument(self, node: Node) -> Argument:
-        return node.value if isinstance(node, Text) else self.number(node)
-
-
-def describe(expression: LinearExpression) -> str:
-    """What a value is, in words for errors: "weights", "a delta", "2 models' worth of weights"."""
-    if expression.is_weights:
-        return "weights"
-    if expression.is_delta:
-        return "a delta"
-    return f"{expression.checkpoint_sum:g} models' worth of weights"
-
-
-def require_weights(expression: LinearExpression, what: str, where: str) -> None:
-    """InputError unless `expression` is weights, saying what was probably meant."""
-    if expression.is_weights:
-        return
-    if expression.is_delta:
-        fix = "a delta becomes an adapter with extract(…, rank=64), or weights when added to a checkpoint"
-    else:
-        fix = "weights must add up to one model: 0.5*A + 0.5*B, or A + (B - C)"
-    raise InputError(f"{what} is {describe(expression)}", where=where, fix=fix)

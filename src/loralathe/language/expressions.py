@@ -12,14 +12,13 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Union
 
-from loralathe.language.methods.method import Method
-from loralathe.language.rankrules import Budget, Rule
+from loralathe.errors import InputError
+from loralathe.language.extract_options import ExtractOptions
+from loralathe.language.method import Method
 from loralathe.strengths import Strength
 
 TOLERANCE = 1e-6
 """A sum of checkpoint coefficients this close to 1 is weights, to 0 a delta (docs/semantics.md §3)."""
-
-DEFAULT_RANK = 64
 
 CANCELLED = 1e-12
 """Coefficients whose sum is this small beside its terms cancel exactly in decimal arithmetic."""
@@ -39,62 +38,8 @@ class AdapterLeaf:
     name: str
 
 
-@dataclass(frozen=True)
-class ExtractOptions:
-    """How a delta is cut to low rank; see docs/semantics.md §6.
-
-    rank, conv_rank: of a layer and of a k×k convolution; the most they may get where a rule or a budget
-              chooses; None: no limit but their size.
-    conv:     resnets and samplers are in scope without a number of their own.
-    rule, conv_rule: how each module chooses its rank;  budget: what all modules share.
-    joined:   factors of adapters side by side, nothing decomposed;  everything: whatever modules they hold.
-    min_diff: a module in which no number differs by more is left out.
-    te1, te2, te3: True keeps an encoder whatever its evidence, False drops it, None decides by the noise
-              floor. (te3 is T5.)
-    round_to: safetensors dtype to which the factors are rounded before later steps use them, or None.
-    """
-
-    rank: int | None = DEFAULT_RANK
-    conv_rank: int | None = None
-    conv: bool = False
-    rule: Rule | None = None
-    conv_rule: Rule | None = None
-    budget: Budget | None = None
-    joined: bool = False
-    everything: bool = False
-    min_diff: float = 0.0
-    exact: bool = False
-    pad_ranks: bool = False
-    keep_noise: bool = False
-    te1: bool | None = None
-    te2: bool | None = None
-    te3: bool | None = None
-    round_to: str | None = None
-
-    @property
-    def with_conv(self) -> bool:
-        """Whether resnets and samplers are in scope."""
-        return self.conv or self.conv_rank is not None or self.conv_rule is not None
-
-    def encoder(self, component: str) -> bool | None:
-        """What was asked for a text encoder; None for other components."""
-        return {"te1": self.te1, "te2": self.te2, "te3": self.te3}.get(component)
-
-    @property
-    def is_fixed(self) -> bool:
-        """Whether every module gets the rank asked for, as far as it can."""
-        return self.rank is not None and not (self.rule or self.conv_rule or self.budget or self.joined)
-
-    def cap(self, kernel: bool) -> int | None:
-        """The rank asked for, or the most allowed: as kohya, `conv_rank` for k×k kernels and no others."""
-        return self.conv_rank if kernel and self.conv_rank is not None else self.rank
-
-    def rule_for(self, kernel: bool) -> Rule | None:
-        return self.conv_rule if kernel and self.conv_rule is not None else self.rule
-
-
 class _HashedOnce:
-    """Forms nest deeply and are looked up for every tensor, so their hash is computed once."""
+    """Expressions nest deeply and are looked up for every tensor, so their hash is computed once."""
 
     @cached_property
     def _hash(self) -> int:
@@ -113,7 +58,7 @@ class ExtractLeaf(_HashedOnce):
 
     @cached_property
     def unrounded(self) -> ExtractLeaf:
-        """The extraction itself, shared by its rounded forms."""
+        """The extraction itself, shared by its roundings."""
         if self.options.round_to is None:
             return self
         return ExtractLeaf(self.expression, replace(self.options, round_to=None))
@@ -165,6 +110,9 @@ class LinearExpression(_HashedOnce):
     def __add__(self, other: LinearExpression) -> LinearExpression:
         return LinearExpression(self.terms + other.terms)
 
+    def __sub__(self, other: LinearExpression) -> LinearExpression:
+        return self + other.scaled(-1.0)
+
     def scaled(self, factor: float) -> LinearExpression:
         return LinearExpression(
             tuple(replace(term, strength=term.strength.times(factor)) for term in self.terms)
@@ -208,7 +156,7 @@ class LinearExpression(_HashedOnce):
 
     @cached_property
     def level(self) -> int:
-        """How many extractions, one inside the other, must be done before this form."""
+        """How many extractions, one inside the other, must be done before this expression."""
         return max((level_of(term.leaf) for term in self.terms), default=0)
 
     @cached_property
@@ -217,9 +165,16 @@ class LinearExpression(_HashedOnce):
         return frozenset(walk(self))
 
 
-def plain_form(checkpoint: str) -> LinearExpression:
+def plain_expression(checkpoint: str) -> LinearExpression:
     """A checkpoint's own weights and nothing else."""
     return LinearExpression((Term(CheckpointLeaf(checkpoint), Strength()),))
+
+
+def method_expression(
+    method: Method, *arguments: LinearExpression, is_weights: bool = False
+) -> LinearExpression:
+    """What a method makes of its arguments, as a value."""
+    return LinearExpression((Term(MethodLeaf(method, arguments, is_weights), Strength()),))
 
 
 def weight_of(leaf: Leaf) -> float:
@@ -239,7 +194,7 @@ def level_of(leaf: Leaf) -> int:
 
 
 def inner_expressions(leaf: Leaf) -> tuple[LinearExpression, ...]:
-    """The forms that a leaf is made of, none for an input."""
+    """The expressions that a leaf is made of, none for an input."""
     if isinstance(leaf, MethodLeaf):
         return leaf.arguments
     return (leaf.expression,) if isinstance(leaf, (ExtractLeaf, RoundLeaf)) else ()
@@ -256,7 +211,7 @@ def settle(parts: list[float]) -> float:
 
 
 def walk(expression: LinearExpression) -> Iterator[Leaf]:
-    """All leaves of a form, those inside extractions, roundings and methods too, inner ones first."""
+    """All leaves of an expression, those inside extractions, roundings and methods too, inner ones first."""
     for term in expression.terms:
         for inner in inner_expressions(term.leaf):
             yield from walk(inner)
@@ -264,7 +219,7 @@ def walk(expression: LinearExpression) -> Iterator[Leaf]:
 
 
 def all_terms(expression: LinearExpression) -> Iterator[Term]:
-    """All terms of a form, those inside its leaves too, inner ones first."""
+    """All terms of an expression, those inside its leaves too, inner ones first."""
     for term in expression.terms:
         for inner in inner_expressions(term.leaf):
             yield from all_terms(inner)
@@ -272,14 +227,14 @@ def all_terms(expression: LinearExpression) -> Iterator[Term]:
 
 
 def single_leaf(expression: LinearExpression) -> Leaf | None:
-    """The leaf of a form that is one leaf at strength 1 without block weights, else None."""
+    """The leaf of an expression that is one leaf at strength 1 without block weights, else None."""
     if len(expression.terms) == 1 and expression.terms[0].strength == Strength():
         return expression.terms[0].leaf
     return None
 
 
 def checkpoint_terms(expression: LinearExpression, factor: float = 1.0) -> Iterator[tuple[str, Strength]]:
-    """Checkpoints of a form with their strengths, those inside roundings and in methods' weights too."""
+    """Checkpoints of an expression with their strengths, those in roundings and methods' weights too."""
     for term in expression.terms:
         strength = term.strength.times(factor)
         if isinstance(term.leaf, CheckpointLeaf):
@@ -288,3 +243,23 @@ def checkpoint_terms(expression: LinearExpression, factor: float = 1.0) -> Itera
             yield from checkpoint_terms(term.leaf.expression, strength.unet)
         elif isinstance(term.leaf, MethodLeaf) and term.leaf.is_weights:
             yield from checkpoint_terms(term.leaf.arguments[0], strength.unet)
+
+
+def describe(expression: LinearExpression) -> str:
+    """What a value is, in words for errors: "weights", "a delta", "2 models' worth of weights"."""
+    if expression.is_weights:
+        return "weights"
+    if expression.is_delta:
+        return "a delta"
+    return f"{expression.checkpoint_sum:g} models' worth of weights"
+
+
+def require_weights(expression: LinearExpression, what: str, where: str) -> None:
+    """InputError unless `expression` is weights, saying what was probably meant."""
+    if expression.is_weights:
+        return
+    if expression.is_delta:
+        fix = "a delta becomes an adapter with extract(…, rank=64), or weights when added to a checkpoint"
+    else:
+        fix = "weights must add up to one model: 0.5*A + 0.5*B, or A + (B - C)"
+    raise InputError(f"{what} is {describe(expression)}", where=where, fix=fix)

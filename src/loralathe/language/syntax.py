@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Union
 
-from loralathe.language.functions import SIGNATURES
-
 
 @dataclass(frozen=True, slots=True)
 class Number:
@@ -100,35 +98,6 @@ def value_names(node: Node) -> Iterator[Name]:
         yield Name(node.function, node.at)
     for child in children(node):
         yield from value_names(child)
-
-
-def block_names(node: Node) -> Iterator[Name]:
-    """Names that may be block lists: right of `@`, and where functions take a number or a list."""
-    return (value for value in _block_values(node) if isinstance(value, Name))
-
-
-def block_texts(node: Node) -> Iterator[str]:
-    """What stands where block lists do: names, and quoted names or lists."""
-    for value in _block_values(node):
-        yield value.id if isinstance(value, Name) else value.value.strip()
-
-
-def _block_values(node: Node) -> Iterator[Name | Text]:
-    if isinstance(node, At):
-        yield node.blocks
-    if isinstance(node, Call):
-        yield from (value for value in _amounts(node) if isinstance(value, (Name, Text)))
-    for child in children(node):
-        yield from _block_values(child)
-
-
-def _amounts(node: Call) -> Iterator[Node]:
-    signature = SIGNATURES.get(node.function)
-    if signature is None:
-        return
-    places = [(signature.parameter_at(index), value) for index, value in enumerate(node.args)]
-    places += [(signature.named(key), value) for key, value in node.kwargs]
-    yield from (value for place, value in places if place is not None and place.kind == "amount")
 
 
 def render(node: Node) -> str:

@@ -12,8 +12,7 @@ from typing import Any, NoReturn
 from loralathe.engine.options import RunOptions
 from loralathe.engine.record import IN_MEMORY, KEY, RUN_CHOICES, SAVE_CHOICES
 from loralathe.errors import InputError
-from loralathe.language import Recipe, Save, make_recipe
-from loralathe.language.document import FUNCTIONS
+from loralathe.language import Recipe, Save, functions, make_recipe
 from loralathe.version import __version__
 
 TITLE = "modelspec.title"
@@ -63,7 +62,7 @@ class Record:
         chosen: dict[str, Any] = {name: value for name, value in self.choices.items() if name in SAVE_CHOICES}
         vae = chosen.pop("vae", None)
         save = Save(self.save, file, title=self.title, vae=None if vae is None else inputs[vae])
-        taken = {*FUNCTIONS, *self.inputs, *self.variables, *self.steps}
+        taken = {*functions(), *self.inputs, *self.variables, *self.steps}
         lists = {
             name: text for name, text in self.blocks.items() if name.isidentifier() and name not in taken
         }

@@ -7,8 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from loralathe.engine.units import ModuleAddress
-from loralathe.language import Call, Node
-from loralathe.language.functions import SIGNATURES
+from loralathe.language import Call, Node, functions
 from loralathe.strengths import BlockWeights
 from loralathe.strengths.blocks import block_names_of
 
@@ -26,7 +25,7 @@ OUTPUT_LAYERS = re.compile(r"(^|\.)out\.[02](\.|$)")
 
 def arguments(call: Call) -> dict[str, Node]:
     """A call's arguments by the names of the parameters."""
-    names = [parameter.name for parameter in SIGNATURES[call.function].parameters]
+    names = [parameter.name for parameter in functions()[call.function].parameters]
     return dict(zip(names, call.args, strict=False)) | dict(call.kwargs)
 
 

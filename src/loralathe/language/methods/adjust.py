@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loralathe.language.methods.method import (
+from loralathe.errors import did_you_mean
+from loralathe.families import FAMILIES, supported_families
+from loralathe.language.expressions import LinearExpression, describe, method_expression
+from loralathe.language.function import CallArguments, Function, text, value
+from loralathe.language.method import (
     Arguments,
     MakeRows,
     Method,
@@ -72,3 +77,40 @@ class Adjust(Method):
             return values[0].new_tensor(shift)[rows.start : rows.stop].reshape(values[0].shape)
 
         return make
+
+
+def adjust(call: CallArguments) -> LinearExpression:
+    x = call.expression("x")
+    if not x.is_weights:
+        raise call.error(f"adjust() works on a model; this is {describe(x)}", "adjust(A + 0.7*lora, 'BRI=1')")
+    family = call.caller.family()
+    if family.colours is None:
+        known = supported_families([other for other in FAMILIES if other.colours])
+        raise call.error(f"adjust() is defined for {known} models, not for {family.label}")
+    settings = _settings(call, call.text("settings") or "")
+    return x + method_expression(Adjust(settings, family.colours), x)
+
+
+def _settings(call: CallArguments, text: str) -> tuple[float, ...]:
+    """`0,0,0,0,1` (up to eight numbers in SuperMerger's order) or `BRI=1,COL1=-0.5`."""
+    found = dict.fromkeys(NAMES, 0.0)
+    items = [item.strip() for item in text.split(",")]
+    if len(items) > len(NAMES):
+        raise call.error(f"adjust() has {len(NAMES)} settings, not {len(items)}", ",".join(NAMES))
+    for place, item in zip(NAMES, items, strict=False):
+        name, equals, number = item.rpartition("=")
+        name = name.strip().upper() if equals else place
+        if name not in found:
+            raise call.error(
+                f"adjust() has no setting '{name}'", did_you_mean(name, NAMES) or ",".join(NAMES)
+            )
+        try:
+            found[name] = float(number)
+        except ValueError:
+            found[name] = math.nan
+        if not math.isfinite(found[name]):
+            raise call.error(f"'{number}' is no number for {name}", "adjust(x, 'IN=1,BRI=0.5')")
+    return tuple(found.values())
+
+
+FUNCTIONS = (Function("adjust", (value("x"), text("settings")), adjust),)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loralathe.language.methods.method import (
+from loralathe.language.expressions import LinearExpression, method_expression
+from loralathe.language.function import CallArguments, Function, amount, number, value
+from loralathe.language.method import (
     Arguments,
     MakeRows,
     Method,
@@ -79,3 +81,17 @@ def _cosine(aa: Tensor, bb: Tensor, ab: Tensor) -> Tensor:
     length = (aa * bb).sqrt()
     alike = ((aa == 0.0) & (bb == 0.0)).double()
     return torch.where(length > 0.0, ab / length, alike).clamp(-1.0, 1.0)
+
+
+def cosine(call: CallArguments) -> LinearExpression:
+    a, b = call.alike("A", "B")
+    low, high = call.number("low"), call.number("high")
+    if not low < high:
+        raise call.error(f"low must be below high, not {low:g} and {high:g}")
+    by_columns = call.function.name == "cosine_a"
+    method = Cosine(call.amount("alpha").strength, by_columns, low, high)
+    return method_expression(method, a, b, is_weights=a.is_weights)
+
+
+_PARAMETERS = (value("A"), value("B"), amount("alpha"), number("low", 0.0), number("high", 1.0))
+FUNCTIONS = tuple(Function(name, _PARAMETERS, cosine) for name in ("cosine_a", "cosine_b"))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from loralathe.language.methods.method import (
+from loralathe.language.expressions import AdapterLeaf, LinearExpression, Term, describe, method_expression
+from loralathe.language.function import CallArguments, Function, value
+from loralathe.language.method import (
     Arguments,
     MakeRows,
     Method,
     ModuleAddress,
     Values,
 )
+from loralathe.strengths import Strength
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,3 +75,19 @@ def _column_norms(tensor: Arguments, inputs: int) -> Tensor:
         total = (weights + delta).double().reshape(len(weights), inputs, -1)
         squares += total.square_().sum((0, 2))
     return squares.sqrt_().clamp_(min=1e-30).float()
+
+
+def dora(call: CallArguments) -> LinearExpression:
+    """A delta; the strengths, blocks and rules of the adapter hold for all of it."""
+    (x,), (lora,) = call.expressions("A"), call.expressions("lora")
+    if not x.is_weights:
+        raise call.error(f"dora() changes a model; its first value is {describe(x)}", "A + dora(A, 0.7*hina)")
+    leaf = lora.terms[0].leaf
+    if len(lora.terms) != 1 or not isinstance(leaf, AdapterLeaf):
+        raise call.error("dora() takes one adapter, with a strength or blocks", "dora(A, 0.7*hina)")
+    method = Dora(leaf.name, call.caller.modules_of(leaf.name))
+    change = method_expression(method, x, LinearExpression((Term(leaf, Strength()),)))
+    return LinearExpression((replace(change.terms[0], strength=lora.terms[0].strength),))
+
+
+FUNCTIONS = (Function("dora", (value("A"), value("lora")), dora),)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loralathe.language.methods.method import (
+from loralathe.language.expressions import LinearExpression, method_expression
+from loralathe.language.function import CallArguments, Function, number, value
+from loralathe.language.method import (
     Arguments,
     MakeRows,
     Method,
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ALL = 1 << 32
+PER_BLOCK = 8
+"""32-bit numbers that one value of Philox's counter gives."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ class Breadcrumbs(Method):
     passes = 2
 
     def prepare(self, tensor: Arguments) -> MakeRows:
-        from loralathe.language.methods.selection import kth_largest_magnitudes
+        from loralathe.language.order_statistics import kth_largest_magnitudes
 
         numel = math.prod(tensor.shape)
         first = min(numel, round(self.top * numel) + 1)
@@ -130,6 +135,50 @@ def _ranks(delta: Tensor) -> Tensor:
 
 
 def _drawn(name: str, seed: int, start: int, delta: Tensor) -> np.ndarray:
-    from loralathe.language.methods.draws import uniform_bits
-
     return uniform_bits(name, seed, start * delta.shape[1], delta.numel())
+
+
+def uniform_bits(name: str, seed: int, start: int, count: int) -> np.ndarray:
+    """`count` 32-bit numbers, uniform and independent, for the elements start, start + 1, … of a tensor.
+
+    Philox4x64-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), keyed by the seed
+    and the tensor's canonical name, its counter the element's index.
+    """
+    import numpy as np
+
+    block, skip = divmod(start, PER_BLOCK)
+    philox = np.random.Philox(counter=block, key=seed << 64 | zlib.crc32(name.encode()))
+    words = philox.random_raw(-(-(skip + count) // 2))
+    return words.astype("<u8", copy=False).view("<u4")[skip : skip + count]
+
+
+def dare(call: CallArguments) -> LinearExpression:
+    delta, p = call.delta("delta"), call.between("p", 0.0, 1.0, open_high=True)
+    return delta if p == 0.0 else method_expression(Dare(p, call.whole("seed")), delta)
+
+
+def della(call: CallArguments) -> LinearExpression:
+    delta, p = call.delta("delta"), call.between("p", 0.0, 1.0, open_high=True)
+    epsilon = call.between("epsilon", 0.0, 1.0)
+    if p - epsilon / 2 < 0.0 or p + epsilon / 2 >= 1.0:
+        raise call.error(
+            f"p ± epsilon/2 must stay between 0 and 1; {p:g} ± {epsilon / 2:g} does not",
+            f"epsilon can be at most {2 * min(p, 1.0 - p):g} here",
+        )
+    return method_expression(Della(p, epsilon, call.whole("seed")), delta)
+
+
+def breadcrumbs(call: CallArguments) -> LinearExpression:
+    delta = call.delta("delta")
+    top, bottom = call.between("top", 0.0, 1.0), call.between("bottom", 0.0, 1.0)
+    if top + bottom >= 1.0:
+        raise call.error(f"top and bottom leave nothing: {top:g} + {bottom:g} is 1 or more")
+    return method_expression(Breadcrumbs(top, bottom), delta)
+
+
+_DELTA, _SEED = value("delta"), number("seed", 0.0)
+FUNCTIONS = (
+    Function("dare", (_DELTA, number("p"), _SEED), dare),
+    Function("della", (_DELTA, number("p"), number("epsilon", 0.2), _SEED), della),
+    Function("breadcrumbs", (_DELTA, number("top", 0.01), number("bottom", 0.85)), breadcrumbs),
+)

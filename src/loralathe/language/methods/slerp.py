@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loralathe.language.methods.method import (
+from loralathe.language.expressions import LinearExpression, method_expression
+from loralathe.language.function import CallArguments, Function, amount, value
+from loralathe.language.method import (
     Arguments,
     MakeRows,
     Method,
@@ -69,3 +71,14 @@ def slerp_coefficients(t: float, aa: float, bb: float, ab: float) -> tuple[float
         return 1.0 - t, t
     length = ((1.0 - t) * norm_a + t * norm_b) / math.sin(theta)
     return length * math.sin((1.0 - t) * theta) / norm_a, length * math.sin(t * theta) / norm_b
+
+
+def slerp(call: CallArguments) -> LinearExpression:
+    a, b = call.alike("A", "B")
+    t = call.amount("t")
+    if t.plain in (0.0, 1.0):
+        return a if t.plain == 0.0 else b
+    return method_expression(Slerp(t.strength), a, b, is_weights=a.is_weights)
+
+
+FUNCTIONS = (Function("slerp", (value("A"), value("B"), amount("t")), slerp),)

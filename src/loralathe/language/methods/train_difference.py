@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loralathe.language.methods.method import Arguments, MakeRows, Method
+from loralathe.language.amounts import weighed
+from loralathe.language.expressions import LinearExpression, method_expression
+from loralathe.language.function import CallArguments, Function, amount, value
+from loralathe.language.method import Arguments, MakeRows, Method
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,3 +36,12 @@ def train_difference(learned: Tensor, missing: Tensor) -> Tensor:
     total = learned.abs().add_(share)
     # Where the total is 0, so is the share.
     return share.div_(total.clamp_(min=1e-45)).mul_(learned)
+
+
+def build(call: CallArguments) -> LinearExpression:
+    a, b, c = call.alike("A", "B", "C")
+    learned = method_expression(TrainDifference(), b - c, b - a)
+    return a + weighed(learned.scaled(FACTOR), call.amount("alpha"))
+
+
+FUNCTIONS = (Function("train_difference", (value("A"), value("B"), value("C"), amount("alpha")), build),)

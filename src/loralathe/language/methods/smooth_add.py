@@ -7,7 +7,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loralathe.language.methods.method import (
+from loralathe.language.amounts import weighed
+from loralathe.language.expressions import LinearExpression, method_expression
+from loralathe.language.function import CallArguments, Function, amount, value
+from loralathe.language.method import (
     Arguments,
     MakeRows,
     Method,
@@ -103,3 +106,12 @@ def _median3(value: Tensor) -> Tensor:
 
 def _window(shifts: tuple[int, ...], sizes: tuple[int, ...]) -> tuple[slice, ...]:
     return tuple(slice(shift, shift + size) for shift, size in zip(shifts, sizes, strict=True))
+
+
+def smooth_add(call: CallArguments) -> LinearExpression:
+    a = call.expression("A")
+    b, c = call.alike("B", "C")
+    return a + weighed(method_expression(Smooth(), b - c), call.amount("alpha"))
+
+
+FUNCTIONS = (Function("smooth_add", (value("A"), value("B"), value("C"), amount("alpha")), smooth_add),)

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from loralathe.errors import InputError, did_you_mean, half_width
-from loralathe.language.functions import SIGNATURES
+from loralathe.errors import InputError, did_you_mean
+from loralathe.language.methods import functions
 from loralathe.language.parse import parse_expression
-from loralathe.language.syntax import Node, block_names, value_names
-from loralathe.tensorfiles import read_text
+from loralathe.language.syntax import At, Call, Name, Node, Text, children, value_names
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover -- the same parser under its older name
-    import tomli as tomllib
-
-FUNCTIONS = frozenset({"extract", "combine", "resize", "fp16", "bf16", *SIGNATURES})
-TABLES = ("inputs", "variables", "blocks", "steps", "save")
 SOURCE = "source"
-_WINDOWS_PATH = re.compile(r"""^(?P<line>[^#'\n]*"[A-Za-z]:\\(?!\\).*)$""", re.MULTILINE)
-"""`"C:\\temp"` with one backslash: TOML refuses it, or reads a tab where it says `\\t`."""
-SAVE_TEXTS = ("dtype", "vae", "discard", "metadata_from", "config_from", "adapter_metadata")
-SAVE_KEYS = ("file", "metadata", *SAVE_TEXTS)
 ADAPTER_METADATA = ("new", "first", "merge", "all", "minimal")
 
 
@@ -85,7 +71,7 @@ class Recipe:
                 raise InputError(
                     f"the recipe has no variable '{name}'",
                     where=self.where,
-                    fix=did_you_mean(name, self.variables) or f"it has: {_listing(self.variables)}",
+                    fix=did_you_mean(name, self.variables) or f"it has: {listing(self.variables)}",
                 )
         _check_finite(settings, self.where)
         return replace(self, variables={**self.variables, **settings})
@@ -97,7 +83,7 @@ class Recipe:
                 raise InputError(
                     f"the recipe has no input '{name}'",
                     where=self.where,
-                    fix=did_you_mean(name, self.inputs) or f"it has: {_listing(self.inputs)}",
+                    fix=did_you_mean(name, self.inputs) or f"it has: {listing(self.inputs)}",
                 )
         return replace(self, inputs={**self.inputs, **files})
 
@@ -126,137 +112,46 @@ def make_recipe(
             raise InputError(
                 f"[save] names '{save.step}', which is not a step",
                 where=where,
-                fix=did_you_mean(save.step, nodes) or f"steps are: {_listing(nodes)}",
+                fix=did_you_mean(save.step, nodes) or f"steps are: {listing(nodes)}",
             )
     return recipe
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Read a TOML recipe; paths in it are relative to its folder.
-
-    Raises InputError for a missing or malformed file, unknown tables or keys, and whatever
-    `make_recipe` refuses.
-    """
-    text = read_text(path, "recipe")
-    if drive := _WINDOWS_PATH.search(text):
-        line = text.count("\n", 0, drive.end()) + 1
-        raise InputError(
-            "a backslash in double quotes begins a sign such as \\t, and no folder",
-            where=f"{path}, line {line}: {drive['line'].strip()}",
-            fix=r"put Windows paths in single quotes, 'C:\loras\hina.safetensors', or write them with /",
-        )
-    try:
-        data = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError, or a number of 5000 digits
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise InputError(
-            f"the recipe is not valid TOML: {reason}",
-            where=str(path),
-            fix="'=', quotes and brackets are half-width characters"
-            if half_width(text) != text and _is_toml(half_width(text))
-            else "texts stand in quotes, tables in [brackets]; see the example in the README",
-        ) from None
-    return _from_table(data, path)
+def block_texts(node: Node) -> Iterator[str]:
+    """What stands where block lists do: names, and quoted names or lists."""
+    for value in _block_values(node):
+        yield value.id if isinstance(value, Name) else value.value.strip()
 
 
-def _is_toml(text: str) -> bool:
-    try:
-        tomllib.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
+def _block_values(node: Node) -> Iterator[Name | Text]:
+    """What may be a block list: right of `@`, and where functions take a number or a list."""
+    values: list[Node] = [node.blocks] if isinstance(node, At) else []
+    if isinstance(node, Call) and node.function in functions():
+        values = functions()[node.function].block_values(node)
+    yield from (value for value in values if isinstance(value, (Name, Text)))
+    for child in children(node):
+        yield from _block_values(child)
 
 
-def _from_table(data: Mapping[str, object], path: Path) -> Recipe:
-    where = path.name
-    for table in data:
-        if table not in TABLES:
-            raise InputError(
-                f"the recipe has an unknown table [{table}]",
-                where=where,
-                fix=did_you_mean(table, TABLES) or f"tables are: {_listing(TABLES)}",
-            )
-    folder = path.parent
-    inputs = {name: folder / text for name, text in _texts(data, "inputs", where).items()}
-    saves = tuple(_save(name, entry, folder, where) for name, entry in _table(data, "save", where).items())
-    return make_recipe(
-        inputs=inputs,
-        steps=_texts(data, "steps", where),
-        variables=_numbers(data, where),
-        blocks=_texts(data, "blocks", where),
-        saves=saves,
-        where=where,
-    )
+def used_names(recipe: Recipe) -> set[str]:
+    """Names of steps, inputs, variables and block lists that the saved steps mention."""
+    used: set[str] = set()
+    waiting = [save.step for save in recipe.saves]
+    while waiting:
+        name = waiting.pop()
+        if name in used:
+            continue
+        used.add(name)
+        if name in recipe.steps:
+            node = recipe.steps[name]
+            waiting += [*(found.id for found in value_names(node)), *block_texts(node)]
+    return used
 
 
-def _table(data: Mapping[str, object], name: str, where: str) -> Mapping[str, object]:
-    table = data.get(name, {})
-    if not isinstance(table, dict):
-        raise InputError(f"'{name}' must be a table", where=where, fix=f"write [{name}] on a line of its own")
-    return table
-
-
-def _texts(data: Mapping[str, object], name: str, where: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for key, value in _table(data, name, where).items():
-        if not isinstance(value, str):
-            raise InputError(f"'{key}' must be a quoted text", where=f"{where}, [{name}]")
-        found[key] = value
-    return found
-
-
-def _numbers(data: Mapping[str, object], where: str) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for key, value in _table(data, "variables", where).items():
-        number = _finite(value)
-        if number is None:
-            raise InputError(f"'{key}' must be a number", where=f"{where}, [variables]", fix=f"{key} = 0.7")
-        found[key] = number
-    return found
-
-
-def _finite(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:  # an integer beyond 1e308
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _save(step: str, entry: object, folder: Path, where: str) -> Save:
-    place = f"{where}, [save], '{step}'"
-    if isinstance(entry, str):
-        return Save(step, folder / entry)
-    if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
-        raise InputError(
-            "a saved step needs a file", where=place, fix=f'{step} = {{ file = "{step}.safetensors" }}'
-        )
-    for key in entry:
-        if key not in SAVE_KEYS:
-            raise InputError(
-                f"a saved step has no option '{key}'",
-                where=place,
-                fix=did_you_mean(key, SAVE_KEYS) or f"options: {_listing(SAVE_KEYS)}",
-            )
-    for key in SAVE_TEXTS:
-        if not isinstance(entry.get(key, ""), str):
-            raise InputError(f"'{key}' must be a quoted text", where=place)
-    metadata = entry.get("metadata", {})
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise InputError("'metadata' must be a table of quoted texts", where=place)
-    return Save(
-        step,
-        folder / entry["file"],
-        entry.get("dtype"),
-        entry.get("discard"),
-        dict(metadata),
-        vae=folder / entry["vae"] if "vae" in entry else None,
-        metadata_from=entry.get("metadata_from", "first"),
-        config_from=entry.get("config_from", "any"),
-        adapter_metadata=entry.get("adapter_metadata", "new"),
-    )
+def unused_names(recipe: Recipe) -> tuple[str, ...]:
+    """Inputs, variables and block lists that no saved step mentions, in the order of the recipe."""
+    used = used_names(recipe)
+    return tuple(name for name in (*recipe.inputs, *recipe.variables, *recipe.blocks) if name not in used)
 
 
 def _check_finite(variables: Mapping[str, float], where: str) -> None:
@@ -270,7 +165,7 @@ def _check_finite(variables: Mapping[str, float], where: str) -> None:
 
 
 def _check_names(recipe: Recipe) -> None:
-    seen: dict[str, str] = dict.fromkeys(FUNCTIONS, "a function")
+    seen: dict[str, str] = dict.fromkeys(functions(), "a function")
     groups: tuple[tuple[str, Iterable[str]], ...] = (
         ("an input", recipe.inputs),
         ("a variable", recipe.variables),
@@ -292,13 +187,14 @@ def _check_names(recipe: Recipe) -> None:
             seen[name] = kind
     for step, node in recipe.steps.items():
         # Names of block lists may be built-in presets, which the engine knows.
-        lists = {name.id for name in block_names(node)}
+        lists = {value.id for value in _block_values(node) if isinstance(value, Name)}
         for used in value_names(node):
             if used.id not in seen and used.id not in lists:
                 raise InputError(
                     f"nothing is called '{used.id}'",
                     where=f"{recipe.where}, step '{step}', character {used.at + 1}",
-                    fix=did_you_mean(used.id, seen) or f"known names: {_listing(set(seen) - FUNCTIONS)}",
+                    fix=did_you_mean(used.id, seen)
+                    or f"known names: {listing(seen.keys() - functions().keys())}",
                 )
 
 
@@ -320,5 +216,5 @@ def _check_circles(recipe: Recipe) -> None:
         visit(step, ())
 
 
-def _listing(names: Iterable[str]) -> str:
+def listing(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"

@@ -1,31 +1,53 @@
-"""Arguments of extract(), combine() and resize() to options, and what each of them may be given."""
+"""extract(delta, …), combine(lora1, lora2, …) and resize(lora, …): adapters made of deltas, docs/loras.md."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final
 
 from loralathe.errors import InputError
-from loralathe.language.expressions import DEFAULT_RANK, ExtractOptions, LinearExpression
-from loralathe.language.rankrules import (
+from loralathe.language.expressions import ExtractLeaf, LinearExpression, Term, describe
+from loralathe.language.extract_options import (
+    DEFAULT_RANK,
     RULES,
     Budget,
+    ExtractOptions,
     Rule,
 )
-from loralathe.strengths import parse_size
+from loralathe.language.function import CallArguments, Function, option, value, values
+from loralathe.strengths import Strength, parse_size
 
 Argument = float | str
 
-_CONV_RULES = tuple(f"conv_{kind}" for kind in RULES)
-_RANKS = ("rank", "conv_rank", "energy", "size", *RULES, *_CONV_RULES, "pad_ranks")
-_EXTRACT = (*_RANKS, "full", "conv", "exact", "keep_noise", "te1", "te2", "te3", "min_diff", "unbalanced")
-KEYS: Final[Mapping[str, tuple[str, ...]]] = {"extract": _EXTRACT, "combine": _RANKS, "resize": _RANKS}
-"""Function to the names that it knows."""
-
 _CHOOSING = ("energy", "size", *RULES, "full")
 _FLAGS = ("exact", "pad_ranks", "keep_noise", "te1", "te2", "te3", "conv")
+
+
+def extract(call: CallArguments) -> LinearExpression:
+    """The delta at low rank; combine() and resize() do the same to factors."""
+    expression = _sum(call.expressions(call.function.parameters[0].name))
+    given = call.options()
+    unbalanced = bool(given.pop("unbalanced", 0.0))
+    if not expression.is_delta and not unbalanced:
+        raise call.error(
+            f"{call.function.name}() needs a delta; this is {describe(expression)}",
+            "subtract the base: extract(B2 - B, rank=64)",
+        )
+    if call.function.name != "extract" and expression.primary is not None:
+        raise call.error(
+            f"{call.function.name}() works on factors of adapters; this is a difference of checkpoints",
+            "extract(B - A, rank=64) makes an adapter of it",
+        )
+    try:
+        options = read_options(call.function.name, given)
+    except InputError as error:
+        raise call.error(error.what, error.fix) from None
+    return LinearExpression((Term(ExtractLeaf(expression, options), Strength()),))
+
+
+def _sum(expressions: Sequence[LinearExpression]) -> LinearExpression:
+    return sum(expressions[1:], expressions[0])
 
 
 def read_options(function: str, given: Mapping[str, Argument]) -> ExtractOptions:
@@ -80,20 +102,6 @@ def _check(options: ExtractOptions, numbers: Mapping[str, float]) -> None:
         raise InputError("full= keeps every direction, so rank= has no meaning", fix="keep one of them")
 
 
-def check_expression(function: str, expression: LinearExpression, unbalanced: bool, described: str) -> None:
-    """InputError when a value cannot be extracted or joined; `described` says what it is."""
-    if not expression.is_delta and not unbalanced:
-        raise InputError(
-            f"{function}() needs a delta; this is {described}",
-            fix="subtract the base: extract(B2 - B, rank=64)",
-        )
-    if function != "extract" and expression.primary is not None:
-        raise InputError(
-            f"{function}() works on factors of adapters; this is a difference of checkpoints",
-            fix="extract(B - A, rank=64) makes an adapter of it",
-        )
-
-
 def _budget(given: Mapping[str, Argument]) -> Budget | None:
     if "size" in given:
         size = given["size"]
@@ -103,7 +111,7 @@ def _budget(given: Mapping[str, Argument]) -> Budget | None:
 
 def _bytes(value: float) -> int:
     if not (math.isfinite(value) and value >= 1):
-        raise InputError(f"size={value:g} is no size of a file", fix="write size='100MB'")
+        raise InputError(f"size={value:g} is not the size of a file", fix="write size='100MB'")
     return int(value)
 
 
@@ -127,3 +135,13 @@ def _at_least_zero(key: str, numbers: Mapping[str, float]) -> float:
     if not (math.isfinite(value) and value >= 0):
         raise InputError(f"{key} must be a number from 0 up, not {value:g}")
     return value
+
+
+_CONV_RULES = tuple(f"conv_{kind}" for kind in RULES)
+_RANKS = tuple(map(option, ("rank", "conv_rank", "energy", "size", *RULES, *_CONV_RULES, "pad_ranks")))
+_MORE = ("full", "conv", "exact", "keep_noise", "te1", "te2", "te3", "min_diff", "unbalanced")
+FUNCTIONS = (
+    Function("extract", (value("delta"), *_RANKS, *map(option, _MORE)), extract),
+    Function("combine", (values("lora"), *_RANKS), extract),
+    Function("resize", (value("lora"), *_RANKS), extract),
+)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from loralathe.language.expressions import LinearExpression, method_expression
+from loralathe.language.method import Same
 from loralathe.strengths import BlockWeights, ElementRule, Strength
 from loralathe.strengths.elements import Selection
 
@@ -77,6 +79,24 @@ class Amount:
         if self.blocks is None:
             return self.number
         return self.blocks.rest if block is None else weight_of_block(self.blocks, block)
+
+
+def weighed(expression: LinearExpression, amount: Amount) -> LinearExpression:
+    """amount × a delta, in plain terms; what has block weights already is computed first."""
+    if amount.plain is not None:
+        return expression.scaled(amount.plain)
+    weights = amount.strength
+    if any(term.strength.blocks is not None or term.strength.elements for term in expression.terms):
+        expression = method_expression(Same(), expression)
+    return LinearExpression(
+        tuple(
+            replace(
+                term,
+                strength=replace(term.strength, blocks=weights.blocks, elements=weights.elements),
+            )
+            for term in expression.terms
+        )
+    )
 
 
 def weight_of_block(blocks: BlockWeights, name: str) -> float | None:
