@@ -25,7 +25,7 @@ from engine.conftest import Family
 from engine.reference import as_float64, assert_within_contract, lora_delta, lora_names
 from loralathe.engine import run_recipe
 from loralathe.errors import InputError
-from loralathe.inspection.file import inspect_file
+from loralathe.inspection import inspect_file
 from loralathe.studies.weights import study_weights
 from loralathe.verification.rebuild import remake
 

@@ -10,8 +10,7 @@ import torch
 from checkpoints import tiny_lora, write_safetensors
 from engine.conftest import Family
 from loralathe.engine import RunOptions, open_session, run_recipe
-from loralathe.inspection.compare import compare_files
-from loralathe.inspection.file import inspect_file
+from loralathe.inspection import compare_files, inspect_file
 from loralathe.language import Save, make_recipe
 from loralathe.tensorfiles import model_hash
 

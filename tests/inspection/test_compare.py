@@ -12,7 +12,7 @@ import torch
 from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_safetensors
 from loralathe.errors import InputError
 from loralathe.families.sd1 import SD1
-from loralathe.inspection.compare import compare_files
+from loralathe.inspection import compare_files
 
 Tensors = Mapping[str, torch.Tensor]
 WIDTH = 32

@@ -9,7 +9,7 @@ import pytest
 
 from checkpoints import MANIFESTS, Spec, manifest, tiny_lora, write_safetensors, write_sparse
 from loralathe.errors import InputError
-from loralathe.inspection.file import inspect_file
+from loralathe.inspection import inspect_file
 
 NOT_FILES = ("map_", "lbw_", "extras_")
 FILES = sorted(

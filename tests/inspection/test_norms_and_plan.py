@@ -14,7 +14,7 @@ from loralathe.engine import open_session
 from loralathe.engine.session import input_uses
 from loralathe.errors import InputError
 from loralathe.families.sd1 import SD1
-from loralathe.inspection.norms import block_norms
+from loralathe.inspection import block_norms
 from loralathe.language import Save, make_recipe
 
 

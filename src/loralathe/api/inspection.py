@@ -19,7 +19,7 @@ def inspect(path: PathLike) -> Inspection:
 
     Raises InputError for what is no safetensors file.
     """
-    from loralathe.inspection.file import inspect_file
+    from loralathe.inspection import inspect_file
 
     return inspect_file(path)
 

@@ -11,7 +11,7 @@ from loralathe.cli.options import FilePath, LatheCommand, showing_options
 from loralathe.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from loralathe.inspection.norms import Norm
+    from loralathe.inspection import Norm
 
 EPILOG = """\b
 Examples:
@@ -36,7 +36,7 @@ def inspect_command(
     """
     from loralathe.cli.show_inspection import show_inspection
     from loralathe.cli.show_picture import show_picture
-    from loralathe.inspection.file import inspect_file
+    from loralathe.inspection import inspect_file
 
     screen = Screen(as_json, quiet)
     for number, path in enumerate(files):
@@ -50,7 +50,7 @@ def inspect_command(
 
 
 def _norms(path: Path, screen: Screen, threads: int | None) -> list[Norm]:
-    from loralathe.inspection.norms import block_norms
+    from loralathe.inspection import block_norms
 
     return block_norms(path, screen.progress(), threads)
 

@@ -10,7 +10,7 @@ from loralathe.cli.screen import Screen, heading
 from loralathe.cli.wording import counts, few
 
 if TYPE_CHECKING:
-    from loralathe.inspection.compare import BlockComparison, Comparison
+    from loralathe.inspection import BlockComparison, Comparison
 
 
 def show_comparison(screen: Screen, found: Comparison) -> None:

@@ -12,14 +12,7 @@ from loralathe.cli.screen import Screen, heading
 from loralathe.cli.wording import amount, counts, dtype_shares, few, figures, plural, size
 
 if TYPE_CHECKING:
-    from loralathe.inspection.facts import (
-        AdapterFacts,
-        BlockModules,
-        CheckpointFacts,
-        Inspection,
-        Part,
-    )
-    from loralathe.inspection.norms import Norm
+    from loralathe.inspection import AdapterFacts, BlockModules, CheckpointFacts, Inspection, Norm, Part
 
 DIALECTS = {
     "kohya": "kohya names",

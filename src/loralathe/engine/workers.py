@@ -53,6 +53,9 @@ def in_parallel(
         budget.take(memory(item))
         try:
             result = work(item)
+        except BaseException:
+            stop.cancel()
+            raise
         finally:
             budget.give(memory(item))
         task.advance(size(item))

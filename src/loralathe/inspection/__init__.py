@@ -1,4 +1,4 @@
-"""What is in a file, and how two files differ: inspect and compare. Nothing is written.
+"""What is in a file, and how two files differ: inspect, norms and compare. Nothing is written.
 
 Names are imported when they are used: looking at a header imports no torch.
 """
@@ -9,25 +9,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from loralathe.inspection.compare import Comparison, compare_files
-    from loralathe.inspection.facts import Inspection
-    from loralathe.inspection.file import inspect_file
+    from loralathe.inspection.compare import BlockComparison, Comparison, compare_files
+    from loralathe.inspection.file import (
+        AdapterFacts,
+        BlockModules,
+        CheckpointFacts,
+        Inspection,
+        Part,
+        inspect_file,
+    )
+    from loralathe.inspection.norms import CHUNK, Norm, block_norms, read_flat, squares
 
 _HOMES = {
-    "compare": (
-        "Comparison",
-        "compare_files",
-    ),
-    "facts": ("Inspection",),
-    "file": ("inspect_file",),
+    "compare": ("BlockComparison", "Comparison", "compare_files"),
+    "file": ("AdapterFacts", "BlockModules", "CheckpointFacts", "Inspection", "Part", "inspect_file"),
+    "norms": ("CHUNK", "Norm", "block_norms", "read_flat", "squares"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "CHUNK",
+    "AdapterFacts",
+    "BlockComparison",
+    "BlockModules",
+    "CheckpointFacts",
     "Comparison",
     "Inspection",
+    "Norm",
+    "Part",
+    "block_norms",
     "compare_files",
     "inspect_file",
+    "read_flat",
+    "squares",
 ]
 
 

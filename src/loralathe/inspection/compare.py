@@ -8,40 +8,20 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loralathe.errors import InputError, option
-from loralathe.families import Family, in_model_order, shows_adapter
+from loralathe.families import in_model_order, shows_adapter
 from loralathe.progress import Progress
 from loralathe.tensorfiles import open_tensorfile
 
+if TYPE_CHECKING:
+    from loralathe.inspection.pairs import Pair, Pairs
+
 PathLike = str | os.PathLike[str]
-
-LEADING = 16
-"""Directions of a dense delta whose overlap is measured, unless the person says otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """One tensor or module of both files. Sums over all elements, x and y being weights or deltas.
-
-    xx = ‖x‖², yy = ‖y‖², xy = ⟨x, y⟩, dd = ‖x − y‖²;  equal: the same values everywhere.
-    up, down: shared part of the leading output and input directions (`lowrank.compare_directions`),
-    None where it has no meaning (vectors, a delta of zero).
-    """
-
-    name: str
-    block: str
-    elements: int
-    xx: float
-    yy: float
-    xy: float
-    dd: float
-    equal: bool
-    up: float | None = None
-    down: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +104,33 @@ def compare_files(
             where=f"{adapter} is an adapter, {other} is not",
             fix="merge the adapter first, or extract one from the checkpoint: lathe extract TUNED BASE",
         )
+    if kinds[0] and base is not None:
+        raise InputError(
+            f"{option('base')} belongs to checkpoints; adapters are differences already",
+            fix=f"leave {option('base')} out",
+        )
+    from loralathe.inspection.pairs import pair_adapters, pair_checkpoints
+
     if kinds[0]:
-        if base is not None:
-            raise InputError(
-                f"{option('base')} belongs to checkpoints; adapters are differences already",
-                fix=f"leave {option('base')} out",
-            )
-        from loralathe.inspection.compare_adapters import compare_adapters
-
-        return compare_adapters(Path(x), Path(y), rank, progress, threads)
-    from loralathe.inspection.compare_checkpoints import compare_checkpoints
-
-    return compare_checkpoints(Path(x), Path(y), Path(base) if base else None, rank, progress, threads)
+        pairs = pair_adapters(Path(x), Path(y), rank, progress, threads)
+    else:
+        pairs = pair_checkpoints(Path(x), Path(y), Path(base) if base else None, rank, progress, threads)
+    blocks, total = _by_block(pairs)
+    return Comparison(
+        x=Path(x),
+        y=Path(y),
+        base=Path(base) if base else None,
+        of="deltas" if kinds[0] else "differences" if base else "weights",
+        family=pairs.family.id if pairs.family else None,
+        only_x=pairs.only_x,
+        only_y=pairs.only_y,
+        reshaped=pairs.reshaped,
+        recast=pairs.recast,
+        unequal_integers=pairs.unequal_integers,
+        rank=pairs.rank,
+        blocks=blocks,
+        total=total,
+    )
 
 
 def _is_adapter(path: PathLike) -> bool:
@@ -143,18 +138,16 @@ def _is_adapter(path: PathLike) -> bool:
         return shows_adapter(file.header.tensors)
 
 
-def by_block(
-    items: Iterable[Compared], family: Family | None
-) -> tuple[tuple[BlockComparison, ...], BlockComparison]:
+def _by_block(pairs: Pairs) -> tuple[tuple[BlockComparison, ...], BlockComparison]:
     """Blocks in the order of the model, and the total."""
-    grouped: dict[str, list[Compared]] = {}
-    for item in items:
+    grouped: dict[str, list[Pair]] = {}
+    for item in pairs.items:
         grouped.setdefault(item.block, []).append(item)
-    blocks = tuple(_block(label, grouped[label]) for label in in_model_order(grouped, family))
+    blocks = tuple(_block(label, grouped[label]) for label in in_model_order(grouped, pairs.family))
     return blocks, _block("total", [item for group in grouped.values() for item in group])
 
 
-def _block(label: str, items: Sequence[Compared]) -> BlockComparison:
+def _block(label: str, items: Sequence[Pair]) -> BlockComparison:
     xx, yy, xy, dd = (math.fsum(getattr(item, field) for item in items) for field in ("xx", "yy", "xy", "dd"))
     scale = math.sqrt(xx) * math.sqrt(yy)
     equal = sum(item.equal for item in items)
@@ -173,7 +166,7 @@ def _block(label: str, items: Sequence[Compared]) -> BlockComparison:
     )
 
 
-def _weighted(items: Sequence[Compared], side: str) -> float | None:
+def _weighted(items: Sequence[Pair], side: str) -> float | None:
     pairs = [(getattr(item, side), math.sqrt(item.xx * item.yy)) for item in items]
     known = [(value, weight) for value, weight in pairs if value is not None]
     total = math.fsum(weight for _, weight in known)

@@ -1,31 +1,33 @@
-"""Look into any model file without torch and without reading its weights."""
+"""Look into any model file without torch and without reading its weights; plain data for people, programs."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from loralathe.adapters.kinds import is_usable
+from loralathe.adapters.kinds import is_usable, people_name
+from loralathe.adapters.origin import own_family
+from loralathe.adapters.scalars import read_scalar
 from loralathe.engine.record import read_record
 from loralathe.errors import InputError
 from loralathe.families import (
     OTHER,
+    AdapterDetected,
     Detected,
     Family,
+    canonical_of_raw,
     common_prefixes,
     component_name,
+    detect_adapter,
     detect_checkpoint,
+    group_by_module,
+    in_model_order,
+    kind_of_module,
+    label_of_module,
     shows_adapter,
-)
-from loralathe.inspection.adapter import adapter_facts, adapter_name, detect
-from loralathe.inspection.facts import (
-    AdapterFacts,
-    CheckpointFacts,
-    Inspection,
-    Part,
 )
 from loralathe.tensorfiles import Header, TensorFile, TensorInfo, open_tensorfile
 
@@ -33,6 +35,109 @@ ONLY_LOOKED_AT = (
     "can only be inspected: it changes with the base's own weights, so it is no difference by itself; other "
     "commands read LoRA, LoCon, LoHa, LoKr, DoRA and full differences"
 )
+
+
+RANKED = (
+    "lora_down.weight", "lora_A.weight", "lora_A", "lora.down.weight", "lora_linear_layer.down.weight",
+    "hada_w1_b", "lokr_w1_b", "lokr_w2_b",
+)  # fmt: skip
+"""Parts whose first axis is the rank, in every dialect."""
+
+READABLE = frozenset({"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8"})
+"""dtypes of alphas that are read without torch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A group of tensors: a component, a block, or a common beginning of keys."""
+
+    name: str
+    tensors: int
+    parameters: int
+    nbytes: int
+    dtypes: Mapping[str, int] = field(hash=False)
+    """dtype → parameters, commonest first."""
+
+
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """A recognised checkpoint.
+
+    variant, prediction: as `Detected`;  blocks: names of the short and the long block list.
+    kept_by_rule: tensors that are never averaged, by the rule's name.
+    """
+
+    variant: str
+    in_channels: int
+    prediction: str | None
+    prediction_source: str
+    short_blocks: tuple[str, ...]
+    long_blocks: tuple[str, ...]
+    kept_by_rule: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockModules:
+    """Modules of an adapter in one block. ranks: rank → modules."""
+
+    block: str
+    modules: int
+    ranks: Mapping[int, int] = field(hash=False)
+
+
+@dataclass(frozen=True)
+class AdapterFacts:
+    """A recognised adapter.
+
+    kinds, ranks, alphas, components: value → number of modules; modules without a rank or an alpha
+    are under None.  missing: blocks of the long list that hold no module.
+    unmatched: raw names of modules that the family does not have, and keys that belong to no module.
+    """
+
+    dialect: str
+    kinds: Mapping[str, int]
+    ranks: Mapping[int | None, int]
+    alphas: Mapping[float | None, int]
+    components: Mapping[str, int]
+    coverage: tuple[BlockModules, ...]
+    missing: tuple[str, ...]
+    unmatched: tuple[str, ...]
+
+    @property
+    def modules(self) -> int:
+        return sum(self.kinds.values())
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One file, from its header (and an adapter's alphas) alone.
+
+    kind:   'checkpoint', 'adapter' or 'other';  what: the same in words for people.
+    family: id of the model family, None when it is not a supported one.
+    layout: 'original', an adapter's dialect, or None.
+    note:   why the file cannot be worked on, where it cannot.
+    parts:  components of a checkpoint or adapter, else groups of keys.
+    record: how loralathe made it, None when it did not.
+    format: 'safetensors' or 'pickle';  left_out: what a pickle holds beside the model's tensors.
+    """
+
+    path: Path
+    kind: str
+    what: str
+    family: str | None
+    layout: str | None
+    note: str | None
+    size: int
+    tensors: int
+    parameters: int
+    dtypes: Mapping[str, int]
+    parts: tuple[Part, ...]
+    metadata: Mapping[str, str]
+    record: Mapping[str, object] | None
+    checkpoint: CheckpointFacts | None = None
+    adapter: AdapterFacts | None = None
+    format: str = "safetensors"
+    left_out: tuple[str, ...] = ()
 
 
 def inspect_file(path: str | os.PathLike[str]) -> Inspection:
@@ -190,3 +295,84 @@ def _dtypes(infos: Iterable[TensorInfo]) -> dict[str, int]:
     for info in infos:
         counts[info.dtype] += info.numel
     return dict(counts.most_common())
+
+
+def detect(header: Header) -> tuple[AdapterDetected, Family] | InputError:
+    """Recognised with its family, or the error that says why not."""
+    try:
+        detected = detect_adapter(header)
+    except InputError as error:
+        return error
+    return detected, own_family(header, detected)
+
+
+def adapter_name(facts: AdapterFacts) -> str:
+    """`LoRA`, `LoCon`, `LoHa and norm`: the kinds in the words of people, LoRA beside LoCon not named."""
+    kinds = sorted((kind for kind in facts.kinds if kind != "unknown"), key=lambda kind: kind == "norm")
+    names = list(dict.fromkeys(map(people_name, kinds)))
+    if "LoCon" in names and "LoRA" in names:
+        names.remove("LoRA")
+    return " and ".join(names) or "adapter"
+
+
+def adapter_facts(file: TensorFile, detected: AdapterDetected | None, family: Family | None) -> AdapterFacts:
+    """Kinds, ranks, alphas and coverage; without a family only what names alone tell."""
+    tensors = file.header.tensors
+    raw = group_by_module(tensors.keys())
+    kinds = {name: kind_of_module(parts, tensors) for name, parts in raw.parts.items()}
+    ranks = {name: _rank(file.header, parts) for name, parts in raw.parts.items()}
+    alphas = Counter(_alpha(file, parts) for parts in raw.parts.values())
+    names: dict[str, str] = {}
+    if family is not None:
+        found = {name: canonical_of_raw(family, name) for name in raw.parts}
+        names = {name: canonical for name, canonical in found.items() if canonical is not None}
+    coverage = _coverage(names, ranks, family)
+    covered = {entry.block for entry in coverage}
+    return AdapterFacts(
+        dialect=detected.dialect if detected else "unknown",
+        kinds=dict(Counter(kinds.values()).most_common()),
+        ranks=dict(Counter(ranks.values()).most_common()),
+        alphas=dict(alphas.most_common()),
+        components=dict(Counter(name.partition(".")[0] for name in names.values())),
+        coverage=coverage,
+        missing=tuple(name for name in _blocks(family) if name not in covered),
+        unmatched=(
+            *(name for name in raw.parts if family and name not in names),
+            *raw.unrecognized_keys,
+        ),
+    )
+
+
+def _blocks(family: Family | None) -> tuple[str, ...]:
+    """The blocks that hold attention, which any LoRA could touch; text encoders are told by themselves."""
+    return tuple(name for name in family.short_blocks if name != "BASE") if family else ()
+
+
+def _coverage(
+    names: Mapping[str, str], ranks: Mapping[str, int | None], family: Family | None
+) -> tuple[BlockModules, ...]:
+    if family is None:
+        return ()
+    held: dict[str, list[int | None]] = {}
+    for raw_name, name in names.items():
+        held.setdefault(label_of_module(family, name), []).append(ranks[raw_name])
+    return tuple(
+        BlockModules(block, len(held[block]), dict(sorted(Counter(r for r in held[block] if r).items())))
+        for block in in_model_order(held, family)
+    )
+
+
+def _rank(header: Header, parts: Mapping[str, str]) -> int | None:
+    """None for kinds without a rank: full differences, norms, full LoKr matrices, OFT."""
+    for part in RANKED:
+        if part in parts:
+            shape = header.tensors[parts[part]].shape
+            return shape[0] if shape else None
+    return None
+
+
+def _alpha(file: TensorFile, parts: Mapping[str, str]) -> float | None:
+    info = file.header.tensors[parts["alpha"]] if "alpha" in parts else None
+    if info is None or info.numel != 1 or info.dtype not in READABLE:
+        return None
+    return read_scalar(file, info)

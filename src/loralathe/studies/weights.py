@@ -156,7 +156,7 @@ def _measure(adapter: Adapter, module: AdapterModule, base: TensorFile, place: M
 
 def _weight_energy(file: TensorFile, place: Module) -> float:
     """‖W‖² of a module's weight, of its rows where several modules share one tensor."""
-    from loralathe.inspection.norms import CHUNK, read_flat, squares
+    from loralathe.inspection import CHUNK, read_flat, squares
 
     info = file.header.tensors[place.key]
     index, parts = place.part or (0, 1)

@@ -1,4 +1,4 @@
-"""Two checkpoints: weight by weight, or by what they changed in a common base."""
+"""Two files side by side, name by name: deltas of adapters, or weights and what they changed in a base."""
 
 from __future__ import annotations
 
@@ -11,26 +11,118 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from loralathe.adapters import Adapter, load_factors, open_adapter
 from loralathe.engine.sources import tensors_by_name
 from loralathe.engine.units import modules_by_key
 from loralathe.engine.workers import in_parallel
 from loralathe.errors import InputError, option
-from loralathe.families import FACTORED, Family, Module
-from loralathe.inspection.compare import (
-    LEADING,
-    Compared,
-    Comparison,
-    by_block,
-)
+from loralathe.families import FACTORED, Family, Module, label_of_module
 from loralathe.inspection.norms import chunks, family_of, is_computable, labels_of, squares
-from loralathe.lowrank import compare_directions, randomized_svd
+from loralathe.lowrank import (
+    Factors,
+    compare_directions,
+    compress,
+    factors_energy,
+    inner,
+    randomized_svd,
+)
 from loralathe.progress import Progress
 from loralathe.tensorfiles import TensorFile, TensorInfo, open_tensorfile
 
+LEADING = 16
+"""Directions of a dense delta whose overlap is measured, unless the person says otherwise."""
 
-def compare_checkpoints(
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One tensor or module of both files. Sums over all elements, x and y being weights or deltas.
+
+    xx = ‖x‖², yy = ‖y‖², xy = ⟨x, y⟩, dd = ‖x − y‖²;  equal: the same values everywhere.
+    up, down: shared part of the leading output and input directions (`lowrank.compare_directions`),
+    None where it has no meaning (vectors, a delta of zero).
+    """
+
+    name: str
+    block: str
+    elements: int
+    xx: float
+    yy: float
+    xy: float
+    dd: float
+    equal: bool
+    up: float | None = None
+    down: float | None = None
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Everything that two files share, and what they do not; fields as in `Comparison`."""
+
+    items: Sequence[Pair]
+    family: Family | None
+    only_x: tuple[str, ...]
+    only_y: tuple[str, ...]
+    reshaped: tuple[str, ...]
+    recast: int
+    rank: int | None
+    unequal_integers: tuple[str, ...] = ()
+
+
+def pair_adapters(x: Path, y: Path, rank: int | None, progress: Progress, threads: int | None) -> Pairs:
+    """Modules of both by their canonical names; `rank`: leading directions to compare, None = all."""
+    with open_adapter(x) as one, open_adapter(y, one.family) as other:
+        _check_families(one, other)
+        shared = [name for name in one.modules if name in other.modules]
+        fitting = [name for name in shared if one.modules[name].shape == other.modules[name].shape]
+
+        def compare(name: str) -> Pair:
+            first = load_factors(one, one.modules[name])
+            second = load_factors(other, other.modules[name])
+            return _compare(name, label_of_module(one.family, name), first, second, rank)
+
+        with progress.task("comparing", len(fitting), "modules") as task:
+            found = in_parallel(fitting, compare, lambda _: 1, task, threads)
+        fits = set(fitting)
+        return Pairs(
+            items=found,
+            family=one.family,
+            only_x=(*(name for name in one.modules if name not in other.modules), *one.unmatched),
+            only_y=(*(name for name in other.modules if name not in one.modules), *other.unmatched),
+            reshaped=tuple(name for name in shared if name not in fits),
+            recast=sum(_dtype(one, name) != _dtype(other, name) for name in fitting),
+            rank=rank,
+        )
+
+
+def _compare(name: str, block: str, x: Factors, y: Factors, rank: int | None) -> Pair:
+    xx, yy, xy = factors_energy(x), factors_energy(y), inner(x, y)
+    up = down = None
+    if xx > 0 and yy > 0:
+        overlap = compare_directions(compress([x], [1.0], rank), compress([y], [1.0], rank))
+        up, down = overlap.up, overlap.down
+    equal = x.up.equal(y.up) and x.down.equal(y.down)
+    # In float64, so that what two nearly equal deltas do not share survives the subtraction.
+    dd = 0.0 if equal else max(xx + yy - 2.0 * xy, 0.0)
+    return Pair(name, block, math.prod(x.shape), xx, yy, xy, dd, equal, up, down)
+
+
+def _dtype(adapter: Adapter, name: str) -> str:
+    return next(iter(adapter.modules[name].tensors.values())).dtype
+
+
+def _check_families(one: Adapter, other: Adapter) -> None:
+    if not other.modules or not one.modules:
+        empty = other if not other.modules else one
+        raise InputError(
+            "the adapters are for different families",
+            where=f"{empty.file.path} has no module of {one.family.label}",
+            fix="compare adapters made for the same base model",
+        )
+
+
+def pair_checkpoints(
     x: Path, y: Path, base: Path | None, rank: int | None, progress: Progress, threads: int | None
-) -> Comparison:
+) -> Pairs:
     """Tensors by name; x − base and y − base instead of x and y when a base is given.
 
     rank: leading directions whose overlap is measured, with a base; None = LEADING.
@@ -44,21 +136,15 @@ def compare_checkpoints(
         sizes = {key: sum(one.tensors[key].nbytes for one in held) for key in keys.floats}
         with progress.task("comparing", sum(sizes.values())) as task:
             found = in_parallel(keys.floats, work.compare, sizes.__getitem__, task, threads, work.memory)
-        blocks, total = by_block(found, family)
-        return Comparison(
-            x=x,
-            y=y,
-            base=base,
-            of="differences" if base else "weights",
-            family=family.id if family else None,
+        return Pairs(
+            items=found,
+            family=family,
             only_x=keys.only_x,
             only_y=keys.only_y,
             reshaped=keys.reshaped,
             recast=keys.recast,
-            unequal_integers=tuple(key for key in keys.integers if not _same_bytes(held, key)),
             rank=work.rank,
-            blocks=blocks,
-            total=total,
+            unequal_integers=tuple(key for key in keys.integers if not _same_bytes(held, key)),
         )
 
 
@@ -143,7 +229,7 @@ class _Work:
         """Bytes of the matrices that `compare` holds: both deltas, and about as much for decomposing."""
         return 16 * self.files[0].tensors[key].numel if self.modules.get(key) else 0
 
-    def compare(self, key: str) -> Compared:
+    def compare(self, key: str) -> Pair:
         infos = [(one.file, one.tensors[key]) for one in self.files]
         matrix = [module for module in self.modules.get(key, ()) if module.scope in FACTORED]
         keep = _Kept.room_for(infos[0][1]) if matrix else None
@@ -168,7 +254,7 @@ class _Work:
         sums: tuple[float, ...],
         modules: Sequence[Module],
         kept: _Kept | None,
-    ) -> Compared:
+    ) -> Pair:
         xx, yy, dd = sums
         if not math.isfinite(xx + yy + dd):
             raise InputError(
@@ -176,7 +262,7 @@ class _Work:
                 where=" or ".join(str(one.file.path) for one in self.files),
                 fix=f"inspect them with {option('norms', True)}: it tells which file holds broken tensors",
             )
-        found = Compared(key, self.labels[key], info.numel, xx, yy, (xx + yy - dd) / 2.0, dd, dd == 0.0)
+        found = Pair(key, self.labels[key], info.numel, xx, yy, (xx + yy - dd) / 2.0, dd, dd == 0.0)
         if kept is None or not xx or not yy or self.rank is None:
             return found
         up, down = kept.overlap(max(len(modules), 1), self.rank)
