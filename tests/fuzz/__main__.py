@@ -76,9 +76,9 @@ def run_words(words: Sequence[str]) -> int:
 
 
 def _read_infotext(text: str) -> None:
-    from loralathe.rendering.infotext import request_from_infotext
+    from loralathe.rendering.infotext import read_infotext
 
-    request_from_infotext(text, "A.safetensors")
+    read_infotext(text)
 
 
 def _read_picture(path: str) -> None:

@@ -13,7 +13,7 @@ from loralathe.errors import InputError
 from loralathe.families.sd1 import SD1
 from loralathe.families.sdxl import SDXL
 from loralathe.language import make_recipe, read_recipe
-from loralathe.rendering.infotext import infotext, read_infotext, request_from_infotext
+from loralathe.rendering.infotext import read_infotext
 from loralathe.rendering.prompts import lift_tags, plan_prompt
 from loralathe.strengths import (
     parse_block_weights,
@@ -121,7 +121,6 @@ def test_recipes(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
 @quick
 @given(INFO)
 def test_infotexts(text: str) -> None:
-    read_infotext(text)
-    with suppress(InputError):
-        request = request_from_infotext(text, "A.safetensors")
-        assert "Steps: " in infotext(request)
+    """Any text can be read: what is not infotext is all prompt."""
+    reading = read_infotext(text)
+    assert len(reading.entries) == 0 or len(reading.entries) >= 3

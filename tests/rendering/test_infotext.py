@@ -10,16 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from loralathe.errors import InputError
 from loralathe.rendering import ImageRequest
 from loralathe.rendering.infotext import (
     Hashes,
     infotext,
     png_text,
     read_infotext,
-    request_from_infotext,
     save_png,
 )
+from loralathe.rendering.prompts import lift_tags
 from loralathe.strengths import AdapterUse
 
 REQUEST = ImageRequest(
@@ -52,11 +51,16 @@ def test_nothing_is_written_that_is_not_there() -> None:
     assert "Clip skip" not in text
 
 
-def test_back_to_a_request() -> None:
-    found = request_from_infotext(infotext(REQUEST), REQUEST.checkpoint, vae=REQUEST.vae)
-    # "Automatic" of this sampler is Karras, and the text says so.
-    hina = replace(REQUEST.adapters[0], file="hina")
-    assert found == replace(REQUEST, schedule="Karras", adapters=(hina,))
+def test_it_is_read_back() -> None:
+    reading = read_infotext(infotext(REQUEST))
+    assert lift_tags(reading.prompt).adapters == (replace(REQUEST.adapters[0], file="hina"),)
+    assert reading.negative == REQUEST.negative
+    assert {key: reading.entries[key] for key in ("Seed", "Size", "CFG scale", "Clip skip")} == {
+        "Seed": "42",
+        "Size": "512x768",
+        "CFG scale": "7",
+        "Clip skip": "2",
+    }
 
 
 def test_text_of_a1111() -> None:
@@ -69,15 +73,12 @@ def test_text_of_a1111() -> None:
     reading = read_infotext(text)
     assert (reading.prompt, reading.negative) == ("masterpiece, (cat:1.3)\n<lora:x:0.5>", "ugly,\nbad")
     assert reading.entries["Lora hashes"] == "x: 0123456789ab, y: 1"
-    request = request_from_infotext(text, "m")
-    assert (request.cfg, request.sampler, request.adapters) == (5.5, "Euler a", (AdapterUse("x", 0.5, 0.5),))
+    assert (reading.entries["CFG scale"], reading.entries["Sampler"]) == ("5.5", "Euler a")
 
 
 def test_text_without_settings_is_all_prompt() -> None:
     assert read_infotext("a: b, just words") == read_infotext(" a: b, just words")
     assert read_infotext("a: b, just words").entries == {}
-    with pytest.raises(InputError, match="no size"):
-        request_from_infotext("only words", "m")
 
 
 @given(

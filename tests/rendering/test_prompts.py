@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from loralathe.rendering.prompts import (
     BREAK,
-    Piece,
+    WeightedText,
     cut_chunks,
     expand_schedule,
     parse_emphasis,
@@ -77,7 +77,7 @@ def test_words_without_brackets_are_untouched(prompt: str) -> None:
     texts, issues = expand_schedule(prompt, 3)
     assert set(texts) == {prompt}
     assert not issues
-    assert parse_emphasis(prompt)[0] == [Piece(prompt)]
+    assert parse_emphasis(prompt)[0] == [WeightedText(prompt)]
 
 
 def by_step(prompt: str, steps: int = 4) -> list[str]:
@@ -141,13 +141,13 @@ def words(text: str) -> list[int]:
 
 
 def test_chunks_of_75_and_padding() -> None:
-    (chunk,) = cut_chunks([Piece("5 6", 1.3)], words)
+    (chunk,) = cut_chunks([WeightedText("5 6", 1.3)], words)
     assert chunk.ids("end") == [49406, 5, 6, *[49407] * 74]
     assert chunk.ids("zero") == [49406, 5, 6, 49407, *[0] * 73]
     assert chunk.row_weights() == [1, 1.3, 1.3, *[1] * 74]
-    assert len(cut_chunks([Piece("1 " * 75)], words)) == 1
-    assert [len(c.tokens) for c in cut_chunks([Piece("1 " * 76)], words)] == [75, 1]
-    assert [len(c.tokens) for c in cut_chunks([Piece("")], words)] == [0]
+    assert len(cut_chunks([WeightedText("1 " * 75)], words)) == 1
+    assert [len(c.tokens) for c in cut_chunks([WeightedText("1 " * 76)], words)] == [75, 1]
+    assert [len(c.tokens) for c in cut_chunks([WeightedText("")], words)] == [0]
 
 
 @pytest.mark.parametrize(
@@ -156,16 +156,16 @@ def test_chunks_of_75_and_padding() -> None:
 def test_comma_backtracking(comma_at: int, sizes: list[int]) -> None:
     tokens = ["1"] * 76
     tokens[comma_at] = ","
-    assert [len(c.tokens) for c in cut_chunks([Piece(" ".join(tokens))], words)] == sizes
+    assert [len(c.tokens) for c in cut_chunks([WeightedText(" ".join(tokens))], words)] == sizes
 
 
 def test_a_comma_as_the_76th_token_moves_nothing() -> None:
     tokens = ["1"] * 76
     tokens[60] = tokens[75] = ","
-    assert [len(c.tokens) for c in cut_chunks([Piece(" ".join(tokens))], words)] == [75, 1]
+    assert [len(c.tokens) for c in cut_chunks([WeightedText(" ".join(tokens))], words)] == [75, 1]
 
 
 def test_break_closes_a_chunk() -> None:
-    sizes = [len(c.tokens) for c in cut_chunks([Piece("1 2"), BREAK, Piece("3"), BREAK], words)]
+    sizes = [len(c.tokens) for c in cut_chunks([WeightedText("1 2"), BREAK, WeightedText("3"), BREAK], words)]
     assert sizes == [2, 1]
-    assert [len(c.tokens) for c in cut_chunks([BREAK, Piece("3")], words)] == [0, 1]
+    assert [len(c.tokens) for c in cut_chunks([BREAK, WeightedText("3")], words)] == [0, 1]

@@ -38,13 +38,10 @@ def drawn(renderer: LocalRenderer, requests: Sequence[ImageRequest]) -> dict[int
     return found
 
 
-def test_requests_survive_json_and_have_stable_keys() -> None:
+def test_requests_have_stable_keys() -> None:
     request = replace(BASE, adapters=(AdapterUse("a", 0.5, 0.7, "ALL", stop=3),))
-    assert ImageRequest.from_json(request.to_json()) == request
-    assert request.key() == ImageRequest.from_json(request.to_json()).key()
+    assert request.key() == replace(request).key()
     assert len({request.key(), BASE.key(), replace(BASE, seed=2).key()}) == 3
-    with pytest.raises(InputError, match="version"):
-        ImageRequest.from_json({**request.to_json(), "version": 0})
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def blocks_options(
 def _files(request: ImageRequest, options: PictureOptions) -> list[Path]:
     """The adapters of the command and of the prompt's tags."""
     from loralathe.rendering.folders import AdapterFolders
-    from loralathe.rendering.prompts.networks import lift_tags
+    from loralathe.rendering.prompts import lift_tags
 
     folders = AdapterFolders(options.lora_dir)
     return [folders.find(use.file) for use in (*request.adapters, *lift_tags(request.prompt).adapters)]

@@ -96,8 +96,7 @@ def _show_request(
     from loralathe.cli.layout import Facts
     from loralathe.cli.screen import heading
     from loralathe.cli.wording import plural
-    from loralathe.rendering.prompts.issues import told
-    from loralathe.rendering.prompts.networks import lift_tags
+    from loralathe.rendering.prompts import lift_tags, told
     from loralathe.strengths import argument_text
 
     tagged = lift_tags(request.prompt)

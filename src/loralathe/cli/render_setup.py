@@ -119,7 +119,7 @@ def check_tags(request: ImageRequest, family: Family, options: PictureOptions) -
     For prompts that are rendered as they stand: in a grid's, search and replace may fill the name in.
     """
     from loralathe.rendering.folders import AdapterFolders
-    from loralathe.rendering.prompts.networks import lift_tags
+    from loralathe.rendering.prompts import lift_tags
 
     folders = AdapterFolders(options.lora_dir)
     for use in lift_tags(request.prompt).adapters:
@@ -186,7 +186,7 @@ def renderer_of(
 
 def folder_name(checkpoint: str, request: ImageRequest, ending: str = "") -> Path:
     """`baseA+hina-grid`: a folder in the current one, named after the inputs."""
-    from loralathe.rendering.prompts.networks import lift_tags
+    from loralathe.rendering.prompts import lift_tags
 
     uses = (*request.adapters, *lift_tags(request.prompt).adapters)
     names = [Path(checkpoint).stem, *dict.fromkeys(Path(use.file).stem for use in uses)]

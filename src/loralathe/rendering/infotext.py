@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import re
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe.errors import InputError
-from loralathe.rendering.prompts import lift_tags
+from loralathe.progress import Progress
 from loralathe.rendering.request import ImageRequest
 from loralathe.rendering.samplers import canonical_names, label_of
-from loralathe.strengths import tag_text
-from loralathe.tensorfiles import MODEL_SUFFIXES, check_is_file, write_whole
+from loralathe.strengths import AdapterUse, tag_text
+from loralathe.tensorfiles import MODEL_SUFFIXES, check_is_file, content_hash, model_hash, write_whole
 from loralathe.version import __version__
 
 if TYPE_CHECKING:
@@ -28,13 +27,12 @@ CHUNK = "parameters"
 """Name of the PNG text chunk."""
 
 _ENTRY = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
-_SIZE = re.compile(r"(\d{1,6})x(\d{1,6})\Z")
 _FEWEST = 3
 
 
 @dataclass(frozen=True)
 class Hashes:
-    """What infotext names files by: SHA-256 of checkpoint and VAE, and of adapters by name."""
+    """Hashes that infotext names files by: SHA-256 of checkpoint and VAE, and of adapters by name."""
 
     model: str | None = None
     vae: str | None = None
@@ -42,7 +40,7 @@ class Hashes:
 
 
 def infotext(request: ImageRequest, hashes: Hashes | None = None) -> str:
-    """The text A1111 would write for `request`; adapters that are no tags of the prompt become tags."""
+    """The text A1111 would write for `request`. Adapters beside the prompt become tags in it."""
     hashes = hashes or Hashes()
     sampler, schedule = canonical_names(request.sampler, request.schedule)
     tags = [tag_text(replace(use, file=Path(use.file).stem)) for use in request.adapters]
@@ -95,39 +93,6 @@ def read_infotext(text: str) -> Reading:
     return Reading("\n".join(prompt), "\n".join(negative), entries)
 
 
-def request_from_infotext(text: str, checkpoint: str, *, vae: str | None = None) -> ImageRequest:
-    """The request that infotext describes, for a checkpoint given by path (infotext has only its name).
-
-    Tags in the prompt become adapters, named as they were. Raises InputError when a needed entry is missing
-    or is no number.
-    """
-    reading = read_infotext(text)
-    size = _SIZE.match(reading.entries.get("Size", ""))
-    if size is None:
-        raise InputError(
-            "the infotext has no size such as 512x768", fix="it is no text of an image generator"
-        )
-    tagged = lift_tags(reading.prompt)
-    sampler, schedule = canonical_names(
-        reading.entries.get("Sampler", "Euler"), reading.entries.get("Schedule type", "Automatic")
-    )
-    return ImageRequest(
-        checkpoint=checkpoint,
-        vae=vae,
-        prompt=tagged.prompt.strip(),
-        negative=reading.negative,
-        seed=int(_number(reading, "Seed")),
-        steps=int(_number(reading, "Steps")),
-        cfg=_number(reading, "CFG scale"),
-        sampler=sampler,
-        schedule=schedule,
-        width=int(size[1]),
-        height=int(size[2]),
-        clip_skip=int(_number(reading, "Clip skip", "1")),
-        adapters=tagged.adapters,
-    )
-
-
 def save_png(image: Image, path: Path) -> None:
     """Write a PNG with the infotext that the renderer left in `image.info`; whole, or not at all."""
     from PIL.PngImagePlugin import PngInfo
@@ -143,7 +108,7 @@ def save_png(image: Image, path: Path) -> None:
 
 
 def png_text(path: Path) -> str | None:
-    """The infotext of a PNG, or None. InputError for what is no PNG, or a damaged one."""
+    """The infotext of a PNG, or None. InputError for a file that is damaged or not a PNG."""
     from PIL import Image as Images
 
     check_is_file(path, "give the path of a PNG")
@@ -151,7 +116,7 @@ def png_text(path: Path) -> str | None:
         with Images.open(path, formats=("PNG",)) as image:
             image.load()
             text = image.info.get(CHUNK)
-    # Pillow's own for a damaged file, chunk by chunk.
+    # Pillow raises each of these for some damaged file.
     except (
         OSError,
         SyntaxError,
@@ -161,20 +126,9 @@ def png_text(path: Path) -> str | None:
         Images.DecompressionBombError,
     ) as error:
         raise InputError(
-            f"the picture cannot be read: {error}", where=str(path), fix="it is no PNG, or a damaged one"
+            f"the picture cannot be read: {error}", where=str(path), fix="the file is damaged or not a PNG"
         ) from error
     return text if isinstance(text, str) else None
-
-
-def _number(reading: Reading, key: str, default: str = "") -> float:
-    text = reading.entries.get(key, default)
-    try:
-        number = int(text) if text.lstrip("-").isdecimal() else float(text)
-        if isinstance(number, int) or math.isfinite(number):
-            return number
-    except ValueError:  # no number, or one of 5000 digits
-        pass
-    raise InputError(f"the infotext has no usable '{key}' ('{text}')")
 
 
 def _quoted(value: object) -> str:
@@ -202,3 +156,32 @@ def _stem(name: str) -> str:
 
 def _plain(name: str) -> str:
     return name.replace(":", "").replace(",", "")
+
+
+class FileHashes:
+    """Hashes of a request's files, each computed once. Names of weights held in memory have none."""
+
+    def __init__(self, *, enabled: bool, in_memory: frozenset[str], progress: Progress) -> None:
+        self._enabled = enabled
+        self._in_memory = in_memory
+        self._progress = progress
+        self._adapters: dict[tuple[str, int, int], str] = {}
+
+    def of(self, request: ImageRequest, uses: Sequence[AdapterUse]) -> Hashes:
+        if not self._enabled:
+            return Hashes()
+        adapters = {Path(use.file).stem: self._of_adapter(use.file) for use in uses}
+        return Hashes(self._of_file(request.checkpoint), self._of_file(request.vae), adapters)
+
+    def _of_file(self, name: str | None) -> str | None:
+        if name is None or name in self._in_memory or not Path(name).is_file():
+            return None
+        return content_hash(name, progress=self._progress)
+
+    def _of_adapter(self, path: str) -> str:
+        """Computed from the file: a hash that its metadata claims may be that of an earlier version."""
+        status = Path(path).stat()
+        key = (path, status.st_mtime_ns, status.st_size)
+        if key not in self._adapters:
+            self._adapters[key] = model_hash(path)
+        return self._adapters[key]

@@ -15,14 +15,13 @@ from loralathe.engine.workers import full_precision
 from loralathe.errors import InputError, is_out_of_memory
 from loralathe.progress import Progress, Task
 from loralathe.rendering.decoding import decode, work_in_tiles
-from loralathe.rendering.filehashes import FileHashes
 from loralathe.rendering.folders import AdapterFolders
-from loralathe.rendering.infotext import CHUNK, infotext
+from loralathe.rendering.infotext import CHUNK, FileHashes, infotext
 from loralathe.rendering.latents import LatentRenderer, RenderSettings
 from loralathe.rendering.memory import batch_size_for, in_batches, too_large
 from loralathe.rendering.model_cache import LoadSettings, ModelCache, OpenModel, WeightsInMemory
 from loralathe.rendering.prepare import Prepared, in_order_of_work, prepare
-from loralathe.rendering.prompts.issues import told
+from loralathe.rendering.prompts import told
 from loralathe.rendering.request import ImageRequest, OnImage
 from loralathe.rendering.samplers import Prediction
 from loralathe.rendering.shares import Presets

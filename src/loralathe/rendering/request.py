@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -74,19 +74,6 @@ class ImageRequest:
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON values, with the version."""
         return {"version": REQUEST_VERSION, **asdict(self), "adapters": [asdict(a) for a in self.adapters]}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ImageRequest:
-        """The inverse of `to_json`. Raises InputError for another version."""
-        fields = dict(data)
-        version = fields.pop("version", None)
-        if version != REQUEST_VERSION:
-            raise InputError(
-                f"a stored request has version {version}, this program writes {REQUEST_VERSION}",
-                fix="render the image again",
-            )
-        fields["adapters"] = tuple(AdapterUse(**use) for use in fields.get("adapters", ()))
-        return cls(**fields)
 
     def key(self) -> str:
         """64 hex digits that name this request: SHA-256 of its canonical JSON."""

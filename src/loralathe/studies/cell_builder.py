@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Protocol
 
 from loralathe.errors import InputError, did_you_mean
-from loralathe.rendering.prompts.networks import lift_tags
+from loralathe.rendering.prompts import lift_tags
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import AdapterUse
 from loralathe.studies.blocktext import BLOCK_LISTS, BlockText, read_block_text, select_blocks

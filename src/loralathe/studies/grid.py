@@ -12,8 +12,7 @@ from PIL import Image
 
 from loralathe.errors import InputError, LatheError
 from loralathe.progress import Progress
-from loralathe.rendering.prompts.issues import told
-from loralathe.rendering.prompts.networks import lift_tags
+from loralathe.rendering.prompts import lift_tags, told
 from loralathe.rendering.request import ImageRequest, Renderer
 from loralathe.studies.axes import parse_axis
 from loralathe.studies.cell_builder import CellBuilder, Context

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from loralathe.families import Padding
-from loralathe.rendering.prompts.emphasis import Piece
+from loralathe.rendering.prompts.text import WeightedText
 
 START, END, COMMA = 49406, 49407, 267
 """Ids of CLIP's byte-pair vocabulary (49,408 entries), the same in every CLIP text encoder."""
@@ -50,7 +50,7 @@ class _Open:
         return Chunk(tuple(self.tokens), tuple(self.weights))
 
 
-def cut_chunks(pieces: Sequence[Piece], encode: Callable[[str], Sequence[int]]) -> tuple[Chunk, ...]:
+def cut_chunks(pieces: Sequence[WeightedText], encode: Callable[[str], Sequence[int]]) -> tuple[Chunk, ...]:
     """Chunks of `pieces`, at least one. `encode` gives a text's ids without start and end."""
     done: list[Chunk] = []
     current = _Open()

@@ -1,13 +1,26 @@
-"""A whole prompt, planned: which texts are needed, and which of them guides which step."""
+"""Which text guides which step: prompts joined by AND, `[before:after:N]` and `[a|b]`.
+
+AND (Liu et al. 2022, Compositional Visual Generation): `a cat :1.2 AND a dog` are several prompts that guide
+one image, each with its weight. Fixed here: a number at the end of a prompt without AND is text (`16:9`
+stays), and AND inside brackets is a word.
+
+Schedules: N without a point is a step, N with a point a fraction of all steps (A1111's newer rule). Fixed
+here: `[a:b:N]` shows `a` for exactly N steps, alternation starts a, b, a, b, and samplers that evaluate the
+network twice a step count steps, not evaluations.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from loralathe.rendering.prompts.composable import Part, split_parts
-from loralathe.rendering.prompts.emphasis import parse_emphasis
-from loralathe.rendering.prompts.issues import Issue
-from loralathe.rendering.prompts.schedule import expand_schedule
+from loralathe.rendering.prompts.text import Issue, issue_at, parse_emphasis
+
+_AND = re.compile(r"\bAND\b")
+_WEIGHTED = re.compile(r"(?P<text>.*?)\s*:\s*(?P<weight>[-+]?(?:\d+\.?\d*|\.\d+))\s*\Z", re.DOTALL)
+DEEPEST = 50
+"""Brackets inside one another that are read; those further in are plain characters."""
+_NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+))\s*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +57,205 @@ def plan_prompt(prompt: str, steps: int, *, composable: bool = True) -> PromptPl
             place = prompt.find(issue.excerpt)
             issues.append(Issue(max(place, 0), issue.message, issue.excerpt))
     return PromptPlan(tuple(plans), tuple(dict.fromkeys(issues)))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of the prompts joined by AND."""
+
+    text: str
+    weight: float = 1.0
+
+
+def split_parts(prompt: str) -> tuple[tuple[Part, ...], list[Issue]]:
+    """The prompts that AND joins; one part of weight 1 when there is no AND."""
+    issues: list[Issue] = []
+    cuts: list[tuple[int, int]] = []
+    for match in _AND.finditer(prompt):
+        if _depth(prompt, match.start()):
+            issues.append(issue_at(prompt, match.start(), "AND inside brackets is read as a plain word"))
+        else:
+            cuts.append(match.span())
+    if not cuts:
+        return (Part(prompt),), issues
+    starts = [0, *(end for _, end in cuts)]
+    ends = [*(begin for begin, _ in cuts), len(prompt)]
+    return tuple(_part(prompt[a:b].strip()) for a, b in zip(starts, ends, strict=True)), issues
+
+
+def _part(text: str) -> Part:
+    weighted = _WEIGHTED.match(text)
+    return Part(weighted["text"], float(weighted["weight"])) if weighted else Part(text)
+
+
+def _depth(text: str, place: int) -> int:
+    """How many brackets around `place` are really closed later; an unclosed one encloses nothing."""
+    closes = {")": "(", "]": "["}
+    enclosing = 0
+    pending: list[tuple[str, bool]] = []
+    skip = False
+    for index, char in enumerate(text):
+        if skip or char == "\\":
+            skip = not skip
+            continue
+        if char in "([":
+            pending.append((char, index < place))
+        elif char in closes:
+            match = next((n for n in reversed(range(len(pending))) if pending[n][0] == closes[char]), None)
+            if match is not None:
+                _, before = pending.pop(match)
+                enclosing += before and index >= place
+    return enclosing
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """`before` until step `when` (as written), then `after`."""
+
+    before: Script
+    after: Script
+    when: str
+
+    def chosen(self, step: int, steps: int) -> Script:
+        value = float(self.when)
+        switch = int(value * steps) if "." in self.when else int(value)
+        return self.before if step < switch else self.after
+
+
+@dataclass(frozen=True, slots=True)
+class Alternation:
+    """One option a step, in turn."""
+
+    options: tuple[Script, ...]
+
+    def chosen(self, step: int, steps: int) -> Script:
+        return self.options[step % len(self.options)]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Text and choices, one after the other."""
+
+    parts: tuple[str | Switch | Alternation, ...] = ()
+
+    def at(self, step: int, steps: int) -> str:
+        """The text in sampler step `step` of `steps`."""
+        return "".join(
+            part if isinstance(part, str) else part.chosen(step, steps).at(step, steps) for part in self.parts
+        )
+
+
+def expand_schedule(prompt: str, steps: int) -> tuple[tuple[str, ...], list[Issue]]:
+    """The text of every step, `steps` long, and what looked like a schedule but is not one."""
+    parser = _Parser(prompt)
+    sequence = parser.sequence(closers="")
+    return tuple(sequence.at(step, steps) for step in range(steps)), parser.issues
+
+
+class _Parser:
+    """Recursive descent. A bracket that is no schedule stays in the text, for emphasis to read."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.place = 0
+        self.issues: list[Issue] = []
+        self._depth = 0
+        self._unclosed: set[int] = set()
+        """Places of brackets known to be plain characters: read again with what is around them, they would
+        each double the work."""
+
+    def sequence(self, closers: str) -> Script:
+        """Reads up to, not over, an unescaped character of `closers` (or the end)."""
+        parts: list[str | Switch | Alternation] = []
+        self._depth += 1
+        readable = self._depth <= DEEPEST
+        while self.place < len(self.text):
+            char = self.text[self.place]
+            if char == "\\" and self.place + 1 < len(self.text):
+                parts.append(self.text[self.place : self.place + 2])
+                self.place += 2
+            elif char in closers:
+                break
+            elif char == "[" and readable:
+                parts.extend(self._square())
+            elif char == "(" and closers and readable:
+                parts.extend(self._round())
+            else:
+                parts.append(char)
+                self.place += 1
+        self._depth -= 1
+        return Script(_merged(parts))
+
+    def _round(self) -> tuple[str | Switch | Alternation, ...]:
+        """`( … )` inside a bracket hides its colons and bars; an unclosed `(` is a plain character."""
+        start, known = self.place, len(self.issues)
+        self.place += 1
+        if start in self._unclosed:
+            return ("(",)
+        inner = self.sequence(closers=")]")
+        if self.place < len(self.text) and self.text[self.place] == ")":
+            self.place += 1
+            return ("(", *inner.parts, ")")
+        self._again_as_text(start, known)
+        return ("(",)
+
+    def _square(self) -> tuple[str | Switch | Alternation, ...]:
+        start, known = self.place, len(self.issues)
+        self.place += 1
+        if start in self._unclosed:
+            return ("[",)
+        parts, marks, begins = [], "", [self.place]
+        while True:
+            parts.append(self.sequence(closers=":|]"))
+            if self.place >= len(self.text):
+                self._again_as_text(start, known)
+                return ("[",)
+            mark = self.text[self.place]
+            self.place += 1
+            if mark == "]":
+                break
+            marks += mark
+            begins.append(self.place)
+        choice = self._choice(parts, marks, self.text[begins[-1] : self.place - 1], start)
+        if choice is not None:
+            return (choice,)
+        literal: list[str | Switch | Alternation] = ["["]
+        for number, part in enumerate(parts):
+            literal += [*(marks[number - 1] if number else ""), *part.parts]
+        return (*literal, "]")
+
+    def _again_as_text(self, start: int, known: int) -> None:
+        """A bracket that is never closed is a plain character; what follows it is read again."""
+        self._unclosed.add(start)
+        self.place = start + 1
+        del self.issues[known:]
+
+    def _choice(self, parts: list[Script], marks: str, last: str, start: int) -> Switch | Alternation | None:
+        """The schedule that a bracket spells, or None with an issue where one was probably meant."""
+        if not marks:
+            return None
+        if set(marks) == {"|"}:
+            return Alternation(tuple(parts))
+        number = _NUMBER.match(last)
+        if set(marks) == {":"} and number and len(marks) <= 2:
+            when = number[1]
+            if len(marks) == 1 and "." in when and float(when) > 1:
+                message = (
+                    f"never shown: it starts at {float(when):.0%} of the steps; emphasis is (text:{when})"
+                )
+                self.issues.append(issue_at(self.text, start, message))
+            before = parts[0] if len(marks) == 2 else Script()
+            return Switch(before, parts[-2], when)
+        message = "not a schedule: [before:after:step], [after:step] or [a|b]; \\: is a plain colon"
+        self.issues.append(issue_at(self.text, start, message))
+        return None
+
+
+def _merged(parts: list[str | Switch | Alternation]) -> tuple[str | Switch | Alternation, ...]:
+    merged: list[str | Switch | Alternation] = []
+    for part in parts:
+        if isinstance(part, str) and merged and isinstance(merged[-1], str):
+            merged[-1] += part
+        else:
+            merged.append(part)
+    return tuple(merged)

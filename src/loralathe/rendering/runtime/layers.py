@@ -1,6 +1,8 @@
-"""y = W·x + Σ sᵢ·B(A·x): low-rank updates added to a layer's output, one strength per row of the batch.
+"""Adapters added to a layer's output, one strength per row of the batch. The layer itself is never touched.
 
-The weight W is never touched. Multiplying by A first keeps the cost at rank·(in + out) per token.
+weight   y + s·B(A·x); multiplying by A first keeps the cost at rank·(in + out) per token
+bias     y + s·Δb
+norm     y + s·Δw·x̂, x̂ the normalised input: a norm's output is w·x̂ + b
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ from torch import nn
 from torch.nn import functional
 
 from loralathe.errors import InputError
-from loralathe.rendering.runtime.vectors import Vector, vector_update
 
 if TYPE_CHECKING:
     from loralathe.lowrank import Factors
@@ -32,6 +33,14 @@ class LowRank:
     down: torch.Tensor
     up: torch.Tensor
     mid: torch.Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Vector:
+    """A change of a bias or of a norm's weight. values: one for each channel.  scales: true for a norm."""
+
+    values: torch.Tensor
+    scales: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +76,7 @@ def update(
 ) -> torch.Tensor:
     """sᵢ·B(A·xᵢ) for the rows of x, in the shape of the layer's output."""
     if isinstance(factors, Vector):
-        return vector_update(layer, factors, x, strengths)
+        return _vector_update(layer, factors, x, strengths)
     spread = strengths.to(x.dtype).reshape(-1, *[1] * (x.dim() - 1))
     if isinstance(layer, nn.Conv2d):
         conv = partial(functional.conv2d, stride=layer.stride, padding=layer.padding, dilation=layer.dilation)
@@ -77,6 +86,26 @@ def update(
             inner = conv(functional.conv2d(x, factors.down), factors.mid)
         return functional.conv2d(inner * spread, factors.up)
     return functional.linear(functional.linear(x, factors.down) * spread, factors.up)
+
+
+def _vector_update(
+    layer: nn.Module, vector: Vector, x: torch.Tensor, strengths: torch.Tensor
+) -> torch.Tensor:
+    """The change for the rows of x, in a shape that broadcasts to the layer's output."""
+    # Channels come last, but for convolutions and group norms, where they come behind the row.
+    behind_row = isinstance(layer, (nn.Conv2d, nn.GroupNorm))
+    shape = (1, -1, *[1] * (x.dim() - 2)) if behind_row else (*[1] * (x.dim() - 1), -1)
+    spread = strengths.to(x.dtype).reshape(-1, *[1] * (x.dim() - 1))
+    change = spread * vector.values.reshape(shape)
+    return change * _normalised(layer, x) if vector.scales else change
+
+
+def _normalised(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    if isinstance(layer, nn.GroupNorm):
+        return functional.group_norm(x, layer.num_groups, eps=layer.eps)
+    if isinstance(layer, nn.LayerNorm):
+        return functional.layer_norm(x, layer.normalized_shape, eps=layer.eps)
+    raise InputError(f"a difference of a norm cannot act on a layer of the kind {type(layer).__name__}")
 
 
 Hook = Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor]

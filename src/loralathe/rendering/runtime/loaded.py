@@ -15,8 +15,7 @@ from loralathe.adapters.modules import AdapterModule
 from loralathe.families import BIAS
 from loralathe.lowrank import dense
 from loralathe.rendering.loading import Model
-from loralathe.rendering.runtime.layers import LowRank, shaped_for
-from loralathe.rendering.runtime.vectors import Vector
+from loralathe.rendering.runtime.layers import LowRank, Vector, shaped_for
 
 
 class LoadedAdapter:

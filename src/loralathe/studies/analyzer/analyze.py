@@ -12,7 +12,7 @@ from PIL.Image import Image
 
 from loralathe.errors import InputError
 from loralathe.progress import Progress
-from loralathe.rendering.prompts.networks import lift_tags
+from loralathe.rendering.prompts import lift_tags
 from loralathe.rendering.request import ImageRequest, Renderer
 from loralathe.strengths import AdapterUse, show_number
 from loralathe.studies.analyzer.options import (

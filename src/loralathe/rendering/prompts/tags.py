@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from loralathe.errors import did_you_mean, half_width
-from loralathe.rendering.prompts.issues import Issue, issue_at
+from loralathe.rendering.prompts.text import Issue, issue_at
 from loralathe.strengths import AdapterUse, TagError, read_tag
 
 _TAG = re.compile(r"<(\w+):([^<>]*)(>?)")
