@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from loralathe.families.layers import ANY, Layer, fill
@@ -41,7 +41,7 @@ class Transformer:
     stages: tuple[Stage, ...]
     first: Mapping[str, tuple[str, ...]]
     last: Mapping[str, tuple[str, ...]]
-    optional: Mapping[str, str]
+    optional: Mapping[str, str] = field(default_factory=dict)
     marked: tuple[str, str, str] | None = None
 
     kind = "transformer"
