@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loralathe.lowrank import RULE_KINDS, nuclear_norm, rank_by
+from loralathe.lowrank import RuleKind, nuclear_norm, rank_by
 
 S = torch.tensor([10.0, 5.0, 2.5, 1.0, 0.5, 0.25, 0.1, 0.05])
 """The example of the sd-scripts reference."""
@@ -37,7 +39,7 @@ def test_known_answers(kind, parameter, wanted):
 
 @given(
     st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=12),
-    st.sampled_from(RULE_KINDS),
+    st.sampled_from(get_args(RuleKind)),
     st.floats(0.01, 0.999),
     st.integers(1, 12),
 )

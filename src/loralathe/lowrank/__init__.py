@@ -1,67 +1,57 @@
-"""Pure functions on tensors: randomized SVD, rank policies, noise floor, algebra of factors.
+"""Pure functions on tensors: singular values, ranks, budgets, rounding noise, algebra of factors.
 
-Matrices are (out, in), fp32 or fp64, on any device. Importing this room imports torch.
+Matrices are (out, in), fp32 or fp64, on any device. Importing this package imports torch.
 """
 
-from loralathe.lowrank.budget import (
-    Allocation,
-    KnapsackItem,
-    allocate_bytes,
-    allocate_energy,
-)
+from loralathe.lowrank.budget import Allocation, KnapsackItem, allocate_bytes, allocate_energy
 from loralathe.lowrank.factors import (
     Factors,
     compress,
     concatenate,
     cosine,
     dense,
+    dense_factors,
     factors_energy,
     flatten_tucker,
+    hadamard_factors,
     inner,
+    kronecker_factors,
+    thin_pair,
+    tucker_matrix,
 )
 from loralathe.lowrank.noise import (
+    FLOAT_FORMATS,
     absolute_rounding,
     relative_rounding,
     rounding_noise_energy,
     rounding_noise_sigma,
     rounding_rms,
 )
-from loralathe.lowrank.overlap import (
-    Overlap,
-    compare_directions,
-    principal_angles,
-    subspace_overlap,
-)
-from loralathe.lowrank.policies import (
-    RULE_KINDS,
+from loralathe.lowrank.ranks import (
+    ARITHMETIC_ROUNDING,
+    NOISE_EDGE,
+    RankChoice,
     RuleKind,
+    choose_rank,
     nuclear_norm,
     rank_by,
 )
-from loralathe.lowrank.products import (
-    dense_factors,
-    hadamard_factors,
-    kronecker_factors,
-    thin_pair,
-    tucker_matrix,
-)
-from loralathe.lowrank.ranks import (
-    RankChoice,
-    choose_rank,
-    kept_energy,
-    relative_error,
-)
 from loralathe.lowrank.svd import (
     SVD,
+    Overlap,
+    compare_directions,
     energy,
     exact_svd,
     factored_svd,
     randomized_svd,
     split_sqrt,
+    subspace_overlap,
 )
 
 __all__ = [
-    "RULE_KINDS",
+    "ARITHMETIC_ROUNDING",
+    "FLOAT_FORMATS",
+    "NOISE_EDGE",
     "SVD",
     "Allocation",
     "Factors",
@@ -86,13 +76,10 @@ __all__ = [
     "flatten_tucker",
     "hadamard_factors",
     "inner",
-    "kept_energy",
     "kronecker_factors",
     "nuclear_norm",
-    "principal_angles",
     "randomized_svd",
     "rank_by",
-    "relative_error",
     "relative_rounding",
     "rounding_noise_energy",
     "rounding_noise_sigma",

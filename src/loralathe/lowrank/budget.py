@@ -1,16 +1,15 @@
-"""One budget for many modules: which singular directions of all of them are worth their bytes.
+"""One budget of bytes for many modules: a knapsack that chooses singular values of all of them.
 
-Keeping the direction of a singular value s explains s² of ‖Δ‖_F² (Eckart–Young) and costs the bytes of one
-column of `up` and one row of `down`. Over all modules that is a knapsack whose items of one module must be
-taken in order.
+Keeping a singular value s explains s² of ‖Δ‖_F² (Eckart–Young) and takes the bytes of one column of `up` and
+one row of `down`. Over all modules that is a knapsack problem; the values of one module are taken in order.
 
-Optimality. Within a module s² falls and each direction costs the same, so value per byte falls: what was
-taken before never was worth less. Only the bytes that a module takes once, for its names in the header and
-its alpha, break that for the first directions; joining them into one step up to the best average makes the
-steps of a module concave again. The modules' steps sorted by value per byte are then the solution of the
-linear relaxation (Dantzig 1957), and no choice of whole steps within the same bytes keeps more than the
-steps in front of the one that no longer fits plus its share: what is kept here falls short of the optimum by
-less than one step. Bytes left over are filled with later steps that fit.
+Optimality. Within a module s² falls and each singular value takes the same bytes, so density, s² per byte,
+falls: no value is denser than those taken before it. Only the bytes that a module takes once, for its names
+in the header and its alpha, break this for the first values; joining them into one step up to the best
+average makes the steps of a module concave again. The steps of all modules, sorted by density, then solve the
+linear relaxation (Dantzig 1957). No choice of whole steps within the same bytes keeps more than the steps before the
+one that no longer fits, plus its share: the result falls short of the optimum by less than one step. Bytes
+left over are filled with later steps that fit.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class KnapsackItem:
-    """What one module has to sell.
+    """Singular values that a module offers to the budget.
 
-    energies: s² of its directions in falling order, (k,) float64;  cost: bytes of one direction, above 0;
-    fixed:    bytes that the module takes once, when it has any rank at all.
+    energies: s² of them in falling order, (k,) float64;  cost: bytes of each, above 0;
+    fixed:    bytes that the module takes once, when it has a rank above 0.
     """
 
     energies: Tensor
@@ -37,10 +36,11 @@ class KnapsackItem:
 
 @dataclass(frozen=True)
 class Allocation:
-    """Ranks by module, in the order of the offers.
+    """Ranks by module, in the order of the items.
 
-    kept, nbytes: sums of s² and of costs over all that is taken.
-    price:        s² per byte of the poorest step taken; no step left out is worth more, up to the last one.
+    kept, nbytes:     sums of s² and of bytes over all steps taken.
+    marginal_density: s² per byte of the last step taken; the steps left out are not denser, except for one
+                      that did not fit.
     """
 
     ranks: tuple[int, ...]
@@ -55,7 +55,7 @@ def allocate_bytes(items: Sequence[KnapsackItem], limit: int) -> Allocation:
     n = int(torch.searchsorted(steps.nbytes.cumsum(0), limit, right=True))
     ranks = steps.ranks_after(n)
     left = limit - int(steps.nbytes[:n].sum())
-    # Later steps that still fit, each only behind the one before it.
+    # Later steps that still fit; a step is taken only after the one before it in its module.
     cheapest = min((item.cost for item in items), default=1)
     for i in range(n, len(steps)):
         if left < cheapest:
@@ -68,7 +68,7 @@ def allocate_bytes(items: Sequence[KnapsackItem], limit: int) -> Allocation:
 
 
 def allocate_energy(items: Sequence[KnapsackItem], wanted: float) -> Allocation:
-    """The fewest bytes that keep `wanted` of Σ s²; everything when there is not so much."""
+    """The fewest bytes that keep `wanted` of Σ s²; everything when Σ s² is smaller."""
     steps = _Steps(items)
     sums = steps.energy.cumsum(0)
     # The sum of rounded numbers may miss the whole by its last digits.
@@ -84,7 +84,7 @@ def allocate_energy(items: Sequence[KnapsackItem], wanted: float) -> Allocation:
 
 
 class _Steps:
-    """Steps of all modules, best value per byte first: parallel vectors."""
+    """Steps of all modules, the densest first: parallel vectors."""
 
     def __init__(self, items: Sequence[KnapsackItem]) -> None:
         parts = [_steps_of(i, item) for i, item in enumerate(items) if len(item.energies)]
@@ -109,7 +109,7 @@ class _Steps:
         return float(self.density[n - 1]) if n else 0.0
 
     def cheapest_from(self, n: int, ranks: Sequence[int], missing: float) -> int:
-        """The step of fewest bytes that can be taken next and is worth `missing`; step n is one."""
+        """The step of fewest bytes that can be taken next and has the energy `missing`; step n has."""
         current = torch.tensor(ranks)
         open_now = (self.before[n:] == current[self.module[n:]]) & (self.energy[n:] >= missing)
         sizes = torch.where(open_now, self.nbytes[n:], torch.inf)

@@ -1,4 +1,9 @@
-"""A difference of weights as a product of thin factors, and the algebra that never multiplies them out."""
+"""A difference of weights as a product of thin factors, and the algebra that never multiplies them out.
+
+Differences that are not such a product as they stand (Hadamard, Kronecker, dense) are turned into one exactly,
+so everything that computes with `Factors` computes with these, too. Where their factors would be no thinner
+than the delta, the delta itself stands beside a unit matrix on its smaller side.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,9 @@ from torch import Tensor
 
 from loralathe.lowrank.rangefinder import gram64
 from loralathe.lowrank.svd import SVD, empty_svd, factored_svd
+
+Pair = tuple[Tensor, Tensor]
+"""left (rows, k) and right (k, columns): left · right is the matrix."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class Factors:
                 raise ValueError(f"mid {tuple(self.mid.shape)} does not fit a weight of {self.shape}")
         if tuple(self.up.shape[:1]) != (out,) or tuple(self.down.shape) != inner:
             raise ValueError(
-                f"up {tuple(self.up.shape)} and down {tuple(self.down.shape)} make no weight of {self.shape}"
+                f"up {tuple(self.up.shape)} and down {tuple(self.down.shape)} do not fit a weight of {self.shape}"
             )
 
     @property
@@ -106,3 +114,49 @@ def cosine(a: Factors, b: Factors) -> float:
     """Cosine of the angle between two deltas as vectors; 0 when either is zero."""
     scale = math.sqrt(factors_energy(a)) * math.sqrt(factors_energy(b))
     return inner(a, b) / scale if scale > 0 else 0.0
+
+
+def dense_factors(delta: Tensor) -> Factors:
+    """A whole difference, (out, …), beside a unit matrix."""
+    left, right = thin_pair(delta.reshape(delta.shape[0], -1))
+    return Factors(left, right, tuple(delta.shape))
+
+
+def hadamard_factors(first: Pair, second: Pair, shape: tuple[int, ...]) -> Factors:
+    """(a₁·b₁) ∘ (a₂·b₂), (out, in…): columns a₁[:, i] ∘ a₂[:, j], rows b₁[i] ∘ b₂[j] (Khatri–Rao products).
+
+    Rank r₁·r₂, where that is less than the smaller side.
+    """
+    (a1, b1), (a2, b2) = first, second
+    if b1.shape[0] * b2.shape[0] >= min(a1.shape[0], b1.shape[1]):
+        return dense_factors(((a1 @ b1) * (a2 @ b2)).reshape(shape))
+    up = (a1[:, :, None] * a2[:, None, :]).flatten(1)
+    down = (b1[:, None, :] * b2[None, :, :]).flatten(0, 1)
+    return Factors(up, down, shape)
+
+
+def kronecker_factors(first: Pair, second: Pair, shape: tuple[int, ...]) -> Factors:
+    """(l₁·r₁) ⊗ (l₂·r₂) = (l₁ ⊗ l₂)·(r₁ ⊗ r₂), (out, in…); rank k₁·k₂, where that is thin.
+
+    (Van Loan 2000, The ubiquitous Kronecker product, §2: the mixed-product property.)
+    """
+    (l1, r1), (l2, r2) = first, second
+    if r1.shape[0] * r2.shape[0] >= min(shape[0], math.prod(shape[1:])):
+        return dense_factors(torch.kron(l1 @ r1, l2 @ r2).reshape(shape))
+    return Factors(torch.kron(l1, l2), torch.kron(r1, r2), shape)
+
+
+def thin_pair(left: Tensor, right: Tensor | None = None) -> Pair:
+    """Factors of a matrix, as thin as shapes tell: at most a unit matrix on the smaller side."""
+    if right is not None:
+        if right.shape[0] <= min(left.shape[0], right.shape[1]):
+            return left, right
+        left = left @ right
+    rows, columns = left.shape
+    unit = torch.eye(min(rows, columns), dtype=left.dtype, device=left.device)
+    return (unit, left) if rows < columns else (left, unit)
+
+
+def tucker_matrix(core: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Σ_rs core[r, s, k, l] · left[o, r] · right[s, i], as (o, i·k·l)."""
+    return torch.einsum("rskl,or,si->oikl", core, left, right).flatten(1)

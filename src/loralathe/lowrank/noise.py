@@ -1,4 +1,4 @@
-"""How much of a difference of weights is nothing but the rounding of the files it was taken from."""
+"""Rounding noise: the part of a difference of weights that comes from rounding in the files it was taken from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class FloatFormat:
     smallest_exponent: int
 
 
-FORMATS: Final = MappingProxyType(
+FLOAT_FORMATS: Final = MappingProxyType(
     {
         "F64": FloatFormat(52, -1022),
         "F32": FloatFormat(23, -126),
@@ -74,12 +74,14 @@ def rounding_noise_sigma(rms_weight: float, shape: tuple[int, int], dtype: str |
 
 
 def rounding_noise_energy(rms_weight: float, shape: tuple[int, ...], dtype: str | Sequence[str]) -> float:
-    """Expected ‖rounding error‖_F² of a weight of `shape`: what even a perfect extraction cannot explain."""
+    """Expected ‖rounding error‖_F² of a weight of `shape`: the part that even a perfect extraction leaves over."""
     return rounding_rms(rms_weight, dtype) ** 2 * math.prod(shape)
 
 
 def _format(dtype: str) -> FloatFormat:
     try:
-        return FORMATS[dtype]
+        return FLOAT_FORMATS[dtype]
     except KeyError:
-        raise ValueError(f"no rounding is known for dtype {dtype!r}; known: {', '.join(FORMATS)}") from None
+        raise ValueError(
+            f"no rounding is known for dtype {dtype!r}; known: {', '.join(FLOAT_FORMATS)}"
+        ) from None

@@ -1,4 +1,16 @@
-"""How many singular values a module keeps, why, and what that leaves out."""
+"""How many singular values a module keeps, and why.
+
+A person asks for a rank, which noise and the shape may lower (`choose_rank`), or for a rule that gives each
+module a rank from its own singular values (`rank_by`): those of LyCORIS and kohya, by their names.
+
+    threshold  t   singular values above t                           LyCORIS `threshold`
+    ratio      r   singular values above r · the largest             LyCORIS `ratio`, kohya `sv_ratio` = 1/r
+    quantile   q   the fewest whose sum reaches q of the whole sum   LyCORIS `quantile`, kohya `sv_cumulative`
+    fro        p   the fewest whose √Σs² reaches p·‖Δ‖_F             kohya `sv_fro`
+
+Every rule keeps at least one. (LyCORIS' quantile stops one short of the fraction, and resize_lora of
+sd-scripts before v0.11 kept one more than each rule needs; here the fewest that reach it are kept.)
+"""
 
 from __future__ import annotations
 
@@ -6,16 +18,19 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from loralathe.errors import InputError
+from loralathe.lowrank.rangefinder import gram64
 
+RuleKind = Literal["threshold", "ratio", "quantile", "fro"]
 Reason = Literal["requested", "noise", "shape", "zero"]
 
-ARITHMETIC = 2.0**-22
+ARITHMETIC_ROUNDING = 2.0**-22
 """Singular values this much below the first are the rounding of fp32 arithmetic, whatever the files hold."""
 
-EDGE = 1.03
+NOISE_EDGE = 1.03
 """Noise reaches this far over its asymptotic edge: the largest singular value of a finite random matrix
 scatters by 1 % (Tracy–Widom, 320 × 320, 99th percentile), and ε by 2 % with the scale of the weights."""
 
@@ -24,8 +39,8 @@ scatters by 1 % (Tracy–Widom, 320 × 320, 99th percentile), and ε by 2 % with
 class RankChoice:
     """The rank a module gets, and what decided it.
 
-    requested: what was asked for. shape: the module's smaller side. noise: so many singular values rise above
-    rounding. zero: there is no difference at all, and the rank is 0.
+    requested: the rank that was asked for. shape: the module's smaller side. noise: the number of singular
+    values above rounding. zero: the difference is zero, and so is the rank.
     """
 
     rank: int
@@ -49,22 +64,35 @@ def choose_rank(
     if largest == 0.0:
         return RankChoice(0, "zero")
     allowed = min(requested, *shape) if shape else requested
-    above = int((singular_values > max(EDGE * floor, ARITHMETIC * largest)).sum())
+    above = int((singular_values > max(NOISE_EDGE * floor, ARITHMETIC_ROUNDING * largest)).sum())
     if above < allowed:
         return RankChoice(above, "noise")
     return RankChoice(allowed, "requested" if allowed == requested else "shape")
 
 
-def kept_energy(singular_values: Tensor, total: float) -> float:
-    """Σ S² / ‖Δ‖²: the share of the difference that is kept, 1 for a zero difference; no tail is needed.
+def rank_by(
+    kind: RuleKind, parameter: float, singular_values: Tensor, energy: float, nuclear: float = math.nan
+) -> int | None:
+    """Rank that a rule gives a delta with these leading singular values, (k,) in falling order, k ≥ 1.
 
-    `total` = ‖Δ‖_F² in float64 (`energy`). Rounding can lift the share over 1; it is cut there.
+    energy: ‖Δ‖_F²;  nuclear: Σ of all singular values (`nuclear_norm`), for `quantile` only. None when all k
+    values satisfy the rule and those behind them may, too: then more must be found before it can be told.
     """
-    if total == 0.0:
-        return 1.0
-    return min(float(singular_values.double().square().sum()) / total, 1.0)
+    if kind in ("threshold", "ratio"):
+        cut = parameter if kind == "threshold" else parameter * float(singular_values[0])
+        above = int((singular_values.double() > cut).sum())
+        return max(above, 1) if above < len(singular_values) else None
+    wide = singular_values.double()
+    sums = (wide if kind == "quantile" else wide.square()).cumsum(0)
+    wanted = parameter * nuclear if kind == "quantile" else parameter**2 * energy
+    reached = int((sums < wanted).sum())
+    return reached + 1 if reached < len(sums) else None
 
 
-def relative_error(singular_values: Tensor, total: float) -> float:
-    """‖Δ − UΣVᵀ‖_F / ‖Δ‖_F = √(1 − kept energy); below 1e-3 it is fp32 rounding more than truncation."""
-    return math.sqrt(1.0 - kept_energy(singular_values, total))
+def nuclear_norm(A: Tensor) -> float:
+    """Σ of all singular values of A (m, n), from the eigenvalues of the smaller float64 Gram matrix.
+
+    Singular values under 1e-8 of the largest are lost in it; even thousands of them weigh nothing in the sum.
+    """
+    short = A if A.shape[0] <= A.shape[1] else A.T
+    return float(torch.linalg.eigvalsh(gram64(short)).clamp_min(0).sqrt().sum())

@@ -1,8 +1,12 @@
-"""Truncated singular value decompositions: randomized, exact, and of products that are never formed."""
+"""Truncated singular value decompositions: randomized, exact, and of products that are never formed.
+
+And the comparison of two: do they act on the same directions?
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -203,6 +207,35 @@ def split_sqrt(svd: SVD) -> tuple[Tensor, Tensor]:
     """up = U·√S (m, r) and down = √S·Vh (r, n): both factors get the same norm, so both round alike."""
     root = svd.S.sqrt()
     return svd.U * root, root[:, None] * svd.Vh
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Shared part of two deltas' output directions (up) and input directions (down), each in [0, 1]."""
+
+    up: float
+    down: float
+
+
+def compare_directions(a: SVD, b: SVD) -> Overlap:
+    """Overlap of the spans of two decompositions, whatever they came from: dense deltas or factors.
+
+    For a delta of factors use `compress`, for a dense one `randomized_svd`; equal `truncate` ranks ask
+    about the leading directions only. Singular values play no part.
+    """
+    return Overlap(subspace_overlap(a.U, b.U), subspace_overlap(a.Vh.T, b.Vh.T))
+
+
+def subspace_overlap(Q1: Tensor, Q2: Tensor) -> float:
+    """‖Q1ᵀ·Q2‖_F² / min(r1, r2) for orthonormal columns (n, r1), (n, r2): 1 contained, 0 orthogonal.
+
+    The mean squared cosine of the principal angles; Hu et al. 2021 (LoRA), §7.2, with r1 = r2. Two random
+    subspaces score about max(r1, r2)/n. 0 when either is empty.
+    """
+    smaller = min(Q1.shape[1], Q2.shape[1])
+    if smaller == 0:
+        return 0.0
+    return min(float((Q1.T.double() @ Q2.double()).square().sum()) / smaller, 1.0)
 
 
 def _check(A: Tensor, rank: int) -> None:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loralathe.lowrank import absolute_rounding, relative_rounding
-from loralathe.lowrank.ranks import ARITHMETIC, EDGE
+from loralathe.lowrank import ARITHMETIC_ROUNDING, NOISE_EDGE, absolute_rounding, relative_rounding
 
 TOLERANCE = 0.01
 """An error this much over the optimum is what the randomized search may leave on white noise."""
@@ -50,7 +49,7 @@ class Spectrum:
         largest = float(self.values[0]) if len(self.values) else 0.0
         if largest == 0.0:
             return 0, 0
-        edge = max(EDGE * floor, ARITHMETIC * largest)
+        edge = max(NOISE_EDGE * floor, ARITHMETIC_ROUNDING * largest)
         allowed = min(wanted, *self.delta.shape)
         counts = [int((self.values > edge * factor).sum()) for factor in (1.0 + BORDER, 1.0 - BORDER)]
         return min(counts[0], allowed), min(counts[1], allowed)

@@ -16,8 +16,7 @@ from loralathe.adapters import load_factors
 from loralathe.engine.sources import Sources
 from loralathe.engine.units import RowSlice, Unit
 from loralathe.language import Call, Name, Node
-from loralathe.lowrank import flatten_tucker
-from loralathe.lowrank.noise import FORMATS
+from loralathe.lowrank import FLOAT_FORMATS, flatten_tucker
 from loralathe.tensorfiles import DTYPES, TensorInfo, to_torch_dtype
 from loralathe.verification.linear import (
     Leaf,
@@ -247,9 +246,9 @@ def read_rows(
 
 def ulp(values: Tensor, dtype: str) -> Tensor:
     """Spacing of `dtype` at |values|, subnormals included; ValueError for a dtype of unknown format."""
-    if dtype not in FORMATS:
+    if dtype not in FLOAT_FORMATS:
         raise ValueError(f"no spacing is known for {dtype}")
-    expression = FORMATS[dtype]
+    expression = FLOAT_FORMATS[dtype]
     _, exponent = torch.frexp(values.abs())
     exponent = torch.where(values == 0, expression.smallest_exponent, exponent - 1)
     exponent = torch.clamp(exponent, min=expression.smallest_exponent) - expression.mantissa

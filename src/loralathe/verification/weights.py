@@ -11,7 +11,7 @@ from loralathe.engine.plan import TensorPlan, WeightsOutput
 from loralathe.engine.session import Session
 from loralathe.engine.units import RowSlice
 from loralathe.language import Name, Node
-from loralathe.lowrank.noise import FORMATS
+from loralathe.lowrank import FLOAT_FORMATS
 from loralathe.tensorfiles import TensorFile, TensorInfo
 from loralathe.verification.facts import TensorCheck
 from loralathe.verification.linear import Linear, NoReferenceError
@@ -104,7 +104,7 @@ class WeightsChecker:
         ulps: float | None = None
         problems: list[str] = []
         try:
-            if info.dtype not in FORMATS:
+            if info.dtype not in FLOAT_FORMATS:
                 raise NoReferenceError(info.dtype)
             ulps, problems = self._errors(tensor, info, replayed)
         except NoReferenceError:
