@@ -7,9 +7,9 @@ Optimality. Within a module s² falls and each singular value takes the same byt
 falls: no value is denser than those taken before it. Only the bytes that a module takes once, for its names
 in the header and its alpha, break this for the first values; joining them into one step up to the best
 average makes the steps of a module concave again. The steps of all modules, sorted by density, then solve the
-linear relaxation (Dantzig 1957). No choice of whole steps within the same bytes keeps more than the steps before the
-one that no longer fits, plus its share: the result falls short of the optimum by less than one step. Bytes
-left over are filled with later steps that fit.
+linear relaxation (Dantzig 1957). No choice of whole steps within the same bytes keeps more than the steps
+before the one that no longer fits, plus its share: the result falls short of the optimum by less than one
+step. Bytes left over are filled with later steps that fit.
 """
 
 from __future__ import annotations

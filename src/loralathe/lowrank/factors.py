@@ -1,8 +1,8 @@
 """A difference of weights as a product of thin factors, and the algebra that never multiplies them out.
 
-Differences that are not such a product as they stand (Hadamard, Kronecker, dense) are turned into one exactly,
-so everything that computes with `Factors` computes with these, too. Where their factors would be no thinner
-than the delta, the delta itself stands beside a unit matrix on its smaller side.
+Differences that are not such a product as they stand (Hadamard, Kronecker, dense) become one, exactly.
+Where its factors would not be thinner than the delta, they are the delta itself and a unit matrix on its
+smaller side.
 """
 
 from __future__ import annotations
@@ -43,9 +43,8 @@ class Factors:
             if self.mid.shape != (self.up.shape[1], self.down.shape[0], *self.shape[2:]):
                 raise ValueError(f"mid {tuple(self.mid.shape)} does not fit a weight of {self.shape}")
         if tuple(self.up.shape[:1]) != (out,) or tuple(self.down.shape) != inner:
-            raise ValueError(
-                f"up {tuple(self.up.shape)} and down {tuple(self.down.shape)} do not fit a weight of {self.shape}"
-            )
+            shapes = f"up {tuple(self.up.shape)} and down {tuple(self.down.shape)}"
+            raise ValueError(f"{shapes} do not fit a weight of {self.shape}")
 
     @property
     def rank(self) -> int:

@@ -1,4 +1,4 @@
-"""Rounding noise: the part of a difference of weights that comes from rounding in the files it was taken from."""
+"""Rounding noise: the part of a difference of weights that comes from rounding in the input files."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def rounding_noise_sigma(rms_weight: float, shape: tuple[int, int], dtype: str |
 
 
 def rounding_noise_energy(rms_weight: float, shape: tuple[int, ...], dtype: str | Sequence[str]) -> float:
-    """Expected ‖rounding error‖_F² of a weight of `shape`: the part that even a perfect extraction leaves over."""
+    """Expected ‖rounding error‖_F² of a weight of `shape`: a perfect extraction leaves it over."""
     return rounding_rms(rms_weight, dtype) ** 2 * math.prod(shape)
 
 
@@ -82,6 +82,5 @@ def _format(dtype: str) -> FloatFormat:
     try:
         return FLOAT_FORMATS[dtype]
     except KeyError:
-        raise ValueError(
-            f"no rounding is known for dtype {dtype!r}; known: {', '.join(FLOAT_FORMATS)}"
-        ) from None
+        known = ", ".join(FLOAT_FORMATS)
+        raise ValueError(f"the rounding of dtype {dtype!r} is not known; known: {known}") from None
