@@ -83,4 +83,4 @@ def _format(dtype: str) -> FloatFormat:
         return FLOAT_FORMATS[dtype]
     except KeyError:
         known = ", ".join(FLOAT_FORMATS)
-        raise ValueError(f"the rounding of dtype {dtype!r} is not known; known: {known}") from None
+        raise ValueError(f"unknown rounding of dtype {dtype!r}; known: {known}") from None
