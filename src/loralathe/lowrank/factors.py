@@ -105,18 +105,18 @@ def inner(a: Factors, b: Factors) -> float:
 
 
 def factors_energy(factors: Factors) -> float:
-    """‖Δ‖_F² of a factored delta; cancelling terms leave rounding, never less than zero."""
+    """‖Δ‖_F² of a factored delta; at least 0, whatever the rounding of terms that cancel."""
     return max(inner(factors, factors), 0.0)
 
 
 def cosine(a: Factors, b: Factors) -> float:
-    """Cosine of the angle between two deltas as vectors; 0 when either is zero."""
+    """Cosine of the angle between two deltas as vectors; 0 when one of them is zero."""
     scale = math.sqrt(factors_energy(a)) * math.sqrt(factors_energy(b))
     return inner(a, b) / scale if scale > 0 else 0.0
 
 
 def dense_factors(delta: Tensor) -> Factors:
-    """A whole difference, (out, …), beside a unit matrix."""
+    """A whole difference, (out, …), and a unit matrix."""
     left, right = thin_pair(delta.reshape(delta.shape[0], -1))
     return Factors(left, right, tuple(delta.shape))
 

@@ -1,4 +1,4 @@
-"""Which few directions of a matrix hold its energy: randomized block Lanczos on A·Aᵀ.
+"""The few directions that hold most of a matrix's energy: randomized block Lanczos on A·Aᵀ.
 
 Musco & Musco 2015 (block Krylov) show that keeping every power of A·Aᵀ in the basis needs fewer products
 with A than subspace iteration (Halko, Martinsson & Tropp 2011, §4.5) for the same error. The block Lanczos
@@ -20,10 +20,10 @@ DEPENDENT = 1e-10
 the rounding of fp32 entries: 1e-5 of a column's length."""
 
 ROUNDING = 2.0**-23
-"""A column this much shorter than the longest one first seen holds nothing but fp32 rounding."""
+"""A column this much shorter than the longest column of the first sample is only fp32 rounding."""
 
 NOTHING = 1e-12
-"""A step that adds this share of the energy found so far has met only the rounding of fp32 products."""
+"""A step that adds at most this share of the energy found so far has found only fp32 rounding."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ STRIP = 64
 
 
 def rows_times(rows: Tensor, A: Tensor) -> Tensor:
-    """rows (b, m) · A (m, n) with b much smaller than m and n, in the way that reads A fastest.
+    """rows (b, m) · A (m, n) with b much smaller than m and n, computed in the order that reads A fastest.
 
     The library repacks a right factor of row-major storage before it multiplies, which takes as long as the
     product itself. As a left factor it need not; and in strips the packed part never leaves the cache.
@@ -116,7 +116,7 @@ def orthonormalise(
 
 
 def complement(Y: Tensor, Q: Tensor, shortest: float) -> Tensor:
-    """Orthonormal basis of what Y (m, b) adds to the span of Q (m, k): Gram–Schmidt in blocks, done twice.
+    """Orthonormal basis of the part of Y (m, b) outside the span of Q (m, k): block Gram–Schmidt, twice.
 
     Twice is enough (Giraud, Langou & Rozložník 2005): the second pass removes what rounding put back. A
     direction that it shortens by half was itself rounding, left over from a vector inside Q, and is dropped.
@@ -126,7 +126,7 @@ def complement(Y: Tensor, Q: Tensor, shortest: float) -> Tensor:
 
 
 class _Basis:
-    """Qᵀ (k, m), B = QᵀA (k, n) and B·Bᵀ in memory taken once: growing by a block moves nothing."""
+    """Qᵀ (k, m), B = QᵀA (k, n) and B·Bᵀ in memory allocated once; adding a block copies nothing."""
 
     def __init__(self, A: Tensor, most: int) -> None:
         m, n = A.shape
@@ -141,7 +141,7 @@ class _Basis:
         return Projection(self._Qt[:k].T, self._B[:k], self._gram[:k, :k])
 
     def grow(self, new: Tensor) -> Projection | None:
-        """Columns `new` (m, b) join Q; their own projection, or None where they bring only rounding."""
+        """Add columns `new` (m, b) to Q; their own projection, or None where they add only rounding."""
         old, added = slice(0, self.size), slice(self.size, self.size + new.shape[1])
         columns, rows = self._Qt[added], self._B[added]
         rows.copy_(rows_times(columns.copy_(new.T), self._A))
@@ -159,7 +159,7 @@ def block_lanczos(
 ) -> Iterator[Projection]:
     """Projections of A (m, n) on Krylov spaces that grow by up to `block` columns a step, to `most` (m).
 
-    Ends by itself when nothing is left to find: all directions are in the space, or A has no further rank.
+    Stops when nothing is left to find: the space has all directions, or the rank of A is reached.
     A step costs two products of A with `block` columns. A projection holds views of memory that later steps
     add to and do not change.
     """
@@ -177,7 +177,7 @@ def block_lanczos(
         Q, room = basis.now.Q, most - basis.size
         new = complement(Y, Q, shortest)[:, :room]
         if new.shape[1] == 0:
-            # Equal singular values close a Krylov space early; only fresh columns can tell that from the end.
+            # Equal singular values end a Krylov space early; only fresh columns show whether this is the end.
             new = complement(sample(), Q, shortest)[:, :room]
             if new.shape[1] == 0:
                 return

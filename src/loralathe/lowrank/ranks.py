@@ -28,7 +28,7 @@ RuleKind = Literal["threshold", "ratio", "quantile", "fro"]
 Reason = Literal["requested", "noise", "shape", "zero"]
 
 ARITHMETIC_ROUNDING = 2.0**-22
-"""Singular values this much below the first are the rounding of fp32 arithmetic, whatever the files hold."""
+"""Singular values at most this share of the first are rounding of fp32 arithmetic, for any files."""
 
 NOISE_EDGE = 1.03
 """Noise reaches this far over its asymptotic edge: the largest singular value of a finite random matrix
@@ -76,7 +76,7 @@ def rank_by(
     """Rank that a rule gives a delta with these leading singular values, (k,) in falling order, k ≥ 1.
 
     energy: ‖Δ‖_F²;  nuclear: Σ of all singular values (`nuclear_norm`), for `quantile` only. None when all k
-    values satisfy the rule and those behind them may, too: then more must be found before it can be told.
+    values satisfy the rule and further ones may, too: then more singular values are needed.
     """
     if kind in ("threshold", "ratio"):
         cut = parameter if kind == "threshold" else parameter * float(singular_values[0])
@@ -92,7 +92,7 @@ def rank_by(
 def nuclear_norm(A: Tensor) -> float:
     """Σ of all singular values of A (m, n), from the eigenvalues of the smaller float64 Gram matrix.
 
-    Singular values under 1e-8 of the largest are lost in it; even thousands of them weigh nothing in the sum.
+    Singular values under 1e-8 of the largest are lost in it; even thousands of them do not change the sum.
     """
     short = A if A.shape[0] <= A.shape[1] else A.T
     return float(torch.linalg.eigvalsh(gram64(short)).clamp_min(0).sqrt().sum())

@@ -15,19 +15,19 @@ from torch import Tensor
 from loralathe.lowrank.rangefinder import Projection, block_lanczos, gram64
 
 DENSE_RATIO = 3
-"""Up to this many times the rank, the whole small side is cheaper to diagonalise than to search."""
+"""A matrix whose small side is at most this many times the rank is decomposed whole, which is cheaper."""
 
 LARGEST_BASIS = 12
-"""The search gives up refining when its basis is this many times the rank; white noise needs about 4."""
+"""The search stops when its basis has this many times the rank; white noise needs about 4."""
 
 EXTRA = 32
-"""Columns beyond twice the rank before the gains are trusted: the first few steps converge unevenly."""
+"""Columns beyond twice the rank before the gains are used: the first few steps converge unevenly."""
 
 SAFE_EXPONENT = 64
 """Beyond ‖A‖_F = 2^±64 a matrix is scaled by a power of two, so that no fp32 product leaves its range."""
 
 EXHAUSTED = 1e-13
-"""Share of the energy that fp32 products cannot resolve any more."""
+"""Share of the energy that is below the precision of fp32 products."""
 
 
 class SVD(NamedTuple):
@@ -69,11 +69,11 @@ def randomized_svd(
     Grows a Krylov basis (see `rangefinder`) until one more step would lower the Frobenius error of the rank-r
     approximation by less than the share `tolerance`. At the default the error is within 0.2 % of the optimum
     (Eckart–Young) where singular values fall like 1/√i or faster, and within 1 % on white noise. Singular
-    values up to `floor` need not be found: a search that has settled everything above it stops. `total` is
+    values up to `floor` need not be found: the search stops when all above it have settled. `total` is
     ‖A‖_F² where the caller knows it. Returns fewer triplets when A has a lower rank, none for a zero matrix.
 
-    The starting block comes from a CPU generator seeded by `seed`, on every device, so that a result is
-    a function of (A, rank, options) alone.
+    The starting block comes from a CPU generator seeded by `seed`, on every device, so that a result
+    depends on (A, rank, options) alone.
     """
     _check(A, rank)
     m, n = A.shape
@@ -109,16 +109,19 @@ def randomized_svd(
 
 
 def default_block(rank: int) -> int:
-    """Columns a step: half the rank, in whole vector registers; narrower is wiser, wider is faster GEMM."""
+    """Columns a step: half the rank, in whole vector registers.
+
+    Narrow blocks find more per column, wide blocks multiply faster.
+    """
     return min(64, max(16, -(-rank // 32) * 16))
 
 
 class _Settled:
-    """Watches the energy captured by the leading Ritz values and says when one more step would not pay.
+    """Watches the energy of the leading Ritz values and tells when one more step is not worth its time.
 
     The gains of successive steps fall at least geometrically (Saad 2011, §6.6), so the next one is at most
-    the last times the ratio of the last two. With a steep spectrum that is all there is left to win; with a
-    flat one the rest is about three times as much, and dear.
+    the last times the ratio of the last two. With a steep spectrum nothing more is left to gain; with a
+    flat one the rest is about three times as much, and takes long.
     """
 
     def __init__(self, rank: int, total: float, tolerance: float, floor: float) -> None:
@@ -130,7 +133,7 @@ class _Settled:
         if size < self.rank:
             return False
         trusted = size >= 2 * self.rank + EXTRA
-        # Vectors cost more than values alone, but of the last step they are needed anyhow.
+        # Vectors take longer than values alone, but those of the last step are needed anyway.
         values = projection.ritz[0] if trusted else torch.linalg.eigvalsh(projection.gram).flip(0)
         values = values[: self.rank]
         captured = float(values[values > self.floor**2].sum())
@@ -221,7 +224,7 @@ def compare_directions(a: SVD, b: SVD) -> Overlap:
     """Overlap of the spans of two decompositions, whatever they came from: dense deltas or factors.
 
     For a delta of factors use `compress`, for a dense one `randomized_svd`; equal `truncate` ranks ask
-    about the leading directions only. Singular values play no part.
+    about the leading directions only. Singular values do not matter.
     """
     return Overlap(subspace_overlap(a.U, b.U), subspace_overlap(a.Vh.T, b.Vh.T))
 

@@ -71,7 +71,7 @@ def to_torch_dtype(name: str) -> torch.dtype:
     found = getattr(torch, known.torch_name, None) if known.torch_name else None
     if not isinstance(found, torch.dtype):
         raise InputError(
-            f"dtype {name} cannot be computed with",
+            f"torch cannot compute with dtype {name}",
             fix="convert the file to F16, BF16 or F32 with the program that wrote it",
         )
     return found

@@ -1,4 +1,4 @@
-"""The fingerprints under which web UIs and trainers know a model file, over the bytes really on disk.
+"""The hashes by which web UIs and trainers know a model file, over the bytes really on disk.
 
 | name               | bytes hashed with SHA-256                                   | digits kept |
 |--------------------|-------------------------------------------------------------|-------------|
@@ -43,7 +43,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def autov1(path: PathLike) -> str:
-    """A1111's first model hash: 8 hex digits over 64 KiB in the middle; any file will do."""
+    """A1111's first model hash: 8 hex digits over 64 KiB in the middle, of any file."""
     with _open(path) as (fd, size):
         end = min(size, LEGACY_START + LEGACY_LENGTH)
         return _hash_range(fd, LEGACY_START, end, str(path)).hexdigest()[:8]
@@ -72,7 +72,7 @@ def content_hash(path: PathLike, *, cache: bool = True, progress: Progress | Non
 def model_hash(path: PathLike) -> str:
     """`sshs_model_hash` (A1111's AutoV3): 64 hex digits over the data section of a safetensors file.
 
-    Of a pickle, which has no such section, it is that of the whole file, as A1111 takes it.
+    A pickle has no data section; its hash is over the whole file, as in A1111.
     """
     with TensorFile(path) as file:
         return model_hash_of(file.fileno(), file.header, str(path))
@@ -94,7 +94,7 @@ def model_hash_of(fd: int, header: Header, where: str) -> str:
 
 
 def legacy_hash_of(fd: int, header: Header, metadata: Mapping[str, str], where: str) -> str:
-    """`legacy_hash` of an open file whose metadata is, or will be, `metadata`."""
+    """`legacy_hash` of an open file that has, or will have, this metadata."""
     kept = {key: text for key, text in metadata.items() if key.startswith("ss_")}
     encoded = encode_header(header.tensors.values(), kept)
     digest = hashlib.sha256(encoded[LEGACY_START : LEGACY_START + LEGACY_LENGTH])

@@ -1,7 +1,7 @@
 """The header of a safetensors file: parsed, checked completely, and encoded. Bytes in, frozen data out.
 
-Format: 8 bytes little-endian length n, n bytes of JSON, then the data section that the tensors cover exactly.
-Everything the official library checks is checked here, and more: duplicate keys are refused.
+Format: 8 bytes little-endian length n, n bytes of JSON, then the data section. The tensors cover it exactly.
+This checks everything that the official library checks, and refuses duplicate keys as well.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """A tensor that is to be written; its place follows from its position in the plan."""
+    """A tensor to be written; its bytes follow those of the tensor before it in the plan."""
 
     name: str
     dtype: str
@@ -79,7 +79,7 @@ class _DuplicateKeyError(ValueError):
 
 
 class _FaultError(ValueError):
-    """What is wrong with a tensor's entry; the caller adds where."""
+    """A fault in a tensor's entry; the caller adds the file and the tensor."""
 
     def __init__(self, what: str, fix: str = _DAMAGED) -> None:
         super().__init__(what)
@@ -247,7 +247,7 @@ def _check_coverage(infos: Sequence[TensorInfo], data_size: int, where: str) -> 
 
 
 def _check_within(infos: Iterable[TensorInfo], data_size: int, where: str) -> None:
-    """A tensor whose range lies elsewhere altogether leaves a hole; it is the one to be named."""
+    """A tensor whose range lies beyond the file leaves a hole; the error names that tensor."""
     for info in infos:
         if info.end > data_size:
             raise InputError(

@@ -31,7 +31,7 @@ def in_memory(
     """A state dict as an input: name → torch tensor or numpy array. They are read when the work needs them.
 
     name: what formulas, messages and records call it;  metadata: as in a file's header.
-    Raises InputError for what is neither.
+    Raises InputError for a value of another type.
     """
     path = MemoryPath(f"<{name} in memory>")
     path.tensors = {key: _as_tensor(key, value) for key, value in tensors.items()}

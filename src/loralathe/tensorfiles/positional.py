@@ -1,4 +1,4 @@
-"""Reads and writes at a position: they share no file pointer, so any thread may do them at any time.
+"""Reads and writes at a position. They do not use the file pointer, so any thread may do them at any time.
 
 POSIX has calls for it. Elsewhere a lock and a seek do the same, one call at a time.
 """
@@ -57,9 +57,9 @@ def read_at(fd: int, buffer: memoryview, offset: int, where: str) -> None:
 def write_at(fd: int, data: memoryview, offset: int, *, past_cache: bool = False) -> None:
     """Write all of `data` (bytes) at `offset`; OSError as the system gives it.
 
-    past_cache: do not let the bytes settle in the system's cache, where it can be told so. For gigabytes
-    that costs a half to a quarter of the processor time: the same few pages are used again and again, none
-    has to be found by pushing out the inputs, and the disk works from the first write on.
+    past_cache: do not keep the bytes in the system's cache, on systems that offer this. For gigabytes it
+    takes a quarter to a half of the processor time: the same few pages are used again and again, the inputs
+    stay in the cache, and the disk works from the first write on.
     """
     write = _write_past_cache if past_cache else _write_some
     done = 0
@@ -82,8 +82,8 @@ def copy_range(
 ) -> None:
     """Copy `count` bytes between files without a change; inside the kernel where it can.
 
-    A copy in the kernel fills the cache, so it is not wanted `past_cache`, see `write_at`. sendfile is not
-    tried: it writes at the shared file pointer, so it is not positional, and between two files it is no
+    A copy in the kernel fills the cache, so it is not used with `past_cache`, see `write_at`. sendfile is not
+    used: it writes at the shared file pointer, so it is not positional, and between two files it is not
     faster than a large buffer.
     """
     in_kernel = not (past_cache and _PastCache.possible)
@@ -105,7 +105,7 @@ def _copy_buffer() -> memoryview:
 
 
 def _copy_in_kernel(source: int, source_at: int, target: int, target_at: int, count: int) -> int:
-    """How many bytes `copy_file_range` copied before it gave up; what is wrong shows in the plain copy."""
+    """How many bytes `copy_file_range` copied before it stopped; the plain copy after it reports errors."""
     if not hasattr(os, "copy_file_range"):
         return 0
     done = 0
@@ -139,7 +139,7 @@ def _write_past_cache(fd: int, data: memoryview, offset: int) -> int:
         except OSError as error:
             if error.errno not in _REFUSED:
                 raise
-            _PastCache.possible = False  # an older kernel, or a disk that knows no such writes
+            _PastCache.possible = False  # an older kernel, or a disk without such writes
     return _write_some(fd, data, offset)
 
 

@@ -1,7 +1,7 @@
 """A model file open for reading: a checked header and positional reads, safe from any thread.
 
-safetensors files and torch.save's pickles (.ckpt, .pt, …) look the same from here on; which it is, the file's
-content tells, not its name. So do tensors in memory, which a `MemoryPath` carries.
+safetensors files and torch.save's pickles (.ckpt, .pt, …) look the same from here on. The
+file's content tells which it is, not its name. So do tensors in memory, which a `MemoryPath` carries.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PEEK = 512
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
-    """The checked header of a model file; InputError says what is wrong with any other file."""
+    """The checked header of a model file; InputError tells why another file is refused."""
     with open_tensorfile(path) as file:
         return file.header
 
@@ -42,8 +42,8 @@ class TensorFile:
     path:     as given.
     format:   'safetensors', 'pickle' or 'memory'.
     header:   checked on opening; a pickle's has no metadata.
-    left_out: what a pickle holds beside the model, such as 'optimizer_states'; nothing of it is read.
-    lost:     how many tensors are in that.
+    left_out: names of other things in a pickle, such as 'optimizer_states'; they are not read.
+    lost:     how many tensors are in them.
     identity: (st_dev, st_ino), equal for every name of the same file.
     """
 
@@ -110,7 +110,7 @@ class TensorFile:
     def read(self, name: str, rows: tuple[int, int] | None = None) -> torch.Tensor:
         """A tensor in its own dtype, or rows [rows[0], rows[1]) of its first axis.
 
-        InputError when torch has no such dtype (sub-byte floats).
+        InputError when torch does not have the dtype (sub-byte floats).
         """
         import torch
 

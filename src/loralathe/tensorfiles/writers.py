@@ -43,10 +43,10 @@ LEGACY_HASH = "sshs_legacy_hash"
 class CheckpointWriter:
     """A safetensors file under construction; any thread may `write` and `copy_from`, in any order.
 
-    specs:    the tensors, in the order they are to have in the file.
+    specs:    the tensors, in the order of the file.
     metadata: written with sorted keys; values known only at the end need a placeholder of
-              final length now, see `set_metadata`.
-    header:   what a reader of the finished file will see.
+              their final length now, see `set_metadata`.
+    header:   the header of the finished file.
 
     The disk space is taken on construction: a full disk (MachineError) shows before the work. Use in a `with`
     block: leaving it without `commit` removes every trace. Errors of the output path: see `check_output`.
@@ -235,9 +235,9 @@ def adapter_file_size(specs: Iterable[TensorSpec], metadata: Mapping[str, str]) 
 class AdapterWriter:
     """A safetensors file whose tensors arrive one by one, from any thread, in any order.
 
-    The file has them in the format's order (largest dtype first, then by name), so it depends on what was
-    added and not on when; tensors of one module lie side by side. The spool has no name on disk: it ends with
-    the process, however that ends. Use in a `with` block: leaving it without `commit` leaves nothing.
+    The file has them in the format's order (largest dtype first, then by name), so the order of adding them
+    does not matter; tensors of one module lie side by side. The spool has no name on disk: it ends with the
+    process, however that ends. Use in a `with` block: leaving it without `commit` leaves nothing.
     """
 
     def __init__(
@@ -347,7 +347,7 @@ def join_files(
 
 
 def _owners(files: Sequence[TensorFile]) -> dict[str, TensorFile]:
-    """Which file each tensor is in."""
+    """The file that each tensor is in."""
     owners: dict[str, TensorFile] = {}
     for file in files:
         for name in file.header.tensors:

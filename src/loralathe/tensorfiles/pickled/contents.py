@@ -1,4 +1,4 @@
-"""From a pickle file to a header: which tensors it names, and where in the file each of them lies."""
+"""From a pickle file to a header: which tensors it holds, and where in the file each of them lies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from loralathe.tensorfiles.pickled.views import View, in_a_row, span_of
 _MAX_AXES = 32
 _SIZE_LIMIT = 2**63
 _LEAST_FILE = 1 << 20
-"""Tensors that repeat one element may be larger than the file, but not by any size."""
+"""Tensors that repeat one element may be larger than the file; in small files, up to this size."""
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "params")
 """Names under which trainers keep the model among their own things; web UIs look for the first."""
 EMBEDDING = "string_to_param"
@@ -28,7 +28,7 @@ ZIP_START = b"PK\x03\x04"
 
 @dataclass(frozen=True)
 class Pickled:
-    """What a pickle file holds. `header` has its offsets from the file's first byte.
+    """The tensors of a pickle file. The offsets in `header` count from the file's first byte.
 
     views:    tensors that do not lie in a row in the file; their begin and end only tell their size
     left_out: what else the file holds, such as 'optimizer_states';  lost: how many tensors are in that
@@ -43,7 +43,7 @@ class Pickled:
 def read_pickled(fd: int, size: int, start: bytes, where: str) -> Pickled:
     """Read the structure of a file of torch.save; `start` is its first bytes. No tensor data is read.
 
-    Raises InputError: names the byte, the name or the tensor that is wrong, and what to do.
+    Raises InputError, which names the wrong byte, name or tensor, and says how to fix it.
     """
     try:
         if start.startswith(ZIP_START):

@@ -73,7 +73,7 @@ class StorageType:
 
 @dataclass(frozen=True, slots=True)
 class DTypeName:
-    """`torch.float16` as a value; `dtype` None where safetensors has no such type."""
+    """`torch.float16` as a value; `dtype` None where safetensors does not have it."""
 
     name: str
     dtype: str | None
@@ -139,7 +139,7 @@ def look_up(module: str, name: str) -> object:
     found = KNOWN.get(full)
     if found is None:
         raise Fault(
-            f"the pickle asks for '{full[:80]}', which a model has no need of: the file may be malicious",
+            f"the pickle asks for '{full[:80]}', which a model does not need: the file may be malicious",
             CONVERT,
         )
     return found
@@ -187,7 +187,7 @@ def _sizes(value: object) -> tuple[int, ...] | None:
 def _parameter(arguments: tuple[object, ...]) -> object:
     """torch._utils._rebuild_parameter(data, …): the tensor itself."""
     if not arguments or not isinstance(arguments[0], (TensorRef, Opaque)):
-        raise Fault("a parameter that is no tensor")
+        raise Fault("a parameter that is not a tensor")
     return arguments[0]
 
 
@@ -196,7 +196,7 @@ def _from_type(arguments: tuple[object, ...]) -> object:
     match arguments:
         case (Name() as function, _, tuple() as inner, *_) if function.name in REBUILDERS:
             return function.call(inner)
-    raise Fault("a tensor of a class that is not read")
+    raise Fault("a tensor of a class that is not supported")
 
 
 def _ordered_dict(arguments: tuple[object, ...]) -> dict[str, object]:
@@ -212,7 +212,7 @@ def _is_pair(value: object) -> bool:
 def _size(arguments: tuple[object, ...]) -> object:
     if len(arguments) == 1 and isinstance(arguments[0], tuple):
         return arguments[0]
-    raise Fault("a torch.Size of what is no tuple")
+    raise Fault("a torch.Size that is not made from a tuple")
 
 
 def _opaque(name: str, arguments: tuple[object, ...]) -> object:

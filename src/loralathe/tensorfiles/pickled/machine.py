@@ -1,6 +1,6 @@
 """The stack machine of pickles, reduced to data: see the package's docstring for why it is our own.
 
-Protocols 2 to 5 are read, which is what torch.save writes. Everything costs memory and time in proportion to
+It reads protocols 2 to 5, those that torch.save writes. Everything costs memory and time in proportion to
 the bytes read: numbers have at most 16 bytes, texts must lie in the file, the memo is a dictionary, and of
 dictionaries only text keys are kept (hashes of other keys can be made to collide).
 Opcodes: Python's Lib/pickletools.py.
@@ -55,7 +55,7 @@ class Machine:
                     return self._pop(), self._at
                 operation = BY_CODE[code]
                 if operation is None:
-                    raise Fault(f"a pickle operation that is not read (0x{code:02x})")
+                    raise Fault(f"a pickle operation that is not supported (0x{code:02x})")
                 operation(self)
         except Fault as fault:
             if fault.at is None:
@@ -155,7 +155,7 @@ class Machine:
 
     def _top(self) -> object:
         if not self._stack:
-            raise Fault("the pickle changes what is not there")
+            raise Fault("the pickle changes a value that is not there")
         return self._stack[-1]
 
     def append_one(self) -> None:
@@ -181,12 +181,12 @@ class Machine:
 
     def get(self, index: int) -> None:
         if index not in self._memo:
-            raise Fault(f"the pickle recalls what it never stored ({index})")
+            raise Fault(f"the pickle recalls a value that it never stored ({index})")
         self._push(self._memo[index])
 
     def named(self, module: object, name: object) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
-            raise Fault("the pickle names something by what is no text")
+            raise Fault("the pickle gives a name that is not text")
         self._push(look_up(module, name))
 
     def stack_named(self) -> None:
@@ -198,7 +198,7 @@ class Machine:
         if not isinstance(arguments, tuple) or not isinstance(function, (Name, Opaque)):
             raise Fault(f"the pickle calls {_kind(function)}")
         made = function.call(arguments) if isinstance(function, Name) else Opaque(function.name)
-        # A parameter is its tensor once more, not another one.
+        # A parameter is the same tensor again, not another one.
         self.tensors += isinstance(made, TensorRef) and not (arguments and made is arguments[0])
         self._push(made)
 
@@ -224,7 +224,7 @@ class Machine:
                 self.storages[key] = storage
                 self._push(storage)
             case _:
-                raise Fault("a reference that is no tensor's storage")
+                raise Fault("a reference to something other than a tensor's storage")
 
 
 def _pairs(values: list[object]) -> dict[str, object]:
@@ -311,4 +311,4 @@ BY_CODE = [OPERATIONS.get(bytes([code])) for code in range(256)]
 
 
 def void(*_: object) -> None:
-    """Drops its arguments: operations have no value."""
+    """Drops its arguments: operations return nothing."""

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _DENSE = 4
-"""A block is read at once when it takes at most this many times the bytes that are wanted of it, …"""
+"""A block is read in one call when it has at most this many times the bytes that are needed, …"""
 _SMALL = 4096
-"""… or at most so many: a system call costs as much as copying them."""
+"""… or at most this many bytes: a system call costs as much as copying them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def in_a_row(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) ->
 def read_view(fd: int, view: View, buffer: memoryview, first: int, where: str) -> None:
     """Fill `buffer` with the bytes from `first` of the tensor as if it lay in a row.
 
-    Only blocks of the file about as large as what is asked for are read; any thread may do so.
+    Reads blocks of the file about as large as the bytes asked for; safe from any thread.
     """
     import numpy as np
 
@@ -90,7 +90,7 @@ def read_view(fd: int, view: View, buffer: memoryview, first: int, where: str) -
 
 
 def _gather(fd: int, view: View, target: NDArray[np.void], where: str) -> None:
-    """Read in one block what lies close together, else take the widest step apart."""
+    """Read elements that lie close together in one block; else split the view along its widest stride."""
     import numpy as np
 
     if view.span <= max(_SMALL, _DENSE * view.nbytes) or prod(view.shape) == 1:
