@@ -17,7 +17,7 @@ RULES = ("threshold", "ratio", "quantile", "fro")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Each module keeps what its own singular values justify; see lowrank/policies.py for the kinds.
+    """Each module keeps what its own singular values justify; see lowrank/ranks.py for the kinds.
 
     Raises InputError for a parameter that the rule cannot use.
     """
