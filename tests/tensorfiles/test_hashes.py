@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from loralathe.errors import InputError
 from loralathe.progress import Event, Progress
-from loralathe.tensorfiles import autov1, autov2, cache_folder, content_hash, hashes, legacy_hash, model_hash
+from loralathe.tensorfiles import autov1, cache_folder, content_hash, hashes, legacy_hash, model_hash
 from loralathe.tensorfiles.header import encode_header, parse_header
 from tensorfiles.helpers import entry, raw_file
 
@@ -44,7 +44,6 @@ def test_fingerprints(tmp_path: Path, size: int) -> None:
     content = path.read_bytes()
     data = content[-size:]
     assert autov1(path) == sha(content[0x100000:0x110000])[:8]
-    assert autov2(path) == sha(content)[:10]
     assert content_hash(path, cache=False) == sha(content)
     assert model_hash(path) == sha(data)
     header = parse_header(content[8:-size], len(content), "m")

@@ -12,10 +12,9 @@ from loralathe.tensorfiles.atomic import (
     write_text,
     write_whole,
 )
-from loralathe.tensorfiles.dtypes import DTYPES, DType, from_torch_dtype, tensor_bytes, to_torch_dtype
+from loralathe.tensorfiles.dtypes import DTYPES, from_torch_dtype, tensor_bytes, to_torch_dtype
 from loralathe.tensorfiles.hashes import (
     autov1,
-    autov2,
     cache_folder,
     content_hash,
     legacy_hash,
@@ -42,7 +41,6 @@ __all__ = [
     "MODEL_SUFFIXES",
     "AdapterWriter",
     "CheckpointWriter",
-    "DType",
     "Header",
     "MemoryPath",
     "StagedFile",
@@ -51,7 +49,6 @@ __all__ = [
     "TensorSpec",
     "adapter_file_size",
     "autov1",
-    "autov2",
     "cache_folder",
     "check_is_file",
     "check_output",

@@ -49,13 +49,11 @@ def autov1(path: PathLike) -> str:
         return _hash_range(fd, LEGACY_START, end, str(path)).hexdigest()[:8]
 
 
-def autov2(path: PathLike, *, cache: bool = True, progress: Progress | None = None) -> str:
-    """A1111's model hash: the first 10 hex digits of `content_hash`."""
-    return content_hash(path, cache=cache, progress=progress)[:10]
-
-
 def content_hash(path: PathLike, *, cache: bool = True, progress: Progress | None = None) -> str:
-    """SHA-256 of the whole file, 64 hex digits; remembered in the user's cache folder if `cache`."""
+    """SHA-256 of the whole file, 64 hex digits; AutoV2 is its first 10.
+
+    cache: remember it in the user's cache folder.
+    """
     with _open(path) as (fd, size):
         before = os.fstat(fd)
         store = HashCache() if cache else None
