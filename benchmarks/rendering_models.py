@@ -103,7 +103,7 @@ def random_checkpoint(size: Size, dtype: str) -> dict[str, torch.Tensor]:
 
 def make_pipeline(family: str, model: Model, device: torch.device) -> Any:
     """diffusers' pipeline on networks of its own, which encodes the prompt in every call."""
-    unet, vae = copy.deepcopy(model.unet), copy.deepcopy(model.vae)
+    unet, vae = copy.deepcopy(model.denoiser), copy.deepcopy(model.vae)
     vae.register_to_config(force_upcast=False)  # SDXL's pipeline would decode in fp32, ours does in fp16
     encoders = [copy.deepcopy(encoder.network) for encoder in model.encoders]
     scheduler = diffusers.EulerDiscreteScheduler(**BETAS)

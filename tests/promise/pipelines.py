@@ -11,8 +11,8 @@ from typing import Any
 import diffusers
 import torch
 
+from loralathe.rendering.encoding import encode_text
 from loralathe.rendering.loading import FileWeights, open_model
-from loralathe.rendering.tokens import encode_text
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 START, END, LENGTH = 49406, 49407, 77
@@ -66,7 +66,7 @@ def _write_configs(xl: bool, path: Path, folder: Path) -> None:
     encoders = {"text_encoder": "CLIPTextModel"} | (
         {"text_encoder_2": "CLIPTextModelWithProjection"} if xl else {}
     )
-    model.unet.save_config(folder / "unet")
+    model.denoiser.save_config(folder / "unet")
     model.vae.save_config(folder / "vae")
     for name, encoder in zip(encoders, model.encoders, strict=True):
         encoder.network.config.save_pretrained(folder / name)

@@ -13,13 +13,12 @@ import pytest
 import torch
 
 from loralathe.rendering import ImageRequest, LocalRenderer
-from loralathe.rendering.folders import AdapterFolders
+from loralathe.rendering.encoding import encode_text
 from loralathe.rendering.latents import LatentRenderer, RenderSettings
 from loralathe.rendering.loading import MemoryWeights, Model, open_model
 from loralathe.rendering.model_cache import OpenModel
-from loralathe.rendering.prepare import prepare
-from loralathe.rendering.shares import Presets
-from loralathe.rendering.tokens import encode_text
+from loralathe.rendering.prepare import AdapterFolders, prepare
+from loralathe.rendering.runtime import Presets
 
 PROMPT, NEGATIVE = "a portrait of Hina, blue hair", "blurry, bad hands"
 SEED, CFG, SIDE = 7, 5.0, 64
@@ -87,11 +86,11 @@ def pipeline_latents(model: Model, scheduler: Any, steps: int, start: torch.Tens
     networks = [encoder.network for encoder in model.encoders]
     if model.is_xl:
         pipe: Any = diffusers.StableDiffusionXLPipeline(
-            model.vae, networks[0], networks[1], None, None, model.unet, scheduler, add_watermarker=False
+            model.vae, networks[0], networks[1], None, None, model.denoiser, scheduler, add_watermarker=False
         )
     else:
         pipe = diffusers.StableDiffusionPipeline(
-            model.vae, networks[0], None, model.unet, scheduler, None, None, requires_safety_checker=False
+            model.vae, networks[0], None, model.denoiser, scheduler, None, None, requires_safety_checker=False
         )
     pipe.set_progress_bar_config(disable=True)
     negative = {f"negative_{key}": value for key, value in embeddings(model, NEGATIVE).items()}

@@ -35,7 +35,7 @@ def test_every_tensor_lands_where_the_family_says(family: str, checkpoint_of: Ch
     tensors = checkpoint_of(family)
     model = opened(tensors)
     encoders = {encoder.reading.component: encoder.network for encoder in model.encoders}
-    for name, network in {"unet": model.unet, "vae": model.vae, **encoders}.items():
+    for name, network in {"unet": model.denoiser, "vae": model.vae, **encoders}.items():
         component = model.family.component(name)
         for path, found in network.state_dict().items():
             piece = component.piece_of_diffusers(path) or component.piece_of_diffusers(f"text_model.{path}")
@@ -137,7 +137,7 @@ def test_a_file_and_memory_are_one(checkpoint_of: CheckpointOf, tmp_path: Path) 
     with FileWeights(path) as weights:
         from_file = open_model(weights, torch.float32)
     from_memory = opened(checkpoint_of("sd1"))
-    ours, theirs = from_file.unet.state_dict(), from_memory.unet.state_dict()
+    ours, theirs = from_file.denoiser.state_dict(), from_memory.denoiser.state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
@@ -145,7 +145,7 @@ def test_a_diffusers_folder(checkpoint_of: CheckpointOf, tmp_path: Path) -> None
     from diffusers import DDIMScheduler
 
     model = opened(checkpoint_of("sdxl"))
-    model.unet.save_pretrained(tmp_path / "unet")
+    model.denoiser.save_pretrained(tmp_path / "unet")
     model.vae.save_pretrained(tmp_path / "vae")
     for folder, encoder in zip(("text_encoder", "text_encoder_2"), model.encoders, strict=True):
         encoder.network.save_pretrained(tmp_path / folder)
@@ -153,7 +153,10 @@ def test_a_diffusers_folder(checkpoint_of: CheckpointOf, tmp_path: Path) -> None
     again = open_folder(tmp_path, torch.float32)
     assert (again.family.id, again.prediction) == ("sdxl", "v_prediction")
     assert set(again.modules) == set(model.modules)
-    for ours, theirs in ((again.unet, model.unet), (again.encoders[1].network, model.encoders[1].network)):
+    for ours, theirs in (
+        (again.denoiser, model.denoiser),
+        (again.encoders[1].network, model.encoders[1].network),
+    ):
         assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
     with pytest.raises(InputError, match="not a diffusers model"):
         open_folder(tmp_path / "vae", torch.float32)

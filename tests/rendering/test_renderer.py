@@ -20,11 +20,11 @@ from loralathe.rendering import ImageRequest, LocalRenderer, Renderer, local
 from loralathe.rendering.command import RenderOptions, render
 from loralathe.rendering.decoding import decode
 from loralathe.rendering.encoding import emphasised
-from loralathe.rendering.folders import AdapterFolders
 from loralathe.rendering.infotext import png_text, read_infotext
 from loralathe.rendering.latents import LatentRenderer
-from loralathe.rendering.memory import batch_size_for, in_batches
+from loralathe.rendering.machine import batch_size_for, in_batches
 from loralathe.rendering.model_cache import ModelCache
+from loralathe.rendering.prepare import AdapterFolders
 from loralathe.strengths import AdapterUse
 
 Tensors = dict[str, torch.Tensor]
@@ -268,7 +268,7 @@ def test_a_model_is_gone_before_the_next_one_is_read(
     def watched(self: ModelCache, name: str) -> Any:
         assert [model() for model in opened] == [None] * len(opened)
         model = open_one(self, name)
-        opened.append(weakref.ref(model.unet))
+        opened.append(weakref.ref(model.denoiser))
         return model
 
     monkeypatch.setattr(ModelCache, "_opened", watched)
@@ -330,7 +330,7 @@ def test_low_vram_leaves_the_device_to_the_vae(
 
     monkeypatch.setattr(local, "decode", decoded)
     with LocalRenderer("cpu", weights={"sd1": checkpoint_of("sd1")}, low_vram=True, batch_size=1) as renderer:
-        unet = renderer._models.get("sd1", None).model.unet
+        unet = renderer._models.get("sd1", None).model.denoiser
         monkeypatch.setattr(unet, "to", lambda place: order.append(f"U-Net to {place}"), raising=False)
         drawn(renderer, [BASE, replace(BASE, seed=2)])
     assert order == ["U-Net to cpu", "decode"] * 2

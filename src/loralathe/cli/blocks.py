@@ -168,7 +168,7 @@ def blocks_options(
 
 def _files(request: ImageRequest, options: PictureOptions) -> list[Path]:
     """The adapters of the command and of the prompt's tags."""
-    from loralathe.rendering.folders import AdapterFolders
+    from loralathe.rendering.prepare import AdapterFolders
     from loralathe.rendering.prompts import lift_tags
 
     folders = AdapterFolders(options.lora_dir)

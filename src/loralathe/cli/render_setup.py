@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from loralathe.families import Family
     from loralathe.rendering import ImageRequest, LocalRenderer
-    from loralathe.rendering.folders import AdapterFolders
     from loralathe.rendering.model_cache import WeightsInMemory
+    from loralathe.rendering.prepare import AdapterFolders
     from loralathe.strengths import AdapterUse
 
 
@@ -76,7 +76,7 @@ def lists_of(options: PictureOptions, screen: Screen) -> Lists:
 
 def adapters_of(words: Sequence[str], options: PictureOptions) -> tuple[AdapterUse, ...]:
     """`hina.safetensors:0.7:te=0` or, with --lora-dir, `hina:0.7`."""
-    from loralathe.rendering.folders import AdapterFolders
+    from loralathe.rendering.prepare import AdapterFolders
     from loralathe.strengths import read_argument
 
     folders = AdapterFolders(options.lora_dir)
@@ -118,7 +118,7 @@ def check_tags(request: ImageRequest, family: Family, options: PictureOptions) -
 
     For prompts that are rendered as they stand: in a grid's, search and replace may fill the name in.
     """
-    from loralathe.rendering.folders import AdapterFolders
+    from loralathe.rendering.prepare import AdapterFolders
     from loralathe.rendering.prompts import lift_tags
 
     folders = AdapterFolders(options.lora_dir)
@@ -196,7 +196,7 @@ def folder_name(checkpoint: str, request: ImageRequest, ending: str = "") -> Pat
 
 def need_libraries() -> None:
     """MachineError, with the way to install it, when Pillow or diffusers is missing."""
-    from loralathe.rendering.libraries import library
+    from loralathe.rendering.machine import library
 
     library("PIL")
     library("diffusers")

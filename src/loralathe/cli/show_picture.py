@@ -12,7 +12,7 @@ from loralathe.errors import InputError
 def show_picture(screen: Screen, path: Path, *, first: bool = True) -> None:
     """What a PNG says about how it was made, as A1111's PNG-info tab shows it."""
     from loralathe.rendering.infotext import png_text, read_infotext
-    from loralathe.rendering.libraries import library
+    from loralathe.rendering.machine import library
 
     library("PIL")
     text = png_text(path)

@@ -12,11 +12,11 @@ from loralathe.rendering.request import ImageRequest, OnImage, Renderer
 
 if TYPE_CHECKING:
     from loralathe.rendering.local import LocalRenderer
-    from loralathe.rendering.shares import Presets
+    from loralathe.rendering.runtime import Presets
 
 __all__ = ["ImageRequest", "LocalRenderer", "OnImage", "Presets", "Renderer"]
 
-_LAZY = {"LocalRenderer": "local", "Presets": "shares"}
+_LAZY = {"LocalRenderer": "local", "Presets": "runtime"}
 
 
 def __getattr__(name: str) -> object:

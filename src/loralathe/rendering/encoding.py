@@ -4,18 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 
 from loralathe.errors import InputError
 from loralathe.rendering.loading import Model, TextEncoder
+from loralathe.rendering.machine import library
 from loralathe.rendering.prompts import Chunk, cut_chunks, parse_emphasis
 from loralathe.rendering.runtime import Fitting, RowShares, terms_of_batch
-from loralathe.rendering.tokens import encode_text
 
 ROWS_AT_ONCE = 32
 """Chunks through a text encoder at once."""
+
+
+@cache
+def _tokenizer() -> Any:
+    return library("instant_clip_tokenizer").Tokenizer()
+
+
+def encode_text(text: str) -> list[int]:
+    """Ids of `text` in CLIP's vocabulary of 49,408, without start and end.
+
+    The package carries the vocabulary, so nothing is fetched.
+    """
+    ids: list[int] = _tokenizer().encode(text)
+    return ids
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,7 +78,7 @@ class GuidedNetwork:
             if call.pooled is not None:
                 more["added_cond_kwargs"] = {"text_embeds": call.pooled, "time_ids": call.time_ids}
             self._fitting.fit(call.terms)
-            (out,) = self._model.unet(
+            (out,) = self._model.denoiser(
                 latents.to(dtype)[call.images],
                 times,
                 encoder_hidden_states=call.context,

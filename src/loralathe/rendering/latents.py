@@ -12,9 +12,8 @@ from loralathe.rendering.guidance import Guide, GuidedNetwork
 from loralathe.rendering.model_cache import OpenModel
 from loralathe.rendering.prepare import Prepared
 from loralathe.rendering.prompts import PartPlan
-from loralathe.rendering.runtime import RowShares, Share
+from loralathe.rendering.runtime import Presets, RowShares, Share, share_of, strength_of
 from loralathe.rendering.sampling import OnStep, SeededNoise, latent_shape, sample
-from loralathe.rendering.shares import Presets, share_of, strength_of
 from loralathe.strengths import AdapterUse
 
 TextKey = tuple[object, ...]

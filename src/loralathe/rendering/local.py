@@ -15,16 +15,15 @@ from loralathe.engine.workers import full_precision
 from loralathe.errors import InputError, is_out_of_memory
 from loralathe.progress import Progress, Task
 from loralathe.rendering.decoding import decode, work_in_tiles
-from loralathe.rendering.folders import AdapterFolders
 from loralathe.rendering.infotext import CHUNK, FileHashes, infotext
 from loralathe.rendering.latents import LatentRenderer, RenderSettings
-from loralathe.rendering.memory import batch_size_for, in_batches, too_large
+from loralathe.rendering.machine import batch_size_for, in_batches, pick_device, too_large
 from loralathe.rendering.model_cache import LoadSettings, ModelCache, OpenModel, WeightsInMemory
-from loralathe.rendering.prepare import Prepared, in_order_of_work, prepare
+from loralathe.rendering.prepare import AdapterFolders, Prepared, in_order_of_work, prepare
 from loralathe.rendering.prompts import told
 from loralathe.rendering.request import ImageRequest, OnImage
+from loralathe.rendering.runtime import Presets
 from loralathe.rendering.samplers import Prediction
-from loralathe.rendering.shares import Presets
 
 DtypeName = Literal["fp32", "fp16", "bf16"]
 DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
@@ -152,7 +151,7 @@ class LocalRenderer:
 
         def finish() -> None:
             if self._load_settings.low_vram:
-                opened.model.unet.to("cpu")  # the VAE has the device to itself
+                opened.model.denoiser.to("cpu")  # the VAE has the device to itself
             while done:
                 one, latents = done.pop(0)
                 on_image(one.index, self._picture(opened, one, latents))
@@ -183,22 +182,3 @@ class LocalRenderer:
             return self._picture(opened, one, latents)
         picture.info[CHUNK] = infotext(one.request, self._hashes.of(one.request, one.uses))
         return picture
-
-
-def pick_device(name: str) -> torch.device:
-    """'auto' or a torch device name → a device that exists. Raises InputError."""
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        # As the engine's `check_device`, but Apple's GPUs will do.
-        (2 * torch.ones(1, device=device)).item()
-    except (RuntimeError, AssertionError, TypeError) as error:  # torch without CUDA asserts
-        raise InputError(
-            f"the device '{name}' cannot be used",
-            where=str(error).splitlines()[0].split(". ")[0],
-            fix="auto, cpu, cuda or mps",
-        ) from error
-    return device

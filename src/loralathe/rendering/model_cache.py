@@ -18,7 +18,6 @@ from loralathe.progress import Progress
 from loralathe.rendering.decoding import work_in_tiles
 from loralathe.rendering.encoding import Conditioning
 from loralathe.rendering.families import how_drawn
-from loralathe.rendering.libraries import library
 from loralathe.rendering.loading import (
     FileWeights,
     MemoryWeights,
@@ -28,7 +27,7 @@ from loralathe.rendering.loading import (
     open_folder,
     open_model,
 )
-from loralathe.rendering.memory import release_memory
+from loralathe.rendering.machine import library, release_memory
 from loralathe.rendering.runtime import LoadedAdapter, Share
 from loralathe.rendering.samplers import Prediction
 
@@ -215,7 +214,7 @@ def _told_what_does_not_fit(name: str, device: torch.device) -> Iterator[None]:
 
 def _place(model: Model, settings: LoadSettings) -> None:
     """On the device; or, with low memory, in main memory with hooks that bring each network when it runs."""
-    networks = [*(encoder.network for encoder in model.encoders), model.unet]
+    networks = [*(encoder.network for encoder in model.encoders), model.denoiser]
     if not settings.low_vram:
         for network in networks:
             network.to(settings.device)

@@ -35,7 +35,7 @@ class SeededNoise:
 
 
 def latent_shape(model: Model, width: int, height: int) -> tuple[int, int, int]:
-    channels: int = model.unet.config["in_channels"]
+    channels: int = model.denoiser.config["in_channels"]
     return channels, height // LATENT_SCALE, width // LATENT_SCALE
 
 

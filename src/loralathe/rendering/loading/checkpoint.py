@@ -10,11 +10,11 @@ import torch
 from loralathe.errors import InputError
 from loralathe.families import Detected, detect_checkpoint
 from loralathe.rendering.families import family_of_folder, how_drawn, read_config
-from loralathe.rendering.libraries import library
 from loralathe.rendering.loading import shapes
 from loralathe.rendering.loading.model import Model, TextEncoder, name_modules
 from loralathe.rendering.loading.networks import LOADERS, load_unet, load_vae
 from loralathe.rendering.loading.weights import Weights
+from loralathe.rendering.machine import library
 from loralathe.rendering.samplers import Prediction
 
 ZERO_TERMINAL_MARK = "ztsnr"
@@ -23,7 +23,7 @@ ZERO_TERMINAL_MARK = "ztsnr"
 def open_model(weights: Weights, dtype: torch.dtype, *, prediction: Prediction | None = None) -> Model:
     """Build all networks of a checkpoint in the original layout, in `dtype`, on the CPU.
 
-    A checkpoint without VAE opens too (`vae` None). Raises InputError for what is no text-to-image
+    A checkpoint without VAE opens too (`vae` None). Raises InputError for any file but a text-to-image
     checkpoint of a known family, and for missing or misshapen tensors.
     """
     detected = detect_checkpoint(weights, weights.name)
@@ -53,18 +53,18 @@ def open_model(weights: Weights, dtype: torch.dtype, *, prediction: Prediction |
     pooled = [encoder.network.config.projection_dim for encoder in encoders if encoder.reading.pooled]
     if pooled:
         config = shapes.with_time_width(config, pooled[0])
-    unet = load_unet(weights, config, dtype)
+    denoiser = load_unet(weights, config, dtype)
     vae = load_vae(weights, pictures, dtype) if "vae" in detected.components else None
     return Model(
         name=weights.name,
         family=family,
-        unet=unet,
+        denoiser=denoiser,
         vae=vae,
         encoders=encoders,
         prediction=prediction_of(detected, weights, prediction),
         zero_terminal_snr=ZERO_TERMINAL_MARK in weights.tensors,
         dtype=dtype,
-        modules=name_modules(family, unet, encoders),
+        modules=name_modules(family, denoiser, encoders),
     )
 
 
@@ -101,18 +101,18 @@ def open_folder(folder: Path, dtype: torch.dtype, *, prediction: Prediction | No
         )
         for reading in pictures.readings
     )
-    unet = load(diffusers.UNet2DConditionModel, "unet")
+    denoiser = load(diffusers.UNet2DConditionModel, "unet")
     vae = load(diffusers.AutoencoderKL, "vae") if (folder / "vae").is_dir() else None
     scheduler = read_config(folder / "scheduler" / "scheduler_config.json")
     noted: Prediction = "v_prediction" if scheduler.get("prediction_type") == "v_prediction" else "epsilon"
     return Model(
         name=str(folder),
         family=family,
-        unet=unet,
+        denoiser=denoiser,
         vae=vae,
         encoders=encoders,
         prediction=prediction or noted,
         zero_terminal_snr=bool(scheduler.get("rescale_betas_zero_snr")),
         dtype=dtype,
-        modules=name_modules(family, unet, encoders),
+        modules=name_modules(family, denoiser, encoders),
     )

@@ -29,12 +29,12 @@ class TextEncoder:
 class Model:
     """An open model. `modules` maps canonical names to the torch modules an adapter can act on.
 
-    unet is a diffusers UNet2DConditionModel, vae an AutoencoderKL or None.
+    denoiser is a diffusers UNet2DConditionModel, vae an AutoencoderKL or None.
     """
 
     name: str
     family: Family
-    unet: Any
+    denoiser: Any
     vae: Any
     encoders: tuple[TextEncoder, ...]
     prediction: Prediction
@@ -50,11 +50,11 @@ class Model:
 
 
 def name_modules(
-    family: Family, unet: torch.nn.Module, encoders: tuple[TextEncoder, ...]
+    family: Family, denoiser: torch.nn.Module, encoders: tuple[TextEncoder, ...]
 ) -> dict[str, torch.nn.Module]:
     """Canonical name → torch module, for every layer of the family that these networks have."""
     found: dict[str, torch.nn.Module] = {}
-    networks = [("unet", unet, ""), *((e.reading.component, e.network, _wrapper(e)) for e in encoders)]
+    networks = [("unet", denoiser, ""), *((e.reading.component, e.network, _wrapper(e)) for e in encoders)]
     for component, network, wrapper in networks:
         for path, module in network.named_modules():
             outside = path == "text_projection"

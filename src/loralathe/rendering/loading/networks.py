@@ -9,9 +9,9 @@ import torch
 
 from loralathe.errors import InputError
 from loralathe.families import Pictures, TextReading
-from loralathe.rendering.libraries import library
 from loralathe.rendering.loading import shapes
 from loralathe.rendering.loading.weights import Weights, read_under
+from loralathe.rendering.machine import library
 
 Tensors: TypeAlias = dict[str, torch.Tensor]
 Network: TypeAlias = Any

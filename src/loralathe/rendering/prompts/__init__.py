@@ -3,10 +3,17 @@
 Order of reading: `<lora:…>` tags, AND, schedules, emphasis, tokens in chunks of 75.
 """
 
-from loralathe.rendering.prompts.chunks import Chunk, cut_chunks
 from loralathe.rendering.prompts.plan import PartPlan, PromptPlan, expand_schedule, plan_prompt, split_parts
 from loralathe.rendering.prompts.tags import lift_tags
-from loralathe.rendering.prompts.text import BREAK, Issue, WeightedText, parse_emphasis, told
+from loralathe.rendering.prompts.text import (
+    BREAK,
+    Chunk,
+    Issue,
+    WeightedText,
+    cut_chunks,
+    parse_emphasis,
+    told,
+)
 
 __all__ = [
     "BREAK",

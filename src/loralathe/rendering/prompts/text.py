@@ -1,4 +1,4 @@
-"""A prompt's text: `(text:1.3)`, `((text))`, `[text]` and BREAK as pieces with weights, and remarks on it.
+"""A prompt's text: `(text:1.3)`, `((text))`, `[text]` and BREAK as weighted text, cut into chunks of 77 ids.
 
 The grammar is A1111's. Fixed here: BREAK works inside brackets; a lone backslash stays; `(a:1.2.3)` is text
 with a remark. A remark (`Issue`) says what is odd and where; the rest of the prompt is not affected.
@@ -7,10 +7,11 @@ with a remark. A remark (`Issue`) says what is odd and where; the rest of the pr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from loralathe.errors import readable
+from loralathe.families import Padding
 
 EXCERPT = 24
 SHOWN = 10
@@ -124,3 +125,76 @@ def _joined(found: list[WeightedText]) -> list[WeightedText]:
         else:
             pieces.append(piece)
     return pieces or [WeightedText("")]
+
+
+START, END, COMMA = 49406, 49407, 267
+"""Ids of CLIP's byte-pair vocabulary (49,408 entries), the same in every CLIP text encoder."""
+
+TOKENS = 75
+"""Of a chunk, without start and end."""
+BACKTRACK = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Up to 75 token ids with their weights; `ids` and `row_weights` give the full row of 77."""
+
+    tokens: tuple[int, ...]
+    weights: tuple[float, ...]
+
+    def ids(self, padding: Padding) -> list[int]:
+        pad = END if padding == "end" else 0
+        return [START, *self.tokens, END, *[pad] * (TOKENS - len(self.tokens))]
+
+    def row_weights(self) -> list[float]:
+        return [1.0, *self.weights, 1.0, *[1.0] * (TOKENS - len(self.tokens))]
+
+
+@dataclass(slots=True)
+class _Open:
+    tokens: list[int] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    after_comma: int | None = None
+
+    def add(self, token: int, weight: float) -> None:
+        self.tokens.append(token)
+        self.weights.append(weight)
+        if token == COMMA:
+            self.after_comma = len(self.tokens)
+
+    def close(self) -> Chunk:
+        return Chunk(tuple(self.tokens), tuple(self.weights))
+
+
+def cut_chunks(pieces: Sequence[WeightedText], encode: Callable[[str], Sequence[int]]) -> tuple[Chunk, ...]:
+    """Cut `pieces` as A1111 does into chunks of start, 75 tokens, end; at least one. BREAK ends a chunk.
+
+    When the 76th token is not a comma and a comma stands among the last 20, everything after that comma moves
+    to the next chunk. `encode` gives a text's ids without start and end.
+    """
+    done: list[Chunk] = []
+    current = _Open()
+    for piece in pieces:
+        if piece.text is None:
+            done.append(current.close())
+            current = _Open()
+            continue
+        for token in encode(piece.text):
+            if len(current.tokens) == TOKENS:
+                current = _overflow(current, token, done)
+            current.add(token, piece.weight)
+    if current.tokens or not done:
+        done.append(current.close())
+    return tuple(done)
+
+
+def _overflow(full: _Open, token: int, done: list[Chunk]) -> _Open:
+    """Close a full chunk; what stands after its last near comma opens the next one."""
+    following = _Open()
+    cut = full.after_comma
+    if token != COMMA and cut is not None and TOKENS - (cut - 1) <= BACKTRACK:
+        for moved in range(cut, TOKENS):
+            following.add(full.tokens[moved], full.weights[moved])
+        full.tokens, full.weights = full.tokens[:cut], full.weights[:cut]
+    done.append(full.close())
+    return following

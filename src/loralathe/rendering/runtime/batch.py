@@ -1,18 +1,45 @@
-"""Adapters applied to a batch whose rows want different strengths: hooks set for a while, then gone."""
+"""Adapters on a batch whose rows want different strengths: each row's strengths, and hooks for a while."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 
 import torch
 from torch.utils.hooks import RemovableHandle
 
-from loralathe.families import BIAS
+from loralathe.families import BIAS, Family
 from loralathe.rendering.loading import Model
 from loralathe.rendering.runtime.layers import Term, hook_of
 from loralathe.rendering.runtime.loaded import LoadedAdapter
+from loralathe.strengths import AdapterUse, Strength, check_blocks, effective, resolve, seeded_tokens
+from loralathe.strengths.blocks import is_text_encoder
+
+NONE: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Presets:
+    """The person's block lists and element rules by name, and what a block weighs that a list lacks."""
+
+    blocks: Mapping[str, str] = field(default_factory=lambda: NONE)
+    elements: Mapping[str, str] = field(default_factory=lambda: NONE)
+    missing_blocks: float | None = None
+
+
+def strength_of(use: AdapterUse, family: Family, presets: Presets, seed: int) -> Strength:
+    """`use` on a family. R and U in a block list are drawn from the image's seed."""
+    return resolve(
+        use,
+        family,
+        block_presets=presets.blocks,
+        element_presets=presets.elements,
+        missing=presets.missing_blocks,
+        tokens=seeded_tokens(seed ^ zlib.crc32(f"{use.file}:{use.blocks}".encode()), use.x),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +57,18 @@ class Share:
 
     def of(self, text_side: bool) -> Mapping[str, float]:
         return self.te if text_side else self.unet
+
+
+def share_of(adapter: LoadedAdapter, strength: Strength) -> Share:
+    """The effective strength of every module of the adapter; modules at 0 are left out and cost nothing."""
+    check_blocks(strength, adapter.modules.values())
+    te: dict[str, float] = {}
+    unet: dict[str, float] = {}
+    for name, module in adapter.modules.items():
+        value = effective(strength, module)
+        if value != 0.0:
+            (te if is_text_encoder(name) else unet)[name] = value
+    return Share(adapter, te, unet)
 
 
 RowShares = Sequence[Share]

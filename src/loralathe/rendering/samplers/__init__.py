@@ -4,8 +4,7 @@ The k-diffusion family is a set of pure functions (`solvers`), so that every sch
 sampler and each image of a batch draws its own noise; the timestep family runs on diffusers' schedulers.
 """
 
-from loralathe.rendering.samplers.levels import NoiseLevels
-from loralathe.rendering.samplers.names import (
+from loralathe.rendering.samplers.a1111 import (
     SAMPLERS,
     SCHEDULES,
     Prediction,
@@ -13,5 +12,6 @@ from loralathe.rendering.samplers.names import (
     label_of,
     sigmas_for,
 )
+from loralathe.rendering.samplers.levels import NoiseLevels
 
 __all__ = ["SAMPLERS", "SCHEDULES", "NoiseLevels", "Prediction", "canonical_names", "label_of", "sigmas_for"]

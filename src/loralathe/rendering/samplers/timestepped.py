@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import torch
 
-from loralathe.rendering.libraries import library
+from loralathe.rendering.machine import library
 from loralathe.rendering.samplers.levels import BETA_END, BETA_START, TRAIN_STEPS
 
 if TYPE_CHECKING:
-    from loralathe.rendering.samplers.names import Prediction
+    from loralathe.rendering.samplers.a1111 import Prediction
 
 Predict: TypeAlias = Callable[[torch.Tensor, float, int], torch.Tensor]
 """(scaled latents, time, sampler step) -> what the network was trained to predict."""

@@ -1,15 +1,22 @@
-"""Batch sizes, and going on with half of one when memory runs out."""
+"""What this machine has: optional libraries, a device, and memory for batches of images."""
 
 from __future__ import annotations
 
 import gc
+import importlib
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
+from loralathe.errors import InputError, MachineError, is_out_of_memory, option
 
-from loralathe.errors import MachineError, is_out_of_memory, option
+if TYPE_CHECKING:
+    import torch
+
+# No network is ever asked for anything; this also stops libraries that would ask by themselves.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
 
 Item = TypeVar("Item")
 
@@ -21,8 +28,43 @@ BYTES_PER_LATENT = 96 * 1024
 """Rough working memory of one guided image per latent position in half precision (SD 1.5 at 512²: 0.4 GB)."""
 
 
+def library(name: str) -> Any:
+    """An optional package or one of its modules. MachineError says how to install it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MachineError(
+            f"rendering needs the package '{name.split('.', maxsplit=1)[0]}'",
+            where=str(error),
+            fix="pip install 'loralathe[render]'",
+        ) from error
+
+
+def pick_device(name: str) -> torch.device:
+    """'auto' or a torch device name → a device that exists. Raises InputError."""
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        # As the engine's `check_device`, but Apple's GPUs will do.
+        (2 * torch.ones(1, device=device)).item()
+    except (RuntimeError, AssertionError, TypeError) as error:  # torch without CUDA asserts
+        raise InputError(
+            f"the device '{name}' cannot be used",
+            where=str(error).splitlines()[0].split(". ")[0],
+            fix="auto, cpu, cuda or mps",
+        ) from error
+    return device
+
+
 def batch_size_for(width: int, height: int, device: torch.device, dtype: torch.dtype) -> int:
     """A first guess of how many images fit; running out of memory corrects it."""
+    import torch
+
     if device.type != "cuda":
         return CPU_AT_ONCE
     free, _ = torch.cuda.mem_get_info(device.index)  # None: the current one
@@ -34,7 +76,7 @@ def batch_size_for(width: int, height: int, device: torch.device, dtype: torch.d
 
 
 def too_large() -> MachineError:
-    """What is said when a single image does not fit."""
+    """The error for a single image that does not fit."""
     return MachineError(
         "there is not enough memory for a single image of this size",
         fix=f"{option('low_vram', True)}, a smaller size, or another device",
@@ -77,7 +119,9 @@ def in_batches(
 
 
 def release_memory() -> None:
-    """Give back what nothing refers to any more, on the GPU too."""
+    """Free memory that is no longer referred to, on the GPU too."""
+    import torch
+
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
