@@ -18,8 +18,7 @@ from loralathe.families.sd1 import SD1
 from loralathe.families.sdxl import SDXL
 from loralathe.language import Save, make_recipe
 from loralathe.tensorfiles import open_tensorfile
-from loralathe.verification.facts import VerifyOptions
-from loralathe.verification.run import verify_file
+from loralathe.verification import VerifyOptions, verify_file
 
 LINEAR = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
 CONV = "lora_unet_down_blocks_0_resnets_0_conv1"

@@ -18,7 +18,7 @@ from loralathe.cli import lathe
 from loralathe.demo.family import DATA_VARIABLE
 from loralathe.demo.play import CHAPTERS
 from loralathe.demo.settings import QUICK
-from loralathe.engine import read_record
+from loralathe.engine import plain_record
 from loralathe.tensorfiles import read_header
 
 
@@ -88,7 +88,7 @@ def test_it_leaves_models_loras_recipes_and_one_page(told: Told) -> None:
 
 
 def test_results_remember_how_they_were_made(told: Told) -> None:
-    record = read_record(read_header(told.folder / "lora2_away.safetensors").metadata)
+    record = plain_record(read_header(told.folder / "lora2_away.safetensors").metadata)
     assert record is not None
     assert "extract(B2 - B" in str(record["steps"])
     assert set(record["inputs"]) == {"A", "B", "hina"}  # type: ignore[call-overload]

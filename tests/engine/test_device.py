@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from loralathe.engine import RunOptions, run_recipe
+from loralathe.engine import RunOptions, check_device, full_precision, prepared, run_recipe
 from loralathe.engine import execute as execute_module
-from loralathe.engine.options import check_device
-from loralathe.engine.workers import full_precision, prepared
 from loralathe.errors import InputError
 from loralathe.language import Save, make_recipe
 

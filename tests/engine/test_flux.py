@@ -27,7 +27,7 @@ from loralathe.engine import run_recipe
 from loralathe.errors import InputError
 from loralathe.inspection import inspect_file
 from loralathe.studies.weights import study_weights
-from loralathe.verification.rebuild import remake
+from loralathe.verification import rebuild
 
 UNET = "model.diffusion_model."
 PREFIXES = {
@@ -273,7 +273,7 @@ def test_records_verify_and_run_again(flux, tmp_path):
     loralathe.merge(flux.path("a-alone"), flux.path("half"), output=first, threads=1)
     found = loralathe.verify(first, search=[flux.folder], everything=True, threads=1)
     assert (found.ok, found.total.checked, found.total.copied) == (True, 92, 63)
-    run_recipe(*remake(first, again, search=[flux.folder]))
+    run_recipe(*rebuild(first, again, search=[flux.folder]))
     assert again.read_bytes() == first.read_bytes()
 
 

@@ -15,8 +15,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from checkpoints import second_checkpoint, tiny_checkpoint, write_safetensors
-from loralathe.engine import Report, RunOptions, evaluate_weights, open_session, run_recipe
-from loralathe.engine.session import input_uses
+from loralathe.engine import (
+    Report,
+    RunOptions,
+    evaluate_weights,
+    input_uses,
+    open_session,
+    read_record,
+    run_recipe,
+)
 from loralathe.errors import InputError, MachineError
 from loralathe.language import (
     Recipe,
@@ -24,9 +31,7 @@ from loralathe.language import (
     make_recipe,
     read_recipe,
 )
-from loralathe.verification.facts import VerifyOptions
-from loralathe.verification.rebuild import record_of, recorded_toml, remake
-from loralathe.verification.run import verify_file
+from loralathe.verification import VerifyOptions, rebuild, record_as_toml, verify_file
 
 DIVISOR = 64
 VAE = "first_stage_model."
@@ -330,10 +335,10 @@ def test_made_again_and_verified_from_its_record(folder: Path, other: Tensors, d
     vae = vae_file("pickle", folder, other)
     run(folder, vae=vae, dtype=dtype, metadata_from="merge", discard="^cond_stage")
     made, again = folder / "out.safetensors", folder / "again.safetensors"
-    run_recipe(*remake(made, again))
+    run_recipe(*rebuild(made, again))
     assert again.read_bytes() == made.read_bytes()
     assert verify_file(made, options=VerifyOptions(everything=True)).ok
-    text = recorded_toml(made, record_of(made))
+    text = record_as_toml(made, read_record(made))
     assert 'vae = "v.vae.pt"' in text
     assert 'metadata_from = "merge"' in text
     tensors = load_file(made)

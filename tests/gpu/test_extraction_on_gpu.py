@@ -11,12 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from checkpoints import second_checkpoint, tiny_checkpoint, write_safetensors
-from loralathe.engine import Report, RunOptions, run_recipe
-from loralathe.engine.workers import Workspace, full_precision, on_gpu, prepare_worker
+from loralathe.engine import Report, RunOptions, Workspace, full_precision, run_recipe
+from loralathe.engine.workers import on_gpu, prepare_worker
 from loralathe.language import Save, make_recipe
 from loralathe.lowrank import randomized_svd
-from loralathe.verification.facts import VerifyOptions
-from loralathe.verification.run import verify_file
+from loralathe.verification import VerifyOptions, verify_file
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA or ROCm GPU; none is here")
 

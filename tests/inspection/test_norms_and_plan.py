@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_safetensors
-from loralathe.engine import open_session
-from loralathe.engine.session import input_uses
+from loralathe.engine import input_uses, open_session
 from loralathe.errors import InputError
 from loralathe.families.sd1 import SD1
 from loralathe.inspection import block_norms
@@ -106,7 +105,7 @@ def test_a_plan_reads_the_primary_whole(folder: Path, tmp_path: Path) -> None:
 
 
 def test_errors_of_threads_come_out_and_stop_the_rest() -> None:
-    from loralathe.engine.workers import in_parallel
+    from loralathe.engine import in_parallel
     from loralathe.progress import Progress
 
     done: list[int] = []

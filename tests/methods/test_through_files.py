@@ -250,7 +250,8 @@ def test_recipe_with_variables_and_its_record(sd1, tmp_path):
 
 def test_a_method_needs_no_whole_tensor(sd1):
     """The memory plan of the largest tensor: bands, not tensors, and more of them than without a method."""
-    from loralathe.engine.job import BAND_BYTES, make_jobs
+    from loralathe.engine import make_jobs
+    from loralathe.engine.job import BAND_BYTES
 
     def most(formula):
         recipe = make_recipe(

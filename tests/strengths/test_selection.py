@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from checkpoints import manifest
-from loralathe.engine.units import ModuleAddress
+from loralathe.engine import ModuleAddress
 from loralathe.families import canonical_of_raw
 from loralathe.families.sd1 import SD1
 from loralathe.strengths import (

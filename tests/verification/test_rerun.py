@@ -15,8 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from loralathe.commands import as_flag
-from loralathe.engine import RunOptions, run_recipe
-from loralathe.engine.record import RUN_CHOICES, SAVE_CHOICES
+from loralathe.engine import RUN_CHOICES, RunOptions, parse_record, read_record, run_recipe
+from loralathe.engine.record import SAVE_CHOICES
 from loralathe.errors import InputError
 from loralathe.language import (
     Save,
@@ -24,9 +24,7 @@ from loralathe.language import (
     read_recipe,
     recipe_text,
 )
-from loralathe.verification.find_inputs import find_inputs
-from loralathe.verification.read_record import parse_record
-from loralathe.verification.rebuild import record_of, recorded_toml, remake
+from loralathe.verification import find_inputs, rebuild, record_as_toml
 
 FACE = "1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1,1,1,1,1,1"
 WITHOUT_INFLUENCE = {
@@ -45,7 +43,7 @@ def test_every_choice_is_recorded_or_has_no_influence(kind, choices):
 def test_the_same_bytes(shop, tmp_path):
     for number, path in enumerate((shop.checkpoint, shop.adapter)):
         again = tmp_path / f"again{number}.safetensors"
-        run_recipe(*remake(path, again, search=[shop.folder]))
+        run_recipe(*rebuild(path, again, search=[shop.folder]))
         assert again.read_bytes() == path.read_bytes()
 
 
@@ -56,7 +54,7 @@ def test_on_the_processor_where_the_recorded_device_is_not_here(sd1, tmp_path):
     record = json.loads(metadata["loralathe"])
     record["options"]["device"] = "nowhere"
     save_file(load_file(sd1.adapter), path, metadata | {"loralathe": json.dumps(record)})
-    recipe, options = remake(path, again, search=[sd1.folder])
+    recipe, options = rebuild(path, again, search=[sd1.folder])
     assert options.device == "cpu"
     run_recipe(recipe, options)
     assert again.read_bytes() == sd1.adapter.read_bytes()
@@ -65,15 +63,15 @@ def test_on_the_processor_where_the_recorded_device_is_not_here(sd1, tmp_path):
 def test_in_place_with_force_only(sd1, tmp_path):
     path = shutil.copyfile(sd1.checkpoint, tmp_path / "x.safetensors")
     with pytest.raises(InputError, match="the output exists"):
-        run_recipe(*remake(path, search=[sd1.folder]))
-    run_recipe(*remake(path, search=[sd1.folder], options=RunOptions(force=True)))
+        run_recipe(*rebuild(path, search=[sd1.folder]))
+    run_recipe(*rebuild(path, search=[sd1.folder], options=RunOptions(force=True)))
     assert path.read_bytes() == sd1.checkpoint.read_bytes()
 
 
 def test_as_toml_and_back(sd1, tmp_path):
     """The printed recipe, run with the options that it names, makes the same tensors and the same record."""
-    record = record_of(sd1.checkpoint)
-    text = recorded_toml(sd1.checkpoint, record, {name: sd1.path(name) for name in record.inputs})
+    record = read_record(sd1.checkpoint)
+    text = record_as_toml(sd1.checkpoint, record, {name: sd1.path(name) for name in record.inputs})
     assert "# run it with: allow_unmatched=True missing_blocks=1\n" in text
     folder = tmp_path / "toml"
     folder.mkdir()
@@ -89,7 +87,7 @@ def test_without_hashes(sd1, tmp_path):
         inputs={"A": sd1.path("A")}, steps={"x": "A"}, saves=[Save("x", tmp_path / "x.safetensors", "bf16")]
     )
     run_recipe(recipe, RunOptions(hash_inputs=False))
-    again, options = remake(tmp_path / "x.safetensors", tmp_path / "y.safetensors", search=[sd1.folder])
+    again, options = rebuild(tmp_path / "x.safetensors", tmp_path / "y.safetensors", search=[sd1.folder])
     assert options.hash_inputs is False
     run_recipe(again, options)
     assert (tmp_path / "y.safetensors").read_bytes() == (tmp_path / "x.safetensors").read_bytes()
@@ -105,10 +103,10 @@ def test_block_lists_of_all_kinds(sd1, tmp_path):
         saves=[Save("x", tmp_path / "x.safetensors")],
     )
     run_recipe(recipe, RunOptions(presets=presets))
-    record = record_of(tmp_path / "x.safetensors")
+    record = read_record(tmp_path / "x.safetensors")
     assert set(record.blocks) == {"My Face", "A", "Odd", "Alias"}
-    assert "--blocks 'My Face=1,0,0," in recorded_toml(tmp_path / "x.safetensors", record).spelled(as_flag)
-    run_recipe(*remake(tmp_path / "x.safetensors", tmp_path / "y.safetensors", search=[sd1.folder]))
+    assert "--blocks 'My Face=1,0,0," in record_as_toml(tmp_path / "x.safetensors", record).spelled(as_flag)
+    run_recipe(*rebuild(tmp_path / "x.safetensors", tmp_path / "y.safetensors", search=[sd1.folder]))
     assert (tmp_path / "y.safetensors").read_bytes() == (tmp_path / "x.safetensors").read_bytes()
 
 
@@ -118,7 +116,7 @@ def test_inputs_are_found_by_content(sd1, made_small, tmp_path):
     store.mkdir(parents=True)
     shutil.copyfile(sd1.path("A"), store / "renamed.safetensors")
     shutil.copyfile(sd1.path("B"), store / "A.safetensors")
-    record = record_of(made_small)
+    record = read_record(made_small)
     found = find_inputs(record, made_small, {"lora": sd1.path("lora")}, [tmp_path / "store"])
     assert found == {"A": store / "renamed.safetensors", "lora": sd1.path("lora")}
 
@@ -135,7 +133,7 @@ def made_small(sd1, tmp_path: Path) -> Path:
 
 
 def test_another_file(sd1, made_small):
-    record = record_of(made_small)
+    record = read_record(made_small)
     with pytest.raises(InputError, match="'A' is another file than the one that was used") as caught:
         find_inputs(record, made_small, {"A": sd1.path("B"), "lora": sd1.path("lora")})
     assert caught.value.fix == "give the file that was used: A=FILE"
@@ -143,14 +141,14 @@ def test_another_file(sd1, made_small):
 
 def test_swapped_files(sd1, made_small):
     with pytest.raises(InputError, match="another file") as caught:
-        find_inputs(record_of(made_small), made_small, {"A": sd1.path("lora"), "lora": sd1.path("A")})
+        find_inputs(read_record(made_small), made_small, {"A": sd1.path("lora"), "lora": sd1.path("A")})
     assert caught.value.fix == "this file is 'lora' of the recipe; were two swapped?"
 
 
 def test_missing_files(sd1, made_small, tmp_path):
     shutil.copyfile(sd1.adapter, tmp_path / "lora.safetensors")
     with pytest.raises(InputError, match=r"^1 of the recipe's 2 inputs is not in ") as caught:
-        find_inputs(record_of(made_small), made_small, {"A": sd1.path("A")})
+        find_inputs(read_record(made_small), made_small, {"A": sd1.path("A")})
     assert "lora = lora.safetensors, SHA-256 " in str(caught.value.where)
     assert f"; {tmp_path / 'lora.safetensors'} has other content" in str(caught.value.where)
     assert caught.value.fix == "name the file, lora=FILE, or a folder to search: search=FOLDER"
@@ -158,15 +156,15 @@ def test_missing_files(sd1, made_small, tmp_path):
 
 def test_unknown_name_and_folder(sd1, made_small, tmp_path):
     with pytest.raises(InputError, match="no input 'Lora'") as caught:
-        find_inputs(record_of(made_small), made_small, {"Lora": sd1.path("lora")})
+        find_inputs(read_record(made_small), made_small, {"Lora": sd1.path("lora")})
     assert caught.value.fix == "did you mean 'lora'?"
     with pytest.raises(InputError, match="no such folder"):
-        find_inputs(record_of(made_small), made_small, search=[tmp_path / "nowhere"])
+        find_inputs(read_record(made_small), made_small, search=[tmp_path / "nowhere"])
 
 
 def test_no_record(sd1):
     with pytest.raises(InputError, match="no record of how it was made"):
-        record_of(sd1.path("A"))
+        read_record(sd1.path("A"))
 
 
 GOOD = {
@@ -244,4 +242,4 @@ def test_tensors_survive_with_another_programs_metadata(sd1, made_small, tmp_pat
     """A file that another program saved again without metadata says so."""
     save_file(load_file(made_small), tmp_path / "bare.safetensors")
     with pytest.raises(InputError, match="no record"):
-        remake(tmp_path / "bare.safetensors")
+        rebuild(tmp_path / "bare.safetensors")

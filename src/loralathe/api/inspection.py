@@ -11,7 +11,7 @@ from loralathe.api.keywords import Inputs, PathLike, paths
 if TYPE_CHECKING:
     from loralathe.inspection import Comparison, Inspection
     from loralathe.progress import Progress
-    from loralathe.verification.facts import Verification
+    from loralathe.verification import Verification
 
 
 def inspect(path: PathLike) -> Inspection:
@@ -66,8 +66,7 @@ def verify(
     without a record or with a damaged one, and for inputs that have changed or are not found.
     """
     from loralathe.engine import RunOptions
-    from loralathe.verification.facts import VerifyOptions
-    from loralathe.verification.run import verify_file
+    from loralathe.verification import VerifyOptions, verify_file
 
     return verify_file(
         Path(path),

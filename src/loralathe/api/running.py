@@ -13,8 +13,7 @@ from loralathe.errors import InputError, did_you_mean, option
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from loralathe.engine import Plan, Report, RunOptions
-    from loralathe.engine.session import InputUse
+    from loralathe.engine import InputUse, Plan, Report, RunOptions
     from loralathe.language import Recipe
     from loralathe.progress import Progress
 
@@ -74,9 +73,9 @@ def _opened(
     from loralathe.language import Recipe, read_recipe
 
     if not isinstance(recipe, Recipe) and Path(recipe).suffix.casefold() == RECORDED:
-        from loralathe.verification.rebuild import remake
+        from loralathe.verification import rebuild
 
-        return remake(Path(recipe), None, given, search, options, progress)
+        return rebuild(Path(recipe), None, given, search, options, progress)
     if search:
         raise InputError(
             "a recipe names its inputs' paths; only files with a record are searched for",
@@ -171,8 +170,7 @@ def plan(
 
     Only headers are read. Raises what `run` raises before the first tensor.
     """
-    from loralathe.engine import open_session
-    from loralathe.engine.session import check_outputs, input_uses
+    from loralathe.engine import check_outputs, input_uses, open_session
 
     prepared = prepare(
         recipe, inputs, variables=variables, blocks=blocks, output=output, dtype=dtype, search=search,
@@ -188,10 +186,11 @@ def recorded_recipe(path: PathLike, inputs: Inputs | None = None) -> str:
 
     A recipe file is given back as it is understood. Raises InputError for a file without a record.
     """
+    from loralathe.engine import read_record
     from loralathe.language import read_recipe, recipe_text
-    from loralathe.verification.rebuild import record_of, recorded_toml
+    from loralathe.verification import record_as_toml
 
     file = Path(path)
     if file.suffix.casefold() == RECORDED:
-        return recorded_toml(file, record_of(file), paths(inputs))
+        return record_as_toml(file, read_record(file), paths(inputs))
     return recipe_text(read_recipe(file).with_inputs(paths(inputs)))

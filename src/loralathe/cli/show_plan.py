@@ -11,8 +11,7 @@ from loralathe.cli.wording import counts, dtype_name, few, plural, size
 
 if TYPE_CHECKING:
     from loralathe.api.running import Planned
-    from loralathe.engine import AdapterOutput, WeightsOutput
-    from loralathe.engine.session import InputUse
+    from loralathe.engine import AdapterOutput, InputUse, WeightsOutput
     from loralathe.language import ExtractOptions
 
 

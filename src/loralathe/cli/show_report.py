@@ -12,8 +12,7 @@ from loralathe.cli.wording import counts, few, percent, size
 from loralathe.cli.wording import duration as seconds_text
 
 if TYPE_CHECKING:
-    from loralathe.engine import BlockEnergy, ExtractionReport, Report, WeightsReport
-    from loralathe.engine.coverage import AdapterCoverage
+    from loralathe.engine import AdapterCoverage, BlockEnergy, ExtractionReport, Report, WeightsReport
 
 BUCKETS = ("changed", "copied", "baked VAE", "strength 0", "kept by rule", "only in the first")
 REASONS = {

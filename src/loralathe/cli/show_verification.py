@@ -9,7 +9,7 @@ from loralathe.cli.screen import Screen, heading
 from loralathe.cli.wording import figures, plural
 
 if TYPE_CHECKING:
-    from loralathe.verification.facts import BlockCheck, Verification
+    from loralathe.verification import BlockCheck, Verification
 
 SHOWN = 12
 """Findings that are shown; --json has them all."""

@@ -12,9 +12,7 @@ from loralathe.demo.family import TinyFamily
 from loralathe.demo.judge import CachedJudge, scorers_of
 from loralathe.demo.settings import CFG, NEGATIVE, SEED, SIDE, Settings
 from loralathe.demo.tasks import BlocksTask, FileTask, GridTask
-from loralathe.engine import KEY, Report, RunOptions, Session, open_session
-from loralathe.engine.record import metadata_of
-from loralathe.engine.results import run_session
+from loralathe.engine import KEY, Report, RunOptions, Session, metadata_of, open_session, run_session
 from loralathe.errors import InputError
 from loralathe.families import family_by_id
 from loralathe.progress import Progress

@@ -11,9 +11,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from loralathe.engine.options import RunOptions
-    from loralathe.engine.plan import AdapterOutput, Plan, WeightsOutput
-    from loralathe.engine.record import KEY, read_record
+    from loralathe.engine.budgets import BudgetSurvey, survey_budgets
+    from loralathe.engine.coverage import AdapterCoverage
+    from loralathe.engine.extraction import Extracted
+    from loralathe.engine.job import Context, Job, make_jobs
+    from loralathe.engine.options import RunOptions, check_device
+    from loralathe.engine.plan import AdapterOutput, Output, Plan, TensorPlan, WeightsOutput, has_kernel
+    from loralathe.engine.record import (
+        KEY,
+        RUN_CHOICES,
+        Record,
+        RecordedInput,
+        metadata_of,
+        parse_record,
+        plain_record,
+        read_record,
+    )
     from loralathe.engine.report import (
         BlockEnergy,
         BudgetReport,
@@ -23,36 +36,104 @@ if TYPE_CHECKING:
         WeightsReport,
     )
     from loralathe.engine.results import evaluate_weights, run_recipe, run_session
-    from loralathe.engine.session import Session, open_session
+    from loralathe.engine.row_slice import RowSliceJob, run_job
+    from loralathe.engine.session import (
+        InputUse,
+        Session,
+        check_outputs,
+        input_uses,
+        open_session,
+        resolve_blocks,
+    )
+    from loralathe.engine.sinks import Sinks, adapter_format
+    from loralathe.engine.sources import Sources, tensors_by_name
+    from loralathe.engine.specialize import in_scope
+    from loralathe.engine.units import ModuleAddress, RowSlice, Unit, modules_by_key
+    from loralathe.engine.workers import Workspace, full_precision, in_parallel, prepared
 
 _HOMES = {
-    "options": ("RunOptions",),
-    "plan": ("AdapterOutput", "Plan", "WeightsOutput"),
-    "record": ("KEY", "read_record"),
+    "budgets": ("BudgetSurvey", "survey_budgets"),
+    "coverage": ("AdapterCoverage",),
+    "extraction": ("Extracted",),
+    "job": ("Context", "Job", "make_jobs"),
+    "options": ("RunOptions", "check_device"),
+    "plan": ("AdapterOutput", "Output", "Plan", "TensorPlan", "WeightsOutput", "has_kernel"),
+    "record": (
+        "KEY",
+        "RUN_CHOICES",
+        "Record",
+        "RecordedInput",
+        "metadata_of",
+        "parse_record",
+        "plain_record",
+        "read_record",
+    ),
     "report": ("BlockEnergy", "BudgetReport", "ExtractionReport", "ModuleRecord", "Report", "WeightsReport"),
     "results": ("evaluate_weights", "run_recipe", "run_session"),
-    "session": ("Session", "open_session"),
+    "row_slice": ("RowSliceJob", "run_job"),
+    "session": ("InputUse", "Session", "check_outputs", "input_uses", "open_session", "resolve_blocks"),
+    "sinks": ("Sinks", "adapter_format"),
+    "sources": ("Sources", "tensors_by_name"),
+    "specialize": ("in_scope",),
+    "units": ("ModuleAddress", "RowSlice", "Unit", "modules_by_key"),
+    "workers": ("Workspace", "full_precision", "in_parallel", "prepared"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "KEY",
+    "RUN_CHOICES",
+    "AdapterCoverage",
     "AdapterOutput",
     "BlockEnergy",
     "BudgetReport",
+    "BudgetSurvey",
+    "Context",
+    "Extracted",
     "ExtractionReport",
+    "InputUse",
+    "Job",
+    "ModuleAddress",
     "ModuleRecord",
+    "Output",
     "Plan",
+    "Record",
+    "RecordedInput",
     "Report",
+    "RowSlice",
+    "RowSliceJob",
     "RunOptions",
     "Session",
+    "Sinks",
+    "Sources",
+    "TensorPlan",
+    "Unit",
     "WeightsOutput",
     "WeightsReport",
+    "Workspace",
+    "adapter_format",
+    "check_device",
+    "check_outputs",
     "evaluate_weights",
+    "full_precision",
+    "has_kernel",
+    "in_parallel",
+    "in_scope",
+    "input_uses",
+    "make_jobs",
+    "metadata_of",
+    "modules_by_key",
     "open_session",
+    "parse_record",
+    "plain_record",
+    "prepared",
     "read_record",
+    "resolve_blocks",
+    "run_job",
     "run_recipe",
     "run_session",
+    "survey_budgets",
+    "tensors_by_name",
 ]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from loralathe.adapters.kinds import is_usable, people_name
 from loralathe.adapters.origin import own_family
 from loralathe.adapters.scalars import read_scalar
-from loralathe.engine.record import read_record
+from loralathe.engine import plain_record
 from loralathe.errors import InputError
 from loralathe.families import (
     OTHER,
@@ -180,7 +180,7 @@ def _inspection(file: TensorFile, seen: _Seen) -> Inspection:
         dtypes=_dtypes(infos),
         parts=_parts(header, seen.group, seen.family),
         metadata=header.metadata,
-        record=read_record(header.metadata),
+        record=plain_record(header.metadata),
         checkpoint=seen.checkpoint,
         adapter=seen.adapter,
         format=file.format,

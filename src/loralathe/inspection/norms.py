@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from loralathe.adapters import Adapter, AdapterModule, load_factors, open_adapter
-from loralathe.engine.workers import in_parallel
+from loralathe.engine import in_parallel
 from loralathe.errors import InputError
 from loralathe.families import (
     Family,

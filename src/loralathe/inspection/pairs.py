@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 
 from loralathe.adapters import Adapter, load_factors, open_adapter
-from loralathe.engine.sources import tensors_by_name
-from loralathe.engine.units import modules_by_key
-from loralathe.engine.workers import in_parallel
+from loralathe.engine import in_parallel, modules_by_key, tensors_by_name
 from loralathe.errors import InputError, option
 from loralathe.families import FACTORED, Family, Module, label_of_module
 from loralathe.inspection.norms import chunks, family_of, is_computable, labels_of, squares

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from PIL.Image import Image
 
-from loralathe.engine.workers import full_precision
+from loralathe.engine import full_precision
 from loralathe.errors import InputError, is_out_of_memory
 from loralathe.progress import Progress, Task
 from loralathe.rendering.decoding import decode, work_in_tiles

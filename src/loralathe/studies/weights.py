@@ -95,7 +95,7 @@ def study_weights(
     without a place in the base (unless allowed), and weights that hold NaN or Inf.
     """
     from loralathe.adapters import check_against, open_adapter, require_fit
-    from loralathe.engine.workers import in_parallel
+    from loralathe.engine import in_parallel
     from loralathe.families import detect_checkpoint
     from loralathe.tensorfiles import open_tensorfile
 

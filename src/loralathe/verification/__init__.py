@@ -11,15 +11,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from loralathe.verification.facts import Verification
+    from loralathe.verification.facts import BlockCheck, Verification, VerifyOptions
+    from loralathe.verification.from_record import find_inputs, rebuild, record_as_toml
+    from loralathe.verification.verify import verify_file
 
 _HOMES = {
-    "facts": ("Verification",),
+    "facts": ("BlockCheck", "Verification", "VerifyOptions"),
+    "from_record": ("find_inputs", "rebuild", "record_as_toml"),
+    "verify": ("verify_file",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "BlockCheck",
     "Verification",
+    "VerifyOptions",
+    "find_inputs",
+    "rebuild",
+    "record_as_toml",
+    "verify_file",
 ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from loralathe.engine.units import ModuleAddress
+from loralathe.engine import ModuleAddress
 from loralathe.language import (
     Add,
     At,

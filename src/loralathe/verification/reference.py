@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from loralathe.adapters import load_factors
-from loralathe.engine.sources import Sources
-from loralathe.engine.units import RowSlice, Unit
+from loralathe.engine import RowSlice, Sources, Unit
 from loralathe.language import Call, Name, Node
 from loralathe.lowrank import FLOAT_FORMATS, flatten_tucker
 from loralathe.tensorfiles import DTYPES, TensorInfo, to_torch_dtype

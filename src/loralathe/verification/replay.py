@@ -10,16 +10,25 @@ import torch
 from torch import Tensor
 
 from loralathe.adapters import AdapterFormat, kohya_tensors
-from loralathe.engine.budgets import BudgetSurvey, survey_budgets
-from loralathe.engine.extraction import Extracted
-from loralathe.engine.job import Context, Job, make_jobs
-from loralathe.engine.plan import Output, WeightsOutput
-from loralathe.engine.report import ModuleRecord
-from loralathe.engine.row_slice import RowSliceJob, run_job
-from loralathe.engine.session import Session
-from loralathe.engine.sinks import Sinks, adapter_format
-from loralathe.engine.units import RowSlice, Unit
-from loralathe.engine.workers import Workspace
+from loralathe.engine import (
+    BudgetSurvey,
+    Context,
+    Extracted,
+    Job,
+    ModuleRecord,
+    Output,
+    RowSlice,
+    RowSliceJob,
+    Session,
+    Sinks,
+    Unit,
+    WeightsOutput,
+    Workspace,
+    adapter_format,
+    make_jobs,
+    run_job,
+    survey_budgets,
+)
 from loralathe.families import Module
 from loralathe.language import Call
 from loralathe.language.expressions import ExtractLeaf

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from loralathe.engine.units import ModuleAddress
+from loralathe.engine import ModuleAddress
 from loralathe.language import Call, Node, functions
 from loralathe.strengths import BlockWeights
 from loralathe.strengths.blocks import block_names_of

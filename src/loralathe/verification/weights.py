@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from loralathe.engine.plan import TensorPlan, WeightsOutput
-from loralathe.engine.session import Session
-from loralathe.engine.units import RowSlice
+from loralathe.engine import RowSlice, Session, TensorPlan, WeightsOutput
 from loralathe.language import Name, Node
 from loralathe.lowrank import FLOAT_FORMATS
 from loralathe.tensorfiles import TensorFile, TensorInfo
