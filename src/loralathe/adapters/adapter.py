@@ -103,7 +103,7 @@ def _parse(file: TensorFile, wanted: Family | None, dora: bool) -> Adapter:
             unmatched.append(raw_name)
             continue
         for own, own_parts in _weight_and_bias(place.module, parts):
-            found = held.setdefault(own, _Held(place.slots, {}))
+            found = held.setdefault(own, _Held(place.ratios, {}))
             if found.has(place.slot):
                 raise _named_twice(file, found.raw_name, raw_name)
             module = read_module(
@@ -130,9 +130,12 @@ def _parse(file: TensorFile, wanted: Family | None, dora: bool) -> Adapter:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What a file has of one module: all of it under None, or some of its `slots` row slices."""
+    """What a file has of one module: all of it under None, or some of its row slices.
 
-    slots: int
+    ratios: rows of each slice, see `LayerAddress`
+    """
+
+    ratios: tuple[int, ...]
     modules: dict[int | None, AdapterModule]
 
     @property
@@ -145,7 +148,7 @@ class _Held:
 
     def joined(self, file: TensorFile, name: str) -> AdapterModule:
         parts = {slot: module for slot, module in self.modules.items() if slot is not None}
-        return fused_module(file, name, parts, self.slots) if parts else self.modules[None]
+        return fused_module(file, name, parts, self.ratios) if parts else self.modules[None]
 
 
 def _weight_and_bias(name: str, parts: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str]]]:

@@ -1,4 +1,4 @@
-"""Layers that LoRAs of diffusers have apart and Flux in one tensor, q, k, v (and the MLP), put together.
+"""Layers that LoRAs of diffusers have apart and a model in one tensor, q, k, v (and the MLP), put together.
 
 The factors of the parts stand side by side, each over rows of its own:
 
@@ -20,16 +20,14 @@ from loralathe.tensorfiles import TensorFile
 if TYPE_CHECKING:
     from loralathe.lowrank import Factors
 
-SQUARE = 3
-"""q, k and v have as many rows as columns; what comes after them has rows of its own."""
-MLP_RATIO = 4
-"""Rows of the MLP over the width of the stream, in every Flux: needed where a file lacks that part."""
-
 
 def fused_module(
-    file: TensorFile, name: str, parts: Mapping[int, AdapterModule], slots: int
+    file: TensorFile, name: str, parts: Mapping[int, AdapterModule], ratios: tuple[int, ...]
 ) -> AdapterModule:
-    """One module of the parts by their slot. Raises InputError where their shapes do not go together."""
+    """One module of the parts by their slot. Raises InputError where their shapes do not go together.
+
+    ratios: rows of each slot in inputs of the layer, for slots that the file lacks and for square ones.
+    """
     ordered = [parts[slot] for slot in sorted(parts)]
     first = ordered[0]
     for part in ordered:
@@ -41,15 +39,15 @@ def fused_module(
             )
     width = first.shape[1]
     for slot, part in sorted(parts.items()):
-        if part.shape[1:] != (width,) or (slot < SQUARE and part.shape[0] != width):
-            wanted = f"[{width}, {width}]" if slot < SQUARE else f"[…, {width}]"
+        square = ratios[slot] == 1
+        if part.shape[1:] != (width,) or (square and part.shape[0] != width):
+            wanted = f"[{width}, {width}]" if square else f"[…, {width}]"
             raise InputError(
                 f"the parts of one layer do not go together: {list(part.shape)}, not {wanted}",
                 where=f"{file.path}: '{part.raw_name}' beside '{first.raw_name}'",
                 fix="the file is damaged or made for another model; save it again with its trainer",
             )
-    last = parts[SQUARE].shape[0] if SQUARE in parts else MLP_RATIO * width
-    rows = SQUARE * width + (last if slots > SQUARE else 0)
+    heights = [parts[slot].shape[0] if slot in parts else ratio * width for slot, ratio in enumerate(ratios)]
     tensors = {f"{slot} {key}": info for slot, part in parts.items() for key, info in part.tensors.items()}
     return AdapterModule(
         name,
@@ -57,11 +55,11 @@ def fused_module(
         first.kind,
         first.block,
         tensors,
-        (rows, width),
+        (sum(heights), width),
         sum(part.rank for part in ordered),
         None,
         1.0,
-        pieces=tuple((slot * width, parts[slot]) for slot in sorted(parts)),
+        pieces=tuple((sum(heights[:slot]), parts[slot]) for slot in sorted(parts)),
     )
 
 

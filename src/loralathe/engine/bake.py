@@ -37,22 +37,22 @@ def _vae_source(
     that have other shapes (unless `allow_unmatched`, which bakes in what fits by name).
     """
     family = base.detected.family
-    found = vae_keys(family.component("vae"), file.header.tensors)
     mine = {
         key: info
         for key, info in base.tensors.items()
         if family.component_of_key(key) == "vae" and family.rule_for_key(key) is None
     }
     where = f"{file.path}, {base.path}"
-    if not found:
-        raise InputError(
-            "the file has no VAE to bake in", where=str(file.path), fix="give a VAE or a checkpoint"
-        )
     if not mine:
         raise InputError(
             f"'{base.name}' has no VAE that could be replaced",
             where=where,
             fix="take a checkpoint with a VAE first",
+        )
+    found = vae_keys(family.component("vae"), file.header.tensors)
+    if not found:
+        raise InputError(
+            "the file has no VAE to bake in", where=str(file.path), fix="give a VAE or a checkpoint"
         )
     unlike = [*sorted(mine.keys() - found.keys()), *sorted(found.keys() - mine.keys())]
     fitting = {key: file.header.tensors[found[key]] for key in mine if key in found}

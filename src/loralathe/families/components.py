@@ -55,13 +55,13 @@ class Piece:
 class LayerAddress:
     """Which module a layer of another layout is: all of it, or one of its row slices.
 
-    slot:    which of the `slots` slices, None for all rows
+    slot:    which of the slices, None for all rows;  ratios: rows of each slice, in inputs of the layer
     swapped: the two halves of its rows change places
     """
 
     module: str
     slot: int | None = None
-    slots: int = 1
+    ratios: tuple[int, ...] = ()
     swapped: bool = False
 
 
@@ -232,7 +232,7 @@ class Component:
     ) -> LayerAddress:
         """renamed: the name is the diffusers one, and so is the order of the rows."""
         swapped = renamed and entry.transform == "halves_swapped"
-        return LayerAddress(f"{self.id}.{fill(entry.name, number)}", slot, len(entry.slots) or 1, swapped)
+        return LayerAddress(f"{self.id}.{fill(entry.name, number)}", slot, entry.ratios, swapped)
 
     def piece_of_diffusers(self, diffusers_key: str) -> Piece | None:
         """The piece of the original layout that makes up this tensor of the diffusers layout."""

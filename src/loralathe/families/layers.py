@@ -33,6 +33,7 @@ class Layer:
     part:      (i, n): the layer is the i-th of n equal row slices of those tensors
     transform: what turns the original weight into the diffusers one; halves_swapped: of its rows
     slots:     paths in the diffusers layout of its row slices, where that one splits it (q, k, v; the MLP)
+    ratios:    rows of each of them, in inputs of the layer
     kernel:    height and width of a convolution, 1 for everything else
     """
 
@@ -45,6 +46,7 @@ class Layer:
     transform: Transform = "none"
     kernel: int = 1
     slots: tuple[str, ...] = ()
+    ratios: tuple[int, ...] = ()
 
 
 def layer(
@@ -67,9 +69,11 @@ def bare_layer(name: str, diffusers: str, tensor: str) -> Layer:
     return Layer(name, diffusers, tensor, None, "vector")
 
 
-def split_layer(name: str, slots: tuple[str, ...], scope: Scope) -> Layer:
-    """A layer that is several in the diffusers layout."""
-    return replace(layer(name, None, scope), slots=slots)
+def split_layer(
+    name: str, slots: tuple[str, ...], scope: Scope, ratios: tuple[int, ...] | None = None
+) -> Layer:
+    """A layer that is several in the diffusers layout, square ones where no `ratios` are given."""
+    return replace(layer(name, None, scope), slots=slots, ratios=ratios or (1,) * len(slots))
 
 
 def flat(dotted: str) -> str:
