@@ -28,8 +28,7 @@ from loralathe.families import Family, Module, detect_adapter
 from loralathe.families.sd1 import SD1
 from loralathe.families.sd2 import SD2
 from loralathe.families.sdxl import SDXL
-from loralathe.strengths.blockweights import parse_block_weights
-from loralathe.strengths.strength import Strength, effective
+from loralathe.strengths import Strength, effective, parse_block_weights
 
 MODULE = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
 CANONICAL = "unet.input_blocks.4.1.transformer_blocks.0.attn1.to_q"

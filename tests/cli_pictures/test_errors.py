@@ -53,9 +53,12 @@ CASES = {
     "  fix:   give a path, or name the folder of your adapters with --lora-dir",
     f"render baseA.safetensors hina.safetensors:OUTT {QUICK}": "there are no block weights called 'OUTT'\n"
     "  fix:   did you mean 'OUTS' or 'OUTD' or 'OUTALL'?",
+    f"grid baseA.safetensors hina.safetensors:OUTALLL {QUICK} --x seed=1,2 --dry-run": "there are no block weights "
+    "called 'OUTALLL'\n  fix:   did you mean 'OUTALL' or 'ALL'?",
+    f"{G} --x hina=0,1 --y hina=0.5": "two axes set hina\n  fix:   put all its values on one axis and drop the other",
     f"{G} --x smapler=Euler": "there is no axis 'smapler'\n  fix:   did you mean 'sampler'?",
     f"{G} --x sampler=Eulre": "there is no sampler 'Eulre'\n  fix:   did you mean 'Euler' or 'Euler a'?",
-    f"{G} --x blocks=OUTT": "there is no block preset 'OUTT'\n  fix:   did you mean 'OUTS' or 'OUTD' or 'OUTALL'?",
+    f"{G} --x blocks=OUTT": "there are no block weights called 'OUTT'\n  fix:   did you mean 'OUTS' or 'OUTD' or 'OUTALL'?",
     f"{G} --x lora=hnia --lora-dir loras": "there is no adapter 'hnia'\n  fix:   did you mean 'hina'?",
     f"{G} --x 'hina = 0..1 (+0.01)' --y seed=1-100": "this grid has 10,100 cells; "
     "more than 400 are made only when asked for\n  where: 101 hina × 100 Seed\n"
@@ -98,7 +101,7 @@ CASES = {
     f"{B} --range 0.3，0.7": "'0.3，0.7' is neither a number nor a range\n  where: character 1\n    0.3，0.7\n"
     "    ^\n  fix:   write it with half-width characters: 0.3,0.7",
     f"{B} --blocks 13ALL": "there is no block list '13ALL'\n"
-    "  fix:   write 12ALL, 17ALL, 20ALL or 26ALL, or names of blocks",
+    "  fix:   write 12ALL, 17ALL, 20ALL, 26ALL, 57ALL, 61ALL, or names of blocks",
     f"{G} --x 'hina ＝ 0, 1'": "an axis is written NAME = VALUES\n  where: 'hina ＝ 0, 1'\n"
     "  fix:   write it with half-width characters: hina = 0, 1",
     f"{G} --x 'hina: 0, 1'": "an axis is written NAME = VALUES\n  where: 'hina: 0, 1'\n  fix:   write hina=0, 1",
@@ -106,9 +109,8 @@ CASES = {
     "    0 0.5 1\n    ^\n  fix:   values are separated by commas: 0, 0.5, 1",
     f"{G} --x 'hina = 50%'": "'50%' is neither a number nor a range\n  where: character 1\n"
     "    50%\n    ^\n  fix:   shares are written without a percent sign: 0.5",
-    f"{B} --blocks 'BASE, IN99'": "there is no block 'IN99' here\n  where: the blocks are BASE "
-    + " ".join(f"IN{n:02d}" for n in range(12)) + " MID " + " ".join(f"OUT{n:02d}" for n in range(12))
-    + "\n  fix:   did you mean 'IN09'?",
+    f"{B} --blocks 'BASE, IN99'": "'IN99' is not a block of SD 1.5\n  where: 'IN99'\n"
+    "  fix:   did you mean 'IN09'?",
     "blocks --weights baseA.safetensors": "--weights takes one adapter, or two to compare, not 0\n"
     "  fix:   lathe blocks --weights baseA.safetensors hina.safetensors",
     "blocks --weights baseA.safetensors xlora.safetensors": FAMILY,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from loralathe.families import Family
 from loralathe.families.flux import FLUX
 from loralathe.families.sd1 import SD1
 from loralathe.families.sd2 import SD2
 from loralathe.families.sdxl import SDXL
-from loralathe.strengths.blocks import BlockFamily
 
-__all__ = ["FLUX", "SD1", "SD2", "SDXL", "BlockFamily"]
+__all__ = ["FLUX", "SD1", "SD2", "SDXL", "Family"]

@@ -11,12 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loralathe.errors import InputError
-from loralathe.strengths.blockweights import BlockWeights, parse_block_weights
-from loralathe.strengths.builtins import builtin_names
-from loralathe.strengths.elements import parse_elements
-from loralathe.strengths.strength import Strength, check_blocks, rules_without_effect
-from loralathe.strengths.tokens import seeded_tokens
-from strengths.families_for_tests import FLUX, SD1, SDXL, BlockFamily
+from loralathe.strengths import (
+    BlockWeights,
+    Strength,
+    builtin_names,
+    check_blocks,
+    parse_block_weights,
+    parse_elements,
+    rules_without_effect,
+    seeded_tokens,
+)
+from strengths.families_for_tests import FLUX, SD1, SDXL, Family
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ families = st.sampled_from([SD1, SDXL])
 
 
 @given(family=families, data=st.data())
-def test_canonical_text_parses_back(family: BlockFamily, data: st.DataObject) -> None:
+def test_canonical_text_parses_back(family: Family, data: st.DataObject) -> None:
     length = data.draw(st.sampled_from([len(family.short_blocks), len(family.long_blocks), 26]))
     values = data.draw(st.lists(finite, min_size=length, max_size=length))
     parsed = parse_block_weights(",".join(map(repr, values)), family)
@@ -39,7 +44,7 @@ def test_canonical_text_parses_back(family: BlockFamily, data: st.DataObject) ->
 
 
 @given(family=families, data=st.data())
-def test_by_name_gives_what_is_named_and_rest_elsewhere(family: BlockFamily, data: st.DataObject) -> None:
+def test_by_name_gives_what_is_named_and_rest_elsewhere(family: Family, data: st.DataObject) -> None:
     named = data.draw(st.dictionaries(st.sampled_from(family.long_blocks), finite, min_size=1))
     rest = data.draw(finite)
     parsed = parse_block_weights(",".join([*(f"{k}={v!r}" for k, v in named.items()), f"*={rest!r}"]), family)
@@ -48,7 +53,7 @@ def test_by_name_gives_what_is_named_and_rest_elsewhere(family: BlockFamily, dat
 
 
 @pytest.mark.parametrize("family", [SD1, SDXL, FLUX], ids=lambda family: family.id)
-def test_builtins_cover_every_block(family: BlockFamily) -> None:
+def test_builtins_cover_every_block(family: Family) -> None:
     for name in builtin_names(family):
         weights = parse_block_weights(name, family)
         assert all(weights.covers("unet.x", block) for block in family.long_blocks)

@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 
 from loralathe.errors import InputError
-from loralathe.strengths.blockweights import parse_block_weights
-from loralathe.strengths.strength import Strength, effective, resolve
-from loralathe.strengths.use import read_argument
+from loralathe.strengths import Strength, effective, parse_block_weights, read_argument, resolve
 from strengths.families_for_tests import FLUX, SD1, SDXL
 
 FAMILIES = {"sd1": SD1, "sdxl": SDXL, "flux": FLUX}
@@ -228,7 +226,7 @@ BUILTINS = {
         "IND": "BASE IN05 IN06 IN07 IN08 IN09 IN10 IN11",
         "INALL": "BASE IN00 IN01 IN02 IN03 IN04 IN05 IN06 IN07 IN08 IN09 IN10 IN11",
         "MIDD": "BASE IN05 IN06 IN07 IN08 IN09 IN10 IN11 MID OUT00 OUT01 OUT02 OUT03 OUT04 OUT05 OUT06",
-        "OUTD": "BASE OUT00 OUT01 OUT02 OUT03 OUT04 OUT05",
+        "OUTD": "BASE OUT00 OUT01 OUT02 OUT03 OUT04 OUT05 OUT06",
         "OUTS": "BASE OUT07 OUT08 OUT09 OUT10 OUT11",
         "OUTALL": "BASE OUT00 OUT01 OUT02 OUT03 OUT04 OUT05 OUT06 OUT07 OUT08 OUT09 OUT10 OUT11",
     },

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from loralathe.errors import InputError
-from loralathe.strengths.blockweights import parse_block_weights
-from loralathe.strengths.elements import parse_elements
-from loralathe.strengths.presetfiles import (
-    parse_preset_option,
+from loralathe.strengths import (
+    parse_block_weights,
+    parse_elements,
     read_element_preset_file,
     read_preset_file,
 )
@@ -60,14 +59,6 @@ def test_element_presets(tmp_path: Path) -> None:
     ]
     assert len(parse_elements("FACE", SD1, read.presets)) == 3
     assert parse_elements("XYZ", SD1, read.presets)[0].matches("unet.out.2", None)
-
-
-def test_preset_options() -> None:
-    assert parse_preset_option("Hina = 1,0,1") == ("Hina", "1,0,1")
-    assert parse_preset_option("Hina=IN04=0.3,OUT00=1") == ("Hina", "IN04=0.3,OUT00=1")
-    for text in ("Hina", "=1,0", "Hina=", "1,0=1"):
-        with pytest.raises(InputError, match="a block preset needs a name and a list"):
-            parse_preset_option(text)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

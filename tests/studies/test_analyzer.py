@@ -16,10 +16,9 @@ from loralathe.errors import InputError
 from loralathe.families.sd1 import SD1
 from loralathe.families.sdxl import SDXL
 from loralathe.rendering.request import ImageRequest
-from loralathe.strengths.blockweights import parse_block_weights
+from loralathe.strengths import parse_block_weights
 from loralathe.studies.analyzer import BlockReport, BlocksOptions, analyze_blocks, bar, bar_chart
 from loralathe.studies.analyzer.report import suggested_weight
-from loralathe.studies.blocktext import BLOCK_LISTS
 from loralathe.studies.cell_builder import Context
 from studies.fakes import FakeRenderer, request, use
 
@@ -44,9 +43,7 @@ def draw(wanted: ImageRequest) -> Image.Image:
 
 
 def options(folder: Path, **changes: object) -> BlocksOptions:
-    base = BlocksOptions(
-        request(width=48, height=88), folder, context=Context(blocks=SDXL.long_blocks), blocks="12ALL"
-    )
+    base = BlocksOptions(request(width=48, height=88), folder, context=Context(family=SDXL), blocks="12ALL")
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
@@ -57,7 +54,7 @@ def names(report: BlockReport) -> list[str]:
 def test_numbers_and_pictures_are_lbws(tmp_path: Path) -> None:
     renderer = FakeRenderer(draw)
     report = analyze_blocks(options(tmp_path, range="0.3,0.7", seeds=2), renderer)
-    assert names(report) == list(BLOCK_LISTS[12])
+    assert names(report) == list(SDXL.short_blocks)
     assert len(renderer.rendered) == report.rendered == (12 + 1) * 2
     for effect in report.effects:
         for index, seed in enumerate((7, 8)):
@@ -112,7 +109,7 @@ def test_marks_choose_the_adapter(tmp_path: Path) -> None:
 def test_a_long_list_on_a_small_family_says_what_it_leaves_out(tmp_path: Path) -> None:
     report = analyze_blocks(options(tmp_path, blocks="26ALL"), FakeRenderer(draw))
     assert report.lacking == ("IN09", "IN10", "IN11", "OUT09", "OUT10", "OUT11")
-    assert names(report) == list(BLOCK_LISTS[20])
+    assert names(report) == list(SDXL.long_blocks)
 
 
 def test_named_lists_and_text_encoders(tmp_path: Path) -> None:
@@ -273,6 +270,6 @@ def test_the_bar_chart(tmp_path: Path) -> None:
 
 def test_sd1_takes_its_own_lists(tmp_path: Path) -> None:
     plain = FakeRenderer()
-    report = analyze_blocks(options(tmp_path, blocks="17all", context=Context(blocks=SD1.long_blocks)), plain)
-    assert names(report) == list(BLOCK_LISTS[17])
+    report = analyze_blocks(options(tmp_path, blocks="17all", context=Context(family=SD1)), plain)
+    assert names(report) == list(SD1.short_blocks)
     assert len(plain.rendered) == 18

@@ -9,16 +9,15 @@ from pathlib import Path
 import pytest
 
 from loralathe.errors import InputError
+from loralathe.families import FAMILIES, block_lists
 from loralathe.families.sdxl import SDXL
 from loralathe.rendering.request import ImageRequest
-from loralathe.strengths.blockweights import parse_block_weights
+from loralathe.strengths import parse_block_weights, read_block_text, select_blocks
 from loralathe.studies.axes import AXIS_KINDS, parse_axis
 from loralathe.studies.axis import Axis
-from loralathe.studies.blocktext import BLOCK_LISTS, read_block_text, select_blocks
 from loralathe.studies.cell_builder import CellBuilder, Context
 from loralathe.studies.context import files_by_name
 from loralathe.studies.plan import plan_grid
-from loralathe.studies.presets import preset_table
 from studies.fakes import request, use
 
 
@@ -44,8 +43,8 @@ CONTEXT = Context(
     vaes={"bright": "vae/bright.safetensors"},
     samplers=("Euler a", "Euler", "DPM++ 2M", "DDIM"),
     schedules=("Automatic", "Karras"),
-    presets=preset_table(SDXL, {"HinaBlock": HINA}),
-    blocks=BLOCK_LISTS[20],
+    presets={"HinaBlock": HINA},
+    family=SDXL,
 )
 
 
@@ -139,7 +138,7 @@ def test_value_of_chosen_blocks_by_name() -> None:
 def test_value_of_chosen_blocks_in_a_list() -> None:
     base = request(adapters=(use(blocks="HinaBlock"),))
     assert cells("IN07-MID = 0.25", base)[0].adapters[0].blocks == "1,0,0,0.25,0.25,0.25,0.3,0.3,1,1,1,1"
-    with pytest.raises(InputError, match="no block 'IN00'"):
+    with pytest.raises(InputError, match="block IN00 is not in this list"):
         cells("IN00 = 0.25", base)
 
 
@@ -167,8 +166,11 @@ def test_elements_change_every_cell() -> None:
     assert got == ["IN04::1", "IN04::1,IN05-OUT05:attn:0"]
     marked = request(adapters=(replace(use(), elements="XYZ"),))
     assert [c.adapters[0].elements for c in cells('elements = "", "IN05::0"', marked)] == [None, "IN05::0"]
-    with pytest.raises(InputError, match="not an element rule"):
-        cells("elements = attn")
+    named = cells("elements = AttnDeepOff", base)[0].adapters[0].elements
+    assert named == "IN04::1,IN05-OUT05:attn:0"
+    for text in ("attn", "IN05:attn", "IN05:attn:x"):
+        with pytest.raises(InputError, match=r"element rule|is not a number"):
+            cells(f"elements = {text}")
 
 
 def test_search_and_replace() -> None:
@@ -219,13 +221,13 @@ def test_recipe_variables() -> None:
         ("sampler = Eular a", "no sampler 'Eular a'", "'Euler a'"),
         ("schedule = karas", "no schedule", "'Karras'"),
         ("checkpoint = baseC", "no checkpoint", "'baseA'"),
-        ("hina blocks = HinaBlok", "no block preset", "'HinaBlock'"),
-        ("block id = IN4", "no block 'IN4'", "'IN04'"),
+        ("hina blocks = HinaBlok", "no block weights called 'HinaBlok'", "'HinaBlock'"),
+        ("block id = IN4", "'IN4' is not a block of SDXL", "'IN04'"),
         ("hina", "NAME = VALUES", "cfg = "),
         ("steps = 0", "at least 1 step", ""),
         ("clip skip = 0", "clip skip", ""),
         ("seed = -2", "0 or more", ""),
-        ('hina blocks = "1,0,1"', "this one has 3", ""),
+        ('hina blocks = "1,0,1"', "a list of 3 block weights does not fit SDXL", ""),
     ],
 )
 def test_mistakes_are_named(text: str, what: str, suggestion: str) -> None:
@@ -272,10 +274,11 @@ def test_every_example_of_the_table_parses(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("length", [12, 17, 20, 26, 57, 61])
 def test_block_lists_have_their_length(length: int) -> None:
-    names = BLOCK_LISTS[length]
+    names = block_lists()[length]
     assert len(names) == len(set(names)) == length
-    assert select_blocks(f"{names[-1]}-{names[0]}", names) == names
-    assert read_block_text(",".join(["0.5"] * length), {}).text() == ",".join(["0.5"] * length)
+    family = next(family for family in FAMILIES if names in (family.short_blocks, family.long_blocks))
+    assert select_blocks(f"{names[-1]}-{names[0]}", family, names) == names
+    assert read_block_text(",".join(["0.5"] * length), family).text() == ",".join(["0.5"] * length)
 
 
 def test_old_sampler_names_carry_a_schedule() -> None:
@@ -296,9 +299,7 @@ def test_builtin_presets_are_taken_apart_by_name() -> None:
 def test_keys_follow_what_a_preset_says() -> None:
     keys = []
     for text in (HINA, HINA.replace("0.3", "0.4")):
-        context = replace(
-            CONTEXT, presets=preset_table(SDXL, {"HinaBlock": text}), element_presets={"E": "IN04::1"}
-        )
+        context = replace(CONTEXT, presets={"HinaBlock": text}, element_presets={"E": "IN04::1"})
         draft = CellBuilder(request(adapters=(replace(use(blocks="HinaBlock"), elements="E"),)))
         (cell,) = plan_grid(draft, (None, None, None), context, identify=str).cells
         assert (cell.request.adapters[0].blocks, cell.request.adapters[0].elements) == (text, "IN04::1")

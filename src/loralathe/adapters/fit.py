@@ -9,7 +9,7 @@ from loralathe.adapters.adapter import Adapter
 from loralathe.adapters.modules import AdapterModule
 from loralathe.errors import InputError, option
 from loralathe.families import Module, TensorLike, component_name
-from loralathe.strengths.blocks import component_of
+from loralathe.strengths import component_of
 
 _SHOWN = 3
 

@@ -19,7 +19,7 @@ SD1_PRESETS = {
     "IND": (("IN05", "IN11"),),
     "INALL": (("IN00", "IN11"),),
     "MIDD": (("IN05", "OUT06"),),
-    "OUTD": (("OUT00", "OUT05"),),
+    "OUTD": (("OUT00", "OUT06"),),
     "OUTS": (("OUT07", "OUT11"),),
     "OUTALL": (("OUT00", "OUT11"),),
 }

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 
 from loralathe.language.expressions import LinearExpression, method_expression
 from loralathe.language.method import Same
-from loralathe.strengths import BlockWeights, ElementRule, Strength
-from loralathe.strengths.elements import Selection
+from loralathe.strengths import BlockWeights, ElementRule, Selection, Strength
 
 TEXT_ENCODERS = ("TE1", "TE2")
 

@@ -5,20 +5,33 @@
 pictures.
 """
 
-from loralathe.strengths.blockweights import (
-    BlockWeights,
-    parse_block_weights,
+from loralathe.strengths.blocks import (
+    TEXT_ENCODER_NAMES,
+    block_names_of,
+    component_of,
+    find_list,
+    is_text_encoder,
+    names_blocks,
+    select_blocks,
 )
-from loralathe.strengths.builtins import builtin_names
-from loralathe.strengths.elements import ElementRule, parse_elements
+from loralathe.strengths.elements import (
+    ElementRule,
+    Selection,
+    element_text,
+    last_match,
+    parse_elements,
+    selection_rules,
+)
 from loralathe.strengths.lists import parse_floats, parse_ints, parse_texts, split_items
-from loralathe.strengths.presetfiles import (
+from loralathe.strengths.presets import (
+    NO_PRESETS,
     PresetFile,
-    parse_preset_option,
+    builtin_names,
+    find_preset,
     read_element_preset_file,
     read_preset_file,
+    spelled_out,
 )
-from loralathe.strengths.selection import selection_rules
 from loralathe.strengths.strength import Strength, check_blocks, effective, resolve, rules_without_effect
 from loralathe.strengths.text import (
     find_name,
@@ -42,33 +55,47 @@ from loralathe.strengths.use import (
     tag_text,
     term_text,
 )
+from loralathe.strengths.weights import REST, BlockText, BlockWeights, parse_block_weights, read_block_text
 
 __all__ = [
+    "NO_PRESETS",
+    "REST",
+    "TEXT_ENCODER_NAMES",
     "AdapterUse",
+    "BlockText",
     "BlockWeights",
     "ElementRule",
     "PresetFile",
+    "Selection",
     "Strength",
     "TagError",
     "argument_text",
+    "block_names_of",
     "builtin_names",
     "check_blocks",
+    "component_of",
     "effective",
+    "element_text",
+    "find_list",
     "find_name",
+    "find_preset",
     "given_uses",
+    "is_text_encoder",
+    "last_match",
     "match_name",
     "name_hint",
+    "names_blocks",
     "number_text",
     "parse_block_weights",
     "parse_elements",
     "parse_floats",
     "parse_ints",
     "parse_number",
-    "parse_preset_option",
     "parse_size",
     "parse_texts",
     "parse_whole",
     "read_argument",
+    "read_block_text",
     "read_element_preset_file",
     "read_preset_file",
     "read_tag",
@@ -76,8 +103,10 @@ __all__ = [
     "resolve",
     "rules_without_effect",
     "seeded_tokens",
+    "select_blocks",
     "selection_rules",
     "show_number",
+    "spelled_out",
     "split_items",
     "tag_text",
     "term_text",

@@ -5,6 +5,9 @@ at dots and underscores; a selector matches where its words stand side by side, 
 the number behind it. So `attn` means attn1, attn2 and self_attn; `attn1_to_q` and `attn1.to_q` mean the
 same; `proj` means proj_in, proj_out, ff.net.0.proj and q_proj; `ff` means the feed-forward layers and
 nothing else. (LoRA Block Weight looks for substrings: there `ff` is also in every "diffusion".)
+
+--include and --exclude are element rules with the value 0: a word of theirs is a block or a range of blocks
+(`IN04`, `IN04-OUT02`, `TE1`, `BASE`), or words of a layer's path. A layer is hit when any word hits it.
 """
 
 from __future__ import annotations
@@ -12,25 +15,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
-from loralathe.errors import InputError, did_you_mean
-from loralathe.strengths.blocks import (
-    BlockFamily,
-    block_names_of,
-    canonical_block,
-    component_of,
-)
-from loralathe.strengths.builtins import blocks_between
-from loralathe.strengths.text import number_text, parse_number
-
-NO_ELEMENT_PRESETS: Final[Mapping[str, str]] = {}
-
-BUILTIN_ELEMENTS: Final[Mapping[str, str]] = {
-    "ATTNDEEPON": "IN05-OUT05:attn:1",
-    "ATTNDEEPOFF": "IN05-OUT05:attn:0",
-    "PROJDEEPOFF": "IN05-OUT05:proj:0",
-}
+from loralathe.errors import InputError
+from loralathe.families import Family, is_block_word
+from loralathe.strengths.blocks import block_names_of, component_of, expand_blocks, split_selector
+from loralathe.strengths.presets import ELEMENT_PRESETS, NO_PRESETS
+from loralathe.strengths.text import match_name, name_hint, number_text, parse_number, visible
 
 _WORD_ENDS = re.compile(r"[._]+")
 _RULE_ENDS = re.compile(r"[,\n]")
@@ -110,33 +100,33 @@ def last_match(rules: Iterable[ElementRule], module_name: str, block: str | None
 
 
 def parse_elements(
-    text: str, family: BlockFamily, presets: Mapping[str, str] = NO_ELEMENT_PRESETS
+    text: str, family: Family, presets: Mapping[str, str] = NO_PRESETS
 ) -> tuple[ElementRule, ...]:
     """Rules from a preset name or `blocks:elements:value`, several separated by comma or newline.
 
     Raises InputError for unknown names and blocks and for rules without exactly three fields.
     """
-    name = text.strip()
-    source = presets.get(name, BUILTIN_ELEMENTS.get(name))
-    if source is None:
-        if ":" not in name:
-            raise _unknown_preset(name, presets)
-        source = name
-    where = f"element rules '{name}'"
+    where = f"element rules '{visible(text).strip()}'"
+    source = element_text(text, presets)
     rules = [rule for rule in _RULE_ENDS.split(source) if rule.strip()]
     return tuple(_parse_rule(rule, family, where) for rule in rules)
 
 
-def _unknown_preset(name: str, presets: Mapping[str, str]) -> InputError:
-    known = (*presets, *BUILTIN_ELEMENTS)
-    return InputError(
-        f"there are no element rules called '{name}'",
-        fix=did_you_mean(name, known)
-        or f"known names: {' '.join(dict.fromkeys(known))}; a rule is written blocks:elements:value",
-    )
+def element_text(text: str, presets: Mapping[str, str] = NO_PRESETS) -> str:
+    """The rules of the preset that `text` names, or `text` where it is rules; InputError for neither."""
+    name = visible(text).strip()
+    known = {**ELEMENT_PRESETS, **presets}
+    found = match_name(name, known)
+    if found is None and ":" not in name:
+        listed = " ".join(dict.fromkeys((*presets, *ELEMENT_PRESETS)))
+        raise InputError(
+            f"there are no element rules called '{name}'",
+            fix=name_hint(name, known) or f"known names: {listed}; a rule is written blocks:elements:value",
+        )
+    return name if found is None else visible(known[found])
 
 
-def _parse_rule(text: str, family: BlockFamily, where: str) -> ElementRule:
+def _parse_rule(text: str, family: Family, where: str) -> ElementRule:
     fields = text.split(":")
     if len(fields) != 3:
         raise InputError(
@@ -145,39 +135,46 @@ def _parse_rule(text: str, family: BlockFamily, where: str) -> ElementRule:
             fix="write blocks:elements:value, for instance IN05-OUT05:attn:0; an empty field means all",
         )
     blocks, elements, value = fields
-    rule_blocks = _selection(blocks)
-    names = [name for token in rule_blocks.names for name in _expand(token, family, where)]
+    negated, words = split_selector(blocks)
+    names = [name for word in words for name in expand_blocks(word, family, family.long_blocks, where=where)]
     return ElementRule(
-        Selection(tuple(dict.fromkeys(names)), rule_blocks.negated),
+        Selection(tuple(dict.fromkeys(names)), negated),
         _element_selection(elements, where),
         parse_number(value, "value", where=where),
     )
 
 
-def _selection(text: str) -> Selection:
-    tokens = text.split()
-    negated = bool(tokens) and tokens[0].upper() == "NOT"
-    return Selection(tuple(tokens[1:] if negated else tokens), negated)
-
-
 def _element_selection(text: str, where: str) -> Selection:
-    selection = _selection(text)
-    for token in selection.names:
-        if not words_of(token):
-            raise InputError(f"'{token}' names no element", where=where, fix="write words such as attn2.to_k")
-    return selection
+    negated, words = split_selector(text)
+    for word in words:
+        if not words_of(word):
+            raise InputError(f"'{word}' names no element", where=where, fix="write words such as attn2.to_k")
+    return Selection(words, negated)
 
 
-def _expand(token: str, family: BlockFamily, where: str) -> tuple[str, ...]:
-    first, dash, last = token.partition("-")
-    if not dash:
-        return (canonical_block(token, family, where=where),)
-    ends = [canonical_block(end, family, where=where) for end in (first, last)]
-    for end in ends:
-        if end not in family.long_blocks:
-            raise InputError(
-                f"'{token}': {end} has no place in the order of blocks",
-                where=where,
-                fix=f"name {end} by itself",
-            )
-    return blocks_between(ends[0], ends[1], family)
+def selection_rules(include: Sequence[str], exclude: Sequence[str]) -> str | None:
+    """Element rules that leave only what `include` hits, without what `exclude` hits; None for all.
+
+    Each text holds words parted by spaces or commas: `IN04 attn2` keeps block IN04 and every attn2.
+    """
+    rules = []
+    blocks, names = _sorted_words(include)
+    if blocks or names:
+        rules.append(f"{_unless(blocks)}:{_unless(names)}:0")
+    blocks, names = _sorted_words(exclude)
+    if blocks:
+        rules.append(f"{' '.join(blocks)}::0")
+    if names:
+        rules.append(f":{' '.join(names)}:0")
+    return ",".join(rules) or None
+
+
+def _unless(words: Sequence[str]) -> str:
+    return f"NOT {' '.join(words)}" if words else ""
+
+
+def _sorted_words(texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Blocks, and names."""
+    words = [word for text in texts for word in re.split(r"[\s,]+", text) if word]
+    blocks = [word for word in words if all(map(is_block_word, word.split("-", 1)))]
+    return blocks, [word for word in words if word not in blocks]

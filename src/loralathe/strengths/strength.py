@@ -15,21 +15,13 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from loralathe.errors import InputError
-from loralathe.strengths.blocks import BlockFamily, block_names_of, is_text_encoder
-from loralathe.strengths.blockweights import (
-    NO_PRESETS,
-    BlockWeights,
-    missing_blocks_error,
-    parse_block_weights,
-)
-from loralathe.strengths.elements import (
-    NO_ELEMENT_PRESETS,
-    ElementRule,
-    last_match,
-    parse_elements,
-)
+from loralathe.families import Family
+from loralathe.strengths.blocks import block_names_of, is_text_encoder
+from loralathe.strengths.elements import ElementRule, last_match, parse_elements
+from loralathe.strengths.presets import NO_PRESETS
 from loralathe.strengths.tokens import TokenValue
 from loralathe.strengths.use import AdapterUse
+from loralathe.strengths.weights import BlockWeights, missing_blocks_error, parse_block_weights
 
 
 class Addressed(Protocol):
@@ -67,10 +59,10 @@ class Strength:
 
 def resolve(
     spec: AdapterUse,
-    family: BlockFamily,
+    family: Family,
     *,
     block_presets: Mapping[str, str] = NO_PRESETS,
-    element_presets: Mapping[str, str] = NO_ELEMENT_PRESETS,
+    element_presets: Mapping[str, str] = NO_PRESETS,
     missing: float | None = None,
     tokens: TokenValue | None = None,
 ) -> Strength:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from loralathe.errors import InputError, did_you_mean, spelling_hint, with_equals
-from loralathe.strengths import parse_floats, show_number
+from loralathe.errors import InputError, spelling_hint, with_equals
+from loralathe.strengths import match_name, name_hint, names_blocks, parse_floats, show_number
 from loralathe.studies.axes_adapter import ADAPTER_KINDS, build_block_value
 from loralathe.studies.axes_prompt import PROMPT_KINDS
 from loralathe.studies.axes_request import REQUEST_KINDS
 from loralathe.studies.axis import Axis, AxisKind, AxisSpec, each
-from loralathe.studies.blocktext import ENCODERS, canonical_block
 from loralathe.studies.cell_builder import CellBuilder, Context, adapter_name, pull_tags
 
 AXIS_KINDS: tuple[AxisKind, ...] = (*REQUEST_KINDS, *PROMPT_KINDS, *ADAPTER_KINDS)
@@ -36,6 +35,8 @@ def parse_axis(text: str, base: CellBuilder, context: Context) -> Axis:
         kind, target = found
         seen = base if kind in PROMPT_KINDS else wanted.base  # prompt axes see the tags as text
         return kind.build(replace(wanted, target=target, base=seen))
+    if (variable := match_name(name, variables)) is not None:
+        return build_variable(replace(wanted, title=variable))
     return _adapter_axis(wanted)
 
 
@@ -72,10 +73,10 @@ def _adapter_axis(wanted: AxisSpec) -> Axis:
     words = wanted.title.split(" ")
     strength = next(kind for kind in ADAPTER_KINDS if "strength" in kind.names)
     names = _adapter_names(wanted.base, wanted.context)
-    if wanted.title.casefold() in {name.casefold() for name in names}:
+    if match_name(wanted.title, names) is not None:
         return strength.build(replace(wanted, target=wanted.title))
     for start in range(len(words)):
-        if all(_looks_like_block(word, wanted.context) for word in words[start:]):
+        if all(names_blocks(word, wanted.context.family) for word in words[start:]):
             if start and words[start - 1].casefold() == "not":
                 start -= 1  # noqa: PLW2901  the selector begins at NOT
             head = words[:start]
@@ -85,17 +86,12 @@ def _adapter_axis(wanted: AxisSpec) -> Axis:
     known = [*(name for kind in AXIS_KINDS for name in kind.names), *names, *variables]
     kinds = ", ".join(kind.names[0] for kind in AXIS_KINDS)
     swept = f"the recipe's variables {', '.join(variables)}, or " if variables else ""
-    fix = did_you_mean(wanted.title, known) or f"take {swept}one of {kinds}; the help of grid shows examples"
+    fix = name_hint(wanted.title, known) or f"take {swept}one of {kinds}; the help of grid shows examples"
     raise InputError(f"there is no axis '{wanted.title}'", fix=fix)
 
 
 def _adapter_names(base: CellBuilder, context: Context) -> list[str]:
     return [*(adapter_name(use.file) for use in base.request.adapters), *context.loras]
-
-
-def _looks_like_block(word: str, context: Context) -> bool:
-    known = (*context.blocks, *ENCODERS)
-    return all(canonical_block(end) in known for end in word.split("-"))
 
 
 def build_variable(wanted: AxisSpec) -> Axis:

@@ -8,13 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from loralathe.errors import InputError
-from loralathe.strengths import AdapterUse, parse_floats, parse_texts, show_number
+from loralathe.strengths import (
+    AdapterUse,
+    element_text,
+    find_preset,
+    match_name,
+    parse_elements,
+    parse_floats,
+    parse_texts,
+    read_block_text,
+    select_blocks,
+    show_number,
+)
 from loralathe.studies.axes_request import resolve_file
 from loralathe.studies.axis import Axis, AxisKind, AxisSpec, each
-from loralathe.studies.blocktext import read_block_text, select_blocks
 from loralathe.studies.cell_builder import MARKS, CellBuilder, adapter_name, find_adapter
-from loralathe.studies.presets import find_preset
 
 Locate = Callable[[CellBuilder], tuple[int, AdapterUse]]
 
@@ -25,9 +33,9 @@ def _locate(wanted: AxisSpec) -> tuple[str, Locate]:
     One that the request lacks is added at strength 1 when the folder has it; one that another axis took
     out of a cell is an error there.
     """
-    names = {adapter_name(use.file).casefold() for use in wanted.base.request.adapters}
+    names = [adapter_name(use.file) for use in wanted.base.request.adapters]
     target = wanted.target
-    if target and target.casefold() not in names:
+    if target and match_name(target, names) is None:
         file = resolve_file(target, _known(wanted), "adapter")
         added = AdapterUse(file)
 
@@ -100,10 +108,11 @@ def _at(wanted: AxisSpec) -> AdapterUse:
 def build_blocks(wanted: AxisSpec) -> Axis:
     """A preset name, a quoted list, or quoted `IN04=0.3` entries for each value."""
     name, find = _locate(wanted)
-    texts = [find_preset(text, wanted.context.presets) or text for text in parse_texts(wanted.text)]
+    family, own = wanted.context.family, wanted.context.presets
+    texts = [find_preset(text, family, own) or text for text in parse_texts(wanted.text)]
     for text in texts:
         if text.upper() not in MARKS:
-            read_block_text(text, wanted.context.presets)
+            read_block_text(text, family, own)
 
     def apply(draft: CellBuilder, text: str) -> CellBuilder:
         index, use = find(draft)
@@ -116,12 +125,13 @@ def build_block_value(wanted: AxisSpec) -> Axis:
     """The weight of chosen blocks; the title's end is the selector: `hina IN04-IN08 = 0, 0.5, 1`."""
     name, find = _locate(wanted)
     selector = wanted.selector
-    select_blocks(selector, wanted.context.blocks)
+    family = wanted.context.family
+    select_blocks(selector, family)
 
     def apply(draft: CellBuilder, value: float) -> CellBuilder:
         index, use = find(draft)
-        base = read_block_text(use.blocks, wanted.context.presets)
-        chosen = select_blocks(selector, base.names or wanted.context.blocks)
+        base = read_block_text(use.blocks, family, wanted.context.presets)
+        chosen = select_blocks(selector, family, base.names)
         return draft.with_adapter(index, replace(use, blocks=base.replaced(chosen, value).text()))
 
     values = each(parse_floats(wanted.text), show_number, apply)
@@ -132,19 +142,18 @@ def build_elements(wanted: AxisSpec) -> Axis:
     """One element rule `blocks:elements:value` for each value, after the rules the adapter already has."""
     name, find = _locate(wanted)
     texts = parse_texts(wanted.text)
-    for text in texts:
-        if text and text.count(":") != 2:
-            raise InputError(
-                f"'{text}' is not an element rule", fix="write blocks:elements:value, e.g. IN05-OUT05:attn:0"
-            )
+    for text in filter(None, texts):
+        parse_elements(text, wanted.context.family, wanted.context.element_presets)
 
     def apply(draft: CellBuilder, text: str) -> CellBuilder:
         index, use = find(draft)
         kept = None if (use.elements or "").upper() in MARKS else use.elements
-        rules = ",".join(rule for rule in (kept, text) if rule)
+        added = element_text(text, wanted.context.element_presets) if text else ""
+        rules = ",".join(rule for rule in (kept, added) if rule)
         return draft.with_adapter(index, replace(use, elements=rules or None))
 
-    return Axis(f"{name} elements", each(texts, lambda text: text or "—", apply), 0.05, text=wanted.text)
+    values = each(texts, lambda text: text or "—", apply)
+    return Axis(f"{name} elements", values, 0.05, text=wanted.text, adds=True)
 
 
 def build_values(wanted: AxisSpec) -> Axis:
@@ -158,7 +167,7 @@ def build_values(wanted: AxisSpec) -> Axis:
 def build_block_id(wanted: AxisSpec) -> Axis:
     texts = [text for text in parse_texts(wanted.text) if text]
     for text in texts:
-        select_blocks(text, wanted.context.blocks)
+        select_blocks(text, wanted.context.family)
 
     def apply(draft: CellBuilder, blocks: str) -> CellBuilder:
         target = wanted.target or draft.choice.target
@@ -170,14 +179,14 @@ def build_block_id(wanted: AxisSpec) -> Axis:
 def build_originals(wanted: AxisSpec) -> Axis:
     texts = [text for text in parse_texts(wanted.text) if text]
     for text in texts:
-        read_block_text(text, wanted.context.presets)
+        read_block_text(text, wanted.context.family, wanted.context.presets)
 
     def apply(draft: CellBuilder, text: str) -> CellBuilder:
         target = wanted.target or draft.choice.target
         originals = (*draft.choice.originals, text)
         return replace(draft, choice=replace(draft.choice, target=target, originals=originals))
 
-    return Axis("Original Weights", each(texts, str, apply), 0.05, text=wanted.text)
+    return Axis("Original Weights", each(texts, str, apply), 0.05, text=wanted.text, adds=True)
 
 
 ADAPTER_KINDS: tuple[AxisKind, ...] = (

@@ -35,7 +35,7 @@ def build_search_replace(wanted: AxisSpec) -> Axis:
         return replace(draft, request=replace(request, prompt=prompt, negative=negative))
 
     values = each(texts, lambda text: text or "—", change)
-    return Axis("Prompt S/R", values, 0.3, Stage.TEXT, wanted.text)
+    return Axis("Prompt S/R", values, 0.3, Stage.TEXT, wanted.text, adds=True)
 
 
 def _check_occurs(search: str, draft: CellBuilder) -> None:

@@ -8,9 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from loralathe.errors import InputError, did_you_mean, option
+from loralathe.errors import InputError, option
 from loralathe.rendering.request import ImageRequest
-from loralathe.strengths import parse_floats, parse_ints, parse_texts, show_number
+from loralathe.strengths import (
+    find_name,
+    match_name,
+    name_hint,
+    parse_floats,
+    parse_ints,
+    parse_texts,
+    show_number,
+)
 from loralathe.studies.axis import Axis, AxisKind, AxisSpec, AxisValue, each
 from loralathe.studies.cell_builder import Context, adapter_name
 
@@ -69,10 +77,9 @@ def _with_sampler(request: ImageRequest, names: tuple[str, ...]) -> ImageRequest
 
 def _sampler(text: str, context: Context) -> tuple[str, ...]:
     """A sampler, or a sampler and a schedule in one name (`DPM++ 2M Karras`, as A1111 had it before 1.9)."""
-    folded = text.casefold()
-    if folded not in (name.casefold() for name in context.samplers):
+    if match_name(text, context.samplers) is None:
         for schedule in context.schedules:
-            if folded.endswith(" " + schedule.casefold()):
+            if text.casefold().endswith(" " + schedule.casefold()):
                 return _known(text[: -len(schedule) - 1], context.samplers, "sampler"), schedule
     return (_known(text, context.samplers, "sampler"),)
 
@@ -91,14 +98,8 @@ def _texts(wanted: AxisSpec) -> list[str]:
 
 
 def _known(text: str, names: Sequence[str], noun: str) -> str:
-    """The name as it is spelt in the table; comparison ignores case. An empty table accepts anything."""
-    for name in names:
-        if name.casefold() == text.casefold():
-            return name
-    if not names:
-        return text
-    fix = did_you_mean(text, names) or f"known: {', '.join(names)}"
-    raise InputError(f"there is no {noun} '{text}'", fix=fix)
+    """The name as the table spells it. An empty table accepts anything."""
+    return find_name(text, names, noun, fix=f"known: {', '.join(names)}") if names else text
 
 
 FOLDER_OPTIONS = {"checkpoint": "checkpoint_dir", "VAE": "vae_dir", "adapter": "lora_dir"}
@@ -109,14 +110,13 @@ def resolve_file(text: str, files: Mapping[str, str], noun: str) -> str:
 
     Raises InputError with close names.
     """
-    folded = {name.casefold(): file for name, file in files.items()}
-    found = folded.get(text.casefold()) or folded.get(adapter_name(text).casefold())
-    if found is not None:
-        return found
+    for called in (text, adapter_name(text)):
+        if (name := match_name(called, files)) is not None:
+            return files[name]
     if Path(text).exists():
         return text
     fix = (
-        did_you_mean(text, files)
+        name_hint(text, files)
         or f"give a path, or a name from the folder that {option(FOLDER_OPTIONS[noun])} names"
     )
     raise InputError(f"there is no {noun} '{text}'", fix=fix)

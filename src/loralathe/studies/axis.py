@@ -29,7 +29,10 @@ class AxisValue:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """`cost` orders the work: what is expensive to change (1 = load a checkpoint) becomes an outer loop."""
+    """`cost` orders the work: what is expensive to change (1 = load a checkpoint) becomes an outer loop.
+
+    adds: it adds to what another axis of its title sets, where other axes would undo each other.
+    """
 
     title: str
     values: tuple[AxisValue, ...]
@@ -37,6 +40,7 @@ class Axis:
     stage: Stage = Stage.REQUEST
     text: str = ""
     seeds: bool = False
+    adds: bool = False
 
 
 @dataclass(frozen=True, slots=True)

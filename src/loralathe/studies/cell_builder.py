@@ -8,12 +8,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Protocol
 
-from loralathe.errors import InputError, did_you_mean
+from loralathe.errors import InputError
+from loralathe.families import FAMILIES, Family
 from loralathe.rendering.prompts import lift_tags
 from loralathe.rendering.request import ImageRequest
-from loralathe.strengths import AdapterUse
-from loralathe.studies.blocktext import BLOCK_LISTS, BlockText, read_block_text, select_blocks
-from loralathe.studies.presets import spelt_out
+from loralathe.strengths import (
+    AdapterUse,
+    BlockText,
+    match_name,
+    name_hint,
+    read_block_text,
+    require_counted_once,
+    resolve,
+    seeded_tokens,
+    select_blocks,
+    spelled_out,
+)
 
 MARKS = ("XYZ", "ZYX")
 
@@ -51,7 +61,7 @@ class Context:
     schedules: tuple[str, ...] = ()
     presets: Mapping[str, str] = field(default_factory=dict)
     element_presets: Mapping[str, str] = field(default_factory=dict)
-    blocks: tuple[str, ...] = BLOCK_LISTS[26]
+    family: Family = FAMILIES[0]
     recipe: RecipeSource | None = None
     draw_seed: Callable[[], int] = lambda: secrets.randbelow(2**32 - 1)
 
@@ -102,11 +112,10 @@ def find_adapter(request: ImageRequest, name: str) -> int:
             )
         fix = "name it: 'hina strength = 0, 0.5, 1'"
         raise InputError("which adapter is meant?", where=", ".join(names), fix=fix)
-    for index, known in enumerate(names):
-        if known.casefold() == name.casefold():
-            return index
+    if (known := match_name(name, names)) is not None:
+        return names.index(known)
     where = f"the adapters of this cell are {', '.join(names)}" if names else "this cell has no adapter"
-    raise InputError(f"there is no adapter '{name}' here", where=where, fix=did_you_mean(name, names) or None)
+    raise InputError(f"there is no adapter '{name}' here", where=where, fix=name_hint(name, names) or None)
 
 
 def pull_tags(draft: CellBuilder, context: Context) -> CellBuilder:
@@ -115,15 +124,17 @@ def pull_tags(draft: CellBuilder, context: Context) -> CellBuilder:
     A tag that cannot be read is left out, as the renderer leaves it out; the study reports it once.
     """
     lifted = lift_tags(draft.request.prompt)
-    adapters = tuple(_resolved(use, context) for use in (*draft.request.adapters, *lifted.adapters))
-    return replace(draft, request=replace(draft.request, prompt=lifted.prompt, adapters=adapters))
+    given, tagged = (
+        tuple(_resolved(use, context) for use in uses) for uses in (draft.request.adapters, lifted.adapters)
+    )
+    require_counted_once(given, tagged)
+    return replace(draft, request=replace(draft.request, prompt=lifted.prompt, adapters=(*given, *tagged)))
 
 
 def _resolved(use: AdapterUse, context: Context) -> AdapterUse:
     """A name becomes the file it stands for, so that a cell's key follows the file's content."""
-    by_folded = {name.casefold(): file for name, file in context.loras.items()}
-    file = by_folded.get(use.file.casefold())
-    return use if file is None else replace(use, file=file)
+    name = match_name(use.file, context.loras)
+    return use if name is None else replace(use, file=context.loras[name])
 
 
 def settle_blocks(draft: CellBuilder, context: Context) -> CellBuilder:
@@ -149,29 +160,34 @@ def settle_blocks(draft: CellBuilder, context: Context) -> CellBuilder:
 
 
 def spell_out(use: AdapterUse, context: Context) -> AdapterUse:
-    """The person's own presets as their texts: a cell's key then follows what they say, not their names."""
-    elements = context.element_presets.get(use.elements or "", use.elements)
+    """The person's own presets as their texts: a cell's key then follows what they say, not their names.
+
+    Raises InputError for block weights and element rules that the family cannot have.
+    """
+    rules = match_name(use.elements or "", context.element_presets)
+    elements = use.elements if rules is None else context.element_presets[rules]
     if (elements or "").upper() in MARKS:  # a place for rules that no axis fills
         elements = None
-    return replace(use, blocks=spelt_out(use.blocks, context.presets), elements=elements)
+    spelled = replace(use, blocks=spelled_out(use.blocks, context.family, context.presets), elements=elements)
+    resolve(spelled, context.family, tokens=seeded_tokens(0, use.x))
+    return spelled
 
 
 def _settled(blocks: str | None, choice: BlockChoice, context: Context) -> str | None:
     mark = (blocks or "").upper()
-    base = read_block_text(None if mark in MARKS else blocks, context.presets)
+    base = read_block_text(None if mark in MARKS else blocks, context.family, context.presets)
     if choice.originals:
-        base = _sum_of(choice.originals, context.presets)
+        base = _sum_of(choice.originals, context)
     if choice.value is not None and choice.blocks is not None:
-        names = base.names or context.blocks
-        base = base.replaced(select_blocks(choice.blocks, names), choice.value)
+        base = base.replaced(select_blocks(choice.blocks, context.family, base.names), choice.value)
     return (base.complement() if mark == "ZYX" else base).text()
 
 
-def _sum_of(originals: tuple[str, ...], presets: Mapping[str, str]) -> BlockText:
+def _sum_of(originals: tuple[str, ...], context: Context) -> BlockText:
     """One list, or the sum of two; where both are non-zero the first wins (as in LoRA Block Weight)."""
-    total = read_block_text(originals[0], presets)
+    total = read_block_text(originals[0], context.family, context.presets)
     for text in originals[1:]:
-        other = dict(read_block_text(text, presets).values)
+        other = dict(read_block_text(text, context.family, context.presets).values)
         if total.names is None or set(other) != set(total.names):
             raise InputError(
                 "two axes of original weights need lists of the same length", where=" / ".join(originals)

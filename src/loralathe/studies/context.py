@@ -7,7 +7,6 @@ from pathlib import Path
 
 from loralathe.families import Family
 from loralathe.studies.cell_builder import Context, RecipeSource
-from loralathe.studies.presets import preset_table
 from loralathe.tensorfiles import MODEL_SUFFIXES
 
 
@@ -30,9 +29,9 @@ def gather_context(
         vaes=files_by_name(vae_dirs),
         samplers=tuple(SAMPLERS),
         schedules=("Automatic", *SCHEDULES),
-        presets=preset_table(family, presets),
+        presets=dict(presets or {}),
         element_presets=dict(element_presets or {}),
-        blocks=family.long_blocks,
+        family=family,
         recipe=recipe,
     )
 

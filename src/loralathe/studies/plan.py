@@ -75,6 +75,7 @@ def plan_grid(
     """
     x, y, z = (axis or NOTHING for axis in axes)
     identify = cache(identify)  # every cell asks, and the answer may be a hash of gigabytes
+    _check_counted_once((x, y, z))
     _check_size((x, y, z), limit)
     cells: dict[Position, Cell] = {}
     visits = _work_order((x, y, z))
@@ -89,6 +90,14 @@ def plan_grid(
     nx, ny, nz = len(x.values), len(y.values), len(z.values)
     layout = tuple(cells[i, j, k] for k in range(nz) for j in range(ny) for i in range(nx))
     return GridPlan((x, y, z), layout, _jobs([cells[position] for position in visits]))
+
+
+def _check_counted_once(axes: tuple[Axis, ...]) -> None:
+    """InputError for two axes that set the same: the second would undo what the first does."""
+    titles = [axis.title for axis in axes if axis.title and not axis.adds]
+    for title in titles:
+        if titles.count(title) > 1:
+            raise InputError(f"two axes set {title}", fix="put all its values on one axis and drop the other")
 
 
 def _check_size(axes: tuple[Axis, Axis, Axis], limit: int | None) -> None:

@@ -22,8 +22,7 @@ from loralathe.language import (
     Text,
 )
 from loralathe.language.expressions import settle
-from loralathe.strengths import BlockWeights, ElementRule
-from loralathe.strengths.elements import last_match
+from loralathe.strengths import BlockWeights, ElementRule, last_match
 from loralathe.verification.sums import NAMED_SUMS, amount_of, arguments
 
 ROUNDING = ("fp16", "bf16")

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from loralathe.engine import ModuleAddress
 from loralathe.language import Call, Node, functions
-from loralathe.strengths import BlockWeights
-from loralathe.strengths.blocks import block_names_of
+from loralathe.strengths import BlockWeights, block_names_of
 
 NAMED_SUMS: Mapping[str, Callable[[float, float], tuple[float, ...]]] = {
     "weighted_sum": lambda alpha, _: (1.0 - alpha, alpha),

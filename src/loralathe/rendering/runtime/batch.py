@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import MappingProxyType
 
 import torch
 from torch.utils.hooks import RemovableHandle
@@ -15,18 +14,24 @@ from loralathe.families import BIAS, Family
 from loralathe.rendering.loading import Model
 from loralathe.rendering.runtime.layers import Term, hook_of
 from loralathe.rendering.runtime.loaded import LoadedAdapter
-from loralathe.strengths import AdapterUse, Strength, check_blocks, effective, resolve, seeded_tokens
-from loralathe.strengths.blocks import is_text_encoder
-
-NONE: Mapping[str, str] = MappingProxyType({})
+from loralathe.strengths import (
+    NO_PRESETS,
+    AdapterUse,
+    Strength,
+    check_blocks,
+    effective,
+    is_text_encoder,
+    resolve,
+    seeded_tokens,
+)
 
 
 @dataclass(frozen=True)
 class Presets:
     """The person's block lists and element rules by name, and what a block weighs that a list lacks."""
 
-    blocks: Mapping[str, str] = field(default_factory=lambda: NONE)
-    elements: Mapping[str, str] = field(default_factory=lambda: NONE)
+    blocks: Mapping[str, str] = field(default_factory=lambda: NO_PRESETS)
+    elements: Mapping[str, str] = field(default_factory=lambda: NO_PRESETS)
     missing_blocks: float | None = None
 
 

@@ -14,7 +14,7 @@ from loralathe.errors import InputError
 from loralathe.progress import Progress
 from loralathe.rendering.prompts import lift_tags
 from loralathe.rendering.request import ImageRequest, Renderer
-from loralathe.strengths import AdapterUse, show_number
+from loralathe.strengths import REST, AdapterUse, BlockText, show_number
 from loralathe.studies.analyzer.options import (
     BlocksOptions,
     Group,
@@ -26,7 +26,6 @@ from loralathe.studies.analyzer.options import (
 )
 from loralathe.studies.analyzer.report import BlockEffect, BlockReport, suggested_weight, weights_to_paste
 from loralathe.studies.analyzer.write import write_report
-from loralathe.studies.blocktext import BlockText
 from loralathe.studies.cell_builder import MARKS, CellBuilder, Context, find_adapter, pull_tags, spell_out
 from loralathe.studies.commands import cell_recipe
 from loralathe.studies.keys import request_key
@@ -54,7 +53,7 @@ class Study:
 
     def job(self, blocks: Sequence[str], seed: int) -> Job:
         """The picture with the examined weight at `blocks`; none is the source."""
-        text = BlockText(None, (), rest=show_number(self.others)).replaced(blocks, self.examined).text()
+        text = BlockText(None, ((REST, show_number(self.others)),)).replaced(blocks, self.examined).text()
         use = replace(self.adapter, blocks=text)
         adapters = (*self.request.adapters[: self.index], use, *self.request.adapters[self.index + 1 :])
         request = replace(self.request, adapters=adapters, seed=seed)

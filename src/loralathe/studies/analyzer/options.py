@@ -13,8 +13,14 @@ from loralathe.adapters import open_adapter
 from loralathe.errors import InputError, counted, did_you_mean, spelling_hint
 from loralathe.families import BASE, Family, is_encoder_block
 from loralathe.rendering.request import ImageRequest
-from loralathe.strengths import parse_floats, split_items
-from loralathe.studies.blocktext import BLOCK_LISTS, ENCODERS, select_blocks
+from loralathe.strengths import (
+    TEXT_ENCODER_NAMES,
+    find_list,
+    match_name,
+    parse_floats,
+    select_blocks,
+    split_items,
+)
 from loralathe.studies.cell_builder import Context
 from loralathe.studies.drawing.grid import GridLook
 from loralathe.studies.keys import Identify, file_identity
@@ -87,29 +93,18 @@ def read_range(text: str) -> tuple[float, float]:
 
 def read_groups(options: BlocksOptions) -> tuple[tuple[Group, ...], tuple[str, ...]]:
     """The groups to examine in order, and blocks of a fixed list that this family does not have."""
-    family = options.context.blocks
-    text = _expand_name(options.blocks.strip(), options.lists)
-    length = text.upper().removesuffix("ALL")
-    if not text:
-        wanted = family
-    elif text.upper().endswith("ALL") and length.isdecimal():
-        if int(length) not in BLOCK_LISTS:
-            fix = "write 12ALL, 17ALL, 20ALL or 26ALL, or names of blocks"
-            raise InputError(f"there is no block list '{text}'", fix=fix)
-        wanted = BLOCK_LISTS[int(length)]
-    else:
+    family = options.context.family
+    own = match_name(options.blocks, options.lists)
+    text = options.blocks.strip() if own is None else options.lists[own]
+    wanted = find_list(text) if text else family.long_blocks
+    if wanted is None:
         return _split(_entries(text, family), options.split_encoders), ()
-    names = tuple(name for name in wanted if name in family)
-    lacking = tuple(name for name in wanted if name not in family)
+    names = tuple(name for name in wanted if name in family.long_blocks)
+    lacking = tuple(name for name in wanted if name not in family.long_blocks)
     return _split(tuple(Group(name, (name,)) for name in names), options.split_encoders), lacking
 
 
-def _expand_name(text: str, lists: Lists) -> str:
-    folded = {name.casefold(): value for name, value in lists.items()}
-    return folded.get(text.casefold(), text)
-
-
-def _entries(text: str, family: tuple[str, ...]) -> tuple[Group, ...]:
+def _entries(text: str, family: Family) -> tuple[Group, ...]:
     groups = []
     for item in split_items(text):
         if not item.text:
@@ -128,8 +123,8 @@ def _entries(text: str, family: tuple[str, ...]) -> tuple[Group, ...]:
 def _split(groups: tuple[Group, ...], encoders: tuple[str, ...]) -> tuple[Group, ...]:
     """BASE alone becomes one group for each text encoder."""
     for name in encoders:
-        if name not in ENCODERS:
-            fix = did_you_mean(name, ENCODERS) or "TE1 and TE2"
+        if name not in TEXT_ENCODER_NAMES:
+            fix = did_you_mean(name, TEXT_ENCODER_NAMES) or "TE1 and TE2"
             raise InputError(f"there is no text encoder '{name}'", fix=fix)
     result: list[Group] = []
     for group in groups:

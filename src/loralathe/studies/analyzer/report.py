@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loralathe.strengths import show_number
+from loralathe.families import block_lists
+from loralathe.strengths import REST, BlockText, show_number
 from loralathe.studies.analyzer.options import Group
-from loralathe.studies.blocktext import BLOCK_LISTS, BlockText
 from loralathe.studies.commands import Recipe
 from loralathe.studies.metrics import Estimate
 
@@ -80,11 +80,11 @@ def suggested_weight(changed: float, strongest: float, examined: float, others: 
 def weights_to_paste(effects: Sequence[BlockEffect], others: float) -> tuple[str | None, str]:
     """(list or None, by name) for the suggested weights; blocks that were not examined keep `others`."""
     values = {block: effect.weight for effect in effects for block in effect.group.blocks}
-    text = BlockText(None, (), rest=show_number(others))
+    text = BlockText(None, ((REST, show_number(others)),))
     for block, weight in values.items():
         text = text.replaced([block], weight)
     as_list = None
-    for names in BLOCK_LISTS.values():
+    for names in block_lists().values():
         if set(names) == set(values):
             as_list = ",".join(show_number(values[name]) for name in names)
     return as_list, text.text() or "*=1"

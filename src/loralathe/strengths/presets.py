@@ -1,4 +1,8 @@
-"""Preset files of LoRA Block Weight: `lbwpresets.txt` (a line is name:list), `elempresets.txt` (name:rules).
+"""Presets: block weights and element rules by name, built in or the person's own, and LBW's preset files.
+
+Built-in block presets are defined by block names and not by lists, so that they mean the same on every list
+length. LoRA Block Weight stores them as 17 places of SD 1 and fills the rest with zeros: its `ALL` switches
+off OUT00–OUT02 of SDXL. Here every block of the family has a value (SEMANTICS §2).
 
 Files in the wild hold broken lines; the good ones are used and the others reported with their line numbers.
 """
@@ -8,12 +12,72 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
-from loralathe.errors import InputError
-from loralathe.families import block_lists
-from loralathe.strengths.text import looks_like_number
+from loralathe.errors import InputError, option
+from loralathe.families import BASE, FAMILIES, Family, block_lists
+from loralathe.strengths.blocks import expand_blocks
+from loralathe.strengths.text import looks_like_number, match_name, name_hint
 from loralathe.strengths.tokens import is_token
 from loralathe.tensorfiles import read_text
+
+NO_PRESETS: Mapping[str, str] = MappingProxyType({})
+UNIFORM: Mapping[str, str] = MappingProxyType({"ALL": "1", "NONE": "0", "ALL0.5": "0.5"})
+ELEMENT_PRESETS: Mapping[str, str] = MappingProxyType({
+    "ATTNDEEPON": "IN05-OUT05:attn:1",
+    "ATTNDEEPOFF": "IN05-OUT05:attn:0",
+    "PROJDEEPOFF": "IN05-OUT05:proj:0",
+})  # fmt: skip
+
+
+def builtin_names(family: Family) -> tuple[str, ...]:
+    return (*UNIFORM, *family.presets)
+
+
+def find_preset(text: str, family: Family, own: Mapping[str, str] = NO_PRESETS) -> str | None:
+    """The name of the block preset that `text` means, the person's own or a built-in one; else None."""
+    return match_name(text, (*own, *builtin_names(family)))
+
+
+def preset_blocks(name: str, family: Family) -> tuple[tuple[str, str], ...]:
+    """(block, weight as text) of a built-in preset, for every block of the family's long list."""
+    if name in UNIFORM:
+        return tuple((block, UNIFORM[name]) for block in family.long_blocks)
+    order = family.long_blocks
+    ranges = [expand_blocks("-".join(ends), family, order, where=name) for ends in family.presets[name]]
+    on = {BASE}.union(*ranges)
+    return tuple((block, "1" if block in on else "0") for block in family.long_blocks)
+
+
+def spelled_out(text: str | None, family: Family, own: Mapping[str, str]) -> str | None:
+    """The person's own preset as its list, a built-in one by its name, any other text as it is."""
+    name = find_preset(text, family, own) if text else None
+    return text if name is None else own.get(name, name)
+
+
+def unknown_preset(name: str, family: Family, own: Mapping[str, str]) -> InputError:
+    """The error for a name of block weights that is not known."""
+    if looks_like_number(name):
+        return InputError(
+            f"'{name}' is one number, not block weights",
+            fix=f"*={name} gives every block that weight; a strength goes without lbw=",
+        )
+    if not match_name(name, family.presets) and any(match_name(name, other.presets) for other in FAMILIES):
+        some = f"{family.short_blocks[0]}=0.5,{family.short_blocks[-1]}=1,*=0"
+        return InputError(
+            f"there are no block weights called '{name}' on {family.label}",
+            fix=f"stages (INS, MIDD, OUTALL …) are those of U-Nets; name blocks: {some}",
+        )
+    known = (*own, *builtin_names(family))
+    words = name.split() if all(map(looks_like_number, name.split())) else []
+    separated = f"weights are separated by commas: {','.join(words)}" if len(words) > 1 else ""
+    return InputError(
+        f"there are no block weights called '{name}'" if name else "block weights are empty",
+        fix=name_hint(name, known)
+        or separated
+        or f"known names: {' '.join(dict.fromkeys(known))}; "
+        f"define one with {option('blocks', {'NAME': 'LIST'})}",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +99,6 @@ class PresetFile:
     path: Path
     presets: Mapping[str, str] = field(hash=False)
     problems: tuple[Problem, ...]
-
-
-def parse_preset_option(text: str) -> tuple[str, str]:
-    """`--blocks NAME=LIST` → (name, list); the list is judged where it is used, when the family is known."""
-    name, equals, values = (part.strip() for part in text.partition("="))
-    if not (name and equals and values) or "," in name:
-        raise InputError(
-            "a block preset needs a name and a list",
-            where=f"'{text}'",
-            fix="write NAME=LIST, for instance HinaBlock=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1",
-        )
-    return name, values
 
 
 def read_preset_file(path: Path) -> PresetFile:
