@@ -195,7 +195,7 @@ def test_names_of_diffusers_agree_with_its_own_conversion() -> None:
                 continue
             rows = ROWS[place.module.rpartition(".")[2]]
             assert place.slot is not None
-            assert place.slots == len(rows)
+            assert len(place.ratios) == len(rows)
             start = sum(rows[: place.slot])
             assert entry["rows"] == [start, start + rows[place.slot]]
         if role == "weight":

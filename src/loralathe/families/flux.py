@@ -68,10 +68,10 @@ def _double_layers(stream: str) -> Iterator[Layer]:
 
 
 def _single_layers() -> Iterator[Layer]:
-    slots = ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
-    yield split_layer(
-        f"{SINGLE}.linear1", tuple(f"{DIFFUSERS_SINGLE}.{name}" for name in slots), "linear", (1, 1, 1, 4)
+    slots = tuple(
+        f"{DIFFUSERS_SINGLE}.{name}" for name in ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
     )
+    yield split_layer(f"{SINGLE}.linear1", slots, "linear", ratios=(1, 1, 1, 4))
     yield layer(f"{SINGLE}.linear2", f"{DIFFUSERS_SINGLE}.proj_out", "linear")
     yield layer(f"{SINGLE}.modulation.lin", f"{DIFFUSERS_SINGLE}.norm.linear", "linear")
     for name, diffusers in (("query_norm", "norm_q"), ("key_norm", "norm_k")):
