@@ -291,7 +291,7 @@ def test_a_pickle_is_never_loaded(folder: Path, name: str, zipped: bool) -> None
         run_in(folder, A=name)
     what, where, fix = fault.says(folder)
     assert what.startswith("the pickle asks for '")
-    assert what.endswith("', which a model has no need of: the file may be malicious")
+    assert what.endswith("', which a model does not need: the file may be malicious")
     assert str(where).startswith(f"DIR/{name}, byte ")
     assert str(fix).startswith("do not open it in programs that run pickles")
 
