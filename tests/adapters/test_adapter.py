@@ -20,11 +20,12 @@ from checkpoints import (
     tiny_specs,
     write_safetensors,
 )
+from loralathe.adapters import detect_adapter
 from loralathe.adapters.adapter import open_adapter
+from loralathe.adapters.detect import refuse_unusable
 from loralathe.adapters.fit import check_against, fits, require_fit, weight_shape
-from loralathe.adapters.kinds import refuse_unusable
 from loralathe.errors import InputError
-from loralathe.families import Family, Module, detect_adapter
+from loralathe.families import Family, Module
 from loralathe.families.sd1 import SD1
 from loralathe.families.sd2 import SD2
 from loralathe.families.sdxl import SDXL
@@ -135,13 +136,13 @@ PARSE_ERRORS = [
      f"  where: {TENSOR}.lora_up.weight'\n"
      "  fix:   the file is damaged; save it again with the program that made it"),
     ("axes", one_module(lora_down_weight=torch.ones(2, 4, 3)),
-     "a LoRA factor of shape [2, 4, 3]; it should be (rank, in) or (rank, in, k, k)\n"
+     "a LoCon factor of shape [2, 4, 3]; it should be (rank, in) or (rank, in, k, k)\n"
      f"  where: {TENSOR}.lora_down.weight'\n"
-     "  fix:   the file is damaged or no LoRA; save it again with the program that made it"),
+     "  fix:   the file is damaged or not a LoRA; save it again with the program that made it"),
     ("rank 0", one_module(lora_up_weight=torch.ones(6, 0), lora_down_weight=torch.ones(0, 4)),
      "a LoRA factor of shape [6, 0]; it should be (out, rank) or (out, rank, 1, 1)\n"
      f"  where: {TENSOR}.lora_up.weight'\n"
-     "  fix:   the file is damaged or no LoRA; save it again with the program that made it"),
+     "  fix:   the file is damaged or not a LoRA; save it again with the program that made it"),
     ("integers", one_module(lora_up_weight=torch.ones(6, 2, dtype=torch.int8)),
      f"a LoRA factor of dtype I8\n  where: {TENSOR}.lora_up.weight'\n"
      "  fix:   factors are floating-point; quantised LoRAs are not read"),
@@ -177,9 +178,9 @@ def test_files_that_make_no_sense(tmp_path: Path, tensors: dict[str, torch.Tenso
 
 
 KINDS_FIX = (
-    "  fix:   LoRA, LoCon, LoHa, LoKr, DoRA and full differences are read; what depends on the base's "
-    "weights is no difference by itself: merge it into its base with the program that made it, then use the "
-    "difference of the two checkpoints, or extract a LoRA from it"
+    "  fix:   full difference, norm, DoRA, LoHa, LoKr, LoRA and LoCon are read; merge the adapter into its "
+    "base with the program that made it, then use the difference of the two checkpoints, or extract a LoRA "
+    "from it"
 )
 KINDS = [
     ("(IA)³", ["weight", "on_input"]),

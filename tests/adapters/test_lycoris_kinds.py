@@ -211,7 +211,7 @@ def test_whole_files_fit_the_model(tmp_path: Path, name: str, used: int) -> None
     specs = {key: spec for key, spec in manifest(name).items() if not key.endswith(".alpha")}
     sd15 = "sd15" in name
     family, base = (SD1, header("ckpt_sd15")) if sd15 else (SDXL, header("ckpt_sdxl_base"))
-    with open_adapter(write_sparse(tmp_path / "a.safetensors", specs), dora=True) as adapter:
+    with open_adapter(write_sparse(tmp_path / "a.safetensors", specs), with_weights=True) as adapter:
         assert adapter.made_for is family
         places = family.modules(base.tensors) | family.biases(base.tensors)
         fit = check_against(adapter, places, base.tensors)
@@ -323,13 +323,13 @@ def test_a_dora_is_no_difference_by_itself(tmp_path: Path) -> None:
     module, parts, _, scales = MAGNITUDES["outputs"]
     tensors = {"lora_up.weight": parts["a"], "lora_down.weight": parts["b"], "dora_scale": random(scales, 4)}
     path = file_of(tmp_path, module, tensors)
-    with pytest.raises(InputError, match="this is a DoRA: what it changes depends"):
+    with pytest.raises(InputError, match="the kind of this adapter is DoRA: what it changes depends"):
         open_adapter(path)
     for formula in ("extract(L, rank=2)", "combine(0.5*L)"):
         recipe = make_recipe(
             inputs={"L": path}, steps={"out": formula}, saves=[Save("out", tmp_path / "out.safetensors")]
         )
-        with pytest.raises(InputError, match="'L' is a DoRA") as caught:
+        with pytest.raises(InputError, match="the kind of 'L' is DoRA") as caught:
             run_recipe(recipe, RunOptions(threads=1))
         assert caught.value.fix == "write A + dora(A, 0.7*L) for a model A"
 
@@ -338,7 +338,7 @@ def test_magnitudes_that_fit_no_axis(tmp_path: Path) -> None:
     module, parts, _, _ = MAGNITUDES["outputs"]
     tensors = {"lora_up.weight": parts["a"], "lora_down.weight": parts["b"], "dora_scale": random((23, 1), 4)}
     with pytest.raises(InputError, match=r"magnitudes of shape \[23, 1\] do not fit a layer of \[24, 36\]"):
-        open_adapter(file_of(tmp_path, module, tensors), SD1, dora=True)
+        open_adapter(file_of(tmp_path, module, tensors), SD1, with_weights=True)
 
 
 WRONG = {
@@ -354,7 +354,7 @@ WRONG = {
     "half a w2": ({"lokr_w1": (2, 2), "lokr_w2_a": (3, 2)}, "lokr_w2_b of a LoKr module is missing"),
     "no w1": ({"lokr_w2": (2, 2)}, "lokr_w1 of a LoKr module is missing"),
     "a core without its factors": ({"lokr_w1": (2, 2), "lokr_t2": (2, 2, 3, 3)}, "lokr_w2 of a LoKr"),
-    "three axes": ({"diff": (2, 2, 2)}, "a full-difference factor of shape [2, 2, 2]"),
+    "three axes": ({"diff": (2, 2, 2)}, "a full difference factor of shape [2, 2, 2]"),
     "a scalar": ({"lokr_w1": (), "lokr_w2": (2, 2)}, "a LoKr factor of shape []"),
 }
 

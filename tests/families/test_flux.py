@@ -10,8 +10,9 @@ import pytest
 
 import checkpoints
 from checkpoints import FakeHeader, Spec
+from loralathe.adapters import address_of_raw, canonical_of_raw, detect_adapter
 from loralathe.errors import InputError
-from loralathe.families import address_of_raw, canonical_of_raw, detect_adapter, detect_checkpoint
+from loralathe.families import detect_checkpoint
 from loralathe.families.flux import FLUX
 
 UNET = "model.diffusion_model."

@@ -19,9 +19,10 @@ from safetensors.torch import load_file, save_file
 
 import loralathe
 from checkpoints import header_of
+from loralathe.adapters import detect_adapter
 from loralathe.cli import lathe
 from loralathe.errors import InputError
-from loralathe.families import FAMILIES, Family, block_lists, detect_adapter, detect_checkpoint, register
+from loralathe.families import FAMILIES, Family, block_lists, detect_checkpoint, register
 
 Tensors = dict[str, torch.Tensor]
 WIDTH = 16

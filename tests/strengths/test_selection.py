@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from checkpoints import manifest
+from loralathe.adapters import canonical_of_raw
 from loralathe.engine import ModuleAddress
-from loralathe.families import canonical_of_raw
 from loralathe.families.sd1 import SD1
 from loralathe.strengths import (
     Strength,

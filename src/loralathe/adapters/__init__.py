@@ -1,51 +1,56 @@
 """LoRA files of every kind and dialect: read, fitted to a family, turned into deltas, written.
 
-`open_adapter` reads the file, `load_factors` and `delta` give the numbers, `kohya_tensors` turns factors into
-a file again.
+`open_adapter` reads the file, `load_factors` and `load_change` give the numbers, `kohya_tensors` turns
+factors into a file again. `kinds/` holds the kinds of adapter, a file each.
 """
 
-from loralathe.adapters.adapter import (
-    Adapter,
-    open_adapter,
-    shows_dora,
+from loralathe.adapters.adapter import Adapter, changing_kind_of_file, open_adapter
+from loralathe.adapters.alphas import read_scalar
+from loralathe.adapters.detect import (
+    AdapterDetected,
+    address_of_raw,
+    canonical_of_raw,
+    detect_adapter,
+    is_usable,
 )
-from loralathe.adapters.factors import (
-    delta,
-    load_factors,
-    load_magnitudes,
-)
-from loralathe.adapters.fit import (
-    Fit,
-    Mismatch,
-    check_against,
-    require_fit,
-    weight_shape,
-)
-from loralathe.adapters.modules import (
-    AdapterModule,
-)
-from loralathe.adapters.write import (
-    AdapterFormat,
-    NamedTensor,
-    kohya_specs,
-    kohya_tensors,
-)
+from loralathe.adapters.factors import delta, load_change, load_factors
+from loralathe.adapters.fit import Fit, Mismatch, check_against, fits, require_fit, weight_shape
+from loralathe.adapters.keys import group_by_module, kind_of_module, shows_adapter, split_adapter_key
+from loralathe.adapters.kinds import adapter_kinds, label_of_kind, read_labels
+from loralathe.adapters.module import AdapterModule
+from loralathe.adapters.origin import own_family
+from loralathe.adapters.write import AdapterFormat, NamedTensor, kohya_specs, kohya_tensors
 
 __all__ = [
     "Adapter",
+    "AdapterDetected",
     "AdapterFormat",
     "AdapterModule",
     "Fit",
     "Mismatch",
     "NamedTensor",
+    "adapter_kinds",
+    "address_of_raw",
+    "canonical_of_raw",
+    "changing_kind_of_file",
     "check_against",
     "delta",
+    "detect_adapter",
+    "fits",
+    "group_by_module",
+    "is_usable",
+    "kind_of_module",
     "kohya_specs",
     "kohya_tensors",
+    "label_of_kind",
+    "load_change",
     "load_factors",
-    "load_magnitudes",
     "open_adapter",
+    "own_family",
+    "read_labels",
+    "read_scalar",
     "require_fit",
-    "shows_dora",
+    "shows_adapter",
+    "split_adapter_key",
     "weight_shape",
 ]

@@ -7,22 +7,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType, TracebackType
 
-from loralathe.adapters.difference import BIASES
-from loralathe.adapters.fused import fused_module
-from loralathe.adapters.kinds import refuse_unusable
-from loralathe.adapters.magnitude import NAMES as MAGNITUDES
-from loralathe.adapters.modules import SPARSE_BIAS, AdapterModule, read_module
+from loralathe.adapters.alphas import read_noted_alphas
+from loralathe.adapters.detect import address_of_raw, detect_adapter, refuse_unusable
+from loralathe.adapters.keys import group_by_module, kind_of_module, split_adapter_key
+from loralathe.adapters.kind import Kind
+from loralathe.adapters.kinds import bias_parts, changing_kind, kind_by_part
+from loralathe.adapters.module import SPARSE_BIAS, AdapterModule, fused_module, read_module
 from loralathe.adapters.origin import own_family
-from loralathe.adapters.peft import read_alphas
 from loralathe.errors import InputError, LatheError
 from loralathe.families import (
     BIAS,
     Family,
-    address_of_raw,
-    detect_adapter,
-    group_by_module,
-    kind_of_module,
-    split_adapter_key,
 )
 from loralathe.tensorfiles import TensorFile, open_tensorfile, read_header
 
@@ -45,9 +40,10 @@ class Adapter:
     metadata: Mapping[str, str] = field(hash=False)
 
     @property
-    def is_dora(self) -> bool:
-        """Whether it is no difference by itself: see `AdapterModule.magnitudes`."""
-        return any(module.magnitudes is not None for module in self.modules.values())
+    def changing_kind(self) -> Kind | None:
+        """The kind of its modules whose change depends on the weight; None if all are differences."""
+        kinds = (changing_kind(module.kind) for module in self.modules.values())
+        return next((kind for kind in kinds if kind is not None), None)
 
     def close(self) -> None:
         self.file.close()
@@ -62,38 +58,40 @@ class Adapter:
 
 
 def open_adapter(
-    path: str | os.PathLike[str], family: Family | None = None, *, dora: bool = False
+    path: str | os.PathLike[str], family: Family | None = None, *, with_weights: bool = False
 ) -> Adapter:
     """Open an adapter of kohya, LyCORIS, diffusers or PEFT; only the header and the alphas are read.
 
-    `family` is the base model's, when there is one; without it the file's own is recognised. `dora`:
-    the caller knows what to do with magnitudes. Raises InputError for checkpoints, kinds and layouts that are
-    not read, and modules that make no sense.
+    `family` is the base model's, when there is one; without it the file's own is recognised. `with_weights`:
+    the caller gives modules the weights that they change, see `load_change`. Raises InputError for
+    checkpoints, kinds and layouts that are not read, and modules that make no sense.
     """
     file = open_tensorfile(path)
     try:
-        return _parse(file, family, dora)
+        return _parse(file, family, with_weights)
     except BaseException:
         file.close()
         raise
 
 
-def shows_dora(path: str | os.PathLike[str]) -> bool:
-    """Whether a file has a DoRA's magnitudes; False for what cannot be read, which others tell."""
+def changing_kind_of_file(path: str | os.PathLike[str]) -> str | None:
+    """Id of a file's kind that depends on the weights; None without, and for files that cannot be read."""
     try:
         keys = read_header(path).tensors
     except (LatheError, OSError):
-        return False
-    return any((split := split_adapter_key(key)) is not None and split[1] in MAGNITUDES for key in keys)
+        return None
+    parts = {split[1] for split in map(split_adapter_key, keys) if split is not None}
+    kinds = (kind_by_part().get(part) for part in parts)
+    return next((kind.id for kind in kinds if kind is not None and kind.change), None)
 
 
-def _parse(file: TensorFile, wanted: Family | None, dora: bool) -> Adapter:
+def _parse(file: TensorFile, wanted: Family | None, with_weights: bool) -> Adapter:
     detected = detect_adapter(file.header, str(file.path))
-    refuse_unusable(detected, str(file.path), dora=dora)
+    refuse_unusable(detected, str(file.path), with_weights=with_weights)
     made_for = own_family(file.header, detected)
     family = wanted or made_for
     grouped = group_by_module(file.header.tensors.keys())
-    alphas = read_alphas(file, grouped.parts)
+    alphas = read_noted_alphas(file, grouped.parts)
     held: dict[str, _Held] = {}
     unmatched: list[str] = []
     for raw_name, parts in grouped.parts.items():
@@ -116,6 +114,8 @@ def _parse(file: TensorFile, wanted: Family | None, dora: bool) -> Adapter:
                 kernel=family.kernel_of_module(place.module),
                 alphas=alphas,
             )
+            if place.swapped and module.needs_weight:
+                raise _halves_swapped(file, raw_name)
             found.modules[place.slot] = replace(module, swapped=place.swapped)
     modules = {name: found.joined(file, name) for name, found in held.items()}
     return Adapter(
@@ -153,8 +153,8 @@ class _Held:
 
 def _weight_and_bias(name: str, parts: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
     """The modules that one name of a file stands for, each with its parts."""
-    weight = {part: key for part, key in parts.items() if part not in BIASES}
-    bias = {part: key for part, key in parts.items() if part in BIASES}
+    weight = {part: key for part, key in parts.items() if part not in bias_parts()}
+    bias = {part: key for part, key in parts.items() if part in bias_parts()}
     if weight:
         yield name, weight
     if bias:
@@ -166,4 +166,12 @@ def _named_twice(file: TensorFile, first: str, second: str) -> InputError:
         "two modules of the file are the same layer of the model",
         where=f"{file.path}: '{first}' and '{second}'",
         fix="the file mixes two spellings of module names; save it again with the program that made it",
+    )
+
+
+def _halves_swapped(file: TensorFile, raw_name: str) -> InputError:
+    return InputError(
+        "the model has the halves of this layer the other way round; only a LoRA's factors are read there",
+        where=f"{file.path}: '{raw_name}'",
+        fix="merge the adapter with the program that made it",
     )

@@ -1,15 +1,19 @@
-"""The factors of a module as tensors, and their dense delta. alpha / rank is applied here, nowhere else."""
+"""What a module changes, as tensors: its factors and their dense delta, or the change of a weight.
+
+alpha / rank is applied here, nowhere else.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from loralathe.adapters.fit import fits
-from loralathe.adapters.fused import halves_swapped, side_by_side
-from loralathe.adapters.kinds import family_of
-from loralathe.adapters.modules import FAMILIES, AdapterModule
+from loralathe.adapters.kind import MakeChange, ModuleData, Weight
+from loralathe.adapters.kinds import changing_kind, kind_that_reads
+from loralathe.adapters.module import AdapterModule
 from loralathe.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,25 +33,35 @@ def load_factors(adapter: Adapter, module: AdapterModule, dtype: torch.dtype | N
     if module.pieces:
         loaded = [(row, load_factors(adapter, piece, dtype)) for row, piece in module.pieces]
         return side_by_side(loaded, module.shape)
-    import torch
-
-    kind_dtype = dtype or torch.float32
-
-    def read(part: str) -> torch.Tensor:
-        return _read(adapter, module, part, kind_dtype)
-
-    made: Factors = FAMILIES[family_of(module.kind)].factors(read, module.tensors, module.shape)
+    make = kind_that_reads(module.kind).factors
+    assert make is not None, f"{module.kind} has no factors"
+    made = make(_data(adapter, module, dtype))
     scaled = replace(made, up=made.up * module.scale)
     return halves_swapped(scaled) if module.swapped else scaled
 
 
-def load_magnitudes(adapter: Adapter, module: AdapterModule) -> torch.Tensor | None:
-    """A DoRA's magnitudes in fp32, (out,) or (in,), see `AdapterModule.magnitudes`; None without any."""
+def load_change(adapter: Adapter, module: AdapterModule, weight: Weight) -> MakeChange:
+    """What makes rows of a module's change of `weight`, in fp32, at strength 1.
+
+    Of a kind that is a difference by itself it is that difference, whatever the weight.
+    """
+    data = _data(adapter, module, None)
+    kind = changing_kind(module.kind)
+    if kind is None or kind.change is None:
+        return lambda _, rows: data.delta(rows)
+    return kind.change(data, weight)
+
+
+def _data(adapter: Adapter, module: AdapterModule, dtype: torch.dtype | None) -> ModuleData:
     import torch
 
-    info = module.magnitude_part
-    part = next((name for name, held in module.tensors.items() if held is info), None)
-    return None if part is None else _read(adapter, module, part, torch.float32).flatten()
+    return ModuleData(
+        module.tensors,
+        module.shape,
+        module.scale,
+        read=lambda part: _read(adapter, module, part, dtype or torch.float32),
+        load=lambda: load_factors(adapter, module, dtype),
+    )
 
 
 def _read(adapter: Adapter, module: AdapterModule, part: str, dtype: torch.dtype) -> torch.Tensor:
@@ -73,3 +87,25 @@ def delta(factors: Factors, weight_shape: tuple[int, ...]) -> torch.Tensor:
     if not fits(factors.shape, weight_shape):
         raise ValueError(f"factors of {factors.shape} make no delta for {weight_shape}")
     return dense(factors).reshape(weight_shape)
+
+
+def side_by_side(parts: Sequence[tuple[int, Factors]], shape: tuple[int, ...]) -> Factors:
+    """Factors of a matrix that holds each part's product from its first row on, and zeros elsewhere."""
+    import torch
+
+    from loralathe.lowrank import Factors
+
+    down = torch.cat([factors.down for _, factors in parts])
+    up = down.new_zeros(shape[0], down.shape[0])
+    column = 0
+    for row, factors in parts:
+        height, rank = factors.up.shape
+        up[row : row + height, column : column + rank] = factors.up
+        column += rank
+    return Factors(up, down, shape)
+
+
+def halves_swapped(factors: Factors) -> Factors:
+    """The same with the upper and the lower half of the rows in each other's place."""
+    half = factors.up.shape[0] // 2
+    return replace(factors, up=factors.up.roll(half, 0))

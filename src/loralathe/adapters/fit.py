@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from loralathe.adapters.adapter import Adapter
-from loralathe.adapters.modules import AdapterModule
+from loralathe.adapters.kind import ANY
+from loralathe.adapters.module import AdapterModule
 from loralathe.errors import InputError, option
 from loralathe.families import Module, TensorLike, component_name
 from loralathe.strengths import component_of
@@ -48,7 +49,12 @@ def weight_shape(module: Module, tensors: Mapping[str, TensorLike]) -> tuple[int
 
 
 def fits(delta: tuple[int, ...], weight: tuple[int, ...]) -> bool:
-    """Whether a delta can be added: equal shapes, a 1×1 convolution and a linear layer counting as equal."""
+    """Whether a change can be added: equal shapes, a 1×1 convolution and a linear layer counting as equal.
+
+    Sizes that the adapter's tensors do not tell (ANY, and all that come after the last) fit everything.
+    """
+    if ANY in delta:
+        return all(size in (ANY, wanted) for size, wanted in zip(delta, weight, strict=False))
     return _without_unit_kernel(delta) == _without_unit_kernel(weight)
 
 

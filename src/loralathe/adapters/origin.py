@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from loralathe.adapters.lora import PARTS
-from loralathe.families import AdapterDetected, Family, group_by_module
+from loralathe.adapters.detect import AdapterDetected
+from loralathe.adapters.keys import group_by_module
+from loralathe.adapters.kinds.lora import PARTS
+from loralathe.families import Family
 from loralathe.tensorfiles import Header
 
 KEEPS_AXES = (*(part for part, name in PARTS.items() if name == "down"), "lokr_w2", "diff")

@@ -29,7 +29,7 @@ def require_kinds(checkpoints: Iterable[Path], adapters: Iterable[Path] = (), *,
 
 
 def _is_adapter(path: Path) -> bool:
-    from loralathe.families import shows_adapter
+    from loralathe.adapters import shows_adapter
     from loralathe.tensorfiles import open_tensorfile
 
     with open_tensorfile(path) as file:

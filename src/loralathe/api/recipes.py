@@ -80,15 +80,16 @@ def added_terms(names: InputNames, specs: Sequence[AdapterUse]) -> str:
 
 
 def _added(model: str, name: str, spec: AdapterUse) -> str:
-    """` + 0.7*hina`, of a DoRA what it makes of the model: ` + dora(A, 0.7*hina)`."""
-    from loralathe.adapters import shows_dora
+    """` + 0.7*hina`, of a DoRA and its like what it changes of the model: ` + dora(A, 0.7*hina)`."""
+    from loralathe.adapters import changing_kind_of_file
     from loralathe.strengths import term_text
 
     term = term_text(name, spec)
-    if not shows_dora(spec.path):
+    function = changing_kind_of_file(spec.path)
+    if function is None:
         return term
     sign, value = term[1], term[3:]
-    return f" + dora({model}, {'-' * (sign == '-')}{value})"
+    return f" + {function}({model}, {'-' * (sign == '-')}{value})"
 
 
 def merged_name(base: Path, specs: Sequence[AdapterUse]) -> str:

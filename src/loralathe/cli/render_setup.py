@@ -85,7 +85,7 @@ def adapters_of(words: Sequence[str], options: PictureOptions) -> tuple[AdapterU
 
 
 def _adapter_file(use: AdapterUse, folders: AdapterFolders, named: bool) -> Path:
-    from loralathe.families import shows_adapter
+    from loralathe.adapters import shows_adapter
     from loralathe.tensorfiles import read_header
 
     file = use.path if use.path.is_file() or not named else folders.find(use.file)
@@ -100,7 +100,7 @@ def _adapter_file(use: AdapterUse, folders: AdapterFolders, named: bool) -> Path
 
 def check_family(file: str, family: Family) -> None:
     """InputError for an adapter of another family, from its header: models take long to load."""
-    from loralathe.families import detect_adapter
+    from loralathe.adapters import detect_adapter
     from loralathe.tensorfiles import read_header
 
     made_for = detect_adapter(read_header(file), file).families

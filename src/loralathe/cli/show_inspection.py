@@ -96,12 +96,12 @@ def _checkpoint(found: CheckpointFacts) -> list[tuple[str, str]]:
 
 
 def _adapter(found: AdapterFacts, family_id: str | None) -> list[tuple[str, str]]:
-    from loralathe.adapters.kinds import people_name
+    from loralathe.adapters import label_of_kind
     from loralathe.families import component_name, family_by_id
 
     kinds = Counter[str]()
     for kind, count in found.kinds.items():
-        kinds[people_name(kind)] += count
+        kinds[label_of_kind(kind)] += count
     rows = [("modules", counts((count, kind) for kind, count in kinds.items()))]
     if family_id is not None:
         family = family_by_id(family_id)

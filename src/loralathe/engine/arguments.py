@@ -1,42 +1,35 @@
-"""A method's arguments at one slice, read apart from the bands that are being made."""
+"""What a method or an adapter is given at one slice: values read apart from the bands that are being made."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from loralathe.adapters import load_magnitudes
-from loralathe.engine.evaluate import Band, LoadFactors, Prepare
+from loralathe.adapters import load_change
+from loralathe.engine.evaluate import Band, LoadFactors, MadeLeaf, Prepare
 from loralathe.engine.job import Context
 from loralathe.engine.units import ModuleAddress, RowSlice, Unit
 from loralathe.engine.workers import Workspace
-from loralathe.language.expressions import MethodLeaf
+from loralathe.language import AdapterLeaf, MakeRows, MethodLeaf
 
 
+@dataclass(frozen=True)
 class SliceArguments:
-    """`functions.method.Arguments` over one slice of a unit; rows count from the slice's first.
+    """`language.method.Arguments` over one slice of a unit; rows count from the slice's first.
 
-    Has buffers of its own: a method is prepared, and reads neighbouring rows, while a band is half made.
+    Has buffers of its own: a leaf is prepared, and reads neighbouring rows, while a band is half made.
     """
 
-    def __init__(
-        self,
-        context: Context,
-        unit: Unit,
-        row_slice: RowSlice,
-        leaf: MethodLeaf,
-        primary: str | None,
-        factors: LoadFactors,
-        prepare: Prepare,
-    ) -> None:
-        self.context = context
-        self.unit = unit
-        self.row_slice = row_slice
-        self.leaf = leaf
-        self.primary = primary
-        self.factors = factors
-        self.prepare = prepare
+    context: Context
+    unit: Unit
+    row_slice: RowSlice
+    leaf: MadeLeaf
+    primary: str | None
+    factors: LoadFactors
+    prepare: Prepare
 
     @property
     def address(self) -> ModuleAddress:
@@ -45,15 +38,6 @@ class SliceArguments:
     @property
     def shape(self) -> tuple[int, ...]:
         return (self.row_slice.rows, *self.unit.shape[1:])
-
-    def magnitudes(self, adapter: str) -> tuple[Tensor, bool] | None:
-        source, module = self.context.sources.adapters[adapter], self.row_slice.module
-        held = source.modules.get(module.name) if module else None
-        if module is None or held is None or held.magnitudes is None:
-            return None
-        found = load_magnitudes(source, held)
-        assert found is not None
-        return found, (held.magnitudes == 0) != module.transpose
 
     def bands(self) -> Iterator[list[Tensor]]:
         workspace = Workspace()
@@ -74,3 +58,58 @@ class SliceArguments:
             self.prepare,
         )
         return band.arguments(self.leaf, self.primary)
+
+
+@dataclass(frozen=True)
+class SliceWeight:
+    """`adapters.kind.Weight`: the weights that an adapter changes, over one slice."""
+
+    arguments: SliceArguments
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.arguments.shape
+
+    def bands(self) -> Iterator[Tensor]:
+        return (weight for (weight,) in self.arguments.bands())
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        (weight,) = self.arguments.rows(start, stop)
+        return weight
+
+
+@dataclass(frozen=True)
+class TurnedWeight:
+    """`adapters.kind.Weight` of a matrix that the checkpoint stores as (in, out); small enough to be held."""
+
+    matrix: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.matrix.shape)
+
+    def bands(self) -> Iterator[Tensor]:
+        yield self.matrix
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        return self.matrix[start:stop]
+
+
+def prepare_leaf(leaf: MadeLeaf, arguments: SliceArguments) -> MakeRows:
+    """What makes the leaf's rows, once it has looked at all of the slice if need be."""
+    if isinstance(leaf, MethodLeaf):
+        return leaf.method.prepare(arguments)
+    return _prepare_change(leaf, arguments)
+
+
+def _prepare_change(leaf: AdapterLeaf, arguments: SliceArguments) -> MakeRows:
+    module = arguments.row_slice.module
+    assert module is not None, "adapters take part at modules only"
+    adapter = arguments.context.sources.adapters[leaf.name]
+    held, weight = adapter.modules[module.name], SliceWeight(arguments)
+    if not module.transpose:
+        make = load_change(adapter, held, weight)
+        return lambda values, rows: make(values[0], rows)
+    turned = TurnedWeight(torch.cat([band.clone() for band in weight.bands()]).T.contiguous())
+    change = load_change(adapter, held, turned)(turned.matrix, range(turned.shape[0])).T.contiguous()
+    return lambda values, rows: change[rows.start : rows.stop]

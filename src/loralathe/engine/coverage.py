@@ -14,13 +14,11 @@ from loralathe.language.expressions import (
     AdapterLeaf,
     CheckpointLeaf,
     ExtractLeaf,
+    Leaf,
     LinearExpression,
-    MethodLeaf,
     all_terms,
-    inner_expressions,
     walk,
 )
-from loralathe.language.methods.dora import Dora
 from loralathe.strengths import check_blocks, effective
 
 SHOWN = 3
@@ -148,28 +146,18 @@ def adapter_coverage(
     return AdapterCoverage(len(used) - zero, zero, tuple(unmatched))
 
 
-def check_doras(expression: LinearExpression, sources: Sources) -> None:
-    """InputError for a DoRA that a formula adds like a difference, which it is not by itself."""
-    for name in _differences(expression):
-        if sources.adapters[name].is_dora:
-            raise InputError(
-                f"'{name}' is a DoRA: what it changes depends on the model that it is added to",
-                where=str(sources.adapters[name].file.path),
-                fix=f"write A + dora(A, 0.7*{name}) for a model A",
-            )
-
-
-def _differences(expression: LinearExpression) -> Iterator[str]:
-    """Adapters that stand for their own delta: all but those that dora() has."""
-    for term in expression.terms:
-        leaf = term.leaf
-        if isinstance(leaf, AdapterLeaf):
-            yield leaf.name
-        elif isinstance(leaf, MethodLeaf) and isinstance(leaf.method, Dora):
-            yield from _differences(leaf.arguments[0])
-        else:
-            for inner in inner_expressions(leaf):
-                yield from _differences(inner)
+def check_differences(expression: LinearExpression, sources: Sources) -> None:
+    """InputError for an adapter that is added like a difference, although its kind depends on the weights."""
+    for leaf in walk(expression):
+        if isinstance(leaf, AdapterLeaf) and leaf.weights is None:
+            adapter = sources.adapters[leaf.name]
+            if (kind := adapter.changing_kind) is not None:
+                raise InputError(
+                    f"the kind of '{leaf.name}' is {kind.label}: "
+                    "what it changes depends on the model that it is added to",
+                    where=str(adapter.file.path),
+                    fix=f"write A + {kind.id}(A, 0.7*{leaf.name}) for a model A",
+                )
 
 
 def _bases(name: str, expressions: Sequence[LinearExpression], sources: Sources) -> list[CheckpointSource]:
@@ -177,11 +165,15 @@ def _bases(name: str, expressions: Sequence[LinearExpression], sources: Sources)
     found: dict[str, CheckpointSource] = {}
     for expression in expressions:
         leaves = list(walk(expression))
-        if AdapterLeaf(name) in leaves:
+        if any(_is_of(leaf, name) for leaf in leaves):
             for leaf in leaves:
                 if isinstance(leaf, CheckpointLeaf):
                     found[leaf.name] = sources.checkpoints[leaf.name]
     return list(found.values())
+
+
+def _is_of(leaf: Leaf, adapter: str) -> bool:
+    return isinstance(leaf, AdapterLeaf) and leaf.name == adapter
 
 
 def _zero_strength(
@@ -192,7 +184,7 @@ def _zero_strength(
         term.strength
         for expression in expressions
         for term in all_terms(expression)
-        if term.leaf == AdapterLeaf(name)
+        if _is_of(term.leaf, name)
     ]
     modules = [adapter.modules[module] for module in used]
     for strength in strengths:

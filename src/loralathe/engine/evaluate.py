@@ -19,6 +19,7 @@ from loralathe.engine.units import RowSlice, Unit
 from loralathe.engine.workers import Workspace
 from loralathe.errors import InputError, option
 from loralathe.language.expressions import (
+    AdapterLeaf,
     CheckpointLeaf,
     ExtractLeaf,
     Leaf,
@@ -43,15 +44,18 @@ LoadFactors = Callable[[Leaf, torch.dtype], Factors2d | None]
 """Factors of a low-rank leaf in a dtype; None where it holds nothing."""
 
 
-Prepare = Callable[[MethodLeaf, str | None], MakeRows]
-"""(method, primary checkpoint) → what makes rows of its result at this slice."""
+MadeLeaf = AdapterLeaf | MethodLeaf
+"""A leaf whose rows are made of those of other expressions: a method, or an adapter that changes weights."""
+
+Prepare = Callable[[MadeLeaf, str | None], MakeRows]
+"""(leaf, primary checkpoint) → what makes rows of it at this slice."""
 
 
 def no_factors(_leaf: Leaf, _dtype: torch.dtype) -> None:
     """Where no low-rank leaf can occur."""
 
 
-def no_methods(leaf: MethodLeaf, _primary: str | None) -> MakeRows:
+def no_methods(leaf: MadeLeaf, _primary: str | None) -> MakeRows:
     """Where no method can occur."""
     raise TypeError(f"{leaf} is not expected here")
 
@@ -142,8 +146,8 @@ class Band:
                 self._loaded[place] = self._read(leaf.name, primary)
             elif isinstance(leaf, RoundLeaf):
                 self._loaded[place] = self._round(leaf, slot, primary)
-            elif isinstance(leaf, MethodLeaf):
-                self._loaded[place] = self._method(leaf, primary)
+            elif isinstance(leaf, (AdapterLeaf, MethodLeaf)):
+                self._loaded[place] = self._made(leaf, primary)
             else:
                 raise TypeError(f"{leaf} is no dense leaf")
         return self._loaded[place]
@@ -173,16 +177,17 @@ class Band:
             self._fill_channels(rounded, info, within)
         return rounded
 
-    def _method(self, leaf: MethodLeaf, primary: str | None) -> Tensor:
+    def _made(self, leaf: MadeLeaf, primary: str | None) -> Tensor:
         make = self._prepare(leaf, primary)
         first = self.start - self.row_slice.start
         rows = range(first, first + self.shape[0])
-        return make(self.arguments(leaf, primary) if leaf.method.by_rows else (), rows)
+        given = isinstance(leaf, AdapterLeaf) or leaf.method.by_rows
+        return make(self.arguments(leaf, primary) if given else (), rows)
 
-    def arguments(self, leaf: MethodLeaf, primary: str | None) -> list[Tensor]:
-        """A method's arguments in fp32."""
+    def arguments(self, leaf: MadeLeaf, primary: str | None) -> list[Tensor]:
+        """What a leaf is made of, in fp32."""
         found = []
-        for index, expression in enumerate(leaf.arguments):
+        for index, expression in enumerate(inner_expressions(leaf)):
             slice_sum = self.specializer.specialize(expression, self.unit, self.row_slice)
             found.append(self.combine(slice_sum, (leaf, index, self._fill(primary)), primary))
         return found

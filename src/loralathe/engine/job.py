@@ -11,11 +11,11 @@ from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import AdapterOutput, Plan, TensorPlan, WeightsOutput
 from loralathe.engine.sinks import Sinks
 from loralathe.engine.sources import Sources
-from loralathe.engine.specialize import Specializer
+from loralathe.engine.specialize import Specializer, is_dense
 from loralathe.engine.units import RowSlice, Unit
 from loralathe.engine.workers import Workspace
 from loralathe.families import FACTORED
-from loralathe.language.expressions import ExtractLeaf, LinearExpression, MethodLeaf
+from loralathe.language import AdapterLeaf, ExtractLeaf, LinearExpression, MethodLeaf
 from loralathe.progress import Cancel
 
 BAND_BYTES = 2 << 20
@@ -69,8 +69,8 @@ class Job:
         ]
         rows = max((row_slice.rows for row_slice in layers), default=0)
         # A method is prepared in buffers of its own, while a band is half made.
-        methods = (leaf for leaf in leaves if isinstance(leaf, MethodLeaf))
-        buffers = len(leaves) + 3 + sum(len(leaves) + leaf.method.scratch for leaf in methods)
+        made = [leaf for leaf in leaves if isinstance(leaf, (AdapterLeaf, MethodLeaf)) and is_dense(leaf)]
+        buffers = len(leaves) + 3 + sum(len(leaves) + leaf.scratch for leaf in made)
         return buffers * BAND_BYTES + extractions * 8 * rows * self.unit.row_elements
 
     @property

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from loralathe.engine.bake import open_vae
-from loralathe.engine.coverage import AdapterCoverage, adapter_coverage, check_checkpoints, check_doras
+from loralathe.engine.coverage import AdapterCoverage, adapter_coverage, check_checkpoints, check_differences
 from loralathe.engine.options import DTYPES, RunOptions
 from loralathe.engine.sidecars import (
     companion_notes,
@@ -35,6 +35,7 @@ from loralathe.language import (
     MethodLeaf,
     Save,
     checkpoint_terms,
+    inner_expressions,
     plain_expression,
     require_weights,
     single_leaf,
@@ -399,7 +400,7 @@ def plan_coverage(
     """How the modules of every adapter are used; InputError for what does not match."""
     found: dict[str, AdapterCoverage] = {}
     for expression in expressions:
-        check_doras(expression, sources)
+        check_differences(expression, sources)
         for leaf in walk(expression):
             if isinstance(leaf, AdapterLeaf):
                 found[leaf.name] = adapter_coverage(leaf.name, expressions, sources, options)
@@ -417,10 +418,10 @@ def _checkpoints(expression: LinearExpression) -> list[str]:
 def _method_strengths(expression: LinearExpression) -> Iterator[tuple[str, Strength]]:
     """Checkpoints inside methods with their strengths, and with a method's own amounts."""
     for leaf in walk(expression):
-        if isinstance(leaf, MethodLeaf):
-            for inner in leaf.arguments:
+        if isinstance(leaf, (AdapterLeaf, MethodLeaf)):
+            for inner in inner_expressions(leaf):
                 yield from checkpoint_terms(inner)
-                if inner.primary is not None:
+                if inner.primary is not None and isinstance(leaf, MethodLeaf):
                     yield from ((inner.primary, amount) for amount in leaf.method.amounts)
 
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 import torch
 
 from loralathe.adapters import load_factors
-from loralathe.engine.arguments import SliceArguments
-from loralathe.engine.evaluate import Band, Factors2d, checked_energy
+from loralathe.engine.arguments import SliceArguments, prepare_leaf
+from loralathe.engine.evaluate import Band, Factors2d, MadeLeaf, checked_energy
 from loralathe.engine.extraction import (
     Extracted,
     Noise,
@@ -90,7 +90,7 @@ class RowSliceJob:
         self.row_slice = row_slice
         self.extracted: dict[ExtractLeaf, Extracted] = {}
         self._factors: dict[tuple[Leaf, torch.dtype], Factors2d | None] = {}
-        self._prepared: dict[tuple[MethodLeaf, str | None], MakeRows] = {}
+        self._prepared: dict[tuple[MadeLeaf, str | None], MakeRows] = {}
 
     def run(self) -> None:
         extractions = self._extractions()
@@ -187,13 +187,13 @@ class RowSliceJob:
             return up.to(dtype), down.to(dtype)
         raise TypeError(f"{leaf} has no factors")
 
-    def prepared(self, leaf: MethodLeaf, primary: str | None) -> MakeRows:
-        """What makes a method's rows at this slice, once it has looked at all of it."""
+    def prepared(self, leaf: MadeLeaf, primary: str | None) -> MakeRows:
+        """What makes a leaf's rows at this slice, once it has looked at all of it."""
         if (leaf, primary) not in self._prepared:
             arguments = SliceArguments(
                 self.context, self.unit, self.row_slice, leaf, primary, self.factors, self.prepared
             )
-            self._prepared[leaf, primary] = leaf.method.prepare(arguments)
+            self._prepared[leaf, primary] = prepare_leaf(leaf, arguments)
         return self._prepared[leaf, primary]
 
     def _from_factors(self, leaf: ExtractLeaf, slice_sum: SliceSum) -> Extracted:
@@ -329,9 +329,9 @@ class DeltaCollector:
     def _base(self, slice_sum: SliceSum) -> Leaf | None:
         """The first weights among the terms, those inside methods too: their size sets the rounding."""
         for term in slice_sum.dense:
-            if not isinstance(term.leaf, MethodLeaf):
+            if not isinstance(term.leaf, (AdapterLeaf, MethodLeaf)):
                 return term.leaf
-            for expression in term.leaf.arguments:
+            for expression in inner_expressions(term.leaf):
                 inner = self.context.specializer.specialize(expression, self.unit, self.row_slice)
                 if found := self._base(inner):
                     return found
@@ -350,12 +350,12 @@ class DeltaCollector:
 
 
 def _gain(leaf: Leaf) -> float:
-    """How much larger a method makes the noise of its arguments, methods inside methods included."""
-    if not isinstance(leaf, MethodLeaf):
-        return 1.0
+    """How much larger a leaf makes the noise of what it is made of, methods inside methods included."""
     inside = (
         _gain(term.leaf) * abs(term.strength.unet)
-        for expression in leaf.arguments
+        for expression in inner_expressions(leaf)
         for term in expression.terms
     )
-    return leaf.method.gain * max(inside, default=1.0)
+    if isinstance(leaf, MethodLeaf):
+        return leaf.method.gain * max(inside, default=1.0)
+    return max(1.0, *inside) if isinstance(leaf, AdapterLeaf) and leaf.weights is not None else 1.0

@@ -74,7 +74,6 @@ def _planned(recipe: Recipe, options: RunOptions, sources: Sources) -> Session:
         lambda text: resolve_blocks(text, sources, recipe, options, warnings),
         lambda text: parse_elements(text, sources.require_family()),
         sources.require_family,
-        lambda adapter: sources.adapters[adapter].modules,
     )
     expressions = {save.step: checker.step(save.step) for save in recipe.saves}
     planner = Planner(sources, options)

@@ -8,15 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from loralathe.adapters import Adapter, open_adapter
+from loralathe.adapters import Adapter, open_adapter, shows_adapter
 from loralathe.errors import InputError, counted, few
-from loralathe.families import (
-    Detected,
-    Family,
-    Module,
-    detect_checkpoint,
-    shows_adapter,
-)
+from loralathe.families import Detected, Family, Module, detect_checkpoint
 from loralathe.tensorfiles import TensorFile, TensorInfo, open_tensorfile
 
 
@@ -60,7 +54,9 @@ class Sources:
                     self.checkpoints[name] = _checkpoint(name, file)
             self.family = self._common_family()
             for name, path in adapters.items():
-                self.adapters[name] = self._stack.enter_context(open_adapter(path, self.family, dora=True))
+                self.adapters[name] = self._stack.enter_context(
+                    open_adapter(path, self.family, with_weights=True)
+                )
             if self.family is None:
                 self.family = _of_adapters(self.adapters.values())
         except BaseException:

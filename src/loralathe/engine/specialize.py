@@ -22,8 +22,12 @@ from loralathe.language import (
 )
 from loralathe.strengths import effective
 
-DENSE = (CheckpointLeaf, RoundLeaf, MethodLeaf)
-"""Leaves whose value is a whole tensor; the others are factors."""
+
+def is_dense(leaf: Leaf) -> bool:
+    """Whether a leaf's value is a whole tensor; the others are factors."""
+    if isinstance(leaf, AdapterLeaf):
+        return leaf.weights is not None
+    return not isinstance(leaf, ExtractLeaf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +78,7 @@ class Specializer:
                 parts.setdefault(term.leaf, []).append(effective(term.strength, row_slice.address))
         factors = {leaf: settle(values) for leaf, values in parts.items()}
         dense = tuple(
-            SliceTerm(leaf, factor)
-            for leaf, factor in factors.items()
-            if factor != 0.0 and isinstance(leaf, DENSE)
+            SliceTerm(leaf, factor) for leaf, factor in factors.items() if factor != 0.0 and is_dense(leaf)
         )
         if unit.key is not None and not all(self._has(term.leaf, unit.key) for term in dense):
             kept = expression.primary if expression.is_weights else None
@@ -84,7 +86,7 @@ class Specializer:
         lowrank = tuple(
             SliceTerm(leaf, factor)
             for leaf, factor in factors.items()
-            if factor != 0.0 and isinstance(leaf, (AdapterLeaf, ExtractLeaf))
+            if factor != 0.0 and not is_dense(leaf)
         )
         return SliceSum(dense, lowrank)
 
@@ -116,8 +118,8 @@ class Specializer:
         if isinstance(leaf, RoundLeaf):
             first = leaf.expression.primary
             return first is not None and key in self.sources.checkpoints[first].tensors
-        if isinstance(leaf, MethodLeaf):
-            inside = (inner for expression in leaf.arguments for inner in walk(expression))
+        if isinstance(leaf, (AdapterLeaf, MethodLeaf)):
+            inside = (inner for expression in inner_expressions(leaf) for inner in walk(expression))
             names = [inner.name for inner in inside if isinstance(inner, CheckpointLeaf)]
             return all(key in self.sources.checkpoints[name].tensors for name in names)
         return True

@@ -23,19 +23,13 @@ from loralathe.families.blocks import (
 )
 from loralathe.families.components import BIAS, LayerAddress, Module
 from loralathe.families.detect import Detected, detect_checkpoint
-from loralathe.families.detect_adapter import (
-    AdapterDetected,
-    address_of_raw,
-    canonical_of_raw,
-    detect_adapter,
-)
-from loralathe.families.dialects import group_by_module, kind_of_module, shows_adapter, split_adapter_key
 from loralathe.families.family import BASE, Family
 from loralathe.families.layers import FACTORED
 from loralathe.families.metadata import AdapterNotes, adapter_metadata
 from loralathe.families.pictures import Padding, Pictures, TextReading
-from loralathe.families.recognition import DENOISER_PREFIX, TensorLike
+from loralathe.families.recognition import DENOISER_PREFIX, HeaderLike, TensorLike
 from loralathe.families.registry import FAMILIES, family_by_id, register, supported_families
+from loralathe.families.unread import family_of_words, name_unread
 from loralathe.families.vae import vae_keys
 
 for _found in iter_modules(__path__):  # a family makes itself known when its file is imported
@@ -48,10 +42,10 @@ __all__ = [
     "FACTORED",
     "FAMILIES",
     "OTHER",
-    "AdapterDetected",
     "AdapterNotes",
     "Detected",
     "Family",
+    "HeaderLike",
     "LayerAddress",
     "Module",
     "Padding",
@@ -59,27 +53,22 @@ __all__ = [
     "TensorLike",
     "TextReading",
     "adapter_metadata",
-    "address_of_raw",
     "block_label",
     "block_lists",
-    "canonical_of_raw",
     "common_prefixes",
     "component_name",
-    "detect_adapter",
     "detect_checkpoint",
     "family_by_id",
-    "group_by_module",
+    "family_of_words",
     "in_model_order",
     "is_block_word",
     "is_encoder_block",
-    "kind_of_module",
     "label_of_key",
     "label_of_module",
     "label_order",
+    "name_unread",
     "register",
     "shorthand",
-    "shows_adapter",
-    "split_adapter_key",
     "supported_families",
     "vae_keys",
 ]

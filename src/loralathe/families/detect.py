@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 
 from loralathe.errors import InputError, counted
-from loralathe.families.dialects import shows_adapter
 from loralathe.families.family import Family
 from loralathe.families.recognition import HeaderLike, TensorLike, refuse_quantised
 from loralathe.families.registry import FAMILIES, supported_families
 from loralathe.families.unread import name_unread
 
+_ADAPTER = re.compile(r"^(lora|lycoris|oft|boft)_|[._]lora[._]")
+"""Names that tensors of adapters have, in every dialect, and those of checkpoints do not."""
 _PREDICTION_METADATA = ("modelspec.prediction_type", "modelspec.predict_key")
 
 
@@ -111,7 +113,7 @@ def _prediction(family: Family, header: HeaderLike) -> tuple[str | None, str]:
 
 
 def _unrecognised(tensors: Mapping[str, TensorLike], name: str | None) -> InputError:
-    if shows_adapter(tensors):
+    if any(_ADAPTER.search(key) for key in tensors):
         return InputError(
             "this is a LoRA (an adapter), not a checkpoint",
             where=name,

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loralathe.adapters import shows_adapter
 from loralathe.errors import InputError, option
-from loralathe.families import in_model_order, shows_adapter
+from loralathe.families import in_model_order
 from loralathe.progress import Progress
 from loralathe.tensorfiles import open_tensorfile
 

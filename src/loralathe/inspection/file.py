@@ -8,34 +8,32 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loralathe.adapters.kinds import is_usable, people_name
-from loralathe.adapters.origin import own_family
-from loralathe.adapters.scalars import read_scalar
+from loralathe.adapters import (
+    AdapterDetected,
+    canonical_of_raw,
+    detect_adapter,
+    group_by_module,
+    is_usable,
+    kind_of_module,
+    label_of_kind,
+    own_family,
+    read_labels,
+    read_scalar,
+    shows_adapter,
+)
 from loralathe.engine import plain_record
 from loralathe.errors import InputError
 from loralathe.families import (
     OTHER,
-    AdapterDetected,
     Detected,
     Family,
-    canonical_of_raw,
     common_prefixes,
     component_name,
-    detect_adapter,
     detect_checkpoint,
-    group_by_module,
     in_model_order,
-    kind_of_module,
     label_of_module,
-    shows_adapter,
 )
 from loralathe.tensorfiles import Header, TensorFile, TensorInfo, open_tensorfile
-
-ONLY_LOOKED_AT = (
-    "can only be inspected: it changes with the base's own weights, so it is no difference by itself; other "
-    "commands read LoRA, LoCon, LoHa, LoKr, DoRA and full differences"
-)
-
 
 RANKED = (
     "lora_down.weight", "lora_A.weight", "lora_A", "lora.down.weight", "lora_linear_layer.down.weight",
@@ -227,6 +225,10 @@ def _checkpoint_facts(detected: Detected, header: Header) -> CheckpointFacts:
     )
 
 
+def _only_looked_at() -> str:
+    return f"can only be inspected: other commands read {', '.join(read_labels())}"
+
+
 def _adapter(file: TensorFile) -> _Seen:
     found = detect(file.header)
     if isinstance(found, InputError):
@@ -239,7 +241,7 @@ def _adapter(file: TensorFile) -> _Seen:
     return _Seen(
         kind="adapter",
         what=f"{adapter_name(facts)} for {family.label}",
-        note=None if is_usable(detected) else ONLY_LOOKED_AT,
+        note=None if is_usable(detected) else _only_looked_at(),
         family=family,
         layout=detected.dialect,
         group=lambda key: _component_of(key, names, family),
@@ -309,7 +311,7 @@ def detect(header: Header) -> tuple[AdapterDetected, Family] | InputError:
 def adapter_name(facts: AdapterFacts) -> str:
     """`LoRA`, `LoCon`, `LoHa and norm`: the kinds in the words of people, LoRA beside LoCon not named."""
     kinds = sorted((kind for kind in facts.kinds if kind != "unknown"), key=lambda kind: kind == "norm")
-    names = list(dict.fromkeys(map(people_name, kinds)))
+    names = list(dict.fromkeys(map(label_of_kind, kinds)))
     if "LoCon" in names and "LoRA" in names:
         names.remove("LoRA")
     return " and ".join(names) or "adapter"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loralathe.adapters import Adapter, AdapterModule, load_factors, open_adapter
+from loralathe.adapters import Adapter, AdapterModule, load_factors, open_adapter, shows_adapter
 from loralathe.engine import in_parallel
 from loralathe.errors import InputError
 from loralathe.families import (
@@ -20,7 +20,6 @@ from loralathe.families import (
     in_model_order,
     label_of_key,
     label_of_module,
-    shows_adapter,
 )
 from loralathe.lowrank import factors_energy
 from loralathe.progress import Progress

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from loralathe.errors import InputError, did_you_mean
@@ -43,7 +43,6 @@ class TypeChecker:
     kinds:  input name -> "checkpoint" or "adapter", known from the headers.
     blocks: resolves the right side of `@` for the family at hand;  elements: the same for rules.
     family: the family of the inputs, for functions that know its parts.
-    modules: adapter → canonical names of its modules, for functions that act there only.
     """
 
     def __init__(
@@ -53,14 +52,12 @@ class TypeChecker:
         blocks: Callable[[str], BlockWeights],
         elements: Callable[[str], tuple[ElementRule, ...]],
         family: Callable[[], Family],
-        modules: Callable[[str], Iterable[str]],
     ) -> None:
         self.recipe = recipe
         self.kinds = kinds
         self.blocks = blocks
         self.elements = elements
         self.family = family
-        self.modules = modules
         self._steps: dict[str, Value] = {}
 
     def step(self, name: str) -> LinearExpression:
@@ -235,9 +232,6 @@ class _Evaluation:
 
     def family(self) -> Family:
         return self.checker.family()
-
-    def modules_of(self, adapter: str) -> frozenset[str]:
-        return frozenset(self.checker.modules(adapter))
 
     def adapter(self, node: Call) -> LinearExpression:
         """An adapter with strengths and rules of its own."""

@@ -20,6 +20,9 @@ from loralathe.strengths import Strength
 TOLERANCE = 1e-6
 """A sum of checkpoint coefficients this close to 1 is weights, to 0 a delta (docs/semantics.md §3)."""
 
+CHANGE_SCRATCH = 10
+"""Bands that the temporaries of an adapter take whose kind depends on the weights."""
+
 CANCELLED = 1e-12
 """Coefficients whose sum is this small beside its terms cancel exactly in decimal arithmetic."""
 
@@ -31,19 +34,31 @@ class CheckpointLeaf:
     name: str
 
 
-@dataclass(frozen=True)
-class AdapterLeaf:
-    """The delta of an input adapter at strength 1."""
-
-    name: str
-
-
 class _HashedOnce:
     """Expressions nest deeply and are looked up for every tensor, so their hash is computed once."""
 
     @cached_property
     def _hash(self) -> int:
         return hash(tuple(getattr(self, item.name) for item in fields(self)))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class AdapterLeaf(_HashedOnce):
+    """The delta of an input adapter at strength 1.
+
+    weights: what it changes, where its kind depends on that (DoRA); then its value is a whole tensor.
+    """
+
+    name: str
+    weights: LinearExpression | None = None
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @property
+    def scratch(self) -> int:
+        """How many bands its temporaries take, for the memory plan."""
+        return 0 if self.weights is None else CHANGE_SCRATCH
 
 
 @dataclass(frozen=True)
@@ -85,6 +100,10 @@ class MethodLeaf(_HashedOnce):
 
     def __hash__(self) -> int:
         return self._hash
+
+    @property
+    def scratch(self) -> int:
+        return self.method.scratch
 
 
 Leaf = Union[CheckpointLeaf, AdapterLeaf, ExtractLeaf, RoundLeaf, MethodLeaf]  # noqa: UP007 -- forward names
@@ -135,7 +154,7 @@ class LinearExpression(_HashedOnce):
     def primary(self) -> str | None:
         """The checkpoint that gives an output its keys: the first whose coefficient does not cancel.
 
-        Those inside the deltas that methods make come last.
+        Those inside the deltas of methods and adapters come last.
         """
         parts: dict[str, list[float]] = {}
         weighted: set[str] = set()
@@ -148,8 +167,8 @@ class LinearExpression(_HashedOnce):
                 return name
         # fp16(A + lora) - A: the sum over A is 0, but what was rounded does not cancel what was not.
         rounded = [term.leaf.expression for term in self.terms if isinstance(term.leaf, RoundLeaf)]
-        methods = (term.leaf for term in self.terms if isinstance(term.leaf, MethodLeaf))
-        inner = [argument for leaf in methods for argument in leaf.arguments]
+        deltas = (term.leaf for term in self.terms if isinstance(term.leaf, (AdapterLeaf, MethodLeaf)))
+        inner = [expression for leaf in deltas for expression in inner_expressions(leaf)]
         return next(
             (expression.primary for expression in rounded + inner if expression.primary is not None), None
         )
@@ -197,6 +216,8 @@ def inner_expressions(leaf: Leaf) -> tuple[LinearExpression, ...]:
     """The expressions that a leaf is made of, none for an input."""
     if isinstance(leaf, MethodLeaf):
         return leaf.arguments
+    if isinstance(leaf, AdapterLeaf):
+        return () if leaf.weights is None else (leaf.weights,)
     return (leaf.expression,) if isinstance(leaf, (ExtractLeaf, RoundLeaf)) else ()
 
 

@@ -42,10 +42,6 @@ class Arguments(Protocol):
     @property
     def shape(self) -> tuple[int, ...]: ...
 
-    def magnitudes(self, adapter: str) -> tuple[Tensor, bool] | None:
-        """A DoRA's magnitudes here, and whether they are of rows (else of inputs); None where it has none."""
-        ...
-
     def bands(self) -> Iterator[Values]:
         """All rows in order; values are valid until the next ones are asked for."""
         ...

@@ -11,7 +11,7 @@ from torch import nn
 from loralathe.adapters.adapter import Adapter, open_adapter
 from loralathe.adapters.factors import load_factors
 from loralathe.adapters.fit import Fit, Mismatch, fits, require_fit
-from loralathe.adapters.modules import AdapterModule
+from loralathe.adapters.module import AdapterModule
 from loralathe.families import BIAS
 from loralathe.lowrank import dense
 from loralathe.rendering.loading import Model

@@ -6,19 +6,19 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from loralathe.adapters.keys import RawModules, group_by_module, kind_of_module, shows_adapter
+from loralathe.adapters.kinds import changing_kind, is_read, label_of_kind, read_labels
 from loralathe.errors import InputError
-from loralathe.families.components import LayerAddress
-from loralathe.families.dialects import (
-    PARTS,
-    RawModules,
-    group_by_module,
-    kind_of_module,
-    shows_adapter,
+from loralathe.families import (
+    FAMILIES,
+    Family,
+    HeaderLike,
+    LayerAddress,
+    TensorLike,
+    family_of_words,
+    name_unread,
+    supported_families,
 )
-from loralathe.families.family import Family
-from loralathe.families.recognition import HeaderLike, TensorLike
-from loralathe.families.registry import FAMILIES, supported_families
-from loralathe.families.unread import family_of_words, name_unread
 
 KOHYA_STARTS = ("lora_", "lycoris_", "oft_unet_")
 
@@ -137,9 +137,42 @@ def _no_adapter(tensors: Mapping[str, TensorLike], name: str | None) -> InputErr
             fix="to use the difference of two checkpoints, write it: 'base + 0.5*(other - base)'",
         )
     known = name_unread(tensors)
-    expected = ", ".join(list(PARTS)[:2])
+    expected = "lora_up.weight, lora_down.weight"
     return InputError(
         f"this is {known[0]}, not a LoRA" if known else "this file is not a LoRA",
         where=name,
         fix=f"a LoRA has tensors such as {expected} for each module",
+    )
+
+
+def is_usable(detected: AdapterDetected) -> bool:
+    """Whether other commands than those that only look can use an adapter of this kind."""
+    return all(map(is_read, detected.kinds.values()))
+
+
+def refuse_unusable(detected: AdapterDetected, where: str, *, with_weights: bool = False) -> None:
+    """Raises InputError for kinds that cannot be used; `with_weights`: those that depend on weights can."""
+    names = detected.kinds.values()
+    unread = Counter(label_of_kind(name) for name in names if not is_read(name))
+    if unread:
+        raise _unread_kinds(unread, len(names), where)
+    kind = next(filter(None, map(changing_kind, names)), None)
+    if kind is not None and not with_weights:
+        raise InputError(
+            f"the kind of this adapter is {kind.label}: what it changes depends on the model's own weights",
+            where=where,
+            fix="merge it into its base first (lathe merge BASE LORA), or write "
+            f"{kind.id}(A, hina) in a formula; "
+            "from the result a LoRA can be extracted (lathe extract MERGED BASE)",
+        )
+
+
+def _unread_kinds(counts: Mapping[str, int], total: int, where: str) -> InputError:
+    kinds = ", ".join(f"{kind} {count}" for kind, count in counts.items())
+    *most, last = read_labels()
+    return InputError(
+        f"this adapter holds modules of a kind that is not read: {kinds} (of {total})",
+        where=where,
+        fix=f"{', '.join(most)} and {last} are read; merge the adapter into its base with the program "
+        "that made it, then use the difference of the two checkpoints, or extract a LoRA from it",
     )

@@ -11,37 +11,19 @@ alpha is divided by w1_b's rank, else by w2_b's; with both whole the scale is 1,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from loralathe.adapters.delta_shape import (
-    DeltaShape,
-    Tensors,
-    check_axes,
-    check_floats,
-    check_partners,
-    check_ranks,
-    unflattened,
-)
-from loralathe.tensorfiles import TensorFile
+from loralathe.adapters.kind import DeltaShape, Kind, ModuleData, ModuleHeader, Tensors
 
 if TYPE_CHECKING:
-    import torch
-
     from loralathe.lowrank import Factors
 
-NAME = "LoKr"
-PARTS = {
-    name: name
-    for name in ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
-}
 
-
-def delta_shape(file: TensorFile, raw_name: str, tensors: Tensors, kernel: int) -> DeltaShape:
-    """Raises InputError naming file and tensor for missing partners, integers and unfitting shapes."""
-    check_partners(file, raw_name, NAME, [lack for side in "12" if (lack := _lacks(tensors, side))])
-    check_floats(file, NAME, tensors)
-    small, large = _small(file, tensors), _large(file, tensors, kernel)
+def delta_shape(header: ModuleHeader) -> DeltaShape:
+    """Raises InputError naming file and tensor for missing partners and unfitting shapes."""
+    tensors = header.tensors
+    header.check_missing([lack for side in "12" if (lack := _lacks(tensors, side))])
+    small, large = _small(header), _large(header)
     shape = (small[0] * large[0], small[1] * large[1], *large[2:])
     ranks = [tensors[name].shape[0] for name in ("lokr_w1_b", "lokr_w2_b") if name in tensors]
     return DeltaShape(shape, _rank(tensors, small, large), ranks[0] if ranks else None)
@@ -56,33 +38,35 @@ def _lacks(tensors: Tensors, side: str) -> str:
     return f"{whole}" if len(missing) == 2 else "".join(missing)
 
 
-def _small(file: TensorFile, tensors: Tensors) -> tuple[int, int]:
+def _small(header: ModuleHeader) -> tuple[int, int]:
+    tensors = header.tensors
     if "lokr_w1" in tensors:
         whole = tensors["lokr_w1"]
-        check_axes(file, NAME, whole, len(whole.shape) == 2, "(out of w1, in of w1)")
+        header.check_axes(whole, len(whole.shape) == 2, "(out of w1, in of w1)")
         return whole.shape[0], whole.shape[1]
     left, right = tensors["lokr_w1_a"], tensors["lokr_w1_b"]
-    check_axes(file, NAME, left, len(left.shape) == 2, "(out of w1, rank)")
-    check_axes(file, NAME, right, len(right.shape) == 2, "(rank, in of w1)")
-    check_ranks(file, left, right, (1, 0))
+    header.check_axes(left, len(left.shape) == 2, "(out of w1, rank)")
+    header.check_axes(right, len(right.shape) == 2, "(rank, in of w1)")
+    header.check_ranks(left, right, (1, 0))
     return left.shape[0], right.shape[1]
 
 
-def _large(file: TensorFile, tensors: Tensors, kernel: int) -> tuple[int, ...]:
+def _large(header: ModuleHeader) -> tuple[int, ...]:
+    tensors = header.tensors
     if "lokr_w2" in tensors:
         whole = tensors["lokr_w2"]
-        check_axes(file, NAME, whole, len(whole.shape) in (2, 4), "(out of w2, in of w2[, k, k])")
+        header.check_axes(whole, len(whole.shape) in (2, 4), "(out of w2, in of w2[, k, k])")
         return whole.shape
     left, right = tensors["lokr_w2_a"], tensors["lokr_w2_b"]
-    check_axes(file, NAME, left, len(left.shape) == 2, "(out of w2, rank)")
-    check_axes(file, NAME, right, len(right.shape) == 2, "(rank, in of w2[·k·k])")
+    header.check_axes(left, len(left.shape) == 2, "(out of w2, rank)")
+    header.check_axes(right, len(right.shape) == 2, "(rank, in of w2[·k·k])")
     if "lokr_t2" not in tensors:
-        check_ranks(file, left, right, (1, 0))
-        return (left.shape[0], *unflattened(file, right, right.shape[1], kernel))
+        header.check_ranks(left, right, (1, 0))
+        return (left.shape[0], *header.unflattened(right, right.shape[1]))
     core = tensors["lokr_t2"]
-    check_axes(file, NAME, core, len(core.shape) == 4, "(rank, rank, k, k)")
-    check_ranks(file, left, core, (0, 0))
-    check_ranks(file, core, right, (1, 0))
+    header.check_axes(core, len(core.shape) == 4, "(rank, rank, k, k)")
+    header.check_ranks(left, core, (0, 0))
+    header.check_ranks(core, right, (1, 0))
     return (left.shape[1], right.shape[1], *core.shape[2:])
 
 
@@ -97,10 +81,11 @@ def _rank(tensors: Tensors, small: tuple[int, ...], large: tuple[int, ...]) -> i
     return min(sides[0] * sides[1], out, width)
 
 
-def factors(read: Callable[[str], torch.Tensor], tensors: Tensors, shape: tuple[int, ...]) -> Factors:
+def factors(module: ModuleData) -> Factors:
     """Factors of the ranks' product, or the delta itself where those were no thinner."""
     from loralathe.lowrank import kronecker_factors, thin_pair, tucker_matrix
 
+    read, tensors = module.read, module.tensors
     if "lokr_w1" in tensors:
         small = thin_pair(read("lokr_w1"))
     else:
@@ -111,4 +96,13 @@ def factors(read: Callable[[str], torch.Tensor], tensors: Tensors, shape: tuple[
         large = thin_pair(tucker_matrix(read("lokr_t2"), read("lokr_w2_a").T, read("lokr_w2_b")))
     else:
         large = thin_pair(read("lokr_w2_a"), read("lokr_w2_b"))
-    return kronecker_factors(small, large, shape)
+    return kronecker_factors(small, large, module.shape)
+
+
+PARTS = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
+KINDS = (
+    Kind(
+        "lokr", "LoKr", {part: part for part in PARTS}, delta_shape, factors,
+        core=("lokr_t1", "lokr_t2"), refused=("lokr_t1",),
+    ),
+)  # fmt: skip

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 import checkpoints
+from loralathe.adapters import canonical_of_raw, detect_adapter, group_by_module, split_adapter_key
 from loralathe.errors import InputError
-from loralathe.families import Family, canonical_of_raw, detect_adapter, group_by_module, split_adapter_key
+from loralathe.families import Family
 from loralathe.families.flux import FLUX
 from loralathe.families.sd1 import SD1
 from loralathe.families.sd2 import SD2

@@ -1,5 +1,7 @@
-"""The alphas of PEFT and diffusers, which stand in no tensor but in the metadata, or in a file beside it.
+"""Alphas: of a tensor beside the factors, or as PEFT and diffusers note them.
 
+* kohya and LyCORIS write a tensor `alpha` of one element. It is read without torch, so that looking into an
+  adapter stays light.
 * diffusers writes the metadata `lora_adapter_metadata`: JSON of PEFT's LoraConfig, each key behind its
   network's folder (`unet.lora_alpha`, `text_encoder.alpha_pattern`).
 * PEFT itself writes `adapter_config.json` into the folder of the file.
@@ -12,19 +14,54 @@ from __future__ import annotations
 import json
 import math
 import re
+import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from loralathe.errors import InputError
-from loralathe.tensorfiles import TensorFile
+from loralathe.tensorfiles import TensorFile, TensorInfo
 
+_FORMATS = {
+    "F64": "<d", "F32": "<f", "F16": "<e",
+    "I64": "<q", "I32": "<i", "I16": "<h", "I8": "<b",
+    "U64": "<Q", "U32": "<I", "U16": "<H", "U8": "<B",
+}  # fmt: skip
 TAG = "lora_adapter_metadata"
 CONFIG = "adapter_config.json"
 WRAPPER = "base_model.model."
 """How PEFT's own files start the names of all modules."""
 MOST = 1 << 20
 """Bytes of an adapter_config.json that is one."""
+
+
+def read_alpha(file: TensorFile, info: TensorInfo) -> float:
+    """The alpha of a module. Raises InputError for anything but one finite number other than 0."""
+    if info.numel != 1:
+        raise InputError(
+            f"alpha has shape {list(info.shape)}; it should be one number",
+            where=f"{file.path}, tensor '{info.name}'",
+        )
+    alpha = read_scalar(file, info)
+    if not math.isfinite(alpha) or alpha == 0:
+        raise InputError(
+            f"alpha is {alpha:g}, so the module has no usable scale",
+            where=f"{file.path}, tensor '{info.name}'",
+            fix="alpha is a finite number other than 0; the training or its save went wrong",
+        )
+    return alpha
+
+
+def read_scalar(file: TensorFile, info: TensorInfo) -> float:
+    """The value of a tensor with one element, shape [] or [1], as a Python float."""
+    data = bytearray(info.nbytes)
+    file.readinto(info, memoryview(data))
+    if info.dtype == "BF16":  # the upper half of a float32
+        return float(struct.unpack("<f", b"\0\0" + data)[0])
+    layout = _FORMATS.get(info.dtype)
+    if layout is None:
+        return float(file.read(info.name).item())
+    return float(struct.unpack(layout, data)[0])
 
 
 @dataclass(frozen=True)
@@ -68,7 +105,7 @@ class Alphas:
         return alpha * math.sqrt(rank) if alpha is not None and noted.rooted else alpha
 
 
-def read_alphas(file: TensorFile, raw_names: Iterable[str]) -> Alphas:
+def read_noted_alphas(file: TensorFile, raw_names: Iterable[str]) -> Alphas:
     """Raises InputError for notes that cannot be read: a scale that is guessed would change the result."""
     if TAG in file.header.metadata:
         return _of_metadata(file)

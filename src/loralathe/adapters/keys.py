@@ -1,0 +1,72 @@
+"""Names of tensors in adapter files: how a key splits into a module and a part, in every dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from loralathe.adapters.kinds import kind_by_part, name_of_kind, part_names
+from loralathe.families import TensorLike
+
+PROCESSOR_ENDS = ("_lora.up.weight", "_lora.down.weight")
+
+
+def split_adapter_key(key: str) -> tuple[str, str] | None:
+    """`lora_unet_x.lora_up.weight` → ('lora_unet_x', 'lora_up.weight'); None if adapters have no such key.
+
+    PEFT's adapter name is taken out (`lora_A.default.weight` is `lora_A.weight`), and the oldest
+    diffusers spelling `to_q_lora.up.weight` reads as module `to_q`, part `lora.up.weight`.
+    """
+    for end in PROCESSOR_ENDS:
+        if key.endswith(end):
+            return key[: -len(end)], end[1:]
+    tokens = key.split(".")
+    for count in (3, 2, 1):
+        if len(tokens) <= count:
+            continue
+        part = ".".join(tokens[-count:])
+        if part in part_names():
+            return ".".join(tokens[:-count]), part
+        if count > 1 and tokens[-count] in ("lora_A", "lora_B", "lora_magnitude_vector"):
+            ending = ".weight" if tokens[-count] != "lora_magnitude_vector" else ""
+            return ".".join(tokens[:-count]), tokens[-count] + ending
+    return None
+
+
+def shows_adapter(keys: Iterable[str]) -> bool:
+    """Is there a key that shows a kind of adapter by itself? No tensor of a supported checkpoint does."""
+    parts = (split[1] for split in map(split_adapter_key, keys) if split is not None)
+    return any(part in kind_by_part() and not kind_by_part()[part].beside for part in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class RawModules:
+    """An adapter's tensors by module: raw module name → part → key; and the keys that are no part of any."""
+
+    parts: Mapping[str, Mapping[str, str]]
+    unrecognized_keys: tuple[str, ...]
+
+
+def group_by_module(keys: Collection[str]) -> RawModules:
+    """Group an adapter's keys by the module they belong to, in the order of the file."""
+    grouped: dict[str, dict[str, str]] = {}
+    unknown: list[str] = []
+    for key in keys:
+        split = split_adapter_key(key)
+        if split is None:
+            unknown.append(key)
+        else:
+            grouped.setdefault(split[0], {})[split[1]] = key
+    unrecognized_keys: list[str] = []
+    for key in unknown:  # (IA)³ keeps its vector under a bare `weight`
+        module, _, part = key.rpartition(".")
+        if part == "weight" and "on_input" in grouped.get(module, ()):
+            grouped[module]["weight"] = key
+        else:
+            unrecognized_keys.append(key)
+    return RawModules(grouped, tuple(unrecognized_keys))
+
+
+def kind_of_module(parts: Mapping[str, str], tensors: Mapping[str, TensorLike]) -> str:
+    """The kind of one module from the parts that it has (part → key), such as 'lora', see `kinds`."""
+    return name_of_kind({part: tensors[key].shape for part, key in parts.items()})

@@ -1,0 +1,42 @@
+"""Whole differences, of weights, norms and biases. They have no scale of their own.
+
+    LyCORIS `full`, ComfyUI   diff (as the weight), diff_b (as the bias)
+    LyCORIS `norm`            w_norm, b_norm (channels,)
+
+A difference of a bias is a module of its own, beside the one of the layer, whatever kind that is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loralathe.adapters.kind import DeltaShape, Kind, ModuleData, ModuleHeader, smaller_side
+
+if TYPE_CHECKING:
+    from loralathe.lowrank import Factors
+
+
+def delta_shape(header: ModuleHeader) -> DeltaShape:
+    """Raises InputError naming file and tensor for a missing difference and other axes."""
+    header.check_missing([] if "diff" in header.tensors else ["diff"])
+    info = header.tensors["diff"]
+    header.check_axes(info, len(info.shape) in (1, 2, 4), "(out, in[, k, k]) or (channels)")
+    return DeltaShape(info.shape, smaller_side(info.shape), None)
+
+
+def factors(module: ModuleData) -> Factors:
+    """The difference beside a unit matrix."""
+    from loralathe.lowrank import dense_factors
+
+    return dense_factors(module.read("diff"))
+
+
+KINDS = (
+    Kind(
+        "full", "full difference", {"diff": "diff", "diff_b": "diff"}, delta_shape, factors,
+        biases=("diff_b",), refused=("set_weight",),
+    ),
+    Kind(
+        "norm", "norm", {"w_norm": "diff", "b_norm": "diff"}, delta_shape, factors, biases=("b_norm",)
+    ),
+)  # fmt: skip

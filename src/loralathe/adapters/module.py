@@ -1,0 +1,155 @@
+"""One module of an adapter, checked from the header: its kind, its tensors, its shape, its scale.
+
+What each kind's tensors are is in the kind's own file. Layers that LoRAs of diffusers have apart and a model
+in one tensor, q, k, v (and the MLP), become one module whose factors stand side by side, each over own rows:
+
+    Δ = [Δ₁; Δ₂; …]      up = blockdiag(up₁, up₂, …)      down = [down₁; down₂; …]
+
+so the rank is the sum of the ranks, and nothing is rounded. Parts that a file lacks are rows of zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+from loralathe.adapters.alphas import Alphas, read_alpha
+from loralathe.adapters.kind import ModuleHeader
+from loralathe.adapters.kinds import changing_kind, kind_that_reads, kinds_named
+from loralathe.errors import InputError
+from loralathe.tensorfiles import TensorFile, TensorInfo
+
+SPARSE_BIAS = frozenset({"bias_indices", "bias_values", "bias_size"})
+"""LyCORIS writes a sparse bias beside a LoRA; no program reads it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterModule:
+    """One module; nothing of its factors is read yet.
+
+    name:     canonical name; raw_name: as the file spells it
+    kind:     such as 'lora', 'locon-tucker', 'lokr+dora', see `kinds`
+    block:    block of the family's long list, None for modules in no block
+    tensors:  part in the words of its kind ('up', 'hada_w1_a', 'diff', …) and 'alpha' → where it lies
+    shape:    of the change: (out, in), (out, in, k, k) for a convolution, (channels,) for a norm or a bias
+    rank:     of its exact factors
+    alpha:    None when neither file nor metadata have one, which means a scale of 1
+    scale:    alpha / rank as the kind's trainer means it, sign kept
+    pieces:   (first row, module) of the parts that it is split into in the file
+    swapped:  the file has the two halves of its rows the other way round
+    """
+
+    name: str
+    raw_name: str
+    kind: str
+    block: str | None
+    tensors: Mapping[str, TensorInfo] = field(hash=False)
+    shape: tuple[int, ...]
+    rank: int
+    alpha: float | None
+    scale: float
+    pieces: tuple[tuple[int, AdapterModule], ...] = field(default=(), hash=False)
+    swapped: bool = False
+
+    @property
+    def needs_weight(self) -> bool:
+        """Whether what it changes depends on the weight; then its factors, if any, are not a difference."""
+        return changing_kind(self.kind) is not None
+
+
+def read_module(
+    file: TensorFile,
+    parts: Mapping[str, str],
+    *,
+    name: str,
+    raw_name: str,
+    kind: str,
+    block: str | None,
+    kernel: int = 1,
+    alphas: Alphas | None = None,
+) -> AdapterModule:
+    """The module made of `parts` (part as the file spells it → tensor key), its alpha read.
+
+    kernel: the layer's, for kinds that store a convolution as a matrix;  alphas: those of the metadata.
+
+    Raises InputError naming file and tensor for missing partners, unfitting shapes, integer factors, unknown
+    parts, and an alpha that is not one finite number other than 0.
+    """
+    own, (_, beside) = kind_that_reads(kind), kinds_named(kind)
+    assert own.delta_shape is not None
+    mine = _named(file, parts, own.parts)
+    others = _named(file, parts, beside.parts if beside else {})
+    alpha_part = _named(file, parts, {"alpha": "alpha"})
+    header = ModuleHeader(str(file.path), raw_name, own.label, mine, kernel)
+    _check_understood(header, file, parts, {*own.parts, *(beside.parts if beside else ()), "alpha"})
+    header.check_floats()
+    made = own.delta_shape(header)
+    if beside is not None and beside.delta_shape is not None:
+        made = beside.delta_shape(replace(header, kind=beside.label, tensors=others, inside=made))
+    alpha = None
+    if alpha_part:
+        alpha = read_alpha(file, alpha_part["alpha"])
+    elif alphas is not None and made.divisor is not None:
+        alpha = alphas.alpha_of(raw_name, made.divisor)
+    scale = 1.0 if alpha is None or made.divisor is None else alpha / made.divisor
+    tensors = {**mine, **others, **alpha_part}
+    return AdapterModule(name, raw_name, kind, block, tensors, made.shape, made.rank, alpha, scale)
+
+
+def _named(file: TensorFile, parts: Mapping[str, str], names: Mapping[str, str]) -> dict[str, TensorInfo]:
+    """The tensors of a kind by its own words for them."""
+    return {names[part]: file.header.tensors[key] for part, key in parts.items() if part in names}
+
+
+def _check_understood(
+    header: ModuleHeader, file: TensorFile, parts: Mapping[str, str], known: Collection[str]
+) -> None:
+    for part, key in parts.items():
+        if part not in known and part not in SPARSE_BIAS:
+            raise InputError(
+                f"'{part}' beside a {header.kind} is not understood, and ignoring it would change the result",
+                where=header.place(file.header.tensors[key]),
+                fix="save the adapter again with its trainer, which folds it into the factors",
+            )
+
+
+def fused_module(
+    file: TensorFile, name: str, parts: Mapping[int, AdapterModule], ratios: tuple[int, ...]
+) -> AdapterModule:
+    """One module of the parts by their slot. Raises InputError where their shapes do not go together.
+
+    ratios: rows of each slot in inputs of the layer, for slots that the file lacks and for square ones.
+    """
+    ordered = [parts[slot] for slot in sorted(parts)]
+    first = ordered[0]
+    for part in ordered:
+        if len(part.shape) != 2 or part.needs_weight:
+            raise InputError(
+                "q, k and v are one layer in the model; of those apart only a LoRA's factors are read",
+                where=f"{file.path}: '{part.raw_name}'",
+                fix="merge the adapter with the program that made it, or save it without biases, magnitudes",
+            )
+    width = first.shape[1]
+    for slot, part in sorted(parts.items()):
+        square = ratios[slot] == 1
+        if part.shape[1:] != (width,) or (square and part.shape[0] != width):
+            wanted = f"[{width}, {width}]" if square else f"[…, {width}]"
+            raise InputError(
+                f"the parts of one layer do not go together: {list(part.shape)}, not {wanted}",
+                where=f"{file.path}: '{part.raw_name}' beside '{first.raw_name}'",
+                fix="the file is damaged or made for another model; save it again with its trainer",
+            )
+    heights = [parts[slot].shape[0] if slot in parts else ratio * width for slot, ratio in enumerate(ratios)]
+    tensors = {f"{slot} {key}": info for slot, part in parts.items() for key, info in part.tensors.items()}
+    return AdapterModule(
+        name,
+        first.raw_name,
+        first.kind,
+        first.block,
+        tensors,
+        (sum(heights), width),
+        sum(part.rank for part in ordered),
+        None,
+        1.0,
+        pieces=tuple((sum(heights[:slot]), parts[slot]) for slot in sorted(parts)),
+    )
