@@ -68,7 +68,7 @@ CASES = {
     f"{G} --x size=100x100": "the size 100x100 is not a multiple of 8\n  fix:   for example 96x96",
     f"{G} --x hina=0,one": "'one' is neither a number nor a range\n"
     "  where: character 3\n    0,one\n      ^\n  fix:   write 0.5, or 0-1 (+0.25), or 0..1 [5]",
-    f"{G} --redo 9,9": "there is no cell 9 × 9 × 1 in this grid\n  where: it has 1 × 1 × 1 cells (x × y × z)",
+    f"{G} --redo 9,9": "this grid does not have a cell 9 × 9 × 1\n  where: it has 1 × 1 × 1 cells (x × y × z)",
     f"{G} --redo second": "'second' is no cell\n  where: --redo\n"
     "  fix:   write column,row or column,row,sheet, counted from 1: --redo 3,1",
     f"{G} --vary-seed w": "'w' names no axes\n  where: --vary-seed\n  fix:   write x, y, z, or several: xy",

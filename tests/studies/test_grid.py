@@ -91,7 +91,7 @@ def test_one_cell_can_be_redone(tmp_path: Path) -> None:
     again = FakeRenderer()
     run_grid(options(tmp_path, redo=((2, 1, 0),)), again)
     assert [(r.adapters[0].te, r.seed) for r in again.rendered] == [(1.0, 2)]
-    with pytest.raises(InputError, match="no cell 4 × 1 × 1"):
+    with pytest.raises(InputError, match="not have a cell 4 × 1 × 1"):
         run_grid(options(tmp_path, redo=((3, 0, 0),)), again)
 
 

@@ -25,7 +25,7 @@ AGAIN = "install loralathe again, or make the parts again with training.export"
 
 @dataclass(frozen=True)
 class TinyFamily:
-    """What ships.
+    """The shipped files.
 
     folder: where the parts are.  parts: file name → SHA-256.
     bases:  file name of an assembled base → (the parts it is joined from, its SHA-256).
@@ -72,7 +72,7 @@ def find_family(folder: Path | None = None) -> TinyFamily:
 def unpack_family(
     folder: Path, family: TinyFamily | None = None, progress: Progress | None = None
 ) -> list[Path]:
-    """Both bases and both LoRAs in `folder`, assembled and checked; what is there already stays.
+    """Both bases and both LoRAs in `folder`, assembled and checked. Files that are there stay.
 
     Raises MachineError for missing or damaged parts, InputError for another file under one of the names.
     """
@@ -90,7 +90,7 @@ def unpack_family(
 def _is_there(path: Path, digest: str) -> bool:
     if path.exists() and content_hash(path) != digest:
         raise InputError(
-            "another file has the name of one of the tiny family's",
+            "another file has a name that the tiny family needs",
             where=str(path),
             fix=f"choose another folder with {option('out')}, or remove the file",
         )
@@ -102,7 +102,7 @@ def _assemble(path: Path, parts: list[Path], digest: str, progress: Progress | N
     if content_hash(path, cache=False) != digest:
         path.unlink()
         raise MachineError(
-            f"{path.name} came out otherwise than it was made",
+            f"{path.name} was put together and has another content than the shipped one",
             where=", ".join(part.name for part in parts),
             fix="check the disk and memory of this machine; if they are well, this is a bug of ours",
         )

@@ -1,4 +1,4 @@
-"""What the report is made of: figures, tables, bars and numbers, free of language.
+"""Parts of the report: figures, tables, bars and numbers, free of language.
 
 A text that begins with "@" is a key into the report's words; anything else is shown as it is.
 """

@@ -31,7 +31,7 @@ CHAPTERS: Mapping[str, Callable[[Studio], Chapter]] = {
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """What a telling needs.
+    """Options of the demo.
 
     folder: for everything.  quick: a few pictures of each kind.  language: the report opens in it.
     family: where its parts are; None: see `find_family`.
@@ -45,7 +45,7 @@ class DemoOptions:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What was told, and where."""
+    """The chapters that were played, and the report."""
 
     chapters: tuple[Chapter, ...]
     report: Path
@@ -56,7 +56,7 @@ class DemoResult:
 
 
 def run_demo(options: DemoOptions, progress: Progress | None = None) -> DemoResult:
-    """The article from beginning to end; what a run before this one made is not made again.
+    """Play the article from beginning to end. Files of an earlier run are not made again.
 
     Raises MachineError for a damaged installation, InputError for other files in the way. On Ctrl-C all that
     is finished is kept, and the same call goes on from there.

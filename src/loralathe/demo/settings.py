@@ -1,4 +1,4 @@
-"""How much the demo shows, and with which pictures: everything that a chapter may choose."""
+"""What a chapter may choose: how much the demo shows, prompts, strengths, file names and recipes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PEOPLE = (
 
 @dataclass(frozen=True)
 class Settings:
-    """One telling of the story.
+    """The size of the story.
 
     steps: of the sampler.  strengths: of the first grid.  crossed: of both LoRAs in the second.
     people, scenes: how many prompts.  seeds: pictures beside one another.  analyzed: the analyzer's seeds.

@@ -1,4 +1,4 @@
-"""Where the story is played: one folder, one renderer, everything kept and nothing made twice."""
+"""The place where the story is played: one folder and one renderer; nothing is made twice."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SHARES = ("kept", "truncated", "noise", "outside")
 
 @dataclass(frozen=True)
 class Energies:
-    """What an extracted LoRA holds of its difference, as shares of the whole energy."""
+    """How much of the difference an extracted LoRA holds, as shares of the whole energy."""
 
     kept: float
     truncated: float
@@ -79,7 +79,7 @@ class Studio:
             self._renderer = None
 
     def grid(self, task: GridTask) -> GridResult:
-        """Render what is missing of a grid, and score all of it."""
+        """Render the missing cells of a grid, and score all of them."""
         weights = None
         if task.recipe:
             run = RunOptions(hash_inputs=False)
@@ -93,7 +93,7 @@ class Studio:
             return run_grid(options, renderer, self.progress)
 
     def grid_options(self, task: GridTask, weights: RecipeWeights | None = None) -> GridOptions:
-        """What `lathe grid` makes of the task's command."""
+        """The options that `lathe grid` would read from the task's command."""
         checkpoint, adapters = task.files[:1], task.files[1:]
         if weights is not None:
             checkpoint, adapters = (f"{task.recipe} {weights.step}",), task.files
@@ -149,7 +149,7 @@ class Studio:
         with open_session(task.recipe, options) as session:
             if self._is_made(session):
                 return
-            self._take_down(session, run_session(session, self.progress))
+            self._note(session, run_session(session, self.progress))
 
     def energies(self, file: str) -> Energies:
         """What `make` found when it extracted `file`."""
@@ -177,7 +177,7 @@ class Studio:
                 return False
         return True
 
-    def _take_down(self, session: Session, report: Report) -> None:
+    def _note(self, session: Session, report: Report) -> None:
         for output in session.plan.outputs:
             self._made[output.save.file.name] = {}
         for found in report.extractions:

@@ -1,4 +1,4 @@
-"""What a `render` command does, without the command line: options in, pictures on disk out."""
+"""Render one prompt to files: options in, PNGs on disk out."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class RenderOptions:
 def requests_of(options: RenderOptions) -> list[ImageRequest]:
     """The images to render. Raises InputError for a count below 1 or seeds beyond 2^64 − 1."""
     if options.count < 1:
-        raise InputError(f"{options.count} images are none", fix="ask for 1 or more")
+        raise InputError(f"the number of images is {options.count}", fix="ask for 1 or more")
     first = secrets.randbelow(2**32) if options.seed == RANDOM_SEED else options.seed
     if first + options.count - 1 > MAX_SEED:
-        raise InputError(f"the seeds from {first} on run out", fix="start with a smaller seed")
+        raise InputError(f"seeds after {first} exceed 2^64 − 1", fix="start with a smaller seed")
     return [replace(options.request, seed=first + number) for number in range(options.count)]
 
 

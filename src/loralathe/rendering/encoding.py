@@ -35,7 +35,7 @@ def encode_text(text: str) -> list[int]:
 
 @dataclass(frozen=True, eq=False)
 class Conditioning:
-    """What the U-Net reads of one text.
+    """An encoded text, as the U-Net reads it.
 
     context: (77 · chunks, width)
     pooled:  (width of the pooled text,) of the first chunk, or None where the family has none

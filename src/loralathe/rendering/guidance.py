@@ -1,4 +1,4 @@
-"""Classifier-free guidance for a batch of unlike images: one network call for all rows that fit together."""
+"""Classifier-free guidance for a batch of different images: one network call for rows that fit together."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class GuidedNetwork:
     def _make_calls(
         self, rows: list[tuple[int, float, Conditioning]], shares: list[RowShares]
     ) -> list[_Call]:
-        """Texts of unlike length cannot share a call, and padding them would change what is attended to."""
+        """One call for all texts of one length: padding would change the attention."""
         by_length: dict[int, list[int]] = {}
         for place, (_, _, conditioning) in enumerate(rows):
             by_length.setdefault(conditioning.context.shape[0], []).append(place)

@@ -1,4 +1,4 @@
-"""One open model at work: the strengths, texts and latents of a batch of requests."""
+"""The strengths, texts and latents of a batch of requests, on one open model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TextKey = tuple[object, ...]
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """What a renderer does alike for all images; see `LocalRenderer`."""
+    """Settings of a renderer that hold for all images; see `LocalRenderer`."""
 
     device: torch.device
     presets: Presets
@@ -94,7 +94,7 @@ class LatentRenderer:
         ]
 
     def _texts(self, batch: Sequence[Prepared]) -> dict[TextKey, Conditioning]:
-        """The conditioning of every text of a batch; what earlier batches encoded is not encoded again."""
+        """The conditioning of every text of a batch; texts of earlier batches are not encoded again."""
         found: dict[TextKey, Conditioning] = {}
         wanted: dict[int, dict[TextKey, TextJob]] = {}
         for one in batch:
@@ -115,6 +115,6 @@ class LatentRenderer:
         return found
 
     def _key(self, one: Prepared, text: str) -> TextKey:
-        """What an encoding depends on: the text, clip skip, the strengths in the text encoders."""
+        """The key of an encoding: text, clip skip, and the strengths in the text encoders."""
         strengths = tuple((id(share.adapter), share.te_key) for share in self.shares(one) if share.te)
         return (text, one.request.clip_skip, strengths)

@@ -68,7 +68,7 @@ class LocalRenderer:
         zero_empty_negative: bool = True,
     ) -> None:
         if batch_size is not None and batch_size < 1:
-            raise InputError(f"a batch of {batch_size} images renders nothing", fix="give 1 or more")
+            raise InputError(f"the batch size is {batch_size}", fix="give 1 or more")
         self.device = pick_device(device)
         name = dtype or ("fp32" if self.device.type == "cpu" else "fp16")
         if name not in DTYPES:
@@ -91,14 +91,14 @@ class LocalRenderer:
         self.close()
 
     def close(self) -> None:
-        """Let go of all models and files."""
+        """Close all models and files."""
         self._models.close()
 
     def render(self, requests: Sequence[ImageRequest], on_image: OnImage) -> None:
         """Render all requests; `on_image(index, picture)` as they finish. Infotext is in `picture.info`.
 
-        Names, samplers and prompts of all requests are read first, so what is wrong with the last one is said
-        before the first is rendered. Raises InputError and MachineError.
+        Names, samplers and prompts of all requests are read first, so a mistake in the last one is
+        reported before the first is rendered. Raises InputError and MachineError.
         """
         prepared = [prepare(index, request, self._folders) for index, request in enumerate(requests)]
         for text in told(issue for one in prepared for issue in one.issues):
@@ -120,11 +120,11 @@ class LocalRenderer:
         task: Task,
         on_image: OnImage,
     ) -> None:
-        """All images of one model; nothing here refers to it when the next one needs its room."""
+        """All images of one model. No reference to it stays, so its memory is free for the next one."""
         opened = self._models.get(checkpoint, vae)
         latent_renderer = LatentRenderer(opened, self._settings)
         for group in groups:
-            for one in group:  # adapters that do not fit are told before the first step
+            for one in group:  # an adapter that does not fit is an error before the first step
                 latent_renderer.shares(one)
         for group in groups:
             self._render_group(opened, latent_renderer, group, task, on_image)
@@ -145,7 +145,7 @@ class LocalRenderer:
             try:
                 latents = latent_renderer.latents(batch, lambda: task.advance(len(batch)))
             except BaseException:
-                task.advance(before - task.done)  # what failed is not done
+                task.advance(before - task.done)  # steps of a failed batch do not count
                 raise
             done.extend(zip(batch, latents, strict=True))
 

@@ -1,4 +1,4 @@
-"""Open models, ready on their device: opened once, kept for later batches, closed when room is needed."""
+"""Open models, ready on their device: opened once, kept for later batches, closed when memory is needed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TEXTS_KEPT = 256
 
 WeightsInMemory = Mapping[str, Mapping[str, torch.Tensor]]
 Stamp: TypeAlias = object
-"""What changes when other weights stand behind a name: a file's identity, or the mapping held in memory."""
+"""Identity of the weights behind a name: of a file, or the mapping in memory. It changes with them."""
 
 
 @dataclass(eq=False)
@@ -50,7 +50,7 @@ class OpenModel:
     stamp: Stamp = None
 
     def adapter(self, path: str, *, allow_unmatched: bool) -> LoadedAdapter:
-        """The adapter file, opened once; a file that was written anew is opened anew."""
+        """The adapter file, opened once; a file that was written again is opened again."""
         status = os.stat(path)
         key = (path, status.st_mtime_ns, status.st_size)
         if key not in self.adapters:
@@ -88,16 +88,16 @@ class LoadSettings:
 class ModelCache:
     """The open models, most recently used last. `weights` are checkpoints held in memory, by name.
 
-    What was written anew, or put in memory anew under its old name, is opened anew.
+    A file that was written again, or a name that got other weights in memory, is opened again.
     """
 
     def __init__(
-        self, weights: WeightsInMemory, settings: LoadSettings, room: int, progress: Progress | None = None
+        self, weights: WeightsInMemory, settings: LoadSettings, keep: int, progress: Progress | None = None
     ) -> None:
         self._weights = weights
         self._progress = progress or Progress()
         self._settings = settings
-        self._room = max(1, room)
+        self._keep = max(1, keep)
         self._open: OrderedDict[str, OpenModel] = OrderedDict()
         self._vaes: OrderedDict[tuple[str, str], tuple[Stamp, Any]] = OrderedDict()
 
@@ -114,9 +114,9 @@ class ModelCache:
         if checkpoint in self._open and not _same(self._open[checkpoint].stamp, stamp):
             self._open.pop(checkpoint).close()
         if checkpoint not in self._open:
-            self._make_room()
+            self._close_oldest()
             model = self._opened(checkpoint)
-            with _told_what_does_not_fit(checkpoint, self._settings.device):
+            with _explain_lack_of_memory(checkpoint, self._settings.device):
                 _place(model, self._settings)
             self._open[checkpoint] = OpenModel(model, own_vae=model.vae, stamp=stamp)
         self._open.move_to_end(checkpoint)
@@ -137,10 +137,10 @@ class ModelCache:
         self._open.clear()
         self._vaes.clear()
 
-    def _make_room(self) -> None:
+    def _close_oldest(self) -> None:
         """Close the models used longest ago; their memory is free before the next one is read."""
-        closed = len(self._open) >= self._room
-        while len(self._open) >= self._room:
+        closed = len(self._open) >= self._keep
+        while len(self._open) >= self._keep:
             self._open.popitem(last=False)[1].close()
         if closed:
             release_memory()
@@ -166,11 +166,11 @@ class ModelCache:
         if key in self._vaes and not _same(self._vaes[key][0], stamp):
             del self._vaes[key]
         if key not in self._vaes:
-            while len(self._vaes) >= self._room:
+            while len(self._vaes) >= self._keep:
                 self._vaes.popitem(last=False)
             with self._weights_of(name) as weights:
                 vae = load_vae(weights, how_drawn(family, name), self._settings.dtype)
-            with _told_what_does_not_fit(name, self._settings.device):
+            with _explain_lack_of_memory(name, self._settings.device):
                 _place_vae(vae, self._settings)
             self._vaes[key] = (stamp, vae)
         return self._vaes[key][1]
@@ -198,8 +198,8 @@ def _same(one: Stamp, other: Stamp) -> bool:
 
 
 @contextmanager
-def _told_what_does_not_fit(name: str, device: torch.device) -> Iterator[None]:
-    """MachineError where the memory of the device ends."""
+def _explain_lack_of_memory(name: str, device: torch.device) -> Iterator[None]:
+    """MachineError when the device has too little memory."""
     try:
         yield
     except Exception as error:

@@ -34,7 +34,7 @@ class Prepared:
         return self.request.cfg != 1.0 or len(self.plan.parts) > 1
 
     def like(self) -> tuple[object, ...]:
-        """Requests that are alike in this can share a batch."""
+        """Requests with equal values here can share a batch."""
         r = self.request
         return (r.width, r.height, r.steps, self.sampler, self.schedule, self.guided)
 

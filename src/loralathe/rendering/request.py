@@ -32,7 +32,7 @@ class ImageRequest:
     prompt:          may carry `<lora:…>` tags; `adapters` come on top of them.
     sampler, schedule: A1111's labels, e.g. "DPM++ 2M", "Karras"; "Automatic" is the sampler's own.
     clip_skip:       1 is the family's own layer; n ≥ 2 reads hidden state −n of every text encoder.
-    Raises InputError for what no renderer can do: a size that is no multiple of 8, no steps, no seed.
+    Raises InputError for a size that is not a multiple of 8, for fewer than 1 step and for a random seed.
     """
 
     checkpoint: str

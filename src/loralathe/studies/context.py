@@ -1,4 +1,4 @@
-"""What axes choose from, gathered from folders: the start of every study on this machine."""
+"""The names that axes choose from, gathered from folders of this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`run_grid`: plan, render what is missing, measure, draw, report. The one call behind `lathe grid`."""
+"""`run_grid`: plan, render the missing cells, measure, draw, report. `lathe grid` calls it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class GridOptions:
 
     request: what every cell has in common; may carry `<lora:…>` tags.
     x, y, z: axes as text, `NAME = VALUES`; empty for none.
-    max_cells: more cells than this are an InputError; None never asks.
+    max_cells: more cells than this are an InputError; None: no limit.
     vary_seed: axes ("xy") along which the seed counts up.  random_seed: draw the seed (once per folder).
     redo: positions (x, y, z from 0) to render again.  reference: the cell that scores compare with.
     identify: file → text that changes with its content; it names the stored cells.
@@ -67,7 +67,7 @@ class GridOptions:
 
 @dataclass(frozen=True)
 class GridResult:
-    """What a grid gave: the cells in layout order, how many pictures were rendered now, the files written."""
+    """The result of a grid: cells in layout order, how many pictures were rendered now, files written."""
 
     plan: GridPlan
     cells: tuple[CellResult, ...]
@@ -139,7 +139,7 @@ def run_grid(options: GridOptions, renderer: Renderer, progress: Progress | None
 
 
 def _remove_empty_study(folder: Path) -> None:
-    """A page without a picture only looks like a result; seeds that were drawn stay for the next try."""
+    """A page without pictures only looks like a result. Seeds that were drawn stay for the next try."""
     (folder / "grid.html").unlink(missing_ok=True)
     for place in (folder / "cells", folder):
         with suppress(OSError):  # absent, or something else is in it
@@ -153,7 +153,7 @@ def _check_positions(plan: GridPlan, positions: tuple[Position, ...]) -> None:
                 " × ".join(map(str, numbers)) for numbers in ([p + 1 for p in position], plan.shape)
             )
             raise InputError(
-                f"there is no cell {shown} in this grid", where=f"it has {size} cells (x × y × z)"
+                f"this grid does not have a cell {shown}", where=f"it has {size} cells (x × y × z)"
             )
 
 

@@ -70,8 +70,8 @@ def plan_grid(
 ) -> GridPlan:
     """All cells of a grid, without rendering any.
 
-    `limit` is the most cells that are made without asking; None asks never. `vary_seed` names axes ("xy")
-    along which the seed counts up. Raises InputError for a grid over the limit and for cells that cannot be.
+    `limit` is the largest number of cells; None: no limit. `vary_seed` names axes ("xy")
+    along which the seed counts up. Raises InputError for a grid over the limit and for impossible cells.
     """
     x, y, z = (axis or NOTHING for axis in axes)
     identify = cache(identify)  # every cell asks, and the answer may be a hash of gigabytes
@@ -81,12 +81,12 @@ def plan_grid(
     visits = _work_order((x, y, z))
     for position in visits:
         chosen = tuple(axis.values[index] for axis, index in zip((x, y, z), position, strict=True))
-        draft = _finish(base, (x, y, z), chosen, context)
-        draft = _vary(draft, position, (x, y, z), vary_seed)
+        cell = _finish(base, (x, y, z), chosen, context)
+        cell = _vary(cell, position, (x, y, z), vary_seed)
         labels = (chosen[0].label, chosen[1].label, chosen[2].label)
-        variables = _all_variables(draft, context)
-        key = request_key(draft.request, identify, _recipe_name(context), variables)
-        cells[position] = Cell(position, labels, draft.request, variables, key)
+        variables = _all_variables(cell, context)
+        key = request_key(cell.request, identify, _recipe_name(context), variables)
+        cells[position] = Cell(position, labels, cell.request, variables, key)
     nx, ny, nz = len(x.values), len(y.values), len(z.values)
     layout = tuple(cells[i, j, k] for k in range(nz) for j in range(ny) for i in range(nx))
     return GridPlan((x, y, z), layout, _jobs([cells[position] for position in visits]))
@@ -125,32 +125,32 @@ def _work_order(axes: tuple[Axis, Axis, Axis]) -> list[Position]:
 def _finish(
     base: CellBuilder, axes: tuple[Axis, ...], chosen: tuple[AxisValue, ...], context: Context
 ) -> CellBuilder:
-    draft = base
+    cell = base
     for stage in Stage:
         for axis, value in zip(axes, chosen, strict=True):
             if axis.stage is stage:
-                draft = value.apply(draft)
+                cell = value.apply(cell)
         if stage is Stage.TEXT:
-            draft = pull_tags(draft, context)
-    return settle_blocks(draft, context)
+            cell = pull_tags(cell, context)
+    return settle_blocks(cell, context)
 
 
 def _vary(
-    draft: CellBuilder, position: Position, axes: tuple[Axis, Axis, Axis], vary_seed: str
+    cell: CellBuilder, position: Position, axes: tuple[Axis, Axis, Axis], vary_seed: str
 ) -> CellBuilder:
     if not vary_seed:
-        return draft
-    stride, seed = 1, draft.request.seed
+        return cell
+    stride, seed = 1, cell.request.seed
     for letter, index, axis in zip("xyz", position, axes, strict=True):
         if letter in vary_seed.lower():
             seed += index * stride
             stride *= len(axis.values)
-    return replace(draft, request=replace(draft.request, seed=seed % 2**64))
+    return replace(cell, request=replace(cell.request, seed=seed % 2**64))
 
 
-def _all_variables(draft: CellBuilder, context: Context) -> tuple[tuple[str, float], ...]:
+def _all_variables(cell: CellBuilder, context: Context) -> tuple[tuple[str, float], ...]:
     defaults: Mapping[str, float] = context.recipe.variables if context.recipe else {}
-    return tuple(sorted((dict(defaults) | dict(draft.variables)).items()))
+    return tuple(sorted((dict(defaults) | dict(cell.variables)).items()))
 
 
 def _recipe_name(context: Context) -> str | None:

@@ -47,7 +47,7 @@ class RecipeWeights:
     ) -> None:
         """Read and plan the recipe: everything that headers can tell raises InputError here.
 
-        step: what to look at; None for the only checkpoint that the recipe saves.
+        step: the step to render; None for the only checkpoint that the recipe saves.
         variables: values that win over the recipe's own.
         """
         self._path = path
@@ -136,7 +136,7 @@ def _save_of(recipe: Recipe, step: str | None, options: RunOptions) -> Save:
         return models[0]
     names = [save.step for save in models] or list(recipe.steps)
     raise InputError(
-        "which step is to be rendered?" if models else "no step of the recipe is a model to render",
+        "several steps of the recipe are models" if models else "no step of the recipe is a model",
         where=recipe.where,
         fix=f"give {' or '.join(option('step', name) for name in names)}",
     )

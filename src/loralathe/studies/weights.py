@@ -1,4 +1,4 @@
-"""What an adapter does, block by block, told from its weights alone: no picture is rendered.
+"""The effect of an adapter on each block, measured on its weights alone: no picture is rendered.
 
 The deltas stay factors; the base's weights are read a piece at a time, so memory stays bounded.
 """

@@ -1,4 +1,4 @@
-"""`analyze_blocks`: n + 1 pictures a seed, each measured against the source. Behind `lathe blocks`."""
+"""`analyze_blocks`: n + 1 pictures a seed, each measured against the source. `lathe blocks` calls it."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def analyze_blocks(
 def _begin(options: BlocksOptions) -> Study:
     examined, others = read_range(options.range)
     options = replace(options, identify=cache(options.identify))
-    draft = pull_tags(CellBuilder(options.request), options.context)
-    index = _adapter_index(draft.request, options.adapter)
+    cell = pull_tags(CellBuilder(options.request), options.context)
+    index = _adapter_index(cell.request, options.adapter)
     if min(options.request.width, options.request.height) < SSIM_WINDOW:
         raise InputError(
             "pictures this small cannot be analysed",
@@ -97,7 +97,7 @@ def _begin(options: BlocksOptions) -> Study:
             fix="take at least 16×16",
         )
     seeds = tuple(options.request.seed + offset for offset in range(max(1, options.seeds)))
-    return Study(options, _unmarked(draft, options.context), index, examined, others, seeds)
+    return Study(options, _unmarked(cell, options.context), index, examined, others, seeds)
 
 
 def _adapter_index(request: ImageRequest, name: str) -> int:
@@ -105,18 +105,18 @@ def _adapter_index(request: ImageRequest, name: str) -> int:
     return marked[0] if not name and len(marked) == 1 else find_adapter(request, name)
 
 
-def _unmarked(draft: CellBuilder, context: Context) -> ImageRequest:
+def _unmarked(cell: CellBuilder, context: Context) -> ImageRequest:
     """Adapters beside the examined one may carry the mark too; it means 1 everywhere there."""
     adapters = tuple(
         spell_out(replace(use, blocks=None) if (use.blocks or "").upper() in MARKS else use, context)
-        for use in draft.request.adapters
+        for use in cell.request.adapters
     )
-    return replace(draft.request, adapters=adapters)
+    return replace(cell.request, adapters=adapters)
 
 
 @dataclass(frozen=True)
 class Search:
-    """What a search found, the keys of the pictures that it looked at, and how many were rendered for it."""
+    """The effects that a search found, the keys of its pictures, and how many were rendered for it."""
 
     effects: tuple[BlockEffect, ...]
     looked_at: frozenset[str]

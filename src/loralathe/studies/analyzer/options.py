@@ -81,7 +81,7 @@ def read_range(text: str) -> tuple[float, float]:
     meaning = "first the weight of the examined block, then of all others: 0.5,1"
     try:
         values = parse_floats(text)
-    except InputError as error:  # an axis may have a step; what its errors advise is no range
+    except InputError as error:  # the advice of this error is about axes, not ranges
         raise InputError(error.what, where=error.where, fix=spelling_hint(text) or meaning) from None
     if len(values) != 2:
         what = f"the range has {counted(len(values), 'value')}; it takes two"
@@ -125,7 +125,7 @@ def _split(groups: tuple[Group, ...], encoders: tuple[str, ...]) -> tuple[Group,
     for name in encoders:
         if name not in TEXT_ENCODER_NAMES:
             fix = did_you_mean(name, TEXT_ENCODER_NAMES) or "TE1 and TE2"
-            raise InputError(f"there is no text encoder '{name}'", fix=fix)
+            raise InputError(f"the text encoder '{name}' does not exist", fix=fix)
     result: list[Group] = []
     for group in groups:
         if encoders and group.blocks == ("BASE",):

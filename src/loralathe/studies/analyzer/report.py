@@ -22,7 +22,7 @@ GRAIN = 0.05
 
 @dataclass(frozen=True)
 class BlockEffect:
-    """What changes when one block takes the examined weight.
+    """How the picture changes when one block takes the examined weight.
 
     changed: percentage of channel values over the threshold (LoRA Block Weight's number).
     ssim: structural similarity to the source, 1 for equal.  gmsd: perceptual difference, 0 for equal.
@@ -63,7 +63,7 @@ class BlockReport:
 
 
 def suggested_weight(changed: float, strongest: float, examined: float, others: float) -> float:
-    """A weight between the two of the range: the more a block changes the picture, the nearer to the larger.
+    """A weight between the two of the range: the more a block changes the picture, the larger.
 
         w = least + (full − least) · min(1, changed / (0.5 · strongest)), rounded to 0.05
 

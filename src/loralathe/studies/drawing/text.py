@@ -261,7 +261,7 @@ def font_for(text: str, size: int) -> Font:
 
 
 def drawable(text: str) -> str:
-    """`text` as labels show it: signs that its font lacks are spelt in ASCII, where that says the same."""
+    """`text` as labels show it: signs that its font lacks are spelt in ASCII where possible."""
     text = unicodedata.normalize("NFC", text)
     lacking = _lacking(font_for(text, 16), text)
     spelt = {character: spelling(character) for character in lacking}
@@ -286,7 +286,7 @@ _SPELT = {
 
 
 def spelling(character: str) -> str | None:
-    """`->` for →, `x` for ×, `e` for é; "" for what is never seen; None where nothing says the same."""
+    """`->` for →, `x` for ×, `e` for é; "" for invisible characters; None if ASCII has nothing like it."""
     if character in _SPELT:
         return _SPELT[character]
     if unicodedata.category(character) == "Cf":  # joiners, marks of direction

@@ -13,7 +13,7 @@ const TEXT = {
         block: "分層", changed: "變化", interval: "95 %", ssim: "SSIM", gmsd: "GMSD", weight: "建議起點", order: "排序",
         byBlock: "依分層", byEffect: "依影響", weights: "可以開始的分層權重",
         weightsNote: "介於範圍的兩個權重之間：影響至少有最強那層一半的分層保留完整權重，較弱的依比例降低。這只是起點，最後還是看圖決定。",
-        list: "清單寫法", byName: "名稱寫法", command: "用這組權重合併", sheet: "圖片", size: "大小", seed: "種子",
+        list: "清單寫法", byName: "名稱寫法", command: "用這組權重融合", sheet: "圖片", size: "大小", seed: "種子",
         source: "原圖", diff: "差異", examined: "受測權重", others: "其他層", threshold: "閾值", seeds: "個種子", seed1: "個種子", pictures: "張圖",
         groupNote: "灰色列是粗略搜尋時沒有再細分的群組：數字代表整組一起的變化。",
         oneSeed: "只有一個種子，參考價值有限；多跑幾個種子就會有信賴區間。" },
