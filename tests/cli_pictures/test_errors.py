@@ -56,6 +56,11 @@ CASES = {
     f"grid baseA.safetensors hina.safetensors:OUTALLL {QUICK} --x seed=1,2 --dry-run": "there are no block weights "
     "called 'OUTALLL'\n  fix:   did you mean 'OUTALL' or 'ALL'?",
     f"{G} --x hina=0,1 --y hina=0.5": "two axes set hina\n  fix:   put all its values on one axis and drop the other",
+    f"render baseA.safetensors hina.safetensors:OUTALLL {QUICK} --dry-run": "there are no block weights "
+    "called 'OUTALLL'\n  fix:   did you mean 'OUTALL' or 'ALL'?",
+    f"{R} --lora-dir . --dry-run --prompt '<lora:hina:0.5>'": "an adapter is used twice, once by the prompt's tag and "
+    "once beside the prompt\n  where: hina.safetensors\n"
+    "  fix:   drop one of them: <lora:hina.safetensors:0.5> in the prompt, or hina.safetensors:1",
     f"{G} --x smapler=Euler": "there is no axis 'smapler'\n  fix:   did you mean 'sampler'?",
     f"{G} --x sampler=Eulre": "there is no sampler 'Eulre'\n  fix:   did you mean 'Euler' or 'Euler a'?",
     f"{G} --x blocks=OUTT": "there are no block weights called 'OUTT'\n  fix:   did you mean 'OUTS' or 'OUTD' or 'OUTALL'?",

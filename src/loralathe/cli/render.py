@@ -54,7 +54,7 @@ def render_command(
     """One prompt to pictures; no web page, no network."""
     from loralathe.cli.render_setup import (
         adapters_of,
-        check_tags,
+        check_uses,
         family_of,
         folder_name,
         lists_of,
@@ -71,8 +71,8 @@ def render_command(
 
     family = family_of(str(checkpoint))
     request = request_of(str(checkpoint), adapters_of(adapters, chosen), family, chosen)
-    check_tags(request, family, chosen)
     lists = lists_of(chosen, screen)
+    check_uses(request, family, chosen, lists)
     target = output or folder_name(str(checkpoint), request)
     if chosen.dry_run:
         _show_request(screen, request, family, chosen, count, target)

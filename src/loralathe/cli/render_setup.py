@@ -113,19 +113,24 @@ def check_family(file: str, family: Family) -> None:
         )
 
 
-def check_tags(request: ImageRequest, family: Family, options: PictureOptions) -> None:
-    """InputError for a tag whose adapter is nowhere, or made for another family.
+def check_uses(request: ImageRequest, family: Family, options: PictureOptions, lists: Lists) -> None:
+    """InputError for a tag whose adapter is nowhere, is for another family, or stands beside the prompt too,
+    and for block weights and element rules that the family cannot have.
 
     For prompts that are rendered as they stand: in a grid's, search and replace may fill the name in.
     """
     from loralathe.rendering.prepare import AdapterFolders
     from loralathe.rendering.prompts import lift_tags
+    from loralathe.strengths import require_counted_once, resolve, seeded_tokens
 
     folders = AdapterFolders(options.lora_dir)
-    for use in lift_tags(request.prompt).adapters:
-        file = folders.find(use.file)
-        if not options.allow_unmatched:
-            check_family(str(file), family)
+    tagged = [replace(use, file=str(folders.find(use.file))) for use in lift_tags(request.prompt).adapters]
+    for use in () if options.allow_unmatched else tagged:
+        check_family(use.file, family)
+    require_counted_once(request.adapters, tagged)
+    for use in (*request.adapters, *tagged):
+        tokens = seeded_tokens(request.seed, use.x)
+        resolve(use, family, block_presets=lists.blocks, element_presets=lists.elements, tokens=tokens)
 
 
 def request_of(

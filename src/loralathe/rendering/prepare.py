@@ -11,7 +11,7 @@ from loralathe.errors import InputError, close_matches, option
 from loralathe.rendering.prompts import Issue, PromptPlan, lift_tags, plan_prompt
 from loralathe.rendering.request import ImageRequest
 from loralathe.rendering.samplers import canonical_names
-from loralathe.strengths import AdapterUse
+from loralathe.strengths import AdapterUse, require_counted_once
 from loralathe.tensorfiles import MODEL_SUFFIXES, read_header
 
 
@@ -43,13 +43,15 @@ def prepare(index: int, request: ImageRequest, folders: AdapterFolders) -> Prepa
     """Read one request. Raises InputError for unknown samplers, schedules and adapters."""
     sampler, schedule = canonical_names(request.sampler, request.schedule)
     tagged = lift_tags(request.prompt)
-    uses = tuple(
-        replace(use, file=str(folders.find(use.file))) for use in (*tagged.adapters, *request.adapters)
+    named, given = (
+        tuple(replace(use, file=str(folders.find(use.file))) for use in uses)
+        for uses in (tagged.adapters, request.adapters)
     )
+    require_counted_once(given, named)
     plan = plan_prompt(tagged.prompt, request.steps)
     negative = plan_prompt(request.negative, request.steps, composable=False)
     issues = (*tagged.issues, *plan.issues, *negative.issues)
-    return Prepared(index, request, uses, plan, negative, sampler, schedule, issues)
+    return Prepared(index, request, (*named, *given), plan, negative, sampler, schedule, issues)
 
 
 def in_order_of_work(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loralathe.errors import did_you_mean
+from loralathe.errors import InputError, did_you_mean
 from loralathe.families import FAMILIES, supported_families
 from loralathe.language.expressions import LinearExpression, describe, method_expression
 from loralathe.language.function import CallArguments, Function, text, value
@@ -17,6 +16,7 @@ from loralathe.language.method import (
     ModuleAddress,
     Values,
 )
+from loralathe.strengths import parse_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,11 +105,9 @@ def _settings(call: CallArguments, text: str) -> tuple[float, ...]:
                 f"adjust() has no setting '{name}'", did_you_mean(name, NAMES) or ",".join(NAMES)
             )
         try:
-            found[name] = float(number)
-        except ValueError:
-            found[name] = math.nan
-        if not math.isfinite(found[name]):
-            raise call.error(f"'{number}' is no number for {name}", "adjust(x, 'IN=1,BRI=0.5')")
+            found[name] = parse_number(number, name)
+        except InputError as error:
+            raise call.error(error.what, error.fix) from None
     return tuple(found.values())
 
 

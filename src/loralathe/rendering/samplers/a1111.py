@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from loralathe.errors import InputError, close_matches
 from loralathe.rendering.samplers import levels, solvers
+from loralathe.strengths import match_name
 
 Prediction: TypeAlias = Literal["epsilon", "v_prediction"]
 
@@ -88,8 +89,8 @@ def canonical_names(sampler: str, schedule: str = AUTOMATIC) -> tuple[str, str]:
 
 
 def _find(name: str, known: dict[str, str]) -> str | None:
-    folded = {key.casefold(): value for key, value in known.items()}
-    return folded.get(" ".join(name.split()).casefold())
+    found = match_name(" ".join(name.split()), known)
+    return None if found is None else known[found]
 
 
 def _unknown(kind: str, name: str, known: object) -> InputError:
