@@ -127,8 +127,8 @@ def _again(measured: Numbers, again: Numbers) -> str:
         rows.append(f"| {' | '.join(cells)} |")
     heads = "| | these files | the second training | within the tolerance |\n|---|---|---|---|"
     count = again["settings"]["count"]
-    text = f"Another training from nothing, measured in the same way ({count:.0f} pictures a row)"
-    return "\n".join([f"{text}; the tolerance is {100 * TOLERANCE:.0f} points.", "", heads, *rows])
+    text = f"A second training from scratch, measured in the same way ({count:.0f} pictures a row)"
+    return "\n".join([f"{text}. The tolerance is {100 * TOLERANCE:.0f} points.", "", heads, *rows])
 
 
 def _same(measured: Numbers, again: Numbers, name: str, key: str) -> str:

@@ -53,6 +53,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "b.yaml").write_text("model: b\n", encoding="utf-8")
     (folder / "c.yaml").write_text("model: c\n", encoding="utf-8")
     (folder / "mix.toml").write_text(MIX, encoding="utf-8")
+    (folder / "note.json").write_text('{"note": "mine"}', encoding="utf-8")
     (folder / "lbwpresets.txt").write_text(f"Mine:{','.join('10' * 8)},1\n", encoding="utf-8")
     (folder / "elempresets.txt").write_text("OFF:IN05-OUT05:attn1:0\n", encoding="utf-8")
     return folder

@@ -32,7 +32,7 @@ EXERCISES: dict[str, tuple[str, ...]] = {
     "A1111: Checkpoint Merger": (
         "‹lathe add-difference a.safetensors b.safetensors c.safetensors› «-m 0.7» «-o mix.safetensors»"
         ' «--dtype fp16» «--bake-vae c.safetensors» «--discard "^first_stage_model"» «--metadata merge»'
-        ' «--metadata-json \'{"note": "mine"}\'» «--copy-config none»',
+        " «--metadata-json note.json» «--copy-config none»",
         "lathe add-difference a.safetensors b.safetensors c.safetensors -m 0.7 ‹--copy-config B›",
         "lathe add-difference a.safetensors b.safetensors c.safetensors -m 0.7 «--copy-config C»"
         " «--metadata none»",
@@ -75,9 +75,9 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         f"{MERGE} «hina.safetensors:0.7»",
         f"{MERGE} «hina.safetensors:te=0.5:unet=0.8»",
         f"{MERGE} «hina.safetensors:0.7:OUTALL»",
-        f"{MERGE} «hina.safetensors:{LIST}»",
-        f"{MERGE} «hina.safetensors:IN04=0.3,OUT05=1,*=0» «--elements IN05-OUT05:attn2:0.5»",
-        f"{MERGE} style.safetensors:{LIST} «--missing-blocks 0»",
+        f'{MERGE} «"hina.safetensors:{LIST}"»',
+        f'{MERGE} «"hina.safetensors:IN04=0.3,OUT05=1,*=0"» «--elements IN05-OUT05:attn2:0.5»',
+        f'{MERGE} "style.safetensors:{LIST}" «--missing-blocks 0»',
         f"{MERGE} hina.safetensors:Mine style.safetensors:Face «--presets lbwpresets.txt»"
         ' «--blocks "Face=IN04=0.3,*=0"»',
         f'{RENDER} "a girl <lora:hina:1:lbwe=OFF>" ‹--element-presets elempresets.txt›',
@@ -86,7 +86,7 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         f'{GRID} «--x "values = 0, 0.5, 1"» «--y "block id = IN04, IN05-IN08, NOT BASE"» «--z "seed = 1-3"»',
         f'{GRID} «--x "hina IN04-IN08 = 0, 1"»',
         f'{GRID} «--x "original weights = ALL, OUTALL"»',
-        f'{GRID} «--x \'elements = "IN05-OUT05:attn1:0", "MID::0.5"\'»',
+        f'{GRID} «--x "elements = IN05-OUT05:attn1:0, MID::0.5"»',
         "lathe grid a.safetensors ‹hina.safetensors:OUTALL› --prompt girl --seed 1 --dry-run"
         ' --x "hina MID = 0, 1"',
         "lathe grid a.safetensors --lora-dir . --seed 1 --dry-run"
@@ -96,7 +96,7 @@ EXERCISES: dict[str, tuple[str, ...]] = {
     "Effective Block Analyzer": (
         f'{BLOCKS} «--blocks "BASE, IN04-IN08, MID"» «--seeds 2»',
         'lathe blocks a.safetensors style.safetensors --prompt "a girl" --seed 1 --dry-run'
-        " «--blocks 17ALL» ‹--range 0.5,1› ‹--color white› ‹--threshold 10› ‹--swap›",
+        ' «--blocks 17ALL» ‹--range "0.5,1"› ‹--color white› ‹--threshold 10› ‹--swap›',
     ),
     "Merge to checkpoint, merge LoRAs": (
         "‹lathe merge a.safetensors› «hina.safetensors:0.7:OUTALL style.safetensors:0.4»"
@@ -142,7 +142,7 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         f'{GRID} «--x "checkpoint = a.safetensors, b.safetensors"»',
         f'{GRID} «--x "seed = 1-3"»',
         f'{GRID} «--x "prompt s/r = smile, frown"»',
-        f'{GRID} «--x \'elements = "IN05-OUT05:attn1:0", "MID::0.5"\'»',
+        f'{GRID} «--x "elements = IN05-OUT05:attn1:0, MID::0.5"»',
         f'lathe eval "A" {FILES} ‹--copy-config any›',
         "‹lathe compare a.safetensors b.safetensors›",
         "‹lathe inspect a.safetensors --norms›",
@@ -152,7 +152,7 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         " «--min-diff 0.01» «--no-metadata» «-o out.safetensors» ‹--device cpu›",
     ),
     "merge_lora.py, sdxl_merge_lora.py, svd_merge_lora.py": (
-        f"‹lathe merge a.safetensors› «hina.safetensors:{LIST}» style.safetensors:{LIST}"
+        f'‹lathe merge a.safetensors› «"hina.safetensors:{LIST}"» "style.safetensors:{LIST}"'
         " «--missing-blocks 1»",
         "‹lathe combine hina.safetensors:0.7 style.safetensors:0.4› «--rank 2» «--conv-rank 1» «--dtype bf16»"
         " «-o out.safetensors» ‹--device cpu› «--metadata minimal»",
