@@ -13,19 +13,19 @@ from loralathe.language import Recipe, Save, make_recipe
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])
 def test_threads(threads):
-    with pytest.raises(InputError, match="is no number of threads"):
+    with pytest.raises(InputError, match="cannot be the number of threads"):
         RunOptions(threads=threads)
 
 
 @pytest.mark.parametrize("memory", [0, -1, 1000, 1e9, True, None, "1GB"])
 def test_memory(memory):
-    with pytest.raises(InputError, match="is no amount of memory"):
+    with pytest.raises(InputError, match="cannot be the memory limit"):
         RunOptions(memory=memory)
 
 
 @pytest.mark.parametrize("weight", [0.5, 2, -1, True, False, "0"])
 def test_missing_blocks(weight):
-    with pytest.raises(InputError, match="is no weight for missing blocks"):
+    with pytest.raises(InputError, match="cannot be the weight of missing blocks"):
         RunOptions(missing_blocks=weight)
 
 

@@ -10,8 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from checkpoints import second_checkpoint, tiny_checkpoint, write_safetensors
-from loralathe.engine import RunOptions, run_recipe
-from loralathe.engine import execute as execute_module
+from loralathe.engine import RunOptions, run_recipe, workers
 from loralathe.errors import InputError
 from loralathe.language import Save, make_recipe
 from loralathe.lowrank import SVD, exact_svd, nuclear_norm, randomized_svd
@@ -75,14 +74,14 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def workers_there(monkeypatch: pytest.MonkeyPatch) -> list[Watch]:
     """Worker threads find the pretended device, too."""
     watches: list[Watch] = []
-    prepare = execute_module.prepare_worker
+    prepare = workers.prepare_worker
 
     def prepared(device: str) -> None:
         prepare(device)
         watches.append(Watch(float64=True))
         watches[-1].__enter__()  # until the thread ends
 
-    monkeypatch.setattr(execute_module, "prepare_worker", prepared)
+    monkeypatch.setattr(workers, "prepare_worker", prepared)
     return watches
 
 

@@ -46,9 +46,8 @@ if TYPE_CHECKING:
         resolve_blocks,
     )
     from loralathe.engine.sinks import Sinks, adapter_format
+    from loralathe.engine.slices import ModuleAddress, RowSlice, Unit, in_scope, modules_by_key
     from loralathe.engine.sources import Sources, tensors_by_name
-    from loralathe.engine.specialize import in_scope
-    from loralathe.engine.units import ModuleAddress, RowSlice, Unit, modules_by_key
     from loralathe.engine.workers import Workspace, full_precision, in_parallel, prepared
 
 _HOMES = {
@@ -74,8 +73,7 @@ _HOMES = {
     "session": ("InputUse", "Session", "check_outputs", "input_uses", "open_session", "resolve_blocks"),
     "sinks": ("Sinks", "adapter_format"),
     "sources": ("Sources", "tensors_by_name"),
-    "specialize": ("in_scope",),
-    "units": ("ModuleAddress", "RowSlice", "Unit", "modules_by_key"),
+    "slices": ("in_scope", "ModuleAddress", "RowSlice", "Unit", "modules_by_key"),
     "workers": ("Workspace", "full_precision", "in_parallel", "prepared"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

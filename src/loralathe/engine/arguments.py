@@ -11,7 +11,7 @@ from torch import Tensor
 from loralathe.adapters import load_change
 from loralathe.engine.evaluate import Band, LoadFactors, MadeLeaf, Prepare
 from loralathe.engine.job import Context
-from loralathe.engine.units import ModuleAddress, RowSlice, Unit
+from loralathe.engine.slices import ModuleAddress, RowSlice, Unit
 from loralathe.engine.workers import Workspace
 from loralathe.language import AdapterLeaf, MakeRows, MethodLeaf
 

@@ -27,8 +27,7 @@ from loralathe.engine.record import metadata_of
 from loralathe.engine.report import BudgetReport
 from loralathe.engine.session import Session
 from loralathe.engine.sinks import adapter_format
-from loralathe.engine.specialize import in_scope
-from loralathe.engine.units import RowSlice, Unit
+from loralathe.engine.slices import RowSlice, Unit, in_scope
 from loralathe.errors import InputError, MachineError, option
 from loralathe.language.expressions import ExtractLeaf, walk
 from loralathe.lowrank import Allocation, KnapsackItem, allocate_bytes, allocate_energy

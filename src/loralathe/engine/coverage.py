@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from loralathe.adapters import Adapter, check_against, require_fit
 from loralathe.engine.options import RunOptions
 from loralathe.engine.sources import CheckpointSource, Sources
-from loralathe.errors import InputError, counted, option
+from loralathe.errors import InputError, counted, few, option
 from loralathe.families import component_name
 from loralathe.language.expressions import (
     AdapterLeaf,
@@ -21,8 +21,6 @@ from loralathe.language.expressions import (
 )
 from loralathe.strengths import check_blocks, effective
 
-SHOWN = 3
-
 
 @dataclass(frozen=True)
 class AdapterCoverage:
@@ -34,7 +32,7 @@ class AdapterCoverage:
 
 
 def check_checkpoints(expression: LinearExpression, sources: Sources, options: RunOptions) -> None:
-    """Compare every checkpoint of a form with the one that gives the keys; InputError on a misfit.
+    """Compare every checkpoint of an expression with the one that gives the keys; InputError on a misfit.
 
     What is extracted inside it has keys of its own.
     """
@@ -49,7 +47,7 @@ def check_checkpoints(expression: LinearExpression, sources: Sources, options: R
 def _pairs(
     expression: LinearExpression, sources: Sources
 ) -> Iterator[tuple[CheckpointSource, CheckpointSource]]:
-    """The checkpoint that gives a form its keys, with each of the others."""
+    """The checkpoint that gives an expression its keys, with each of the others."""
     names = dict.fromkeys(leaf.name for leaf in walk(expression) if isinstance(leaf, CheckpointLeaf))
     for name in names:
         if expression.primary is not None and name != expression.primary:
@@ -117,7 +115,7 @@ def _check_extra_keys(primary: CheckpointSource, other: CheckpointSource) -> Non
         raise InputError(
             f"{counted(len(unexplained), 'tensor')} of '{other.name}' "
             f"{'has' if len(unexplained) == 1 else 'have'} no counterpart in '{primary.name}'",
-            where=f"{other.path.name}: {_few(unexplained)}",
+            where=f"{other.path.name}: {few(unexplained)}",
             fix="check that both are the models you meant; "
             f"{option('allow_unmatched', True)} leaves these tensors out",
         )
@@ -139,7 +137,7 @@ def adapter_coverage(
         raise InputError(
             f"{counted(len(adapter.unmatched), 'part')} of the LoRA "
             f"{'has' if len(adapter.unmatched) == 1 else 'have'} no place in {adapter.family.label}",
-            where=f"{adapter.file.path}: {_few(list(adapter.unmatched))}",
+            where=f"{adapter.file.path}: {few(list(adapter.unmatched))}",
             fix=f"{option('allow_unmatched', True)} leaves them out",
         )
     zero = _zero_strength(name, adapter, used, expressions)
@@ -190,7 +188,3 @@ def _zero_strength(
     for strength in strengths:
         check_blocks(strength, modules)
     return sum(1 for module in modules if all(effective(strength, module) == 0.0 for strength in strengths))
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -1,4 +1,4 @@
-"""Values of forms, a band of rows at a time: read, widen to fp32, add up.
+"""Values of expressions, a band of rows at a time: read, widen to fp32, add up.
 
 Bands are small enough to stay in the processor's cache, so a term costs one pass over memory. Their size
 is fixed by the tensor alone: the result does not depend on the number of threads.
@@ -13,9 +13,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from loralathe.engine.slices import RowSlice, SliceSum, SliceTerm, Specializer, Unit
 from loralathe.engine.sources import Sources
-from loralathe.engine.specialize import SliceSum, SliceTerm, Specializer
-from loralathe.engine.units import RowSlice, Unit
 from loralathe.engine.workers import Workspace
 from loralathe.errors import InputError, option
 from loralathe.language.expressions import (
@@ -68,7 +67,7 @@ def bands(row_slice: RowSlice, unit: Unit) -> Iterator[tuple[int, int]]:
 
 
 class Band:
-    """Rows [start, stop) of one unit, evaluated for any number of forms; leaves are read once."""
+    """Rows [start, stop) of one unit, evaluated for any number of expressions; leaves are read once."""
 
     def __init__(
         self,
@@ -96,7 +95,7 @@ class Band:
     def combine(
         self, slice_sum: SliceSum, slot: object, primary: str | None, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """Value (rows, elements of a row) of a localised form; valid until `slot` is used again.
+        """Value (rows, elements of a row) of an expression at this slice; valid until `slot` is used again.
 
         dtype: float32, or float64 where the output is fp32 and fp32 sums would show in its last digit.
         """
@@ -149,7 +148,7 @@ class Band:
             elif isinstance(leaf, (AdapterLeaf, MethodLeaf)):
                 self._loaded[place] = self._made(leaf, primary)
             else:
-                raise TypeError(f"{leaf} is no dense leaf")
+                raise TypeError(f"{leaf} is not a dense leaf")
         return self._loaded[place]
 
     @cached_property

@@ -12,7 +12,7 @@ from loralathe.engine.report import BudgetReport
 from loralathe.engine.row_slice import run_job
 from loralathe.engine.session import Session
 from loralathe.engine.sinks import Sinks
-from loralathe.engine.units import Unit
+from loralathe.engine.slices import Unit
 from loralathe.engine.workers import Workspace, in_parallel, prepared
 from loralathe.errors import MachineError, option
 from loralathe.language.expressions import ExtractLeaf

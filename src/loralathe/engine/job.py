@@ -10,9 +10,8 @@ from loralathe.engine.evaluate import Band, LoadFactors, Prepare, bands, no_fact
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import AdapterOutput, Plan, TensorPlan, WeightsOutput
 from loralathe.engine.sinks import Sinks
+from loralathe.engine.slices import RowSlice, Specializer, Unit, is_dense
 from loralathe.engine.sources import Sources
-from loralathe.engine.specialize import Specializer, is_dense
-from loralathe.engine.units import RowSlice, Unit
 from loralathe.engine.workers import Workspace
 from loralathe.families import FACTORED
 from loralathe.language import AdapterLeaf, ExtractLeaf, LinearExpression, MethodLeaf

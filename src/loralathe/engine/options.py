@@ -38,18 +38,18 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.threads is not None and not _is_whole(self.threads, least=1):
             raise InputError(
-                f"threads = {self.threads!r} is no number of threads",
+                f"threads = {self.threads!r} cannot be the number of threads",
                 fix="give 1 or more, or None for one on every core",
             )
         if not _is_whole(self.memory, least=MIB):
             raise InputError(
-                f"memory = {self.memory!r} is no amount of memory",
+                f"memory = {self.memory!r} cannot be the memory limit",
                 fix=f"give bytes, at least {MIB} (1 MiB)",
             )
         # True == 1, but nobody who writes True means the weight 1.
         if isinstance(self.missing_blocks, bool) or self.missing_blocks not in (None, 0, 1):
             raise InputError(
-                f"missing_blocks = {self.missing_blocks!r} is no weight for missing blocks",
+                f"missing_blocks = {self.missing_blocks!r} cannot be the weight of missing blocks",
                 fix="give 0 (as LoRA Block Weight), 1 (as kohya), or None, which makes them an error",
             )
 
@@ -58,21 +58,26 @@ def _is_whole(value: object, *, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def check_device(name: str) -> None:
-    """InputError for a device that is not here, or cannot decompose; `cpu` imports no torch."""
+def check_device(name: str, fix: str | None = None, *, float64: bool = True) -> None:
+    """InputError for a device that is not here, or lacks float64 where that is asked for.
+
+    fix: what to give instead. `cpu` imports no torch.
+    """
     if name == "cpu":
         return
     import torch
 
     try:
-        # Double, which Gram matrices need and Apple's GPUs lack. Doubled, because a GPU too old or too new
+        # float64, which Gram matrices need and Apple's GPUs lack. Doubled, because a GPU too old or too new
         # for this torch can be given memory and fails when it is to add. Read back: `meta` holds nothing.
-        (2 * torch.ones(1, dtype=torch.float64, device=name)).item()
+        dtype = torch.float64 if float64 else torch.float32
+        (2 * torch.ones(1, dtype=dtype, device=name)).item()
     # A torch without CUDA asserts, an unknown name or a missing GPU is a RuntimeError.
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise InputError(
             f"the device '{name}' cannot be used",
             where=str(error).splitlines()[0].split(". ")[0],
-            fix=f"leave {option('device')} out, or give cuda, cuda:1 or another "
+            fix=fix
+            or f"leave {option('device')} out, or give cuda, cuda:1 or another "
             "with float64 that torch knows here",
         ) from None

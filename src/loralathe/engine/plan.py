@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from loralathe.engine.bake import open_vae
 from loralathe.engine.coverage import AdapterCoverage, adapter_coverage, check_checkpoints, check_differences
 from loralathe.engine.options import DTYPES, RunOptions
 from loralathe.engine.sidecars import (
@@ -20,11 +19,19 @@ from loralathe.engine.sidecars import (
     config_beside,
     copied_metadata,
     discard_pattern,
+    open_vae,
     refuse_checkpoint_choices,
 )
+from loralathe.engine.slices import (
+    ModuleAddress,
+    RowSlice,
+    Specializer,
+    Unit,
+    in_scope,
+    modules_by_key,
+    unit_of_key,
+)
 from loralathe.engine.sources import CheckpointSource, Sources
-from loralathe.engine.specialize import Specializer, in_scope
-from loralathe.engine.units import ModuleAddress, RowSlice, Unit, modules_by_key, unit_of_key
 from loralathe.errors import InputError, counted, did_you_mean
 from loralathe.language import (
     DEFAULT_RANK,
@@ -182,9 +189,9 @@ class Planner:
         """Block lists on checkpoint deltas must cover every tensor; the error counts all that they miss."""
         for name, strength in (*checkpoint_terms(expression), *_method_strengths(expression)):
             if strength.blocks is not None:
-                pieces = (row_slice for unit in self.units_of(name).values() for row_slice in unit.slices)
+                slices = (row_slice for unit in self.units_of(name).values() for row_slice in unit.slices)
                 try:
-                    check_blocks(strength, (row_slice.address for row_slice in pieces))
+                    check_blocks(strength, (row_slice.address for row_slice in slices))
                 except InputError as error:
                     raise InputError(error.what, where=f"{where}: {error.where}", fix=error.fix) from None
 
@@ -250,8 +257,8 @@ class Planner:
         spec = TensorSpec(source.saved_as(unit.key), dtype, info.shape)
         if not castable or family.rule_for_key(unit.key) is not None:
             return _plain(source, unit, spec, "kept by rule")
-        locals_ = [self.specializer.specialize(expression, unit, row_slice) for row_slice in unit.slices]
-        if not all(slice_sum.is_copy_of(primary) for slice_sum in locals_):
+        sums = [self.specializer.specialize(expression, unit, row_slice) for row_slice in unit.slices]
+        if not all(slice_sum.is_copy_of(primary) for slice_sum in sums):
             return TensorPlan(unit, spec, "compute", "changed")
         bucket: Bucket = "copied"
         if any(unit.key not in self.sources.checkpoints[name].tensors for name in others):

@@ -226,7 +226,7 @@ def parse_record(metadata: Mapping[str, str], where: str) -> Record:
     try:
         data = json.loads(metadata[KEY])
     except (ValueError, RecursionError) as error:
-        _damaged(where, f"it is no JSON ({error})")
+        _damaged(where, f"it is not JSON ({error})")
     return _Reader(data, f"the record of {where}", where).record(metadata.get(TITLE))
 
 
@@ -254,7 +254,7 @@ class _Reader:
             _damaged(self.where, f"there is no step '{save}'")
         choices = {name: self.choice(name, value) for name, value in self.entries("options").items()}
         if choices.get("vae") not in {None, *inputs}:
-            _damaged(self.where, "the VAE is none of its inputs")
+            _damaged(self.where, "the VAE is not one of its inputs")
         return Record(
             version=self.text(self.data.get("version"), "'version'"),
             save=save,
@@ -272,26 +272,26 @@ class _Reader:
 
     def table(self, value: object, what: str) -> dict[str, object]:
         if not isinstance(value, dict):
-            _damaged(self.where, f"{what} is no table")
+            _damaged(self.where, f"{what} is not a table")
         return value
 
     def text(self, value: object, what: str) -> str:
         if not isinstance(value, str):
-            _damaged(self.where, f"{what} is no text")
+            _damaged(self.where, f"{what} is not text")
         return value
 
     def number(self, name: str, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            _damaged(self.where, f"the variable '{name}' is no number")
+            _damaged(self.where, f"the variable '{name}' is not a number")
         return float(value)
 
     def input(self, name: str, value: object) -> RecordedInput:
         entry = self.table(value, f"the input '{name}'")
         size, digest = entry.get("size"), entry.get("sha256")
         if not (size is None or (isinstance(size, int) and size >= 0)):
-            _damaged(self.where, f"the size of '{name}' is no number of bytes")
+            _damaged(self.where, f"the size of '{name}' is not a number of bytes")
         if not (digest is None or isinstance(digest, str)):
-            _damaged(self.where, f"the hash of '{name}' is no text")
+            _damaged(self.where, f"the hash of '{name}' is not text")
         if digest == IN_MEMORY:
             size = digest = None
         return RecordedInput(self.text(entry.get("file"), f"the file of '{name}'"), size, digest)

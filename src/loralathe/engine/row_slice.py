@@ -25,8 +25,7 @@ from loralathe.engine.extraction import (
 from loralathe.engine.job import Context, Job, TensorRequest
 from loralathe.engine.plan import AdapterOutput, has_kernel, most_of
 from loralathe.engine.report import ModuleRecord
-from loralathe.engine.specialize import SliceSum, SliceTerm, extractions_at, in_scope
-from loralathe.engine.units import RowSlice, Unit
+from loralathe.engine.slices import RowSlice, SliceSum, SliceTerm, Unit, extractions_at, in_scope
 from loralathe.engine.workers import on_gpu
 from loralathe.families import block_label
 from loralathe.language.expressions import (

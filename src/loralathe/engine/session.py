@@ -11,8 +11,8 @@ from loralathe.engine.coverage import missing_components
 from loralathe.engine.options import RunOptions, check_device
 from loralathe.engine.plan import Output, Plan, Planner, WeightsOutput, plan_coverage
 from loralathe.engine.sidecars import CONFIG, config_target
+from loralathe.engine.slices import RowSlice, Unit
 from loralathe.engine.sources import Sources
-from loralathe.engine.units import RowSlice, Unit
 from loralathe.errors import InputError, MachineError
 from loralathe.language import Recipe, used_names
 from loralathe.language.checker import TypeChecker

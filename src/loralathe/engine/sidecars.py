@@ -1,15 +1,17 @@
-"""What goes with a checkpoint output beside its tensors: metadata of the inputs, and a config file."""
+"""What a [save] entry asks for beside the formula: another VAE, metadata of the inputs, a config file."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from loralathe.engine.sources import Sources
-from loralathe.errors import InputError, did_you_mean
+from loralathe.engine.sources import CheckpointSource, Sources
+from loralathe.errors import InputError, counted, did_you_mean, few, option
+from loralathe.families import vae_keys
 from loralathe.language import Save
-from loralathe.tensorfiles import MemoryPath, same_file
+from loralathe.tensorfiles import MemoryPath, TensorFile, TensorInfo, same_file
 
 CONFIG = ".yaml"
 """The suffix of the file beside a model that tells web UIs how to build it (SD 2's v-prediction, …)."""
@@ -83,13 +85,13 @@ def companion_notes(save: Save, config: Path | None) -> Iterator[str]:
 
 
 def discard_pattern(text: str | None, where: str) -> re.Pattern[str] | None:
-    """The compiled `discard`; InputError when it is no regular expression."""
+    """The compiled `discard`; InputError when it is not a regular expression."""
     if text is None:
         return None
     try:
         return re.compile(text)
     except re.error as error:
-        raise InputError(f"discard = '{text}' is no regular expression: {error}", where=where) from None
+        raise InputError(f"discard = '{text}' is not a regular expression: {error}", where=where) from None
 
 
 def _config_of(path: Path) -> Path | None:
@@ -104,3 +106,74 @@ def _unknown(save: Save, choice: str, what: str, words: Sequence[str], used: Seq
         where=f"step '{save.step}'",
         fix=did_you_mean(choice, known) or f"one of {', '.join(known)}",
     )
+
+
+def open_vae(save: Save, sources: Sources, primary: str, *, allow_unmatched: bool) -> CheckpointSource | None:
+    """The VAE that an output asks for, under the keys and shapes of its primary checkpoint; None for none.
+
+    Raises InputError for a file without a VAE, a primary without one, and for tensors that only one of them
+    has or that differ in shape; `allow_unmatched` bakes in those that both have.
+    """
+    if save.vae is None:
+        return None
+    # With a dot, so that no input, step or variable can have it; records hold it.
+    name = f"{save.step}.vae"
+    file = sources.open_beside(save.vae)
+    sources.checkpoints[name] = _vae_source(
+        name, file, sources.checkpoints[primary], allow_unmatched=allow_unmatched
+    )
+    return sources.checkpoints[name]
+
+
+def _vae_source(
+    name: str, file: TensorFile, base: CheckpointSource, *, allow_unmatched: bool
+) -> CheckpointSource:
+    """The VAE of a file, under the names and shapes of the checkpoint that it is baked into.
+
+    Raises InputError for a file without a VAE, a base without one, and for tensors that either lacks or
+    that have other shapes (unless `allow_unmatched`, which bakes in what fits by name).
+    """
+    family = base.detected.family
+    mine = {
+        key: info
+        for key, info in base.tensors.items()
+        if family.component_of_key(key) == "vae" and family.rule_for_key(key) is None
+    }
+    where = f"{file.path}, {base.path}"
+    if not mine:
+        raise InputError(
+            f"'{base.name}' has no VAE that could be replaced",
+            where=where,
+            fix="take a checkpoint with a VAE first",
+        )
+    found = vae_keys(family.component("vae"), file.header.tensors)
+    if not found:
+        raise InputError(
+            "the file has no VAE to bake in", where=str(file.path), fix="give a VAE or a checkpoint"
+        )
+    unlike = [*sorted(mine.keys() - found.keys()), *sorted(found.keys() - mine.keys())]
+    fitting = {key: file.header.tensors[found[key]] for key in mine if key in found}
+    if not fitting or (unlike and not allow_unmatched):
+        raise InputError(
+            f"the VAE and that of '{base.name}' differ in {counted(len(unlike), 'tensor')}",
+            where=f"{where}: {few(unlike)}",
+            fix="bake in a VAE of this family; "
+            f"{option('allow_unmatched', True)} takes those tensors that both have",
+        )
+    tensors = {key: _shaped_as(info, mine[key], where) for key, info in fitting.items()}
+    return CheckpointSource(name, file, base.detected, {}, tensors)
+
+
+def _shaped_as(info: TensorInfo, wanted: TensorInfo, where: str) -> TensorInfo:
+    """The same tensor in the shape of another: attention layers are 1×1 convolutions or linear."""
+    if _plain_shape(info.shape) != _plain_shape(wanted.shape):
+        raise InputError(
+            f"the tensor '{wanted.name}' has different shapes",
+            where=f"{where}: {list(info.shape)}, {list(wanted.shape)}",
+            fix="bake in a VAE of this family",
+        )
+    return replace(info, shape=wanted.shape)
+
+
+def _plain_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape[:2] if shape[2:] == (1, 1) else shape

@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from loralathe.errors import InputError, MachineError, is_out_of_memory, option
+from loralathe.engine import check_device
+from loralathe.errors import MachineError, is_out_of_memory, option
 
 if TYPE_CHECKING:
     import torch
@@ -48,17 +49,9 @@ def pick_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        # As the engine's `check_device`, but Apple's GPUs will do.
-        (2 * torch.ones(1, device=device)).item()
-    except (RuntimeError, AssertionError, TypeError) as error:  # torch without CUDA asserts
-        raise InputError(
-            f"the device '{name}' cannot be used",
-            where=str(error).splitlines()[0].split(". ")[0],
-            fix="auto, cpu, cuda or mps",
-        ) from error
-    return device
+    # Apple's GPUs, which have no float64, will do.
+    check_device(name, "auto, cpu, cuda or mps", float64=False)
+    return torch.device(name)
 
 
 def batch_size_for(width: int, height: int, device: torch.device, dtype: torch.dtype) -> int:

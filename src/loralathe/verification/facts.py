@@ -27,7 +27,7 @@ class VerifyOptions:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.share <= 1.0:
-            raise InputError(f"a share of {self.share:g} is no sample", fix="give a number from 0 to 1")
+            raise InputError(f"a share of {self.share:g} cannot be a sample", fix="give a number from 0 to 1")
         if self.least < 0 or (self.least == 0 and self.share == 0.0 and not self.everything):
             raise InputError("a sample of nothing checks nothing", fix="give at least one tensor a block")
 
