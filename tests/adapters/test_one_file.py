@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from checkpoints import tiny_checkpoint, write_safetensors
-from loralathe.adapters import kinds, open_adapter, weight_shape
+from loralathe.adapters import group_by_module, kinds, open_adapter, shows_adapter, weight_shape
 from loralathe.cli.app import lathe
 from loralathe.errors import InputError
 from loralathe.families.sdxl import SDXL
@@ -127,3 +127,12 @@ def test_alone_it_is_refused_by_its_name(toy: None, folder: Path) -> None:
 def test_without_the_file_it_is_no_adapter(folder: Path) -> None:
     with pytest.raises(InputError, match="not a LoRA"):
         open_adapter(folder / "L.safetensors")
+
+
+def test_a_tensor_called_weight_counts_beside_its_own_kind_only() -> None:
+    """(IA)³ keeps its vector under a bare `weight`, as every layer of a checkpoint has."""
+    ia3, layer = ("lora_unet_x.on_input", "lora_unet_x.weight"), "model.diffusion_model.out.2.weight"
+    grouped = group_by_module([*ia3, layer])
+    assert grouped.parts == {"lora_unet_x": {"on_input": ia3[0], "weight": ia3[1]}}
+    assert grouped.unrecognized_keys == (layer,)
+    assert not shows_adapter([layer])

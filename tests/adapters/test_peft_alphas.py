@@ -69,14 +69,17 @@ def test_the_configuration_of_another_file_is_not_read(tmp_path: Path) -> None:
     [
         ("{", "Expecting property name"),
         ("[" * 100_000, "it is nested too deeply"),
-        ("[]", "it is no table of names"),
-        ({"unet.lora_alpha": "6"}, "alpha '6' is no number"),
-        ({"unet.lora_alpha": True}, "alpha True is no number"),
+        ("[]", "it is not a table of names"),
+        ({"unet.lora_alpha": "6"}, "alpha '6' is not a number"),
+        ({"unet.lora_alpha": True}, "alpha True is not a number"),
         ({"unet.lora_alpha": 0}, "alpha 0 gives no usable scale"),
         ('{"unet.lora_alpha": 1e999}', "alpha inf gives no usable scale"),
         ('{"unet.lora_alpha": 1' + "0" * 400 + "}", "alpha inf gives no usable scale"),
-        ({"unet.lora_alpha": 6, "unet.alpha_pattern": [1]}, "alpha_pattern is no table"),
-        ({"unet.lora_alpha": 6, "unet.alpha_pattern": {"(a+)+$": 1}}, "alpha_pattern '(a+)+$' is no path"),
+        ({"unet.lora_alpha": 6, "unet.alpha_pattern": [1]}, "alpha_pattern is not a table"),
+        (
+            {"unet.lora_alpha": 6, "unet.alpha_pattern": {"(a+)+$": 1}},
+            "alpha_pattern '(a+)+$' is not",
+        ),
     ],
     ids=["cut", "deep", "list", "text", "bool", "zero", "infinite", "huge", "no table", "regex"],
 )

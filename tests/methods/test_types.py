@@ -78,7 +78,7 @@ ERRORS = {
     "adjust(A, 0.5)": "quoted text",
     "adjust(A, 'BRY=1')": "no setting 'BRY'",
     "adjust(A, '1,2,3,4,5,6,7,8,9')": "8 settings, not 9",
-    "adjust(A, 'BRI=x')": "no number",
+    "adjust(A, 'BRI=x')": "not a number",
     "weighted_sum(A, B, 0.5, elements=0.5)": "quoted text",
     "weighted_sum(A, B, 0.5) + A": "2 models' worth",
     "A + slerp": "'slerp' is a function",

@@ -141,14 +141,14 @@ def _parsed(text: str, where: str) -> Mapping[str, object]:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise _unreadable(where, reason) from error
     if not isinstance(found, dict):
-        raise _unreadable(where, "it is no table of names")
+        raise _unreadable(where, "it is not a table of names")
     return found
 
 
 def _config(found: Mapping[str, object], prefix: str, where: str) -> Noted:
     alpha, patterns = found.get(f"{prefix}lora_alpha"), found.get(f"{prefix}alpha_pattern") or {}
     if not isinstance(patterns, dict):
-        raise _unreadable(where, "alpha_pattern is no table")
+        raise _unreadable(where, "alpha_pattern is not a table")
     return Noted(
         None if alpha is None else _number(alpha, where),
         {_pattern(name, where): _number(value, where) for name, value in patterns.items()},
@@ -159,13 +159,13 @@ def _config(found: Mapping[str, object], prefix: str, where: str) -> Noted:
 def _pattern(name: object, where: str) -> str:
     """PEFT's patterns are regular expressions, in practice plain paths; nothing else is run as one."""
     if not isinstance(name, str) or not re.fullmatch(r"\^?[\w.]+\$?", name, re.ASCII):
-        raise _unreadable(where, f"alpha_pattern {name!r:.80} is no path of a module")
+        raise _unreadable(where, f"alpha_pattern {name!r:.80} is not the path of a module")
     return name.strip("^$")
 
 
 def _number(value: object, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _unreadable(where, f"alpha {value!r:.80} is no number")
+        raise _unreadable(where, f"alpha {value!r:.80} is not a number")
     try:
         alpha = float(value)
     except OverflowError:

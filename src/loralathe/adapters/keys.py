@@ -58,10 +58,11 @@ def group_by_module(keys: Collection[str]) -> RawModules:
         else:
             grouped.setdefault(split[0], {})[split[1]] = key
     unrecognized_keys: list[str] = []
-    for key in unknown:  # (IA)³ keeps its vector under a bare `weight`
+    for key in unknown:
         module, _, part = key.rpartition(".")
-        if part == "weight" and "on_input" in grouped.get(module, ()):
-            grouped[module]["weight"] = key
+        shown = (kind_by_part().get(other) for other in grouped.get(module, ()))
+        if any(kind is not None and part in kind.bare for kind in shown):
+            grouped[module][part] = key
         else:
             unrecognized_keys.append(key)
     return RawModules(grouped, tuple(unrecognized_keys))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
@@ -173,6 +173,7 @@ class Kind:
     factors:     the difference as exact factors, without the scale
     change:      the change of a weight, for kinds that depend on it
     beside:      its tensors stand beside those of another kind, whose change it changes
+    bare:        the same for names that show nothing and count only beside the kind's others, as `weight`
     biases:      parts that are the difference of a bias, which is a module of its own
     core:        parts that make the name of the kind end in '-tucker'
     refused:     names of tensors that show the kind and are not understood
@@ -186,6 +187,7 @@ class Kind:
     factors: Callable[[ModuleData], Factors] | None = None
     change: Callable[[ModuleData, Weight], MakeChange] | None = None
     beside: bool = False
+    bare: Mapping[str, str] = field(default_factory=dict)
     biases: Collection[str] = ()
     core: Collection[str] = ()
     refused: Collection[str] = ()

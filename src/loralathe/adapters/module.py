@@ -77,11 +77,12 @@ def read_module(
     """
     own, (_, beside) = kind_that_reads(kind), kinds_named(kind)
     assert own.delta_shape is not None
-    mine = _named(file, parts, own.parts)
+    names = {**own.parts, **own.bare}
+    mine = _named(file, parts, names)
     others = _named(file, parts, beside.parts if beside else {})
-    alpha_part = _named(file, parts, {"alpha": "alpha"})
+    alpha_part = _named(file, parts, {} if "alpha" in names else {"alpha": "alpha"})
     header = ModuleHeader(str(file.path), raw_name, own.label, mine, kernel)
-    _check_understood(header, file, parts, {*own.parts, *(beside.parts if beside else ()), "alpha"})
+    _check_understood(header, file, parts, {*names, *(beside.parts if beside else ()), "alpha"})
     header.check_floats()
     made = own.delta_shape(header)
     if beside is not None and beside.delta_shape is not None:

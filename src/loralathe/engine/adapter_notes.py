@@ -9,8 +9,7 @@ from loralathe.engine.plan import AdapterOutput
 from loralathe.engine.session import Session
 from loralathe.errors import InputError, did_you_mean
 from loralathe.families import AdapterNotes, adapter_metadata
-from loralathe.language import ADAPTER_METADATA
-from loralathe.language.expressions import AdapterLeaf, walk
+from loralathe.language import ADAPTER_METADATA, AdapterLeaf, walk
 
 TAGS = "ss_tag_frequency"
 COPY = "sshs_cp{}"

@@ -29,7 +29,7 @@ from loralathe.engine.session import Session
 from loralathe.engine.sinks import adapter_format
 from loralathe.engine.slices import RowSlice, Unit, in_scope
 from loralathe.errors import InputError, MachineError, option
-from loralathe.language.expressions import ExtractLeaf, walk
+from loralathe.language import ExtractLeaf, walk
 from loralathe.lowrank import Allocation, KnapsackItem, allocate_bytes, allocate_energy
 from loralathe.tensorfiles import TensorSpec, adapter_file_size, read_at, tensor_bytes, write_at
 

@@ -10,7 +10,7 @@ from loralathe.engine.options import RunOptions
 from loralathe.engine.sources import CheckpointSource, Sources
 from loralathe.errors import InputError, counted, few, option
 from loralathe.families import component_name
-from loralathe.language.expressions import (
+from loralathe.language import (
     AdapterLeaf,
     CheckpointLeaf,
     ExtractLeaf,

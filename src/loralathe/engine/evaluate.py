@@ -17,16 +17,16 @@ from loralathe.engine.slices import RowSlice, SliceSum, SliceTerm, Specializer, 
 from loralathe.engine.sources import Sources
 from loralathe.engine.workers import Workspace
 from loralathe.errors import InputError, option
-from loralathe.language.expressions import (
+from loralathe.language import (
     AdapterLeaf,
     CheckpointLeaf,
     ExtractLeaf,
     Leaf,
+    MakeRows,
     MethodLeaf,
     RoundLeaf,
     inner_expressions,
 )
-from loralathe.language.method import MakeRows
 from loralathe.tensorfiles import DTYPES, TensorInfo, tensor_bytes, to_torch_dtype
 
 LARGEST_ROOT = math.sqrt(torch.finfo(torch.float32).max)

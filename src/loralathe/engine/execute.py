@@ -15,7 +15,7 @@ from loralathe.engine.sinks import Sinks
 from loralathe.engine.slices import Unit
 from loralathe.engine.workers import Workspace, in_parallel, prepared
 from loralathe.errors import MachineError, option
-from loralathe.language.expressions import ExtractLeaf
+from loralathe.language import ExtractLeaf
 from loralathe.progress import Cancel, Progress
 from loralathe.tensorfiles import MemoryPath
 

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from loralathe.engine.workers import on_gpu
-from loralathe.language import ExtractOptions
-from loralathe.language.extract_options import Rule
+from loralathe.language import ExtractOptions, Rule
 from loralathe.lowrank import (
     SVD,
     Factors,

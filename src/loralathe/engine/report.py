@@ -13,7 +13,7 @@ from loralathe.engine.coverage import AdapterCoverage
 from loralathe.engine.plan import WeightsOutput
 from loralathe.engine.session import Session
 from loralathe.families import label_order
-from loralathe.language.expressions import ExtractLeaf
+from loralathe.language import ExtractLeaf
 
 if TYPE_CHECKING:
     import torch

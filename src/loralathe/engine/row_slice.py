@@ -28,18 +28,18 @@ from loralathe.engine.report import ModuleRecord
 from loralathe.engine.slices import RowSlice, SliceSum, SliceTerm, Unit, extractions_at, in_scope
 from loralathe.engine.workers import on_gpu
 from loralathe.families import block_label
-from loralathe.language.expressions import (
+from loralathe.language import (
     AdapterLeaf,
     CheckpointLeaf,
     ExtractLeaf,
     Leaf,
     LinearExpression,
+    MakeRows,
     MethodLeaf,
     RoundLeaf,
     inner_expressions,
     walk,
 )
-from loralathe.language.method import MakeRows
 from loralathe.lowrank import (
     Factors,
     concatenate,

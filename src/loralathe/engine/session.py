@@ -14,14 +14,15 @@ from loralathe.engine.sidecars import CONFIG, config_target
 from loralathe.engine.slices import RowSlice, Unit
 from loralathe.engine.sources import Sources
 from loralathe.errors import InputError, MachineError
-from loralathe.language import Recipe, used_names
-from loralathe.language.checker import TypeChecker
-from loralathe.language.expressions import (
+from loralathe.language import (
     AdapterLeaf,
     CheckpointLeaf,
     Leaf,
     LinearExpression,
+    Recipe,
+    TypeChecker,
     inner_expressions,
+    used_names,
 )
 from loralathe.strengths import BlockWeights, parse_block_weights, parse_elements
 from loralathe.tensorfiles import MemoryPath, check_output, free_space, remove_stale

@@ -1,6 +1,6 @@
 """A formula at one place of the model: a sum of leaves, each with a number (docs/semantics.md §§1–3).
 
-Reads the syntax itself. The engine reaches the same numbers by typed forms; that both agree is the check.
+Reads the syntax itself. The engine has the same numbers of typed expressions; that both agree is the check.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from loralathe.language import (
     Product,
     Recipe,
     Text,
+    settle,
 )
-from loralathe.language.expressions import settle
 from loralathe.strengths import BlockWeights, ElementRule, last_match
 from loralathe.verification.sums import NAMED_SUMS, amount_of, arguments
 

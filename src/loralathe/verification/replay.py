@@ -30,8 +30,7 @@ from loralathe.engine import (
     survey_budgets,
 )
 from loralathe.families import Module
-from loralathe.language import Call
-from loralathe.language.expressions import ExtractLeaf
+from loralathe.language import Call, ExtractLeaf
 from loralathe.lowrank import Factors
 from loralathe.progress import Cancel
 from loralathe.tensorfiles import DTYPES, TensorFile, TensorInfo, tensor_bytes

@@ -31,7 +31,7 @@ from loralathe.engine import (
     resolve_blocks,
 )
 from loralathe.families import in_model_order, label_of_key, label_of_module
-from loralathe.language.expressions import (
+from loralathe.language import (
     AdapterLeaf,
     ExtractLeaf,
     Leaf,

@@ -18,7 +18,7 @@ from loralathe.adapters.kind import Kind, Shapes
 NEUTRAL = (
     "alpha", "scale", "scalar", "rescale", "bm", "reshape_weight", "bias_indices", "bias_values", "bias_size",
 )  # fmt: skip
-"""Tensors of a module that show no kind by themselves."""
+"""Tensors of a module that show no kind by themselves, whatever kinds read them."""
 UNKNOWN = "unknown"
 CORE = "-tucker"
 
@@ -38,7 +38,8 @@ def kind_by_part() -> Mapping[str, Kind]:
     found: dict[str, Kind] = {}
     for kind in adapter_kinds().values():
         for part in (*kind.parts, *kind.refused):
-            found.setdefault(part, kind)
+            if part not in NEUTRAL:
+                found.setdefault(part, kind)
     return MappingProxyType(found)
 
 

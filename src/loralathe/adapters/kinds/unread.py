@@ -18,5 +18,5 @@ KINDS = (
     Kind("oft", "OFT", _names("oft_blocks", "oft_diag"), variant=_oft_or_boft),
     Kind("boft", "BOFT", {}),
     Kind("glora", "GLoRA", _names("a1.weight", "a2.weight", "b1.weight", "b2.weight")),
-    Kind("ia3", "(IA)³", _names("on_input")),
+    Kind("ia3", "(IA)³", _names("on_input"), bare=_names("weight")),
 )

@@ -8,10 +8,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from loralathe.adapters.adapter import Adapter, open_adapter
-from loralathe.adapters.factors import load_factors
-from loralathe.adapters.fit import Fit, Mismatch, fits, require_fit
-from loralathe.adapters.module import AdapterModule
+from loralathe.adapters import (
+    Adapter,
+    AdapterModule,
+    Fit,
+    Mismatch,
+    fits,
+    load_factors,
+    open_adapter,
+    require_fit,
+)
 from loralathe.families import BIAS
 from loralathe.lowrank import dense
 from loralathe.rendering.loading import Model
