@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 import checkpoints
@@ -61,7 +63,7 @@ def test_every_dialect(name: str, families: tuple[Family, ...], dialect: str, ki
     found = detect_adapter(checkpoints.header(name))
     assert found.families == families
     assert found.dialect == dialect
-    assert found.kind_counts() == kinds
+    assert Counter(found.kinds.values()) == kinds
     assert found.unmatched == ()
     assert found.unrecognized_keys == ()
     assert len(found.names) == sum(kinds.values())

@@ -29,6 +29,10 @@ MODULES = {family: family.modules(checkpoints.manifest(name)) for family, name i
 PROJECTION = "CLIP-L projection, unused in pictures"
 
 
+def test_every_family_has_its_list_of_tensors() -> None:
+    assert set(CHECKPOINTS) == set(FAMILIES)
+
+
 def adapter_modules(name: str) -> set[str]:
     return {key.partition(".")[0] for key in checkpoints.manifest(name)}
 

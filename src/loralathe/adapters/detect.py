@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -42,10 +41,6 @@ class AdapterDetected:
     unmatched: tuple[str, ...]
     kinds: Mapping[str, str]
     unrecognized_keys: tuple[str, ...]
-
-    def kind_counts(self) -> dict[str, int]:
-        """Kind → number of modules, commonest first."""
-        return dict(Counter(self.kinds.values()).most_common())
 
 
 def detect_adapter(header: HeaderLike, name: str | None = None) -> AdapterDetected:

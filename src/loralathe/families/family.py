@@ -45,6 +45,7 @@ class Family:
     marks:        key → what it says of predictions
     rules:        tensors that are not weights, beside those of every family
     presets:      name of block weights → the ranges of blocks that weigh 1, BASE always with them
+    element_presets: name of element rules → the rules
     also_accepts: block lists of other families that can be read
     colours:      what adjust()'s BRI, COL1, COL2 and COL3 add to the latents' channels 1, 2 and 3
     pictures:     how they are made; None: they cannot be rendered here
@@ -62,6 +63,7 @@ class Family:
     marks: Mapping[str, str] = field(default_factory=dict)
     rules: tuple[KeyRule, ...] = ()
     presets: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    element_presets: Mapping[str, str] = field(default_factory=dict)
     also_accepts: tuple[tuple[str, ...], ...] = ()
     colours: tuple[tuple[float, ...], ...] | None = None
     pictures: Pictures | None = None

@@ -9,7 +9,7 @@ from loralathe.families.metadata import MetadataWords, ModelName
 from loralathe.families.pictures import Pictures, TextReading
 from loralathe.families.recognition import KeyRule, Signature
 from loralathe.families.registry import register
-from loralathe.families.unet import UNet, in_unet
+from loralathe.families.unet import ELEMENT_PRESETS, UNet, in_unet
 from loralathe.families.vae import VAE
 
 SD1_UNET = UNet(attends=(True, True, True, False), labels=False)
@@ -71,6 +71,7 @@ SD1 = register(
             ),
         ),
         presets=SD1_PRESETS,
+        element_presets=ELEMENT_PRESETS,
         colours=SD1_COLOURS,
         pictures=Pictures(
             side=512,

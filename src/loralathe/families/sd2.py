@@ -12,7 +12,7 @@ from loralathe.families.pictures import Pictures, TextReading
 from loralathe.families.recognition import DENOISER_PREFIX, Signature
 from loralathe.families.registry import register
 from loralathe.families.sd1 import NOT_SD1, SD1_COLOURS, SD1_LEVELS, SD1_PRESETS, SD1_UNET
-from loralathe.families.unet import in_unet
+from loralathe.families.unet import ELEMENT_PRESETS, in_unet
 from loralathe.families.vae import VAE
 
 TELLTALE = f"{DENOISER_PREFIX}output_blocks.11.1.transformer_blocks.0.norm1.bias"
@@ -60,6 +60,7 @@ SD2 = register(
         ),
         prediction=None,
         presets=SD1_PRESETS,
+        element_presets=ELEMENT_PRESETS,
         colours=SD1_COLOURS,  # the latents are those of SD 1
         pictures=Pictures(
             side=512,

@@ -12,7 +12,7 @@ from loralathe.families.pictures import Pictures, TextReading
 from loralathe.families.recognition import Signature, UnreadFile
 from loralathe.families.registry import register
 from loralathe.families.sd1 import SD1
-from loralathe.families.unet import UNet, in_unet
+from loralathe.families.unet import ELEMENT_PRESETS, UNet, in_unet
 from loralathe.families.vae import VAE
 
 SDXL_MODEL = ModelName("sdxl_base_v1-0", "stable-diffusion-xl-v1-base", "1024x1024")
@@ -86,6 +86,7 @@ SDXL = register(
             "OUTS": (("OUT03", "OUT08"),),
             "OUTALL": (("OUT00", "OUT08"),),
         },
+        element_presets=ELEMENT_PRESETS,
         also_accepts=(SD1.long_blocks,),  # lists of 26 circulate for SDXL too
         colours=((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (-1.0, -1.0, 0.0), (-1.0, 1.0, 0.0)),
         pictures=Pictures(

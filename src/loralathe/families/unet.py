@@ -52,8 +52,12 @@ LABELS: tuple[tuple[str, str, Scope], ...] = (
     ("label_emb.0.0", "add_embedding.linear_1", "outside"),
     ("label_emb.0.2", "add_embedding.linear_2", "outside"),
 )
-
-
+ELEMENT_PRESETS: Mapping[str, str] = {
+    "ATTNDEEPON": "IN05-OUT05:attn:1",
+    "ATTNDEEPOFF": "IN05-OUT05:attn:0",
+    "PROJDEEPOFF": "IN05-OUT05:proj:0",
+}
+"""LoRA Block Weight's."""
 INPUTS: Mapping[int, str] = {4: "base", 9: "inpainting", 8: "instruct-pix2pix"}
 
 

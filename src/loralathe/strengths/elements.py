@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from loralathe.errors import InputError
 from loralathe.families import Family, is_block_word
 from loralathe.strengths.blocks import block_names_of, component_of, expand_blocks, split_selector
-from loralathe.strengths.presets import ELEMENT_PRESETS, NO_PRESETS
+from loralathe.strengths.presets import NO_PRESETS
 from loralathe.strengths.text import match_name, name_hint, number_text, parse_number, visible
 
 _WORD_ENDS = re.compile(r"[._]+")
@@ -107,18 +107,18 @@ def parse_elements(
     Raises InputError for unknown names and blocks and for rules without exactly three fields.
     """
     where = f"element rules '{visible(text).strip()}'"
-    source = element_text(text, presets)
+    source = element_text(text, family, presets)
     rules = [rule for rule in _RULE_ENDS.split(source) if rule.strip()]
     return tuple(_parse_rule(rule, family, where) for rule in rules)
 
 
-def element_text(text: str, presets: Mapping[str, str] = NO_PRESETS) -> str:
+def element_text(text: str, family: Family, presets: Mapping[str, str] = NO_PRESETS) -> str:
     """The rules of the preset that `text` names, or `text` where it is rules; InputError for neither."""
     name = visible(text).strip()
-    known = {**ELEMENT_PRESETS, **presets}
+    known = {**family.element_presets, **presets}
     found = match_name(name, known)
     if found is None and ":" not in name:
-        listed = " ".join(dict.fromkeys((*presets, *ELEMENT_PRESETS)))
+        listed = " ".join(dict.fromkeys((*presets, *family.element_presets)))
         raise InputError(
             f"there are no element rules called '{name}'",
             fix=name_hint(name, known) or f"known names: {listed}; a rule is written blocks:elements:value",

@@ -23,11 +23,6 @@ from loralathe.tensorfiles import read_text
 
 NO_PRESETS: Mapping[str, str] = MappingProxyType({})
 UNIFORM: Mapping[str, str] = MappingProxyType({"ALL": "1", "NONE": "0", "ALL0.5": "0.5"})
-ELEMENT_PRESETS: Mapping[str, str] = MappingProxyType({
-    "ATTNDEEPON": "IN05-OUT05:attn:1",
-    "ATTNDEEPOFF": "IN05-OUT05:attn:0",
-    "PROJDEEPOFF": "IN05-OUT05:proj:0",
-})  # fmt: skip
 
 
 def builtin_names(family: Family) -> tuple[str, ...]:

@@ -148,7 +148,7 @@ def build_elements(wanted: AxisSpec) -> Axis:
     def apply(draft: CellBuilder, text: str) -> CellBuilder:
         index, use = find(draft)
         kept = None if (use.elements or "").upper() in MARKS else use.elements
-        added = element_text(text, wanted.context.element_presets) if text else ""
+        added = element_text(text, wanted.context.family, wanted.context.element_presets) if text else ""
         rules = ",".join(rule for rule in (kept, added) if rule)
         return draft.with_adapter(index, replace(use, elements=rules or None))
 
