@@ -109,7 +109,6 @@ def test_terms_read_back(use: AdapterUse) -> None:
         lambda text: parse_block_weights(text, SDXL),
         lambda text: parse_elements(text, SDXL),
         lambda: SDXL,
-        lambda name: (),
     )
     assert checker.step("merged").terms[1].strength == resolve(use, SDXL)
 
