@@ -61,6 +61,10 @@ CASES = {
     f"{R} --lora-dir . --dry-run --prompt '<lora:hina:0.5>'": "an adapter is used twice, once by the prompt's tag and "
     "once beside the prompt\n  where: hina.safetensors\n"
     "  fix:   drop one of them: <lora:hina.safetensors:0.5> in the prompt, or hina.safetensors:1",
+    f"{B} --dry-run --adapter mio": "there is no adapter 'mio' here\n"
+    "  where: the adapters of this cell are hina",
+    f"{G} --dry-run --x 'elements = IN04:atn2:0'": "no layer has 'atn2' in its name\n"
+    "  where: element rules 'IN04:atn2:0'\n  fix:   did you mean 'attn2' or 'attn' or 'attn1'?",
     f"{G} --x smapler=Euler": "there is no axis 'smapler'\n  fix:   did you mean 'sampler'?",
     f"{G} --x sampler=Eulre": "there is no sampler 'Eulre'\n  fix:   did you mean 'Euler' or 'Euler a'?",
     f"{G} --x blocks=OUTT": "there are no block weights called 'OUTT'\n  fix:   did you mean 'OUTS' or 'OUTD' or 'OUTALL'?",

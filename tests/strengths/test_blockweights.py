@@ -18,7 +18,6 @@ from loralathe.strengths import (
     check_blocks,
     parse_block_weights,
     parse_elements,
-    rules_without_effect,
     seeded_tokens,
 )
 from strengths.families_for_tests import FLUX, SD1, SDXL, Family
@@ -120,10 +119,11 @@ def test_an_element_rule_settles_a_missing_block() -> None:
     check_blocks(strength, [Layer("unet.input_blocks.6.0.op", "IN06")])
 
 
-def test_rules_without_effect_are_found() -> None:
-    strength = Strength(elements=parse_elements("IN04:atn2:0,:attn2:1", SDXL))
-    layer = Layer("unet.input_blocks.4.1.transformer_blocks.0.attn2.to_k", "IN04")
-    assert [str(rule) for rule in rules_without_effect(strength, [layer])] == ["IN04:atn2:0"]
+def test_elements_that_no_layer_has_are_refused() -> None:
+    for text in ("IN04:atn2:0", ":NOT attn.atn2:0", ":ff.nett:1"):
+        with pytest.raises(InputError, match=r"no layer has '(atn2|nett)' in its name"):
+            parse_elements(text, SDXL)
+    assert parse_elements("IN04:FF.net.0 attn1_to_q:0,:bias:1", SDXL)
 
 
 def test_block_weights_attach_once() -> None:

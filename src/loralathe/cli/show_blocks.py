@@ -17,8 +17,10 @@ BESIDE_THE_BARS = 60
 
 def show_blocks_plan(screen: Screen, options: BlocksOptions) -> None:
     """--dry-run: which blocks, how many pictures."""
+    from loralathe.studies.analyzer.analyze import begin_study
     from loralathe.studies.analyzer.options import first_cut, read_groups, read_range
 
+    begin_study(options)  # its mistakes are told before anything is rendered
     groups, lacking = read_groups(options)
     examined, others = read_range(options.range)
     count = len(first_cut(groups)) if options.coarse else len(groups)

@@ -32,7 +32,7 @@ from loralathe.strengths.presets import (
     read_preset_file,
     spelled_out,
 )
-from loralathe.strengths.strength import Strength, check_blocks, effective, resolve, rules_without_effect
+from loralathe.strengths.strength import Strength, check_blocks, effective, resolve
 from loralathe.strengths.text import (
     find_name,
     match_name,
@@ -101,7 +101,6 @@ __all__ = [
     "read_tag",
     "require_counted_once",
     "resolve",
-    "rules_without_effect",
     "seeded_tokens",
     "select_blocks",
     "selection_rules",

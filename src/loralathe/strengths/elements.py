@@ -15,9 +15,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from loralathe.errors import InputError
-from loralathe.families import Family, is_block_word
+from loralathe.families import FAMILIES, Family, is_block_word
 from loralathe.strengths.blocks import block_names_of, component_of, expand_blocks, split_selector
 from loralathe.strengths.presets import NO_PRESETS
 from loralathe.strengths.text import match_name, name_hint, number_text, parse_number, visible
@@ -145,11 +146,24 @@ def _parse_rule(text: str, family: Family, where: str) -> ElementRule:
 
 
 def _element_selection(text: str, where: str) -> Selection:
-    negated, words = split_selector(text)
-    for word in words:
-        if not words_of(word):
-            raise InputError(f"'{word}' names no element", where=where, fix="write words such as attn2.to_k")
-    return Selection(words, negated)
+    negated, selectors = split_selector(text)
+    known = _words_of_layers(tuple(FAMILIES))
+    for selector in selectors:
+        words = words_of(selector)
+        unknown = [word for word in words if not (word in known or word.isdecimal())]
+        if unknown or not words:
+            odd = unknown[0] if unknown else selector
+            fix = name_hint(odd, sorted(known)) or "write words such as attn2.to_k or ff"
+            raise InputError(f"no layer has '{odd}' in its name", where=where, fix=fix)
+    return Selection(selectors, negated)
+
+
+@lru_cache(maxsize=4)
+def _words_of_layers(families: tuple[Family, ...]) -> frozenset[str]:
+    """Words of the paths of all layers, with and without the numbers behind them."""
+    names = (entry.name for family in families for part in family.components for entry in part.table.layers)
+    words = {word for name in names for word in words_of(name)}
+    return frozenset(words | {word.rstrip("0123456789") for word in words} | {"bias"})
 
 
 def selection_rules(include: Sequence[str], exclude: Sequence[str]) -> str | None:

@@ -104,11 +104,3 @@ def check_blocks(strength: Strength, modules: Iterable[Addressed]) -> None:
             counts[block_names_of(module.name, module.block)[-1]] += 1
     if counts:
         raise missing_blocks_error(dict(sorted(counts.items())))
-
-
-def rules_without_effect(strength: Strength, modules: Iterable[Addressed]) -> tuple[ElementRule, ...]:
-    """Element rules that match none of the modules: most likely misspelt, so worth a warning."""
-    addressed = list(modules)
-    return tuple(
-        rule for rule in strength.elements if not any(rule.matches(m.name, m.block) for m in addressed)
-    )

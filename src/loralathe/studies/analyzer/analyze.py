@@ -69,7 +69,7 @@ def analyze_blocks(
     pictures are kept and KeyboardInterrupt goes on.
     """
     progress = progress or Progress()
-    study = _begin(options)
+    study = begin_study(options)
     groups, lacking = read_groups(options)
     for issue in lift_tags(options.request.prompt).issues:
         progress.message(str(issue))
@@ -85,7 +85,8 @@ def analyze_blocks(
     return write_report(options, report, CellStore(options.folder), progress)
 
 
-def _begin(options: BlocksOptions) -> Study:
+def begin_study(options: BlocksOptions) -> Study:
+    """The adapter and the range found; InputError for mistakes in them."""
     examined, others = read_range(options.range)
     options = replace(options, identify=cache(options.identify))
     cell = pull_tags(CellBuilder(options.request), options.context)
