@@ -10,6 +10,8 @@ from loralathe.errors import Value
 _OTHER_NAMES = {
     "everything": "all",
     "hash_inputs": "hash",
+    "hashes": "hash",
+    "scorers": "scorer",
     "vae": "bake-vae",
     "variables": "set",
 }

@@ -51,11 +51,11 @@ CASES = {
     "add-difference {a} {b} {c}": "Missing option '-m' / '--multiplier'\n"
     "  fix:   see lathe add-difference --help",
     "merge {hina} {a}": "this is a LoRA, not a checkpoint\n  where: {hina}\n"
-    "  fix:   the base comes first: lathe merge BASE ADAPTER",
-    "merge {a} {b}": "this is no LoRA\n  where: {b}\n"
-    "  fix:   two checkpoints are mixed with weighted-sum or add-difference",
+    "  fix:   the base comes first, its LoRAs after it",
+    "merge {a} {b}": "this is not a LoRA\n  where: {b}\n"
+    "  fix:   to mix two checkpoints, use weighted-sum or add-difference",
     "extract {a} {hina}": "this is a LoRA, not a checkpoint\n  where: {hina}\n"
-    "  fix:   what is to be made of LoRAs alone is the work of combine and resize",
+    "  fix:   to work on LoRAs without a checkpoint, use combine or resize",
     "convert {a}": "nothing would be converted\n  where: {a}\n"
     "  fix:   add --dtype fp16 or another, --bake-vae FILE or --discard REGEX",
     "eval A": "the formula has no files to work on\n"

@@ -13,7 +13,6 @@ from safetensors.numpy import load_file
 
 from cli.kit import Run
 from loralathe.api.recipes import merge_recipe
-from loralathe.cli.merge import named_lists
 from loralathe.language import render
 from loralathe.strengths import read_argument
 
@@ -63,10 +62,6 @@ def test_an_output_may_be_chosen() -> None:
     specs = [read_argument("h.safetensors")]
     recipe = merge_recipe(Path("a.safetensors"), specs, {}, Path("m/x.safetensors"))
     assert recipe.saves[0].file == Path("m/x.safetensors")
-
-
-def test_block_lists_are_named() -> None:
-    assert named_lists(["Face=1,0", "Rest=IN04=0.3,*=0"]) == {"Face": "1,0", "Rest": "IN04=0.3,*=0"}
 
 
 def expected(models: Path, key: str, lora: str, strength: float) -> np.ndarray:

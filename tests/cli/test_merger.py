@@ -177,7 +177,7 @@ def test_merge_and_eval_take_them_too(done: Run, models: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("given", "what"),
     [
-        ("{bad", "the metadata is no JSON"),
+        ("{bad", "the metadata is not JSON"),
         ("nowhere.json", "the metadata cannot be read"),
         ("{}", None),
     ],

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loralathe.cli.names import InputNames, beside, formula_name, identifier, numbers, split_assignments
+from loralathe.api.arguments import InputNames, beside, formula_name, identifier
+from loralathe.cli.options import split_assignments
 from loralathe.errors import InputError
 from loralathe.language import Name, parse_expression
 
@@ -63,12 +64,6 @@ def test_assignments_need_both_sides(word: str) -> None:
 def test_a_name_is_given_once() -> None:
     with pytest.raises(InputError, match="'A' is given twice"):
         split_assignments(["A=1", "A=2"], "--set", "")
-
-
-def test_numbers() -> None:
-    assert numbers(["M=0.7", "rank=1e1"]) == {"M": 0.7, "rank": 10.0}
-    with pytest.raises(InputError, match="'x' is not a number"):
-        numbers(["M=x"])
 
 
 def test_results_stand_beside_the_first_input_under_a_harmless_name() -> None:

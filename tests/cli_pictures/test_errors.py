@@ -44,7 +44,7 @@ CASES = {
     f"grid baseA.safetensors xlora.safetensors {QUICK} --x 'xlora = 0, 1'": OTHER_FAMILY,
     f"render baseA.safetensors baseB.safetensors {QUICK}": "this is not an adapter\n"
     "  where: baseB.safetensors\n"
-    "  fix:   one checkpoint comes first, adapters follow it; lathe inspect says what a file is",
+    "  fix:   one checkpoint comes first, adapters follow it; inspect says what a file is",
     f"render baseA.safetensors hnia:0.5 --lora-dir loras {QUICK}": "no adapter is called 'hnia'\n"
     "  where: loras\n  fix:   did you mean 'hina'?",
     f"render baseA.safetensors --lora-dir loras {QUICK} --prompt '<lora:hnia:1>'": "no adapter is called 'hnia'\n"
@@ -78,7 +78,7 @@ CASES = {
     f"{G} --x hina=0,one": "'one' is neither a number nor a range\n"
     "  where: character 3\n    0,one\n      ^\n  fix:   write 0.5, or 0-1 (+0.25), or 0..1 [5]",
     f"{G} --redo 9,9": "this grid does not have a cell 9 × 9 × 1\n  where: it has 1 × 1 × 1 cells (x × y × z)",
-    f"{G} --redo second": "'second' is no cell\n  where: --redo\n"
+    f"{G} --redo second": "'second' is not a cell\n  where: --redo\n"
     "  fix:   write column,row or column,row,sheet, counted from 1: --redo 3,1",
     f"{G} --vary-seed w": "'w' names no axes\n  where: --vary-seed\n  fix:   write x, y, z, or several: xy",
     f"{G} --scorer identity=no.onnx": "the face model of the identity scorer is not there\n  where: no.onnx\n"
@@ -86,9 +86,9 @@ CASES = {
     f"{G} --scorer prompt": "the scorer 'prompt' needs a model\n  where: --scorer prompt\n"
     "  fix:   --scorer prompt=clip-vit-base-patch32",
     f"{G} --scorer promt=x": "there is no scorer 'promt'\n  where: --scorer promt=x\n  fix:   did you mean 'prompt'?",
-    f"{G} --scorer identity=m.onnx --face-box 1,0,0,1": "'1,0,0,1' is no box\n  where: --face-box\n"
+    f"{G} --scorer identity=m.onnx --face-box 1,0,0,1": "'1,0,0,1' is not a box\n  where: --face-box\n"
     "  fix:   left,top,right,bottom as shares of the picture: --face-box 0.25,0,0.75,0.5",
-    "grid": "what is to be rendered?\n  fix:   give a CHECKPOINT, or --recipe FILE; see lathe grid --help",
+    "grid": "there is nothing to render\n  fix:   give a CHECKPOINT, or --recipe FILE; see lathe grid --help",
     f"{G} --step B2": "--step belongs to a recipe\n  fix:   add --recipe FILE, or leave it out",
     f"grid --recipe article.toml --step lora2 {QUICK}": "step 'lora2' is an adapter, not a model to render\n"
     "  where: article.toml",
@@ -98,7 +98,7 @@ CASES = {
     "  fix:   take the recipe's variables M, rank, or one of seed, steps, cfg, sampler, schedule, checkpoint, "
     "vae, clip skip, size, prompt s/r, prompt order, strength, te, unet, lora, blocks, elements, values, "
     "block id, original weights; the help of grid shows examples",
-    f"blocks baseA.safetensors {QUICK}": "which LoRA is to be examined?\n"
+    f"blocks baseA.safetensors {QUICK}": "no LoRA is given to examine\n"
     "  fix:   give it after the checkpoint, or as a <lora:…> tag in the prompt",
     f"blocks baseA.safetensors hina.safetensors mio.safetensors {QUICK}": "which of the 2 LoRAs is to be "
     "examined?\n  fix:   --adapter hina or --adapter mio",
@@ -120,7 +120,7 @@ CASES = {
     "    50%\n    ^\n  fix:   shares are written without a percent sign: 0.5",
     f"{B} --blocks 'BASE, IN99'": "'IN99' is not a block of SD 1.5\n  where: 'IN99'\n"
     "  fix:   did you mean 'IN09'?",
-    "blocks --weights baseA.safetensors": "--weights takes one adapter, or two to compare, not 0\n"
+    "blocks --weights baseA.safetensors": "--weights takes one LoRA, or two to compare, not 0\n"
     "  fix:   lathe blocks --weights baseA.safetensors hina.safetensors",
     "blocks --weights baseA.safetensors xlora.safetensors": FAMILY,
 }  # fmt: skip

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from demo.conftest import PHRASES
-from loralathe.cli.grid_options import scorers
+from loralathe.api.picture_options import GridChoices, scorers_of
 from loralathe.demo import family_scorers
 from loralathe.demo.family import DATA_VARIABLE
 from loralathe.demo.judge import CachedJudge, open_judge, said_by, trait_probabilities
@@ -73,7 +73,7 @@ def test_a_batch_is_judged_once_and_never_mistaken_for_another(parts: Path) -> N
 
 def test_the_command_line_knows_the_family(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(DATA_VARIABLE, str(parts))
-    found = scorers(("none", "family"), (), None)
+    found = scorers_of(GridChoices(scorers=("none", *family_scorers())))
     assert [scorer.name for scorer in found] == ["is hina", "is sailor", "caption"]
 
 

@@ -61,7 +61,7 @@ def preload() -> None:
     import loralathe.inspection
     import loralathe.rendering
     import loralathe.studies  # noqa: F401
-    from loralathe.cli.render_setup import need_libraries
+    from loralathe import need_libraries
 
     need_libraries()
     torch.set_num_threads(1)

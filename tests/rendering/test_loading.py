@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from checkpoints import manifest, tiny_checkpoint, write_safetensors
-from loralathe.cli.render_setup import family_of
 from loralathe.errors import InputError
 from loralathe.families import detect_checkpoint
 from loralathe.families.sd1 import SD1
 from loralathe.families.sd2 import TELLTALE
 from loralathe.rendering import ImageRequest, LocalRenderer
+from loralathe.rendering.families import family_of
 from loralathe.rendering.loading import FileWeights, MemoryWeights, Model, load_vae, open_folder, open_model
 from loralathe.rendering.loading.checkpoint import prediction_of
 from loralathe.rendering.loading.shapes import clip_config, open_clip_config, unet_config, vae_config
@@ -216,7 +216,7 @@ def test_flux_is_not_rendered(tmp_path: Path) -> None:
     path = str(write_safetensors(tmp_path / "flux.safetensors", tensors))
     refused = "Flux models cannot be rendered here; SD 1.5, SD 2 and SDXL can"
     with pytest.raises(InputError, match=refused) as caught:
-        family_of(path)
+        family_of(Path(path))
     assert caught.value.where == path
     with pytest.raises(InputError, match=refused):
         opened(tensors)
@@ -224,6 +224,6 @@ def test_flux_is_not_rendered(tmp_path: Path) -> None:
     (folder / "transformer").mkdir(parents=True)
     (folder / "transformer" / "config.json").write_text('{"_class_name": "FluxTransformer2DModel"}')
     with pytest.raises(InputError, match=refused):
-        family_of(str(folder))
+        family_of(folder)
     with pytest.raises(InputError, match=refused):
         open_folder(folder, torch.float32)

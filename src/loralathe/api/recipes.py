@@ -1,4 +1,4 @@
-"""Everyday work as recipes of one step: what merge, extract and the others run."""
+"""Everyday work as recipes of one step: what merge, extract, combine and the others run."""
 
 from __future__ import annotations
 
@@ -6,64 +6,42 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from loralathe.api.names import InputNames, beside, formula_name, stem
+from loralathe.api.arguments import InputNames, beside, formula_name, stem
 from loralathe.errors import InputError, option
 
 if TYPE_CHECKING:
     from loralathe.language import Recipe
     from loralathe.strengths import AdapterUse
 
-NOTHING: Mapping[str, object] = MappingProxyType({})
 MERGED, EXTRACTED, RESULT = "merged", "lora", "result"
 """Names of the one step."""
 DEFAULT_RANK = 64
-CHOOSING = frozenset({"rank", "energy", "size", "threshold", "ratio", "quantile", "fro", "full"})
-"""Arguments of extract() that choose ranks."""
+RULES = ("threshold", "ratio", "quantile", "fro")
+CHOOSING = frozenset({"rank", "energy", "size", "full", *RULES})
+"""Arguments of extract(), combine() and resize() that choose ranks."""
+
+Ranks = Mapping[str, float | str]
+"""What chooses the ranks: arguments of extract(), combine() and resize() by name (docs/loras.md)."""
+Held = Mapping[str, Path]
+"""The places of adapters that are in memory, by the name of their file."""
 
 
-def merge_recipe(
-    base: Path,
-    specs: Sequence[AdapterUse],
-    lists: Mapping[str, str],
-    output: Path | None = None,
-    dtype: str | None = None,
-) -> Recipe:
-    """`base + 0.7*hina@Face`; lists: block lists by name;  output: None for a name beside the base."""
-    from loralathe.language import Save, make_recipe
-
-    names = InputNames({MERGED, *lists, *(spec.blocks for spec in specs if spec.blocks)})
-    model = names.name(base)
-    formula = model + "".join(_added(model, names.name(spec.path), spec) for spec in specs)
-    return make_recipe(
-        inputs=names.inputs,
-        steps={MERGED: formula},
-        blocks=lists,
-        saves=[Save(MERGED, output or beside(base, merged_name(base, specs)), dtype)],
-        where="the merge",
-    )
-
-
-def with_saving(recipe: Recipe, choices: Mapping[str, object]) -> Recipe:
-    """The recipe with these fields of `Save` for all that it saves."""
-    return replace(recipe, saves=tuple(replace(save, **choices) for save in recipe.saves))  # type: ignore[arg-type]
-
-
-def rules_for_all(elements: Sequence[str], include: Sequence[str], exclude: Sequence[str]) -> list[str]:
-    """Element rules that hold for every adapter, those of a choice of blocks and layers among them."""
+def adjusted(
+    use: AdapterUse,
+    elements: Sequence[str],
+    include: Sequence[str],
+    exclude: Sequence[str],
+    te: float,
+    unet: float,
+) -> AdapterUse:
+    """An adapter with the element rules and strengths of the whole command on top of its own."""
     from loralathe.strengths import selection_rules
 
-    selection = selection_rules(include, exclude)
-    return [*elements, *([selection] if selection else [])]
-
-
-def adjusted(spec: AdapterUse, rules: Sequence[str] = (), te: float = 1.0, unet: float = 1.0) -> AdapterUse:
-    """An adapter with further element rules, and its strengths times those of the whole command."""
-    texts = [text for text in (spec.elements, *rules) if text]
-    elements = ",".join(texts) or None
-    return replace(spec, elements=elements, te=_times(spec.te, te), unet=_times(spec.unet, unet))
+    rules = (use.elements, *elements, selection_rules(include, exclude))
+    text = ",".join(rule for rule in rules if rule) or None
+    return replace(use, elements=text, te=_times(use.te, te), unet=_times(use.unet, unet))
 
 
 def _times(one: float, other: float) -> float:
@@ -71,48 +49,76 @@ def _times(one: float, other: float) -> float:
     return float(Decimal(repr(one)) * Decimal(repr(other)))
 
 
-def added_terms(names: InputNames, specs: Sequence[AdapterUse]) -> str:
-    """`0.7*hina@Face - 0.3*style`: adapters alone."""
-    from loralathe.strengths import term_text
+def merge_recipe(
+    base: Path,
+    uses: Sequence[AdapterUse],
+    lists: Mapping[str, str],
+    output: Path | None = None,
+    dtype: str | None = None,
+    held: Held | None = None,
+) -> Recipe:
+    """`base + 0.7*hina@Face`; lists: block lists by name;  output: None for a name beside the base."""
+    held = held or {}
+    names = InputNames({MERGED, *lists, *(use.blocks for use in uses if use.blocks)})
+    model = names.name(base)
+    formula = model + "".join(_added(model, names, use, held) for use in uses)
+    file = output or beside(base, f"{stem(base)}+{_joined_name(uses)}")
+    return _one_step(MERGED, formula, names.inputs, file, dtype, lists=lists, where="the merge")
 
-    text = "".join(term_text(names.name(spec.path), spec) for spec in specs)
-    return "-" * text.startswith(" - ") + text[3:]
 
-
-def _added(model: str, name: str, spec: AdapterUse) -> str:
+def _added(model: str, names: InputNames, use: AdapterUse, held: Held) -> str:
     """` + 0.7*hina`, of a DoRA and its like what it changes of the model: ` + dora(A, 0.7*hina)`."""
     from loralathe.adapters import changing_kind_of_file
     from loralathe.strengths import term_text
 
-    term = term_text(name, spec)
-    function = changing_kind_of_file(spec.path)
+    path = held.get(use.file, use.path)
+    term = term_text(names.name(path), use)
+    function = changing_kind_of_file(path)
     if function is None:
         return term
     sign, value = term[1], term[3:]
     return f" + {function}({model}, {'-' * (sign == '-')}{value})"
 
 
-def merged_name(base: Path, specs: Sequence[AdapterUse]) -> str:
-    """`base+hina0.7@Face`; block lists go by their names only."""
-    return f"{stem(base)}+{joined_name(specs)}"
+def combine_recipe(
+    uses: Sequence[AdapterUse],
+    ranks: Ranks,
+    lists: Mapping[str, str],
+    output: Path | None,
+    dtype: str | None,
+    metadata: str,
+    held: Held | None = None,
+) -> Recipe:
+    """`combine(0.7*hina@Face + 0.4*style, rank=32)`."""
+    from loralathe.strengths import term_text
+
+    held = held or {}
+    names = InputNames({EXTRACTED, *lists, *(use.blocks for use in uses if use.blocks)})
+    places = [held.get(use.file, use.path) for use in uses]
+    terms = "".join(term_text(names.name(path), use) for path, use in zip(places, uses, strict=True))
+    formula = _call("combine", "-" * terms.startswith(" - ") + terms[3:], ranks)
+    label = ranks_label(ranks)
+    file = output or beside(places[0], _joined_name(uses) + (f"_{label}" if label else ""))
+    return _one_step(EXTRACTED, formula, names.inputs, file, dtype, lists=lists, metadata=metadata)
 
 
-def joined_name(specs: Sequence[AdapterUse]) -> str:
-    """`hina0.7@Face+style1`."""
-    parts = []
-    for spec in specs:
-        strength = f"{spec.unet:g}"
-        if spec.te != spec.unet:
-            strength += f"te{spec.te:g}"
-        named = spec.blocks if spec.blocks and not set(spec.blocks) & set(",=") else None
-        parts.append(f"{stem(spec.path)}{strength}" + (f"@{named}" if named else ""))
-    return "+".join(parts)
+def resize_recipe(lora: Path, ranks: Ranks, output: Path | None, dtype: str | None, metadata: str) -> Recipe:
+    """`resize(hina, energy=0.95)`; InputError where nothing says how large."""
+    if not CHOOSING & ranks.keys() or "full" in ranks:
+        raise InputError(
+            "resize needs the new size",
+            fix=f"add {option('rank', 16)}, {option('energy', 0.95)} or {option('size', '20MB')}",
+        )
+    names = InputNames({EXTRACTED})
+    formula = _call("resize", names.name(lora), ranks)
+    file = output or beside(lora, f"{stem(lora)}_{ranks_label(ranks)}")
+    return _one_step(EXTRACTED, formula, names.inputs, file, dtype, metadata=metadata)
 
 
 def extract_recipe(
     tuned: Path,
     base: Path,
-    arguments: Mapping[str, float | str],
+    arguments: Ranks,
     output: Path | None = None,
     dtype: str | None = "fp16",
     *,
@@ -121,21 +127,14 @@ def extract_recipe(
     metadata: str = "new",
 ) -> Recipe:
     """`extract(tuned - base, rank=64, …)`; arguments: those of extract(), rank 64 where none chooses."""
-    from loralathe.api.joining import call_text, ranks_label
-    from loralathe.language import Save, make_recipe
-
     if not CHOOSING & arguments.keys():
         arguments = {"rank": DEFAULT_RANK, **arguments}
     if alpha != beta:
         arguments = {**arguments, "unbalanced": 1}
     difference = f"{_multiple(alpha, 'tuned')} - {_multiple(beta, 'base')}"
     file = output or beside(tuned, f"{stem(tuned)}-{stem(base)}_{ranks_label(arguments)}")
-    return make_recipe(
-        inputs={"tuned": tuned, "base": base},
-        steps={EXTRACTED: call_text("extract", difference, arguments)},
-        saves=[Save(EXTRACTED, file, dtype, adapter_metadata=metadata)],
-        where="the extraction",
-    )
+    formula, inputs = _call("extract", difference, arguments), {"tuned": tuned, "base": base}
+    return _one_step(EXTRACTED, formula, inputs, file, dtype, metadata=metadata, where="the extraction")
 
 
 def _multiple(factor: float, name: str) -> str:
@@ -146,61 +145,37 @@ def add_difference_recipe(
     a: Path, b: Path, c: Path, multiplier: float, output: Path | None = None, dtype: str | None = None
 ) -> Recipe:
     """`A + M*(B - C)`."""
-    name = f"{stem(a)}{multiplier:+g}({stem(b)}-{stem(c)})"
-    inputs = {"A": a, "B": b, "C": c}
-    return _combined(inputs, "A + M*(B - C)", {"M": multiplier}, name, output, dtype)
+    file = output or beside(a, f"{stem(a)}{multiplier:+g}({stem(b)}-{stem(c)})")
+    inputs, variables = {"A": a, "B": b, "C": c}, {"M": multiplier}
+    return _one_step(RESULT, "A + M*(B - C)", inputs, file, dtype, variables=variables)
 
 
 def weighted_sum_recipe(
     a: Path, b: Path, multiplier: float, output: Path | None = None, dtype: str | None = None
 ) -> Recipe:
     """`(1 - M)*A + M*B`."""
-    name = f"{stem(a)}+{multiplier:g}({stem(b)}-{stem(a)})"
-    return _combined({"A": a, "B": b}, "(1 - M)*A + M*B", {"M": multiplier}, name, output, dtype)
+    file = output or beside(a, f"{stem(a)}+{multiplier:g}({stem(b)}-{stem(a)})")
+    inputs, variables = {"A": a, "B": b}, {"M": multiplier}
+    return _one_step(RESULT, "(1 - M)*A + M*B", inputs, file, dtype, variables=variables)
 
 
-def convert_recipe(
-    a: Path, dtype: str | None, output: Path | None = None, choices: Mapping[str, object] = NOTHING
-) -> Recipe:
+def convert_recipe(a: Path, dtype: str | None, output: Path | None, choices: Mapping[str, object]) -> Recipe:
     """`A` in another dtype, or saved with other choices; InputError where nothing would change."""
-    vae = choices.get("vae")
-    changes = ("vae", "discard", "metadata")
-    kept = dtype in (None, "source")
-    if kept and not any(choices.get(name) for name in changes) and not _is_pickle(a):
-        raise InputError(
-            "nothing would be converted",
-            where=str(a),
-            fix=f"add {option('dtype', 'fp16')} or another, {option('vae', 'FILE')} "
-            f"or {option('discard', 'REGEX')}",
-        )
-    name = stem(a) + ("" if kept else f"_{dtype}") + (f"+{stem(vae)}" if isinstance(vae, Path) else "")
-    return with_saving(_combined({"A": a}, "A", {}, name, output, dtype), choices)
-
-
-def _is_pickle(path: Path) -> bool:
     from loralathe.tensorfiles import open_tensorfile
 
-    with open_tensorfile(path) as file:
-        return file.format == "pickle"
-
-
-def _combined(
-    inputs: Mapping[str, Path],
-    formula: str,
-    variables: Mapping[str, float],
-    name: str,
-    output: Path | None,
-    dtype: str | None,
-) -> Recipe:
-    from loralathe.language import Save, make_recipe
-
-    return make_recipe(
-        inputs=inputs,
-        steps={RESULT: formula},
-        variables=variables,
-        saves=[Save(RESULT, output or beside(inputs["A"], name), dtype)],
-        where="the formula",
-    )
+    vae = choices.get("vae")
+    kept = dtype in (None, "source")
+    if kept and not any(choices.get(name) for name in ("vae", "discard", "metadata")):
+        with open_tensorfile(a) as file:
+            if file.format == "safetensors":
+                raise InputError(
+                    "nothing would be converted",
+                    where=str(a),
+                    fix=f"add {option('dtype', 'fp16')} or another, {option('vae', 'FILE')} "
+                    f"or {option('discard', 'REGEX')}",
+                )
+    name = stem(a) + ("" if kept else f"_{dtype}") + (f"+{stem(vae)}" if isinstance(vae, Path) else "")
+    return _one_step(RESULT, "A", {"A": a}, output or beside(a, name), dtype)
 
 
 def formula_recipe(
@@ -212,17 +187,70 @@ def formula_recipe(
     dtype: str | None = None,
 ) -> Recipe:
     """Any formula as a recipe of one step."""
-    from loralathe.language import Save, make_recipe
-
     step = RESULT
     while step in inputs or step in variables or step in lists:
         step += "_"
     file = output or beside(next(iter(inputs.values())), formula_name(formula, inputs))
+    return _one_step(step, formula, inputs, file, dtype, variables=variables, lists=lists)
+
+
+def _one_step(
+    step: str,
+    formula: str,
+    inputs: Mapping[str, Path],
+    file: Path,
+    dtype: str | None,
+    *,
+    variables: Mapping[str, float] | None = None,
+    lists: Mapping[str, str] | None = None,
+    metadata: str = "new",
+    where: str = "the formula",
+) -> Recipe:
+    from loralathe.language import Save, make_recipe
+
     return make_recipe(
         inputs=inputs,
         steps={step: formula},
-        variables=variables,
-        blocks=lists,
-        saves=[Save(step, file, dtype)],
-        where="the formula",
+        variables=variables or {},
+        blocks=lists or {},
+        saves=[Save(step, file, dtype, adapter_metadata=metadata)],
+        where=where,
     )
+
+
+def with_saving(recipe: Recipe, choices: Mapping[str, object]) -> Recipe:
+    """The recipe with these fields of `Save` for all that it saves."""
+    return replace(recipe, saves=tuple(replace(save, **choices) for save in recipe.saves))  # type: ignore[arg-type]
+
+
+def _call(function: str, values: str, arguments: Mapping[str, object]) -> str:
+    """`extract(tuned - base, rank=64, size='100MB')`."""
+    parts = [values, *(f"{name}={value!r}" for name, value in arguments.items())]
+    return f"{function}({', '.join(parts)})"
+
+
+def ranks_label(ranks: Mapping[str, object]) -> str:
+    """A word for file names: `r64c16`, `95%`, `100MB`, `ratio0.1`, `full`; nothing for exact factors."""
+    if isinstance(energy := ranks.get("energy"), float):
+        return f"{100 * energy:g}%"
+    if "size" in ranks:
+        return str(ranks["size"]).replace(" ", "")
+    for kind in RULES:
+        if kind in ranks:
+            return f"{kind}{ranks[kind]:g}"
+    if "full" in ranks:
+        return "full"
+    conv = f"c{ranks['conv_rank']}" if "conv_rank" in ranks else ""
+    return f"r{ranks['rank']}{conv}" if "rank" in ranks else ""
+
+
+def _joined_name(uses: Sequence[AdapterUse]) -> str:
+    """`hina0.7@Face+style1`; block lists go by their names only."""
+    parts = []
+    for use in uses:
+        strength = f"{use.unet:g}"
+        if use.te != use.unet:
+            strength += f"te{use.te:g}"
+        named = use.blocks if use.blocks and not set(use.blocks) & set(",=") else None
+        parts.append(f"{stem(use.path)}{strength}" + (f"@{named}" if named else ""))
+    return "+".join(parts)

@@ -9,30 +9,33 @@ import sys
 import click
 
 import loralathe
-from loralathe.cli.guard import end_on_sigterm, guarded
-from loralathe.errors import did_you_mean
+from loralathe import did_you_mean
+from loralathe.cli.guard import end_on_signals, guarded
 
 COMMANDS = {
     # name: (module, what `lathe --help` says)
-    "inspect": ("inspect", "What a file is: family, blocks, ranks, metadata, the recipe that made it."),
+    "inspect": ("inspect", "Show what a file is: family, blocks, ranks, metadata, its recipe."),
     "merge": ("merge", "Merge LoRAs into a checkpoint, with strengths and block weights."),
-    "extract": ("extract", "A LoRA from the difference of two checkpoints."),
-    "combine": ("join", "Several LoRAs into one, exactly or at a rank."),
-    "resize": ("join", "A LoRA at another rank, energy or size."),
-    "add-difference": ("combine", "A + M*(B - C)."),
-    "weighted-sum": ("combine", "(1-M)*A + M*B."),
-    "convert": ("combine", "The same checkpoint as safetensors, in another dtype, with another VAE."),
-    "eval": ("evaluate", "Any formula over checkpoints and LoRAs, in one pass."),
-    "run": ("run", "A recipe file in one pass, or a file again from its own record."),
-    "verify": ("verify", "Is a file what its record says? Computes its tensors again."),
-    "compare": ("compare", "What differs between two files, where, and how much."),
-    "render": ("render", "One prompt to pictures, from a checkpoint and LoRAs."),
-    "grid": ("grid", "X/Y/Z grid: strengths, blocks, seeds, prompts, or a recipe's variables."),
-    "blocks": ("blocks", "What each block of a LoRA does: in pictures, or in its weights."),
-    "demo": ("demo", "The whole method on tiny models that ship with loralathe, with a report."),
+    "extract": ("extract", "Extract a LoRA from the difference of two checkpoints."),
+    "combine": ("combine", "Combine several LoRAs into one, exactly or at a rank."),
+    "resize": ("combine", "Change the rank or the size of a LoRA."),
+    "add-difference": ("add_difference", "Compute A + M*(B - C) of three checkpoints."),
+    "weighted-sum": ("add_difference", "Compute (1-M)*A + M*B of two checkpoints."),
+    "convert": ("add_difference", "Save a checkpoint in another format or dtype, or with another VAE."),
+    "eval": ("evaluate", "Evaluate any formula over checkpoints and LoRAs, in one pass."),
+    "run": ("run", "Run a recipe file, or make a file again from its own record."),
+    "verify": ("verify", "Check a file against the recipe recorded in it."),
+    "compare": ("compare", "Show what differs between two files, where, and how much."),
+    "render": ("render", "Render pictures of a prompt, from a checkpoint and LoRAs."),
+    "grid": ("grid", "Render a grid of pictures over strengths, blocks, seeds, prompts, …"),
+    "blocks": ("blocks", "Find out what each block of a LoRA does, in pictures or in weights."),
+    "demo": ("demo", "Play the whole method on tiny models that come with loralathe."),
 }
 
 EPILOG = """\b
+`lathe COMMAND --help` shows the options of a command.
+
+\b
 Examples:
   lathe inspect hina.safetensors
   lathe merge baseA.safetensors hina.safetensors:0.7
@@ -85,14 +88,17 @@ class LazyGroup(click.Group):
 )
 @click.version_option(loralathe.__version__, "--version", prog_name="lathe", message="%(prog)s %(version)s")
 def lathe() -> None:
-    """Turn, cut and graft LoRAs of Stable Diffusion: streaming algebra on files."""
+    """Merge, extract and study LoRAs of image models.
+
+    Files are read and written piece by piece, so that large models need little memory.
+    """
 
 
 def main() -> None:
     """Entry point of the `lathe` command."""
-    end_on_sigterm()
+    end_on_signals()
     for stream in (sys.stdout, sys.stderr):
-        # A console that lacks a character, or a file name that is no UTF-8, must not end the work.
+        # A console that lacks a character, or a file name that is not UTF-8, must not end the work.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     lathe(prog_name="lathe")

@@ -1,40 +1,32 @@
-"""`lathe blocks`: what each block of an adapter does, in pictures or in its weights."""
+"""`lathe blocks`: what each block of a LoRA does, in pictures or in its weights."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from loralathe.cli.options import FilePath, Share, Whole
-from loralathe.cli.render_options import (
-    RANDOM_SEED,
-    PictureCommand,
-    PictureOptions,
-    collect_picture_options,
-    picture_options,
-)
-from loralathe.cli.screen import Screen
-from loralathe.errors import InputError
+from loralathe import InputError, counted, few
+from loralathe.cli.options import FilePath, PictureCommand, Share, Whole, take_screen
+from loralathe.cli.picture_options import picture_options, take_model_options
+from loralathe.cli.screen import Screen, heading
+from loralathe.cli.text import Columns, Facts, figures, percent
 
 if TYPE_CHECKING:
-    from loralathe.cli.render_setup import Lists
-    from loralathe.rendering import ImageRequest
-    from loralathe.studies import BlocksOptions
+    from loralathe import BlockReport, BlockWeight, PreparedBlocks, WeightStudy
 
 EPILOG = """\b
-In pictures (LoRA Block Weight's Effective Block Analyzer): one block after the other takes the
-first weight of --range, all others the second; each picture is measured against the one where all
-have the second. n + 1 pictures a seed.
+In pictures: one block after the other gets the first weight of --range, while all others have the
+second. Each picture is compared with the one in which all blocks have the second weight. This
+takes one picture more than there are blocks, for every seed.
 
 \b
-In weights (--weights): instant, nothing is rendered.
+In weights (--weights): this is instant, nothing is rendered.
   ‖Δ‖/‖W‖     size of the change beside the weights that it changes, at strength 1
-  effective   the rank that counts: exp of the entropy of the singular values
-  90 %, 99 %  singular values that hold so much of the energy, mean over the layers
-  cosine, up, down   against a second adapter, as in lathe compare
+  effective   how many directions count: exp of the entropy of the singular values
+  90 %, 99 %  how many singular values hold this share of the energy, mean over the layers
+  cosine, up, down   against a second LoRA, as in lathe compare
 
 \b
 Examples:
@@ -43,177 +35,211 @@ Examples:
   lathe blocks baseA.safetensors hina.safetensors --prompt girl --blocks "BASE, IN04-IN08, MID"
   lathe blocks --weights baseA.safetensors hina.safetensors mio.safetensors
 """
+BESIDE_THE_BARS = 60
+"""Columns that the chart's numbers take."""
+WIDEST = 24
+NARROWEST = 6
+"""Of a bar; where there is not even so much room for one, only numbers are shown."""
+NUMBERS, COMPARED = 64, 26
+"""Columns that the numbers take, and those of a comparison beside them."""
 
 
 @click.command("blocks", cls=PictureCommand, epilog=EPILOG)
 @click.argument("checkpoint", type=FilePath(), metavar="CHECKPOINT")
 @click.argument("adapters", nargs=-1, metavar="ADAPTER…")
-@click.option("--weights", is_flag=True, help="Look at the weights only; a second adapter is compared.")
+@click.option(
+    "--weights", is_flag=True, help="Look at the weights only, and render nothing; a second LoRA is compared."
+)
 @click.option(
     "--range",
-    "weight_range",
+    "range",
     default="0.5,1",
     metavar="X,Y",
-    help="Weight of the examined block, of all others. Default: 0.5,1.",
+    help="Weight of the examined block, and of all others. Default: 0.5,1.",
 )
 @click.option(
     "--blocks",
-    "wanted",
+    "blocks",
     default="",
     metavar="BLOCKS",
-    help="12ALL 17ALL 20ALL 26ALL, a --list, or blocks. Default: those that the LoRA has.",
+    help="Which blocks: 12ALL, 17ALL, 20ALL, 26ALL, a --list, or names. Default: those that the LoRA has.",
 )
 @click.option(
     "--threshold",
     type=Whole(0, 255),
     default=20,
     metavar="N",
-    help="A channel counts when it changes by more. Default: 20.",
+    help="Count a channel of a pixel when it changes by more than N. Default: 20.",
 )
 @click.option(
     "--color",
     type=click.Choice(["black", "white"]),
     default="black",
-    help="Ground of the difference pictures. Default: black.",
+    help="Background of the difference pictures. Default: black.",
 )
-@click.option("--swap", is_flag=True, help="Blocks as columns (change X-Y).")
+@click.option("--swap", is_flag=True, help="Show blocks as columns (change X-Y).")
 @click.option(
     "--seeds",
     type=Whole(min=1),
     default=1,
     metavar="N",
-    help="This many seeds; mean and interval. Default: 1.",
+    help="Render N seeds, and tell mean and interval. Default: 1.",
 )
-@click.option("--coarse", is_flag=True, help="Groups first, then only the groups that matter, halved.")
+@click.option("--coarse", is_flag=True, help="Examine groups first, then halve only the groups that matter.")
 @click.option(
     "--coarse-floor",
     type=Share(),
     default=0.1,
     metavar="X",
-    help="Groups under this part of the strongest stay whole. Default: 0.1.",
+    help="With --coarse: leave groups whole whose effect is below X times the strongest. Default: 0.1.",
 )
-@click.option("--te", is_flag=True, help="Each text encoder as a block of its own.")
-@click.option("--adapter", default="", metavar="NAME", help="Which adapter, where there are several.")
+@click.option("--te", is_flag=True, help="Examine each text encoder as a block of its own.")
+@click.option("--adapter", default="", metavar="NAME", help="Which LoRA to examine, if there are several.")
 @click.option(
-    "-o", "--out", type=FilePath(), metavar="FOLDER", help="Default: one here, named after the inputs."
+    "-o",
+    "--out",
+    "output",
+    type=FilePath(),
+    metavar="FOLDER",
+    help="Folder of the study. Default: one here, named after the inputs.",
 )
 @click.option("--title", default="", metavar="TEXT", help="Title of the page.")
-@click.option("--embed", is_flag=True, help="One blocks.html with the pictures inside, to send around.")
-@click.option("--threads", type=Whole(min=1), metavar="N", help="For --weights. Default: every core.")
+@click.option("--embed", is_flag=True, help="Put the pictures into blocks.html, to send it around.")
+@click.option(
+    "--threads",
+    type=Whole(min=1),
+    metavar="N",
+    help="Worker threads of --weights. Default: one on every core.",
+)
 @picture_options(lists="--list")
-def blocks_command(checkpoint: Path, adapters: tuple[str, ...], weights: bool, **options: Any) -> None:
-    """What each block of a LoRA does: rendered and measured, or told from its weights."""
+def blocks_command(
+    checkpoint: Path,
+    adapters: tuple[str, ...],
+    weights: bool,
+    threads: int | None,
+    dry_run: bool,
+    **options: Any,
+) -> None:
+    """Find out what each block of a LoRA does: render and measure it, or look at its weights."""
+    from loralathe import open_model
+
+    screen, opening = take_screen(options), take_model_options(options)
+    opening["progress"] = screen.progress()
     if weights:
-        _from_weights(checkpoint, adapters, options)
+        _from_weights(checkpoint, adapters, threads, screen, opening)
         return
-    from loralathe.cli.render_setup import lists_of, need_libraries, progress_of, renderer_of
-    from loralathe.cli.show_blocks import show_blocks, show_blocks_plan
-
-    chosen = collect_picture_options(options)
-    screen = Screen(chosen.as_json, chosen.quiet)
-    need_libraries()
-    lists = lists_of(chosen, screen)
-    study = blocks_options(checkpoint, adapters, lists, options)
-    if chosen.dry_run:
-        show_blocks_plan(screen, study)
-        return
-    from loralathe.studies import analyze_blocks
-
-    progress = progress_of(screen)
-    with renderer_of(chosen, lists, progress) as renderer:
+    with open_model(checkpoint, **opening) as model:
+        prepared = model.prepare_blocks(*adapters, **options)
+        if dry_run:
+            _show_plan(screen, prepared)
+            return
+        folder = prepared.options.folder
         try:
-            report = analyze_blocks(study, renderer, progress)
+            report = prepared.run()
         except KeyboardInterrupt:
-            kept = f"finished pictures are kept in {study.folder}; the same command goes on from there"
+            kept = f"finished pictures are kept in {folder}; the same command goes on from there"
             raise KeyboardInterrupt(kept) from None
-    show_blocks(screen, study, report)
+    show_blocks(screen, folder, report)
 
 
-def blocks_options(
-    checkpoint: Path, adapters: tuple[str, ...], lists: Lists, options: dict[str, Any]
-) -> BlocksOptions:
-    """Everything about the analysis, from the command's words."""
-    from loralathe.cli.render_setup import adapters_of, family_of, folder_name, request_of
-    from loralathe.studies import BlocksOptions, gather_context
-    from loralathe.studies.analyzer import fitting_list
+def _from_weights(
+    checkpoint: Path, adapters: tuple[str, ...], threads: int | None, screen: Screen, opening: dict[str, Any]
+) -> None:
+    from loralathe import block_weights
 
-    chosen = collect_picture_options(options)
-    family = family_of(str(checkpoint))
-    request = request_of(str(checkpoint), adapters_of(adapters, chosen), family, chosen)
-    files = _files(request, chosen)
-    _check_adapter(files, request, options["adapter"])
-    folder = options["out"] or folder_name(str(checkpoint), request, "-blocks")
-    encoders = tuple(name.upper() for name in family.encoder_blocks)
-    return BlocksOptions(
-        _seeded(request, folder, chosen.seed, chosen.dry_run),
-        folder,
-        adapter=options["adapter"],
-        range=options["weight_range"],
-        blocks=options["wanted"] or fitting_list(files, family),
-        lists=lists.blocks,
-        split_encoders=encoders if options["te"] else (),
-        threshold=options["threshold"],
-        background=cast(Literal["black", "white"], options["color"]),
-        swap=options["swap"],
-        seeds=options["seeds"],
-        coarse=options["coarse"],
-        coarse_floor=options["coarse_floor"],
-        context=gather_context(
-            family, lora_dirs=options["lora_dir"], presets=lists.blocks, element_presets=lists.elements
-        ),
-        title=options["title"],
-        embed=options["embed"],
-    )
-
-
-def _files(request: ImageRequest, options: PictureOptions) -> list[Path]:
-    """The adapters of the command and of the prompt's tags."""
-    from loralathe.rendering.prepare import AdapterFolders
-    from loralathe.rendering.prompts import lift_tags
-
-    folders = AdapterFolders(options.lora_dir)
-    return [folders.find(use.file) for use in (*request.adapters, *lift_tags(request.prompt).adapters)]
-
-
-def _check_adapter(files: list[Path], request: ImageRequest, name: str) -> None:
-    """One adapter is examined; where there are several, it is named or carries the mark XYZ."""
-    if not files:
-        raise InputError(
-            "which LoRA is to be examined?",
-            fix="give it after the checkpoint, or as a <lora:…> tag in the prompt",
-        )
-    if len(files) > 1 and not name and "XYZ" not in f"{request.prompt}{request.adapters}".upper():
-        raise InputError(
-            f"which of the {len(files)} LoRAs is to be examined?",
-            fix=f"--adapter {' or --adapter '.join(file.stem for file in files)}",
-        )
-
-
-def _seeded(request: ImageRequest, folder: Path, seed: int, dry_run: bool) -> ImageRequest:
-    """A random seed is drawn once for the folder, so that the same command goes on with the same pictures."""
-    from loralathe.studies.store import SeedBook
-
-    return replace(request, seed=SeedBook(folder).next()) if seed == RANDOM_SEED and not dry_run else request
-
-
-def _from_weights(checkpoint: Path, adapters: tuple[str, ...], options: dict[str, Any]) -> None:
-    from loralathe.cli.render_setup import adapters_of, progress_of
-    from loralathe.cli.show_weights import show_weights
-    from loralathe.studies.weights import study_weights
-
-    chosen = collect_picture_options(options)
     if not 1 <= len(adapters) <= 2:
         raise InputError(
-            f"--weights takes one adapter, or two to compare, not {len(adapters)}",
+            f"--weights takes one LoRA, or two to compare, not {len(adapters)}",
             fix="lathe blocks --weights baseA.safetensors hina.safetensors",
         )
-    screen = Screen(chosen.as_json, chosen.quiet)
-    files = [use.file for use in adapters_of(adapters, chosen)]
-    found = study_weights(
-        checkpoint,
-        *files,
-        allow_unmatched=chosen.allow_unmatched,
-        progress=progress_of(screen),
-        threads=options["threads"],
+    given = {name: opening[name] for name in ("lora_dir", "allow_unmatched", "progress")}
+    show_weights(screen, block_weights(checkpoint, *adapters, threads=threads, **given))
+
+
+def _show_plan(screen: Screen, prepared: PreparedBlocks) -> None:
+    """--dry-run: which blocks, how many pictures."""
+    plan, options = prepared.plan(), prepared.options
+    screen.event(
+        "plan",
+        folder=options.folder,
+        blocks=plan.blocks,
+        lacking=plan.lacking,
+        pictures=plan.pictures,
+        coarse=options.coarse,
     )
-    show_weights(screen, found)
+    more = " at first, and more where a group matters" if options.coarse else ""
+    rows = [
+        ("blocks", " ".join(plan.blocks)),
+        *([("left out", f"{' '.join(plan.lacking)} (not in this family)")] if plan.lacking else []),
+        ("weights", f"{plan.examined:g} for one block at a time, {plan.others:g} for all others"),
+        ("pictures", f"{plan.pictures}: (blocks + 1) × {counted(options.seeds, 'seed')}{more}"),
+        ("into", str(options.folder)),
+    ]
+    title = counted(plan.first, "group" if options.coarse else "block")
+    screen.show(heading(f"would examine {title}"), Facts(rows))
+
+
+def show_blocks(screen: Screen, folder: Path, report: BlockReport) -> None:
+    """The bar chart, the weights to paste, the files to look at."""
+    from loralathe import bar_chart
+
+    screen.event("blocks", folder=folder, report=report)
+    screen.result(bar_chart(report, max(16, min(40, screen.console.width - BESIDE_THE_BARS))))
+    there = report.pictures - report.rendered
+    by_name = {path.name: path for path in report.files}
+    sheets = [str(path) for path in report.files if path.suffix == ".png"]
+    rows = [
+        ("pictures", f"{report.rendered} rendered" + (f", {there} were there already" if there else "")),
+        ("sheets" if len(sheets) > 1 else "sheet", few(sheets)),
+        ("page", str(by_name["blocks.html"])),
+        ("numbers", f"{by_name['blocks.csv']}, blocks.json"),
+    ]
+    screen.show(Facts(rows))
+    pasted = [
+        report.weights_list or report.weights_by_name,
+        *([report.recipe.command] if report.recipe else []),
+    ]
+    screen.show("", heading("weights to start from, and the merge that takes them"))
+    screen.verbatim(*(f"  {line}" for line in pasted))
+
+
+def show_weights(screen: Screen, found: WeightStudy) -> None:
+    """A bar for every block: how large its delta is beside the weights that it changes."""
+    screen.event("weights", weights=found)
+    rows = [("checkpoint", str(found.checkpoint)), ("adapter", str(found.adapter))]
+    rows += [("beside", str(found.other))] if found.other else []
+    rows += [("unmatched", f"{len(found.unmatched)}: {few(found.unmatched)}")] if found.unmatched else []
+    room = screen.console.width - NUMBERS - (COMPARED if found.other else 0)
+    width = min(room, WIDEST) if room >= NARROWEST else 0
+    columns = ["block", *(["‖Δ‖/‖W‖".ljust(width), ""] if width else ["‖Δ‖/‖W‖"])]
+    columns += ["energy %", "rank", "effective", "90 %", "99 %"]
+    columns += ["cosine", "up", "down"] if found.other else []
+    top = max((block.ratio or 0.0 for block in found.blocks), default=0.0) or 1.0
+    shares = [(block, (block.ratio or 0.0) / top) for block in found.blocks]
+    lines = [_row(block, share, width, bool(found.other)) for block, share in shares]
+    total = _row(found.total, 0.0, width, bool(found.other))
+    screen.result(heading("blocks by their weights, at strength 1"), Facts(rows), "")
+    screen.result(Columns(columns, lines, total))
+
+
+def _row(block: BlockWeight, share: float, width: int, compared: bool) -> list[str]:
+    """A line; `share` is the length of its bar, 1 for the longest."""
+    from loralathe import bar
+
+    row = [
+        block.block,
+        *([bar(share, width).ljust(width)] if width else []),
+        _number(block.ratio, 4),
+        percent(block.share),
+        str(block.rank),
+        *(f"{value:.1f}" for value in (block.spread, block.rank90, block.rank99)),
+    ]
+    return row + [_fixed(value) for value in (block.cosine, block.up, block.down)] * compared
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else "0" if value == 0 else figures(value, digits)
+
+
+def _fixed(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,93 +1,74 @@
-"""`lathe add-difference`, `lathe weighted-sum`, `lathe convert`: checkpoints from checkpoints."""
+"""`lathe combine` and `lathe resize`: LoRAs into one, and a LoRA at another size."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from loralathe.cli.options import Common, FilePath, LatheCommand, Number, common, common_options
-from loralathe.cli.saving import saving_options, take_saving_options
+from loralathe.cli.options import (
+    FilePath,
+    LatheCommand,
+    adapter_metadata_option,
+    adapter_options,
+    common_options,
+    output_option,
+    take_screen,
+)
+from loralathe.cli.ranks import rank_options, take_ranks
 
-if TYPE_CHECKING:
-    from loralathe.language import Recipe
-
-ADD_EPILOG = """\b
-M may be negative: plus moves A away from C, minus towards it.
+COMBINE_EPILOG = """\b
+Without --rank, --energy, --size or --mode the result is exact: the factors stand side by side and
+the ranks add up. With one of them it is the best approximation of the sum.
 
 \b
 Examples:
-  lathe add-difference A.safetensors tuned.safetensors base.safetensors -m 0.7
-  lathe add-difference hinaB.safetensors B.safetensors A.safetensors -m -0.7 -o mix.safetensors
+  lathe combine hina.safetensors:0.7 style.safetensors:0.4 -o both.safetensors
+  lathe combine hina.safetensors:0.7:INS style.safetensors:0.4:OUTALL --rank 32
+  lathe combine hina.safetensors style.safetensors:-0.3 --energy 0.98 --metadata merge
 """
-SUM_EPILOG = """\b
-Example:
-  lathe weighted-sum A.safetensors B.ckpt -m 0.3 --metadata merge
-"""
-CONVERT_EPILOG = """\b
+RESIZE_EPILOG = """\b
 Examples:
-  lathe convert model-fp32.safetensors --dtype fp16
-  lathe convert model.ckpt
-  lathe convert model.safetensors --bake-vae anime.vae.pt --discard "^model_ema\\."
+  lathe resize hina.safetensors --rank 16
+  lathe resize hina.safetensors --size 20MB
+  lathe resize hina.safetensors --energy 0.95 --rank 64
+  lathe resize hina.safetensors --dynamic-method sv_fro --dynamic-param 0.9
 """
 
 
-@click.command("add-difference", cls=LatheCommand, epilog=ADD_EPILOG)
-@click.argument("a", type=FilePath(), metavar="A")
-@click.argument("b", type=FilePath(), metavar="B")
-@click.argument("c", type=FilePath(), metavar="C")
-@click.option("-m", "--multiplier", type=Number(), required=True, metavar="M", help="Any number.")
-@saving_options("A, B, C")
-@common_options()
-def add_difference_command(a: Path, b: Path, c: Path, multiplier: float, **options: Any) -> None:
-    """A + M*(B - C): what B has over C, added to A."""
-    from loralathe.api.kinds import require_kinds
-    from loralathe.api.recipes import add_difference_recipe
+@click.command(
+    "combine", cls=LatheCommand, epilog=COMBINE_EPILOG, short_help="Combine several LoRAs into one."
+)
+@click.argument("adapters", nargs=-1, required=True, metavar="ADAPTER…")
+@rank_options("Default: exact.")
+@adapter_options
+@adapter_metadata_option("new")
+@output_option
+@common_options(dtype="fp16")
+def combine_command(adapters: tuple[str, ...], dry_run: bool, **options: Any) -> None:
+    """Write one LoRA that does what all ADAPTERs do together, at their strengths and blocks."""
+    import loralathe
+    from loralathe.cli.report import show_and_run
 
-    choices, settings = take_saving_options(options), common(options)
-    require_kinds([a, b, c])
-    recipe = add_difference_recipe(a, b, c, multiplier, settings.file, settings.dtype)
-    _launch(recipe, choices, settings)
-
-
-@click.command("weighted-sum", cls=LatheCommand, epilog=SUM_EPILOG)
-@click.argument("a", type=FilePath(), metavar="A")
-@click.argument("b", type=FilePath(), metavar="B")
-@click.option("-m", "--multiplier", type=Number(), required=True, metavar="M", help="Share of B.")
-@saving_options("A, B")
-@common_options()
-def weighted_sum_command(a: Path, b: Path, multiplier: float, **options: Any) -> None:
-    """(1-M)*A + M*B: 0 is A, 1 is B."""
-    from loralathe.api.kinds import require_kinds
-    from loralathe.api.recipes import weighted_sum_recipe
-
-    choices, settings = take_saving_options(options), common(options)
-    require_kinds([a, b])
-    recipe = weighted_sum_recipe(a, b, multiplier, settings.file, settings.dtype)
-    _launch(recipe, choices, settings)
+    ranks = take_ranks(options)
+    screen = take_screen(options)
+    prepared = loralathe.combine.prepare(*adapters, ranks=ranks, progress=screen.progress(), **options)
+    show_and_run(prepared, screen, dry_run)
 
 
-@click.command("convert", cls=LatheCommand, epilog=CONVERT_EPILOG)
-@click.argument("a", type=FilePath(), metavar="A")
-@saving_options("A")
-@common_options()
-def convert_command(a: Path, **options: Any) -> None:
-    """The same checkpoint as safetensors, with --dtype, --bake-vae and --discard where given.
+@click.command("resize", cls=LatheCommand, epilog=RESIZE_EPILOG, short_help="Change the rank of a LoRA.")
+@click.argument("lora", type=FilePath(), metavar="LORA")
+@rank_options("Give this, --energy, --size or a mode.")
+@adapter_metadata_option("first")
+@output_option
+@common_options(dtype="fp16")
+def resize_command(lora: Path, dry_run: bool, **options: Any) -> None:
+    """Write LORA at another rank: the best approximation, computed from the LoRA alone."""
+    import loralathe
+    from loralathe.cli.report import show_and_run
 
-    Marks and integers keep their type.
-    """
-    from loralathe.api.kinds import require_kinds
-    from loralathe.api.recipes import convert_recipe
-
-    choices, settings = take_saving_options(options), common(options)
-    require_kinds([a])
-    _launch(convert_recipe(a, settings.dtype, settings.file, choices), choices, settings)
-
-
-def _launch(recipe: Recipe, choices: Mapping[str, object], settings: Common) -> None:
-    from loralathe.api.recipes import with_saving
-    from loralathe.cli.launch import launch
-
-    launch(with_saving(recipe, choices), settings)
+    ranks = take_ranks(options)
+    screen = take_screen(options)
+    prepared = loralathe.resize.prepare(lora, ranks, progress=screen.progress(), **options)
+    show_and_run(prepared, screen, dry_run)

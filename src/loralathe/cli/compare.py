@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from loralathe import few
 from loralathe.cli.options import FilePath, LatheCommand, Whole, showing_options
-from loralathe.cli.screen import Screen
+from loralathe.cli.screen import Screen, heading
+from loralathe.cli.text import Columns, Facts, counts
+
+if TYPE_CHECKING:
+    from loralathe import BlockComparison, Comparison
 
 EPILOG = """\b
 cosine      angle between all numbers of X and of Y: 1 the same direction, 0 nothing in common
@@ -26,12 +33,17 @@ Examples:
 @click.command("compare", cls=LatheCommand, epilog=EPILOG)
 @click.argument("x", type=FilePath(), metavar="X")
 @click.argument("y", type=FilePath(), metavar="Y")
-@click.option("--base", type=FilePath(), metavar="B", help="Compare what X and Y changed in B: X−B with Y−B.")
+@click.option(
+    "--base",
+    type=FilePath(),
+    metavar="B",
+    help="Compare what X and Y changed in the checkpoint B: X−B with Y−B.",
+)
 @click.option(
     "--rank",
     type=Whole(min=1),
     metavar="K",
-    help="Leading directions to compare. Default: all of an adapter, 16 with --base.",
+    help="How many leading directions to compare. Default: all of a LoRA, 16 with --base.",
 )
 @showing_options
 def compare_command(
@@ -43,11 +55,70 @@ def compare_command(
     quiet: bool,
     threads: int | None,
 ) -> None:
-    """Compare two checkpoints weight by weight, or two adapters by the deltas that they make."""
+    """Compare two checkpoints weight by weight, or two LoRAs by what they add to a model."""
     import loralathe
-    from loralathe.cli.show_comparison import show_comparison
 
     screen = Screen(as_json, quiet)
-    show_comparison(
-        screen, loralathe.compare(x, y, base, rank=rank, threads=threads, progress=screen.progress())
+    found = loralathe.compare(x, y, base, rank=rank, threads=threads, progress=screen.progress())
+    show_comparison(screen, found)
+
+
+def show_comparison(screen: Screen, found: Comparison) -> None:
+    """What differs, where, how much."""
+    screen.event("comparison", identical=found.identical, comparison=found)
+    items = "modules" if found.of == "deltas" else "tensors"
+    screen.result(heading(_title(found)), Facts(_facts(found, items)))
+    if not found.identical and found.blocks:
+        overlap = found.total.up is not None
+        columns = ["block", items, "equal", "cosine", "‖Y‖/‖X‖", "‖X−Y‖/‖X‖"]
+        columns += [f"up{_k(found)}", f"down{_k(found)}"] if overlap else []
+        rows = [_row(block, overlap) for block in found.blocks]
+        screen.result("", Columns(columns, rows, _row(found.total, overlap)))
+
+
+def _title(found: Comparison) -> str:
+    if found.identical:
+        return "no difference" + (f" but in {found.recast} dtypes" if found.recast else "")
+    what = {
+        "weights": "weights of X and Y",
+        "deltas": "deltas of the adapters X and Y",
+        "differences": "what X and Y changed in B",
+    }
+    return what[found.of]
+
+
+def _facts(found: Comparison, items: str) -> list[tuple[str, str]]:
+    rows = [("X", str(found.x)), ("Y", str(found.y))]
+    rows += [("B", str(found.base))] if found.base else []
+    differing = found.total.items - found.total.equal
+    rows.append((items, counts([(differing, "differ"), (found.total.equal, "equal")])))
+    named: Sequence[tuple[str, Sequence[str]]] = (
+        ("only in X", found.only_x),
+        ("only in Y", found.only_y),
+        ("other shape", found.reshaped),
+        ("integers", found.unequal_integers),
     )
+    rows += [(label, f"{len(names)}: {few(names)}") for label, names in named if names]
+    if found.recast:
+        rows.append(("other dtype", f"{found.recast} {items}"))
+    return rows
+
+
+def _k(found: Comparison) -> str:
+    return f" ({found.rank})" if found.rank else ""
+
+
+def _row(block: BlockComparison, overlap: bool) -> list[str]:
+    row = [
+        block.block,
+        str(block.items),
+        str(block.equal or "–"),
+        _number(block.cosine, ".4f"),
+        _number(block.ratio, ".4f"),
+        _number(block.difference, "#.3g"),
+    ]
+    return row + ([_number(block.up, ".3f"), _number(block.down, ".3f")] if overlap else [])
+
+
+def _number(value: float | None, spec: str) -> str:
+    return "–" if value is None else format(value, spec)

@@ -11,10 +11,10 @@ from loralathe.cli.options import FilePath
 from loralathe.cli.screen import Screen
 
 EPILOG = """\b
-Makes two bases and two LoRAs, plays the method on them (grids, blocks, merges, extractions, Add
-difference with both signs, the proof over many seeds), and leaves every file, the recipes and
-report.html in FOLDER. A few minutes on two cores; needs loralathe[render], no network and no GPU.
-Ctrl-C loses no finished picture: the same command goes on.
+It makes two bases and two LoRAs, and plays the method on them: grids, blocks, merges,
+extractions, Add difference with both signs, and the proof over many seeds. Every file, the
+recipes and report.html stay in FOLDER. It takes a few minutes on two cores, and needs
+loralathe[render], but no network and no GPU. After Ctrl-C the same command goes on.
 
 \b
 Examples:
@@ -33,24 +33,24 @@ Examples:
     metavar="FOLDER",
     help="Where everything goes. Default: demo-out.",
 )
-@click.option("--quick", is_flag=True, help="A few small grids: to see that it works.")
+@click.option("--quick", is_flag=True, help="Make only a few small grids, to see that it works.")
 @click.option(
     "--lang",
     type=click.Choice(["zh-TW", "en"], case_sensitive=False),
-    help="The report opens in this language. Default: that of this terminal.",
+    help="Language in which the report opens. Default: that of this terminal.",
 )
 @click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout, text on stderr.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("-q", "--quiet", is_flag=True, help="Show nothing but errors.")
 def demo_command(out: Path, quick: bool, lang: str | None, as_json: bool, quiet: bool) -> None:
-    """Play the whole method on the tiny family, and leave a report to look at."""
-    from loralathe.cli.render_setup import need_libraries, progress_of
+    """Play the whole method on a tiny family of models, and write a report about it."""
+    from loralathe import need_libraries
     from loralathe.demo import DemoOptions, run_demo
 
     screen = Screen(as_json, quiet)
     need_libraries()
     options = DemoOptions(out, quick=quick, language=lang or _language_of_terminal())
     try:
-        result = run_demo(options, progress_of(screen))
+        result = run_demo(options, screen.progress())
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"what is finished is kept in {out}; the same command goes on") from None
     screen.event("demo", folder=out, report=result.report, chapters=result.numbers())

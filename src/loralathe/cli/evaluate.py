@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from loralathe.cli.merge import named_lists, with_blocks
-from loralathe.cli.options import LatheCommand, block_options, common, common_options
-from loralathe.cli.saving import saving_options, take_saving_options
-from loralathe.errors import InputError
+from loralathe.cli.options import (
+    LatheCommand,
+    common_options,
+    input_files,
+    lists_option,
+    output_option,
+    preset_options,
+    saving_options,
+    take_screen,
+    variables_option,
+)
 
+EXAMPLE = 'lathe eval "A + 0.7*hina" A=base.safetensors hina=hina.safetensors'
 EVAL_EPILOG = """\b
 Formulas know + and -, * by numbers, parentheses, @ for block weights, adapters as functions
 (hina(te=0.5)), extract(delta, rank=64), and fp16(x) and bf16(x) for rounding in between; and
@@ -26,36 +33,25 @@ Examples:
   lathe eval "ties(A, B, C, density=0.3)" A=a.safetensors B=b.safetensors C=c.safetensors
   lathe eval "extract(B - A, rank=32)" A=a.safetensors B=b.safetensors -o difference.safetensors
 """
-SET_HELP = "A variable's value; repeatable."
 
 
 @click.command("eval", cls=LatheCommand, epilog=EVAL_EPILOG)
 @click.argument("formula", metavar="FORMULA")
 @click.argument("files", nargs=-1, metavar="NAME=FILE…")
-@click.option("--set", "settings", multiple=True, metavar="NAME=NUMBER", help=SET_HELP)
-@block_options
+@variables_option()
+@lists_option()
+@preset_options
 @saving_options("NAME")
+@output_option
 @common_options()
-def eval_command(
-    formula: str,
-    files: tuple[str, ...],
-    settings: tuple[str, ...],
-    blocks: tuple[str, ...],
-    presets: Path | None,
-    missing_blocks: str | None,
-    **options: Any,
-) -> None:
+def eval_command(formula: str, files: tuple[str, ...], dry_run: bool, **options: Any) -> None:
     """Evaluate FORMULA over the files that its names stand for, in one pass."""
-    from loralathe.api.recipes import formula_recipe, with_saving
-    from loralathe.cli.launch import launch
-    from loralathe.cli.names import input_files, numbers
+    import loralathe
+    from loralathe.cli.report import show_and_run
 
-    saving = take_saving_options(options)
-    choices = with_blocks(common(options), presets, missing_blocks)
-    example = 'lathe eval "A + 0.7*hina" A=base.safetensors hina=hina.safetensors'
-    inputs = input_files(files, example)
+    screen = take_screen(options)
+    inputs = input_files(files, EXAMPLE)
     if not inputs:
-        raise InputError("the formula has no files to work on", fix=example)
-    lists = named_lists(blocks)
-    recipe = formula_recipe(formula, inputs, numbers(settings), lists, choices.file, choices.dtype)
-    launch(with_saving(recipe, saving), choices)
+        raise loralathe.InputError("the formula has no files to work on", fix=EXAMPLE)
+    prepared = loralathe.evaluate.prepare(formula, inputs, progress=screen.progress(), **options)
+    show_and_run(prepared, screen, dry_run)

@@ -7,14 +7,17 @@ from typing import Any
 
 import click
 
-from loralathe.cli.options import FilePath, LatheCommand, Number, common, common_options
-from loralathe.cli.ranks import rank_arguments, rank_options
+from loralathe.cli.options import FilePath, LatheCommand, Number, common_options, output_option, take_screen
+from loralathe.cli.ranks import rank_options, take_ranks
 
 EPILOG = """\b
-The report tells, per block, what the LoRA holds of the difference (kept), what lies beyond its
-rank (truncated), what rounding of the files explains (noise), and what no LoRA holds, such as
-biases and norms (outside). With --energy or --size the ranks of all layers share one budget: two
-passes, the first for the singular values.
+The report tells for every block which share of the difference the LoRA keeps, which share its
+rank cuts off (truncated), which share is only the rounding of the files (noise), and which share
+no LoRA can hold, such as biases and norms (outside).
+
+\b
+With --energy or --size all layers share one budget. Then there are two passes: the first finds
+the singular values of every layer, the second writes what fits.
 
 \b
 Examples:
@@ -25,55 +28,52 @@ Examples:
   lathe extract tuned.safetensors base.safetensors --mode ratio --linear-ratio 0.1
   lathe extract tuned.safetensors base.safetensors --no-te1 --no-te2 --dtype bf16
 """
+FLAGS = ("conv", "exact", "keep_noise")
+"""Arguments of extract() that are 1 where they are given."""
 
 
 @click.command("extract", cls=LatheCommand, epilog=EPILOG)
 @click.argument("tuned", type=FilePath(), metavar="TUNED")
 @click.argument("base", type=FilePath(), metavar="BASE")
 @rank_options("Default: 64.")
-@click.option("--conv", is_flag=True, help="Resnets and samplers, too; also with any --conv- option.")
-@click.option("--te1/--no-te1", default=None, help="Text encoder 1. Default: if it changed beyond rounding.")
-@click.option("--te2/--no-te2", default=None, help="Text encoder 2. Default: if it changed beyond rounding.")
-@click.option("--te3/--no-te3", default=None, help="The same for T5, the second encoder of Flux.")
-@click.option("--alpha", type=Number(), default=1.0, metavar="X", help="X times TUNED. Default: 1.")
-@click.option("--beta", type=Number(), default=1.0, metavar="Y", help="less Y times BASE. Default: 1.")
+@click.option("--conv", is_flag=True, help="Extract convolutions, too (resnets and samplers).")
+@click.option("--te1/--no-te1", default=None, help="Text encoder 1. Default: yes, if it changed.")
+@click.option("--te2/--no-te2", default=None, help="Text encoder 2. Default: yes, if it changed.")
+@click.option("--te3/--no-te3", default=None, help="T5, the second text encoder of Flux. Default: the same.")
+@click.option("--alpha", type=Number(), default=1.0, metavar="X", help="Multiply TUNED by X. Default: 1.")
+@click.option("--beta", type=Number(), default=1.0, metavar="Y", help="Multiply BASE by Y. Default: 1.")
 @click.option(
-    "--min-diff", type=Number(), metavar="X", help="Leave out layers where no number differs by more."
+    "--min-diff",
+    type=Number(),
+    metavar="X",
+    help="Leave out layers in which no number differs by more than X.",
 )
-@click.option("--exact", is_flag=True, help="Full decompositions instead of randomized ones; slow.")
-@click.option("--keep-noise", is_flag=True, help="Keep directions that rounding alone explains.")
-@click.option("--no-metadata", is_flag=True, help="Only the ss_ keys that readers of LoRAs need; no record.")
+@click.option("--exact", is_flag=True, help="Compute full decompositions. This is slow.")
+@click.option("--keep-noise", is_flag=True, help="Keep what the rounding of the files alone explains.")
+@click.option(
+    "--no-metadata",
+    is_flag=True,
+    help="Write only the ss_ keys that programs need, and no record of the recipe.",
+)
+@output_option
 @common_options(dtype="fp16")
-def extract_command(
-    tuned: Path,
-    base: Path,
-    conv: bool,
-    te1: bool | None,
-    te2: bool | None,
-    te3: bool | None,
-    alpha: float,
-    beta: float,
-    min_diff: float | None,
-    exact: bool,
-    keep_noise: bool,
-    no_metadata: bool,
-    **options: Any,
-) -> None:
-    """A LoRA that turns BASE into TUNED, as far as its rank reaches."""
-    from loralathe.api.kinds import require_kinds
-    from loralathe.api.recipes import extract_recipe
-    from loralathe.cli.launch import launch
+def extract_command(tuned: Path, base: Path, no_metadata: bool, dry_run: bool, **options: Any) -> None:
+    """Extract a LoRA that turns the checkpoint BASE into TUNED.
 
-    arguments = rank_arguments(options)
-    settings = common(options)
-    flags = {"conv": conv, "exact": exact, "keep_noise": keep_noise}
-    given = {"te1": te1, "te2": te2, "te3": te3} | {name: True for name, flag in flags.items() if flag}
-    arguments |= {name: int(value) for name, value in given.items() if value is not None}
-    if min_diff is not None:
-        arguments["min_diff"] = min_diff
-    require_kinds([tuned, base])
+    The difference TUNED − BASE is kept as well as a LoRA of the chosen rank can keep it.
+    """
+    import loralathe
+    from loralathe.cli.report import show_and_run
+
+    ranks = take_ranks(options)
+    encoders = {name: options.pop(name) for name in ("te1", "te2", "te3")}
+    flags = {name: True for name in FLAGS if options.pop(name)}
+    ranks |= {name: int(value) for name, value in (encoders | flags).items() if value is not None}
+    ranks |= {} if options["min_diff"] is None else {"min_diff": options["min_diff"]}
+    del options["min_diff"]
+    screen = take_screen(options)
     metadata = "minimal" if no_metadata else "new"
-    recipe = extract_recipe(
-        tuned, base, arguments, settings.file, settings.dtype, alpha=alpha, beta=beta, metadata=metadata
+    prepared = loralathe.extract.prepare(
+        tuned, base, ranks=ranks, metadata=metadata, progress=screen.progress(), **options
     )
-    launch(recipe, settings)
+    show_and_run(prepared, screen, dry_run)

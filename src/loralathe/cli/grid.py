@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import east_asian_width
 
 import click
 
-from loralathe.cli.grid_options import GridCommand
-from loralathe.cli.options import FilePath, Whole
-from loralathe.cli.render_options import RANDOM_SEED, PictureOptions, collect_picture_options, picture_options
-from loralathe.cli.screen import Screen
-from loralathe.errors import InputError
+from loralathe import InputError, counted
+from loralathe.cli.options import FilePath, PictureCommand, Whole, take_screen, variables_option
+from loralathe.cli.picture_options import picture_options, take_model_options
+from loralathe.cli.screen import Screen, heading
+from loralathe.cli.text import Facts
 
 if TYPE_CHECKING:
-    from loralathe.cli.render_setup import Lists
-    from loralathe.progress import Progress
-    from loralathe.studies import Context, GridOptions
-    from loralathe.studies.recipes import RecipeWeights
+    from loralathe import GridPlan, GridResult, OpenModel, PreparedGrid
 
 EPILOG = """\b
-Values: 0, 0.3, 0.5    0..1 (+0.25)    0..1 [5]    "a, b", c
-A LoRA's own name is an axis (hina = its strength, hina te, hina IN04-IN08 = the weight of those
-blocks), and so is every variable of --recipe. Cells are kept in FOLDER/cells: Ctrl-C loses none,
-the same command goes on, and a value added later costs only its own cells.
+VALUES are 0, 0.3, 0.5    0..1 (+0.25)    0..1 [5]    "a, b", c
+The name of a LoRA is an axis: hina is its strength, hina te its text encoder's, hina IN04-IN08
+the weight of those blocks. So is the name of every variable of --recipe.
+
+\b
+Finished pictures are kept in FOLDER/cells. After Ctrl-C the same command goes on from there, and
+a value added later costs only its own cells.
 
 \b
 Examples:
@@ -35,57 +37,104 @@ Examples:
 """
 
 
+class GridCommand(PictureCommand):
+    """The help lists one example for every axis there is, read from the table of axes."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from loralathe import axis_examples
+
+        with formatter.section("Axes, by example"):
+            for line in in_two_columns([*axis_examples(), "M = -0.7..0.7 (+0.35)"]):
+                formatter.write(f"  {line}\n")
+        super().format_epilog(ctx, formatter)
+
+
+def in_two_columns(items: Sequence[str]) -> list[str]:
+    """The items, half of them beside the other half."""
+    half = -(-len(items) // 2)
+    width = max(map(_cells, items[:half])) + 4
+    right = [*items[half:], ""]
+    return [(left + " " * (width - _cells(left)) + right[i]).rstrip() for i, left in enumerate(items[:half])]
+
+
+def _cells(text: str) -> int:
+    """Columns of a terminal that the text takes: wide characters take two."""
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
+
+
 @click.command("grid", cls=GridCommand, epilog=EPILOG)
 @click.argument("files", nargs=-1, type=str, metavar="CHECKPOINT [ADAPTER…]")
 @click.option("--x", default="", metavar="AXIS", help="Columns: NAME = VALUES.")
-@click.option("--y", default="", metavar="AXIS", help="Rows.")
-@click.option("--z", default="", metavar="AXIS", help="Sheets.")
+@click.option("--y", default="", metavar="AXIS", help="Rows: the same.")
+@click.option("--z", default="", metavar="AXIS", help="Sheets: the same.")
 @click.option(
-    "-o", "--out", type=FilePath(), metavar="FOLDER", help="Default: one here, named after the inputs."
+    "-o",
+    "--out",
+    "output",
+    type=FilePath(),
+    metavar="FOLDER",
+    help="Folder of the grid. Default: one here, named after the inputs.",
 )
 @click.option(
-    "--recipe", type=FilePath(), metavar="FILE", help="Render a recipe's step, made in memory; no CHECKPOINT."
+    "--recipe",
+    type=FilePath(),
+    metavar="FILE",
+    help="Render what a recipe makes, in memory, instead of a CHECKPOINT.",
 )
 @click.option(
-    "--step", metavar="NAME", help="Which step. Default: the only checkpoint that the recipe saves."
+    "--step", metavar="NAME", help="Which step of the recipe. Default: the only checkpoint that it saves."
+)
+@variables_option("Give a variable of the recipe a value; repeatable.")
+@click.option(
+    "--max-cells",
+    type=Whole(min=1),
+    metavar="N",
+    default=400,
+    help="Refuse a grid of more cells. Default: 400.",
 )
 @click.option(
-    "--set", "settings", multiple=True, metavar="NAME=NUMBER", help="A variable's value; repeatable."
+    "--redo",
+    multiple=True,
+    metavar="CELL",
+    help="Render a cell again: column,row[,sheet] from 1; repeatable.",
 )
-@click.option("--max-cells", type=Whole(min=1), metavar="N", help="Larger grids stop here. Default: 400.")
-@click.option(
-    "--redo", multiple=True, metavar="CELL", help="Render a cell again: column,row[,sheet]; repeatable."
-)
-@click.option("--vary-seed", default="", metavar="AXES", help="The seed counts up along these axes: x, xy, …")
+@click.option("--vary-seed", default="", metavar="AXES", help="Count the seed up along these axes: x, xy, …")
 @click.option(
     "--scorer",
-    "wanted",
+    "scorers",
     multiple=True,
     metavar="NAME=MODEL",
-    help="identity=MODEL.onnx, prompt=FOLDER, family (the demo's), or none.",
+    help="Measure: identity=MODEL.onnx, prompt=FOLDER, family (the demo's), or none; repeatable.",
 )
 @click.option(
     "--photo",
-    "photos",
     multiple=True,
     type=FilePath(),
     metavar="FILE",
-    help="The person meant, for identity; repeatable.",
+    help="A photo of the person, for identity; repeatable.",
 )
-@click.option("--face-box", metavar="BOX", help="Where the face is: left,top,right,bottom, each 0 to 1.")
 @click.option(
-    "--reference", default="1,1", metavar="CELL", help="Scores compare with this cell. Default: 1,1."
+    "--face-box", metavar="BOX", help="Where the face is in pictures: left,top,right,bottom, each 0 to 1."
+)
+@click.option(
+    "--reference", default="1,1", metavar="CELL", help="Compare the other cells with this one. Default: 1,1."
 )
 @click.option(
     "--checkpoint-dir",
     multiple=True,
     type=FilePath(),
     metavar="DIR",
-    help="Checkpoints by name, for an axis.",
+    help="Find checkpoints by name in this folder, for an axis; repeatable.",
 )
-@click.option("--vae-dir", multiple=True, type=FilePath(), metavar="DIR", help="VAEs by name, for an axis.")
+@click.option(
+    "--vae-dir",
+    multiple=True,
+    type=FilePath(),
+    metavar="DIR",
+    help="Find VAEs by name in this folder, for an axis; repeatable.",
+)
 @click.option("--title", default="", metavar="TEXT", help="Title of the page.")
-@click.option("--legend/--no-legend", default=True, help="Values beside the pictures. Default: yes.")
+@click.option("--legend/--no-legend", default=True, help="Write values beside the pictures. Default: yes.")
 @click.option(
     "--margin",
     type=Whole(0, 512),
@@ -93,123 +142,112 @@ Examples:
     metavar="N",
     help="Pixels between pictures. Default: 4.",
 )
-@click.option("--sub-grids", is_flag=True, help="A picture for each value of Z, too.")
-@click.option("--embed", is_flag=True, help="One grid.html with the pictures inside, to send around.")
+@click.option("--sub-grids", is_flag=True, help="Write a picture for each value of Z, too.")
+@click.option("--embed", is_flag=True, help="Put the pictures into grid.html, to send it around.")
 @picture_options()
-def grid_command(files: tuple[str, ...], recipe: Path | None, **options: Any) -> None:
-    """A grid of pictures: columns, rows and sheets along three axes, of almost anything."""
-    from loralathe.cli.render_setup import lists_of, need_libraries, progress_of, renderer_of
-    from loralathe.cli.show_grid import show_grid, show_grid_plan
-
-    chosen = collect_picture_options(options)
-    screen = Screen(chosen.as_json, chosen.quiet)
-    need_libraries()
-    lists = lists_of(chosen, screen)
-    progress = progress_of(screen)
-    weights = _recipe(recipe, options, chosen, lists, progress)
-    grid = grid_options(files, weights, lists, options)
-    if chosen.dry_run:
-        show_grid_plan(screen, grid)
-        return
-    from loralathe.studies import plan_of, run_grid
-
-    plan_of(grid)  # mistakes in the axes are told before models are looked at
-    with renderer_of(chosen, lists, progress, weights.held if weights else None) as renderer:
-        if weights is not None:
-            weights.before = renderer.close
+def grid_command(files: tuple[str, ...], dry_run: bool, **options: Any) -> None:
+    """Render a grid of pictures: columns, rows and sheets along up to three axes."""
+    screen = take_screen(options)
+    model, adapters = _open(files, screen, options)
+    with model:
+        prepared = model.prepare_grid(*adapters, scorers=_scorers(options.pop("scorers")), **options)
+        if dry_run:
+            _show_plan(screen, prepared)
+            return
+        folder = prepared.options.folder
         try:
-            result = run_grid(grid, renderer, progress)
+            result = prepared.run()
         except KeyboardInterrupt:
-            kept = f"finished cells are kept in {grid.folder}; the same command goes on from there"
+            kept = f"finished cells are kept in {folder}; the same command goes on from there"
             raise KeyboardInterrupt(kept) from None
-    show_grid(screen, grid, result)
+    show_grid(screen, folder, result)
 
 
-def grid_options(
-    files: tuple[str, ...], weights: RecipeWeights | None, lists: Lists, options: dict[str, Any]
-) -> GridOptions:
-    """Everything about the grid, from the command's words."""
-    from loralathe.cli.grid_options import position, scorers
-    from loralathe.cli.render_setup import adapters_of, family_of, folder_name, request_of
-    from loralathe.studies import GridOptions
-    from loralathe.studies.drawing.grid import GridLook
-    from loralathe.studies.plan import DEFAULT_LIMIT
+def _open(
+    files: tuple[str, ...], screen: Screen, options: dict[str, Any]
+) -> tuple[OpenModel, tuple[str, ...]]:
+    """The model, and the adapters. A recipe takes the checkpoint's place."""
+    from loralathe import open_model, open_recipe
 
-    chosen = collect_picture_options(options)
-    checkpoint, words = _checkpoint(files, weights)
-    family = weights.family if weights else family_of(checkpoint)
-    request = request_of(checkpoint, adapters_of(words, chosen), family, chosen)
-    name = Path(weights.file).stem + f"-{weights.step}" if weights else checkpoint
-    return GridOptions(
-        request,
-        options["out"] or folder_name(name, request, "-grid"),
-        x=options["x"],
-        y=options["y"],
-        z=options["z"],
-        context=_context(family.id, weights, lists, options),
-        max_cells=options["max_cells"] or DEFAULT_LIMIT,
-        vary_seed=_axes(options["vary_seed"]),
-        random_seed=chosen.seed == RANDOM_SEED,
-        redo=tuple(position(word, "--redo") for word in options["redo"]),
-        reference=position(options["reference"], "--reference"),
-        scorers=scorers(options["wanted"], options["photos"], options["face_box"]),
-        look=GridLook(legend=options["legend"], margin=options["margin"]),
-        sub_grids=options["sub_grids"],
-        title=options["title"],
-        embed=options["embed"],
-    )
-
-
-def _checkpoint(files: tuple[str, ...], weights: RecipeWeights | None) -> tuple[str, tuple[str, ...]]:
-    """(checkpoint, adapters). A recipe takes the checkpoint's place."""
-    if weights is not None:
-        return f"{Path(weights.file).name} {weights.step}", files
+    recipe, step, variables = (options.pop(name) for name in ("recipe", "step", "variables"))
+    opening = take_model_options(options) | {"progress": screen.progress()}
+    if recipe is not None:
+        return open_recipe(recipe, step, variables, **opening), files
+    for given, flag in ((step, "--step"), (variables, "--set")):
+        if given:
+            raise InputError(f"{flag} belongs to a recipe", fix="add --recipe FILE, or leave it out")
     if not files:
         raise InputError(
-            "what is to be rendered?", fix="give a CHECKPOINT, or --recipe FILE; see lathe grid --help"
+            "there is nothing to render", fix="give a CHECKPOINT, or --recipe FILE; see lathe grid --help"
         )
-    return files[0], files[1:]
+    return open_model(files[0], **opening), files[1:]
 
 
-def _context(family: str, weights: RecipeWeights | None, lists: Lists, options: dict[str, Any]) -> Context:
-    from loralathe.families import family_by_id
-    from loralathe.studies import gather_context
+def _scorers(words: Sequence[str]) -> list[Any]:
+    """--scorer: `family` stands for the scorers of the demo's family."""
+    from loralathe.demo import family_scorers
 
-    return gather_context(
-        family_by_id(family),
-        lora_dirs=options["lora_dir"],
-        checkpoint_dirs=options["checkpoint_dir"],
-        vae_dirs=options["vae_dir"],
-        presets=lists.blocks,
-        element_presets=lists.elements,
-        recipe=weights,
+    found: list[Any] = []
+    for word in words:
+        found += family_scorers() if word == "family" else [word]
+    return found
+
+
+def _show_plan(screen: Screen, prepared: PreparedGrid) -> None:
+    """--dry-run: the size, what is there already, and the axes."""
+    plan, folder = prepared.plan(), prepared.options.folder
+    there = prepared.count_finished(plan)
+    axes = {letter: _axis(plan, number) for number, letter in enumerate("xyz") if plan.axes[number].title}
+    screen.event(
+        "plan", folder=folder, cells=len(plan.cells), pictures=len(plan.jobs), there=there, axes=axes
     )
+    rows = [
+        *_axis_rows(plan),
+        ("pictures", f"{len(plan.jobs)} distinct, {there} of them there already"),
+        ("into", str(folder)),
+    ]
+    screen.show(heading(f"would make a grid of {counted(len(plan.cells), 'cell')}"), Facts(rows))
 
 
-def _axes(text: str) -> str:
-    if set(text.lower()) - set("xyz"):
-        raise InputError(f"'{text}' names no axes", where="--vary-seed", fix="write x, y, z, or several: xy")
-    return text.lower()
-
-
-def _recipe(
-    path: Path | None, options: dict[str, Any], chosen: PictureOptions, lists: Lists, progress: Progress
-) -> RecipeWeights | None:
-    from loralathe.cli.names import numbers
-
-    if path is None:
-        for name, flag in (("step", "--step"), ("settings", "--set")):
-            if options[name]:
-                raise InputError(f"{flag} belongs to a recipe", fix="add --recipe FILE, or leave it out")
-        return None
-    from loralathe.engine import RunOptions
-    from loralathe.studies.recipes import RecipeWeights
-
-    weight = {"0": 0, "1": 1}.get(chosen.missing_blocks or "")
-    run = RunOptions(
-        presets=lists.blocks,
-        missing_blocks=weight,  # type: ignore[arg-type]
-        allow_unmatched=chosen.allow_unmatched,
-        hash_inputs=False,
+def show_grid(screen: Screen, folder: Path, result: GridResult) -> None:
+    """What was rendered now, and the files to look at."""
+    plan = result.plan
+    there = len(plan.jobs) - result.rendered
+    screen.event(
+        "grid",
+        folder=folder,
+        cells=len(plan.cells),
+        pictures=len(plan.jobs),
+        rendered=result.rendered,
+        files=result.files,
     )
-    return RecipeWeights(path, options["step"], numbers(options["settings"]), options=run, progress=progress)
+    by_name = {path.name: path for path in result.files}
+    rows = [
+        *_axis_rows(plan),
+        ("pictures", f"{result.rendered} rendered" + (f", {there} were there already" if there else "")),
+        ("grid", str(by_name["grid.png"])),
+        ("page", str(by_name["grid.html"])),
+        ("numbers", f"{by_name['results.csv']}, results.json"),
+    ]
+    tiles = [name for name in by_name if name.startswith("grid-")]
+    rows += [("tiles", f"{len(tiles)} in full size: {tiles[0]} …")] if tiles else []
+    screen.show(heading(f"a grid of {counted(len(plan.cells), 'cell')}"), Facts(rows))
+
+
+def _axis_rows(plan: GridPlan) -> list[tuple[str, str]]:
+    return [
+        (letter, f"{axis.title}: {_values([value.label for value in axis.values])}")
+        for letter, axis in zip("xyz", plan.axes, strict=True)
+        if axis.title
+    ]
+
+
+def _values(labels: list[str], shown: int = 12) -> str:
+    if len(labels) <= shown:
+        return ", ".join(labels)
+    return f"{', '.join(labels[: shown - 1])} … {labels[-1]} ({len(labels)} values)"
+
+
+def _axis(plan: GridPlan, number: int) -> dict[str, object]:
+    axis = plan.axes[number]
+    return {"title": axis.title, "values": [value.label for value in axis.values]}

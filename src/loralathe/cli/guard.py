@@ -17,15 +17,16 @@ from types import FrameType
 
 import click
 
-from loralathe.commands import as_flag
-from loralathe.errors import (
+from loralathe import (
     InputError,
     LatheError,
     MachineError,
+    as_flag,
     did_you_mean,
     is_out_of_memory,
     readable,
 )
+from loralathe.cli.screen import TOKEN
 
 DONE, BUG, INPUT, MACHINE, INTERRUPTED = 0, 1, 2, 3, 130
 DEBUG = "LATHE_DEBUG"
@@ -51,13 +52,15 @@ def guarded(run: Callable[[], object], words: Sequence[str]) -> int:
     return code if isinstance(code, int) else DONE
 
 
-def end_on_sigterm() -> None:
-    """Let SIGTERM unwind like Ctrl-C, so that half-written files are removed."""
+def end_on_signals() -> None:
+    """Ctrl-C and SIGTERM cancel the work of all threads and unwind: half-written files are removed."""
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _raise_interrupt)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupt)
 
 
-def _raise_interrupt(number: int, frame: FrameType | None) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    TOKEN.cancel()
     raise KeyboardInterrupt
 
 

@@ -1,17 +1,22 @@
-"""`lathe inspect`: what a file is, from its header alone."""
+"""`lathe inspect`: what a file is and holds, for people and as a line of JSON."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from loralathe import counted, few
 from loralathe.cli.options import FilePath, LatheCommand, showing_options
-from loralathe.cli.screen import Screen
+from loralathe.cli.screen import Screen, heading
+from loralathe.cli.text import Columns, Facts, amount, counts, dtype_shares, figures, size
 
 if TYPE_CHECKING:
-    from loralathe.inspection import Norm
+    from loralathe import AdapterFacts, BlockModules, CheckpointFacts, Inspection, Norm, Part
 
 EPILOG = """\b
 Examples:
@@ -20,46 +25,250 @@ Examples:
   lathe inspect baseA.safetensors --norms --hash
   lathe inspect girl.png
 """
+DIALECTS = {
+    "kohya": "kohya names",
+    "peft": "PEFT names (lora_A, lora_B)",
+    "diffusers": "diffusers names (lora.down, lora.up)",
+    "dotted": "dotted names",
+}
+SUMMARY = (
+    "modelspec.title", "modelspec.architecture", "modelspec.author", "modelspec.description",
+    "ss_output_name", "ss_sd_model_name", "ss_base_model_version", "ss_network_module", "ss_network_dim",
+    "ss_network_alpha", "ss_network_args", "ss_num_train_images", "ss_num_epochs", "ss_steps",
+    "ss_learning_rate", "ss_clip_skip",
+)  # fmt: skip
+RECORD = "loralathe"
+"""The entry of metadata that holds the recipe; it is shown by itself."""
+LONGEST = 200
+GROUPS = 16
+"""Lines of key groups that are shown; --json has them all."""
 
 
 @click.command("inspect", cls=LatheCommand, epilog=EPILOG)
 @click.argument("files", nargs=-1, required=True, type=FilePath(), metavar="FILE…")
-@click.option("--norms", is_flag=True, help="Norms per block, of weights or of an adapter's deltas.")
+@click.option("--norms", is_flag=True, help="Norm of each block's weights, or of what a LoRA adds to it.")
 @click.option("--hash", "hashes", is_flag=True, help="AutoV1, AutoV2, and kohya's hashes of the weights.")
 @showing_options
 def inspect_command(
     files: tuple[Path, ...], norms: bool, hashes: bool, as_json: bool, quiet: bool, threads: int | None
 ) -> None:
-    """What each FILE is and holds, from its header alone: no weights are read unless asked for.
+    """Show what each FILE is and holds, from its header alone: no weights are read unless asked for.
 
     A picture (PNG) shows its infotext: prompt, seed, sampler and all else that made it.
     """
-    from loralathe.cli.show_inspection import show_inspection
-    from loralathe.cli.show_picture import show_picture
-    from loralathe.inspection import inspect_file
+    import loralathe
 
     screen = Screen(as_json, quiet)
     for number, path in enumerate(files):
         if path.suffix.lower() == ".png":
             show_picture(screen, path, first=number == 0)
             continue
-        seen = inspect_file(path)
-        found_hashes = _hashes(path, screen, seen.format) if hashes else None
-        found_norms = _norms(path, screen, threads) if norms else None
+        seen = loralathe.inspect(path)
+        found_hashes = loralathe.file_hashes(path, progress=screen.progress()) if hashes else None
+        found_norms = (
+            loralathe.block_norms(path, threads=threads, progress=screen.progress()) if norms else None
+        )
         show_inspection(screen, seen, found_norms, found_hashes, first=number == 0)
 
 
-def _norms(path: Path, screen: Screen, threads: int | None) -> list[Norm]:
-    from loralathe.inspection import block_norms
+def show_picture(screen: Screen, path: Path, *, first: bool = True) -> None:
+    """What a PNG says about how it was made, as A1111's PNG-info tab shows it."""
+    from loralathe import picture_notes
 
-    return block_norms(path, screen.progress(), threads)
+    found = picture_notes(path)
+    screen.event(
+        "picture", path=path, prompt=found.prompt, negative=found.negative, entries=dict(found.entries)
+    )
+    rows = [("Prompt", found.prompt), *([("Negative", found.negative)] if found.negative else [])]
+    screen.result(*([] if first else [""]), heading(f"{path.name}: a picture"))
+    screen.result(Facts([*rows, *found.entries.items()]))
 
 
-def _hashes(path: Path, screen: Screen, kind: str) -> dict[str, str]:
-    from loralathe.tensorfiles import autov1, content_hash, legacy_hash, model_hash
+def show_inspection(
+    screen: Screen,
+    seen: Inspection,
+    norms: Sequence[Norm] | None,
+    hashes: Mapping[str, str] | None,
+    *,
+    first: bool = True,
+) -> None:
+    """Show one file; norms and hashes where they were asked for."""
+    _event(screen, seen, norms, hashes)
+    screen.result(*([] if first else [""]), heading(f"{seen.path.name}: {seen.what}"))
+    rows = _general(seen)
+    if seen.checkpoint:
+        rows += _checkpoint(seen.checkpoint)
+    if seen.adapter:
+        rows += _adapter(seen.adapter, seen.family)
+    # One block of facts each: long names of tensors or metadata must not push all others aside.
+    groups = (rows, _parts(seen), _metadata(seen.metadata), _recipe(seen.record), (hashes or {}).items())
+    screen.result(*(Facts(group) for group in groups if group))
+    if norms is not None:
+        screen.result("", _norm_table(norms, seen.kind))
 
-    whole = content_hash(path, progress=screen.progress())
-    found = {"AutoV1": autov1(path), "AutoV2": whole[:10], "SHA-256": whole}
-    if kind == "safetensors":  # kohya's hashes are of safetensors' data section
-        found |= {"sshs_model_hash": model_hash(path), "sshs_legacy_hash": legacy_hash(path)}
-    return found
+
+def _event(
+    screen: Screen, seen: Inspection, norms: Sequence[Norm] | None, hashes: Mapping[str, str] | None
+) -> None:
+    if screen.as_json:
+        found = [{"rms": norm.rms, "block": norm.block, "items": norm.items, "elements": norm.elements,
+                  "norm": norm.norm, "broken": norm.broken} for norm in norms or ()]  # fmt: skip
+        extra = ({"norms": found} if norms is not None else {}) | ({"hashes": hashes} if hashes else {})
+        screen.event("inspection", file=seen, **extra)
+
+
+def _general(seen: Inspection) -> list[tuple[str, str]]:
+    rows = [("note", seen.note)] if seen.note else []
+    rows.append(
+        (
+            "size",
+            f"{size(seen.size)}, {counted(seen.tensors, 'tensor')}, {amount(seen.parameters)} parameters, "
+            + (dtype_shares(seen.dtypes) or "nothing"),
+        )
+    )
+    if seen.format == "pickle":
+        beside = f"; not read: {few(seen.left_out, 6)}" if seen.left_out else ""
+        rows.append(("format", f"pickle of torch.save, read as data{beside}"))
+    return rows
+
+
+def _checkpoint(found: CheckpointFacts) -> list[tuple[str, str]]:
+    from loralathe import shorthand
+
+    source = found.prediction_source
+    rows = [
+        ("layout", f"original, {found.in_channels} input channels"),
+        ("predicts", f"{found.prediction} ({source})" if found.prediction else source),
+        ("blocks", f"{len(found.long_blocks)}: {shorthand(found.long_blocks)}"),
+        ("", f"{len(found.short_blocks)} with attention: {shorthand(found.short_blocks)}"),
+    ]
+    if found.kept_by_rule:
+        rules = [f"{rule} ({count})" for rule, count in found.kept_by_rule.items()]
+        rows.append(("kept as is", " · ".join(rules)))
+    return rows
+
+
+def _adapter(found: AdapterFacts, family_id: str | None) -> list[tuple[str, str]]:
+    from loralathe import component_name, family_by_id, label_of_kind
+
+    kinds = Counter[str]()
+    for kind, count in found.kinds.items():
+        kinds[label_of_kind(kind)] += count
+    rows = [("modules", counts((count, kind) for kind, count in kinds.items()))]
+    if family_id is not None:
+        family = family_by_id(family_id)
+        rows.insert(0, ("layout", DIALECTS.get(found.dialect, found.dialect)))
+        parts = [(count, component_name(name, family)) for name, count in found.components.items()]
+        rows.append(("", counts(parts)))
+    rows.append(("rank", _histogram(found.ranks)))
+    rows.append(("alpha", _histogram(found.alphas)))
+    if found.coverage:
+        rows += _coverage(found.coverage)
+        rows += [("not in", " ".join(found.missing))] if found.missing else []
+    if found.unmatched:
+        rows.append(("unmatched", f"{len(found.unmatched)}: {few(found.unmatched)}"))
+    return rows
+
+
+def _histogram(found: Mapping[int | None, int] | Mapping[float | None, int]) -> str:
+    """`8`, or `8 (264), 4 (722)`: values with the number of modules, commonest first."""
+    if set(found) <= {None}:
+        return "none"
+    names = [("none" if value is None else f"{value:g}", count) for value, count in found.items()]
+    if len(names) == 1:
+        return names[0][0]
+    shown = ", ".join(f"{name} ({count})" for name, count in names[:8])
+    return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _coverage(coverage: Sequence[BlockModules]) -> list[tuple[str, str]]:
+    """Blocks with equal numbers of modules stand together: `102 each in IN07 IN08 MID`."""
+    from loralathe import shorthand
+
+    groups: dict[int, list[str]] = {}
+    for entry in coverage:
+        groups.setdefault(entry.modules, []).append(entry.block)
+    width = len(str(max(groups)))
+    lines = [
+        f"{count:>{width}} {'each ' if len(blocks) > 1 else ''}in {shorthand(tuple(blocks))}"
+        for count, blocks in sorted(groups.items(), reverse=True)
+    ]
+    return [("coverage" if number == 0 else "", line) for number, line in enumerate(lines)]
+
+
+def _parts(seen: Inspection) -> list[tuple[str, str]]:
+    if seen.kind == "adapter" and seen.family is not None:
+        return []
+    rows = [(part.name, _part(part)) for part in seen.parts[:GROUPS]]
+    rest = len(seen.parts) - GROUPS
+    return rows + ([("…", f"{rest} more groups")] if rest > 0 else [])
+
+
+def _part(part: Part) -> str:
+    tensors = counted(part.tensors, "tensor")
+    return f"{amount(part.parameters)} parameters, {tensors}, {dtype_shares(part.dtypes)}"
+
+
+def _metadata(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
+    shown = [(key, _short(metadata[key])) for key in SUMMARY if metadata.get(key)]
+    rest = [key for key in metadata if key not in (*SUMMARY, RECORD, "format")]
+    if rest:
+        more = "1 more entry" if len(rest) == 1 else f"{len(rest)} more entries"
+        shown.append(("metadata", f"{more}: {few(sorted(rest))} (--json shows all)"))
+    return shown
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+
+
+def _recipe(record: Mapping[str, object] | None) -> list[tuple[str, str]]:
+    """The recipe that made the file, as one would type it."""
+    if record is None:
+        return []
+    steps = {name: str(text) for name, text in _table(record, "steps").items()}
+    lines = [f"{name} = {steps[name]}" for name in _in_order(steps)]
+    for name, source in _table(record, "inputs").items():
+        known = source if isinstance(source, dict) else {}
+        digest = known.get("sha256")
+        lines.append(
+            f"{name} = {known.get('file', '?')}" + (f"  (sha256 {str(digest)[:10]}…)" if digest else "")
+        )
+    for table in ("variables", "blocks"):
+        lines += [f"{name} = {_plain(value)}" for name, value in _table(record, table).items()]
+    version = f"made by loralathe {record.get('version', '?')} as {record.get('save', '?')}"
+    return [("recipe", version), *(("", line) for line in lines)]
+
+
+def _in_order(steps: Mapping[str, str]) -> list[str]:
+    """Steps after those that they use; the record itself is sorted by name."""
+    used = {name: set(re.findall(r"[^\W\d]\w*", text)) & steps.keys() for name, text in steps.items()}
+    order: list[str] = []
+    while len(order) < len(steps):
+        ready = [name for name in steps if name not in order and used[name] <= {*order, name}]
+        if not ready:  # circular: nothing that loralathe wrote
+            return list(steps)
+        order += ready
+    return order
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _table(record: Mapping[str, object], name: str) -> Mapping[str, object]:
+    found = record.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _norm_table(norms: Sequence[Norm], kind: str) -> Columns:
+    what = "modules" if kind == "adapter" else "tensors"
+    broken = any(norm.broken for norm in norms)
+    columns = ["block", what, "parameters", "norm", "rms", *(["NaN/Inf"] if broken else [])]
+    rows = [
+        [norm.block, str(norm.items), amount(norm.elements), figures(norm.norm, 4), figures(norm.rms),
+         *([str(norm.broken or "–")] if broken else [])]
+        for norm in norms
+    ]  # fmt: skip
+    return Columns(columns, rows[:-1], rows[-1])

@@ -1,19 +1,19 @@
-"""Options that commands share, and what they come to."""
+"""Options that commands share; what click collects are the keywords of `loralathe`'s functions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import json
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from loralathe.errors import InputError
+from loralathe import InputError, spelling_hint, with_equals
+from loralathe.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from loralathe.engine import RunOptions
-
     PathType = click.ParamType[Path]
     FloatType = click.ParamType[float]
     IntType = click.ParamType[int]
@@ -22,8 +22,21 @@ else:  # click before 8.4 has no type argument
 
 F = TypeVar("F", bound=Callable[..., object])
 N = TypeVar("N", int, float)
+Option = Callable[[F], F]
 
 DTYPE_NAMES = ("source", "fp16", "bf16", "fp32")
+LIST_EXAMPLE = "--blocks Face=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1"
+
+
+def stack(options: Iterable[Callable[[F], F]]) -> Callable[[F], F]:
+    """One decorator for many; help shows them in this order."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(list(options)):
+            function = option(function)
+        return function
+
+    return decorate
 
 
 class FilePath(PathType):
@@ -49,7 +62,7 @@ class Number(FloatType):
     name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from loralathe.strengths import parse_number
+        from loralathe import parse_number
 
         return value if isinstance(value, float) else _read(parse_number, value)
 
@@ -58,7 +71,7 @@ class Whole(click.IntRange):
     """A whole number within bounds, its digits read as everywhere else."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from loralathe.strengths import parse_whole
+        from loralathe import parse_whole
 
         return super().convert(_read(parse_whole, value), param, ctx)
 
@@ -79,7 +92,7 @@ class MemorySize(IntType):
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        from loralathe.strengths import parse_size
+        from loralathe import parse_size
 
         size = value if isinstance(value, int) else _read(parse_size, value)
         if size < 1 << 20:
@@ -91,112 +104,95 @@ COMMON_NAMES = frozenset({
     "output", "force", "dtype", "dry_run", "allow_unmatched", "check_finite", "hash_inputs",
     "device", "threads", "memory", "as_json", "quiet", "help",
 })  # fmt: skip
+PICTURE_NAMES = frozenset({
+    "prompt", "negative", "seed", "count", "steps", "cfg", "sampler", "schedule", "size", "vae", "clip_skip",
+})  # fmt: skip
+MACHINE_NAMES = frozenset({"low_vram", "batch", "prediction"}) | COMMON_NAMES
 
 
 class LatheCommand(click.Command):
     """A command whose help shows its own options first, those of every command after them."""
 
+    def section_of(self, name: str | None) -> str:
+        return "Common options" if name in COMMON_NAMES else "Options"
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        own: list[tuple[str, str]] = []
-        shared: list[tuple[str, str]] = []
+        sections: dict[str, list[tuple[str, str]]] = {"Options": [], "Picture": [], "Common options": []}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None and isinstance(parameter, click.Option):
-                (shared if parameter.name in COMMON_NAMES else own).append(record)
-        for title, records in (("Options", own), ("Common options", shared)):
+                sections[self.section_of(parameter.name)].append(record)
+        for title, records in sections.items():
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
 
 
-@dataclass(frozen=True)
-class Common:
-    """The common options of a command that writes files."""
+class PictureCommand(LatheCommand):
+    """The options of a picture have a section of their own."""
 
-    output: tuple[str, ...]
-    dtype: str | None
-    dry_run: bool
-    as_json: bool
-    quiet: bool
-    device: str
-    threads: int | None
-    memory: int
-    force: bool
-    allow_unmatched: bool
-    check_finite: bool
-    hash_inputs: bool
-    missing_blocks: Literal[0, 1] | None = None
-    presets: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def file(self) -> Path | None:
-        """-o of a command with one output."""
-        return Path(self.output[-1]) if self.output else None
-
-    def run_options(self) -> RunOptions:
-        from loralathe.engine import RunOptions
-
-        return RunOptions(
-            device=self.device,
-            threads=self.threads,
-            memory=self.memory,
-            force=self.force,
-            allow_unmatched=self.allow_unmatched,
-            missing_blocks=self.missing_blocks,
-            check_finite=self.check_finite,
-            hash_inputs=self.hash_inputs,
-            presets=self.presets,
-        )
+    def section_of(self, name: str | None) -> str:
+        title = "Picture" if name in PICTURE_NAMES else "Options"
+        return "Common options" if name in MACHINE_NAMES else title
 
 
-def common_options(dtype: str | None = "source", outputs: bool = False) -> Callable[[F], F]:
-    """The options of every command that writes files; collected again by `common`.
+def take_screen(options: dict[str, Any]) -> Screen:
+    """--json and --quiet, taken out of a command's options."""
+    return Screen(options.pop("as_json"), options.pop("quiet"))
 
-    dtype: the default, None for none;  outputs: -o may be given for each of several outputs.
-    """
+
+def common_options(dtype: str | None = "source") -> Callable[[F], F]:
+    """The options of every command that writes model files; `dtype` is the default, None for none."""
     default = f" Default: {dtype}." if dtype else ""
-    options = [
-        _output_of_each() if outputs else _output(),
+    return stack([
         click.option("--force", is_flag=True, help="Replace a file that exists."),
         click.option(
             "--dtype",
             type=click.Choice(DTYPE_NAMES, case_sensitive=False),
             metavar="NAME",
             default=dtype,
-            help=f"Numbers as source (each tensor's own), fp16, bf16 or fp32.{default}",
+            help=f"Type of the saved numbers: fp16, bf16, fp32, or source (each tensor's own).{default}",
         ),
-        click.option("--dry-run", is_flag=True, help="Show the plan and write nothing."),
+        click.option("--dry-run", is_flag=True, help="Show what would be done, and write nothing."),
         click.option("--allow-unmatched", is_flag=True, help="Leave out tensors that have no counterpart."),
-        click.option("--check-finite", is_flag=True, help="Look for NaN in copied tensors, too."),
+        click.option("--check-finite", is_flag=True, help="Refuse NaN in copied tensors, too."),
         click.option(
-            "--hash/--no-hash", "hash_inputs", default=True, help="Record the inputs' hashes. Default: yes."
+            "--hash/--no-hash",
+            "hash_inputs",
+            default=True,
+            help="Record the inputs' hashes in the result. Default: yes.",
         ),
         click.option(
-            "--device", default="cpu", metavar="NAME", help="Where to decompose: cpu, cuda, cuda:1."
+            "--device",
+            default="cpu",
+            metavar="NAME",
+            help="Where LoRAs are extracted: cpu, cuda, cuda:1. Default: cpu.",
         ),
-        click.option("--threads", type=Whole(min=1), metavar="N", help="Default: every core."),
+        threads_option(),
         click.option(
-            "--memory", type=MemorySize(), default="1GiB", metavar="SIZE", help="In flight. Default: 1GiB."
+            "--memory",
+            type=MemorySize(),
+            default="1GiB",
+            metavar="SIZE",
+            help="Memory limit for tensors being processed. Default: 1GiB.",
         ),
-        *_showing("Say nothing but errors."),
-    ]
-    return _apply(options)
+        *_showing("Show nothing but errors."),
+    ])  # fmt: skip
 
 
-def _output() -> Callable[[F], F]:
+def threads_option(text: str = "Worker threads. Default: one on every core.") -> Callable[[F], F]:
+    return click.option("--threads", type=Whole(min=1), metavar="N", help=text)
+
+
+def output_option(function: F) -> F:
+    """-o, for commands with one output."""
     text = "File to write. Default: a name made from the inputs, beside the first one."
-    return click.option("-o", "--output", metavar="FILE", help=text)
-
-
-def _output_of_each() -> Callable[[F], F]:
-    text = "Write the one saved step to FILE, or a step by its name; repeatable."
-    return click.option("-o", "--output", multiple=True, metavar="[STEP=]FILE", help=text)
+    return click.option("-o", "--output", metavar="FILE", help=text)(function)
 
 
 def showing_options(function: F) -> F:
     """--json, --quiet and --threads, for commands that only look."""
-    threads = click.option("--threads", type=Whole(min=1), metavar="N", help="Default: every core.")
-    return _apply([threads, *_showing("No progress; with --json no text.")])(function)
+    return stack([threads_option(), *_showing("Show no progress; with --json no text.")])(function)
 
 
 def _showing(quiet: str) -> list[Callable[[F], F]]:
@@ -209,39 +205,181 @@ def _showing(quiet: str) -> list[Callable[[F], F]]:
 def search_option(function: F) -> F:
     """--search, for commands that find the inputs of a record."""
     return click.option(
-        "--search", multiple=True, type=FilePath(), metavar="FOLDER", help="Where inputs may be; repeatable."
+        "--search",
+        multiple=True,
+        type=FilePath(),
+        metavar="FOLDER",
+        help="Look for the inputs in this folder, too; repeatable.",
     )(function)
 
 
-def block_options(function: F) -> F:
-    """--blocks, --presets and --missing-blocks."""
-    options = [
+def variables_option(text: str = "Give a variable of the formula a value; repeatable.") -> Callable[[F], F]:
+    """--set NAME=NUMBER."""
+    return click.option(
+        "--set", "variables", multiple=True, metavar="NAME=NUMBER", callback=_numbers, help=text
+    )
+
+
+def lists_option(flag: str = "--blocks", name: str = "blocks") -> Callable[[F], F]:
+    """--blocks NAME=LIST."""
+    text = "Define a named list of block weights; repeatable."
+    return click.option(flag, name, multiple=True, metavar="NAME=LIST", callback=_named_lists, help=text)
+
+
+def preset_options(function: F) -> F:
+    """--presets and --missing-blocks."""
+    return stack([
         click.option(
-            "--blocks", multiple=True, metavar="NAME=LIST", help="A named list of block weights; repeatable."
-        ),
-        click.option(
-            "--presets", type=FilePath(), metavar="FILE", help="Block lists by name (lbwpresets.txt)."
+            "--presets", type=FilePath(), metavar="FILE", help="A file of named block lists (lbwpresets.txt)."
         ),
         click.option(
             "--missing-blocks",
             type=click.Choice(["0", "1"]),
-            help="Weight of blocks that a list lacks; without it they are an error.",
+            callback=lambda ctx, param, value: None if value is None else int(value),
+            help="Weight of blocks that a list lacks. Without it they are an error.",
         ),
-    ]
-    return _apply(options)(function)
+    ])(function)  # fmt: skip
 
 
-def _apply(options: list[Callable[[F], F]]) -> Callable[[F], F]:
-    def decorate(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
+def adapter_options(function: F) -> F:
+    """Options that hold for every adapter of a command, block lists included."""
+    return stack([
+        click.option(
+            "--te", type=Number(), default=1.0, metavar="X", help="Multiply all text-encoder strengths by X."
+        ),
+        click.option(
+            "--unet", type=Number(), default=1.0, metavar="X", help="Multiply all U-Net strengths by X."
+        ),
+        click.option(
+            "--include",
+            multiple=True,
+            metavar="WORDS",
+            help='Use only these blocks and layers: "IN04-OUT02", "attn2 ff"; repeatable.',
+        ),
+        click.option(
+            "--exclude",
+            multiple=True,
+            metavar="WORDS",
+            help="Leave out these blocks and layers; repeatable.",
+        ),
+        lists_option(),
+        preset_options,
+        click.option(
+            "--elements",
+            multiple=True,
+            metavar="RULE",
+            help="Weight layers by a rule blocks:elements:value, such as OUT03-OUT05:attn2:0.5; repeatable.",
+        ),
+    ])(function)  # fmt: skip
 
-    return decorate
+
+def saving_options(inputs: str) -> Callable[[F], F]:
+    """How a checkpoint is saved, as in the web UIs' Checkpoint Merger; `inputs`: how help calls them."""
+    return stack([
+        click.option(
+            "--bake-vae", "vae", type=FilePath(), metavar="FILE", help="Put the VAE of FILE into the result."
+        ),
+        click.option("--discard", metavar="REGEX", help="Leave out tensors whose name matches REGEX."),
+        click.option(
+            "--metadata",
+            "metadata_from",
+            default="first",
+            metavar="FROM",
+            help=f"Copy metadata from: first, {inputs}, merge (all of them) or none. Default: first.",
+        ),
+        click.option(
+            "--metadata-json",
+            "metadata",
+            metavar="FILE|TEXT",
+            callback=_metadata,
+            help="Add metadata entries: a JSON object, or a file with one.",
+        ),
+        click.option(
+            "--copy-config",
+            "config_from",
+            default="any",
+            metavar="FROM",
+            help="Copy the .yaml file beside an input: any (the first that has one), "
+            f"{inputs} or none. Default: any.",
+        ),
+    ])  # fmt: skip
 
 
-def common(options: Mapping[str, Any], **more: Any) -> Common:
-    """The collected common options; `more` sets fields that come from elsewhere."""
-    output = options["output"]
-    words = (output,) if isinstance(output, str) else tuple(output or ())
-    return Common(**{**options, "output": words}, **more)
+def adapter_metadata_option(default: str) -> Callable[[F], F]:
+    """--metadata of commands that write LoRAs."""
+    return click.option(
+        "--metadata",
+        type=click.Choice(("new", "first", "merge", "all", "minimal")),
+        metavar="NAME",
+        default=default,
+        help="new, first (as in the first LoRA), merge (with all training tags), all (of each, as JSON), "
+        f"minimal (ss_ keys only). Default: {default}.",
+    )
+
+
+def split_assignments(words: Sequence[str], what: str, example: str) -> dict[str, str]:
+    """`NAME=VALUE` words as a mapping; InputError for a word without `=` and for a name given twice."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        name, value = unicodedata.normalize("NFKC", name.strip()), value.strip()
+        if not equals or not name or not value:
+            fix = example if equals else _with_equals(word) or spelling_hint(word) or example
+            raise InputError(f"{what} is written NAME=VALUE", where=f"'{word}'", fix=fix)
+        if name in found:
+            raise InputError(f"'{name}' is given twice", where=f"'{word}'", fix="keep one of them")
+        found[name] = value
+    return found
+
+
+def _with_equals(word: str) -> str | None:
+    meant = with_equals(word)
+    return f"between name and value stands '=': {meant}" if meant else None
+
+
+def input_files(words: Sequence[str], example: str) -> dict[str, Path]:
+    """`NAME=FILE` words; InputError as `split_assignments`."""
+    return {name: Path(text) for name, text in split_assignments(words, "an input", example).items()}
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, words: Sequence[str]) -> dict[str, float]:
+    """--set M=0.7."""
+    from loralathe import parse_number
+
+    given = split_assignments(words, "--set", "--set M=0.7")
+    return {name: parse_number(text, where=f"--set {name}={text}") for name, text in given.items()}
+
+
+def _named_lists(ctx: click.Context, param: click.Parameter, words: Sequence[str]) -> dict[str, str]:
+    """--blocks NAME=LIST."""
+    flag = param.opts[0]
+    return split_assignments(words, flag, LIST_EXAMPLE.replace("--blocks", flag))
+
+
+def _metadata(ctx: click.Context, param: click.Parameter, given: str | None) -> dict[str, str]:
+    """The entries of a JSON object, given as text or by its file; values become texts."""
+    if given is None:
+        return {}
+    text, where = given, "--metadata-json"
+    if not given.lstrip().startswith("{"):
+        where = given
+        try:
+            text = Path(given).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"the metadata cannot be read: {error}",
+                where=where,
+                fix='give a file, or text such as \'{"a": "b"}\'',
+            ) from None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"the metadata is not JSON: {error}", where=where, fix='write {"name": "text"}'
+        ) from None
+    if not isinstance(found, dict):
+        raise InputError("the metadata is not a JSON object", where=where, fix='write {"name": "text"}')
+    return {
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for key, value in found.items()
+    }

@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 import click
 
-from loralathe.api.joining import RULES
-from loralathe.cli.options import Number, Whole
-from loralathe.errors import InputError
+from loralathe import InputError
+from loralathe.cli.options import Number, Whole, stack
 
 F = TypeVar("F", bound=Callable[..., object])
 
+RULES = ("threshold", "ratio", "quantile", "fro")
 MODES = ("fixed", "threshold", "ratio", "quantile", "fro", "full")
 KOHYA_METHODS = {"sv_ratio": "ratio", "sv_fro": "fro", "sv_cumulative": "quantile"}
 LEFT_OUT = {
@@ -20,13 +20,13 @@ LEFT_OUT = {
     "--use-sparse-bias": "no program reads the sparse residual that LyCORIS writes",
     "--disable-cp": "convolutions are written as two factors, the form that --disable-cp asks for",
 }
-"""Options of other extractors that people may type, and why they are none here."""
+"""Options of other extractors that people may type, and why they are left out here."""
 
 _HELP = {
-    "threshold": "Singular values above X.",
-    "ratio": "Singular values above X times the layer's largest.",
-    "quantile": "The fewest whose sum is X of all of the layer's.",
-    "fro": "The fewest whose root of squares is X of the layer's norm.",
+    "threshold": "Keep singular values above X.",
+    "ratio": "Keep singular values above X times the layer's largest.",
+    "quantile": "Keep the fewest singular values that add up to the fraction X.",
+    "fro": "Keep the fewest singular values whose norm is the fraction X of the layer's.",
 }
 
 
@@ -41,22 +41,22 @@ def rank_options(default: str) -> Callable[[F], F]:
     options: list[Callable[[F], F]] = [
         click.option(
             "--rank", "--dim", "--linear-dim", "rank", type=Whole(min=1), metavar="N",
-            help=f"Directions of a layer; the most it may get where something else chooses. {default}",
+            help=f"LoRA rank per layer; an upper limit with --energy, --size or --mode. {default}",
         ),
         click.option(
             "--conv-rank", "--conv-dim", "conv_rank", type=Whole(min=1), metavar="N",
-            help="The same for 3×3 convolutions.",
+            help="The same for 3×3 convolutions..",
         ),
         click.option(
             "--energy", type=Number(), metavar="E",
-            help="The smallest file that keeps the share E of what changed, such as 0.95.",
+            help="Write the smallest file that keeps the fraction E of what changed, such as 0.95.",
         ),
         click.option(
-            "--size", metavar="SIZE", help="The most energy within a file of SIZE, such as 100MB (10⁶ bytes)."
+            "--size", metavar="SIZE", help="Keep as much as fits into a file of SIZE, such as 100MB."
         ),
         click.option(
             "--mode", type=click.Choice(MODES), metavar="NAME",
-            help=f"How each layer's rank is chosen: {', '.join(MODES[:-1])} or {MODES[-1]}.",
+            help=f"How the rank of each layer is chosen: {', '.join(MODES[:-1])} or {MODES[-1]}.",
         ),
     ]  # fmt: skip
     for kind in RULES:
@@ -70,10 +70,10 @@ def rank_options(default: str) -> Callable[[F], F]:
             "--dynamic-method",
             type=click.Choice(tuple(KOHYA_METHODS)),
             metavar="NAME",
-            help="A mode by kohya's name: sv_ratio, sv_fro or sv_cumulative.",
+            help="The same as --mode, in kohya's words: sv_ratio, sv_fro or sv_cumulative.",
         ),
-        click.option("--dynamic-param", type=Number(), metavar="P", help="Its parameter."),
-        click.option("--pad-ranks", is_flag=True, help="The same rank in every layer, for old readers."),
+        click.option("--dynamic-param", type=Number(), metavar="P", help="The number of --dynamic-method."),
+        click.option("--pad-ranks", is_flag=True, help="Pad all layers to one rank, for old programs."),
     ]
     for name in LEFT_OUT:
         options.append(
@@ -82,12 +82,7 @@ def rank_options(default: str) -> Callable[[F], F]:
             )
         )
 
-    def decorate(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
+    return stack(options)
 
 
 RANK_NAMES = (
@@ -96,7 +91,7 @@ RANK_NAMES = (
 )  # fmt: skip
 
 
-def rank_arguments(options: dict[str, Any]) -> dict[str, float | str]:
+def take_ranks(options: dict[str, Any]) -> dict[str, float | str]:
     """Takes the rank options out of `options`: arguments of extract(), combine() and resize() by name.
 
     Raises InputError for a mode without its parameter, and for parameters of another mode.

@@ -7,19 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loralathe.cli.options import FilePath, Whole
-from loralathe.cli.render_options import (
-    RANDOM_SEED,
-    PictureCommand,
-    PictureOptions,
-    collect_picture_options,
-    picture_options,
-)
-from loralathe.cli.screen import Screen
+from loralathe import counted
+from loralathe.cli.options import FilePath, PictureCommand, Whole, take_screen
+from loralathe.cli.picture_options import RANDOM_SEED, picture_options, take_model_options
+from loralathe.cli.screen import Screen, heading
+from loralathe.cli.text import Facts
 
 if TYPE_CHECKING:
-    from loralathe.families import Family
-    from loralathe.rendering import ImageRequest
+    from loralathe import PreparedPictures
 
 EPILOG = """\b
 CHECKPOINT is one file or a diffusers folder. ADAPTER is PATH[:STRENGTH][:BLOCKS][:te=X][:unet=Y],
@@ -43,78 +38,45 @@ Examples:
     "--output",
     type=FilePath(),
     metavar="PATH",
-    help="A .png, or a folder for several. Default: a folder here, named after the inputs.",
+    help="A .png file, or a folder for several. Default: a folder here, named after the inputs.",
 )
 @click.option("--force", is_flag=True, help="Replace a picture that exists.")
-@click.option("--count", type=Whole(min=1), default=1, metavar="N", help="Pictures, seeds counting up.")
+@click.option("--count", type=Whole(min=1), default=1, metavar="N", help="How many pictures; seeds count up.")
 @picture_options()
-def render_command(
-    checkpoint: Path, adapters: tuple[str, ...], output: Path | None, force: bool, count: int, **options: Any
-) -> None:
-    """One prompt to pictures; no web page, no network."""
-    from loralathe.cli.render_setup import (
-        adapters_of,
-        check_uses,
-        family_of,
-        folder_name,
-        lists_of,
-        need_libraries,
-        progress_of,
-        renderer_of,
-        request_of,
-    )
+def render_command(checkpoint: Path, adapters: tuple[str, ...], dry_run: bool, **options: Any) -> None:
+    """Render pictures of one prompt, from a checkpoint and LoRAs."""
+    from loralathe import open_model
 
-    chosen = collect_picture_options(options)
-    screen = Screen(chosen.as_json, chosen.quiet)
-    need_libraries()
-    from loralathe.rendering.command import RenderOptions, render
-
-    family = family_of(str(checkpoint))
-    request = request_of(str(checkpoint), adapters_of(adapters, chosen), family, chosen)
-    lists = lists_of(chosen, screen)
-    check_uses(request, family, chosen, lists)
-    target = output or folder_name(str(checkpoint), request)
-    if chosen.dry_run:
-        _show_request(screen, request, family, chosen, count, target)
-        return
-    progress = progress_of(screen)
-    with renderer_of(chosen, lists, progress) as renderer:
-        paths = render(renderer, RenderOptions(request, target, chosen.seed, count, force))
+    screen, opening = take_screen(options), take_model_options(options)
+    with open_model(checkpoint, progress=screen.progress(), **opening) as model:
+        prepared = model.prepare_render(*adapters, **options)
+        if dry_run:
+            _show_plan(screen, prepared)
+            return
+        paths = prepared.run()
     for path in paths:
         screen.event("picture", file=path)
         screen.show(str(path))
 
 
-def _show_request(
-    screen: Screen,
-    request: ImageRequest,
-    family: Family,
-    options: PictureOptions,
-    count: int,
-    target: Path,
-) -> None:
-    from loralathe.cli.layout import Facts
-    from loralathe.cli.screen import heading
-    from loralathe.cli.wording import plural
-    from loralathe.rendering.prompts import lift_tags, told
-    from loralathe.strengths import argument_text
-
-    tagged = lift_tags(request.prompt)
-    for text in told(tagged.issues):
+def _show_plan(screen: Screen, prepared: PreparedPictures) -> None:
+    options, request, plan = prepared.options, prepared.options.request, prepared.plan()
+    for text in plan.issues:
         screen.note(text)
     seed = "random" if options.seed == RANDOM_SEED else str(request.seed)
-    screen.event("plan", request=request.to_json(), seed=options.seed, count=count, output=target)
-    uses = [argument_text(use) for use in (*request.adapters, *tagged.adapters)]
+    screen.event(
+        "plan", request=request.to_json(), seed=options.seed, count=options.count, output=options.output
+    )
     rows = [
-        ("checkpoint", f"{request.checkpoint} ({family.label})"),
+        ("checkpoint", f"{request.checkpoint} ({prepared.model.family.label})"),
         *([("VAE", request.vae)] if request.vae else []),
-        *(("adapter", use) for use in uses),
-        ("prompt", tagged.prompt.strip()),
+        *(("adapter", use) for use in plan.adapters),
+        ("prompt", plan.prompt),
         *([("negative", request.negative)] if request.negative else []),
         ("sampler", f"{request.sampler}, {request.schedule}, {request.steps} steps, CFG {request.cfg:g}"),
         *([("clip skip", str(request.clip_skip))] if request.clip_skip > 1 else []),
         ("size", f"{request.width}×{request.height}"),
-        ("seed", seed + (f" and {count - 1} after it" if count > 1 else "")),
-        ("into", str(target)),
+        ("seed", seed + (f" and {options.count - 1} after it" if options.count > 1 else "")),
+        ("into", str(options.output)),
     ]
-    screen.show(heading(f"would render {plural(count, 'picture')}"), Facts(rows))
+    screen.show(heading(f"would render {counted(options.count, 'picture')}"), Facts(rows))

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from loralathe.cli.merge import named_lists, with_blocks
 from loralathe.cli.options import (
     FilePath,
     LatheCommand,
-    block_options,
-    common,
     common_options,
+    input_files,
+    lists_option,
+    preset_options,
     search_option,
+    take_screen,
+    variables_option,
 )
-from loralathe.commands import as_flag
-from loralathe.errors import InputError, Message, did_you_mean
-
-if TYPE_CHECKING:
-    from loralathe.cli.screen import Screen
-    from loralathe.language import Recipe
+from loralathe.cli.screen import Screen
 
 EPILOG = """\b
 A recipe is a TOML file with [inputs], [variables], [blocks], [steps] and [save]; paths in it are
@@ -41,79 +37,60 @@ Examples:
 """
 
 
+def _outputs(ctx: click.Context, param: click.Parameter, words: Sequence[str]) -> str | dict[str, str] | None:
+    """`STEP=FILE` words, or FILE where one step is saved."""
+    parts = [word.partition("=") for word in words]
+    named = {step: file for step, equals, file in parts if equals and step.isidentifier()}
+    return named or (words[-1] if words else None)
+
+
 @click.command("run", cls=LatheCommand, epilog=EPILOG)
 @click.argument("recipe", type=FilePath(), metavar="RECIPE.toml|FILE")
 @click.argument("files", nargs=-1, metavar="[NAME=FILE…]")
-@click.option(
-    "--set", "settings", multiple=True, metavar="NAME=NUMBER", help="A variable's value; repeatable."
-)
+@variables_option("Give a variable of the recipe another value; repeatable.")
 @search_option
-@click.option("--show", is_flag=True, help="Print the recipe as TOML, run nothing.")
-@click.option("--write-recipe", type=FilePath(), metavar="FILE", help="The same into a file.")
-@block_options
-@common_options(dtype=None, outputs=True)
+@click.option("--show", is_flag=True, help="Print the recipe as TOML, and run nothing.")
+@click.option(
+    "--write-recipe", type=FilePath(), metavar="FILE", help="Write the recipe into FILE, and run nothing."
+)
+@lists_option()
+@preset_options
+@click.option(
+    "-o",
+    "--output",
+    multiple=True,
+    metavar="[STEP=]FILE",
+    callback=_outputs,
+    help="Write the one saved step, or the step of this name, to FILE; repeatable.",
+)
+@common_options(dtype=None)
 def run_command(
     recipe: Path,
     files: tuple[str, ...],
-    settings: tuple[str, ...],
-    search: tuple[Path, ...],
     show: bool,
     write_recipe: Path | None,
-    blocks: tuple[str, ...],
-    presets: Path | None,
-    missing_blocks: str | None,
+    dry_run: bool,
     **options: Any,
 ) -> None:
-    """Make every file that a recipe saves, or a file that loralathe made, again."""
-    from loralathe.api.running import prepare
-    from loralathe.cli.launch import launch
-    from loralathe.cli.names import input_files, numbers
-    from loralathe.cli.screen import Screen
+    """Run a recipe file, or make a file that loralathe made again."""
+    import loralathe
+    from loralathe.cli.report import show_and_run
 
-    choices = with_blocks(common(options), presets, missing_blocks)
+    screen = take_screen(options)
     given = input_files(files, "lathe run article.toml A=base.safetensors")
-    screen = Screen(choices.as_json, choices.quiet)
     if show or write_recipe:
-        _print(screen, recipe, given, write_recipe, choices.force)
+        _print(screen, recipe, given, write_recipe, options["force"])
         return
-    prepared = prepare(
-        recipe,
-        given,
-        variables=numbers(settings),
-        blocks=named_lists(blocks),
-        dtype=choices.dtype,
-        search=search,
-        options=choices.run_options(),
-        progress=screen.progress(),
-    )
-    files_of = dict(_output_of(word, prepared.recipe) for word in choices.output)
-    saves = tuple(replace(save, file=files_of.get(save.step, save.file)) for save in prepared.recipe.saves)
-    launch(replace(prepared.recipe, saves=saves), choices, prepared.options)
+    prepared = loralathe.run.prepare(recipe, given, progress=screen.progress(), **options)
+    show_and_run(prepared, screen, dry_run)
 
 
 def _print(screen: Screen, path: Path, given: Mapping[str, Path], target: Path | None, force: bool) -> None:
     """--show and --write-recipe."""
-    import loralathe
-    from loralathe.tensorfiles import write_text
+    from loralathe import as_flag, recorded_recipe, write_text
 
-    text = Message(loralathe.recorded_recipe(path, given)).spelled(as_flag)
+    text = recorded_recipe(path, given).spelled(as_flag)
     if target is not None:
         write_text(target, text, force=force, inputs=[path, *given.values()])
     screen.event("recipe_text", text=text, file=target)
     screen.verbatim(*text.splitlines() if target is None else [f"wrote {target}"])
-
-
-def _output_of(word: str, recipe: Recipe) -> tuple[str, Path]:
-    """`STEP=FILE`, or `FILE` where one step is saved."""
-    steps = [save.step for save in recipe.saves]
-    step, equals, file = word.partition("=")
-    if equals and step in steps:
-        return step, Path(file)
-    if len(steps) == 1 and not (equals and step.isidentifier()):
-        return steps[0], Path(word)
-    choices = " or ".join(f"-o {name}=FILE" for name in steps)
-    raise InputError(
-        f"the recipe saves no step '{step}'" if equals else "the recipe saves several steps",
-        where=f"-o {word}",
-        fix=(did_you_mean(step, steps) if equals else "") or f"write {choices}",
-    )

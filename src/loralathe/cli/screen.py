@@ -12,15 +12,27 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from loralathe.cli.jsonable import line
-from loralathe.commands import as_flag
-from loralathe.errors import Message, printable, readable
-from loralathe.progress import BarSink, Event, JsonSink, Progress, SilentSink, Sink
+from loralathe import (
+    BarSink,
+    Cancel,
+    Event,
+    JsonSink,
+    Message,
+    Progress,
+    SilentSink,
+    Sink,
+    as_flag,
+    printable,
+    readable,
+)
+from loralathe.cli.text import json_line
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
 
+TOKEN = Cancel()
+"""Stops what the command does, on Ctrl-C."""
 PIPE_WIDTH = 100
 """Columns when the output is no terminal, which has no width of its own."""
 
@@ -41,18 +53,20 @@ class Screen:
         return Console(file=stream, width=width, highlight=False)
 
     def progress(self) -> Progress:
-        """Bars on a terminal, JSON lines with --json, otherwise nothing."""
-        sink: Sink = SilentSink()
+        """Bars on a terminal, JSON lines with --json; elsewhere the messages, as notes."""
+        sink: Sink
         if self.as_json:
             sink = JsonSink(sys.stdout)
-        elif not self.quiet and sys.stderr.isatty():
-            sink = BarSink()
-        return Progress(FlagSink(sink))
+        elif self.quiet:
+            sink = SilentSink()
+        else:
+            sink = BarSink() if sys.stderr.isatty() else NoteSink(self)
+        return Progress(FlagSink(sink), TOKEN)
 
     def event(self, name: str, **fields: object) -> None:
         """A JSON line on stdout, with --json only."""
         if self.as_json:
-            print(line(name, **fields), flush=True)
+            print(json_line(name, **fields), flush=True)
 
     def show(self, *parts: RenderableType) -> None:
         """People's text; silent with --quiet."""
@@ -76,6 +90,17 @@ class Screen:
         """Something worth knowing, on stderr."""
         if not self.quiet:
             print(readable(f"lathe: note: {Message(text).spelled(as_flag)}"), file=sys.stderr)
+
+
+class NoteSink:
+    """Messages as notes on stderr; all else is dropped. For outputs that are no terminal."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+
+    def emit(self, event: Event) -> None:
+        if event.kind == "message":
+            self._screen.note(event.text)
 
 
 class FlagSink:

@@ -1,14 +1,28 @@
-"""`lathe verify`: is a file what its own record says?"""
+"""`lathe verify`: check a file against the recipe recorded in it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from loralathe import counted
 from loralathe.cli.guard import DONE, INPUT
-from loralathe.cli.options import FilePath, LatheCommand, Number, Whole, search_option, showing_options
-from loralathe.cli.screen import Screen
+from loralathe.cli.options import (
+    FilePath,
+    LatheCommand,
+    Share,
+    Whole,
+    input_files,
+    search_option,
+    showing_options,
+)
+from loralathe.cli.screen import Screen, heading
+from loralathe.cli.text import Columns, Facts, figures
+
+if TYPE_CHECKING:
+    from loralathe import BlockCheck, Verification
 
 EPILOG = """\b
 Every file that loralathe writes records the recipe that made it, and its inputs' hashes. Sampled
@@ -31,11 +45,17 @@ Examples:
 @click.argument("file", type=FilePath(), metavar="FILE")
 @click.argument("files", nargs=-1, metavar="[NAME=FILE…]")
 @search_option
-@click.option("--all", "everything", is_flag=True, help="Every tensor; finds any changed bit.")
-@click.option("--share", type=Number(), default=0.02, metavar="X", help="Of each block. Default: 0.02.")
-@click.option("--least", type=Whole(min=0), default=2, metavar="N", help="At least. Default: 2.")
-@click.option("--seed", type=Whole(min=0), default=0, metavar="N", help="Of the sample. Default: 0.")
-@click.option("--exact/--no-exact", default=True, help="The bytes of this version. Default: yes.")
+@click.option("--all", "everything", is_flag=True, help="Check every tensor. This finds any changed bit.")
+@click.option(
+    "--share", type=Share(), default=0.02, metavar="X", help="Share of each block to check. Default: 0.02."
+)
+@click.option(
+    "--least", type=Whole(min=0), default=2, metavar="N", help="Least number to check in a block. Default: 2."
+)
+@click.option("--seed", type=Whole(min=0), default=0, metavar="N", help="Seed of the choice. Default: 0.")
+@click.option(
+    "--exact/--no-exact", default=True, help="Bytes must be those that this version writes. Default: yes."
+)
 @showing_options
 def verify_command(
     file: Path,
@@ -52,8 +72,6 @@ def verify_command(
 ) -> int:
     """Check FILE against the recipe and the inputs that it records."""
     import loralathe
-    from loralathe.cli.names import input_files
-    from loralathe.cli.show_verification import show_verification
 
     screen = Screen(as_json, quiet)
     found = loralathe.verify(
@@ -70,3 +88,51 @@ def verify_command(
     )
     show_verification(screen, found)
     return DONE if found.ok else INPUT
+
+
+SHOWN = 12
+"""Findings that are shown; --json has them all."""
+
+
+def show_verification(screen: Screen, found: Verification) -> None:
+    """What was checked, block by block, and what was found."""
+    screen.event("verification", ok=found.ok, verification=found)
+    screen.result(heading(_title(found)), Facts(_facts(found)))
+    adapter = found.kind == "adapter"
+    columns = ["block", "modules" if adapter else "tensors", "checked"]
+    columns += ["over the best %"] if adapter else ["copied", "error (ulp)"]
+    columns += ["other bits", "wrong"]
+    rows = [_row(block, adapter) for block in found.blocks if block.tensors or block.checked]
+    screen.result("", Columns(columns, rows, _row(found.total, adapter)))
+    if found.findings:
+        screen.result("", heading(counted(len(found.findings), "finding")))
+        shown = [(finding.place, finding.what) for finding in found.findings[:SHOWN]]
+        for place, what in shown:
+            screen.result(Facts([("", f"{place}: {what}")]))
+        rest = len(found.findings) - SHOWN
+        if rest > 0:
+            screen.result(Facts([("", f"and {rest} more (--json shows all)")]))
+
+
+def _title(found: Verification) -> str:
+    if found.ok:
+        return f"{found.path.name} is what its record says"
+    return f"{found.path.name} is NOT what its record says"
+
+
+def _facts(found: Verification) -> list[tuple[str, str]]:
+    rows = [("recipe", f"{found.save} = {found.formula}")]
+    for name, path in found.inputs.items():
+        unsure = "  (by its name: no hash was recorded)" if name in found.by_name else ""
+        rows.append((name, f"{path}{unsure}"))
+    rows.append(("made by", f"loralathe {found.version}"))
+    return rows + [("note", note) for note in found.notes]
+
+
+def _row(block: BlockCheck, adapter: bool) -> list[str]:
+    row = [block.block, str(block.tensors), str(block.checked)]
+    if adapter:
+        row.append("–" if block.excess is None else figures(100 * block.excess, 2))
+    else:
+        row += [str(block.copied or "–"), "–" if block.ulps is None else figures(block.ulps)]
+    return [*row, str(block.differing or "–"), str(block.failed or "–")]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from loralathe.lazy import lazy_names
+
 if TYPE_CHECKING:
     from loralathe.demo.family import TinyFamily, unpack_family
     from loralathe.demo.judge import family_scorers
@@ -15,19 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DemoOptions", "DemoResult", "TinyFamily", "family_scorers", "run_demo", "unpack_family"]
 
-_LAZY = {
-    "DemoOptions": "play",
-    "DemoResult": "play",
-    "TinyFamily": "family",
-    "family_scorers": "judge",
-    "run_demo": "play",
-    "unpack_family": "family",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "play": ("DemoOptions", "DemoResult", "run_demo"),
+        "family": ("TinyFamily", "unpack_family"),
+        "judge": ("family_scorers",),
+    },
+)

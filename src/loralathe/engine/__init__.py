@@ -7,8 +7,9 @@ Names are imported when they are used, so that looking at a header stays quick; 
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from loralathe.lazy import lazy_names
 
 if TYPE_CHECKING:
     from loralathe.engine.budgets import BudgetSurvey, survey_budgets
@@ -76,7 +77,6 @@ _HOMES = {
     "slices": ("in_scope", "ModuleAddress", "RowSlice", "Unit", "modules_by_key"),
     "workers": ("Workspace", "full_precision", "in_parallel", "prepared"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "KEY",
@@ -134,8 +134,4 @@ __all__ = [
     "tensors_by_name",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

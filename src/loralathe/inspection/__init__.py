@@ -5,8 +5,9 @@ Names are imported when they are used: looking at a header imports no torch.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from loralathe.lazy import lazy_names
 
 if TYPE_CHECKING:
     from loralathe.inspection.compare import BlockComparison, Comparison, compare_files
@@ -25,7 +26,6 @@ _HOMES = {
     "file": ("AdapterFacts", "BlockModules", "CheckpointFacts", "Inspection", "Part", "inspect_file"),
     "norms": ("CHUNK", "Norm", "block_norms", "read_flat", "squares"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "CHUNK",
@@ -44,8 +44,4 @@ __all__ = [
     "squares",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

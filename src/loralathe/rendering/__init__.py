@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from loralathe.lazy import lazy_names
 from loralathe.rendering.request import ImageRequest, OnImage, Renderer
 
 if TYPE_CHECKING:
@@ -16,12 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageRequest", "LocalRenderer", "OnImage", "Presets", "Renderer"]
 
-_LAZY = {"LocalRenderer": "local", "Presets": "runtime"}
+_HOMES = {"local": ("LocalRenderer",), "runtime": ("Presets",)}
 
-
-def __getattr__(name: str) -> object:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe.errors import InputError, option
+from loralathe.progress import Progress
 from loralathe.rendering.request import MAX_SEED, ImageRequest, Renderer
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def requests_of(options: RenderOptions) -> list[ImageRequest]:
     return [replace(options.request, seed=first + number) for number in range(options.count)]
 
 
-def render(renderer: Renderer, options: RenderOptions) -> list[Path]:
+def render(renderer: Renderer, options: RenderOptions, progress: Progress | None = None) -> list[Path]:
     """Render and save PNGs with infotext, each as soon as it is finished; the paths in order of seed.
 
     Where files would go is checked before anything is rendered. Raises InputError.
@@ -55,6 +56,8 @@ def render(renderer: Renderer, options: RenderOptions) -> list[Path]:
 
     def save(index: int, image: Image) -> None:
         save_png(image, paths[index])
+        if progress is not None:
+            progress.cell("render", index, len(paths), str(paths[index]), (f"seed {requests[index].seed}",))
 
     renderer.render(requests, save)
     return paths

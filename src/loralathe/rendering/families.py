@@ -11,12 +11,12 @@ from loralathe.families import FAMILIES, Family, Pictures, detect_checkpoint, su
 from loralathe.tensorfiles import read_header, read_text
 
 
-def family_of(checkpoint: str) -> Family:
+def family_of(checkpoint: str | Path) -> Family:
     """The family of a checkpoint file or a diffusers folder; InputError if none renders it."""
     if Path(checkpoint).is_dir():
         return family_of_folder(Path(checkpoint))
-    family = detect_checkpoint(read_header(checkpoint), checkpoint).family
-    how_drawn(family, checkpoint)
+    family = detect_checkpoint(read_header(checkpoint), str(checkpoint)).family
+    how_drawn(family, str(checkpoint))
     return family
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from loralathe.lazy import lazy_names
+
 if TYPE_CHECKING:
     from loralathe.studies.analyzer import BlockReport, BlocksOptions, analyze_blocks, bar_chart
     from loralathe.studies.cell_builder import Context, RecipeSource
@@ -28,24 +30,12 @@ __all__ = [
     "run_grid",
 ]
 
-_LAZY = {
-    "BlockReport": "analyzer",
-    "BlocksOptions": "analyzer",
-    "Context": "cell_builder",
-    "GridOptions": "grid",
-    "GridResult": "grid",
-    "RecipeSource": "cell_builder",
-    "analyze_blocks": "analyzer",
-    "bar_chart": "analyzer",
-    "gather_context": "context",
-    "plan_of": "grid",
-    "run_grid": "grid",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "analyzer": ("BlockReport", "BlocksOptions", "analyze_blocks", "bar_chart"),
+        "cell_builder": ("Context", "RecipeSource"),
+        "grid": ("GridOptions", "GridResult", "plan_of", "run_grid"),
+        "context": ("gather_context",),
+    },
+)

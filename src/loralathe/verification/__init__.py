@@ -7,8 +7,9 @@ engine's own result is compared, too, bit for bit (`replay`).
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from loralathe.lazy import lazy_names
 
 if TYPE_CHECKING:
     from loralathe.verification.facts import BlockCheck, Verification, VerifyOptions
@@ -20,7 +21,6 @@ _HOMES = {
     "from_record": ("find_inputs", "rebuild", "record_as_toml"),
     "verify": ("verify_file",),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "BlockCheck",
@@ -32,8 +32,4 @@ __all__ = [
     "verify_file",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

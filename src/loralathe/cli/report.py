@@ -1,4 +1,7 @@
-"""The report of a run: what was written, what became of every tensor, what an extraction kept."""
+"""Run what a command prepared: show the recipe, then the plan (--dry-run) or the report.
+
+The report tells what was written, what became of every tensor, and what an extraction kept.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,25 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from loralathe.cli.layout import Columns, Facts
+from loralathe import counted, few, unused_names
 from loralathe.cli.screen import Screen, heading
-from loralathe.cli.wording import counts, few, percent, size
-from loralathe.cli.wording import duration as seconds_text
+from loralathe.cli.text import Columns, Facts, counts, dtype_name, percent, size
+from loralathe.cli.text import duration as seconds_text
 
 if TYPE_CHECKING:
-    from loralathe.engine import AdapterCoverage, BlockEnergy, ExtractionReport, Report, WeightsReport
+    from loralathe import (
+        AdapterCoverage,
+        AdapterOutput,
+        BlockEnergy,
+        ExtractionReport,
+        ExtractOptions,
+        InputUse,
+        Planned,
+        Prepared,
+        Report,
+        WeightsOutput,
+        WeightsReport,
+    )
 
 BUCKETS = ("changed", "copied", "baked VAE", "strength 0", "kept by rule", "only in the first")
 REASONS = {
@@ -28,6 +43,133 @@ REASONS = {
     "left out": "not asked for",
 }
 COLUMNS = ("block", "modules", "rank", "share %", "kept %", "truncated %", "noise %", "outside %")
+
+
+def show_and_run(prepared: Prepared, screen: Screen, dry_run: bool) -> None:
+    """Show the recipe; run it and show its report, or with --dry-run its plan."""
+    show_recipe(screen, prepared)
+    if unused := unused_names(prepared.recipe):
+        screen.note(f"nothing that is saved uses {', '.join(unused)}")
+    if dry_run:
+        show_plan(screen, prepared.plan())
+    else:
+        show_report(screen, prepared.run())
+
+
+def show_recipe(screen: Screen, prepared: Prepared) -> None:
+    """Formulas, and the files, numbers and lists that their names stand for."""
+    recipe, steps = prepared.recipe, prepared.formulas
+    screen.event(
+        "recipe",
+        steps=steps,
+        inputs=recipe.inputs,
+        variables=recipe.variables,
+        blocks=recipe.blocks,
+        save={save.step: save.file for save in recipe.saves},
+    )
+    if screen.quiet:
+        return
+    if len(steps) == 1:
+        screen.show(heading(next(iter(steps.values()))))
+    else:
+        width = max(map(len, steps), default=0)
+        for name, text in steps.items():
+            screen.show(heading(f"{name:<{width}} = {text}"))
+    rows = [(name, str(path)) for name, path in recipe.inputs.items()]
+    rows += [(name, f"{value:g}") for name, value in recipe.variables.items()]
+    rows += list(recipe.blocks.items())
+    screen.show(Facts(rows))
+
+
+def show_plan(screen: Screen, planned: Planned) -> None:
+    """Show what a run would do."""
+    from loralathe import WeightsOutput
+
+    plan, uses = planned.plan, planned.reads
+    outputs = [
+        _weights(output) if isinstance(output, WeightsOutput) else _adapter(output) for output in plan.outputs
+    ]
+    screen.event(
+        "plan",
+        outputs=[{"file": file, **record} for file, record, _ in outputs],
+        reads=uses,
+        coverage=plan.coverage,
+        warnings=plan.warnings,
+    )
+    for warning in plan.warnings:
+        screen.note(warning)
+    if screen.quiet:
+        return
+    for file, _, rows in outputs:
+        screen.show(heading(f"would write {file}"), Facts(rows))
+    screen.show(heading("would read"), Facts([_use(use) for use in uses]))
+    for name, use in plan.coverage.items():
+        if use.unmatched:
+            screen.show(
+                Facts([(name, f"{counted(len(use.unmatched), 'module')} unmatched: {few(use.unmatched)}")])
+            )
+
+
+def _weights(output: WeightsOutput) -> tuple[str, dict[str, object], list[tuple[str, str]]]:
+    record: dict[str, object] = {
+        "kind": "checkpoint",
+        "nbytes": output.nbytes,
+        "tensors": len(output.tensors),
+        "buckets": output.buckets,
+        "discarded": len(output.discarded),
+        "notes": output.notes,
+    }
+    named = [(output.buckets.get(name, 0), name) for name in BUCKETS]
+    rows = [
+        ("size", f"{size(output.nbytes)}, tensors and metadata of {output.primary}"),
+        ("tensors", counts([*named, (len(output.discarded), "discarded")])),
+        *(("note", note) for note in output.notes),
+    ]
+    return str(output.save.file), record, rows
+
+
+def _adapter(output: AdapterOutput) -> tuple[str, dict[str, object], list[tuple[str, str]]]:
+    modules = sum(1 for unit in output.units for row_slice in unit.slices if row_slice.module is not None)
+    options = output.leaf.options
+    record: dict[str, object] = {
+        "kind": "adapter",
+        "max_nbytes": output.max_nbytes,
+        "rank": options.rank,
+        "conv_rank": options.conv_rank,
+        "dtype": output.dtype,
+        "budget": options.budget,
+        "passes": 2 if options.budget else 1,
+    }
+    rows = [
+        ("size", f"at most {size(output.max_nbytes)}, {dtype_name(output.dtype)}"),
+        ("rank", _rank_text(options)),
+        ("looks at", counted(modules, "module")),
+    ]
+    if options.budget:
+        rows.append(("passes", "2: the singular values of all modules first, then each at its share"))
+    return str(output.save.file), record, rows
+
+
+def _rank_text(options: ExtractOptions) -> str:
+    """What decides the ranks."""
+    conv = f", {options.conv_rank} for convolutions" if options.conv_rank else ""
+    most = "" if options.rank is None else f"at most {options.rank}{conv}"
+    if options.joined:
+        return "the sum of those joined: nothing is lost"
+    if options.budget:
+        return f"by value for their bytes: {options.budget}" + (f", {most}" if most else "")
+    if options.rule:
+        return f"by {options.rule.kind} {options.rule.parameter:g}" + (f", {most}" if most else "")
+    return most or "all of every module"
+
+
+def _use(use: InputUse) -> tuple[str, str]:
+    if use.tensors == 0:
+        return use.name, f"nothing: it cancels ({use.kind}, {size(use.of)})"
+    return (
+        use.name,
+        f"{size(use.nbytes)} of {size(use.of)}, {counted(use.tensors, 'tensor')} of the {use.kind}",
+    )
 
 
 def show_report(screen: Screen, report: Report) -> None:

@@ -1,0 +1,238 @@
+"""What the functions take: files or tensors, options as keywords, and the names that results get."""
+
+from __future__ import annotations
+
+import keyword
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+
+from loralathe.errors import InputError, did_you_mean, option
+from loralathe.language import functions
+from loralathe.tensorfiles import MODEL_SUFFIXES, MemoryPath, in_memory
+
+if TYPE_CHECKING:
+    from loralathe.engine import RunOptions
+    from loralathe.progress import Progress
+    from loralathe.strengths import AdapterUse
+
+PathLike = str | os.PathLike[str]
+File = PathLike | Mapping[str, Any]
+"""A path, or an open state dict: a mapping of names to torch tensors or numpy arrays."""
+Inputs = Mapping[str, File]
+Presets = PathLike | Mapping[str, str]
+"""Block lists by name, or a file of them (lbwpresets.txt)."""
+
+MEMORY = in_memory({}, "result")
+"""As an output: no file is written, the tensors are in the report."""
+
+SUFFIX = ".safetensors"
+LONGEST = 120
+"""Bytes of a file name that is made up; file systems take 255."""
+MIX = "to mix two checkpoints, use weighted-sum or add-difference"
+FACTORS = "to work on LoRAs without a checkpoint, use combine or resize"
+
+
+class RunKeywords(TypedDict, total=False):
+    """The fields of `RunOptions`, which says what they mean; memory also as "2GB", presets also as a file."""
+
+    device: str
+    threads: int | None
+    memory: int | str
+    force: bool
+    allow_unmatched: bool
+    missing_blocks: Literal[0, 1] | None
+    check_finite: bool
+    hash_inputs: bool
+    presets: Presets
+
+
+class SaveKeywords(RunKeywords, total=False):
+    """How a checkpoint is saved, besides: the fields of `Save`, which says what they mean."""
+
+    vae: PathLike | None
+    discard: str | None
+    metadata: Mapping[str, str]
+    metadata_from: str
+    config_from: str
+
+
+SAVING = ("vae", "discard", "metadata", "metadata_from", "config_from")
+
+
+def run_options(
+    options: RunOptions | None, keywords: RunKeywords, progress: Progress | None = None
+) -> RunOptions:
+    """`options` with the keywords on top; InputError for a keyword that does not exist."""
+    from loralathe.engine import RunOptions
+    from loralathe.strengths import parse_size
+
+    require_known(keywords, RunKeywords.__annotations__)
+    plain: dict[str, Any] = dict(keywords)
+    if isinstance(memory := plain.get("memory"), str):
+        plain["memory"] = parse_size(memory)
+    if "presets" in plain:
+        plain["presets"] = block_presets(plain["presets"], progress)
+    return replace(options or RunOptions(), **plain)
+
+
+def block_presets(presets: Presets | None, progress: Progress | None = None) -> Mapping[str, str]:
+    """Block lists by name; lines of a file that are broken are told and passed over."""
+    from loralathe.strengths import read_preset_file
+
+    if presets is None or isinstance(presets, Mapping):
+        return presets or {}
+    found = read_preset_file(Path(presets))
+    tell_problems(Path(presets), found.problems, progress)
+    return dict(found.presets)
+
+
+def tell_problems(path: Path, problems: Iterable[object], progress: Progress | None) -> None:
+    for problem in problems:
+        if progress is not None:
+            progress.message(f"{path.name}, {problem}")
+
+
+def split_keywords(keywords: SaveKeywords) -> tuple[dict[str, object], RunKeywords]:
+    """Those of saving, as fields of `Save`, and those of the run; InputError for one that does not exist."""
+    require_known(keywords, (*SAVING, *RunKeywords.__annotations__))
+    saving: dict[str, object] = {name: value for name, value in keywords.items() if name in SAVING}
+    if (vae := keywords.get("vae")) is not None:
+        saving["vae"] = Path(vae)
+    rest = {name: value for name, value in keywords.items() if name not in SAVING}
+    return saving, cast(RunKeywords, rest)
+
+
+def require_known(keywords: Iterable[str], names: Iterable[str]) -> None:
+    """InputError for a keyword that is none of `names`."""
+    known = list(names)
+    for name in keywords:
+        if name not in known:
+            fix = did_you_mean(name, known) or "options are " + ", ".join(known)
+            raise InputError(f"there is no option '{name}'", fix=fix)
+
+
+def texts(given: str | Sequence[str]) -> list[str]:
+    """One text, or several."""
+    return [given] if isinstance(given, str) else list(given)
+
+
+def as_path(given: File, name: str) -> Path:
+    """The path of a file, or of tensors in memory, which formulas and messages call `name`."""
+    if isinstance(given, Mapping):
+        return in_memory(given, name)
+    return given if isinstance(given, Path) else Path(given)
+
+
+def as_paths(inputs: Inputs | None) -> dict[str, Path]:
+    """Name → path."""
+    return {name: as_path(given, name) for name, given in (inputs or {}).items()}
+
+
+def as_output(output: PathLike | None) -> Path | None:
+    return None if output is None else as_path(output, "")
+
+
+def as_uses(given: Iterable[File | AdapterUse]) -> tuple[list[AdapterUse], dict[str, Path]]:
+    """Adapters with their strengths, and the places of those that are in memory by the name of their file."""
+    from loralathe.strengths import given_uses
+
+    held: dict[str, Path] = {}
+    plain: list[PathLike | AdapterUse] = []
+    for number, one in enumerate(given, 1):
+        if isinstance(one, (Mapping, MemoryPath)):
+            path = as_path(one, "lora" if number == 1 else f"lora{number}")
+            held[str(path)] = path
+            plain.append(str(path))
+        else:
+            plain.append(one)
+    return given_uses(plain), held
+
+
+def require_kinds(checkpoints: Iterable[Path], adapters: Iterable[Path] = (), *, fix: str = FACTORS) -> None:
+    """InputError for the first file of the wrong kind; `fix` is for a LoRA where a checkpoint belongs.
+
+    Formulas take both anywhere; in `merge(base, adapter)` a file in the wrong place is a mistake that would
+    be merged, or refused in words of algebra. Raises InputError, too, for files that cannot be read.
+    """
+    for path in checkpoints:
+        if _is_adapter(path):
+            raise InputError("this is a LoRA, not a checkpoint", where=str(path), fix=fix)
+    for path in adapters:
+        if not _is_adapter(path):
+            raise InputError("this is not a LoRA", where=str(path), fix=MIX)
+
+
+def _is_adapter(path: Path) -> bool:
+    from loralathe.adapters import shows_adapter
+    from loralathe.tensorfiles import read_header
+
+    return shows_adapter(read_header(path).tensors)
+
+
+def identifier(text: str) -> str:
+    """`animagine-xl-3.1` → `animagine_xl_3_1`: a name that formulas can use."""
+    # Python's parser, which reads formulas, normalises names the same way (PEP 3131).
+    name = re.sub(r"\W+", "_", unicodedata.normalize("NFKC", text)).strip("_") or "model"
+    if not name.isidentifier():
+        name = f"_{name}" if f"_{name}".isidentifier() else "model"
+    return f"{name}_" if keyword.iskeyword(name) or name in functions() else name
+
+
+class InputNames:
+    """Gives each file a name that no other has; the same file keeps its name."""
+
+    def __init__(self, reserved: Iterable[str] = ()) -> None:
+        self._taken = set(reserved)
+        self._by_path: dict[Path, str] = {}
+        self.inputs: dict[str, Path] = {}
+
+    def name(self, path: Path) -> str:
+        """The name of `path`, new or known."""
+        key = path.absolute()
+        if key not in self._by_path:
+            wanted = identifier(stem(path))
+            name, number = wanted, 2
+            while name in self._taken:
+                name, number = f"{wanted}_{number}", number + 1
+            self._taken.add(name)
+            self._by_path[key] = name
+            self.inputs[name] = path
+        return self._by_path[key]
+
+
+def stem(path: Path) -> str:
+    """A model file's name without `.safetensors`, …; of tensors in memory the name they were given."""
+    if isinstance(path, MemoryPath):
+        return path.name.removeprefix("<").removesuffix(" in memory>")
+    return path.name.removesuffix(path.suffix) if path.suffix.casefold() in MODEL_SUFFIXES else path.name
+
+
+def beside(first: Path, name: str) -> Path:
+    """A result's file: in the folder of the first input, its name made harmless and not too long.
+
+    Raises InputError where the first input is in memory.
+    """
+    if isinstance(first, MemoryPath):
+        raise InputError(
+            "the result of tensors in memory needs a name",
+            fix=f"give {option('output', 'FILE')}, or {option('output', 'MEMORY')} for tensors again",
+        )
+    clean = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "", name).strip(". ") or "result"
+    while len(os.fsencode(clean)) > LONGEST:
+        clean = clean[:-1]
+    return first.with_name(clean + SUFFIX)
+
+
+def formula_name(formula: str, inputs: Mapping[str, Path]) -> str:
+    """`B + 0.8*lora@X` → `baseB+0.8lora@X`: the formula with the files' own names, fit for a file name."""
+
+    def own(match: re.Match[str]) -> str:
+        path = inputs.get(match[0])
+        return stem(path) if path else match[0]
+
+    return re.sub(r"[^\W\d]\w*", own, re.sub(r"\s+", "", formula))

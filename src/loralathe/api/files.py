@@ -1,0 +1,485 @@
+"""What makes model files: merge, extract, combine, … each a recipe of one step; run, plan; the records.
+
+Every function has a `prepare` that takes the same arguments and gives the recipe, ready to run.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, ParamSpec, Protocol, cast
+
+from loralathe.api import recipes
+from loralathe.api.arguments import (
+    SUFFIX,
+    File,
+    Inputs,
+    PathLike,
+    RunKeywords,
+    SaveKeywords,
+    as_output,
+    as_path,
+    as_paths,
+    as_uses,
+    require_kinds,
+    run_options,
+    split_keywords,
+    texts,
+)
+from loralathe.api.recipes import Ranks
+from loralathe.errors import InputError, Message, did_you_mean, option
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from loralathe.engine import InputUse, Plan, Report, RunOptions
+    from loralathe.language import Recipe
+    from loralathe.progress import Progress
+    from loralathe.strengths import AdapterUse
+
+P = ParamSpec("P")
+
+Outputs = PathLike | Mapping[str, PathLike]
+"""A file, where one step is saved, or files by the names of the steps."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a run would do, from headers alone. reads: how much of each input."""
+
+    plan: Plan
+    reads: tuple[InputUse, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe, and how it runs."""
+
+    recipe: Recipe
+    options: RunOptions
+    progress: Progress | None = None
+
+    @property
+    def formulas(self) -> dict[str, str]:
+        """Step → its formula, as it is recorded."""
+        from loralathe.language import render
+
+        return {name: render(node) for name, node in self.recipe.steps.items()}
+
+    def plan(self) -> Planned:
+        """What `run` would do; only headers are read."""
+        from loralathe.engine import check_outputs, input_uses, open_session
+
+        with open_session(self.recipe, self.options) as session:
+            check_outputs(session)
+            return Planned(session.plan, tuple(input_uses(session)))
+
+    def run(self) -> Report:
+        from loralathe.engine import run_recipe
+
+        return run_recipe(self.recipe, self.options, self.progress)
+
+
+class Function(Protocol, Generic[P]):
+    """A function that runs what its `prepare` gives."""
+
+    prepare: Callable[P, Prepared]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Report: ...
+
+
+def running(prepare: Callable[P, Prepared]) -> Function[P]:
+    @wraps(prepare)
+    def function(*args: P.args, **kwargs: P.kwargs) -> Report:
+        return prepare(*args, **kwargs).run()
+
+    signature = inspect.signature(prepare).replace(return_annotation="Report")
+    function.__dict__.update(prepare=prepare, __signature__=signature)
+    return cast(Function[P], function)
+
+
+@running
+def merge(
+    base: File,
+    *adapters: File | AdapterUse,
+    output: PathLike | None = None,
+    dtype: str | None = None,
+    te: float = 1.0,
+    unet: float = 1.0,
+    blocks: Mapping[str, str] | None = None,
+    elements: str | Sequence[str] = (),
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+    **keywords: Unpack[SaveKeywords],
+) -> Prepared:
+    """base + strength · adapter + …, into a checkpoint.
+
+    base, adapters: paths or state dicts; an adapter also as `PATH[:STRENGTH][:BLOCKS][:te=X][:unet=Y]
+    [:lbw=B][:lbwe=E]` or as an `AdapterUse`.
+    te, unet: multiply all strengths of the adapters;  blocks: lists by name, for their BLOCKS.
+    elements: rules `blocks:elements:value` for every adapter;  include, exclude: only, and without, these
+    blocks and layers: "IN04-OUT02 attn2".
+    output: a file; None for a name made from the inputs, beside the base; MEMORY for `report.tensors`.
+    dtype: fp16, bf16, fp32, None as the base.
+    options, keywords: see `RunOptions`, and for vae, discard, metadata, metadata_from, config_from `Save`.
+
+    Raises InputError for the person's mistakes, MachineError for a full disk or too little memory.
+    """
+    if not adapters:
+        raise InputError(
+            "there is no adapter to merge", fix='merge("base.safetensors", "hina.safetensors:0.7")'
+        )
+    uses, held = as_uses(adapters)
+    path = as_path(base, "base")
+    places = [held.get(use.file, use.path) for use in uses]
+    require_kinds([path], places, fix="the base comes first, its LoRAs after it")
+    rules = (texts(elements), texts(include), texts(exclude))
+    scaled = [recipes.adjusted(use, *rules, te, unet) for use in uses]
+    recipe = recipes.merge_recipe(path, scaled, blocks or {}, as_output(output), dtype, held)
+    return _saving(recipe, options, keywords, progress)
+
+
+@running
+def extract(
+    tuned: File,
+    base: File,
+    *,
+    rank: int | None = None,
+    conv_rank: int | None = None,
+    energy: float | None = None,
+    size: int | str | None = None,
+    ranks: Ranks | None = None,
+    te1: bool | None = None,
+    te2: bool | None = None,
+    te3: bool | None = None,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    min_diff: float | None = None,
+    exact: bool = False,
+    pad_ranks: bool = False,
+    keep_noise: bool = False,
+    metadata: str = "new",
+    output: PathLike | None = None,
+    dtype: str | None = "fp16",
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+    **keywords: Unpack[RunKeywords],
+) -> Prepared:
+    """tuned − base as a LoRA, the best of its rank; the report says what it holds of the difference.
+
+    rank, conv_rank: of linear layers (64 where nothing else chooses), of convolutions (None: none of them).
+    energy, size: the smallest file that keeps a share, the best within bytes or "100MB".
+    ranks: any other arguments of extract() by name, such as {"ratio": 0.1, "conv": True} (docs/loras.md).
+    te1, te2, te3: keep or drop a text encoder (te3 is T5); None keeps one that changed.
+    alpha, beta: alpha · tuned − beta · base.
+    min_diff: leave out layers where no number differs by more;  exact: full decompositions.
+    pad_ranks: one rank everywhere;  keep_noise: keep directions that the rounding of the files explains, too.
+    metadata: new, or minimal (ss_ keys only, no record).  The rest: as for `merge`.
+    """
+    paths = as_path(tuned, "tuned"), as_path(base, "base")
+    require_kinds(paths)
+    arguments = _arguments(
+        ranks, rank=rank, conv_rank=conv_rank, energy=energy, size=size, te1=te1, te2=te2, te3=te3,
+        min_diff=min_diff, exact=exact or None, pad_ranks=pad_ranks or None, keep_noise=keep_noise or None,
+    )  # fmt: skip
+    recipe = recipes.extract_recipe(
+        *paths, arguments, as_output(output), dtype, alpha=alpha, beta=beta, metadata=metadata
+    )
+    return Prepared(recipe, run_options(options, keywords, progress), progress)
+
+
+@running
+def combine(
+    *adapters: File | AdapterUse,
+    rank: int | None = None,
+    conv_rank: int | None = None,
+    energy: float | None = None,
+    size: int | str | None = None,
+    ranks: Ranks | None = None,
+    output: PathLike | None = None,
+    dtype: str | None = "fp16",
+    te: float = 1.0,
+    unet: float = 1.0,
+    blocks: Mapping[str, str] | None = None,
+    elements: str | Sequence[str] = (),
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    metadata: str = "new",
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+    **keywords: Unpack[RunKeywords],
+) -> Prepared:
+    """One LoRA that does what all adapters do together.
+
+    rank, conv_rank, energy, size, ranks: as for `extract`; with none of them the result is exact.
+    metadata: new, first, merge, all or minimal.  The rest: as for `merge`.
+    """
+    if not adapters:
+        raise InputError(
+            "there is no adapter to combine", fix='combine("hina.safetensors:0.7", "b.safetensors")'
+        )
+    uses, held = as_uses(adapters)
+    rules = (texts(elements), texts(include), texts(exclude))
+    scaled = [recipes.adjusted(use, *rules, te, unet) for use in uses]
+    arguments = _arguments(ranks, rank=rank, conv_rank=conv_rank, energy=energy, size=size)
+    recipe = recipes.combine_recipe(scaled, arguments, blocks or {}, as_output(output), dtype, metadata, held)
+    return Prepared(recipe, run_options(options, keywords, progress), progress)
+
+
+@running
+def resize(
+    lora: File,
+    ranks: Ranks | None = None,
+    *,
+    rank: int | None = None,
+    conv_rank: int | None = None,
+    energy: float | None = None,
+    size: int | str | None = None,
+    output: PathLike | None = None,
+    dtype: str | None = "fp16",
+    metadata: str = "first",
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+    **keywords: Unpack[RunKeywords],
+) -> Prepared:
+    """A LoRA at another rank, from its factors alone; its options are those of `combine`."""
+    arguments = _arguments(ranks, rank=rank, conv_rank=conv_rank, energy=energy, size=size)
+    recipe = recipes.resize_recipe(as_path(lora, "lora"), arguments, as_output(output), dtype, metadata)
+    return Prepared(recipe, run_options(options, keywords, progress), progress)
+
+
+@running
+def add_difference(
+    a: File,
+    b: File,
+    c: File,
+    multiplier: float,
+    *,
+    output: PathLike | None = None,
+    dtype: str | None = None,
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+    **keywords: Unpack[SaveKeywords],
+) -> Prepared:
+    """a + multiplier · (b − c): what b has over c, added to a; plus moves a away from c, minus towards it."""
+    paths = as_path(a, "A"), as_path(b, "B"), as_path(c, "C")
+    require_kinds(paths)
+    recipe = recipes.add_difference_recipe(*paths, float(multiplier), as_output(output), dtype)
+    return _saving(recipe, options, keywords, progress)
+
+
+@running
+def weighted_sum(
+    a: File,
+    b: File,
+    multiplier: float,
+    *,
+    output: PathLike | None = None,
+    dtype: str | None = None,
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+    **keywords: Unpack[SaveKeywords],
+) -> Prepared:
+    """(1 − multiplier) · a + multiplier · b: 0 is a, 1 is b."""
+    paths = as_path(a, "A"), as_path(b, "B")
+    require_kinds(paths)
+    recipe = recipes.weighted_sum_recipe(*paths, float(multiplier), as_output(output), dtype)
+    return _saving(recipe, options, keywords, progress)
+
+
+@running
+def convert(
+    a: File,
+    dtype: str | None = None,
+    *,
+    output: PathLike | None = None,
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+    **keywords: Unpack[SaveKeywords],
+) -> Prepared:
+    """The same checkpoint with its numbers stored as fp16, bf16 or fp32; marks and integers stay.
+
+    dtype: None keeps each tensor's own, for a `.ckpt` or with other changes: vae, discard, metadata.
+    """
+    path = as_path(a, "A")
+    require_kinds([path])
+    recipe = recipes.convert_recipe(path, dtype, as_output(output), split_keywords(keywords)[0])
+    return _saving(recipe, options, keywords, progress)
+
+
+@running
+def evaluate(
+    formula: str,
+    inputs: Inputs,
+    *,
+    variables: Mapping[str, float] | None = None,
+    blocks: Mapping[str, str] | None = None,
+    output: PathLike | None = None,
+    dtype: str | None = None,
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+    **keywords: Unpack[SaveKeywords],
+) -> Prepared:
+    """Any formula over checkpoints and adapters: "B + 0.8*lora@Face - M*(B - A)" (docs/semantics.md §3).
+
+    inputs: name → file;  variables, blocks: numbers and block lists that the formula names.
+    """
+    if not inputs:
+        raise InputError("the formula has no files to work on", fix='inputs={"A": "base.safetensors"}')
+    recipe = recipes.formula_recipe(
+        formula, as_paths(inputs), variables or {}, blocks or {}, as_output(output), dtype
+    )
+    return _saving(recipe, options, keywords, progress)
+
+
+@running
+def run(
+    recipe: PathLike | Recipe,
+    inputs: Inputs | None = None,
+    *,
+    variables: Mapping[str, float] | None = None,
+    blocks: Mapping[str, str] | None = None,
+    output: Outputs | None = None,
+    dtype: str | None = None,
+    search: Iterable[PathLike] = (),
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+    **keywords: Unpack[RunKeywords],
+) -> Prepared:
+    """Make every file that a recipe saves, in one pass over its inputs; whole at the end, or not at all.
+
+    recipe: a TOML file, a `Recipe`, or a file that loralathe made: that one is made again from its record,
+    the same bytes on the same machine and version (give `output`, or `force=True` to replace it).
+    inputs, variables, blocks, output, dtype: win over what the recipe says.
+    search: folders where a recorded recipe's inputs may be, beside its own.
+    options, keywords: `RunOptions`, or its fields one by one.
+
+    Raises InputError for the person's mistakes (a missing or malformed recipe, unknown names, a recipe that
+    saves nothing), MachineError for a full disk or too little memory.
+    """
+    settings = run_options(options, keywords, progress)
+    folders = [Path(folder) for folder in search]
+    found, settings = _opened(recipe, as_paths(inputs), folders, settings, progress)
+    found = found.with_variables(dict(variables or {}))
+    found = replace(found, blocks={**found.blocks, **(blocks or {})})
+    return Prepared(_redirected(found, output, dtype), settings, progress)
+
+
+def plan(
+    recipe: PathLike | Recipe,
+    inputs: Inputs | None = None,
+    *,
+    variables: Mapping[str, float] | None = None,
+    blocks: Mapping[str, str] | None = None,
+    output: Outputs | None = None,
+    dtype: str | None = None,
+    search: Iterable[PathLike] = (),
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+    **keywords: Unpack[RunKeywords],
+) -> Planned:
+    """What `run` would do with the same arguments: every output, tensor by tensor, and every input's use.
+
+    Only headers are read. Raises what `run` raises before the first tensor.
+    """
+    return run.prepare(
+        recipe, inputs, variables=variables, blocks=blocks, output=output, dtype=dtype, search=search,
+        options=options, progress=progress, **keywords,
+    ).plan()  # fmt: skip
+
+
+def recorded_recipe(path: PathLike, inputs: Inputs | None = None) -> Message:
+    """The recipe that a file of ours records, as TOML to keep or to edit; `inputs` win over the recorded.
+
+    A recipe file is given back as it is understood. Raises InputError for a file without a record.
+    """
+    from loralathe.engine import read_record
+    from loralathe.language import read_recipe, recipe_text
+    from loralathe.verification import record_as_toml
+
+    file = Path(path)
+    if _has_record(file):
+        return record_as_toml(file, read_record(file), as_paths(inputs))
+    return Message(recipe_text(read_recipe(file).with_inputs(as_paths(inputs))))
+
+
+def _has_record(path: Path) -> bool:
+    """Model files are made again from their record; any other file is a recipe in TOML."""
+    return path.suffix.casefold() == SUFFIX
+
+
+def _arguments(ranks: Ranks | None, **given: float | str | None) -> dict[str, float | str]:
+    """Arguments of extract(), combine() and resize(), those that are not None; formulas have no True."""
+    every = [*given.items(), *(ranks or {}).items()]
+    plain = {name: value for name, value in every if value is not None}
+    return {name: int(value) if isinstance(value, bool) else value for name, value in plain.items()}
+
+
+def _saving(
+    recipe: Recipe, options: RunOptions | None, keywords: SaveKeywords, progress: Progress | None
+) -> Prepared:
+    saving, rest = split_keywords(keywords)
+    return Prepared(recipes.with_saving(recipe, saving), run_options(options, rest, progress), progress)
+
+
+def _opened(
+    recipe: PathLike | Recipe,
+    given: Mapping[str, Path],
+    search: list[Path],
+    options: RunOptions,
+    progress: Progress | None,
+) -> tuple[Recipe, RunOptions]:
+    from loralathe.language import Recipe, read_recipe
+
+    if not isinstance(recipe, Recipe) and _has_record(Path(recipe)):
+        from loralathe.verification import rebuild
+
+        return rebuild(Path(recipe), None, given, search, options, progress)
+    if search:
+        raise InputError(
+            "a recipe names its inputs' paths; only files with a record are searched for",
+            fix=f"leave {option('search')} out, or name the inputs: NAME=FILE",
+        )
+    found = recipe if isinstance(recipe, Recipe) else read_recipe(Path(recipe))
+    return found.with_inputs(given), options
+
+
+def _redirected(recipe: Recipe, output: Outputs | None, dtype: str | None) -> Recipe:
+    """Files and dtype that were given win over [save]."""
+    steps = [save.step for save in recipe.saves]
+    if not steps:
+        raise InputError(
+            "the recipe saves nothing",
+            where=recipe.where,
+            fix='add [save] with a line such as: B2 = { file = "B2.safetensors" }',
+        )
+    files = _files(output, steps)
+    saves = tuple(
+        replace(save, file=files.get(save.step, save.file), dtype=dtype or save.dtype)
+        for save in recipe.saves
+    )
+    return replace(recipe, saves=saves)
+
+
+def _files(output: Outputs | None, steps: list[str]) -> dict[str, Path]:
+    if output is None:
+        return {}
+    choices = " or ".join(option("output", {name: "FILE"}) for name in steps)
+    if isinstance(output, Mapping):
+        for name, file in output.items():
+            if name not in steps:
+                raise InputError(
+                    f"the recipe saves no step '{name}'",
+                    where=option("output", {name: str(file)}),
+                    fix=did_you_mean(name, steps) or f"write {choices}",
+                )
+        return {name: as_path(file, name) for name, file in output.items()}
+    if len(steps) > 1:
+        where = option("output", str(output))
+        raise InputError("the recipe saves several steps", where=where, fix=f"write {choices}")
+    return {steps[0]: as_path(output, "")}

@@ -1,0 +1,122 @@
+"""What files are, how two differ, whether one is what its record says: inspect, compare, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loralathe.api.arguments import File, Inputs, PathLike, as_path, as_paths
+
+if TYPE_CHECKING:
+    from loralathe.inspection import Comparison, Inspection, Norm
+    from loralathe.progress import Progress
+    from loralathe.rendering.infotext import Reading
+    from loralathe.verification import Verification
+
+
+def inspect(path: File) -> Inspection:
+    """What a model file is and holds, from its header alone; no torch is imported.
+
+    Raises InputError for other files.
+    """
+    from loralathe.inspection import inspect_file
+
+    return inspect_file(as_path(path, "tensors"))
+
+
+def block_norms(path: File, *, threads: int | None = None, progress: Progress | None = None) -> list[Norm]:
+    """The norm of each block's weights, or of what an adapter adds to it, and of the whole at the end."""
+    from loralathe.inspection import block_norms as norms
+    from loralathe.progress import Progress
+
+    return norms(as_path(path, "tensors"), progress or Progress(), threads)
+
+
+def file_hashes(path: PathLike, *, progress: Progress | None = None) -> dict[str, str]:
+    """AutoV1, AutoV2 and SHA-256, as web UIs and model sites show them; of safetensors kohya's, too."""
+    from loralathe.tensorfiles import autov1, content_hash, legacy_hash, model_hash, open_tensorfile
+
+    whole = content_hash(path, progress=progress)
+    found = {"AutoV1": autov1(path), "AutoV2": whole[:10], "SHA-256": whole}
+    with open_tensorfile(path) as file:
+        if file.format == "safetensors":  # kohya's hashes are of safetensors' data section
+            found |= {"sshs_model_hash": model_hash(path), "sshs_legacy_hash": legacy_hash(path)}
+    return found
+
+
+def picture_notes(path: PathLike) -> Reading:
+    """What a PNG says about how it was made: prompt, negative prompt, and all other entries.
+
+    Raises InputError for a picture that says nothing.
+    """
+    from loralathe.errors import InputError
+    from loralathe.rendering.infotext import png_text, read_infotext
+    from loralathe.rendering.machine import library
+
+    library("PIL")
+    text = png_text(Path(path))
+    if text is None:
+        raise InputError(
+            "this picture does not say how it was made",
+            where=str(path),
+            fix="lathe and A1111 write it into their PNGs; a copy from a chat or a web page may have lost it",
+        )
+    return read_infotext(text)
+
+
+def compare(
+    x: File,
+    y: File,
+    base: File | None = None,
+    *,
+    rank: int | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """What differs between two checkpoints or two adapters, block by block.
+
+    base: compare what x and y changed in it, x − base with y − base;  rank: leading directions to compare.
+    Raises InputError for files of two kinds or families.
+    """
+    from loralathe.inspection import compare_files
+
+    given = None if base is None else as_path(base, "B")
+    return compare_files(
+        as_path(x, "X"), as_path(y, "Y"), given, rank=rank, progress=progress, threads=threads
+    )
+
+
+def verify(
+    path: PathLike,
+    inputs: Inputs | None = None,
+    *,
+    search: Iterable[PathLike] = (),
+    everything: bool = False,
+    share: float = 0.02,
+    least: int = 2,
+    seed: int = 0,
+    exact: bool = True,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Verification:
+    """Compute tensors of a file that loralathe made again, from its record, and compare.
+
+    inputs, search: files by name, and folders to search; the file's own folder is searched, too, by content.
+    everything: every tensor, else of each block the `share`, at least `least`, chosen by `seed`.
+    exact: findings are also bytes that this version would write otherwise, be it within rounding.
+
+    What does not match is a finding of the result: see `Verification.ok`. Raises InputError for a file
+    without a record or with a damaged one, and for inputs that have changed or are not found.
+    """
+    from loralathe.engine import RunOptions
+    from loralathe.verification import VerifyOptions, verify_file
+
+    return verify_file(
+        Path(path),
+        as_paths(inputs),
+        [Path(folder) for folder in search],
+        VerifyOptions(share, least, everything, seed, exact),
+        RunOptions(threads=threads),
+        progress,
+    )

@@ -1,0 +1,339 @@
+"""The options of pictures, grids and block studies: what they mean, their defaults, and how they are read."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from loralathe.api.arguments import PathLike, Presets
+from loralathe.errors import InputError, did_you_mean, option
+
+if TYPE_CHECKING:
+    from loralathe.progress import Progress
+    from loralathe.studies.plan import Position
+    from loralathe.studies.scorers import Scorer
+
+RANDOM_SEED = -1
+MOST_CELLS = 400
+_SIZE = re.compile(r"\s*(\d+)\s*(?:[x×*]\s*(\d+)\s*)?", re.ASCII | re.IGNORECASE)
+_POSITION = re.compile(r"\s*(\d+)\s*[,×x]\s*(\d+)\s*(?:[,×x]\s*(\d+)\s*)?", re.ASCII)
+SCORERS = ("identity", "prompt", "family", "none")
+Folders = PathLike | Sequence[PathLike]
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """How a model is opened and where it runs.
+
+    device:   auto, cpu, cuda, cuda:1, mps;  dtype: None is fp32 on the CPU and fp16 elsewhere.
+    low_vram: networks come to the device in turn;  batch: pictures at once, None is what fits.
+    prediction: epsilon or v, where the checkpoint does not say.
+    hashes:   the pictures' infotext has hashes of the files.
+    lora_dir: folders in which LoRAs are found by name.
+    lists, presets, element_presets: block lists by name, a file of them, and a file of element rules.
+    missing_blocks: weight of blocks that a list lacks; None makes them an error.
+    allow_unmatched: leave out modules of a LoRA that have no place in the model.
+    """
+
+    device: str = "auto"
+    dtype: Literal["fp32", "fp16", "bf16"] | None = None
+    low_vram: bool = False
+    batch: int | None = None
+    prediction: Literal["epsilon", "v"] | None = None
+    hashes: bool = False
+    lora_dir: Folders = ()
+    lists: Mapping[str, str] = field(default_factory=dict)
+    presets: Presets | None = None
+    element_presets: PathLike | None = None
+    missing_blocks: Literal[0, 1] | None = None
+    allow_unmatched: bool = False
+    progress: Progress | None = None
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        return folders_of(self.lora_dir)
+
+
+class ModelKeywords(TypedDict, total=False):
+    """The fields of `ModelOptions`."""
+
+    device: str
+    dtype: Literal["fp32", "fp16", "bf16"] | None
+    low_vram: bool
+    batch: int | None
+    prediction: Literal["epsilon", "v"] | None
+    hashes: bool
+    lora_dir: Folders
+    lists: Mapping[str, str]
+    presets: Presets | None
+    element_presets: PathLike | None
+    missing_blocks: Literal[0, 1] | None
+    allow_unmatched: bool
+    progress: Progress | None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is in a picture.
+
+    prompt: may carry <lora:…> tags, (emphasis:1.2), AND, …;  seed: −1 draws one.
+    sampler, schedule: as A1111 calls them;  size: "832x1216", None is the family's own.
+    vae: another than the checkpoint's;  clip_skip: 1 is the family's own layer.
+    """
+
+    prompt: str = ""
+    negative: str = ""
+    seed: int = RANDOM_SEED
+    steps: int = 20
+    cfg: float = 7.0
+    sampler: str = "DPM++ 2M"
+    schedule: str = "Automatic"
+    size: str | tuple[int, int] | None = None
+    vae: PathLike | None = None
+    clip_skip: int = 1
+
+    def sides(self, default: int) -> tuple[int, int]:
+        """(width, height); InputError for what is no size; the request says whether it is possible."""
+        if not isinstance(self.size, str):
+            return self.size or (default, default)
+        match = _SIZE.fullmatch(self.size)
+        if match is None:
+            raise InputError(
+                f"'{self.size}' is not a size",
+                where=option("size"),
+                fix=f"write width x height: {option('size', '832x1216')}",
+            )
+        return int(match[1]), int(match[2] or match[1])
+
+
+class PictureKeywords(TypedDict, total=False):
+    """The fields of `Picture`."""
+
+    prompt: str
+    negative: str
+    seed: int
+    steps: int
+    cfg: float
+    sampler: str
+    schedule: str
+    size: str | tuple[int, int] | None
+    vae: PathLike | None
+    clip_skip: int
+
+
+class RenderKeywords(PictureKeywords, total=False):
+    """A picture, and where it goes."""
+
+    output: PathLike | None
+    count: int
+    force: bool
+
+
+class OpenRenderKeywords(RenderKeywords, ModelKeywords, total=False):
+    """The same of a model that is opened for it."""
+
+
+@dataclass(frozen=True)
+class GridChoices:
+    """What a grid is.
+
+    x, y, z: axes as `NAME = VALUES`, empty for none;  output: the folder.
+    max_cells: larger grids stop before they begin;  redo: cells "column,row[,sheet]" to render again.
+    vary_seed: axes ("xy") along which the seed counts up.
+    scorers:   beside the built-in ones: "identity=MODEL.onnx", "prompt=FOLDER", a `Scorer`, or "none".
+    photo, face_box: the person meant, for identity, and where the face is: "left,top,right,bottom".
+    reference: the cell that scores compare with.
+    checkpoint_dir, vae_dir: folders whose files axes name.
+    legend, margin, sub_grids, title, embed: how grid.png and grid.html look.
+    """
+
+    x: str = ""
+    y: str = ""
+    z: str = ""
+    output: PathLike | None = None
+    max_cells: int | None = MOST_CELLS
+    redo: Sequence[str] = ()
+    vary_seed: str = ""
+    scorers: Sequence[str | Scorer] = ()
+    photo: Sequence[PathLike] = ()
+    face_box: str | None = None
+    reference: str = "1,1"
+    checkpoint_dir: Folders = ()
+    vae_dir: Folders = ()
+    legend: bool = True
+    margin: int = 4
+    sub_grids: bool = False
+    title: str = ""
+    embed: bool = False
+
+    @property
+    def seed_axes(self) -> str:
+        """`vary_seed`, checked."""
+        if set(self.vary_seed.lower()) - set("xyz"):
+            raise InputError(
+                f"'{self.vary_seed}' names no axes",
+                where=option("vary_seed"),
+                fix="write x, y, z, or several: xy",
+            )
+        return self.vary_seed.lower()
+
+
+class GridKeywords(PictureKeywords, total=False):
+    """The fields of `GridChoices` and of `Picture`."""
+
+    x: str
+    y: str
+    z: str
+    output: PathLike | None
+    max_cells: int | None
+    redo: Sequence[str]
+    vary_seed: str
+    scorers: Sequence[str | Scorer]
+    photo: Sequence[PathLike]
+    face_box: str | None
+    reference: str
+    checkpoint_dir: Folders
+    vae_dir: Folders
+    legend: bool
+    margin: int
+    sub_grids: bool
+    title: str
+    embed: bool
+
+
+class OpenGridKeywords(GridKeywords, ModelKeywords, total=False):
+    """The same of a model that is opened for it."""
+
+
+@dataclass(frozen=True)
+class BlocksChoices:
+    """What a block analysis is.
+
+    range:  "X,Y": the weight of the examined block, and of all others.
+    blocks: 12ALL 17ALL 20ALL 26ALL, one of `lists`, or blocks; empty for those that the LoRA has.
+    adapter: which one, where there are several;  te: each text encoder as a block of its own.
+    seeds:  how many;  threshold: a channel counts when it changes by more.
+    coarse: groups first, then only groups that matter, halved: those above coarse_floor of the strongest.
+    color:  ground of the difference pictures;  swap: blocks as columns.
+    """
+
+    range: str = "0.5,1"
+    blocks: str = ""
+    adapter: str = ""
+    te: bool = False
+    seeds: int = 1
+    threshold: int = 20
+    coarse: bool = False
+    coarse_floor: float = 0.1
+    color: Literal["black", "white"] = "black"
+    swap: bool = False
+    output: PathLike | None = None
+    title: str = ""
+    embed: bool = False
+
+
+class BlocksKeywords(PictureKeywords, total=False):
+    """The fields of `BlocksChoices` and of `Picture`."""
+
+    range: str
+    blocks: str
+    adapter: str
+    te: bool
+    seeds: int
+    threshold: int
+    coarse: bool
+    coarse_floor: float
+    color: Literal["black", "white"]
+    swap: bool
+    output: PathLike | None
+    title: str
+    embed: bool
+
+
+class OpenBlocksKeywords(BlocksKeywords, ModelKeywords, total=False):
+    """The same of a model that is opened for it."""
+
+
+def parted(
+    keywords: Mapping[str, Any], kind: type[ModelOptions | Picture]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(the keywords that are fields of `kind`, the others)."""
+    names = {one.name for one in fields(kind)}
+    taken = {name: value for name, value in keywords.items() if name in names}
+    return taken, {name: value for name, value in keywords.items() if name not in names}
+
+
+def folders_of(given: Folders) -> tuple[Path, ...]:
+    """One folder, or several."""
+    return (Path(given),) if isinstance(given, (str, os.PathLike)) else tuple(map(Path, given))
+
+
+def position(text: str, name: str) -> Position:
+    """`3,1` or `3,1,2`, counted from 1 as column, row and sheet → from 0; `name` is the option's."""
+    match = _POSITION.fullmatch(text)
+    numbers = [int(part) for part in match.groups("1")] if match else [0]
+    if min(numbers) < 1:
+        raise InputError(
+            f"'{text}' is not a cell",
+            where=option(name),
+            fix=f"write column,row or column,row,sheet, counted from 1: {option(name, '3,1')}",
+        )
+    return numbers[0] - 1, numbers[1] - 1, numbers[2] - 1
+
+
+def scorers_of(choices: GridChoices) -> tuple[Scorer, ...]:
+    """The built-in scorers (without, if "none" is asked for) and those asked for; models are checked now."""
+    from loralathe.studies.scorers import DEFAULT_SCORERS
+
+    found: list[Scorer] = [] if "none" in choices.scorers else list(DEFAULT_SCORERS)
+    for one in choices.scorers:
+        if not isinstance(one, str):
+            found.append(one)
+        elif one != "none":
+            found.append(_scorer(one, choices))
+    for scorer in found:
+        scorer.check()
+    return tuple(found)
+
+
+def _scorer(word: str, choices: GridChoices) -> Scorer:
+    from loralathe.studies.scorers import IdentityScorer, PromptScorer
+
+    name, equals, path = word.partition("=")
+    where = option("scorers", word)
+    if name not in SCORERS:
+        raise InputError(
+            f"there is no scorer '{name}'",
+            where=where,
+            fix=did_you_mean(name, SCORERS)
+            or "scorers are identity=MODEL.onnx, prompt=FOLDER, family, and none",
+        )
+    if not equals or not path:
+        example = "identity=w600k_r50.onnx" if name == "identity" else f"{name}=clip-vit-base-patch32"
+        raise InputError(f"the scorer '{name}' needs a model", where=where, fix=option("scorers", example))
+    if name == "identity":
+        return IdentityScorer(Path(path), tuple(map(Path, choices.photo)), _face_box(choices.face_box))
+    return PromptScorer(Path(path))
+
+
+def _face_box(text: str | None) -> tuple[float, float, float, float]:
+    """`0.25,0,0.75,0.5`: left, top, right, bottom as shares of the picture; None is all of it."""
+    if text is None:
+        return 0.0, 0.0, 1.0, 1.0
+    from loralathe.strengths import parse_number
+
+    try:
+        left, top, right, bottom = (parse_number(part) for part in text.split(","))
+    except (InputError, ValueError):
+        left = top = right = bottom = -1.0
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise InputError(
+            f"'{text}' is not a box",
+            where=option("face_box"),
+            fix=f"left,top,right,bottom as shares of the picture: {option('face_box', '0.25,0,0.75,0.5')}",
+        )
+    return left, top, right, bottom

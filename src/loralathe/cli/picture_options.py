@@ -1,0 +1,126 @@
+"""Options that render, grid and blocks share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from loralathe.cli.options import FilePath, Number, Whole, lists_option, preset_options, stack
+
+F = TypeVar("F", bound=Callable[..., object])
+
+RANDOM_SEED = -1
+MODEL = (
+    "lora_dir", "lists", "presets", "element_presets", "missing_blocks", "device", "dtype", "low_vram",
+    "batch", "prediction", "hashes", "allow_unmatched",
+)  # fmt: skip
+"""Options of the model that the pictures share; all others are of the pictures."""
+
+
+def take_model_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of how the model is opened, taken out of a command's options."""
+    return {name: options.pop(name) for name in MODEL}
+
+
+def picture_options(lists: str = "--blocks") -> Callable[[F], F]:
+    """The options of the model and of one picture; `lists` is the flag that names a block list."""
+    return stack([*_adapter_options(lists), *_picture_options(), *_machine_options()])
+
+
+def _adapter_options(lists: str) -> list[Callable[[F], F]]:
+    return [
+        click.option(
+            "--lora-dir",
+            multiple=True,
+            type=FilePath(),
+            metavar="DIR",
+            help="Find LoRAs by name in this folder; repeatable.",
+        ),
+        lists_option(lists, "lists"),
+        preset_options,
+        click.option(
+            "--element-presets",
+            type=FilePath(),
+            metavar="FILE",
+            help="A file of named element rules (elempresets.txt).",
+        ),
+    ]
+
+
+def _picture_options() -> list[Callable[[F], F]]:
+    whole = Whole(min=1)
+    return [
+        click.option(
+            "--prompt",
+            default="",
+            metavar="TEXT",
+            help="The prompt; it may hold <lora:…> tags, (emphasis:1.2), AND, …",
+        ),
+        click.option("--negative", default="", metavar="TEXT", help="Negative prompt."),
+        click.option(
+            "--seed",
+            type=Whole(min=RANDOM_SEED),
+            default=RANDOM_SEED,
+            metavar="N",
+            help="Seed; -1 draws one. Default: -1.",
+        ),
+        click.option("--steps", type=whole, default=20, metavar="N", help="Sampling steps. Default: 20."),
+        click.option("--cfg", type=Number(), default=7.0, metavar="X", help="CFG scale. Default: 7."),
+        click.option(
+            "--sampler",
+            default="DPM++ 2M",
+            metavar="NAME",
+            help="Sampler, by A1111's name. Default: DPM++ 2M.",
+        ),
+        click.option(
+            "--schedule",
+            default="Automatic",
+            metavar="NAME",
+            help="Noise schedule: Karras, Exponential, … Default: the sampler's own.",
+        ),
+        click.option("--size", metavar="WxH", help="Width and height. Default: 512x512, SDXL 1024x1024."),
+        click.option("--vae", metavar="FILE", help="Use this VAE instead of the checkpoint's."),
+        click.option("--clip-skip", type=whole, default=1, metavar="N", help="Clip skip. Default: 1."),
+    ]
+
+
+def _machine_options() -> list[Callable[[F], F]]:
+    return [
+        click.option(
+            "--device",
+            default="auto",
+            metavar="NAME",
+            help="Where pictures are made: auto, cpu, cuda, cuda:1, mps. Default: auto.",
+        ),
+        click.option(
+            "--dtype",
+            type=click.Choice(["fp32", "fp16", "bf16"]),
+            metavar="NAME",
+            help="Compute in fp32, fp16 or bf16. Default: fp32 on the CPU, fp16 elsewhere.",
+        ),
+        click.option(
+            "--low-vram",
+            is_flag=True,
+            help="Load one network at a time onto the device, and decode in tiles.",
+        ),
+        click.option(
+            "--batch", type=Whole(min=1), metavar="N", help="Pictures made at once. Default: as many as fit."
+        ),
+        click.option(
+            "--prediction",
+            type=click.Choice(["epsilon", "v"]),
+            metavar="NAME",
+            help="What the model predicts, if the checkpoint does not say: epsilon or v.",
+        ),
+        click.option(
+            "--hash", "hashes", is_flag=True, help="Write hashes of the files into the pictures' infotext."
+        ),
+        click.option(
+            "--allow-unmatched", is_flag=True, help="Leave out LoRA modules that have no place in the model."
+        ),
+        click.option("--dry-run", is_flag=True, help="Show what would be rendered, and stop."),
+        click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout, text on stderr."),
+        click.option("-q", "--quiet", is_flag=True, help="Show nothing but errors."),
+    ]

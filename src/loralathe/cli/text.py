@@ -1,0 +1,180 @@
+"""Plain text and JSON: numbers and lists as people read them, aligned lines, reports as JSON.
+
+Tables are written out rather than as rich's tables, so that no line ends in spaces and copies read well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
+    from rich.text import Text
+
+BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+COUNT_UNITS = ("", " thousand", " million", " billion")
+DTYPES = {"F16": "fp16", "BF16": "bf16", "F32": "fp32", "F64": "fp64"}
+
+
+def size(count: float) -> str:
+    """`6.94 GB`: bytes in powers of 1000, as disks are sold."""
+    for unit in BYTE_UNITS:
+        if count < 999.5 or unit == BYTE_UNITS[-1]:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.3g} {unit}"
+        count /= 1000.0
+    raise AssertionError
+
+
+def amount(count: float) -> str:
+    """`3.47 billion`."""
+    for unit in COUNT_UNITS:
+        if count < 999.5 or unit == COUNT_UNITS[-1]:
+            return f"{count:.3g}{unit}" if unit else f"{count:.0f}"
+        count /= 1000.0
+    raise AssertionError
+
+
+def figures(value: float, digits: int = 3) -> str:
+    """`0.0140`, `8.24`, `102`: so many significant digits, zeros at the end kept."""
+    return f"{value:#.{digits}g}".removesuffix(".")
+
+
+def duration(seconds: float) -> str:
+    """`0.8 s`, `42 s`, `3 min 5 s`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
+
+
+def percent(share: float) -> str:
+    """`99.87`, `<0.01`, and `–` for nothing; of a share in [0, 1], without the sign."""
+    if share <= 0.0:
+        return "–"
+    return "<0.01" if share < 5e-5 else f"{100 * share:.2f}"
+
+
+def dtype_name(name: str) -> str:
+    """`F16` → `fp16`; names without a common other word stay."""
+    return DTYPES.get(name, name)
+
+
+def dtype_shares(parameters: Mapping[str, int]) -> str:
+    """`fp16`, `fp16 96 %, fp32 4 %`, or `fp16 and 77 × I64` where the rest is next to nothing."""
+    total = sum(parameters.values()) or 1
+    large = {name: count for name, count in parameters.items() if count / total >= 0.005}
+    small = [f"{count:,} × {dtype_name(name)}" for name, count in parameters.items() if name not in large]
+    shares = [f"{dtype_name(name)} {100 * count / total:.0f} %" for name, count in large.items()]
+    main = dtype_name(next(iter(large))) if len(large) == 1 else ", ".join(shares)
+    return " and ".join(part for part in (main, ", ".join(small)) if part)
+
+
+def counts(parts: Iterable[tuple[int, str]]) -> str:
+    """`722 changed · 1793 copied`, zeros left out."""
+    return " · ".join(f"{count} {word}" for count, word in parts if count) or "none"
+
+
+LABEL = 10
+"""Least width of the labels, so that sections below each other line up."""
+INDENT = "  "
+GAP = "   "
+
+
+class Facts:
+    """Labels and values in two aligned columns; a long value continues below itself."""
+
+    def __init__(self, rows: Iterable[tuple[str, str]]) -> None:
+        self.rows = tuple(rows)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        from rich.cells import cell_len
+        from rich.text import Text
+
+        width = max([LABEL, *(cell_len(label) for label, _ in self.rows)])
+        room = max(20, options.max_width - width - 4)
+        for label, value in self.rows:
+            for number, part in enumerate(_lines(value, room)):
+                name = label if number == 0 else ""
+                padding = " " * (width - cell_len(name) + 2)
+                yield Text.assemble(INDENT, (name, "dim"), padding, part)
+
+
+def _lines(value: str, room: int) -> list[str]:
+    """Values that lay themselves out, with leading or double spaces, are left alone."""
+    return [value] if len(value) <= room else wrap(value, room, break_on_hyphens=False) or [""]
+
+
+class Columns:
+    """Right-aligned numbers under their names, the first column to the left; a total under a rule.
+
+    Columns move together where the terminal is narrow.
+    """
+
+    def __init__(
+        self, names: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str] | None = None
+    ) -> None:
+        self.names = names
+        self.rows = rows
+        self.total = total
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        from rich.cells import cell_len
+        from rich.text import Text
+
+        everything = [self.names, *self.rows, *([self.total] if self.total else [])]
+        widths = [max(map(cell_len, column)) for column in zip(*everything, strict=True)]
+        gap = GAP
+        if len(INDENT) + sum(widths) + len(GAP) * (len(widths) - 1) > options.max_width:
+            gap = GAP[1:]
+        rule = INDENT + "─" * (sum(widths) + len(gap) * (len(widths) - 1))
+
+        def line(cells: Sequence[str], style: str) -> Text:
+            padded = []
+            for number, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+                space = " " * (width - cell_len(cell))
+                padded.append(cell + space if number == 0 else space + cell)
+            return Text((INDENT + gap.join(padded)).rstrip(), style=style, no_wrap=True)
+
+        yield line(self.names, "bold")
+        yield Text(rule, style="dim", no_wrap=True)
+        for row in self.rows:
+            yield line(row, "")
+        if self.total:
+            yield Text(rule, style="dim", no_wrap=True)
+            yield line(self.total, "bold")
+
+
+Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
+
+
+def jsonable(value: object) -> Json:
+    """Plain data for `json.dumps`; TypeError for what has no such form."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: jsonable(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {_key(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [jsonable(item) for item in value]
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def _key(key: object) -> str:
+    return "none" if key is None else f"{key:g}" if isinstance(key, float) else str(key)
+
+
+def json_line(event: str, **fields: object) -> str:
+    """One event as a line of JSON."""
+    record = {"event": event} | {name: jsonable(value) for name, value in fields.items()}
+    return json.dumps(record, ensure_ascii=False, allow_nan=False)
