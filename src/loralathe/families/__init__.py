@@ -23,7 +23,7 @@ from loralathe.families.blocks import (
 )
 from loralathe.families.components import BIAS, LayerAddress, Module
 from loralathe.families.detect import Detected, detect_checkpoint
-from loralathe.families.family import BASE, Family
+from loralathe.families.family import BASE, ENCODER_NAMES, Family
 from loralathe.families.layers import FACTORED
 from loralathe.families.metadata import AdapterNotes, adapter_metadata
 from loralathe.families.pictures import Padding, Pictures, TextReading
@@ -39,6 +39,7 @@ __all__ = [
     "BASE",
     "BIAS",
     "DENOISER_PREFIX",
+    "ENCODER_NAMES",
     "FACTORED",
     "FAMILIES",
     "OTHER",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from loralathe.families.family import BASE, Family
+from loralathe.families.family import BASE, ENCODER_NAMES, Family
 from loralathe.families.registry import FAMILIES
 
 NO_BLOCK = "no block"
@@ -44,7 +44,7 @@ def _known_words(families: tuple[Family, ...]) -> tuple[frozenset[str], frozense
 def is_encoder_block(name: str) -> bool:
     """Whether it is a text encoder, or all of them: TE1, BASE, CLIP."""
     shared = {block for family in FAMILIES for block in family.encoder_blocks.values()}
-    return name in {BASE, "TE1", "TE2", "TE3"} | shared
+    return name in {BASE, *ENCODER_NAMES} | shared
 
 
 def stage_of(block: str) -> str:
@@ -104,7 +104,7 @@ def label_order(label: str, family: Family | None) -> tuple[int, str]:
 @lru_cache(maxsize=4)
 def _label_places(family: Family | None) -> dict[str, int]:
     long_blocks = family.long_blocks if family else ()
-    order = ("TE1", "TE2", "TE3", *long_blocks, NO_BLOCK, VAE_LABEL, OTHER)
+    order = (*ENCODER_NAMES, *long_blocks, NO_BLOCK, VAE_LABEL, OTHER)
     return {label: number for number, label in enumerate(order)}
 
 

@@ -19,6 +19,8 @@ from loralathe.families.recognition import KeyRule, Signature, UnreadFile, find_
 
 BASE = "BASE"
 """The block of text encoders that share one."""
+ENCODER_NAMES = ("TE1", "TE2")
+"""Names of single encoders among those; they win over BASE."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from loralathe.families import ENCODER_NAMES
 from loralathe.language.expressions import LinearExpression, method_expression
 from loralathe.language.method import Same
 from loralathe.strengths import BlockWeights, ElementRule, Selection, Strength
-
-TEXT_ENCODERS = ("TE1", "TE2")
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Amount:
 
     def _outside(self, blocks: BlockWeights) -> Iterator[ElementRule]:
         """Rules for the tensors that are in no block."""
-        no_block = Selection((*TEXT_ENCODERS, "BASE", *self.order), negated=True)
+        no_block = Selection((*ENCODER_NAMES, "BASE", *self.order), negated=True)
         inputs = [name for name in self.order if name.startswith("IN")]
         outputs = [name for name in self.order if name.startswith("OUT")]
         for elements, name in (
@@ -65,7 +64,7 @@ class Amount:
             return replace(self, number=_number(self) * (1.0 - _number(other)))
         names = {name for amount in (self, other) if amount.blocks for name, _ in amount.blocks.weights}
         weights = []
-        for name in dict.fromkeys((*TEXT_ENCODERS, "BASE", *self.order)):
+        for name in dict.fromkeys((*ENCODER_NAMES, "BASE", *self.order)):
             if name in names:
                 mine, its = self._at(name), other._at(name)
                 if mine is not None and its is not None:
@@ -103,7 +102,7 @@ def weight_of_block(blocks: BlockWeights, name: str) -> float | None:
     known = dict(blocks.weights)
     if name in known:
         return known[name]
-    return known.get("BASE", blocks.rest) if name in TEXT_ENCODERS else blocks.rest
+    return known.get("BASE", blocks.rest) if name in ENCODER_NAMES else blocks.rest
 
 
 def _number(amount: Amount) -> float:

@@ -6,7 +6,6 @@ pictures.
 """
 
 from loralathe.strengths.blocks import (
-    TEXT_ENCODER_NAMES,
     block_names_of,
     component_of,
     find_list,
@@ -60,7 +59,6 @@ from loralathe.strengths.weights import REST, BlockText, BlockWeights, parse_blo
 __all__ = [
     "NO_PRESETS",
     "REST",
-    "TEXT_ENCODER_NAMES",
     "AdapterUse",
     "BlockText",
     "BlockWeights",

@@ -7,11 +7,8 @@ from collections.abc import Sequence
 from functools import cache
 
 from loralathe.errors import InputError
-from loralathe.families import BASE, Family, block_lists, shorthand
+from loralathe.families import BASE, ENCODER_NAMES, Family, block_lists, shorthand
 from loralathe.strengths.text import match_name, name_hint
-
-TEXT_ENCODER_NAMES = ("TE1", "TE2")
-"""Accepted beside the blocks of every family that has BASE; they name one text encoder and win over BASE."""
 
 SPELLINGS_OF_MID = ("M00", "MID00")
 
@@ -41,7 +38,7 @@ def _spellings(family: Family) -> dict[str, str]:
 
 def known_text_encoders(family: Family) -> tuple[str, ...]:
     """TE1 and TE2 where text encoders share the block BASE; BASE where each has a block (CLIP, T5)."""
-    return TEXT_ENCODER_NAMES if BASE in family.long_blocks else (BASE,)
+    return ENCODER_NAMES if BASE in family.long_blocks else (BASE,)
 
 
 def names_blocks(token: str, family: Family) -> bool:

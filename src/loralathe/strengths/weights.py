@@ -10,9 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from loralathe.errors import InputError, option, spelling_hint
-from loralathe.families import Family, shorthand
+from loralathe.families import ENCODER_NAMES, Family, shorthand
 from loralathe.strengths.blocks import (
-    TEXT_ENCODER_NAMES,
     block_names_of,
     canonical_block,
     known_text_encoders,
@@ -118,7 +117,7 @@ class BlockText:
         if self.names is not None:
             return ",".join(_shown(values[name]) for name in self.names)
         rest = values.pop(REST, "1")
-        entries = [f"{n}={value}" for n, value in values.items() if value != rest or n in TEXT_ENCODER_NAMES]
+        entries = [f"{n}={value}" for n, value in values.items() if value != rest or n in ENCODER_NAMES]
         if rest != "1":
             entries.insert(0, f"{REST}={rest}")
         return ",".join(entries) or None

@@ -11,10 +11,9 @@ from typing import TypeAlias
 
 from loralathe.adapters import open_adapter
 from loralathe.errors import InputError, counted, did_you_mean, spelling_hint
-from loralathe.families import BASE, Family, is_encoder_block
+from loralathe.families import BASE, ENCODER_NAMES, Family, is_encoder_block
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import (
-    TEXT_ENCODER_NAMES,
     find_list,
     match_name,
     parse_floats,
@@ -123,8 +122,8 @@ def _entries(text: str, family: Family) -> tuple[Group, ...]:
 def _split(groups: tuple[Group, ...], encoders: tuple[str, ...]) -> tuple[Group, ...]:
     """BASE alone becomes one group for each text encoder."""
     for name in encoders:
-        if name not in TEXT_ENCODER_NAMES:
-            fix = did_you_mean(name, TEXT_ENCODER_NAMES) or "TE1 and TE2"
+        if name not in ENCODER_NAMES:
+            fix = did_you_mean(name, ENCODER_NAMES) or "TE1 and TE2"
             raise InputError(f"the text encoder '{name}' does not exist", fix=fix)
     result: list[Group] = []
     for group in groups:
