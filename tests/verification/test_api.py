@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.numpy import load_file as load_numpy
+from safetensors.torch import load_file as load_torch
 
 import loralathe
 from loralathe.api.arguments import SAVING, RunKeywords, SaveKeywords
@@ -119,3 +122,41 @@ def test_every_example_of_the_page_runs(sd1, tmp_path, monkeypatch, capsys):
     assert "('A', 0)" in printed
     assert "did you mean 'hina.safetensors'?" in printed
     assert not (tmp_path / "x.safetensors").exists()
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy"])
+def test_state_dicts_in_and_out(sd1, tmp_path, kind):
+    """merge, extract and resize on mappings give what they give on files, bit for bit."""
+    load = load_torch if kind == "torch" else load_numpy
+    a, b, lora = (load(sd1.path(name)) for name in ("A", "B", "lora"))
+    in_files = [
+        loralathe.merge(sd1.path("A"), sd1.path("lora"), te=0.5, output=tmp_path / "m.safetensors"),
+        loralathe.extract(sd1.path("B"), sd1.path("A"), rank=2, output=tmp_path / "e.safetensors"),
+        loralathe.resize(sd1.path("lora"), rank=1, output=tmp_path / "r.safetensors"),
+    ]
+    in_memory = [
+        loralathe.merge(a, lora, te=0.5, output=loralathe.MEMORY),
+        loralathe.extract(b, a, rank=2, output=loralathe.MEMORY),
+        loralathe.resize(lora, rank=1, output=loralathe.MEMORY),
+    ]
+    for name, by_file, held in zip("mer", in_files, in_memory, strict=True):
+        wanted = load_torch(tmp_path / f"{name}.safetensors")
+        (tensors,) = held.tensors.values()
+        assert tensors.keys() == wanted.keys()
+        assert all(torch.equal(tensors[key], wanted[key]) for key in wanted)
+        assert not by_file.tensors
+
+
+def test_results_of_tensors_need_a_name(sd1):
+    with pytest.raises(InputError, match="needs a name"):
+        loralathe.merge(load_torch(sd1.path("A")), sd1.path("lora"))
+
+
+def test_a_prepared_function_says_what_it_would_do(sd1, tmp_path):
+    target = tmp_path / "out.safetensors"
+    prepared = loralathe.merge.prepare(sd1.path("A"), f"{sd1.path('lora')}:0.5", output=target)
+    assert prepared.formulas == {"merged": "A + 0.5*lora"}
+    assert prepared.plan().plan.outputs[0].save.file == target
+    assert not target.exists()
+    prepared.run()
+    assert target.exists()

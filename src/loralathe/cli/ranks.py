@@ -45,7 +45,7 @@ def rank_options(default: str) -> Callable[[F], F]:
         ),
         click.option(
             "--conv-rank", "--conv-dim", "conv_rank", type=Whole(min=1), metavar="N",
-            help="The same for 3×3 convolutions..",
+            help="The same for 3×3 convolutions.",
         ),
         click.option(
             "--energy", type=Number(), metavar="E",
