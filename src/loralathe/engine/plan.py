@@ -99,7 +99,7 @@ class WeightsOutput:
 
     @property
     def nbytes(self) -> int:
-        return sum(nbytes_of(tensor.spec) for tensor in self.tensors)
+        return sum(tensor.spec.nbytes for tensor in self.tensors)
 
 
 @dataclass(frozen=True)
@@ -391,14 +391,6 @@ def target_dtype(name: str | None, where: str) -> str | None:
             fix=did_you_mean(name, DTYPES) or "one of " + ", ".join(DTYPES),
         )
     return DTYPES[name]
-
-
-def nbytes_of(spec: TensorSpec) -> int:
-    """Bytes of a tensor in a file."""
-    total = 1
-    for size in spec.shape:
-        total *= size
-    return total * FILE_DTYPES[spec.dtype].bits // 8
 
 
 def plan_coverage(

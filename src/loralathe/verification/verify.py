@@ -31,12 +31,7 @@ from loralathe.engine import (
     resolve_blocks,
 )
 from loralathe.families import in_model_order, label_of_key, label_of_module
-from loralathe.language import (
-    AdapterLeaf,
-    ExtractLeaf,
-    Leaf,
-    walk,
-)
+from loralathe.language import AdapterLeaf, ExtractLeaf, Leaf, walk
 from loralathe.progress import Progress
 from loralathe.strengths import parse_elements
 from loralathe.tensorfiles import (
