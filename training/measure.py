@@ -27,9 +27,8 @@ from loralathe.demo.studio import Studio
 from loralathe.progress import BarSink, Progress
 from loralathe.rendering import ImageRequest, LocalRenderer
 from loralathe.strengths import AdapterUse
-from loralathe.studies.keys import file_identity, request_key
 from loralathe.studies.metrics import changed_percentage, estimate, pixels_of
-from loralathe.studies.plan import Job
+from loralathe.studies.plan import Job, file_identity, request_key
 from loralathe.studies.store import CellStore, render_missing
 from training.attributes import CAPTIONED, FREE, Portrait, sample_hina, sample_portrait
 from training.captions import caption, said_about

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from loralathe.engine import evaluate_weights
 from loralathe.language import read_recipe
 from loralathe.rendering import LocalRenderer
-from loralathe.studies.cell_builder import Context
+from loralathe.studies.context import Context
 from loralathe.studies.grid import GridOptions, run_grid
 from promise.conftest import REQUEST, Atelier
 

@@ -19,7 +19,7 @@ from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import parse_block_weights
 from loralathe.studies.analyzer import BlockReport, BlocksOptions, analyze_blocks, bar, bar_chart
 from loralathe.studies.analyzer.report import suggested_weight
-from loralathe.studies.cell_builder import Context
+from loralathe.studies.context import Context
 from studies.fakes import FakeRenderer, request, use
 
 POWER = {"BASE": 20, "IN05": 90, "IN08": 40, "OUT00": 160, "TE1": 15}

@@ -15,8 +15,8 @@ from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import parse_block_weights, read_block_text, select_blocks
 from loralathe.studies.axes import AXIS_KINDS, parse_axis
 from loralathe.studies.axis import Axis
-from loralathe.studies.cell_builder import CellBuilder, Context
-from loralathe.studies.context import files_by_name
+from loralathe.studies.cell_builder import CellBuilder
+from loralathe.studies.context import Context, files_by_name
 from loralathe.studies.plan import plan_grid
 from studies.fakes import request, use
 

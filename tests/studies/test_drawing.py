@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from loralathe.studies.axes import parse_axis
-from loralathe.studies.cell_builder import CellBuilder, Context
+from loralathe.studies.cell_builder import CellBuilder
+from loralathe.studies.context import Context
 from loralathe.studies.drawing import text as fonts
 from loralathe.studies.drawing.grid import GridLook, Part, compose, draw_grid, draw_sub_grids, whole_parts
 from loralathe.studies.drawing.sheet import Sheet, arrange, lay_out

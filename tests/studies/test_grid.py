@@ -19,7 +19,7 @@ from PIL import Image
 from loralathe.errors import InputError, MachineError
 from loralathe.progress import CallableSink, Cancel, Cancelled, CellEvent, Event, Progress
 from loralathe.rendering.request import ImageRequest
-from loralathe.studies.cell_builder import Context
+from loralathe.studies.context import Context
 from loralathe.studies.grid import GridOptions, run_grid
 from loralathe.studies.page.build import grid_page
 from studies.fakes import FakeRenderer, picture, request

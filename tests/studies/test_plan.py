@@ -10,9 +10,9 @@ import pytest
 
 from loralathe.errors import InputError
 from loralathe.studies.axes import parse_axis
-from loralathe.studies.cell_builder import CellBuilder, Context
-from loralathe.studies.keys import file_identity, request_key
-from loralathe.studies.plan import GridPlan, plan_grid
+from loralathe.studies.cell_builder import CellBuilder
+from loralathe.studies.context import Context
+from loralathe.studies.plan import GridPlan, file_identity, plan_grid, request_key
 from studies.fakes import request, use
 
 CONTEXT = Context(checkpoints={"a": "a.st", "b": "b.st"}, vaes={"v": "v.st", "w": "w.st"})

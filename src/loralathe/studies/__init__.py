@@ -12,8 +12,7 @@ from loralathe.lazy import lazy_names
 
 if TYPE_CHECKING:
     from loralathe.studies.analyzer import BlockReport, BlocksOptions, analyze_blocks, bar_chart
-    from loralathe.studies.cell_builder import Context, RecipeSource
-    from loralathe.studies.context import gather_context
+    from loralathe.studies.context import Context, RecipeSource, gather_context
     from loralathe.studies.grid import GridOptions, GridResult, plan_of, run_grid
 
 __all__ = [
@@ -34,8 +33,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "analyzer": ("BlockReport", "BlocksOptions", "analyze_blocks", "bar_chart"),
-        "cell_builder": ("Context", "RecipeSource"),
         "grid": ("GridOptions", "GridResult", "plan_of", "run_grid"),
-        "context": ("gather_context",),
+        "context": ("Context", "RecipeSource", "gather_context"),
     },
 )

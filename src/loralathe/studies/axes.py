@@ -10,7 +10,8 @@ from loralathe.studies.axes_adapter import ADAPTER_KINDS, build_block_value
 from loralathe.studies.axes_prompt import PROMPT_KINDS
 from loralathe.studies.axes_request import REQUEST_KINDS
 from loralathe.studies.axis import Axis, AxisKind, AxisSpec, each
-from loralathe.studies.cell_builder import CellBuilder, Context, adapter_name, pull_tags
+from loralathe.studies.cell_builder import CellBuilder, adapter_name, pull_tags
+from loralathe.studies.context import Context
 
 AXIS_KINDS: tuple[AxisKind, ...] = (*REQUEST_KINDS, *PROMPT_KINDS, *ADAPTER_KINDS)
 
@@ -26,18 +27,18 @@ def parse_axis(text: str, base: CellBuilder, context: Context) -> Axis:
     if not equals or not name:
         fix = spelling_hint(text) or _with_equals(text) or "for example: cfg = 4..8 (+2)"
         raise InputError("an axis is written NAME = VALUES", where=f"'{text}'", fix=fix)
-    wanted = AxisSpec(name, "", values.strip(), pull_tags(base, context), context)
+    spec = AxisSpec(name, "", values.strip(), pull_tags(base, context), context)
     variables = context.recipe.variables if context.recipe else {}
     if name in variables:
-        return build_variable(wanted)
+        return build_variable(spec)
     found = _kind_of(name) or _targeted_kind_of(name)
     if found is not None:
         kind, target = found
-        seen = base if kind in PROMPT_KINDS else wanted.base  # prompt axes see the tags as text
-        return kind.build(replace(wanted, target=target, base=seen))
+        seen = base if kind in PROMPT_KINDS else spec.base  # prompt axes see the tags as text
+        return kind.build(replace(spec, target=target, base=seen))
     if (variable := match_name(name, variables)) is not None:
-        return build_variable(replace(wanted, title=variable))
-    return _adapter_axis(wanted)
+        return build_variable(replace(spec, title=variable))
+    return _adapter_axis(spec)
 
 
 def _with_equals(text: str) -> str | None:
@@ -68,39 +69,39 @@ def _targeted_kind_of(name: str) -> tuple[AxisKind, str] | None:
     return None
 
 
-def _adapter_axis(wanted: AxisSpec) -> Axis:
+def _adapter_axis(spec: AxisSpec) -> Axis:
     """`hina` (its strength), `hina IN04-IN08`, `block IN04`, `IN04`: blocks by selector; else an error."""
-    words = wanted.title.split(" ")
+    words = spec.title.split(" ")
     strength = next(kind for kind in ADAPTER_KINDS if "strength" in kind.names)
-    names = _adapter_names(wanted.base, wanted.context)
-    if match_name(wanted.title, names) is not None:
-        return strength.build(replace(wanted, target=wanted.title))
+    names = _adapter_names(spec.base, spec.context)
+    if match_name(spec.title, names) is not None:
+        return strength.build(replace(spec, target=spec.title))
     for start in range(len(words)):
-        if all(names_blocks(word, wanted.context.family) for word in words[start:]):
+        if all(names_blocks(word, spec.context.family) for word in words[start:]):
             if start and words[start - 1].casefold() == "not":
                 start -= 1  # noqa: PLW2901  the selector begins at NOT
             head = words[:start]
             target = " ".join(head[:-1] if head and head[-1].casefold() in ("block", "blocks") else head)
-            return build_block_value(replace(wanted, target=target, selector=" ".join(words[start:])))
-    variables = list(wanted.context.recipe.variables) if wanted.context.recipe else []
+            return build_block_value(replace(spec, target=target, selector=" ".join(words[start:])))
+    variables = list(spec.context.recipe.variables) if spec.context.recipe else []
     known = [*(name for kind in AXIS_KINDS for name in kind.names), *names, *variables]
     kinds = ", ".join(kind.names[0] for kind in AXIS_KINDS)
     swept = f"the recipe's variables {', '.join(variables)}, or " if variables else ""
-    fix = name_hint(wanted.title, known) or f"take {swept}one of {kinds}; the help of grid shows examples"
-    raise InputError(f"there is no axis '{wanted.title}'", fix=fix)
+    fix = name_hint(spec.title, known) or f"take {swept}one of {kinds}; the help of grid shows examples"
+    raise InputError(f"there is no axis '{spec.title}'", fix=fix)
 
 
 def _adapter_names(base: CellBuilder, context: Context) -> list[str]:
     return [*(adapter_name(use.file) for use in base.request.adapters), *context.loras]
 
 
-def build_variable(wanted: AxisSpec) -> Axis:
+def build_variable(spec: AxisSpec) -> Axis:
     """Values of one variable of the recipe; the recipe is evaluated in memory for every combination."""
-    name = wanted.title
+    name = spec.title
 
-    def apply(draft: CellBuilder, value: float) -> CellBuilder:
-        variables = dict(draft.variables) | {name: value}
-        return replace(draft, variables=tuple(sorted(variables.items())))
+    def apply(cell: CellBuilder, value: float) -> CellBuilder:
+        variables = dict(cell.variables) | {name: value}
+        return replace(cell, variables=tuple(sorted(variables.items())))
 
-    values = each(parse_floats(wanted.text), show_number, apply)
-    return Axis(name, values, 0.9, text=wanted.text)
+    values = each(parse_floats(spec.text), show_number, apply)
+    return Axis(name, values, 0.9, text=spec.text)

@@ -27,166 +27,166 @@ from loralathe.studies.cell_builder import MARKS, CellBuilder, adapter_name, fin
 Locate = Callable[[CellBuilder], tuple[int, AdapterUse]]
 
 
-def _locate(wanted: AxisSpec) -> tuple[str, Locate]:
+def _locate(spec: AxisSpec) -> tuple[str, Locate]:
     """The adapter's name, and how to find it in a cell.
 
     One that the request lacks is added at strength 1 when the folder has it; one that another axis took
     out of a cell is an error there.
     """
-    names = [adapter_name(use.file) for use in wanted.base.request.adapters]
-    target = wanted.target
+    names = [adapter_name(use.file) for use in spec.base.request.adapters]
+    target = spec.target
     if target and match_name(target, names) is None:
-        file = resolve_file(target, _known(wanted), "adapter")
+        file = resolve_file(target, _known(spec), "adapter")
         added = AdapterUse(file)
 
-        def find_or_add(draft: CellBuilder) -> tuple[int, AdapterUse]:
-            for index, use in enumerate(draft.request.adapters):
+        def find_or_add(cell: CellBuilder) -> tuple[int, AdapterUse]:
+            for index, use in enumerate(cell.request.adapters):
                 if use.file == file:
                     return index, use
-            return len(draft.request.adapters), added
+            return len(cell.request.adapters), added
 
         return adapter_name(file), find_or_add
-    index = find_adapter(wanted.base.request, target)
+    index = find_adapter(spec.base.request, target)
 
-    def find(draft: CellBuilder) -> tuple[int, AdapterUse]:
-        at = find_adapter(draft.request, target)
-        return at, draft.request.adapters[at]
+    def find(cell: CellBuilder) -> tuple[int, AdapterUse]:
+        at = find_adapter(cell.request, target)
+        return at, cell.request.adapters[at]
 
-    return adapter_name(wanted.base.request.adapters[index].file), find
+    return adapter_name(spec.base.request.adapters[index].file), find
 
 
-def _known(wanted: AxisSpec) -> dict[str, str]:
+def _known(spec: AxisSpec) -> dict[str, str]:
     """Adapters by name: those of the folder and, first, those of the request."""
-    named = {adapter_name(use.file): use.file for use in wanted.base.request.adapters}
-    return dict(wanted.context.loras) | named
+    named = {adapter_name(use.file): use.file for use in spec.base.request.adapters}
+    return dict(spec.context.loras) | named
 
 
 def _strength_axis(
     part: str, change: Callable[[AdapterUse, float], AdapterUse]
 ) -> Callable[[AxisSpec], Axis]:
-    def build(wanted: AxisSpec) -> Axis:
-        name, find = _locate(wanted)
+    def build(spec: AxisSpec) -> Axis:
+        name, find = _locate(spec)
 
-        def apply(draft: CellBuilder, strength: float) -> CellBuilder:
-            index, use = find(draft)
-            return draft.with_adapter(index, change(use, strength))
+        def apply(cell: CellBuilder, strength: float) -> CellBuilder:
+            index, use = find(cell)
+            return cell.with_adapter(index, change(use, strength))
 
-        values = each(parse_floats(wanted.text), show_number, apply)
+        values = each(parse_floats(spec.text), show_number, apply)
         # Without a name it is whichever adapter a cell has: an axis `lora` may put others in its place.
-        title = f"{name}{part}" if wanted.target else part.strip() or "strength"
-        return Axis(title, values, 0.05, text=wanted.text)
+        title = f"{name}{part}" if spec.target else part.strip() or "strength"
+        return Axis(title, values, 0.05, text=spec.text)
 
     return build
 
 
-def build_lora(wanted: AxisSpec) -> Axis:
+def build_lora(spec: AxisSpec) -> Axis:
     """The adapter itself: every value takes its place, strengths and blocks kept; `none` takes it out."""
-    texts = [text or "none" for text in parse_texts(wanted.text)]
-    known = _known(wanted)
+    texts = [text or "none" for text in parse_texts(spec.text)]
+    known = _known(spec)
     files = [None if t.casefold() == "none" else resolve_file(t, known, "adapter") for t in texts]
-    alone = not wanted.target and not wanted.base.request.adapters
-    target = "" if alone else adapter_name(_at(wanted).file)
+    alone = not spec.target and not spec.base.request.adapters
+    target = "" if alone else adapter_name(_at(spec).file)
 
-    def apply(draft: CellBuilder, file: str | None) -> CellBuilder:
-        adapters = draft.request.adapters
-        index = len(adapters) if alone else find_adapter(draft.request, target)
+    def apply(cell: CellBuilder, file: str | None) -> CellBuilder:
+        adapters = cell.request.adapters
+        index = len(adapters) if alone else find_adapter(cell.request, target)
         use = AdapterUse("") if alone else adapters[index]
         if file is not None:
-            return draft.with_adapter(index, replace(use, file=file))
+            return cell.with_adapter(index, replace(use, file=file))
         kept = (*adapters[:index], *adapters[index + 1 :])
-        return replace(draft, request=replace(draft.request, adapters=kept))
+        return replace(cell, request=replace(cell.request, adapters=kept))
 
     values = each(files, lambda file: adapter_name(file) if file else "none", apply)
-    several = len(wanted.base.request.adapters) > 1
-    return Axis(f"in place of {target}" if several else "LoRA", values, 0.35, text=wanted.text)
+    several = len(spec.base.request.adapters) > 1
+    return Axis(f"in place of {target}" if several else "LoRA", values, 0.35, text=spec.text)
 
 
-def _at(wanted: AxisSpec) -> AdapterUse:
-    return wanted.base.request.adapters[find_adapter(wanted.base.request, wanted.target)]
+def _at(spec: AxisSpec) -> AdapterUse:
+    return spec.base.request.adapters[find_adapter(spec.base.request, spec.target)]
 
 
-def build_blocks(wanted: AxisSpec) -> Axis:
+def build_blocks(spec: AxisSpec) -> Axis:
     """A preset name, a quoted list, or quoted `IN04=0.3` entries for each value."""
-    name, find = _locate(wanted)
-    family, own = wanted.context.family, wanted.context.presets
-    texts = [find_preset(text, family, own) or text for text in parse_texts(wanted.text)]
+    name, find = _locate(spec)
+    family, own = spec.context.family, spec.context.presets
+    texts = [find_preset(text, family, own) or text for text in parse_texts(spec.text)]
     for text in texts:
         if text.upper() not in MARKS:
             read_block_text(text, family, own)
 
-    def apply(draft: CellBuilder, text: str) -> CellBuilder:
-        index, use = find(draft)
-        return draft.with_adapter(index, replace(use, blocks=text or None))
+    def apply(cell: CellBuilder, text: str) -> CellBuilder:
+        index, use = find(cell)
+        return cell.with_adapter(index, replace(use, blocks=text or None))
 
-    return Axis(f"{name} blocks", each(texts, lambda text: text or "—", apply), 0.05, text=wanted.text)
+    return Axis(f"{name} blocks", each(texts, lambda text: text or "—", apply), 0.05, text=spec.text)
 
 
-def build_block_value(wanted: AxisSpec) -> Axis:
+def build_block_value(spec: AxisSpec) -> Axis:
     """The weight of chosen blocks; the title's end is the selector: `hina IN04-IN08 = 0, 0.5, 1`."""
-    name, find = _locate(wanted)
-    selector = wanted.selector
-    family = wanted.context.family
+    name, find = _locate(spec)
+    selector = spec.selector
+    family = spec.context.family
     select_blocks(selector, family)
 
-    def apply(draft: CellBuilder, value: float) -> CellBuilder:
-        index, use = find(draft)
-        base = read_block_text(use.blocks, family, wanted.context.presets)
+    def apply(cell: CellBuilder, value: float) -> CellBuilder:
+        index, use = find(cell)
+        base = read_block_text(use.blocks, family, spec.context.presets)
         chosen = select_blocks(selector, family, base.names)
-        return draft.with_adapter(index, replace(use, blocks=base.replaced(chosen, value).text()))
+        return cell.with_adapter(index, replace(use, blocks=base.replaced(chosen, value).text()))
 
-    values = each(parse_floats(wanted.text), show_number, apply)
-    return Axis(f"{name} {selector.upper()}", values, 0.05, text=wanted.text)
+    values = each(parse_floats(spec.text), show_number, apply)
+    return Axis(f"{name} {selector.upper()}", values, 0.05, text=spec.text)
 
 
-def build_elements(wanted: AxisSpec) -> Axis:
+def build_elements(spec: AxisSpec) -> Axis:
     """One element rule `blocks:elements:value` for each value, after the rules the adapter already has."""
-    name, find = _locate(wanted)
-    texts = parse_texts(wanted.text)
+    name, find = _locate(spec)
+    texts = parse_texts(spec.text)
     for text in filter(None, texts):
-        parse_elements(text, wanted.context.family, wanted.context.element_presets)
+        parse_elements(text, spec.context.family, spec.context.element_presets)
 
-    def apply(draft: CellBuilder, text: str) -> CellBuilder:
-        index, use = find(draft)
+    def apply(cell: CellBuilder, text: str) -> CellBuilder:
+        index, use = find(cell)
         kept = None if (use.elements or "").upper() in MARKS else use.elements
-        added = element_text(text, wanted.context.family, wanted.context.element_presets) if text else ""
+        added = element_text(text, spec.context.family, spec.context.element_presets) if text else ""
         rules = ",".join(rule for rule in (kept, added) if rule)
-        return draft.with_adapter(index, replace(use, elements=rules or None))
+        return cell.with_adapter(index, replace(use, elements=rules or None))
 
     values = each(texts, lambda text: text or "—", apply)
-    return Axis(f"{name} elements", values, 0.05, text=wanted.text, adds=True)
+    return Axis(f"{name} elements", values, 0.05, text=spec.text, adds=True)
 
 
-def build_values(wanted: AxisSpec) -> Axis:
-    def apply(draft: CellBuilder, value: float) -> CellBuilder:
-        target = wanted.target or draft.choice.target
-        return replace(draft, choice=replace(draft.choice, target=target, value=value))
+def build_values(spec: AxisSpec) -> Axis:
+    def apply(cell: CellBuilder, value: float) -> CellBuilder:
+        target = spec.target or cell.choice.target
+        return replace(cell, choice=replace(cell.choice, target=target, value=value))
 
-    return Axis("values", each(parse_floats(wanted.text), show_number, apply), 0.05, text=wanted.text)
+    return Axis("values", each(parse_floats(spec.text), show_number, apply), 0.05, text=spec.text)
 
 
-def build_block_id(wanted: AxisSpec) -> Axis:
-    texts = [text for text in parse_texts(wanted.text) if text]
+def build_block_id(spec: AxisSpec) -> Axis:
+    texts = [text for text in parse_texts(spec.text) if text]
     for text in texts:
-        select_blocks(text, wanted.context.family)
+        select_blocks(text, spec.context.family)
 
-    def apply(draft: CellBuilder, blocks: str) -> CellBuilder:
-        target = wanted.target or draft.choice.target
-        return replace(draft, choice=replace(draft.choice, target=target, blocks=blocks))
+    def apply(cell: CellBuilder, blocks: str) -> CellBuilder:
+        target = spec.target or cell.choice.target
+        return replace(cell, choice=replace(cell.choice, target=target, blocks=blocks))
 
-    return Axis("Block ID", each(texts, str, apply), 0.05, text=wanted.text)
+    return Axis("Block ID", each(texts, str, apply), 0.05, text=spec.text)
 
 
-def build_originals(wanted: AxisSpec) -> Axis:
-    texts = [text for text in parse_texts(wanted.text) if text]
+def build_originals(spec: AxisSpec) -> Axis:
+    texts = [text for text in parse_texts(spec.text) if text]
     for text in texts:
-        read_block_text(text, wanted.context.family, wanted.context.presets)
+        read_block_text(text, spec.context.family, spec.context.presets)
 
-    def apply(draft: CellBuilder, text: str) -> CellBuilder:
-        target = wanted.target or draft.choice.target
-        originals = (*draft.choice.originals, text)
-        return replace(draft, choice=replace(draft.choice, target=target, originals=originals))
+    def apply(cell: CellBuilder, text: str) -> CellBuilder:
+        target = spec.target or cell.choice.target
+        originals = (*cell.choice.originals, text)
+        return replace(cell, choice=replace(cell.choice, target=target, originals=originals))
 
-    return Axis("Original Weights", each(texts, str, apply), 0.05, text=wanted.text, adds=True)
+    return Axis("Original Weights", each(texts, str, apply), 0.05, text=spec.text, adds=True)
 
 
 ADAPTER_KINDS: tuple[AxisKind, ...] = (

@@ -15,31 +15,29 @@ from loralathe.studies.cell_builder import CellBuilder
 MAX_ORDERED = 6
 
 
-def build_search_replace(wanted: AxisSpec) -> Axis:
+def build_search_replace(spec: AxisSpec) -> Axis:
     """The first value is the text looked for; every value takes its place, in prompt and negative prompt.
 
     Raises InputError when neither contains it, so that a grid of equal pictures is not rendered.
     """
-    texts = parse_texts(wanted.text)
+    texts = parse_texts(spec.text)
     search = texts[0]
     if not search:
-        raise InputError(
-            "prompt S/R needs a text to look for", where=f"axis '{wanted.title} = {wanted.text}'"
-        )
-    _check_occurs(search, wanted.base)
+        raise InputError("prompt S/R needs a text to look for", where=f"axis '{spec.title} = {spec.text}'")
+    _check_occurs(search, spec.base)
 
-    def change(draft: CellBuilder, text: str) -> CellBuilder:
-        _check_occurs(search, draft)
-        request = draft.request
+    def change(cell: CellBuilder, text: str) -> CellBuilder:
+        _check_occurs(search, cell)
+        request = cell.request
         prompt, negative = (part.replace(search, text) for part in (request.prompt, request.negative))
-        return replace(draft, request=replace(request, prompt=prompt, negative=negative))
+        return replace(cell, request=replace(request, prompt=prompt, negative=negative))
 
     values = each(texts, lambda text: text or "—", change)
-    return Axis("Prompt S/R", values, 0.3, Stage.TEXT, wanted.text, adds=True)
+    return Axis("Prompt S/R", values, 0.3, Stage.TEXT, spec.text, adds=True)
 
 
-def _check_occurs(search: str, draft: CellBuilder) -> None:
-    prompt, negative = draft.request.prompt, draft.request.negative
+def _check_occurs(search: str, cell: CellBuilder) -> None:
+    prompt, negative = cell.request.prompt, cell.request.negative
     if search in prompt or search in negative:
         return
     words = [part.strip() for part in f"{prompt},{negative}".split(",") if part.strip()]
@@ -51,21 +49,21 @@ def _check_occurs(search: str, draft: CellBuilder) -> None:
     )
 
 
-def build_prompt_order(wanted: AxisSpec) -> Axis:
+def build_prompt_order(spec: AxisSpec) -> Axis:
     """All orders of the given texts, each put into the places where they stand in the prompt."""
-    texts = [text for text in parse_texts(wanted.text) if text]
+    texts = [text for text in parse_texts(spec.text) if text]
     if not 2 <= len(texts) <= MAX_ORDERED:
         raise InputError(
             f"prompt order takes 2 to {MAX_ORDERED} texts; these make {factorial(len(texts)):,} orders",
-            where=wanted.text,
+            where=spec.text,
         )
-    _places(wanted.base.request.prompt, texts)
+    _places(spec.base.request.prompt, texts)
 
-    def change(draft: CellBuilder, order: Sequence[str]) -> CellBuilder:
-        prompt = _reordered(draft.request.prompt, texts, order)
-        return replace(draft, request=replace(draft.request, prompt=prompt))
+    def change(cell: CellBuilder, order: Sequence[str]) -> CellBuilder:
+        prompt = _reordered(cell.request.prompt, texts, order)
+        return replace(cell, request=replace(cell.request, prompt=prompt))
 
-    return Axis("Prompt order", each(permutations(texts), ", ".join, change), 0.3, Stage.TEXT, wanted.text)
+    return Axis("Prompt order", each(permutations(texts), ", ".join, change), 0.3, Stage.TEXT, spec.text)
 
 
 def _places(prompt: str, texts: Sequence[str]) -> list[tuple[int, int]]:

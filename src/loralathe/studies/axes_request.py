@@ -20,7 +20,8 @@ from loralathe.strengths import (
     show_number,
 )
 from loralathe.studies.axis import Axis, AxisKind, AxisSpec, AxisValue, each
-from loralathe.studies.cell_builder import Context, adapter_name
+from loralathe.studies.cell_builder import adapter_name
+from loralathe.studies.context import Context
 
 T = TypeVar("T")
 
@@ -28,34 +29,34 @@ T = TypeVar("T")
 def _field(
     values: Iterable[T], label: Callable[[T], str], change: Callable[[ImageRequest, T], ImageRequest]
 ) -> tuple[AxisValue, ...]:
-    return each(values, label, lambda draft, value: replace(draft, request=change(draft.request, value)))
+    return each(values, label, lambda cell, value: replace(cell, request=change(cell.request, value)))
 
 
-def build_seed(wanted: AxisSpec) -> Axis:
-    seeds = [wanted.context.draw_seed() if seed == -1 else seed for seed in parse_ints(wanted.text)]
+def build_seed(spec: AxisSpec) -> Axis:
+    seeds = [spec.context.draw_seed() if seed == -1 else seed for seed in parse_ints(spec.text)]
     _at_least(seeds, 0, "a seed is 0 or more, or -1 for a random one")
     values = _field(seeds, str, lambda request, seed: replace(request, seed=seed))
-    return Axis("Seed", values, 0.0, text=wanted.text, seeds=True)
+    return Axis("Seed", values, 0.0, text=spec.text, seeds=True)
 
 
-def build_steps(wanted: AxisSpec) -> Axis:
-    counts = parse_ints(wanted.text)
+def build_steps(spec: AxisSpec) -> Axis:
+    counts = parse_ints(spec.text)
     _at_least(counts, 1, "a picture takes at least 1 step")
     values = _field(counts, str, lambda request, n: replace(request, steps=n))
-    return Axis("Steps", values, 0.2, text=wanted.text)
+    return Axis("Steps", values, 0.2, text=spec.text)
 
 
-def build_clip_skip(wanted: AxisSpec) -> Axis:
-    skips = parse_ints(wanted.text)
+def build_clip_skip(spec: AxisSpec) -> Axis:
+    skips = parse_ints(spec.text)
     _at_least(skips, 1, "clip skip is 1 (the last layer) or more")
     values = _field(skips, str, lambda request, n: replace(request, clip_skip=n))
-    return Axis("Clip skip", values, 0.1, text=wanted.text)
+    return Axis("Clip skip", values, 0.1, text=spec.text)
 
 
-def build_cfg(wanted: AxisSpec) -> Axis:
-    scales = parse_floats(wanted.text)
+def build_cfg(spec: AxisSpec) -> Axis:
+    scales = parse_floats(spec.text)
     values = _field(scales, show_number, lambda request, cfg: replace(request, cfg=cfg))
-    return Axis("CFG", values, 0.0, text=wanted.text)
+    return Axis("CFG", values, 0.0, text=spec.text)
 
 
 def _at_least(numbers: Sequence[int], least: int, what: str) -> None:
@@ -64,10 +65,10 @@ def _at_least(numbers: Sequence[int], least: int, what: str) -> None:
             raise InputError(what, where=f"value {number}")
 
 
-def build_sampler(wanted: AxisSpec) -> Axis:
-    names = [_sampler(text, wanted.context) for text in _texts(wanted)]
+def build_sampler(spec: AxisSpec) -> Axis:
+    names = [_sampler(text, spec.context) for text in _texts(spec)]
     values = _field(names, " ".join, _with_sampler)
-    return Axis("Sampler", values, 0.4, text=wanted.text)
+    return Axis("Sampler", values, 0.4, text=spec.text)
 
 
 def _with_sampler(request: ImageRequest, names: tuple[str, ...]) -> ImageRequest:
@@ -84,16 +85,16 @@ def _sampler(text: str, context: Context) -> tuple[str, ...]:
     return (_known(text, context.samplers, "sampler"),)
 
 
-def build_schedule(wanted: AxisSpec) -> Axis:
-    names = [_known(text, wanted.context.schedules, "schedule") for text in _texts(wanted)]
+def build_schedule(spec: AxisSpec) -> Axis:
+    names = [_known(text, spec.context.schedules, "schedule") for text in _texts(spec)]
     values = _field(names, str, lambda request, name: replace(request, schedule=name))
-    return Axis("Schedule", values, 0.3, text=wanted.text)
+    return Axis("Schedule", values, 0.3, text=spec.text)
 
 
-def _texts(wanted: AxisSpec) -> list[str]:
-    texts = [text for text in parse_texts(wanted.text) if text]
+def _texts(spec: AxisSpec) -> list[str]:
+    texts = [text for text in parse_texts(spec.text) if text]
     if not texts:
-        raise InputError("no values were given", where=f"axis '{wanted.title}'")
+        raise InputError("no values were given", where=f"axis '{spec.title}'")
     return texts
 
 
@@ -122,33 +123,33 @@ def resolve_file(text: str, files: Mapping[str, str], noun: str) -> str:
     raise InputError(f"there is no {noun} '{text}'", fix=fix)
 
 
-def build_checkpoint(wanted: AxisSpec) -> Axis:
-    files = [resolve_file(text, wanted.context.checkpoints, "checkpoint") for text in _texts(wanted)]
+def build_checkpoint(spec: AxisSpec) -> Axis:
+    files = [resolve_file(text, spec.context.checkpoints, "checkpoint") for text in _texts(spec)]
     values = _field(files, adapter_name, lambda request, file: replace(request, checkpoint=file))
-    return Axis("Checkpoint", values, 1.0, text=wanted.text)
+    return Axis("Checkpoint", values, 1.0, text=spec.text)
 
 
-def build_vae(wanted: AxisSpec) -> Axis:
-    texts = _texts(wanted)
+def build_vae(spec: AxisSpec) -> Axis:
+    texts = _texts(spec)
     own = ("none", "automatic", "auto")
-    files = [None if t.casefold() in own else resolve_file(t, wanted.context.vaes, "VAE") for t in texts]
+    files = [None if t.casefold() in own else resolve_file(t, spec.context.vaes, "VAE") for t in texts]
     values = _field(
         files,
         lambda file: adapter_name(file) if file else "own VAE",
         lambda request, file: replace(request, vae=file),
     )
-    return Axis("VAE", values, 0.7, text=wanted.text)
+    return Axis("VAE", values, 0.7, text=spec.text)
 
 
 _SIZE = re.compile(r"\s*(\d+)\s*[x×*]\s*(\d+)\s*", re.ASCII | re.IGNORECASE)
 
 
-def build_size(wanted: AxisSpec) -> Axis:
-    sizes = [_size(text) for text in _texts(wanted)]
+def build_size(spec: AxisSpec) -> Axis:
+    sizes = [_size(text) for text in _texts(spec)]
     values = _field(
         sizes, lambda s: f"{s[0]}×{s[1]}", lambda request, s: replace(request, width=s[0], height=s[1])
     )
-    return Axis("Size", values, 0.5, text=wanted.text)
+    return Axis("Size", values, 0.5, text=spec.text)
 
 
 def _size(text: str) -> tuple[int, int]:

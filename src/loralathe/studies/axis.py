@@ -1,4 +1,4 @@
-"""An axis: a title and its values, each a function from draft to draft."""
+"""An axis: a title and its values, each a function from cell to cell."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeVar
 
-from loralathe.studies.cell_builder import CellBuilder, Context
+from loralathe.studies.cell_builder import CellBuilder
+from loralathe.studies.context import Context
 
 T = TypeVar("T")
 
@@ -72,12 +73,12 @@ class AxisKind:
 def each(
     values: Iterable[T], label: Callable[[T], str], change: Callable[[CellBuilder, T], CellBuilder]
 ) -> tuple[AxisValue, ...]:
-    """One `AxisValue` for every value, which applies `change(draft, value)`."""
+    """One `AxisValue` for every value, which applies `change(cell, value)`."""
 
     def bound(value: T) -> Callable[[CellBuilder], CellBuilder]:
-        return lambda draft: change(draft, value)
+        return lambda cell: change(cell, value)
 
     return tuple(AxisValue(label(value), bound(value)) for value in values)
 
 
-NOTHING = Axis("", (AxisValue("", lambda draft: draft),))
+NOTHING = Axis("", (AxisValue("", lambda cell: cell),))

@@ -1,15 +1,11 @@
-"""A cell being made: the request as far as the axes have filled it in, and what they may choose from."""
+"""A cell being made: the request as far as the axes have filled it in."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import Protocol
 
 from loralathe.errors import InputError
-from loralathe.families import FAMILIES, Family
 from loralathe.rendering.prompts import lift_tags
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import (
@@ -24,46 +20,9 @@ from loralathe.strengths import (
     select_blocks,
     spelled_out,
 )
+from loralathe.studies.context import Context
 
 MARKS = ("XYZ", "ZYX")
-
-
-class RecipeSource(Protocol):
-    """A recipe whose variables a grid can sweep; nothing is written to disk."""
-
-    @property
-    def identity(self) -> str:
-        """Changes whenever the recipe's text or one of its input files changes."""
-
-    @property
-    def file(self) -> str:
-        """Where the recipe is, for the command that repeats a cell."""
-
-    @property
-    def variables(self) -> Mapping[str, float]:
-        """Names and default values."""
-
-    def check(self, variables: Mapping[str, float]) -> None:
-        """Raise InputError for values that the recipe cannot be evaluated with, as far as headers tell."""
-
-    def evaluate(self, variables: Mapping[str, float]) -> str:
-        """A handle that the renderer takes as `ImageRequest.checkpoint`."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """What axes choose from. Empty tables are not checked against, except that a name must be a file then."""
-
-    loras: Mapping[str, str] = field(default_factory=dict)
-    checkpoints: Mapping[str, str] = field(default_factory=dict)
-    vaes: Mapping[str, str] = field(default_factory=dict)
-    samplers: tuple[str, ...] = ()
-    schedules: tuple[str, ...] = ()
-    presets: Mapping[str, str] = field(default_factory=dict)
-    element_presets: Mapping[str, str] = field(default_factory=dict)
-    family: Family = FAMILIES[0]
-    recipe: RecipeSource | None = None
-    draw_seed: Callable[[], int] = lambda: secrets.randbelow(2**32 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +77,17 @@ def find_adapter(request: ImageRequest, name: str) -> int:
     raise InputError(f"there is no adapter '{name}' here", where=where, fix=name_hint(name, names) or None)
 
 
-def pull_tags(draft: CellBuilder, context: Context) -> CellBuilder:
+def pull_tags(cell: CellBuilder, context: Context) -> CellBuilder:
     """Turn `<lora:…>` tags of the prompt into adapters; they come after those the request already has.
 
     A tag that cannot be read is left out, as the renderer leaves it out; the study reports it once.
     """
-    lifted = lift_tags(draft.request.prompt)
+    lifted = lift_tags(cell.request.prompt)
     given, tagged = (
-        tuple(_resolved(use, context) for use in uses) for uses in (draft.request.adapters, lifted.adapters)
+        tuple(_resolved(use, context) for use in uses) for uses in (cell.request.adapters, lifted.adapters)
     )
     require_counted_once(given, tagged)
-    return replace(draft, request=replace(draft.request, prompt=lifted.prompt, adapters=(*given, *tagged)))
+    return replace(cell, request=replace(cell.request, prompt=lifted.prompt, adapters=(*given, *tagged)))
 
 
 def _resolved(use: AdapterUse, context: Context) -> AdapterUse:
@@ -137,9 +96,9 @@ def _resolved(use: AdapterUse, context: Context) -> AdapterUse:
     return use if name is None else replace(use, file=context.loras[name])
 
 
-def settle_blocks(draft: CellBuilder, context: Context) -> CellBuilder:
+def settle_blocks(cell: CellBuilder, context: Context) -> CellBuilder:
     """Apply the block choice to its adapters; marks XYZ and ZYX that nothing fills weigh every block 1."""
-    choice = draft.choice
+    choice = cell.choice
     if choice.value is not None and choice.blocks is None:
         raise InputError(
             "the axis 'values' needs to know for which blocks", fix="add an axis 'block id = IN04, IN05'"
@@ -147,16 +106,16 @@ def settle_blocks(draft: CellBuilder, context: Context) -> CellBuilder:
     if choice.blocks is not None and choice.value is None:
         raise InputError("the axis 'block id' needs a value to set", fix="add an axis 'values = 0, 0.5, 1'")
     chosen = choice != BlockChoice()
-    marked = [i for i, use in enumerate(draft.request.adapters) if (use.blocks or "").upper() in MARKS]
+    marked = [i for i, use in enumerate(cell.request.adapters) if (use.blocks or "").upper() in MARKS]
     targets = marked
     if chosen and (choice.target or not marked):
-        targets = [find_adapter(draft.request, choice.target)]
+        targets = [find_adapter(cell.request, choice.target)]
     for index in dict.fromkeys((*marked, *targets)):
-        use = draft.request.adapters[index]
+        use = cell.request.adapters[index]
         text = _settled(use.blocks, choice if index in targets else BlockChoice(), context)
-        draft = draft.with_adapter(index, replace(use, blocks=text))
-    adapters = tuple(spell_out(use, context) for use in draft.request.adapters)
-    return replace(draft, request=replace(draft.request, adapters=adapters))
+        cell = cell.with_adapter(index, replace(use, blocks=text))
+    adapters = tuple(spell_out(use, context) for use in cell.request.adapters)
+    return replace(cell, request=replace(cell.request, adapters=adapters))
 
 
 def spell_out(use: AdapterUse, context: Context) -> AdapterUse:

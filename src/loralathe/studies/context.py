@@ -1,13 +1,53 @@
-"""The names that axes choose from, gathered from folders of this machine."""
+"""The names that axes choose from: files, samplers, presets, and a recipe's variables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
-from loralathe.families import Family
-from loralathe.studies.cell_builder import Context, RecipeSource
+from loralathe.families import FAMILIES, Family
 from loralathe.tensorfiles import MODEL_SUFFIXES
+
+
+class RecipeSource(Protocol):
+    """A recipe whose variables a grid can sweep; nothing is written to disk."""
+
+    @property
+    def identity(self) -> str:
+        """Changes whenever the recipe's text or one of its input files changes."""
+
+    @property
+    def file(self) -> str:
+        """Where the recipe is, for the command that repeats a cell."""
+
+    @property
+    def variables(self) -> Mapping[str, float]:
+        """Names and default values."""
+
+    def check(self, variables: Mapping[str, float]) -> None:
+        """Raise InputError for values that the recipe cannot be evaluated with, as far as headers tell."""
+
+    def evaluate(self, variables: Mapping[str, float]) -> str:
+        """A handle that the renderer takes as `ImageRequest.checkpoint`."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """The names that axes choose from. An empty table is not checked against; a file name must then exist."""
+
+    loras: Mapping[str, str] = field(default_factory=dict)
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
+    vaes: Mapping[str, str] = field(default_factory=dict)
+    samplers: tuple[str, ...] = ()
+    schedules: tuple[str, ...] = ()
+    presets: Mapping[str, str] = field(default_factory=dict)
+    element_presets: Mapping[str, str] = field(default_factory=dict)
+    family: Family = FAMILIES[0]
+    recipe: RecipeSource | None = None
+    draw_seed: Callable[[], int] = lambda: secrets.randbelow(2**32 - 1)
 
 
 def gather_context(

@@ -15,13 +15,13 @@ from loralathe.progress import Progress
 from loralathe.rendering.prompts import lift_tags, told
 from loralathe.rendering.request import ImageRequest, Renderer
 from loralathe.studies.axes import parse_axis
-from loralathe.studies.cell_builder import CellBuilder, Context
+from loralathe.studies.cell_builder import CellBuilder
 from loralathe.studies.commands import cell_recipe
+from loralathe.studies.context import Context
 from loralathe.studies.drawing.grid import GridLook, Preview, draw_grid, draw_sub_grids
 from loralathe.studies.drawing.text import missing_characters
-from loralathe.studies.keys import Identify, file_identity
 from loralathe.studies.page.build import grid_page
-from loralathe.studies.plan import DEFAULT_LIMIT, GridPlan, Position, plan_grid
+from loralathe.studies.plan import DEFAULT_LIMIT, GridPlan, Identify, Position, file_identity, plan_grid
 from loralathe.studies.results import CellResult, Scores, grid_infotext, results_csv, results_json
 from loralathe.studies.scorers import DEFAULT_SCORERS, Scored, Scorer, score_all
 from loralathe.studies.store import CellStore, SeedBook, png_bytes, render_missing

@@ -1,22 +1,28 @@
-"""A grid as data: every cell's finished request, the distinct jobs behind them, and the order of work."""
+"""A grid as data: every cell's request and key, the distinct jobs behind them, and the order of work."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from math import prod
+from pathlib import Path
 
 from loralathe.errors import InputError, option
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import show_number
 from loralathe.studies.axis import NOTHING, Axis, AxisValue, Stage
-from loralathe.studies.cell_builder import CellBuilder, Context, pull_tags, settle_blocks
-from loralathe.studies.keys import Identify, request_key
+from loralathe.studies.cell_builder import CellBuilder, pull_tags, settle_blocks
+from loralathe.studies.context import Context
 
 Position = tuple[int, int, int]
 DEFAULT_LIMIT = 400
+Identify = Callable[[str], str]
+SCHEME = 1
+KEY_LENGTH = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,3 +176,41 @@ def _jobs(cells: list[Cell]) -> tuple[Job, ...]:
 
 def describe_variables(variables: tuple[tuple[str, float], ...]) -> str:
     return ", ".join(f"{name} = {show_number(value)}" for name, value in variables)
+
+
+def file_identity(path: str) -> str:
+    """Name, size and time of change: quick, and equal for the same file. Any other text is its own identity.
+
+    For a diffusers folder, those of the files in its subfolders, as the folder's own date says nothing.
+    """
+    place = Path(path)
+    try:
+        if place.is_dir():
+            return "|".join([place.name, *map(_file_stamp, sorted(place.glob("*/*")))])
+        return _file_stamp(place)
+    except OSError:
+        return path
+
+
+def _file_stamp(path: Path) -> str:
+    status = path.stat()
+    return f"{path.name}:{status.st_size}:{status.st_mtime_ns}"
+
+
+def request_key(
+    request: ImageRequest,
+    identify: Identify,
+    recipe: str | None = None,
+    variables: tuple[tuple[str, float], ...] = (),
+) -> str:
+    """24 hexadecimal digits of SHA-256 over the request with every file replaced by `identify(file)`.
+
+    A recipe takes the checkpoint's place by its own identity and the values of its variables.
+    """
+    fields = request.to_json()
+    fields["checkpoint"] = identify(request.checkpoint) if recipe is None else [recipe, *variables]
+    fields["vae"] = None if request.vae is None else identify(request.vae)
+    for use in fields["adapters"]:
+        use["file"] = identify(use["file"])
+    text = json.dumps([SCHEME, fields], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:KEY_LENGTH]

@@ -18,7 +18,7 @@ from loralathe.families import Family
 from loralathe.language import Recipe, Save, read_recipe
 from loralathe.progress import Progress
 from loralathe.strengths import show_number
-from loralathe.studies.keys import file_identity
+from loralathe.studies.plan import file_identity
 from loralathe.tensorfiles import read_text
 
 if TYPE_CHECKING:

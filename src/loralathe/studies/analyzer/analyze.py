@@ -26,11 +26,11 @@ from loralathe.studies.analyzer.options import (
 )
 from loralathe.studies.analyzer.report import BlockEffect, BlockReport, suggested_weight, weights_to_paste
 from loralathe.studies.analyzer.write import write_report
-from loralathe.studies.cell_builder import MARKS, CellBuilder, Context, find_adapter, pull_tags, spell_out
+from loralathe.studies.cell_builder import MARKS, CellBuilder, find_adapter, pull_tags, spell_out
 from loralathe.studies.commands import cell_recipe
-from loralathe.studies.keys import request_key
+from loralathe.studies.context import Context
 from loralathe.studies.metrics import SSIM_WINDOW, changed_percentage, estimate, gmsd, pixels_of, ssim
-from loralathe.studies.plan import Job
+from loralathe.studies.plan import Job, request_key
 from loralathe.studies.store import CellStore, render_missing
 
 Cuts: TypeAlias = list[tuple[Group, ...]]

@@ -20,10 +20,10 @@ from loralathe.strengths import (
     select_blocks,
     split_items,
 )
-from loralathe.studies.cell_builder import Context
+from loralathe.studies.context import Context
 from loralathe.studies.drawing.grid import GridLook
-from loralathe.studies.keys import Identify, file_identity
 from loralathe.studies.metrics import Background
+from loralathe.studies.plan import Identify, file_identity
 
 Lists: TypeAlias = Mapping[str, str]
 DEFAULT_CONTEXT = Context()
