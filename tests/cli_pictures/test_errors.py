@@ -100,7 +100,7 @@ CASES = {
     "block id, original weights; the help of grid shows examples",
     f"blocks baseA.safetensors {QUICK}": "no LoRA is given to examine\n"
     "  fix:   give it after the checkpoint, or as a <lora:…> tag in the prompt",
-    f"blocks baseA.safetensors hina.safetensors mio.safetensors {QUICK}": "which of the 2 LoRAs is to be "
+    f"blocks baseA.safetensors hina.safetensors mio.safetensors {QUICK}": "which of the 2 LoRAs should be "
     "examined?\n  fix:   --adapter hina or --adapter mio",
     f"{B} --range 1": "the range has 1 value; it takes two\n  where: '1'\n"
     "  fix:   first the weight of the examined block, then of all others: 0.5,1",
