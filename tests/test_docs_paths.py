@@ -1,0 +1,71 @@
+"""Files, folders, modules and links that the documentation names exist; every shell takes its commands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("benchmarks", "docs", "src", "tests", "training")
+DEVELOPERS = {ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"}
+"""Every path on these pages is one of the repository; other pages name files that commands make, too."""
+PAGES = sorted({*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))})
+PATH = re.compile(r"[\w.*<>-]+(?:/[\w.*<>-]+)*/?")
+
+
+def code(text: str) -> Iterator[str]:
+    """What stands between backticks within a line."""
+    return (found[1] for found in re.finditer(r"(?<!`)`([^`\n]+)`(?!`)", text))
+
+
+def is_ours(path: str, page: Path) -> bool:
+    """Whether the words name a file or folder of the repository, not one that a command makes."""
+    if path.endswith((".py", ".md")) or path.partition("/")[0] in FOLDERS:
+        return True
+    return page in DEVELOPERS and "/" in path
+
+
+def exists(path: str, page: Path) -> bool:
+    """From the root, the package or the page; a bare name, in any folder; `<family>` and `*` are anything."""
+    pattern = re.sub(r"<\w+>", "*", path).rstrip("/")
+    if any(next(folder.glob(pattern), None) for folder in (ROOT, ROOT / "src/loralathe", page.parent)):
+        return True
+    return "/" not in path and any(next((ROOT / folder).rglob(pattern), None) for folder in FOLDERS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_paths_modules_and_links_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    paths = {words for words in code(text) if PATH.fullmatch(words) and is_ours(words, page)}
+    assert [path for path in sorted(paths) if not exists(path, page)] == []
+    modules = set(re.findall(r"python -m ((?:training|benchmarks|fuzz|robustness)[\w.]*)", text))
+    assert [name for name in sorted(modules) if find_spec(name) is None] == []
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", text)
+    assert [(path, anchor) for path, anchor in links if not leads_somewhere(path, anchor, page)] == []
+
+
+def leads_somewhere(path: str, anchor: str, page: Path) -> bool:
+    """Whether the file of a link is there, with the heading that its anchor stands for."""
+    target = page.parent / path if path else page
+    if not target.exists():
+        return False
+    headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.M) if anchor else []
+    return not anchor or anchor in {
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_are_the_same_in_sh_powershell_and_cmd(page: Path) -> None:
+    """Outside of double quotes, these shells read many signs differently: `,` is a list in PowerShell."""
+    text = page.read_text(encoding="utf-8")
+    lines = [
+        *re.findall(r"^(?:\$ )?(lathe .*)$", text, re.M),
+        *(words for words in code(text) if "lathe " in words[:6]),
+    ]
+    bare = {line: re.sub(r'"[^"]*"', "", line.partition(" #")[0]) for line in lines}
+    assert [line for line, outside in bare.items() if re.search(r"[',;()<>&|^@\\\"]", outside)] == []
