@@ -1,4 +1,4 @@
-"""What a chapter may choose: how much the demo shows, prompts, strengths, file names and recipes."""
+"""The choices of the chapters: how much the demo shows, prompts, strengths, file names and recipes."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class AxisValue:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """`cost` orders the work: what is expensive to change (1 = load a checkpoint) becomes an outer loop.
+    """`cost` orders the work: an expensive axis (1 = load a checkpoint) becomes an outer loop.
 
     adds: it adds to what another axis of its title sets, where other axes would undo each other.
     """
@@ -46,7 +46,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class AxisSpec:
-    """What a person wrote for an axis: `hina strength = 0, 0.5` has target `hina` and text `0, 0.5`;
+    """The text that a person wrote for an axis: `hina strength = 0, 0.5` has target `hina` and text `0, 0.5`;
     `hina IN04 = 1` has selector `IN04`."""
 
     title: str

@@ -111,7 +111,7 @@ def run_grid(options: GridOptions, renderer: Renderer, progress: Progress | None
     """Make the whole grid in `options.folder`; cells that are already there are not rendered again.
 
     Raises InputError for mistakes in the axes before anything is rendered. On Ctrl-C every finished cell is
-    kept, the reports show what is there, and KeyboardInterrupt goes on.
+    kept, the reports show those, and KeyboardInterrupt is raised again.
     """
     progress = progress or Progress()
     plan = plan_of(options)

@@ -131,8 +131,8 @@ def find_blocks(studio: Studio) -> Chapter:
 def block_list(report: BlockReport) -> str:
     """The suggested weights as parts of full strength, in the order of the 12 blocks: `1,0.45,…`.
 
-    The analyzer gives weights between the two of its range; divided by the upper one they are what a list
-    holds that is multiplied by a strength.
+    The analyzer gives weights between the two of its range. Divided by the upper one they make a list, which
+    a strength then multiplies.
     """
     return ",".join(show_number(round(effect.weight / report.others, 2)) for effect in report.effects)
 

@@ -153,7 +153,7 @@ def expand_schedule(prompt: str, steps: int) -> tuple[tuple[str, ...], list[Issu
 
 
 class _Parser:
-    """Recursive descent. A bracket that is no schedule stays in the text, for emphasis to read."""
+    """Recursive descent. Other brackets stay in the text, for emphasis to read."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -161,8 +161,8 @@ class _Parser:
         self.issues: list[Issue] = []
         self._depth = 0
         self._unclosed: set[int] = set()
-        """Places of brackets known to be plain characters: read again with what is around them, they would
-        each double the work."""
+        """Places of brackets that are plain characters. Read again at every level around them, each would
+        double the work."""
 
     def sequence(self, closers: str) -> Script:
         """Reads up to, not over, an unescaped character of `closers` (or the end)."""

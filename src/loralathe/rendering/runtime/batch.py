@@ -28,7 +28,7 @@ from loralathe.strengths import (
 
 @dataclass(frozen=True)
 class Presets:
-    """The person's block lists and element rules by name, and what a block weighs that a list lacks."""
+    """The person's block lists and element rules by name, and the weight of blocks that a list lacks."""
 
     blocks: Mapping[str, str] = field(default_factory=lambda: NO_PRESETS)
     elements: Mapping[str, str] = field(default_factory=lambda: NO_PRESETS)
