@@ -14,7 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from loralathe.api.arguments import File, PathLike, as_path, block_presets, tell_problems
+from loralathe.api.arguments import File, PathLike, as_path
+from loralathe.api.picture_inputs import Lists, adapters_of, check_examined, check_family, lists_of
 from loralathe.api.picture_options import (
     RANDOM_SEED,
     BlocksChoices,
@@ -33,7 +34,6 @@ from loralathe.api.picture_options import (
     position,
     scorers_of,
 )
-from loralathe.errors import InputError, option
 from loralathe.tensorfiles import MemoryPath
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from loralathe.rendering import ImageRequest, LocalRenderer
     from loralathe.rendering.command import RenderOptions
     from loralathe.rendering.model_cache import WeightsInMemory
-    from loralathe.rendering.prepare import AdapterFolders
     from loralathe.strengths import AdapterUse
     from loralathe.studies import BlockReport, BlocksOptions, Context, GridOptions, GridResult
     from loralathe.studies.plan import GridPlan
@@ -114,7 +113,7 @@ def block_weights(
     from loralathe.studies.weights import study_weights
 
     given = [adapter] if other is None else [adapter, other]
-    files = [use.file for use in _adapters(given, folders_of(lora_dir))]
+    files = [use.file for use in adapters_of(given, folders_of(lora_dir))]
     return study_weights(
         as_path(checkpoint, "checkpoint"), *files, allow_unmatched=allow_unmatched, progress=progress,
         threads=threads,
@@ -130,7 +129,7 @@ def open_model(checkpoint: File, **keywords: Unpack[ModelKeywords]) -> OpenModel
 
     need_libraries()
     options = ModelOptions(**keywords)
-    lists = _lists_of(options)
+    lists = lists_of(options)
     path = as_path(checkpoint, "checkpoint")
     held = {str(path): path.tensors} if isinstance(path, MemoryPath) else None
     return OpenModel(str(path), family_of(path), options, lists, weights=held)
@@ -151,7 +150,7 @@ def open_recipe(
 
     need_libraries()
     options = ModelOptions(**keywords)
-    lists = _lists_of(options)
+    lists = lists_of(options)
     run = RunOptions(
         presets=lists.blocks,
         missing_blocks=options.missing_blocks,
@@ -176,27 +175,6 @@ def need_libraries() -> None:
 
     library("PIL")
     library("diffusers")
-
-
-@dataclass(frozen=True)
-class Lists:
-    """The person's block lists and element rules by name."""
-
-    blocks: Mapping[str, str]
-    elements: Mapping[str, str]
-
-
-def _lists_of(options: ModelOptions) -> Lists:
-    """Lists that are given win over those of a file; broken lines of files are told."""
-    from loralathe.strengths import read_element_preset_file
-
-    blocks = {**block_presets(options.presets, options.progress), **options.lists}
-    if options.element_presets is None:
-        return Lists(blocks, {})
-    file = Path(options.element_presets)
-    found = read_element_preset_file(file)
-    tell_problems(file, found.problems, options.progress)
-    return Lists(blocks, dict(found.presets))
 
 
 class OpenModel:
@@ -326,7 +304,7 @@ class OpenModel:
         wanted, choices = Picture(**picture), BlocksChoices(**rest)
         request = self._request(adapters, wanted)
         files = self._files(request)
-        _check_examined(files, request, choices.adapter)
+        check_examined(files, request, choices.adapter)
         encoders = tuple(name.upper() for name in self.family.encoder_blocks)
         options = BlocksOptions(
             request,
@@ -354,9 +332,9 @@ class OpenModel:
         from loralathe.rendering.families import how_drawn
         from loralathe.rendering.samplers import canonical_names
 
-        uses = _adapters(adapters, self.options.folders)
+        uses = adapters_of(adapters, self.options.folders)
         for use in () if self.options.allow_unmatched else uses:
-            _check_family(use.file, self.family)
+            check_family(use.file, self.family)
         sampler, schedule = canonical_names(picture.sampler, picture.schedule)
         width, height = picture.sides(how_drawn(self.family, self.name).side)
         return ImageRequest(
@@ -397,7 +375,7 @@ class OpenModel:
         uses = lift_tags(request.prompt).adapters
         tagged = [replace(use, file=str(folders.find(use.file))) for use in uses]
         for use in () if self.options.allow_unmatched else tagged:
-            _check_family(use.file, self.family)
+            check_family(use.file, self.family)
         require_counted_once(request.adapters, tagged)
         lists = self.lists
         for use in (*request.adapters, *tagged):
@@ -540,54 +518,3 @@ class PreparedBlocks:
             seed = SeedBook(options.folder).next()
             options = replace(options, request=replace(options.request, seed=seed))
         return analyze_blocks(options, self.model.renderer, self.model.options.progress)
-
-
-def _adapters(given: Sequence[PathLike | AdapterUse], folders: tuple[Path, ...]) -> tuple[AdapterUse, ...]:
-    """`hina.safetensors:0.7:te=0` or, with folders, `hina:0.7`."""
-    from loralathe.rendering.prepare import AdapterFolders
-    from loralathe.strengths import AdapterUse, read_argument
-
-    known = AdapterFolders(folders)
-    uses = [one if isinstance(one, AdapterUse) else read_argument(str(one)) for one in given]
-    return tuple(replace(use, file=str(_adapter_file(use, known, bool(folders)))) for use in uses)
-
-
-def _adapter_file(use: AdapterUse, folders: AdapterFolders, named: bool) -> Path:
-    from loralathe.adapters import shows_adapter
-    from loralathe.tensorfiles import read_header
-
-    file = use.path if use.path.is_file() or not named else folders.find(use.file)
-    if not shows_adapter(read_header(file).tensors):
-        raise InputError(
-            "this is not an adapter",
-            where=str(file),
-            fix="one checkpoint comes first, adapters follow it; inspect says what a file is",
-        )
-    return file
-
-
-def _check_family(file: str, family: Family) -> None:
-    """InputError for an adapter of another family, from its header: models take long to load."""
-    from loralathe.adapters import detect_adapter
-    from loralathe.tensorfiles import read_header
-
-    made_for = detect_adapter(read_header(file), file).families
-    if family.id not in [one.id for one in made_for]:
-        labels = " or ".join(one.label for one in made_for)
-        raise InputError(
-            f"this LoRA is for {labels}, the checkpoint is {family.label}",
-            where=file,
-            fix=f"use a LoRA made for {family.label}",
-        )
-
-
-def _check_examined(files: list[Path], request: ImageRequest, name: str) -> None:
-    """One adapter is examined; where there are several, it is named or carries the mark XYZ."""
-    if not files:
-        raise InputError(
-            "no LoRA is given to examine",
-            fix="give it after the checkpoint, or as a <lora:…> tag in the prompt",
-        )
-    if len(files) > 1 and not name and "XYZ" not in f"{request.prompt}{request.adapters}".upper():
-        choices = " or ".join(option("adapter", file.stem) for file in files)
-        raise InputError(f"which of the {len(files)} LoRAs should be examined?", fix=choices)
