@@ -14,8 +14,7 @@ from loralathe.errors import InputError, did_you_mean, option
 
 if TYPE_CHECKING:
     from loralathe.progress import Progress
-    from loralathe.studies.plan import Position
-    from loralathe.studies.scorers import Scorer
+    from loralathe.studies import Position, Scorer
 
 RANDOM_SEED = -1
 MOST_CELLS = 400
@@ -287,7 +286,7 @@ def position(text: str, name: str) -> Position:
 
 def scorers_of(choices: GridChoices) -> tuple[Scorer, ...]:
     """The built-in scorers (without, if "none" is asked for) and those asked for; models are checked now."""
-    from loralathe.studies.scorers import DEFAULT_SCORERS
+    from loralathe.studies import DEFAULT_SCORERS
 
     found: list[Scorer] = [] if "none" in choices.scorers else list(DEFAULT_SCORERS)
     for one in choices.scorers:
@@ -301,7 +300,7 @@ def scorers_of(choices: GridChoices) -> tuple[Scorer, ...]:
 
 
 def _scorer(word: str, choices: GridChoices) -> Scorer:
-    from loralathe.studies.scorers import IdentityScorer, PromptScorer
+    from loralathe.studies import IdentityScorer, PromptScorer
 
     name, equals, path = word.partition("=")
     where = option("scorers", word)

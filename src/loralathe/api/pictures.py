@@ -47,10 +47,16 @@ if TYPE_CHECKING:
     from loralathe.rendering.command import RenderOptions
     from loralathe.rendering.model_cache import WeightsInMemory
     from loralathe.strengths import AdapterUse
-    from loralathe.studies import BlockReport, BlocksOptions, Context, GridOptions, GridResult
-    from loralathe.studies.plan import GridPlan
-    from loralathe.studies.recipes import RecipeWeights
-    from loralathe.studies.weights import WeightStudy
+    from loralathe.studies import (
+        BlockReport,
+        BlocksOptions,
+        Context,
+        GridOptions,
+        GridPlan,
+        GridResult,
+        RecipeWeights,
+        WeightStudy,
+    )
 
 
 def render(
@@ -110,7 +116,7 @@ def block_weights(
     progress: Progress | None = None,
 ) -> WeightStudy:
     """How much an adapter changes each block, from its weights alone; `other` is compared with it."""
-    from loralathe.studies.weights import study_weights
+    from loralathe.studies import study_weights
 
     given = [adapter] if other is None else [adapter, other]
     files = [use.file for use in adapters_of(given, folders_of(lora_dir))]
@@ -146,7 +152,7 @@ def open_recipe(
     step: None for the only checkpoint that the recipe saves;  variables: win over the recipe's own.
     """
     from loralathe.engine import RunOptions
-    from loralathe.studies.recipes import RecipeWeights
+    from loralathe.studies import RecipeWeights
 
     need_libraries()
     options = ModelOptions(**keywords)
@@ -461,7 +467,7 @@ class PreparedGrid:
 
     def count_finished(self, plan: GridPlan) -> int:
         """How many of its pictures are in the folder already."""
-        from loralathe.studies.store import CellStore
+        from loralathe.studies import CellStore
 
         store = CellStore(self.options.folder)
         return sum(store.has(job.key) for job in plan.jobs)
@@ -508,8 +514,7 @@ class PreparedBlocks:
 
     def run(self) -> BlockReport:
         """Make the analysis. When it is cancelled, finished pictures stay, and the same call goes on."""
-        from loralathe.studies import analyze_blocks
-        from loralathe.studies.store import SeedBook
+        from loralathe.studies import SeedBook, analyze_blocks
 
         options = self.options
         if (

@@ -19,7 +19,7 @@ from torch import nn
 
 from loralathe.demo.family import find_family
 from loralathe.errors import InputError
-from loralathe.studies.scorers import Scored, Scorer, plain_prompt
+from loralathe.studies import Scored, Scorer, plain_prompt
 from loralathe.tensorfiles import open_tensorfile
 
 if TYPE_CHECKING:

@@ -19,16 +19,16 @@ from loralathe.progress import Progress
 from loralathe.rendering import ImageRequest, LocalRenderer
 from loralathe.strengths import AdapterUse
 from loralathe.studies import (
+    DEFAULT_SCORERS,
     BlockReport,
     BlocksOptions,
     GridOptions,
     GridResult,
+    RecipeWeights,
     analyze_blocks,
     gather_context,
     run_grid,
 )
-from loralathe.studies.recipes import RecipeWeights
-from loralathe.studies.scorers import DEFAULT_SCORERS
 from loralathe.tensorfiles import content_hash, read_header, write_whole
 
 MADE = "made.json"

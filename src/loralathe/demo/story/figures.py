@@ -8,8 +8,7 @@ from loralathe.demo.judge import CAPTION, IS_HINA
 from loralathe.demo.material import Figure, Picture, Row, Table, mean, percent
 from loralathe.demo.studio import Studio
 from loralathe.demo.tasks import GridTask
-from loralathe.studies import GridResult
-from loralathe.studies.results import CellResult
+from loralathe.studies import CellResult, GridResult
 
 
 def figure_of(

@@ -11,8 +11,7 @@ from loralathe.demo.story.figures import column_means, column_of, curve_text, fi
 from loralathe.demo.studio import Studio
 from loralathe.demo.tasks import BlocksTask, GridTask, choices, numbers
 from loralathe.strengths import show_number
-from loralathe.studies import BlockReport
-from loralathe.studies.analyzer import BlockEffect
+from loralathe.studies import BlockEffect, BlockReport
 
 
 def meet_family(studio: Studio) -> Chapter:

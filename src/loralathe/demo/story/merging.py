@@ -27,9 +27,7 @@ from loralathe.demo.tasks import FileTask, GridTask, choices, typed
 from loralathe.errors import Value
 from loralathe.inspection import compare_files
 from loralathe.language import Save, make_recipe
-from loralathe.studies import GridResult
-from loralathe.studies.metrics import changed_percentage, pixels_of
-from loralathe.studies.store import CellStore
+from loralathe.studies import CellStore, GridResult, changed_percentage, pixels_of
 
 
 def merge_both_ways(studio: Studio) -> Chapter:

@@ -27,8 +27,7 @@ from loralathe.demo.story.looking import analysis, block_list
 from loralathe.demo.studio import Studio
 from loralathe.demo.tasks import FileTask, GridTask, choices, numbers, typed
 from loralathe.language import Save, make_recipe, read_recipe
-from loralathe.studies import GridResult
-from loralathe.studies.store import CellStore
+from loralathe.studies import CellStore, GridResult
 from loralathe.tensorfiles import write_whole
 
 
