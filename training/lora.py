@@ -16,15 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from training.attributes import (
-    CAPTIONED,
-    FREE,
-    IDENTITY,
-    JUDGED,
-    Portrait,
-    sample_hina,
-    sample_portrait,
-)
+from training.attributes import CAPTIONED, FREE, IDENTITY, JUDGED, Portrait, sample_hina, sample_portrait
 from training.captions import caption
 from training.judge import Judge, answers, load_judge
 from training.latents import encode, load_folded_vae

@@ -25,12 +25,7 @@ from loralathe.engine import (
     run_recipe,
 )
 from loralathe.errors import InputError, MachineError
-from loralathe.language import (
-    Recipe,
-    Save,
-    make_recipe,
-    read_recipe,
-)
+from loralathe.language import Recipe, Save, make_recipe, read_recipe
 from loralathe.verification import VerifyOptions, rebuild, record_as_toml, verify_file
 
 DIVISOR = 64

@@ -6,13 +6,7 @@ import pytest
 
 import checkpoints
 from loralathe.errors import InputError
-from loralathe.families import (
-    FAMILIES,
-    Family,
-    block_lists,
-    family_by_id,
-    is_block_word,
-)
+from loralathe.families import FAMILIES, Family, block_lists, family_by_id, is_block_word
 from loralathe.families.layers import flat
 from loralathe.families.sd1 import SD1
 from loralathe.families.sd2 import SD2

@@ -11,13 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from loralathe.rendering import ImageRequest
-from loralathe.rendering.infotext import (
-    Hashes,
-    infotext,
-    png_text,
-    read_infotext,
-    save_png,
-)
+from loralathe.rendering.infotext import Hashes, infotext, png_text, read_infotext, save_png
 from loralathe.rendering.prompts import lift_tags
 from loralathe.strengths import AdapterUse
 

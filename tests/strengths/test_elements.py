@@ -8,12 +8,7 @@ from checkpoints import manifest
 from loralathe.adapters import canonical_of_raw
 from loralathe.engine import ModuleAddress
 from loralathe.families.sd1 import SD1
-from loralathe.strengths import (
-    Strength,
-    effective,
-    parse_elements,
-    selection_rules,
-)
+from loralathe.strengths import Strength, effective, parse_elements, selection_rules
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,7 @@ from pathlib import Path
 import pytest
 
 from loralathe.errors import MachineError
-from loralathe.tensorfiles import (
-    AdapterWriter,
-    CheckpointWriter,
-    TensorSpec,
-    atomic,
-    positional,
-    writers,
-)
+from loralathe.tensorfiles import AdapterWriter, CheckpointWriter, TensorSpec, atomic, positional, writers
 from tensorfiles.helpers import leftovers
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"

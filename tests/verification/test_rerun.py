@@ -18,12 +18,7 @@ from loralathe.commands import as_flag
 from loralathe.engine import RUN_CHOICES, RunOptions, parse_record, read_record, run_recipe
 from loralathe.engine.record import SAVE_CHOICES
 from loralathe.errors import InputError
-from loralathe.language import (
-    Save,
-    make_recipe,
-    read_recipe,
-    recipe_text,
-)
+from loralathe.language import Save, make_recipe, read_recipe, recipe_text
 from loralathe.verification import find_inputs, rebuild, record_as_toml
 
 FACE = "1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1,1,1,1,1,1"

@@ -15,10 +15,7 @@ from loralathe.adapters.kinds import bias_parts, changing_kind, kind_by_part
 from loralathe.adapters.module import SPARSE_BIAS, AdapterModule, fused_module, read_module
 from loralathe.adapters.origin import own_family
 from loralathe.errors import InputError, LatheError
-from loralathe.families import (
-    BIAS,
-    Family,
-)
+from loralathe.families import BIAS, Family
 from loralathe.tensorfiles import TensorFile, open_tensorfile, read_header
 
 

@@ -17,15 +17,7 @@ from types import FrameType
 
 import click
 
-from loralathe import (
-    InputError,
-    LatheError,
-    MachineError,
-    as_flag,
-    did_you_mean,
-    is_out_of_memory,
-    readable,
-)
+from loralathe import InputError, LatheError, MachineError, as_flag, did_you_mean, is_out_of_memory, readable
 from loralathe.cli.screen import TOKEN
 
 DONE, BUG, INPUT, MACHINE, INTERRUPTED = 0, 1, 2, 3, 130

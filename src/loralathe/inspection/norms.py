@@ -23,14 +23,7 @@ from loralathe.families import (
 )
 from loralathe.lowrank import factors_energy
 from loralathe.progress import Progress
-from loralathe.tensorfiles import (
-    DTYPES,
-    Header,
-    TensorFile,
-    TensorInfo,
-    open_tensorfile,
-    to_torch_dtype,
-)
+from loralathe.tensorfiles import DTYPES, Header, TensorFile, TensorInfo, open_tensorfile, to_torch_dtype
 
 CHUNK = 1 << 19
 """Elements read at once: 2 MiB in fp32."""

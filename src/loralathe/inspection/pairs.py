@@ -16,14 +16,7 @@ from loralathe.engine import in_parallel, modules_by_key, tensors_by_name
 from loralathe.errors import InputError, option
 from loralathe.families import FACTORED, Family, Module, label_of_module
 from loralathe.inspection.norms import chunks, family_of, is_computable, labels_of, squares
-from loralathe.lowrank import (
-    Factors,
-    compare_directions,
-    compress,
-    factors_energy,
-    inner,
-    randomized_svd,
-)
+from loralathe.lowrank import Factors, compare_directions, compress, factors_energy, inner, randomized_svd
 from loralathe.progress import Progress
 from loralathe.tensorfiles import TensorFile, TensorInfo, open_tensorfile
 

@@ -18,18 +18,7 @@ from loralathe.language.expressions import (
 from loralathe.language.function import CallArguments
 from loralathe.language.methods import functions
 from loralathe.language.recipe import Recipe
-from loralathe.language.syntax import (
-    Add,
-    At,
-    Call,
-    Name,
-    Negate,
-    Node,
-    Number,
-    Product,
-    Text,
-    render,
-)
+from loralathe.language.syntax import Add, At, Call, Name, Negate, Node, Number, Product, Text, render
 from loralathe.strengths import BlockWeights, ElementRule, Strength
 
 Value = LinearExpression | float

@@ -7,17 +7,7 @@ import math
 import re
 
 from loralathe.errors import InputError, spelling_hint
-from loralathe.language.syntax import (
-    Add,
-    At,
-    Call,
-    Name,
-    Negate,
-    Node,
-    Number,
-    Product,
-    Text,
-)
+from loralathe.language.syntax import Add, At, Call, Name, Negate, Node, Number, Product, Text
 
 MAX_LENGTH = 20_000
 MAX_DEPTH = 60

@@ -13,13 +13,7 @@ from loralathe.tensorfiles.atomic import (
     write_whole,
 )
 from loralathe.tensorfiles.dtypes import DTYPES, from_torch_dtype, tensor_bytes, to_torch_dtype
-from loralathe.tensorfiles.hashes import (
-    autov1,
-    cache_folder,
-    content_hash,
-    legacy_hash,
-    model_hash,
-)
+from loralathe.tensorfiles.hashes import autov1, cache_folder, content_hash, legacy_hash, model_hash
 from loralathe.tensorfiles.header import (
     LENGTH_BYTES,
     Header,

@@ -9,19 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from loralathe.engine import ModuleAddress
-from loralathe.language import (
-    Add,
-    At,
-    Call,
-    Name,
-    Negate,
-    Node,
-    Number,
-    Product,
-    Recipe,
-    Text,
-    settle,
-)
+from loralathe.language import Add, At, Call, Name, Negate, Node, Number, Product, Recipe, Text, settle
 from loralathe.strengths import BlockWeights, ElementRule, last_match
 from loralathe.verification.sums import NAMED_SUMS, amount_of, arguments
 

@@ -17,13 +17,7 @@ from loralathe.engine import RowSlice, Sources, Unit
 from loralathe.language import Call, Name, Node
 from loralathe.lowrank import FLOAT_FORMATS, flatten_tucker
 from loralathe.tensorfiles import DTYPES, TensorInfo, to_torch_dtype
-from loralathe.verification.linear import (
-    Leaf,
-    Linear,
-    Part,
-    is_lowrank,
-    settled,
-)
+from loralathe.verification.linear import Leaf, Linear, Part, is_lowrank, settled
 
 EPSILON = 2.0**-24
 """Unit roundoff of fp32, in which the engine adds up (docs/semantics.md §5)."""

@@ -13,12 +13,7 @@ from loralathe.lowrank import FLOAT_FORMATS
 from loralathe.tensorfiles import TensorFile, TensorInfo
 from loralathe.verification.facts import TensorCheck
 from loralathe.verification.linear import Linear, NoReferenceError
-from loralathe.verification.reference import (
-    EPSILON,
-    Reference,
-    read_rows,
-    ulp,
-)
+from loralathe.verification.reference import EPSILON, Reference, read_rows, ulp
 from loralathe.verification.replay import Replay, Replayed
 
 PIECE = 4 << 20

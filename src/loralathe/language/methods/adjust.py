@@ -9,13 +9,7 @@ from loralathe.errors import InputError, did_you_mean
 from loralathe.families import FAMILIES, supported_families
 from loralathe.language.expressions import LinearExpression, describe, method_expression
 from loralathe.language.function import CallArguments, Function, text, value
-from loralathe.language.method import (
-    Arguments,
-    MakeRows,
-    Method,
-    ModuleAddress,
-    Values,
-)
+from loralathe.language.method import Arguments, MakeRows, Method, ModuleAddress, Values
 from loralathe.strengths import parse_number
 
 if TYPE_CHECKING:

@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING
 
 from loralathe.language.expressions import LinearExpression, method_expression
 from loralathe.language.function import CallArguments, Function, number, value
-from loralathe.language.method import (
-    Arguments,
-    MakeRows,
-    Method,
-    Values,
-)
+from loralathe.language.method import Arguments, MakeRows, Method, Values
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,13 +8,7 @@ from dataclasses import replace
 
 from loralathe.errors import InputError
 from loralathe.language.expressions import ExtractLeaf, LinearExpression, Term, describe
-from loralathe.language.extract_options import (
-    DEFAULT_RANK,
-    RULES,
-    Budget,
-    ExtractOptions,
-    Rule,
-)
+from loralathe.language.extract_options import DEFAULT_RANK, RULES, Budget, ExtractOptions, Rule
 from loralathe.language.function import CallArguments, Function, option, value, values
 from loralathe.strengths import Strength, parse_size
 

@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING
 
 from loralathe.language.expressions import LinearExpression, method_expression
 from loralathe.language.function import CallArguments, Function, amount, value
-from loralathe.language.method import (
-    Arguments,
-    MakeRows,
-    Method,
-    Values,
-    amount_at,
-)
+from loralathe.language.method import Arguments, MakeRows, Method, Values, amount_at
 from loralathe.strengths import Strength
 
 if TYPE_CHECKING:

@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING
 from loralathe.language.amounts import weighed
 from loralathe.language.expressions import LinearExpression, method_expression
 from loralathe.language.function import CallArguments, Function, amount, value
-from loralathe.language.method import (
-    Arguments,
-    MakeRows,
-    Method,
-    Values,
-)
+from loralathe.language.method import Arguments, MakeRows, Method, Values
 
 if TYPE_CHECKING:
     from torch import Tensor

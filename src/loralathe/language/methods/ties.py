@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING
 
 from loralathe.language.expressions import LinearExpression, describe, method_expression
 from loralathe.language.function import CallArguments, Function, number, values
-from loralathe.language.method import (
-    Arguments,
-    MakeRows,
-    Method,
-    Values,
-)
+from loralathe.language.method import Arguments, MakeRows, Method, Values
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,13 +13,7 @@ from loralathe.adapters import open_adapter
 from loralathe.errors import InputError, counted, did_you_mean, spelling_hint
 from loralathe.families import BASE, ENCODER_NAMES, Family, is_encoder_block
 from loralathe.rendering.request import ImageRequest
-from loralathe.strengths import (
-    find_list,
-    match_name,
-    parse_floats,
-    select_blocks,
-    split_items,
-)
+from loralathe.strengths import find_list, match_name, parse_floats, select_blocks, split_items
 from loralathe.studies.context import Context
 from loralathe.studies.drawing.grid import GridLook
 from loralathe.studies.metrics import Background
