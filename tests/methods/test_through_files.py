@@ -221,6 +221,15 @@ def test_what_cancels_beside_a_method_is_not_read(sd1):
         assert {unit.key for unit in session.plan.outputs[0].units} == {None}
 
 
+def test_models_that_cancel_inside_a_method_are_not_asked_for_their_rounding(sd1, run):
+    """What the plan leaves unread, the noise floor of the extraction must not read, either."""
+    through_models, _ = run(sd1, "extract(ties(A, A + lora, A + other) - A, rank=4)")
+    of_deltas, _ = run(sd1, "extract(ties(lora, other), rank=4)")
+    assert through_models.keys() == of_deltas.keys()
+    for key, value in through_models.items():
+        np.testing.assert_array_equal(value.numpy(), of_deltas[key].numpy(), err_msg=key)
+
+
 def test_recipe_with_variables_and_its_record(sd1, tmp_path):
     """A sweep sets variables; the record holds the formula, its variables and its block lists."""
     import json

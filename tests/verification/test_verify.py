@@ -386,3 +386,13 @@ def made_on(device: str, path: Path, folder: Path) -> Path:
         options |= {"device": device, **later}
 
     return with_record(path, change, folder / path.name)
+
+
+def test_blocks_that_a_short_list_lacks_are_copied_and_sound(sd1, tmp_path):
+    """A 17-list says nothing of IN00; no module of the LoRA is there, so its tensors are the base's."""
+    made = tmp_path / "short.safetensors"
+    short = ",".join(["0.5"] * 17)
+    loralathe.merge(sd1.path("A"), f"{sd1.path('lora')}:0.8:{short}", output=made)
+    found = check(sd1, made)
+    assert found.ok, found.findings[:5]
+    assert any(block.block == "IN00" and block.copied for block in found.blocks)

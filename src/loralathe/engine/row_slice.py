@@ -38,7 +38,6 @@ from loralathe.language import (
     MethodLeaf,
     RoundLeaf,
     inner_expressions,
-    walk,
 )
 from loralathe.lowrank import (
     Factors,
@@ -343,9 +342,10 @@ class DeltaCollector:
         elif isinstance(leaf, RoundLeaf):
             yield leaf.dtype
         for expression in inner_expressions(leaf):
-            for inner in walk(expression):
-                if isinstance(inner, CheckpointLeaf):
-                    yield from self._dtypes(inner)
+            # Specialised, so that a checkpoint that cancels out is not asked for: it may not even be open.
+            inner = self.context.specializer.specialize(expression, self.unit, self.row_slice)
+            for term in (*inner.dense, *inner.lowrank):
+                yield from self._dtypes(term.leaf)
 
 
 def _gain(leaf: Leaf) -> float:

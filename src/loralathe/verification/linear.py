@@ -5,6 +5,7 @@ Reads the syntax itself. The engine has the same numbers of typed expressions; t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -109,10 +110,12 @@ class Linear:
 
     def _at(self, node: At, place: ModuleAddress) -> Value:
         weights = self._list(node.blocks)
+        # A short list says nothing of some blocks. That is an error only where an adapter has modules there,
+        # and the plan has looked; here such a part reaches nothing, so its factor is never used.
+        covered = weights.covers(place.name, place.block)
+        weight = weights.weight_of(place.name, place.block) if covered else math.nan
         return tuple(
-            replace(part, weighted=True)
-            if part.ruled
-            else replace(part, factor=part.factor * weights.weight_of(place.name, place.block), weighted=True)
+            replace(part, factor=part.factor if part.ruled else part.factor * weight, weighted=True)
             for part in self.parts(node.value, place)
         )
 
