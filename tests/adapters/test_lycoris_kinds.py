@@ -15,6 +15,7 @@ from loralathe.adapters import check_against, delta, load_factors, open_adapter
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.errors import InputError
 from loralathe.families.sd1 import SD1
+from loralathe.families.sd2 import SD2
 from loralathe.families.sdxl import SDXL
 from loralathe.language import Save, make_recipe
 from loralathe.tensorfiles import open_tensorfile
@@ -381,10 +382,10 @@ def test_a_kernel_must_divide_the_columns(tmp_path: Path) -> None:
 
 def test_kernels_are_those_of_the_models() -> None:
     """Every layer's kernel against the shapes of the released files."""
-    for family, name in ((SD1, "ckpt_sd15"), (SDXL, "ckpt_sdxl_base")):
+    for family, name in ((SD1, "ckpt_sd15"), (SD2, "ckpt_sd21_768v"), (SDXL, "ckpt_sdxl_base")):
         with gzip.open(MANIFESTS / f"{name}.json.gz", "rt", encoding="utf-8") as file:
             shapes = {key: tuple(entry["shape"]) for key, entry in json.load(file).items()}
         for module in family.modules(shapes).values():
             if module.component == "unet":
-                kernel = shapes[module.key][2:] or (1, 1)
+                kernel = shapes[module.key][2:] or (0, 0)
                 assert kernel == (family.kernel_of_module(module.name),) * 2, module.name

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from checkpoints import write_safetensors
 from interop.conftest import EXTRACTIONS, Workshop
 
 pytest.importorskip("diffusers", reason="needs diffusers, the reader under test")
@@ -79,21 +80,49 @@ CASES = [
 @pytest.mark.parametrize(("workshop", "kind"), CASES, indirect=["workshop"])
 def test_a_lora_changes_diffusers_models_as_it_changes_ours(workshop: Workshop, kind: str) -> None:
     extraction = workshop.extract(kind).extractions[0]
-    lora = load_file(workshop.path(f"lora_{kind}"))
+    assert changed_alike(workshop, f"lora_{kind}") == extraction.written
+
+
+@pytest.mark.parametrize("workshop", ["sd1", "sdxl"], indirect=True)
+@pytest.mark.parametrize("formula", ["combine(0.5*loha)", "resize(loha, rank=3)"])
+def test_a_loha_becomes_a_lora_that_diffusers_reads(workshop: Workshop, formula: str) -> None:
+    """Its tensors of a 1×1 convolution are matrices; a LoRA's must not be."""
+    if not workshop.path("loha").exists():
+        write_safetensors(workshop.path("loha"), loha(load_file(workshop.path("trained"))))
+    name = "made_by_" + formula.partition("(")[0]
+    workshop.make(name, formula, "fp32")
+    assert changed_alike(workshop, name) > 200
+
+
+def loha(lora: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A LoHa of rank 2 for the layers of a LoRA, as LyCORIS stores it."""
+    generator, made = torch.Generator().manual_seed(5), {}
+    for name in {key.split(".")[0] for key in lora}:
+        out, width = len(lora[f"{name}.lora_up.weight"]), lora[f"{name}.lora_down.weight"][0].numel()
+        for part, shape in (("a", (out, 2)), ("b", (2, width))):
+            for side in "12":
+                made[f"{name}.hada_w{side}_{part}"] = torch.randn(shape, generator=generator) * 0.2
+        made[f"{name}.alpha"] = torch.tensor(1.5)
+    return made
+
+
+def changed_alike(workshop: Workshop, name: str) -> int:
+    """The layers that a LoRA changes in diffusers, where all of it is as we merge it."""
+    lora = load_file(workshop.path(name))
     models = load_models(workshop.family, load_file(workshop.path("A")))
     before = {key: tensor.clone() for key, tensor in models.state().items()}
     pipeline = pipeline_of(workshop.family, models)
-    pipeline.load_lora_weights(str(workshop.path(f"lora_{kind}")))
+    pipeline.load_lora_weights(str(workshop.path(name)))
 
     layers = lora_layers(models)
     modules = {key.split(".")[0] for key in lora}
-    assert len(layers) == len(modules) == extraction.written
+    assert len(layers) == len(modules)
     assert ranks_and_scales(layers) == ranks_and_scales_in(lora)
 
     pipeline.to(torch.float32)
     pipeline.fuse_lora(lora_scale=STRENGTH)
     pipeline.unload_lora_weights()
-    workshop.make("ours", f"A + {STRENGTH}*lora_{kind}", "fp32")
+    workshop.make("ours", f"A + {STRENGTH}*{name}", "fp32")
     ours = load_models(workshop.family, load_file(workshop.path("ours"))).state()
     theirs = weights_of(models)
     assert theirs.keys() == ours.keys()
@@ -104,6 +133,7 @@ def test_a_lora_changes_diffusers_models_as_it_changes_ours(workshop: Workshop, 
         assert error <= 1e-4 * delta.norm(), f"{key}: {error / delta.norm():.1e}"
         changed += bool(delta.any())
     assert changed == len(modules)
+    return changed
 
 
 def ranks_and_scales(layers: dict[str, Any]) -> list[tuple[int, float]]:

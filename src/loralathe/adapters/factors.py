@@ -36,7 +36,7 @@ def load_factors(adapter: Adapter, module: AdapterModule, dtype: torch.dtype | N
     make = kind_that_reads(module.kind).factors
     assert make is not None, f"{module.kind} has no factors"
     made = make(_data(adapter, module, dtype))
-    scaled = replace(made, up=made.up * module.scale)
+    scaled = replace(made, up=made.up * module.scale, shape=module.shape)
     return halves_swapped(scaled) if module.swapped else scaled
 
 

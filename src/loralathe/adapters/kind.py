@@ -124,7 +124,7 @@ class ModuleHeader:
 
     def unflattened(self, info: TensorInfo, width: int) -> tuple[int, ...]:
         """(in,) or (in, k, k) of a factor that stores a kernel's columns in one axis of `width`."""
-        if self.kernel == 1:
+        if self.kernel <= 1:
             return (width,)
         if width % self.kernel**2:
             raise InputError(

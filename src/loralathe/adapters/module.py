@@ -65,7 +65,7 @@ def read_module(
     raw_name: str,
     kind: str,
     block: str | None,
-    kernel: int = 1,
+    kernel: int = 0,
     alphas: Alphas | None = None,
 ) -> AdapterModule:
     """The module made of `parts` (part as the file spells it → tensor key), its alpha read.
@@ -94,7 +94,18 @@ def read_module(
         alpha = alphas.alpha_of(raw_name, made.divisor)
     scale = 1.0 if alpha is None or made.divisor is None else alpha / made.divisor
     tensors = {**mine, **others, **alpha_part}
-    return AdapterModule(name, raw_name, kind, block, tensors, made.shape, made.rank, alpha, scale)
+    shape = _shape_in_model(made.shape, kernel, has_core="mid" in mine)
+    return AdapterModule(name, raw_name, kind, block, tensors, shape, made.rank, alpha, scale)
+
+
+def _shape_in_model(shape: tuple[int, ...], kernel: int, *, has_core: bool) -> tuple[int, ...]:
+    """The axes that the layer has in the model: LoHa and LoKr store a 1×1 convolution as a matrix.
+
+    Programs refuse a LoRA that has others.
+    """
+    if kernel == 1 and len(shape) == 2:
+        return (*shape, 1, 1)
+    return shape[:2] if kernel == 0 and shape[2:] == (1, 1) and not has_core else shape
 
 
 def _named(file: TensorFile, parts: Mapping[str, str], names: Mapping[str, str]) -> dict[str, TensorInfo]:

@@ -159,7 +159,7 @@ class Family:
         return unused
 
     def kernel_of_module(self, module_name: str) -> int:
-        """Height and width of a module's convolution, 1 for a matrix; KeyError if the family lacks it."""
+        """Height and width of a module's convolution, 0 for a matrix; KeyError if the family lacks it."""
         _, entry, _ = self._find_module(module_name)
         return entry.kernel
 

@@ -34,7 +34,7 @@ class Layer:
     transform: what turns the original weight into the diffusers one; halves_swapped: of its rows
     slots:     paths in the diffusers layout of its row slices, where that one splits it (q, k, v; the MLP)
     ratios:    rows of each of them, in inputs of the layer
-    kernel:    height and width of a convolution, 1 for everything else
+    kernel:    height and width of a convolution that adapters change, 0 for everything else
     """
 
     name: str
@@ -44,7 +44,7 @@ class Layer:
     scope: Scope = "outside"
     part: Part | None = None
     transform: Transform = "none"
-    kernel: int = 1
+    kernel: int = 0
     slots: tuple[str, ...] = ()
     ratios: tuple[int, ...] = ()
 
@@ -56,7 +56,7 @@ def layer(
     *,
     original: str | None = None,
     transform: Transform = "none",
-    kernel: int = 1,
+    kernel: int = 0,
 ) -> Layer:
     """A layer whose tensors are `original.weight` and `original.bias`; names default to `name`."""
     stem = name if original is None else original

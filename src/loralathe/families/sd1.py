@@ -12,7 +12,7 @@ from loralathe.families.registry import register
 from loralathe.families.unet import ELEMENT_PRESETS, UNet, in_unet
 from loralathe.families.vae import VAE
 
-SD1_UNET = UNet(attends=(True, True, True, False), labels=False)
+SD1_UNET = UNet(attends=(True, True, True, False), labels=False, linear_projections=False)
 NOT_SD1 = tuple(in_unet({"label_emb.0.0": 2, "input_blocks.1.0.time_stack.in_layers.0": 1}))
 SD1_PRESETS = {
     "INS": (("IN00", "IN04"),),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from loralathe.families.components import Component, denoiser_component
@@ -38,7 +39,7 @@ SD2 = register(
         ),
         evidence=ShapeEvidence(columns={".attn2.to_k": 1024}, axes={".proj_in": 2, ".proj_out": 2}),
         components=(
-            denoiser_component(SD1_UNET, "diffusers"),
+            denoiser_component(replace(SD1_UNET, linear_projections=True), "diffusers"),
             Component(
                 id="te1",
                 label="text encoder 1",

@@ -48,7 +48,9 @@ SDXL = register(
         ),
         evidence=ShapeEvidence(columns={".attn2.to_k": 2048}, axes={".proj_in": 2, ".proj_out": 2}),
         components=(
-            denoiser_component(UNet(attends=(False, True, True), labels=True), "original"),
+            denoiser_component(
+                UNet(attends=(False, True, True), labels=True, linear_projections=True), "original"
+            ),
             Component(
                 id="te1",
                 label="text encoder 1",

@@ -39,7 +39,8 @@ ATTENTION: tuple[tuple[str, Scope], ...] = (
     ("transformer_blocks.#.ff.net.2", "linear"),
 )
 WIDE = ("in_layers.2", "out_layers.3", "input_blocks.0.0", "out.2", ".op", ".conv")
-"""Ends of the paths of 3×3 convolutions; all other layers are 1×1 or no convolutions."""
+"""Ends of the paths of 3×3 convolutions."""
+PROJECTIONS = ("proj_in", "proj_out")
 WITHOUT_BIAS = (".to_q", ".to_k", ".to_v")
 ENDS: tuple[tuple[str, str, Scope], ...] = (
     ("time_embed.0", "time_embedding.linear_1", "outside"),
@@ -63,10 +64,14 @@ INPUTS: Mapping[int, str] = {4: "base", 9: "inpainting", 8: "instruct-pix2pix"}
 
 @dataclass(frozen=True)
 class UNet:
-    """Structure of a U-Net: which levels attend (finest first), what it is conditioned on."""
+    """Structure of a U-Net: which levels attend (finest first), what it is conditioned on.
+
+    linear_projections: proj_in and proj_out are matrices, not convolutions of 1×1
+    """
 
     attends: tuple[bool, ...]
     labels: bool
+    linear_projections: bool
     resnets: int = 2
 
     kind = "U-Net"
@@ -108,7 +113,8 @@ class UNet:
                     yield layer(path, f"{diffusers}.{renamed}", scope, kernel=_kernel(path))
             elif kind == "attention":
                 for leaf, scope in ATTENTION:
-                    yield layer(f"{original}.{leaf}", f"{diffusers}.{leaf}", scope)
+                    kernel = 1 if leaf in PROJECTIONS and not self.linear_projections else 0
+                    yield layer(f"{original}.{leaf}", f"{diffusers}.{leaf}", scope, kernel=kernel)
             else:
                 yield layer(original, diffusers, "conv", kernel=_kernel(original))
 
@@ -152,7 +158,9 @@ class UNet:
 
 
 def _kernel(path: str) -> int:
-    return 3 if path.endswith(WIDE) else 1
+    if path.endswith(WIDE):
+        return 3
+    return 1 if path.endswith(".skip_connection") else 0
 
 
 def in_unet(ranks: Mapping[str, int]) -> dict[str, int]:
