@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType, TracebackType
+from functools import cached_property
+from types import MappingProxyType
 
 from loralathe.adapters.alphas import read_noted_alphas
 from loralathe.adapters.detect import address_of_raw, detect_adapter, refuse_unusable
@@ -20,10 +22,10 @@ from loralathe.tensorfiles import TensorFile, open_tensorfile, read_header
 
 
 @dataclass(frozen=True)
-class Adapter:
+class Adapter(AbstractContextManager["Adapter"]):
     """An adapter file. Close it, or use it in a `with` block.
 
-    family:    the one that names were looked up in; made_for: the family the file itself is for
+    family:    the one that names were looked up in
     modules:   canonical name → module, in the order of the file
     unmatched: raw names of modules that the family does not have, and keys of tensors that belong to
                no module; an error for whoever uses the adapter, unless the person allows it
@@ -31,10 +33,14 @@ class Adapter:
 
     file: TensorFile
     family: Family
-    made_for: Family
     modules: Mapping[str, AdapterModule] = field(hash=False)
     unmatched: tuple[str, ...]
     metadata: Mapping[str, str] = field(hash=False)
+
+    @cached_property
+    def made_for(self) -> Family:
+        """The family that the file itself is for."""
+        return own_family(self.file.header, detect_adapter(self.file.header, str(self.file.path)))
 
     @property
     def changing_kind(self) -> Kind | None:
@@ -45,12 +51,7 @@ class Adapter:
     def close(self) -> None:
         self.file.close()
 
-    def __enter__(self) -> Adapter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -83,10 +84,9 @@ def changing_kind_of_file(path: str | os.PathLike[str]) -> str | None:
 
 
 def _parse(file: TensorFile, wanted: Family | None, with_weights: bool) -> Adapter:
-    detected = detect_adapter(file.header, str(file.path))
+    detected = detect_adapter(file.header, str(file.path), wanted)
     refuse_unusable(detected, str(file.path), with_weights=with_weights)
-    made_for = own_family(file.header, detected)
-    family = wanted or made_for
+    family = wanted or own_family(file.header, detected)
     grouped = group_by_module(file.header.tensors.keys())
     alphas = read_noted_alphas(file, grouped.parts)
     held: dict[str, _Held] = {}
@@ -118,7 +118,6 @@ def _parse(file: TensorFile, wanted: Family | None, with_weights: bool) -> Adapt
     return Adapter(
         file,
         family,
-        made_for,
         MappingProxyType(modules),
         (*unmatched, *grouped.unrecognized_keys),
         file.header.metadata,

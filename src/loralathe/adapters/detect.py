@@ -44,16 +44,21 @@ class AdapterDetected:
     unrecognized_keys: tuple[str, ...]
 
 
-def detect_adapter(header: HeaderLike, name: str | None = None) -> AdapterDetected:
+def detect_adapter(
+    header: HeaderLike, name: str | None = None, expected: Family | None = None
+) -> AdapterDetected:
     """Recognise an adapter by its names; `name` is what errors call the file.
 
+    expected: asked first; where it has all modules, no other family is tried.
     Raises InputError for a checkpoint, a file without adapter tensors, and a LoRA of a family that
     is not supported or not known (then a few of its names are shown).
     """
     if not shows_adapter(header.tensors):
         raise _no_adapter(header.tensors, name)
     raw = group_by_module(header.tensors.keys())
-    named = {family: _canonical_names(family, raw) for family in FAMILIES}
+    named = {expected: _canonical_names(expected, raw)} if expected else {}
+    if not expected or len(named[expected]) < len(raw.parts):
+        named = {family: _canonical_names(family, raw) for family in FAMILIES}
     most = max(len(names) for names in named.values())
     fitting = tuple(family for family, names in named.items() if len(names) == most)
     names = named[fitting[0]]
