@@ -9,7 +9,7 @@ from loralathe.engine.plan import AdapterOutput
 from loralathe.engine.session import Session
 from loralathe.errors import InputError, did_you_mean
 from loralathe.families import AdapterNotes, adapter_metadata
-from loralathe.language import ADAPTER_METADATA, AdapterLeaf, walk
+from loralathe.language import ADAPTER_METADATA
 
 TAGS = "ss_tag_frequency"
 COPY = "sshs_cp{}"
@@ -35,7 +35,7 @@ def adapter_notes(session: Session, output: AdapterOutput) -> dict[str, str]:
         return own
     if mode == "minimal":
         return {key: text for key, text in own.items() if key.startswith("ss_")}
-    names = dict.fromkeys(leaf.name for leaf in walk(output.leaf.expression) if isinstance(leaf, AdapterLeaf))
+    names = output.expression.adapters
     sources = [
         dict(session.sources.adapters[name].metadata) for name in session.recipe.inputs if name in names
     ]

@@ -29,7 +29,7 @@ from loralathe.engine.session import Session
 from loralathe.engine.sinks import adapter_format
 from loralathe.engine.slices import RowSlice, Unit, in_scope
 from loralathe.errors import InputError, MachineError, option
-from loralathe.language import ExtractLeaf, walk
+from loralathe.language import ExtractLeaf
 from loralathe.lowrank import Allocation, KnapsackItem, allocate_bytes, allocate_energy
 from loralathe.tensorfiles import TensorSpec, adapter_file_size, read_at, tensor_bytes, write_at
 
@@ -155,7 +155,7 @@ def budget_leaves(session: Session) -> list[ExtractLeaf]:
     found: dict[ExtractLeaf, None] = {}
     for output in session.plan.outputs:
         own = [output.leaf] if isinstance(output, AdapterOutput) else []
-        for leaf in (*walk(output.expression), *own):
+        for leaf in (*output.expression.leaves, *own):
             if isinstance(leaf, ExtractLeaf) and leaf.options.budget is not None:
                 found[leaf.unrounded] = None
     return sorted(found, key=lambda leaf: leaf.expression.level)
@@ -305,7 +305,7 @@ def _allocator(session: Session, leaf: ExtractLeaf) -> _BudgetAllocator:
 def _as_rounded(session: Session, leaf: ExtractLeaf) -> ExtractLeaf:
     """The leaf as formulas use it: with the dtype that it is rounded to."""
     for output in session.plan.outputs:
-        for inner in walk(output.expression):
+        for inner in output.expression.leaves:
             if isinstance(inner, ExtractLeaf) and inner.unrounded == leaf:
                 return inner
     return leaf

@@ -5,21 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from loralathe.adapters import Adapter, check_against, require_fit
+from loralathe.adapters import AdapterModule, check_against, require_fit
 from loralathe.engine.options import RunOptions
 from loralathe.engine.sources import CheckpointSource, Sources
 from loralathe.errors import InputError, counted, few, option
 from loralathe.families import component_name
-from loralathe.language import (
-    AdapterLeaf,
-    CheckpointLeaf,
-    ExtractLeaf,
-    Leaf,
-    LinearExpression,
-    all_terms,
-    walk,
-)
-from loralathe.strengths import check_blocks, effective
+from loralathe.language import AdapterLeaf, ExtractLeaf, LinearExpression, all_terms
+from loralathe.strengths import Strength, check_blocks, effective
 
 
 @dataclass(frozen=True)
@@ -36,7 +28,7 @@ def check_checkpoints(expression: LinearExpression, sources: Sources, options: R
 
     What is extracted inside it has keys of its own.
     """
-    inside = (leaf.expression for leaf in walk(expression) if isinstance(leaf, ExtractLeaf))
+    inside = (leaf.expression for leaf in expression.leaves if isinstance(leaf, ExtractLeaf))
     for part in (*inside, expression):
         for primary, other in _pairs(part, sources):
             _check_shapes(primary, other, extracting=part is not expression)
@@ -48,8 +40,7 @@ def _pairs(
     expression: LinearExpression, sources: Sources
 ) -> Iterator[tuple[CheckpointSource, CheckpointSource]]:
     """The checkpoint that gives an expression its keys, with each of the others."""
-    names = dict.fromkeys(leaf.name for leaf in walk(expression) if isinstance(leaf, CheckpointLeaf))
-    for name in names:
+    for name in expression.checkpoints:
         if expression.primary is not None and name != expression.primary:
             yield sources.checkpoints[expression.primary], sources.checkpoints[name]
 
@@ -59,7 +50,7 @@ def missing_components(expression: LinearExpression, sources: Sources) -> Iterat
 
     Nothing is compared there, which the report alone could not tell from models that are equal there.
     """
-    for leaf in walk(expression):
+    for leaf in expression.leaves:
         if isinstance(leaf, ExtractLeaf):
             for pair in _pairs(leaf.expression, sources):
                 for poor, rich in (pair, pair[::-1]):
@@ -121,6 +112,16 @@ def _check_extra_keys(primary: CheckpointSource, other: CheckpointSource) -> Non
         )
 
 
+def plan_coverage(
+    expressions: Sequence[LinearExpression], sources: Sources, options: RunOptions
+) -> dict[str, AdapterCoverage]:
+    """How the modules of every adapter are used; InputError for what does not match."""
+    for expression in expressions:
+        check_differences(expression, sources)
+    names = dict.fromkeys(name for expression in expressions for name in expression.adapters)
+    return {name: adapter_coverage(name, expressions, sources, options) for name in names}
+
+
 def adapter_coverage(
     name: str, expressions: Sequence[LinearExpression], sources: Sources, options: RunOptions
 ) -> AdapterCoverage:
@@ -128,7 +129,9 @@ def adapter_coverage(
     adapter = sources.adapters[name]
     unmatched: dict[str, None] = dict.fromkeys(adapter.unmatched)
     used = set(adapter.modules)
-    for base in _bases(name, expressions, sources):
+    using = [expression for expression in expressions if name in expression.adapters]
+    for checkpoint in dict.fromkeys(one for expression in using for one in expression.checkpoints):
+        base = sources.checkpoints[checkpoint]
         fit = check_against(adapter, base.modules, base.tensors)
         require_fit(adapter, fit, base.detected.family.label, allow_unmatched=options.allow_unmatched)
         unmatched.update(dict.fromkeys(fit.unmatched))
@@ -140,13 +143,17 @@ def adapter_coverage(
             where=f"{adapter.file.path}: {few(list(adapter.unmatched))}",
             fix=f"{option('allow_unmatched', True)} leaves them out",
         )
-    zero = _zero_strength(name, adapter, used, expressions)
+    terms = (term for expression in using for term in all_terms(expression))
+    strengths = [
+        term.strength for term in terms if isinstance(term.leaf, AdapterLeaf) and term.leaf.name == name
+    ]
+    zero = _zero_strength([adapter.modules[module] for module in used], strengths)
     return AdapterCoverage(len(used) - zero, zero, tuple(unmatched))
 
 
 def check_differences(expression: LinearExpression, sources: Sources) -> None:
     """InputError for an adapter that is added like a difference, although its kind depends on the weights."""
-    for leaf in walk(expression):
+    for leaf in expression.leaves:
         if isinstance(leaf, AdapterLeaf) and leaf.weights is None:
             adapter = sources.adapters[leaf.name]
             if (kind := adapter.changing_kind) is not None:
@@ -158,33 +165,8 @@ def check_differences(expression: LinearExpression, sources: Sources) -> None:
                 )
 
 
-def _bases(name: str, expressions: Sequence[LinearExpression], sources: Sources) -> list[CheckpointSource]:
-    """Checkpoints that stand in one formula with this adapter."""
-    found: dict[str, CheckpointSource] = {}
-    for expression in expressions:
-        leaves = list(walk(expression))
-        if any(_is_of(leaf, name) for leaf in leaves):
-            for leaf in leaves:
-                if isinstance(leaf, CheckpointLeaf):
-                    found[leaf.name] = sources.checkpoints[leaf.name]
-    return list(found.values())
-
-
-def _is_of(leaf: Leaf, adapter: str) -> bool:
-    return isinstance(leaf, AdapterLeaf) and leaf.name == adapter
-
-
-def _zero_strength(
-    name: str, adapter: Adapter, used: set[str], expressions: Sequence[LinearExpression]
-) -> int:
+def _zero_strength(modules: Sequence[AdapterModule], strengths: Sequence[Strength]) -> int:
     """Modules that no use of the adapter gives a strength other than 0; checks block lists on the way."""
-    strengths = [
-        term.strength
-        for expression in expressions
-        for term in all_terms(expression)
-        if _is_of(term.leaf, name)
-    ]
-    modules = [adapter.modules[module] for module in used]
     for strength in strengths:
         check_blocks(strength, modules)
     return sum(1 for module in modules if all(effective(strength, module) == 0.0 for strength in strengths))

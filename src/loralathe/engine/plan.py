@@ -6,13 +6,13 @@ A plan is data. It is complete before the first tensor is read: what headers can
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from loralathe.engine.coverage import AdapterCoverage, adapter_coverage, check_checkpoints, check_differences
+from loralathe.engine.coverage import AdapterCoverage, check_checkpoints
 from loralathe.engine.options import DTYPES, RunOptions
 from loralathe.engine.sidecars import (
     companion_notes,
@@ -36,7 +36,6 @@ from loralathe.errors import InputError, counted, did_you_mean
 from loralathe.language import (
     DEFAULT_RANK,
     AdapterLeaf,
-    CheckpointLeaf,
     ExtractLeaf,
     LinearExpression,
     MethodLeaf,
@@ -46,7 +45,6 @@ from loralathe.language import (
     plain_expression,
     require_weights,
     single_leaf,
-    walk,
 )
 from loralathe.strengths import Strength, check_blocks
 from loralathe.tensorfiles import DTYPES as FILE_DTYPES
@@ -214,8 +212,10 @@ class Planner:
         target = target_dtype(save.dtype, where)
         pattern = discard_pattern(save.discard, where)
         source = self.sources.checkpoints[primary]
-        others = [name for name in _checkpoints(expression) if name != primary]
-        vae = open_vae(save, self.sources, primary, allow_unmatched=self.options.allow_unmatched)
+        others = [name for name in expression.checkpoints if name != primary]
+        vae = None
+        if save.vae is not None:
+            vae = open_vae(save, self.sources, primary, allow_unmatched=self.options.allow_unmatched)
         tensors, discarded = [], []
         for key, unit in self.units_of(primary).items():
             if pattern is not None and pattern.search(source.saved_as(key)):
@@ -260,18 +260,13 @@ class Planner:
         sums = [self.specializer.specialize(expression, unit, row_slice) for row_slice in unit.slices]
         if not all(slice_sum.is_copy_of(primary) for slice_sum in sums):
             return TensorPlan(unit, spec, "compute", "changed")
+        modules = {row_slice.module.name for row_slice in unit.slices if row_slice.module}
         bucket: Bucket = "copied"
         if any(unit.key not in self.sources.checkpoints[name].tensors for name in others):
             bucket = "only in the first"
-        elif self._touched(expression, unit):
+        elif any(modules & self.sources.adapters[name].modules.keys() for name in expression.adapters):
             bucket = "strength 0"
         return TensorPlan(unit, spec, "copy" if dtype == info.dtype else "compute", bucket)
-
-    def _touched(self, expression: LinearExpression, unit: Unit) -> bool:
-        """Whether an adapter holds this module, so that only its strength of 0 leaves it alone."""
-        names = {row_slice.module.name for row_slice in unit.slices if row_slice.module}
-        adapters = {leaf.name for leaf in walk(expression) if isinstance(leaf, AdapterLeaf)}
-        return any(names & self.sources.adapters[name].modules.keys() for name in adapters)
 
     def _adapter(self, save: Save, leaf: ExtractLeaf) -> AdapterOutput:
         where = f"step '{save.step}'"
@@ -296,7 +291,7 @@ class Planner:
 
         The checkpoint may be one that only an extraction inside looks at.
         """
-        inner = (leaf.expression for leaf in walk(leaf.expression) if isinstance(leaf, ExtractLeaf))
+        inner = (leaf.expression for leaf in leaf.expression.leaves if isinstance(leaf, ExtractLeaf))
         primary = leaf.expression.primary or next(
             filter(None, (expression.primary for expression in inner)), None
         )
@@ -346,18 +341,13 @@ def _bound(leaf: ExtractLeaf, unit: Unit, row_slice: RowSlice, specializer: Spec
 
 def adapter_units(expression: LinearExpression, sources: Sources) -> Iterator[Unit]:
     """Units of a delta that is made of adapters alone: their modules, no checkpoint needed."""
-    seen: set[str] = set()
-    for inner in walk(expression):
-        if not isinstance(inner, AdapterLeaf):
-            continue
-        adapter = sources.adapters[inner.name]
-        for name, held in adapter.modules.items():
-            if name not in seen:
-                seen.add(name)
-                module = adapter.family.module(name)
-                shape = held.shape
-                place = ModuleAddress(name, module.block)
-                yield Unit(name, None, shape, (RowSlice(0, shape[0], place, module),))
+    shapes: dict[str, tuple[int, ...]] = {}
+    for adapter in expression.adapters:
+        for name, held in sources.adapters[adapter].modules.items():
+            shapes.setdefault(name, held.shape)
+    for name, shape in shapes.items():
+        module = sources.require_family().module(name)
+        yield Unit(name, None, shape, (RowSlice(0, shape[0], ModuleAddress(name, module.block), module),))
 
 
 def _baked(vae: CheckpointSource, unit: Unit, target: str | None) -> TensorPlan:
@@ -393,30 +383,9 @@ def target_dtype(name: str | None, where: str) -> str | None:
     return DTYPES[name]
 
 
-def plan_coverage(
-    expressions: Sequence[LinearExpression], sources: Sources, options: RunOptions
-) -> dict[str, AdapterCoverage]:
-    """How the modules of every adapter are used; InputError for what does not match."""
-    found: dict[str, AdapterCoverage] = {}
-    for expression in expressions:
-        check_differences(expression, sources)
-        for leaf in walk(expression):
-            if isinstance(leaf, AdapterLeaf):
-                found[leaf.name] = adapter_coverage(leaf.name, expressions, sources, options)
-    return found
-
-
-def _checkpoints(expression: LinearExpression) -> list[str]:
-    names: list[str] = []
-    for leaf in walk(expression):
-        if isinstance(leaf, CheckpointLeaf) and leaf.name not in names:
-            names.append(leaf.name)
-    return names
-
-
 def _method_strengths(expression: LinearExpression) -> Iterator[tuple[str, Strength]]:
     """Checkpoints inside methods with their strengths, and with a method's own amounts."""
-    for leaf in walk(expression):
+    for leaf in expression.leaves:
         if isinstance(leaf, (AdapterLeaf, MethodLeaf)):
             for inner in inner_expressions(leaf):
                 yield from checkpoint_terms(inner)
@@ -427,7 +396,7 @@ def _method_strengths(expression: LinearExpression) -> Iterator[tuple[str, Stren
 def _passes(expression: LinearExpression) -> Iterator[str]:
     """What methods cost, for people who wonder why it takes longer."""
     methods = {
-        leaf.method.name: leaf.method.passes for leaf in walk(expression) if isinstance(leaf, MethodLeaf)
+        leaf.method.name: leaf.method.passes for leaf in expression.leaves if isinstance(leaf, MethodLeaf)
     }
     for name, passes in methods.items():
         if passes:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from loralathe.engine.coverage import missing_components
+from loralathe.engine.coverage import missing_components, plan_coverage
 from loralathe.engine.options import RunOptions, check_device
-from loralathe.engine.plan import Output, Plan, Planner, WeightsOutput, plan_coverage
+from loralathe.engine.plan import Output, Plan, Planner, WeightsOutput
 from loralathe.engine.sidecars import CONFIG, config_target
 from loralathe.engine.slices import RowSlice, Unit
 from loralathe.engine.sources import Sources
@@ -30,7 +31,7 @@ from loralathe.tensorfiles import MemoryPath, check_output, free_space, remove_s
 
 @dataclass
 class Session:
-    """An open recipe; a context manager that closes its files.
+    """An open recipe.
 
     expressions: of the saved steps, by name.
     """
@@ -43,15 +44,10 @@ class Session:
     checker: TypeChecker
     expressions: Mapping[str, LinearExpression]
 
-    def __enter__(self) -> Session:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.sources.close()
-
-
-def open_session(recipe: Recipe, options: RunOptions | None = None) -> Session:
-    """Open the inputs that the saved steps need, type and plan; no tensor is read.
+@contextmanager
+def open_session(recipe: Recipe, options: RunOptions | None = None) -> Iterator[Session]:
+    """Open the inputs that the saved steps need, type and plan; no tensor is read. Closes them in the end.
 
     Raises InputError for everything that headers can tell: unknown or damaged files, mixed
     families, shapes, coverage, types of formulas, block lists, a device that is not there.
@@ -59,16 +55,13 @@ def open_session(recipe: Recipe, options: RunOptions | None = None) -> Session:
     options = options or RunOptions()
     check_device(options.device)
     needed = used_names(recipe)
-    sources = Sources({name: path for name, path in recipe.inputs.items() if name in needed})
-    try:
-        return _planned(recipe, options, sources)
-    except BaseException:
-        sources.close()
-        raise
+    with ExitStack() as stack:
+        inputs = {name: path for name, path in recipe.inputs.items() if name in needed}
+        yield _planned(recipe, options, Sources(inputs, stack))
 
 
 def _planned(recipe: Recipe, options: RunOptions, sources: Sources) -> Session:
-    warnings = sources.warnings()
+    warnings = list(sources.warnings())
     checker = TypeChecker(
         recipe,
         sources.kinds,

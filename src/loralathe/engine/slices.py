@@ -24,7 +24,6 @@ from loralathe.language import (
     RoundLeaf,
     inner_expressions,
     settle,
-    walk,
 )
 from loralathe.strengths import effective
 
@@ -85,20 +84,16 @@ class Unit:
 
 def unit_of_key(key: str, shape: tuple[int, ...], modules: Iterable[Module], family: Family) -> Unit:
     """The unit of a checkpoint tensor; `modules` are those whose weight lies in it."""
-    rows = shape[0] if shape else 1
-    slices = tuple(_slices(rows, modules))
+    rows, slices = shape[0] if shape else 1, []
+    for module in sorted(modules, key=lambda module: module.part or (0, 1)):
+        index, count = module.part or (0, 1)
+        step, address = rows // count, ModuleAddress(module.name, module.block)
+        slices.append(RowSlice(index * step, (index + 1) * step, address, module))
     if not slices:
         component = family.component_of_key(key) or "other"
         address = ModuleAddress(f"{component}.{key}", family.block_of_key(key))
-        slices = (RowSlice(0, rows, address, None),)
-    return Unit(key, key, shape, slices)
-
-
-def _slices(rows: int, modules: Iterable[Module]) -> Iterator[RowSlice]:
-    for module in sorted(modules, key=lambda module: module.part or (0, 1)):
-        index, count = module.part or (0, 1)
-        step = rows // count
-        yield RowSlice(index * step, (index + 1) * step, ModuleAddress(module.name, module.block), module)
+        slices = [RowSlice(0, rows, address, None)]
+    return Unit(key, key, shape, tuple(slices))
 
 
 def modules_by_key(modules: Mapping[str, Module]) -> dict[str, list[Module]]:
@@ -198,8 +193,7 @@ class Specializer:
             first = leaf.expression.primary
             return first is not None and key in self.sources.checkpoints[first].tensors
         if isinstance(leaf, (AdapterLeaf, MethodLeaf)):
-            inside = (inner for expression in inner_expressions(leaf) for inner in walk(expression))
-            names = [inner.name for inner in inside if isinstance(inner, CheckpointLeaf)]
+            names = (name for expression in inner_expressions(leaf) for name in expression.checkpoints)
             return all(key in self.sources.checkpoints[name].tensors for name in names)
         return True
 

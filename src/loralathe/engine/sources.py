@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from loralathe.adapters import Adapter, open_adapter, shows_adapter
 from loralathe.errors import InputError, counted, few
@@ -38,30 +37,25 @@ class CheckpointSource:
 
 
 class Sources:
-    """All inputs of a run, all of one family; a context manager that closes the files."""
+    """All inputs of a run, all of one family; `stack` closes the files."""
 
-    def __init__(self, inputs: Mapping[str, Path]) -> None:
-        self._stack = ExitStack()
+    def __init__(self, inputs: Mapping[str, Path], stack: ExitStack) -> None:
+        self._stack = stack
         self.checkpoints: dict[str, CheckpointSource] = {}
         self.adapters: dict[str, Adapter] = {}
-        try:
-            adapters: dict[str, Path] = {}
-            for name, path in inputs.items():
-                file = self._stack.enter_context(open_tensorfile(path))
-                if shows_adapter(file.header.tensors):
-                    adapters[name] = path
-                else:
-                    self.checkpoints[name] = _checkpoint(name, file)
-            self.family = self._common_family()
-            for name, path in adapters.items():
-                self.adapters[name] = self._stack.enter_context(
-                    open_adapter(path, self.family, with_weights=True)
-                )
-            if self.family is None:
-                self.family = _of_adapters(self.adapters.values())
-        except BaseException:
-            self._stack.close()
-            raise
+        adapters: dict[str, Path] = {}
+        for name, path in inputs.items():
+            file = stack.enter_context(open_tensorfile(path))
+            if shows_adapter(file.header.tensors):
+                adapters[name] = path
+            else:
+                self.checkpoints[name] = _checkpoint(name, file)
+        self.family = self._common_family()
+        for name, path in adapters.items():
+            adapter = open_adapter(path, self.family, with_weights=True)
+            self.adapters[name] = stack.enter_context(adapter)
+        if self.family is None:
+            self.family = _of_adapters(self.adapters.values())
 
     def require_family(self) -> Family:
         """The family of the inputs; every recipe that names blocks has at least one input."""
@@ -103,37 +97,19 @@ class Sources:
                 )
         return first.detected.family if first else None
 
-    def warnings(self) -> list[str]:
+    def warnings(self) -> Iterator[str]:
         """What is allowed but worth saying: mixed predictions, tensors of a training that are not read."""
-        return [*self._left_out(), *self._mixed_predictions()]
-
-    def _left_out(self) -> Iterator[str]:
-        files = [source.file for source in self.checkpoints.values()]
-        for file in [*files, *(adapter.file for adapter in self.adapters.values())]:
+        for file in self.files.values():
             if file.lost:
                 count = counted(file.lost, "tensor")
                 yield f"{file.path.name} holds {count} beside the model, not read: {few(file.left_out)}"
-
-    def _mixed_predictions(self) -> list[str]:
         known: dict[str, str] = {}
         for source in self.checkpoints.values():
             if source.detected.prediction is not None:
                 known.setdefault(source.detected.prediction, source.path.name)
         if len(known) > 1:
             listing = ", ".join(f"{name} is {kind}-prediction" for kind, name in known.items())
-            return [f"mixing prediction types: {listing}; the result has the first one's marks"]
-        return []
-
-    def close(self) -> None:
-        self._stack.close()
-
-    def __enter__(self) -> Sources:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+            yield f"mixing prediction types: {listing}; the result has the first one's marks"
 
 
 def _checkpoint(name: str, file: TensorFile) -> CheckpointSource:

@@ -20,7 +20,6 @@ from loralathe.language.expressions import (
     require_weights,
     settle,
     single_leaf,
-    walk,
 )
 from loralathe.language.extract_options import DEFAULT_RANK, RULES, ExtractOptions, Rule
 from loralathe.language.method import MakeRows
@@ -94,5 +93,4 @@ __all__ = [
     "unused_names",
     "used_names",
     "value_names",
-    "walk",
 ]

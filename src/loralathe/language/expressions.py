@@ -41,6 +41,9 @@ class _HashedOnce:
     def _hash(self) -> int:
         return hash(tuple(getattr(self, item.name) for item in fields(self)))  # type: ignore[arg-type]
 
+    def __hash__(self) -> int:
+        return self._hash
+
 
 @dataclass(frozen=True)
 class AdapterLeaf(_HashedOnce):
@@ -52,8 +55,7 @@ class AdapterLeaf(_HashedOnce):
     name: str
     weights: LinearExpression | None = None
 
-    def __hash__(self) -> int:
-        return self._hash
+    __hash__ = _HashedOnce.__hash__
 
     @property
     def scratch(self) -> int:
@@ -68,8 +70,7 @@ class ExtractLeaf(_HashedOnce):
     expression: LinearExpression
     options: ExtractOptions
 
-    def __hash__(self) -> int:
-        return self._hash
+    __hash__ = _HashedOnce.__hash__
 
     @cached_property
     def unrounded(self) -> ExtractLeaf:
@@ -86,8 +87,7 @@ class RoundLeaf(_HashedOnce):
     expression: LinearExpression
     dtype: str
 
-    def __hash__(self) -> int:
-        return self._hash
+    __hash__ = _HashedOnce.__hash__
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,7 @@ class MethodLeaf(_HashedOnce):
     arguments: tuple[LinearExpression, ...]
     is_weights: bool
 
-    def __hash__(self) -> int:
-        return self._hash
+    __hash__ = _HashedOnce.__hash__
 
     @property
     def scratch(self) -> int:
@@ -123,8 +122,7 @@ class LinearExpression(_HashedOnce):
 
     terms: tuple[Term, ...]
 
-    def __hash__(self) -> int:
-        return self._hash
+    __hash__ = _HashedOnce.__hash__
 
     def __add__(self, other: LinearExpression) -> LinearExpression:
         return LinearExpression(self.terms + other.terms)
@@ -176,12 +174,23 @@ class LinearExpression(_HashedOnce):
     @cached_property
     def level(self) -> int:
         """How many extractions, one inside the other, must be done before this expression."""
-        return max((level_of(term.leaf) for term in self.terms), default=0)
+        inside = ((term.leaf, inner) for term in self.terms for inner in inner_expressions(term.leaf))
+        return max((inner.level + isinstance(leaf, ExtractLeaf) for leaf, inner in inside), default=0)
 
     @cached_property
-    def leaves(self) -> frozenset[Leaf]:
-        """All leaves, those inside extractions, roundings and methods too."""
-        return frozenset(walk(self))
+    def leaves(self) -> tuple[Leaf, ...]:
+        """All leaves, those inside extractions, roundings and methods too: each once, inner ones first."""
+        return tuple(dict.fromkeys(term.leaf for term in all_terms(self)))
+
+    @cached_property
+    def checkpoints(self) -> tuple[str, ...]:
+        """Names of all checkpoints among the leaves."""
+        return tuple(leaf.name for leaf in self.leaves if isinstance(leaf, CheckpointLeaf))
+
+    @cached_property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of all adapters among the leaves."""
+        return tuple(dict.fromkeys(leaf.name for leaf in self.leaves if isinstance(leaf, AdapterLeaf)))
 
 
 def plain_expression(checkpoint: str) -> LinearExpression:
@@ -205,13 +214,6 @@ def weight_of(leaf: Leaf) -> float:
     return 1.0 if isinstance(leaf, MethodLeaf) and leaf.is_weights else 0.0
 
 
-def level_of(leaf: Leaf) -> int:
-    """The level of a leaf: an extraction counts itself."""
-    if isinstance(leaf, ExtractLeaf):
-        return leaf.expression.level + 1
-    return max((expression.level for expression in inner_expressions(leaf)), default=0)
-
-
 def inner_expressions(leaf: Leaf) -> tuple[LinearExpression, ...]:
     """The expressions that a leaf is made of, none for an input."""
     if isinstance(leaf, MethodLeaf):
@@ -229,14 +231,6 @@ def settle(parts: list[float]) -> float:
     if abs(total - 1.0) <= CANCELLED:
         return 1.0
     return total
-
-
-def walk(expression: LinearExpression) -> Iterator[Leaf]:
-    """All leaves of an expression, those inside extractions, roundings and methods too, inner ones first."""
-    for term in expression.terms:
-        for inner in inner_expressions(term.leaf):
-            yield from walk(inner)
-        yield term.leaf
 
 
 def all_terms(expression: LinearExpression) -> Iterator[Term]:

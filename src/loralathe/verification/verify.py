@@ -31,7 +31,7 @@ from loralathe.engine import (
     resolve_blocks,
 )
 from loralathe.families import in_model_order, label_of_key, label_of_module
-from loralathe.language import AdapterLeaf, ExtractLeaf, Leaf, walk
+from loralathe.language import AdapterLeaf, ExtractLeaf, Leaf
 from loralathe.progress import Progress
 from loralathe.strengths import parse_elements
 from loralathe.tensorfiles import (
@@ -148,11 +148,7 @@ class _Work:
         spoilt = {finding.place for finding in findings}
         labels = {tensor.spec.name: label_of_key(family, tensor.spec.name) for tensor in output.tensors}
         sound = [tensor for tensor in output.tensors if tensor.spec.name not in spoilt]
-        added = [
-            leaf
-            for leaf in dict.fromkeys(walk(output.expression))
-            if isinstance(leaf, (AdapterLeaf, ExtractLeaf))
-        ]
+        added = [leaf for leaf in output.expression.leaves if isinstance(leaf, (AdapterLeaf, ExtractLeaf))]
         sample = self._sample(
             sound, lambda tensor: (labels[tensor.spec.name], tensor.action, self._reaching(tensor, added))
         )
@@ -240,18 +236,13 @@ class _Work:
                 f"{replayed} tensors use functions or dtypes that have no float64 reference: "
                 "they were compared with this version's own result only"
             )
-        if any(isinstance(leaf, ExtractLeaf) for leaf in _inside(self.output)):
+        if any(isinstance(leaf, ExtractLeaf) for leaf in self.output.expression.leaves):
             yield (
                 "extractions inside the recipe were made again by the engine itself: "
                 "a truncated decomposition has no other exact value"
             )
         if not self.record.is_ours:
             yield f"made by loralathe {self.record.version}: other versions may differ in the last bits"
-
-
-def _inside(output: Output) -> Iterable[Leaf]:
-    """Leaves of the formula; of an extraction those that it extracts from."""
-    return walk(output.expression if isinstance(output, WeightsOutput) else output.leaf.expression)
 
 
 def _linear(session: Session) -> Linear:
