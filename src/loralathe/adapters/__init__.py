@@ -19,7 +19,14 @@ from loralathe.adapters.keys import group_by_module, kind_of_module, shows_adapt
 from loralathe.adapters.kinds import adapter_kinds, label_of_kind, read_labels
 from loralathe.adapters.module import AdapterModule
 from loralathe.adapters.origin import own_family
-from loralathe.adapters.write import AdapterFormat, NamedTensor, kohya_specs, kohya_tensors
+from loralathe.adapters.write import (
+    AdapterFormat,
+    NamedTensor,
+    completions,
+    kohya_specs,
+    kohya_tensors,
+    zero_tensors,
+)
 
 __all__ = [
     "Adapter",
@@ -34,6 +41,7 @@ __all__ = [
     "canonical_of_raw",
     "changing_kind_of_file",
     "check_against",
+    "completions",
     "delta",
     "detect_adapter",
     "fits",
@@ -53,4 +61,5 @@ __all__ = [
     "shows_adapter",
     "split_adapter_key",
     "weight_shape",
+    "zero_tensors",
 ]

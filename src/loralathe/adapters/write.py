@@ -7,6 +7,7 @@ carry the rest: both are scaled by √(rank / alpha), so that alpha / rank · up
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -96,6 +97,34 @@ def kohya_specs(
     ]
     alpha = _alpha(raw_name, adapter_format)
     return (*parts, TensorSpec(alpha.name, alpha.dtype, ()))
+
+
+def completions(
+    written: Mapping[str, tuple[int, ...]], adapter_format: AdapterFormat
+) -> dict[str, tuple[int, ...]]:
+    """Modules to be written as zeros, because readers ignore those beside them otherwise → their shape.
+
+    written: modules of a file → shape of the weight. See `Family.read_together`.
+    """
+    found = {}
+    for name, shape in written.items():
+        for other in adapter_format.family.read_together(name):
+            if other not in written:
+                found[other] = shape  # all four are square
+    return dict(sorted(found.items()))
+
+
+def zero_tensors(
+    module_name: str, weight_shape: tuple[int, ...], adapter_format: AdapterFormat
+) -> tuple[NamedTensor, ...]:
+    """The tensors of a module that changes nothing, of rank 1."""
+    import torch
+
+    from loralathe.lowrank import Factors
+
+    out, width = weight_shape[0], math.prod(weight_shape[1:])
+    factors = Factors(torch.zeros(out, 1), torch.zeros(1, width), weight_shape)
+    return kohya_tensors(module_name, factors, weight_shape, adapter_format)
 
 
 def _padded(factors: Factors, rank: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:

@@ -197,6 +197,7 @@ def _event(screen: Screen, report: Report) -> None:
             "rank": item.rank,
             "budget": item.budget,
             "written": item.written,
+            "completed": item.completed,
             "reasons": item.reasons,
             "blocks": item.blocks(),
             "total": item.total(),
@@ -256,6 +257,8 @@ def _show_extraction(screen: Screen, extraction: ExtractionReport) -> None:
 def _extraction_facts(extraction: ExtractionReport, total: BlockEnergy) -> list[tuple[str, str]]:
     reasons = extraction.reasons
     rows = [("modules", counts([(reasons[reason], text) for reason, text in REASONS.items()]))]
+    if extraction.completed:
+        rows.append(("zeros", f"{extraction.completed} modules, without which A1111 ignores their attention"))
     if spent := extraction.budget:
         why = "; the rest lies under the noise or beyond the ranks allowed" if spent.missed else ""
         rows.append(("budget", f"{spent.asked}: {percent(spent.share)} % of the energy kept{why}"))

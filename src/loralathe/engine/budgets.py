@@ -14,13 +14,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
 import torch
 from torch import Tensor
 
-from loralathe.adapters import kohya_specs
+from loralathe.adapters import AdapterFormat, completions, kohya_specs
 from loralathe.engine.extraction import Extracted
 from loralathe.engine.plan import AdapterOutput, leaf_dtype, most_of, target_dtype
 from loralathe.engine.record import metadata_of
@@ -225,11 +226,12 @@ class _BudgetAllocator:
         names = sum(len(spec.name) + ENTRY for spec in self._specs(module, 1))
         return KnapsackItem(module.energies, two - one, one - (two - one) + names)
 
+    @cached_property
+    def _format(self) -> AdapterFormat:
+        return adapter_format(self.output, self.session.sources.require_family())
+
     def _specs(self, module: SurveyedModule, rank: int) -> list[TensorSpec]:
-        assert module.row_slice.module is not None
-        written = adapter_format(self.output, self.session.sources.require_family())
-        shape = (module.row_slice.rows, *module.unit.shape[1:])
-        return list(kohya_specs(module.row_slice.module.name, rank, shape, written))
+        return list(kohya_specs(module.row_slice.address.name, rank, _weight_shape(module), self._format))
 
     def _fitting(
         self, modules: Sequence[SurveyedModule], items: Sequence[KnapsackItem], limit: int
@@ -269,7 +271,15 @@ class _BudgetAllocator:
             if rank
             for spec in self._specs(module, rank)
         ]
+        taken = zip(modules, ranks, strict=True)
+        written = {module.row_slice.address.name: _weight_shape(module) for module, rank in taken if rank}
+        for name, shape in completions(written, self._format).items():
+            specs += kohya_specs(name, 1, shape, self._format)
         return adapter_file_size(specs, metadata_of(self.session, self.output))
+
+
+def _weight_shape(module: SurveyedModule) -> tuple[int, ...]:
+    return (module.row_slice.rows, *module.unit.shape[1:])
 
 
 def signal_energy(module: SurveyedModule, keep_noise: bool) -> float:

@@ -72,13 +72,17 @@ class BudgetReport:
 
 @dataclass(frozen=True)
 class ExtractionReport:
-    """How much of a delta an extracted adapter holds. `rank` is None where every module has its own."""
+    """How much of a delta an extracted adapter holds. `rank` is None where every module has its own.
+
+    completed: modules of zeros in the file, without which A1111 ignores those beside them
+    """
 
     step: str
     path: Path | None
     records: tuple[ModuleRecord, ...]
     rank: int | None
     budget: BudgetReport | None = None
+    completed: int = 0
 
     @property
     def written(self) -> int:
@@ -156,10 +160,11 @@ def make_report(
     paths: Mapping[str, Path | None],
     records: Mapping[str, Sequence[ModuleRecord]],
     budgets: Mapping[ExtractLeaf, BudgetReport],
+    completed: Mapping[str, int],
     tensors: Mapping[str, Mapping[str, torch.Tensor]],
     seconds: float,
 ) -> Report:
-    """Counts and energies of a finished run. paths, records: by step."""
+    """Counts and energies of a finished run. paths, records, completed: by step."""
     weights, extractions = [], []
     family = session.sources.family
     for output in session.plan.outputs:
@@ -180,6 +185,8 @@ def make_report(
         else:
             modules = tuple(sorted(records[step], key=lambda one: (label_order(one.block, family), one.name)))
             spent = budgets.get(output.leaf.unrounded)
-            extractions.append(ExtractionReport(step, paths.get(step), modules, output.one_rank, spent))
+            extractions.append(
+                ExtractionReport(step, paths.get(step), modules, output.one_rank, spent, completed[step])
+            )
     coverage, warnings = session.plan.coverage, session.plan.warnings
     return Report(tuple(weights), tuple(extractions), coverage, warnings, seconds, tensors)

@@ -61,8 +61,9 @@ def run_session(session: Session, progress: Progress | None = None) -> Report:
         sinks = weights | adapters
         paths = _commit(session, sinks, hashes.result())
     records = {step: sink.records for step, sink in adapters.items()}
+    completed = {step: sink.completed for step, sink in adapters.items()}
     tensors = {step: sink.tensors for step, sink in sinks.items() if sink.tensors}
-    return make_report(session, paths, records, budgets, tensors, time.monotonic() - started)
+    return make_report(session, paths, records, budgets, completed, tensors, time.monotonic() - started)
 
 
 def _content_hashes(session: Session, stop: Cancel) -> dict[str, str]:

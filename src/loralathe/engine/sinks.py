@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from loralathe.adapters import AdapterFormat, kohya_tensors
+from loralathe.adapters import AdapterFormat, completions, kohya_tensors, zero_tensors
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import AdapterOutput, WeightsOutput
 from loralathe.engine.report import ModuleRecord
@@ -131,17 +131,24 @@ class MemoryWeights:
 
 
 class MemoryAdapter:
-    """An adapter as a dictionary of tensors in kohya naming; alpha is the nominal rank everywhere."""
+    """An adapter as a dictionary of tensors in kohya naming; alpha is the nominal rank everywhere.
+
+    completed: how many modules are zeros, see `completions`; known after `commit`.
+    """
 
     def __init__(self, output: AdapterOutput, family: Family) -> None:
         self.records: list[ModuleRecord] = []
+        self.completed = 0
         self.tensors: dict[str, Tensor] = {}
         self._file = output.save.file
         self._format = adapter_format(output, family)
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self._lock = threading.Lock()
 
     def add(self, module: Module, up: Tensor, down: Tensor, shape: tuple[int, ...]) -> None:
         factors = Factors(up, down, shape)
+        with self._lock:
+            self._shapes[module.name] = shape
         for name, dtype, tensor in kohya_tensors(module.name, factors, shape, self._format):
             self.keep(name, dtype, tensor)
 
@@ -156,6 +163,11 @@ class MemoryAdapter:
     def commit(self, metadata: Mapping[str, str]) -> Path | None:
         if not any(record.rank for record in self.records):
             raise _nothing_held(self.records, self._file)
+        missing = completions(self._shapes, self._format)
+        self.completed = len(missing)
+        for name, shape in missing.items():
+            for tensor in zero_tensors(name, shape, self._format):
+                self.keep(*tensor)
         self.tensors = dict(sorted(self.tensors.items()))
         return None
 

@@ -11,6 +11,7 @@ LAYER = f"{ENCODER_LAYERS}#"
 BLOCK = "transformer.resblocks.#"
 EMBEDDINGS = "text_model.embeddings"
 PROJECTIONS = ("q_proj", "k_proj", "v_proj")
+ATTENTION = (*PROJECTIONS, "out_proj")
 
 # (name inside a layer, OpenCLIP's name or None where it is a slice of the fused in_proj, scope)
 INSIDE: tuple[tuple[str, str, Scope], ...] = (

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from loralathe.families.components import BIAS, Component, Denoiser, LayerAddress, Module
-from loralathe.families.encoders import ENCODER_LAYERS, deepest_layer
+from loralathe.families.encoders import ATTENTION, ENCODER_LAYERS, deepest_layer
 from loralathe.families.layers import Layer
 from loralathe.families.metadata import MetadataWords
 from loralathe.families.pictures import Pictures
@@ -162,6 +162,17 @@ class Family:
         """Height and width of a module's convolution, 0 for a matrix; KeyError if the family lacks it."""
         _, entry, _ = self._find_module(module_name)
         return entry.kernel
+
+    def read_together(self, module_name: str) -> tuple[str, ...]:
+        """Modules that A1111 uses only if an adapter has all of them, this one among them; mostly none.
+
+        q, k, v and out of an attention that checkpoints hold fused. (A1111's `network_apply_weights`)
+        """
+        stem, _, last = module_name.rpartition(".")
+        first = self.module_named(f"{stem}.{ATTENTION[0]}") if last in ATTENTION else None
+        if first is None or self.module(first).part is None:
+            return ()
+        return tuple(f"{stem}.{projection}" for projection in ATTENTION)
 
     def module_named(self, module_name: str) -> str | None:
         """The name itself if the family can have such a module, else None."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from loralathe.engine import AdapterOutput, RowSlice, Session, Unit, has_kernel, in_scope
+from loralathe.adapters import AdapterFormat, completions
+from loralathe.engine import AdapterOutput, RowSlice, Session, Unit, adapter_format, has_kernel, in_scope
 from loralathe.language import Call, Name
 from loralathe.lowrank import (
     ARITHMETIC_ROUNDING,
@@ -23,7 +25,7 @@ from loralathe.lowrank import (
     rounding_noise_sigma,
 )
 from loralathe.tensorfiles import TensorFile
-from loralathe.verification.facts import TensorCheck
+from loralathe.verification.facts import Finding, TensorCheck
 from loralathe.verification.linear import Linear, NoReferenceError
 from loralathe.verification.reference import Reference, read_rows
 from loralathe.verification.replay import Replay, Replayed
@@ -58,6 +60,38 @@ class AdapterChecker:
     replay: Replay
     exact: bool
 
+    @cached_property
+    def zeros(self) -> frozenset[str]:
+        """Modules of the file that hold nothing but complete an attention (`completions`), by their names."""
+        family = self.session.sources.require_family()
+        written = adapter_format(self.output, family)
+        held = {key.partition(".")[0] for key in self.file.header.tensors}
+        places = {name: family.module_of_kohya(name) for name in held if name_in(self.file, name)}
+        shapes = {place: self._shape(name) for name, place in places.items() if place}
+        empty = {place for name, place in places.items() if place and self._is_empty(name, written)}
+        rest = {place: shape for place, shape in shapes.items() if place not in empty}
+        return frozenset(map(family.kohya_name, completions(rest, written)))
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        up, down = (self.file.header.tensors[f"{name}.{part}"] for part in PARTS[:2])
+        return (up.shape[0], *down.shape[1:])
+
+    def _is_empty(self, name: str, written: AdapterFormat) -> bool:
+        rank = written.pad_to or 1
+        if self.file.header.tensors[f"{name}.{PARTS[1]}"].shape[:1] != (rank,):
+            return False
+        return not any(_matrix(self.file, f"{name}.{part}").any() for part in PARTS[:2])
+
+    def holds(self, name: str) -> bool:
+        """Whether the file has factors of a module that are not there for the others' sake."""
+        return name_in(self.file, name) and name not in self.zeros
+
+    def check_zeros(self) -> Iterator[Finding]:
+        """A module that an attention is incomplete without."""
+        for name in sorted(self.zeros):
+            if not name_in(self.file, name):
+                yield Finding(name, "it is missing; A1111 ignores the rest of the attention without it")
+
     def names(self, unit: Unit) -> dict[str, RowSlice]:
         """Modules that the unit may give the file: name in the file → slice."""
         options = self.output.leaf.options
@@ -85,7 +119,7 @@ class AdapterChecker:
         self, name: str, unit: Unit, row_slice: RowSlice, block: str, replayed: Replayed
     ) -> TensorCheck:
         kind, excess = "extracted", 0.0
-        there = name_in(self.file, name)
+        there = self.holds(name)
         problems: list[str] = []
         try:
             excess, problems = self._judged(name, unit, row_slice, replayed)
@@ -123,7 +157,7 @@ class AdapterChecker:
         if {key for key, _ in call.kwargs} <= PLAIN:
             wanted = self.output.leaf.options.cap(has_kernel(unit)) or min(delta.shape)
             lowest, highest = spectrum.ranks(wanted, self._floor(at, call, delta))
-        if not name_in(self.file, name):
+        if not self.holds(name):
             text = f"it is missing, though the difference has {lowest} directions above the noise"
             return 0.0, [text] if lowest else []
         if (odd := self._odd_shapes(name, unit, row_slice)) is not None:

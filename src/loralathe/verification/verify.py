@@ -46,7 +46,7 @@ from loralathe.tensorfiles import (
     open_tensorfile,
     read_at,
 )
-from loralathe.verification.extracted import PARTS, AdapterChecker, name_in
+from loralathe.verification.extracted import PARTS, AdapterChecker
 from loralathe.verification.facts import Finding, TensorCheck, Verification, VerifyOptions, block_check
 from loralathe.verification.from_record import device_here, find_inputs
 from loralathe.verification.linear import Linear
@@ -174,8 +174,10 @@ class _Work:
             unit: label_of_module(family, next(iter(checker.names(unit).values())).address.name)
             for unit in units
         }
-        possible = {name for unit in units for name in checker.names(unit)}
+        possible = {name for unit in units for name in checker.names(unit)} | checker.zeros
         findings += _unrecognized_keys(self.file, possible)
+        if self.record.is_ours:
+            findings += checker.check_zeros()
         sample = self._sample(units, lambda unit: labels[unit])
 
         def check(unit: Unit) -> list[TensorCheck]:
@@ -184,7 +186,7 @@ class _Work:
         lists = self._all(sample, check, lambda unit: 2 * unit.numel, checker.memory)
         spoilt = {finding.place for finding in findings}
         counts = _counted(
-            labels[unit] for unit in units for name in checker.names(unit) if name_in(self.file, name)
+            labels[unit] for unit in units for name in checker.names(unit) if checker.holds(name)
         )
         checks = [found for group in lists for found in group if found.name not in spoilt]
         return {label: counts.get(label, 0) for label in dict.fromkeys(labels.values())}, checks
