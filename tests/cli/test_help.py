@@ -100,3 +100,11 @@ def test_no_arguments_show_the_help(run: Run) -> None:
     result = run()
     assert result.exit_code == 2
     assert "Commands:" in result.stderr
+
+
+def test_help_is_a_command_too(done: Run, run: Run) -> None:
+    assert done("help").stdout == done("--help").stdout == done("help", "help").stdout == done("-h").stdout
+    for name in COMMANDS:
+        assert done("help", name).stdout == done(name, "--help").stdout == done(name, "-h").stdout
+    assert "did you mean 'merge'?" in run("help", "mergee").stderr
+    assert "did you mean 'help'?" in run("hlep").stderr

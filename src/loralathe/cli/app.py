@@ -32,8 +32,10 @@ COMMANDS = {
     "demo": ("demo", "Play the whole method on tiny models that come with loralathe."),
 }
 
+HELP = "help"
+
 EPILOG = """\b
-`lathe COMMAND --help` shows the options of a command.
+`lathe help COMMAND` shows the options of a command; so does `lathe COMMAND -h`.
 
 \b
 Examples:
@@ -68,7 +70,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0] if args else ""
         if name and name not in COMMANDS and not name.startswith("-"):
-            hint = did_you_mean(name, COMMANDS) or "commands are " + ", ".join(COMMANDS)
+            hint = did_you_mean(name, (*COMMANDS, HELP)) or "commands are " + ", ".join(COMMANDS)
             raise click.UsageError(f"there is no command '{name}'; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -76,8 +78,15 @@ class LazyGroup(click.Group):
         self, args: list[str] | None = None, prog_name: str | None = None, **extra: object
     ) -> None:
         """Run, show any error as text, and exit with the code that tells its kind."""
-        words = list(sys.argv[1:] if args is None else args)
+        words = _flagged(list(sys.argv[1:] if args is None else args))
         sys.exit(guarded(lambda: super(LazyGroup, self).main(words, prog_name, standalone_mode=False), words))
+
+
+def _flagged(words: list[str]) -> list[str]:
+    """`help merge` is `merge --help`, `help` by itself `--help`."""
+    if words[:1] != [HELP]:
+        return words
+    return [*(word for word in words[1:2] if word != HELP), "--help"]
 
 
 @click.group(
