@@ -20,7 +20,7 @@ from checkpoints import (
     tiny_specs,
     write_safetensors,
 )
-from loralathe.adapters import detect_adapter
+from loralathe.adapters import detect_adapter, read_labels
 from loralathe.adapters.adapter import open_adapter
 from loralathe.adapters.detect import refuse_unusable
 from loralathe.adapters.fit import check_against, fits, require_fit, weight_shape
@@ -178,7 +178,7 @@ def test_files_that_make_no_sense(tmp_path: Path, tensors: dict[str, torch.Tenso
 
 
 KINDS_FIX = (
-    "  fix:   full difference, norm, DoRA, LoHa, LoKr, LoRA and LoCon are read; merge the adapter into its "
+    f"  fix:   {', '.join(read_labels()[:-1])} and {read_labels()[-1]} are read; merge the adapter into its "
     "base with the program that made it, then use the difference of the two checkpoints, or extract a LoRA "
     "from it"
 )

@@ -17,11 +17,24 @@ from loralathe.adapters import group_by_module, kinds, open_adapter, shows_adapt
 from loralathe.cli.app import lathe
 from loralathe.errors import InputError
 from loralathe.families.sdxl import SDXL
+from loralathe.inspection import inspect_file
 from loralathe.language import functions
 
 TOY = Path(__file__).parent / "toy"
-CHANGED = ("loralathe.adapters.kinds.toy_scale", "loralathe.language.methods.change")
-CACHES = (kinds.adapter_kinds, kinds.kind_by_part, kinds.part_names, kinds.bias_parts, functions)
+CHANGED = (
+    "loralathe.adapters.kinds.toy_scale",
+    "loralathe.adapters.kinds.toy_pair",
+    "loralathe.language.methods.change",
+)
+CACHES = (
+    kinds.adapter_kinds,
+    kinds.kind_by_part,
+    kinds.part_names,
+    kinds.bias_parts,
+    kinds.ranked_parts,
+    kinds.layered_parts,
+    functions,
+)
 STRENGTHS = {
     # canonical name → what te=0.5, unet=0.8 and IN04=0.25 make of 1
     "unet.input_blocks.4.1.transformer_blocks.0.attn1.to_q": 0.2,
@@ -122,6 +135,20 @@ def test_alone_it_is_refused_by_its_name(toy: None, folder: Path) -> None:
     )
     assert found.exit_code == 2
     assert "write A + toy_scale(A, 0.7*L) for a model A" in found.output
+
+
+def test_its_rank_and_its_family_are_told_by_its_own_file(toy: None, tmp_path: Path) -> None:
+    """SD 1 and SD 2 share all names; the inputs of a layer that reads the text tell them apart."""
+    name = raw_name("unet.input_blocks.1.1.transformer_blocks.0.attn2.to_k")
+    for family, inputs in (("SD 1.5", 768), ("SD 2", 1024)):
+        pair = {f"{name}.toy_up": torch.ones(320, 4), f"{name}.toy_down": torch.ones(4, inputs)}
+        path = tmp_path / f"{inputs}.safetensors"
+        write_safetensors(path, pair)
+        with open_adapter(path) as adapter:
+            assert adapter.made_for.label == family
+        facts = inspect_file(path).adapter
+        assert facts is not None
+        assert (facts.kinds, facts.ranks) == ({"toy_pair": 1}, {4: 1})
 
 
 def test_without_the_file_it_is_no_adapter(folder: Path) -> None:

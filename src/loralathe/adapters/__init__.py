@@ -16,7 +16,7 @@ from loralathe.adapters.detect import (
 from loralathe.adapters.factors import delta, load_change, load_factors
 from loralathe.adapters.fit import Fit, Mismatch, check_against, fits, require_fit, weight_shape
 from loralathe.adapters.keys import group_by_module, kind_of_module, shows_adapter, split_adapter_key
-from loralathe.adapters.kinds import adapter_kinds, label_of_kind, read_labels
+from loralathe.adapters.kinds import adapter_kinds, label_of_kind, ranked_parts, read_labels
 from loralathe.adapters.module import AdapterModule
 from loralathe.adapters.origin import own_family
 from loralathe.adapters.write import (
@@ -55,6 +55,7 @@ __all__ = [
     "load_factors",
     "open_adapter",
     "own_family",
+    "ranked_parts",
     "read_labels",
     "read_scalar",
     "require_fit",

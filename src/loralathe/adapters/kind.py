@@ -57,7 +57,7 @@ class DeltaShape:
 
     shape:   of the change, (out, in), (out, in, k, k), or (channels,); sizes may be ANY where it depends on
              the weight
-    rank:    of the exact factors that `load_factors` gives: an upper bound of the delta's rank
+    rank:    of the exact factors, an upper bound of the delta's; without factors, the number of rows
     divisor: alpha is divided by it; None where the kind has no scale
     """
 
@@ -156,7 +156,7 @@ class ModuleData:
         return flatten_tucker(self.load())
 
     def delta(self, rows: range) -> torch.Tensor:
-        """These rows of the product of the factors, (rows, in·k·k)."""
+        """These rows of the product of the factors, (rows, in·k·k), alpha / rank applied."""
         up, down = self._plain.up, self._plain.down
         total = up.new_zeros(len(rows), down.shape[1])
         return total.addmm_(up[rows.start : rows.stop], down)
@@ -178,6 +178,9 @@ class Kind:
     core:        parts that make the name of the kind end in '-tucker'
     refused:     names of tensors that show the kind and are not understood
     variant:     the id of the kind that a module's shapes show, where two kinds have the same tensors
+    ranked:      names in files of tensors whose first axis is the rank
+    layered:     names in files of tensors with the layer's own axes, (…, in) or (…, in, k, k)
+    inputs:      how many inputs a linear module has, where no `layered` tensor tells; 0 where none does
     """
 
     id: str
@@ -192,6 +195,9 @@ class Kind:
     core: Collection[str] = ()
     refused: Collection[str] = ()
     variant: Callable[[Shapes], str] | None = None
+    ranked: Collection[str] = ()
+    layered: Collection[str] = ()
+    inputs: Callable[[Shapes], int] | None = None
 
 
 def smaller_side(shape: tuple[int, ...]) -> int:

@@ -6,12 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from loralathe.adapters.detect import AdapterDetected
 from loralathe.adapters.keys import group_by_module
-from loralathe.adapters.kinds.lora import PARTS
+from loralathe.adapters.kinds import inputs_of, layered_parts
 from loralathe.families import Family
 from loralathe.tensorfiles import Header
 
-KEEPS_AXES = (*(part for part, name in PARTS.items() if name == "down"), "lokr_w2", "diff")
-"""Parts that are 4-D where the layer is a convolution; the other kinds store a matrix for both."""
 Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
 """Canonical name → part → shape."""
 
@@ -30,11 +28,11 @@ def own_family(header: Header, detected: AdapterDetected) -> Family:
     }
     candidates = detected.families
     for family in candidates:
-        if any(_columns(found) == columns for found, columns in _evidence(shapes, family.evidence.columns)):
+        if any(inputs_of(found) == inputs for found, inputs in _evidence(shapes, family.evidence.columns)):
             return family
     axes = [
         {len(parts[part]) == wanted for parts, wanted in _evidence(shapes, family.evidence.axes)
-         for part in KEEPS_AXES if part in parts}
+         for part in layered_parts() if part in parts}
         for family in candidates
     ]  # fmt: skip
     if any(axes):
@@ -53,17 +51,3 @@ def _evidence(
         for end, number in by_end.items():
             if name.endswith(end):
                 yield parts, number
-
-
-def _columns(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Inputs of a linear module, whatever its kind; 0 where its tensors do not tell."""
-    for part in (*KEEPS_AXES, "hada_w1_b"):
-        if part in shapes and part != "lokr_w2":
-            return _second(shapes[part])
-    small = shapes.get("lokr_w1", shapes.get("lokr_w1_b", ()))
-    large = shapes.get("lokr_w2", shapes.get("lokr_w2_b", ()))
-    return _second(small) * _second(large)
-
-
-def _second(shape: tuple[int, ...]) -> int:
-    return shape[1] if len(shape) > 1 else 0

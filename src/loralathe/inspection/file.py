@@ -17,6 +17,7 @@ from loralathe.adapters import (
     kind_of_module,
     label_of_kind,
     own_family,
+    ranked_parts,
     read_labels,
     read_scalar,
     shows_adapter,
@@ -34,12 +35,6 @@ from loralathe.families import (
     label_of_module,
 )
 from loralathe.tensorfiles import Header, TensorFile, TensorInfo, open_tensorfile
-
-RANKED = (
-    "lora_down.weight", "lora_A.weight", "lora_A", "lora.down.weight", "lora_linear_layer.down.weight",
-    "hada_w1_b", "lokr_w1_b", "lokr_w2_b",
-)  # fmt: skip
-"""Parts whose first axis is the rank, in every dialect."""
 
 READABLE = frozenset({"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8"})
 """dtypes of alphas that are read without torch."""
@@ -366,7 +361,7 @@ def _coverage(
 
 def _rank(header: Header, parts: Mapping[str, str]) -> int | None:
     """None for kinds without a rank: full differences, norms, full LoKr matrices, OFT."""
-    for part in RANKED:
+    for part in ranked_parts():
         if part in parts:
             shape = header.tensors[parts[part]].shape
             return shape[0] if shape else None

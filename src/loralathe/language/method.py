@@ -55,7 +55,7 @@ class Arguments(Protocol):
 class Method:
     """Base of all methods; a subclass's fields are its parameters, equal parameters make equal leaves.
 
-    passes:  how often `prepare` reads the tensor.
+    passes:  how often `prepare` reads the tensor; 0: row by row, without a look at the whole.
     scratch: how many bands its temporaries take, for the memory plan.
     gain:    rms of the result over rms of a delta that is white noise, for the noise floor of extractions.
     by_rows: False where `prepare` reads what it needs, neighbouring rows too; its rows get no values.

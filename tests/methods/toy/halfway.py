@@ -1,4 +1,4 @@
-"""A merge method that exists only in a test: halfway(A, B, share), element by element, with a rule at 0."""
+"""A merge method that exists only in a test: halfway(A, B, share), with a rule by the sign of B."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from loralathe.language.method import Arguments, MakeRows, Method
 
 @dataclass(frozen=True)
 class Halfway(Method):
-    """A where B is negative, A + share·(B − A) elsewhere; reads the tensor's largest |A| first."""
+    """A where B is negative, A + share/max|A|·(B − A) elsewhere; reads the whole tensor for max|A| first."""
 
     share: float
 

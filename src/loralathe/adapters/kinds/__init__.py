@@ -54,6 +54,27 @@ def bias_parts() -> frozenset[str]:
     return frozenset(part for kind in adapter_kinds().values() for part in kind.biases)
 
 
+@cache
+def ranked_parts() -> tuple[str, ...]:
+    """Names of tensors whose first axis is the rank, of every kind and dialect."""
+    return tuple(part for kind in adapter_kinds().values() for part in kind.ranked)
+
+
+@cache
+def layered_parts() -> tuple[str, ...]:
+    """Names of tensors that have the layer's own axes: 4-D where it is a convolution."""
+    return tuple(part for kind in adapter_kinds().values() for part in kind.layered)
+
+
+def inputs_of(shapes: Shapes) -> int:
+    """Inputs of a linear module, whatever its kind; 0 where its tensors do not tell."""
+    for kind in adapter_kinds().values():
+        told = [shapes[part][1] for part in kind.layered if len(shapes.get(part, ())) > 1]
+        if found := kind.inputs(shapes) if kind.inputs else next(iter(told), 0):
+            return found
+    return 0
+
+
 def name_of_kind(shapes: Shapes) -> str:
     """The kind of one module, from the parts that it has: see the head of this file."""
     shown = [kind_by_part()[part] for part in shapes if part in kind_by_part()]

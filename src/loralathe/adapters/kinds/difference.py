@@ -34,7 +34,7 @@ def factors(module: ModuleData) -> Factors:
 KINDS = (
     Kind(
         "full", "full difference", {"diff": "diff", "diff_b": "diff"}, delta_shape, factors,
-        biases=("diff_b",), refused=("set_weight",),
+        biases=("diff_b",), refused=("set_weight",), layered=("diff",),
     ),
     Kind(
         "norm", "norm", {"w_norm": "diff", "b_norm": "diff"}, delta_shape, factors, biases=("b_norm",)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loralathe.adapters.kind import DeltaShape, Kind, ModuleData, ModuleHeader, smaller_side
+from loralathe.adapters.kind import DeltaShape, Kind, ModuleData, ModuleHeader, Shapes, smaller_side
 
 if TYPE_CHECKING:
     from loralathe.lowrank import Factors
@@ -64,4 +64,15 @@ def factors(module: ModuleData) -> Factors:
     return dense_factors((made[0] * made[1]).reshape(module.shape))
 
 
-KINDS = (Kind("loha", "LoHa", {part: part for part in (*NEEDED, *CORES)}, delta_shape, factors, core=CORES),)
+def _inputs(shapes: Shapes) -> int:
+    """Of w1_b (r, in); where a core is, of the same."""
+    shape = shapes.get("hada_w1_b", ())
+    return shape[1] if len(shape) > 1 else 0
+
+
+KINDS = (
+    Kind(
+        "loha", "LoHa", {part: part for part in (*NEEDED, *CORES)}, delta_shape, factors,
+        core=CORES, ranked=("hada_w1_b",), inputs=_inputs,
+    ),
+)  # fmt: skip

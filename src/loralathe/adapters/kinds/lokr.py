@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from loralathe.adapters.kind import DeltaShape, Kind, ModuleData, ModuleHeader, Tensors
+from loralathe.adapters.kind import DeltaShape, Kind, ModuleData, ModuleHeader, Shapes, Tensors
 
 if TYPE_CHECKING:
     from loralathe.lowrank import Factors
@@ -100,9 +100,19 @@ def factors(module: ModuleData) -> Factors:
 
 
 PARTS = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
+
+
+def _inputs(shapes: Shapes) -> int:
+    """The inputs of w1 ⊗ w2: those of w1 times those of w2, whole or as factors."""
+    small = shapes.get("lokr_w1", shapes.get("lokr_w1_b", ()))
+    large = shapes.get("lokr_w2", shapes.get("lokr_w2_b", ()))
+    return small[1] * large[1] if len(small) > 1 and len(large) > 1 else 0
+
+
 KINDS = (
     Kind(
         "lokr", "LoKr", {part: part for part in PARTS}, delta_shape, factors,
         core=("lokr_t1", "lokr_t2"), refused=("lokr_t1",),
+        ranked=("lokr_w1_b", "lokr_w2_b"), layered=("lokr_w2",), inputs=_inputs,
     ),
 )  # fmt: skip

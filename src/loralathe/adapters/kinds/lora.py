@@ -61,5 +61,9 @@ def _variant(shapes: Shapes) -> str:
     return "locon" if any(size > 1 for part in WIDE for size in shapes.get(part, ())[2:]) else "lora"
 
 
-_LORA = Kind("lora", "LoRA", PARTS, delta_shape, factors, core=("lora_mid.weight",), variant=_variant)
+DOWN = tuple(part for part, own in PARTS.items() if own == "down")
+_LORA = Kind(
+    "lora", "LoRA", PARTS, delta_shape, factors,
+    core=("lora_mid.weight",), variant=_variant, ranked=DOWN, layered=DOWN,
+)  # fmt: skip
 KINDS = (_LORA, replace(_LORA, id="locon", label="LoCon"))
