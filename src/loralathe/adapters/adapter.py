@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 
-from loralathe.adapters.alphas import read_noted_alphas
 from loralathe.adapters.detect import address_of_raw, detect_adapter, refuse_unusable
 from loralathe.adapters.keys import group_by_module, kind_of_module, split_adapter_key
 from loralathe.adapters.kind import Kind
 from loralathe.adapters.kinds import bias_parts, changing_kind, kind_by_part
+from loralathe.adapters.kinds.difference import LORA_BIAS
 from loralathe.adapters.module import SPARSE_BIAS, AdapterModule, fused_module, read_module
+from loralathe.adapters.notes import read_notes
 from loralathe.adapters.origin import own_family
 from loralathe.errors import InputError, LatheError
 from loralathe.families import BIAS, Family
@@ -88,7 +89,7 @@ def _parse(file: TensorFile, wanted: Family | None, with_weights: bool) -> Adapt
     refuse_unusable(detected, str(file.path), with_weights=with_weights)
     family = wanted or own_family(file.header, detected)
     grouped = group_by_module(file.header.tensors.keys())
-    alphas = read_noted_alphas(file, grouped.parts)
+    notes = read_notes(file, grouped.parts)
     held: dict[str, _Held] = {}
     unmatched: list[str] = []
     for raw_name, parts in grouped.parts.items():
@@ -97,6 +98,7 @@ def _parse(file: TensorFile, wanted: Family | None, with_weights: bool) -> Adapt
         if place is None:
             unmatched.append(raw_name)
             continue
+        weight: AdapterModule | None = None
         for own, own_parts in _weight_and_bias(place.module, parts):
             found = held.setdefault(own, _Held(place.ratios, {}))
             if found.has(place.slot):
@@ -109,10 +111,13 @@ def _parse(file: TensorFile, wanted: Family | None, with_weights: bool) -> Adapt
                 kind=kind_of_module(own_parts, file.header.tensors),
                 block=family.block_of_module(own),
                 kernel=family.kernel_of_module(place.module),
-                alphas=alphas,
+                notes=notes,
             )
             if place.swapped and module.needs_weight:
                 raise _halves_swapped(file, raw_name)
+            if weight is not None and LORA_BIAS in own_parts:
+                module = replace(module, alpha=weight.alpha, scale=weight.scale)
+            weight = module
             found.modules[place.slot] = replace(module, swapped=place.swapped)
     modules = {name: found.joined(file, name) for name, found in held.items()}
     return Adapter(
@@ -148,10 +153,13 @@ class _Held:
 
 
 def _weight_and_bias(name: str, parts: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """The modules that one name of a file stands for, each with its parts."""
+    """The modules that one name of a file stands for, each with its parts; the weight first.
+
+    A LoRA's bias has the scale of its weight, which must not be missing.
+    """
     weight = {part: key for part, key in parts.items() if part not in bias_parts()}
     bias = {part: key for part, key in parts.items() if part in bias_parts()}
-    if weight:
+    if weight or LORA_BIAS in bias:
         yield name, weight
     if bias:
         yield f"{name}{BIAS}", bias

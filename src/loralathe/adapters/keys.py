@@ -28,7 +28,9 @@ def split_adapter_key(key: str) -> tuple[str, str] | None:
         if part in part_names():
             return ".".join(tokens[:-count]), part
         if count > 1 and tokens[-count] in ("lora_A", "lora_B", "lora_magnitude_vector"):
-            ending = ".weight" if tokens[-count] != "lora_magnitude_vector" else ""
+            ending = f".{tokens[-1]}" if tokens[-1] in ("weight", "bias") else ".weight"
+            if tokens[-count] == "lora_magnitude_vector":
+                ending = ""
             return ".".join(tokens[:-count]), tokens[-count] + ending
     return None
 

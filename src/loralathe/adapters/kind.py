@@ -59,11 +59,13 @@ class DeltaShape:
              the weight
     rank:    of the exact factors, an upper bound of the delta's; without factors, the number of rows
     divisor: alpha is divided by it; None where the kind has no scale
+    whole:   there is no factor to scale by, but PEFT scales by the rank in its notes all the same
     """
 
     shape: tuple[int, ...]
     rank: int
     divisor: int | None
+    whole: bool = False
 
 
 @dataclass(frozen=True)

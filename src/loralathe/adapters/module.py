@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from loralathe.adapters.alphas import Alphas, read_alpha
+from loralathe.adapters.alphas import read_alpha
 from loralathe.adapters.kind import ModuleHeader
 from loralathe.adapters.kinds import changing_kind, kind_that_reads, kinds_named
+from loralathe.adapters.notes import Notes
 from loralathe.errors import InputError
 from loralathe.tensorfiles import TensorFile, TensorInfo
 
@@ -66,11 +67,11 @@ def read_module(
     kind: str,
     block: str | None,
     kernel: int = 0,
-    alphas: Alphas | None = None,
+    notes: Notes | None = None,
 ) -> AdapterModule:
     """The module made of `parts` (part as the file spells it → tensor key), its alpha read.
 
-    kernel: the layer's, for kinds that store a convolution as a matrix;  alphas: those of the metadata.
+    kernel: the layer's, for kinds that store a convolution as a matrix;  notes: those of PEFT.
 
     Raises InputError naming file and tensor for missing partners, unfitting shapes, integer factors, unknown
     parts, and an alpha that is not one finite number other than 0.
@@ -87,12 +88,13 @@ def read_module(
     made = own.delta_shape(header)
     if beside is not None and beside.delta_shape is not None:
         made = beside.delta_shape(replace(header, kind=beside.label, tensors=others, inside=made))
-    alpha = None
+    alpha, divisor = None, made.divisor
     if alpha_part:
         alpha = read_alpha(file, alpha_part["alpha"])
-    elif alphas is not None and made.divisor is not None:
-        alpha = alphas.alpha_of(raw_name, made.divisor)
-    scale = 1.0 if alpha is None or made.divisor is None else alpha / made.divisor
+    elif notes is not None:
+        divisor = notes.rank_of(raw_name) if made.whole else divisor
+        alpha = None if divisor is None else notes.alpha_of(raw_name, divisor)
+    scale = 1.0 if alpha is None or divisor is None else alpha / divisor
     tensors = {**mine, **others, **alpha_part}
     shape = _shape_in_model(made.shape, kernel, has_core="mid" in mine)
     return AdapterModule(name, raw_name, kind, block, tensors, shape, made.rank, alpha, scale)

@@ -2,6 +2,7 @@
 
     LyCORIS `full`, ComfyUI   diff (as the weight), diff_b (as the bias)
     LyCORIS `norm`            w_norm, b_norm (channels,)
+    PEFT `lora_bias`          lora_B.bias, beside a LoRA and with its scale (`LoraLayer.merge`)
 
 A difference of a bias is a module of its own, beside the one of the layer, whatever kind that is.
 """
@@ -14,6 +15,8 @@ from loralathe.adapters.kind import DeltaShape, Kind, ModuleData, ModuleHeader, 
 
 if TYPE_CHECKING:
     from loralathe.lowrank import Factors
+
+LORA_BIAS = "lora_B.bias"
 
 
 def delta_shape(header: ModuleHeader) -> DeltaShape:
@@ -33,8 +36,8 @@ def factors(module: ModuleData) -> Factors:
 
 KINDS = (
     Kind(
-        "full", "full difference", {"diff": "diff", "diff_b": "diff"}, delta_shape, factors,
-        biases=("diff_b",), refused=("set_weight",), layered=("diff",),
+        "full", "full difference", {"diff": "diff", "diff_b": "diff", LORA_BIAS: "diff"}, delta_shape,
+        factors, biases=("diff_b", LORA_BIAS), refused=("set_weight",), layered=("diff",),
     ),
     Kind(
         "norm", "norm", {"w_norm": "diff", "b_norm": "diff"}, delta_shape, factors, biases=("b_norm",)

@@ -5,7 +5,8 @@
              or Tucker: t2 (r, r, k, k), w2_a (r, ok), w2_b (r, in)
     Δ        w1 ⊗ w2, of shape (ol·ok, im·in[, k, k])
 
-alpha is divided by w1_b's rank, else by w2_b's; with both whole the scale is 1, whatever alpha says.
+alpha is divided by w1_b's rank, else by w2_b's; with both whole the scale is 1, whatever
+alpha says. PEFT divides by the rank of its config (`peft/tuners/lokr/layer.py`), whole or not.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def delta_shape(header: ModuleHeader) -> DeltaShape:
     small, large = _small(header), _large(header)
     shape = (small[0] * large[0], small[1] * large[1], *large[2:])
     ranks = [tensors[name].shape[0] for name in ("lokr_w1_b", "lokr_w2_b") if name in tensors]
-    return DeltaShape(shape, _rank(tensors, small, large), ranks[0] if ranks else None)
+    return DeltaShape(shape, _rank(tensors, small, large), ranks[0] if ranks else None, whole=not ranks)
 
 
 def _lacks(tensors: Tensors, side: str) -> str:
