@@ -10,9 +10,11 @@ killed run leaves nothing. Directions lie one behind the other: a module given r
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +34,7 @@ from loralathe.engine.slices import RowSlice, Unit, in_scope
 from loralathe.errors import InputError, MachineError, option
 from loralathe.language import ExtractLeaf
 from loralathe.lowrank import Allocation, KnapsackItem, allocate_bytes, allocate_energy
-from loralathe.tensorfiles import TensorSpec, adapter_file_size, read_at, tensor_bytes, write_at
+from loralathe.tensorfiles import MemoryPath, TensorSpec, adapter_file_size, read_at, tensor_bytes, write_at
 
 FIRST_DEPTH = 64
 ROUNDS = 8
@@ -63,11 +65,14 @@ class SurveyedModule:
         return self.row_slice.rows, self.unit.row_elements
 
 
-class BudgetSurvey:
-    """Surveys and allocations by extraction; a context manager that drops the spool."""
+class BudgetSurvey(AbstractContextManager["BudgetSurvey"]):
+    """Surveys and allocations by extraction; a context manager that drops the spool.
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
+    output: the first pass keeps its factors beside it; None: where the system keeps such files.
+    """
+
+    def __init__(self, output: Path | None) -> None:
+        self._output = output
         self._spool: IO[bytes] | None = None
         self._end = 0
         self._lock = threading.Lock()
@@ -76,12 +81,16 @@ class BudgetSurvey:
         self.reports: dict[ExtractLeaf, BudgetReport] = {}
         self.depths: dict[tuple[ExtractLeaf, str], int] = {}
 
-    def __enter__(self) -> BudgetSurvey:
-        return self
-
     def __exit__(self, *_: object) -> None:
         if self._spool is not None:
             self._spool.close()
+
+    @property
+    def _folder(self) -> Path | None:
+        if self._output is None or isinstance(self._output, MemoryPath):
+            return None
+        folder = Path(os.path.realpath(self._output)).parent
+        return folder if folder.is_dir() else None
 
     def put(self, leaf: ExtractLeaf, unit: Unit, row_slice: RowSlice, found: Extracted, most: int) -> None:
         """Keep what was found of a module; `most` is the most that its rank may be. From any thread."""
@@ -151,22 +160,16 @@ class BudgetSurvey:
         return up.T.contiguous(), down
 
 
-def budget_leaves(session: Session) -> list[ExtractLeaf]:
-    """Extractions with a budget that any output needs, inner ones first."""
-    found: dict[ExtractLeaf, None] = {}
-    for output in session.plan.outputs:
-        own = [output.leaf] if isinstance(output, AdapterOutput) else []
-        for leaf in (*output.expression.leaves, *own):
-            if isinstance(leaf, ExtractLeaf) and leaf.options.budget is not None:
-                found[leaf.unrounded] = None
-    return sorted(found, key=lambda leaf: leaf.expression.level)
-
-
 def survey_budgets(
     session: Session, found: BudgetSurvey, survey: Callable[[ExtractLeaf, Sequence[Unit]], None]
 ) -> None:
     """The first passes: fills `found` for every extraction with a budget; `survey` decomposes units."""
-    for leaf in budget_leaves(session):
+    outputs = session.plan.outputs
+    leaves = [leaf for output in outputs for leaf in output.expression.leaves]
+    leaves += [output.leaf for output in outputs if isinstance(output, AdapterOutput)]
+    wanted = [leaf for leaf in leaves if isinstance(leaf, ExtractLeaf) and leaf.options.budget is not None]
+    # Inner ones first.
+    for leaf in sorted({leaf.unrounded: None for leaf in wanted}, key=lambda leaf: leaf.expression.level):
         allocator = _allocator(session, leaf)
         waiting = [unit for unit in allocator.units if any(in_scope(s, leaf.options) for s in unit.slices)]
         for unit in waiting:

@@ -7,7 +7,7 @@ is fixed by the tensor alone: the result does not depend on the number of thread
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -57,13 +57,6 @@ def no_factors(_leaf: Leaf, _dtype: torch.dtype) -> None:
 def no_methods(leaf: MadeLeaf, _primary: str | None) -> MakeRows:
     """Where no method can occur."""
     raise TypeError(f"{leaf} is not expected here")
-
-
-def bands(row_slice: RowSlice, unit: Unit) -> Iterator[tuple[int, int]]:
-    """Row ranges [start, stop) of a slice, at most BAND elements each."""
-    step = max(1, BAND // max(1, unit.row_elements))
-    for start in range(row_slice.start, row_slice.stop, step):
-        yield start, min(start + step, row_slice.stop)
 
 
 class Band:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from loralathe.engine.budgets import BudgetSurvey, survey_budgets
 from loralathe.engine.job import Context, Job, make_jobs
@@ -17,7 +15,6 @@ from loralathe.engine.workers import Workspace, in_parallel, prepared
 from loralathe.errors import MachineError, option
 from loralathe.language import ExtractLeaf
 from loralathe.progress import Cancel, Progress
-from loralathe.tensorfiles import MemoryPath
 
 
 def execute(session: Session, sinks: Sinks, progress: Progress) -> Mapping[ExtractLeaf, BudgetReport]:
@@ -29,7 +26,7 @@ def execute(session: Session, sinks: Sinks, progress: Progress) -> Mapping[Extra
     jobs = make_jobs(session.plan)
     check_memory(jobs, options.memory)
     stop = Cancel()
-    with prepared(options.device), BudgetSurvey(_folder(session)) as found:
+    with prepared(options.device), BudgetSurvey(session.plan.outputs[0].save.file) as found:
         context = Context(session.sources, specializer, options, Workspace(), found, sinks, stop)
 
         def run(some: Sequence[Job], title: str) -> None:
@@ -52,15 +49,6 @@ def execute(session: Session, sinks: Sinks, progress: Progress) -> Mapping[Extra
         survey_budgets(session, found, survey)
         run(jobs, "computing")
         return found.reports
-
-
-def _folder(session: Session) -> Path | None:
-    """Where a first pass keeps its factors: beside the first output, or where the system keeps such files."""
-    file = session.plan.outputs[0].save.file
-    if isinstance(file, MemoryPath):
-        return None
-    folder = Path(os.path.realpath(file)).parent
-    return folder if folder.is_dir() else None
 
 
 def check_memory(jobs: Sequence[Job], budget: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from loralathe.engine.budgets import BudgetSurvey
-from loralathe.engine.evaluate import Band, LoadFactors, Prepare, bands, no_factors, no_methods
+from loralathe.engine.evaluate import BAND, Band, LoadFactors, Prepare, no_factors, no_methods
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import AdapterOutput, Plan, TensorPlan, WeightsOutput
 from loralathe.engine.sinks import Sinks
@@ -117,8 +117,10 @@ class Context:
         prepare: Prepare = no_methods,
         workspace: Workspace | None = None,
     ) -> Iterable[Band]:
-        """The slice's rows, band by band; raises Cancelled when the run is over."""
+        """The slice's rows, at most BAND elements at a time; raises Cancelled when the run is over."""
         space = self.workspace if workspace is None else workspace
-        for rows in bands(row_slice, unit):
+        step = max(1, BAND // max(1, unit.row_elements))
+        for start in range(row_slice.start, row_slice.stop, step):
             self.stop.check()
+            rows = start, min(start + step, row_slice.stop)
             yield Band(self.sources, self.specializer, space, unit, row_slice, rows, factors, prepare)

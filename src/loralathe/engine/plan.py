@@ -210,12 +210,14 @@ class Planner:
         if primary is None:
             raise InputError("the checkpoints cancel; nothing gives the output its tensors", where=where)
         target = target_dtype(save.dtype, where)
-        pattern = discard_pattern(save.discard, where)
+        pattern = None if save.discard is None else discard_pattern(save.discard, where)
         source = self.sources.checkpoints[primary]
         others = [name for name in expression.checkpoints if name != primary]
         vae = None
         if save.vae is not None:
-            vae = open_vae(save, self.sources, primary, allow_unmatched=self.options.allow_unmatched)
+            vae = open_vae(
+                save, save.vae, self.sources, primary, allow_unmatched=self.options.allow_unmatched
+            )
         tensors, discarded = [], []
         for key, unit in self.units_of(primary).items():
             if pattern is not None and pattern.search(source.saved_as(key)):

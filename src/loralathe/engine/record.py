@@ -66,12 +66,12 @@ def metadata_of(session: Session, output: Output, hashes: Mapping[str, str] | No
 
 def write_record(session: Session, output: Output, hashes: Mapping[str, str] | None) -> dict[str, object]:
     """The part of the recipe that made `output`, as plain data; hashes only where the options ask for it."""
-    from loralathe.language import render, value_names
+    from loralathe.language import render, used_names, value_names
 
     recipe, plan, run = session.recipe, session.plan, session.options
     places = {name: IN_MEMORY for name, path in plan.inputs.items() if isinstance(path, MemoryPath)}
     known = dict.fromkeys(plan.inputs, UNKNOWN_HASH) | places | dict(hashes or {})
-    steps = _needed(recipe, output.save.step)
+    steps = recipe.steps.keys() & used_names(recipe, (output.save.step,))
     used = {name.id for step in steps for name in value_names(recipe.steps[step])}
     inputs = {
         name: {"file": plan.inputs[name].name, "size": plan.sizes[name]}
@@ -92,19 +92,6 @@ def write_record(session: Session, output: Output, hashes: Mapping[str, str] | N
         "steps": {step: render(recipe.steps[step]) for step in recipe.steps if step in steps},
     }
     return record | {name: table for name, table in tables.items() if table}
-
-
-def _needed(recipe: Recipe, step: str) -> set[str]:
-    from loralathe.language import value_names
-
-    found: set[str] = set()
-    waiting = [step]
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting += [used.id for used in value_names(recipe.steps[name]) if used.id in recipe.steps]
-    return found
 
 
 def _used_lists(recipe: Recipe, steps: set[str], known: Mapping[str, str]) -> dict[str, str]:

@@ -84,10 +84,8 @@ def companion_notes(save: Save, config: Path | None) -> Iterator[str]:
         yield f"{config.name} is copied to {config_target(save.file).name}"
 
 
-def discard_pattern(text: str | None, where: str) -> re.Pattern[str] | None:
+def discard_pattern(text: str, where: str) -> re.Pattern[str]:
     """The compiled `discard`; InputError when it is not a regular expression."""
-    if text is None:
-        return None
     try:
         return re.compile(text)
     except re.error as error:
@@ -108,17 +106,17 @@ def _unknown(save: Save, choice: str, what: str, words: Sequence[str], used: Seq
     )
 
 
-def open_vae(save: Save, sources: Sources, primary: str, *, allow_unmatched: bool) -> CheckpointSource | None:
-    """The VAE that an output asks for, under the keys and shapes of its primary checkpoint; None for none.
+def open_vae(
+    save: Save, path: Path, sources: Sources, primary: str, *, allow_unmatched: bool
+) -> CheckpointSource:
+    """The VAE of the file that an output asks for, under the keys and shapes of its primary checkpoint.
 
     Raises InputError for a file without a VAE, a primary without one, and for tensors that only one of them
     has or that differ in shape; `allow_unmatched` bakes in those that both have.
     """
-    if save.vae is None:
-        return None
     # With a dot, so that no input, step or variable can have it; records hold it.
     name = f"{save.step}.vae"
-    file = sources.open_beside(save.vae)
+    file = sources.open_beside(path)
     sources.checkpoints[name] = _vae_source(
         name, file, sources.checkpoints[primary], allow_unmatched=allow_unmatched
     )

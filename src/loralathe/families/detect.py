@@ -51,7 +51,8 @@ def detect_checkpoint(header: HeaderLike, name: str | None = None) -> Detected:
     if family is None:
         raise _unrecognised(tensors, name)
     refuse_quantised(tensors, family.label, name)
-    paths = _denoiser_paths(family, tensors)
+    places = {family.component("unet").path(key): key for key in tensors}
+    paths = {path: key for path, key in places.items() if path is not None}  # inside the denoiser → key
     _check_complete(family, paths, name)
     channels = tensors[paths[f"{family.denoiser.entry}.weight"]].shape[1]
     if channels not in family.denoiser.inputs:
@@ -62,27 +63,16 @@ def detect_checkpoint(header: HeaderLike, name: str | None = None) -> Detected:
             fix=f"known are {', '.join(known[:-1])} and {known[-1]}",
         )
     prediction, source = _prediction(family, header)
+    present = {family.component_of_key(key) for key in tensors if family.knows_key(key)}
     return Detected(
         family=family,
         layout="original",
         variant=family.denoiser.variant(channels, paths),
         in_channels=channels,
-        components=_components(family, tensors),
+        components=tuple(component.id for component in family.components if component.id in present),
         prediction=prediction,
         prediction_source=source,
     )
-
-
-def _components(family: Family, tensors: Mapping[str, TensorLike]) -> tuple[str, ...]:
-    present = {family.component_of_key(key) for key in tensors if family.knows_key(key)}
-    return tuple(component.id for component in family.components if component.id in present)
-
-
-def _denoiser_paths(family: Family, tensors: Mapping[str, TensorLike]) -> dict[str, str]:
-    """Path inside the U-Net or transformer → key."""
-    denoiser = family.component("unet")
-    paths = {denoiser.path(key): key for key in tensors}
-    return {path: key for path, key in paths.items() if path is not None}
 
 
 def _check_complete(family: Family, paths: Mapping[str, str], name: str | None) -> None:

@@ -47,10 +47,8 @@ class Transformer:
     kind = "transformer"
 
     def missing(self, paths: Collection[str]) -> list[str]:
-        return [path for path in self._required(paths) if path not in paths]
-
-    def _required(self, paths: Collection[str]) -> Iterator[str]:
-        """Every tensor of every block up to the last one that is there."""
+        """Of every block up to the last one that is there."""
+        required: list[str] = []
         last = {stage.path: _last_number(paths, stage.path) for stage in self.stages}
         left_out = tuple(start for start, mark in self.optional.items() if mark not in paths)
         for entry in self.layers():
@@ -58,9 +56,8 @@ class Transformer:
                 continue
             numbers = range(last[entry.name.partition(".")[0]] + 1) if ANY in entry.name else range(1)
             for number in map(str, numbers):
-                yield fill(entry.weight, number)
-                if entry.bias is not None:
-                    yield fill(entry.bias, number)
+                required += [fill(tensor, number) for tensor in (entry.weight, entry.bias) if tensor]
+        return [path for path in required if path not in paths]
 
     def variant(self, channels: int, paths: Collection[str]) -> str:
         if self.marked is None or channels != next(iter(self.inputs)):

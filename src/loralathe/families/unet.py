@@ -119,16 +119,13 @@ class UNet:
                 yield layer(original, diffusers, "conv", kernel=_kernel(original))
 
     def missing(self, paths: Collection[str]) -> list[str]:
-        return [path for path in self._required() if path not in paths]
-
-    def _required(self) -> Iterator[str]:
-        """Tensors no such U-Net can be without (widths decide about skip connections, so those may lack)."""
+        required = []
         for entry in self.layers():
-            if entry.name.endswith(".skip_connection"):
-                continue
-            yield entry.weight.replace("#", "0")
-            if entry.bias is not None and not entry.name.endswith(WITHOUT_BIAS):
-                yield entry.bias.replace("#", "0")
+            if not entry.name.endswith(".skip_connection"):  # widths decide whether it is needed
+                required.append(entry.weight.replace("#", "0"))
+                if entry.bias is not None and not entry.name.endswith(WITHOUT_BIAS):
+                    required.append(entry.bias.replace("#", "0"))
+        return [path for path in required if path not in paths]
 
     def variant(self, channels: int, paths: Collection[str]) -> str:
         return self.inputs[channels]

@@ -133,10 +133,10 @@ def _block_values(node: Node) -> Iterator[Name | Text]:
         yield from _block_values(child)
 
 
-def used_names(recipe: Recipe) -> set[str]:
-    """Names of steps, inputs, variables and block lists that the saved steps mention."""
+def used_names(recipe: Recipe, steps: Iterable[str] | None = None) -> set[str]:
+    """Names of steps, inputs, variables and block lists that `steps` (the saved ones) mention, and their own."""
     used: set[str] = set()
-    waiting = [save.step for save in recipe.saves]
+    waiting = [save.step for save in recipe.saves] if steps is None else list(steps)
     while waiting:
         name = waiting.pop()
         if name in used:

@@ -100,39 +100,34 @@ def value_names(node: Node) -> Iterator[Name]:
         yield from value_names(child)
 
 
-def render(node: Node) -> str:
-    """The formula as text again, normalised; `parse_expression(render(n)) == n`."""
-    return _render(node, 0)
-
-
 _SUM, _TERM, _ATOM = 0, 1, 2
+"""How tightly the parts of a formula bind."""
 
 
-def _render(node: Node, level: int) -> str:
-    if isinstance(node, Number):
-        return _wrap(repr(node.value).removesuffix(".0"), node.value < 0 and level > _SUM)
+def render(node: Node, level: int = _SUM) -> str:
+    """The formula as text again, normalised; `parse_expression(render(n)) == n`.
+
+    level: what stands around it; looser operations get parentheses.
+    """
     if isinstance(node, Name):
         return node.id
     if isinstance(node, Text):
         return repr(node.value)
     if isinstance(node, Call):
-        parts = [_render(arg, _SUM) for arg in node.args]
-        parts += [f"{key}={_render(value, _SUM)}" for key, value in node.kwargs]
+        parts = [render(arg) for arg in node.args]
+        parts += [f"{key}={render(value)}" for key, value in node.kwargs]
         return f"{node.function}({', '.join(parts)})"
-    if isinstance(node, Negate):
-        return _wrap(f"-{_render(node.value, _ATOM)}", level > _SUM)
-    return _wrap(_operation(node), level > (_SUM if isinstance(node, Add) else _TERM))
-
-
-def _operation(node: Add | Product | At) -> str:
-    if isinstance(node, Product):
-        return f"{_render(node.left, _TERM)}*{_render(node.right, _ATOM)}"
-    if isinstance(node, At):
-        return f"{_render(node.value, _TERM)}@{_render(node.blocks, _ATOM)}"
-    if isinstance(node.right, Negate):
-        return f"{_render(node.left, _SUM)} - {_render(node.right.value, _TERM)}"
-    return f"{_render(node.left, _SUM)} + {_render(node.right, _TERM)}"
-
-
-def _wrap(text: str, needed: bool) -> str:
-    return f"({text})" if needed else text
+    own = _SUM
+    if isinstance(node, Number):
+        text, own = repr(node.value).removesuffix(".0"), _SUM if node.value < 0 else _ATOM
+    elif isinstance(node, Negate):
+        text = f"-{render(node.value, _ATOM)}"
+    elif isinstance(node, Product):
+        text, own = f"{render(node.left, _TERM)}*{render(node.right, _ATOM)}", _TERM
+    elif isinstance(node, At):
+        text, own = f"{render(node.value, _TERM)}@{render(node.blocks, _ATOM)}", _TERM
+    elif isinstance(node.right, Negate):
+        text = f"{render(node.left)} - {render(node.right.value, _TERM)}"
+    else:
+        text = f"{render(node.left)} + {render(node.right, _TERM)}"
+    return f"({text})" if level > own else text

@@ -52,7 +52,7 @@ def component_of(module_name: str) -> str:
 
 
 def is_text_encoder(module_name: str) -> bool:
-    return component_of(module_name).startswith("te")
+    return module_name.startswith("te")
 
 
 def block_names_of(module_name: str, block: str | None) -> tuple[str, ...]:

@@ -86,8 +86,8 @@ def effective(strength: Strength, module: Addressed) -> float:
 
 def weight(strength: Strength, module: Addressed) -> float:
     """The w of `effective`: element rule, else block weight, else 1."""
-    by_element = last_match(strength.elements, module.name, module.block)
-    if by_element is not None:
+    rules = strength.elements
+    if rules and (by_element := last_match(rules, module.name, module.block)) is not None:
         return by_element
     return 1.0 if strength.blocks is None else strength.blocks.weight_of(module.name, module.block)
 

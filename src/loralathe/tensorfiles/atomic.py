@@ -158,11 +158,11 @@ def write_text(path: Path, text: str, *, force: bool, inputs: Iterable[str | os.
     stage_bytes(path, text.encode("utf-8"), replace=force).commit()
 
 
-def stage_bytes(target: Path, data: bytes, *, replace: bool) -> StagedFile:
-    """A staged file that holds `data`: for files that get their names together. MachineError as it fails."""
+def stage_bytes(target: Path, data: bytes, *, replace: bool, size: int | None = None) -> StagedFile:
+    """A staged file that begins with `data`, and has room for `size` bytes; MachineError where it fails."""
     staged = StagedFile(target, replace=replace)
     try:
-        staged.allocate(len(data))
+        staged.allocate(len(data) if size is None else size)
         write_at(staged.fd, memoryview(data), 0)
     except BaseException as error:
         staged.discard()

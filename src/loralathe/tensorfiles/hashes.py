@@ -18,8 +18,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,9 +44,9 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 def autov1(path: PathLike) -> str:
     """A1111's first model hash: 8 hex digits over 64 KiB in the middle, of any file."""
-    with _open(path) as (fd, size):
-        end = min(size, LEGACY_START + LEGACY_LENGTH)
-        return _hash_range(fd, LEGACY_START, end, str(path)).hexdigest()[:8]
+    with open_regular(Path(path)) as file:
+        end = min(os.fstat(file.fileno()).st_size, LEGACY_START + LEGACY_LENGTH)
+        return _hash_range(file.fileno(), LEGACY_START, end, str(path)).hexdigest()[:8]
 
 
 def content_hash(path: PathLike, *, cache: bool = True, progress: Progress | None = None) -> str:
@@ -54,13 +54,14 @@ def content_hash(path: PathLike, *, cache: bool = True, progress: Progress | Non
 
     cache: remember it in the user's cache folder.
     """
-    with _open(path) as (fd, size):
+    with open_regular(Path(path)) as file:
+        fd = file.fileno()
         before = os.fstat(fd)
         store = HashCache() if cache else None
         known = store.get(Path(path), before) if store else None
         if known is not None:
             return known
-        found = _hash_range(fd, 0, size, str(path), progress=progress).hexdigest()
+        found = _hash_range(fd, 0, before.st_size, str(path), progress=progress).hexdigest()
         after = os.fstat(fd)
         if store and (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
             store.put(Path(path), before, found)
@@ -101,12 +102,6 @@ def legacy_hash_of(fd: int, header: Header, metadata: Mapping[str, str], where: 
     begin = max(LEGACY_START, len(encoded)) + shift
     end = min(LEGACY_START + LEGACY_LENGTH + shift, header.file_size)
     return _hash_range(fd, begin, end, where, digest=digest).hexdigest()[:8]
-
-
-@contextmanager
-def _open(path: PathLike) -> Iterator[tuple[int, int]]:
-    with open_regular(Path(path)) as file:
-        yield file.fileno(), os.fstat(file.fileno()).st_size
 
 
 def _hash_range(

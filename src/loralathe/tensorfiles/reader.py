@@ -7,8 +7,8 @@ file's content tells which it is, not its name. So do tensors in memory, which a
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from loralathe.errors import InputError, did_you_mean
@@ -36,7 +36,7 @@ def open_tensorfile(path: str | os.PathLike[str]) -> TensorFile:
     return MemoryTensorFile(path) if isinstance(path, MemoryPath) else TensorFile(path)
 
 
-class TensorFile:
+class TensorFile(AbstractContextManager["TensorFile"]):
     """An open safetensors or pickle file.
 
     path:     as given.
@@ -66,12 +66,7 @@ class TensorFile:
     def close(self) -> None:
         self._file.close()
 
-    def __enter__(self) -> TensorFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def info(self, name: str) -> TensorInfo:
@@ -154,14 +149,9 @@ def _read_structure(fd: int, path: Path, size: int) -> tuple[str, Pickled]:
     if is_pickle(bytes(start)):
         return "pickle", read_pickled(fd, size, bytes(start), where)
     check_content(path, bytes(start), size)
-    return "safetensors", Pickled(_read_header(fd, bytes(start), size, where), {})
-
-
-def _read_header(fd: int, start: bytes, size: int, where: str) -> Header:
-    length = header_length(bytes(start[:LENGTH_BYTES]), size, where)
-    text = bytearray(length)
+    text = bytearray(header_length(bytes(start[:LENGTH_BYTES]), size, where))
     read_at(fd, memoryview(text), LENGTH_BYTES, where)
-    return parse_header(bytes(text), size, where)
+    return "safetensors", Pickled(parse_header(bytes(text), size, where), {})
 
 
 def _torch_dtype(info: TensorInfo, path: Path) -> torch.dtype:

@@ -7,15 +7,15 @@ import tempfile
 import threading
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from loralathe.errors import InputError
 from loralathe.progress import Progress
-from loralathe.tensorfiles.atomic import StagedFile, remove_stale
+from loralathe.tensorfiles.atomic import remove_stale, stage_bytes
 from loralathe.tensorfiles.hashes import legacy_hash_of, model_hash_of
 from loralathe.tensorfiles.header import (
     Header,
@@ -40,7 +40,7 @@ MODEL_HASH = "sshs_model_hash"
 LEGACY_HASH = "sshs_legacy_hash"
 
 
-class CheckpointWriter:
+class CheckpointWriter(AbstractContextManager["CheckpointWriter"]):
     """A safetensors file under construction; any thread may `write` and `copy_from`, in any order.
 
     specs:    the tensors, in the order of the file.
@@ -76,19 +76,7 @@ class CheckpointWriter:
         self._lock = threading.Lock()
         self._past_cache = self.header.file_size >= LARGE
         check_output(self.path, inputs, force)
-        self._staged = StagedFile(self.path, replace=force)
-        self._prepare(encoded)
-
-    def _prepare(self, encoded: bytes) -> None:
-        try:
-            self._staged.allocate(self.header.file_size)
-            write_at(self._staged.fd, memoryview(encoded), 0)
-        except OSError as error:
-            self.abort()
-            raise write_error(error, self.path) from error
-        except BaseException:
-            self.abort()
-            raise
+        self._staged = stage_bytes(self.path, encoded, replace=force, size=self.header.file_size)
 
     def fileno(self) -> int:
         """Descriptor of the file under construction, for reading back what has been written."""
@@ -170,12 +158,7 @@ class CheckpointWriter:
         """Remove every trace; does nothing after `commit`."""
         self._staged.discard()
 
-    def __enter__(self) -> CheckpointWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.abort()
 
     def _claim(self, name: str, start: int, count: int) -> TensorInfo:
@@ -232,7 +215,7 @@ def adapter_file_size(specs: Iterable[TensorSpec], metadata: Mapping[str, str]) 
     return len(encode_header(infos, reserved)) + sum(info.nbytes for info in infos)
 
 
-class AdapterWriter:
+class AdapterWriter(AbstractContextManager["AdapterWriter"]):
     """A safetensors file whose tensors arrive one by one, from any thread, in any order.
 
     The file has them in the format's order (largest dtype first, then by name), so the order of adding them
@@ -307,12 +290,7 @@ class AdapterWriter:
         """Drop the spool; does nothing after `commit`."""
         self._spool.close()
 
-    def __enter__(self) -> AdapterWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.abort()
 
 
