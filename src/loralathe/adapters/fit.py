@@ -91,6 +91,8 @@ def require_fit(adapter: Adapter, fit: Fit, base_label: str, *, allow_unmatched:
 
     `base_label` names the base's family ("SDXL").
     """
+    if fit.used and not fit.mismatched and (allow_unmatched or not fit.unmatched):
+        return
     where = str(adapter.file.path)
     fix = f"use a LoRA made for {base_label}"
     if adapter.made_for is not adapter.family:
@@ -108,15 +110,14 @@ def require_fit(adapter: Adapter, fit: Fit, base_label: str, *, allow_unmatched:
             where=f"{where}: {_some(fit.unmatched)}",
             fix=fix,
         )
-    if fit.unmatched and not allow_unmatched:
-        absent = " and no ".join(component_name(one, adapter.family) for one in fit.absent)
-        raise InputError(
-            f"{len(fit.unmatched)} of the LoRA's {len(fit.unmatched) + len(fit.used)} modules "
-            f"have no place in the base ({base_label})",
-            where=f"{where}: {_some(fit.unmatched)}",
-            fix=f"{fix}, or {option('allow_unmatched', True)} to leave them out"
-            + (f" (the base has no {absent})" if absent else ""),
-        )
+    absent = " and no ".join(component_name(one, adapter.family) for one in fit.absent)
+    raise InputError(
+        f"{len(fit.unmatched)} of the LoRA's {len(fit.unmatched) + len(fit.used)} modules "
+        f"have no place in the base ({base_label})",
+        where=f"{where}: {_some(fit.unmatched)}",
+        fix=f"{fix}, or {option('allow_unmatched', True)} to leave them out"
+        + (f" (the base has no {absent})" if absent else ""),
+    )
 
 
 def _some(items: Sequence[object], separator: str = ", ") -> str:

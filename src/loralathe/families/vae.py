@@ -36,9 +36,8 @@ def vae_layers() -> Iterator[Layer]:
         yield from _middle(half)
     for level in range(LEVELS):
         yield from _resnets(f"encoder.down.{level}.block.#", f"encoder.down_blocks.{level}.resnets.#")
-        yield from _resnets(
-            f"decoder.up.{level}.block.#", f"decoder.up_blocks.{LEVELS - 1 - level}.resnets.#"
-        )
+        mirrored = LEVELS - 1 - level
+        yield from _resnets(f"decoder.up.{level}.block.#", f"decoder.up_blocks.{mirrored}.resnets.#")
     for level in range(LEVELS - 1):  # the encoder's last and the decoder's finest level keep their size
         down, up = f"encoder.down.{level}.downsample.conv", f"decoder.up.{level + 1}.upsample.conv"
         yield layer(down, f"encoder.down_blocks.{level}.downsamplers.0.conv")
