@@ -134,7 +134,7 @@ def _block_values(node: Node) -> Iterator[Name | Text]:
 
 
 def used_names(recipe: Recipe, steps: Iterable[str] | None = None) -> set[str]:
-    """Names of the saved steps, or of `steps`, and of all that they mention: steps, inputs, variables, lists."""
+    """Names of the saved steps, or of `steps`, and of what they mention: steps, inputs, variables, lists."""
     used: set[str] = set()
     waiting = [save.step for save in recipe.saves] if steps is None else list(steps)
     while waiting:
