@@ -81,7 +81,6 @@ def test_reading_like_a_file(tmp_path: Path) -> None:
     with open_tensorfile(in_memory(state, metadata={"a": "b"})) as file:
         assert file.header.metadata == {"a": "b"}
         assert torch.equal(file.read("x"), state["x"])
-        assert torch.equal(file.read("x", (1, 3)), state["x"][1:3])
         assert torch.equal(file.read("b"), state["b"])
         assert file.place_of(file.info("x")) is None
 

@@ -4,7 +4,7 @@
 factors into a file again. `kinds/` holds the kinds of adapter, a file each.
 """
 
-from loralathe.adapters.adapter import Adapter, changing_kind_of_file, open_adapter
+from loralathe.adapters.adapter import Adapter, changing_kind_of_file, open_adapter, read_adapter
 from loralathe.adapters.alphas import read_scalar
 from loralathe.adapters.detect import (
     AdapterDetected,
@@ -56,6 +56,7 @@ __all__ = [
     "open_adapter",
     "own_family",
     "ranked_parts",
+    "read_adapter",
     "read_labels",
     "read_scalar",
     "require_fit",

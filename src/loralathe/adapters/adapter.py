@@ -67,7 +67,7 @@ def open_adapter(
     """
     file = open_tensorfile(path)
     try:
-        return _parse(file, family, with_weights)
+        return read_adapter(file, family, with_weights=with_weights)
     except BaseException:
         file.close()
         raise
@@ -84,7 +84,8 @@ def changing_kind_of_file(path: str | os.PathLike[str]) -> str | None:
     return next((kind.id for kind in kinds if kind is not None and kind.change), None)
 
 
-def _parse(file: TensorFile, wanted: Family | None, with_weights: bool) -> Adapter:
+def read_adapter(file: TensorFile, wanted: Family | None, *, with_weights: bool = False) -> Adapter:
+    """The adapter of an open file; see `open_adapter`."""
     detected = detect_adapter(file.header, str(file.path), wanted)
     refuse_unusable(detected, str(file.path), with_weights=with_weights)
     family = wanted or own_family(file.header, detected)

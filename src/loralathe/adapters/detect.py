@@ -63,7 +63,7 @@ def detect_adapter(
     fitting = tuple(family for family, names in named.items() if len(names) == most)
     names = named[fitting[0]]
     unmatched = tuple(module for module in raw.parts if module not in names)
-    other = family_of_words(unmatched)
+    other = family_of_words(unmatched) if unmatched else None
     if other or not names:
         raise _unsupported(other, raw, name)
     return AdapterDetected(
@@ -107,8 +107,8 @@ def address_of_raw(family: Family, raw_name: str) -> LayerAddress | None:
 
 
 def _canonical_names(family: Family, raw: RawModules) -> dict[str, str]:
-    found = ((module, canonical_of_raw(family, module)) for module in raw.parts)
-    return {module: name for module, name in found if name is not None}
+    places = ((module, address_of_raw(family, module)) for module in raw.parts)
+    return {module: place.module for module, place in places if place is not None}
 
 
 def _dialect(raw: RawModules) -> str:

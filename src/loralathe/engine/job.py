@@ -14,7 +14,7 @@ from loralathe.engine.slices import RowSlice, Specializer, Unit, is_dense
 from loralathe.engine.sources import Sources
 from loralathe.engine.workers import Workspace
 from loralathe.families import FACTORED
-from loralathe.language import AdapterLeaf, ExtractLeaf, LinearExpression, MethodLeaf
+from loralathe.language import AdapterLeaf, ExtractLeaf, MethodLeaf
 from loralathe.progress import Cancel
 
 BAND_BYTES = 2 << 20
@@ -23,20 +23,10 @@ BAND_BYTES = 2 << 20
 
 @dataclass(frozen=True)
 class TensorRequest:
-    """A tensor of a checkpoint output."""
+    """A tensor of the checkpoint that a step is saved as."""
 
-    output: WeightsOutput
+    step: str
     tensor: TensorPlan
-
-    @property
-    def expression(self) -> LinearExpression:
-        """What the tensor is: the output's formula, or what stands for it."""
-        return self.tensor.instead or self.output.expression
-
-    @property
-    def primary(self) -> str:
-        """The checkpoint that the tensor comes from where nothing changes it."""
-        return self.output.primary_of(self.tensor)
 
 
 @dataclass(frozen=True)
@@ -55,7 +45,7 @@ class Job:
     @property
     def nbytes(self) -> int:
         """Estimate of the memory that it takes: bands, and for extractions the delta with its workspace."""
-        expressions = [request.expression for request in self.weights]
+        expressions = [request.tensor.expression for request in self.weights]
         expressions += [output.leaf.expression for output in self.adapters]
         expressions += [leaf.expression for leaf in self.surveys]
         leaves = {leaf for expression in expressions for leaf in expression.leaves}
@@ -84,7 +74,8 @@ def make_jobs(plan: Plan) -> list[Job]:
     for output in plan.outputs:
         if isinstance(output, WeightsOutput):
             for tensor in output.tensors:
-                place, request = (tensor.unit.name, tensor.unit.shape), TensorRequest(output, tensor)
+                place = tensor.unit.name, tensor.unit.shape
+                request = TensorRequest(output.save.step, tensor)
                 job = jobs.get(place) or Job(tensor.unit)
                 if tensor.action == "compute":
                     jobs[place] = replace(job, weights=(*job.weights, request))

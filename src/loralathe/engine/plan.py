@@ -58,15 +58,16 @@ Bucket = Literal["changed", "copied", "strength 0", "kept by rule", "only in the
 class TensorPlan:
     """One tensor of a checkpoint output: computed, or its bytes copied from the primary checkpoint.
 
-    instead: what stands for the output's formula where it does not hold: another file's VAE, or the primary
-    checkpoint itself for a tensor that a rule keeps but a dtype changes.
+    expression: what it is: the output's formula, or one file's own tensor (a baked VAE, what a rule keeps).
+    primary:    the checkpoint that it is taken from where nothing changes it.
     """
 
     unit: Unit
     spec: TensorSpec
     action: Action
     bucket: Bucket
-    instead: LinearExpression | None = None
+    expression: LinearExpression
+    primary: str
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,6 @@ class WeightsOutput:
     metadata: Mapping[str, str] = field(default_factory=dict)
     config: Path | None = None
     vae: str | None = None
-
-    def primary_of(self, tensor: TensorPlan) -> str:
-        """The checkpoint that a tensor is taken from where nothing changes it."""
-        return (tensor.instead.primary if tensor.instead else None) or self.primary
 
     @property
     def buckets(self) -> Counter[str]:
@@ -261,14 +258,15 @@ class Planner:
             return _plain(source, unit, spec, "kept by rule")
         sums = [self.specializer.specialize(expression, unit, row_slice) for row_slice in unit.slices]
         if not all(slice_sum.is_copy_of(primary) for slice_sum in sums):
-            return TensorPlan(unit, spec, "compute", "changed")
+            return TensorPlan(unit, spec, "compute", "changed", expression, primary)
         modules = {row_slice.module.name for row_slice in unit.slices if row_slice.module}
         bucket: Bucket = "copied"
         if any(unit.key not in self.sources.checkpoints[name].tensors for name in others):
             bucket = "only in the first"
         elif any(modules & self.sources.adapters[name].modules.keys() for name in expression.adapters):
             bucket = "strength 0"
-        return TensorPlan(unit, spec, "copy" if dtype == info.dtype else "compute", bucket)
+        action: Action = "copy" if dtype == info.dtype else "compute"
+        return TensorPlan(unit, spec, action, bucket, expression, primary)
 
     def _adapter(self, save: Save, leaf: ExtractLeaf) -> AdapterOutput:
         where = f"step '{save.step}'"
@@ -363,8 +361,8 @@ def _baked(vae: CheckpointSource, unit: Unit, target: str | None) -> TensorPlan:
 def _plain(source: CheckpointSource, unit: Unit, spec: TensorSpec, bucket: Bucket) -> TensorPlan:
     """One file's own tensor whatever the formula says: its bytes, or its numbers in another dtype."""
     assert unit.key is not None
-    is_copy = spec.dtype == source.tensors[unit.key].dtype
-    return TensorPlan(unit, spec, "copy" if is_copy else "compute", bucket, plain_expression(source.name))
+    action: Action = "copy" if spec.dtype == source.tensors[unit.key].dtype else "compute"
+    return TensorPlan(unit, spec, action, bucket, plain_expression(source.name), source.name)
 
 
 def leaf_dtype(leaf: ExtractLeaf) -> str:

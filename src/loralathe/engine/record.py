@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from loralathe.engine.options import RunOptions
 from loralathe.errors import InputError
 from loralathe.tensorfiles import MemoryPath, read_header
 from loralathe.version import __version__
 
 if TYPE_CHECKING:
-    from loralathe.engine.options import RunOptions
     from loralathe.engine.plan import Output
     from loralathe.engine.session import Session
     from loralathe.language import Recipe, Save
@@ -66,7 +66,7 @@ def metadata_of(session: Session, output: Output, hashes: Mapping[str, str] | No
 
 def write_record(session: Session, output: Output, hashes: Mapping[str, str] | None) -> dict[str, object]:
     """The part of the recipe that made `output`, as plain data; hashes only where the options ask for it."""
-    from loralathe.language import render, used_names, value_names
+    from loralathe.language import Save, render, used_names, value_names
 
     recipe, plan, run = session.recipe, session.plan, session.options
     places = {name: IN_MEMORY for name, path in plan.inputs.items() if isinstance(path, MemoryPath)}
@@ -79,11 +79,11 @@ def write_record(session: Session, output: Output, hashes: Mapping[str, str] | N
         for name in [*recipe.inputs, *([output.vae] if output.vae else [])]
         if name in used or name == output.vae
     }
+    chosen = _chosen(output.save, Save("", Path()), SAVE_CHOICES) | _chosen(run, RunOptions(), RUN_CHOICES)
     tables: dict[str, Mapping[str, object]] = {
         "variables": {name: value for name, value in recipe.variables.items() if name in used},
         "blocks": _used_lists(recipe, steps, {**run.presets, **recipe.blocks}),
-        "options": dict([*_chosen(output.save, SAVE_CHOICES), *_chosen(run, RUN_CHOICES)])
-        | ({"vae": output.vae} if output.vae else {}),
+        "options": chosen | ({"vae": output.vae} if output.vae else {}),
     }
     record: dict[str, object] = {
         "version": __version__,
@@ -103,18 +103,13 @@ def _used_lists(recipe: Recipe, steps: set[str], known: Mapping[str, str]) -> di
     return {name: text for name, text in known.items() if name in names}
 
 
-def _chosen(choices: Save | RunOptions, names: Iterable[str]) -> Iterator[tuple[str, object]]:
-    """(name, value) of the fields that are not at their default."""
-    for item in fields(choices):
-        value = getattr(choices, item.name)
-        if item.name in names and value != _default(item):
-            # Which of several devices it was has no influence.
-            plain = value.partition(":")[0] if item.name == "device" else value
-            yield item.name, dict(plain) if isinstance(plain, Mapping) else plain
-
-
-def _default(item: Field[object]) -> object:
-    return item.default_factory() if item.default_factory is not MISSING else item.default
+def _chosen(choices: Save | RunOptions, default: object, names: Iterable[str]) -> dict[str, object]:
+    """Name → value of the fields that are not at their default."""
+    found = {item.name: getattr(choices, item.name) for item in fields(choices) if item.name in names}
+    found = {name: value for name, value in found.items() if value != getattr(default, name)}
+    if "device" in found:  # which of several it was has no influence
+        found["device"] = found["device"].partition(":")[0]
+    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in found.items()}
 
 
 def plain_record(metadata: Mapping[str, str]) -> dict[str, object] | None:
@@ -187,7 +182,6 @@ class Record:
 
     def options(self, options: RunOptions) -> RunOptions:
         """`options` with all that decides what is in the file as it was then."""
-        from loralathe.engine.options import RunOptions
 
         chosen: dict[str, Any] = {name: RunOptions.__dataclass_fields__[name].default for name in RUN_CHOICES}
         chosen |= {name: value for name, value in self.choices.items() if name in RUN_CHOICES}

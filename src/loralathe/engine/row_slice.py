@@ -64,17 +64,17 @@ def run_job(context: Context, job: Job) -> None:
 
 def _copy(context: Context, request: TensorRequest) -> None:
     """A tensor that nothing touches, byte for byte; looked at only on --check-finite."""
-    source = context.sources.checkpoints[request.primary]
+    source = context.sources.checkpoints[request.tensor.primary]
     unit, spec = request.tensor.unit, request.tensor.spec
     if context.options.check_finite and DTYPES[spec.dtype].is_float:
-        leaf = CheckpointLeaf(request.primary)
+        leaf = CheckpointLeaf(request.tensor.primary)
         copied = SliceSum((SliceTerm(leaf, 1.0),), ())
         for row_slice in unit.slices:
             for band in context.bands(unit, row_slice):
-                value = band.value(leaf, "scan", request.primary)
+                value = band.value(leaf, "scan", request.tensor.primary)
                 checked_energy(value, unit, copied, band, None)
     assert unit.key is not None
-    sink = context.sinks.weights[request.output.save.step]
+    sink = context.sinks.weights[request.step]
     sink.copy(spec.name, source.file, source.tensors[unit.key].name)
 
 
@@ -93,10 +93,10 @@ class RowSliceJob:
     def run(self) -> None:
         extractions = self._extractions()
         levels = [leaf.expression.level for leaf in extractions]
-        levels += [request.expression.level for request in self.job.weights]
+        levels += [request.tensor.expression.level for request in self.job.weights]
         for level in sorted(set(levels)):
             due = [leaf for leaf in extractions if leaf.expression.level == level]
-            weights = [request for request in self.job.weights if request.expression.level == level]
+            weights = [request for request in self.job.weights if request.tensor.expression.level == level]
             self._make_level(due, weights)
         for output in self.job.adapters:
             self._deliver(output)
@@ -109,7 +109,7 @@ class RowSliceJob:
         """Extractions that this slice needs, each once whatever its rounding."""
         found: dict[ExtractLeaf, None] = {}
         for request in self.job.weights:
-            found.update(dict.fromkeys(extractions_at(request.expression, self.row_slice)))
+            found.update(dict.fromkeys(extractions_at(request.tensor.expression, self.row_slice)))
         for output in self.job.adapters:
             found.update(dict.fromkeys(extractions_at(output.expression, self.row_slice)))
             found.setdefault(output.leaf.unrounded)
@@ -150,13 +150,13 @@ class RowSliceJob:
             self.extracted[collector.leaf] = collector.finish()
 
     def _write(self, request: TensorRequest, band: Band) -> None:
-        slice_sum = self._specialized(request.expression)
-        step = request.output.save.step
+        slice_sum = self._specialized(request.tensor.expression)
+        step = request.step
         spec = request.tensor.spec
         dtype = to_torch_dtype(spec.dtype)
         # Sums in fp32 are invisible in 16 bits, but not in an fp32 output.
         working = torch.float64 if dtype in (torch.float32, torch.float64) else torch.float32
-        value = band.combine(slice_sum, step, request.primary, working)
+        value = band.combine(slice_sum, step, request.tensor.primary, working)
         checked_energy(value, self.unit, slice_sum, band, dtype)
         narrow = self.context.workspace.get(("out", step), band.shape, dtype).copy_(value)
         row_bytes = self.unit.row_elements * DTYPES[spec.dtype].bits // 8

@@ -174,9 +174,9 @@ def _keys_read(session: Session, output: Output) -> Iterator[tuple[str, str]]:
         for tensor in output.tensors:
             if tensor.action == "copy":
                 assert tensor.unit.key is not None
-                yield output.primary_of(tensor), tensor.unit.key
+                yield tensor.primary, tensor.unit.key
             else:
-                yield from _keys_of_unit(session, tensor.instead or output.expression, tensor.unit)
+                yield from _keys_of_unit(session, tensor.expression, tensor.unit)
     else:
         for unit in output.units:
             yield from _keys_of_unit(session, output.leaf.expression, unit)

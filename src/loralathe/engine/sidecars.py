@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from loralathe.adapters import fits
 from loralathe.engine.sources import CheckpointSource, Sources
 from loralathe.errors import InputError, counted, did_you_mean, few, option
 from loralathe.families import vae_keys
@@ -164,14 +165,10 @@ def _vae_source(
 
 def _shaped_as(info: TensorInfo, wanted: TensorInfo, where: str) -> TensorInfo:
     """The same tensor in the shape of another: attention layers are 1×1 convolutions or linear."""
-    if _plain_shape(info.shape) != _plain_shape(wanted.shape):
+    if not fits(info.shape, wanted.shape):
         raise InputError(
             f"the tensor '{wanted.name}' has different shapes",
             where=f"{where}: {list(info.shape)}, {list(wanted.shape)}",
             fix="bake in a VAE of this family",
         )
     return replace(info, shape=wanted.shape)
-
-
-def _plain_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return shape[:2] if shape[2:] == (1, 1) else shape

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from loralathe.adapters import Adapter, open_adapter, shows_adapter
+from loralathe.adapters import Adapter, read_adapter, shows_adapter
 from loralathe.errors import InputError, counted, few
 from loralathe.families import Detected, Family, Module, detect_checkpoint
 from loralathe.tensorfiles import TensorFile, TensorInfo, open_tensorfile
@@ -43,17 +43,14 @@ class Sources:
         self._stack = stack
         self.checkpoints: dict[str, CheckpointSource] = {}
         self.adapters: dict[str, Adapter] = {}
-        adapters: dict[str, Path] = {}
-        for name, path in inputs.items():
-            file = stack.enter_context(open_tensorfile(path))
-            if shows_adapter(file.header.tensors):
-                adapters[name] = path
-            else:
+        files = {name: stack.enter_context(open_tensorfile(path)) for name, path in inputs.items()}
+        adapters = {name: file for name, file in files.items() if shows_adapter(file.header.tensors)}
+        for name, file in files.items():
+            if name not in adapters:
                 self.checkpoints[name] = _checkpoint(name, file)
         self.family = self._common_family()
-        for name, path in adapters.items():
-            adapter = open_adapter(path, self.family, with_weights=True)
-            self.adapters[name] = stack.enter_context(adapter)
+        for name, file in adapters.items():
+            self.adapters[name] = read_adapter(file, self.family, with_weights=True)
         if self.family is None:
             self.family = _of_adapters(self.adapters.values())
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Protocol
 
 from loralathe.errors import InputError, counted
@@ -138,16 +137,11 @@ RULES = (
 """The rules of every family; a family may have more."""
 
 
-@lru_cache(maxsize=1)
-def _compiled() -> tuple[re.Pattern[str], tuple[tuple[KeyRule, re.Pattern[str]], ...]]:
-    """One pattern that most keys fail at once, and each rule's own."""
-    any_rule = re.compile("|".join(f"(?:{rule.pattern})" for rule in RULES))
-    return any_rule, tuple((rule, re.compile(rule.pattern)) for rule in RULES)
+_ANY_RULE = "|".join(f"(?:{rule.pattern})" for rule in RULES)
+"""Most keys fail it at once."""
 
 
 def find_rule(key: str, more: tuple[KeyRule, ...] = ()) -> KeyRule | None:
     """The first rule whose pattern is the whole key; `more` are the family's own."""
-    any_rule, rules = _compiled()
-    if any_rule.fullmatch(key):
-        return next(rule for rule, pattern in rules if pattern.fullmatch(key))
-    return next((rule for rule in more if re.fullmatch(rule.pattern, key)), None)
+    rules = RULES if re.fullmatch(_ANY_RULE, key) else more
+    return next((rule for rule in rules if re.fullmatch(rule.pattern, key)), None)

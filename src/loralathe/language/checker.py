@@ -119,7 +119,9 @@ class _Evaluation:
             )
         if node.id not in self.checker.kinds:
             raise self.no_value(node)
-        return LinearExpression((Term(self.leaf(node.id), Strength()),))
+        is_checkpoint = self.checker.kinds[node.id] == "checkpoint"
+        leaf = CheckpointLeaf(node.id) if is_checkpoint else AdapterLeaf(node.id)
+        return LinearExpression((Term(leaf, Strength()),))
 
     def no_value(self, node: Name) -> InputError:
         """The error for a name that stands for nothing, or for a function that is not called."""
@@ -128,9 +130,6 @@ class _Evaluation:
             return self.error(f"'{node.id}' is a function", node, f"call it: {functions()[node.id]}")
         known = (*recipe.inputs, *recipe.variables, *recipe.steps)
         return self.error(f"nothing is called '{node.id}'", node, did_you_mean(node.id, known) or None)
-
-    def leaf(self, name: str) -> CheckpointLeaf | AdapterLeaf:
-        return CheckpointLeaf(name) if self.checker.kinds[name] == "checkpoint" else AdapterLeaf(name)
 
     def sum(self, node: Add) -> Value:
         left, right = self.value(node.left), self.value(node.right)

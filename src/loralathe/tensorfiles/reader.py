@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe.errors import InputError, did_you_mean
-from loralathe.tensorfiles.dtypes import DTYPES, to_torch_dtype
+from loralathe.tensorfiles.dtypes import to_torch_dtype
 from loralathe.tensorfiles.header import LENGTH_BYTES, Header, TensorInfo, header_length, parse_header
 from loralathe.tensorfiles.input_files import check_content, is_pickle, open_regular
 from loralathe.tensorfiles.memory import MemoryPath, header_of, read_memory
@@ -102,20 +102,16 @@ class TensorFile(AbstractContextManager["TensorFile"]):
         self.readinto(info, memoryview(data))
         return data
 
-    def read(self, name: str, rows: tuple[int, int] | None = None) -> torch.Tensor:
-        """A tensor in its own dtype, or rows [rows[0], rows[1]) of its first axis.
-
-        InputError when torch does not have the dtype (sub-byte floats).
-        """
+    def read(self, name: str) -> torch.Tensor:
+        """A tensor in its own dtype; InputError when torch does not have it (sub-byte floats)."""
         import torch
 
         info = self.info(name)
         dtype = _torch_dtype(info, self.path)
-        start, count, shape = _select(info, rows)
         # Uninitialised memory: a large tensor is not worth zeroing only to be overwritten.
-        raw = torch.empty(count, dtype=torch.uint8)
-        self.readinto(info, raw.numpy().data, start)
-        return raw.view(dtype).reshape(shape)
+        raw = torch.empty(info.nbytes, dtype=torch.uint8)
+        self.readinto(info, raw.numpy().data)
+        return raw.view(dtype).reshape(info.shape)
 
 
 class MemoryTensorFile(TensorFile):
@@ -159,14 +155,3 @@ def _torch_dtype(info: TensorInfo, path: Path) -> torch.dtype:
         return to_torch_dtype(info.dtype)
     except InputError as error:
         raise InputError(error.what, where=f"{path}, tensor '{info.name}'", fix=error.fix) from error
-
-
-def _select(info: TensorInfo, rows: tuple[int, int] | None) -> tuple[int, int, tuple[int, ...]]:
-    """(first byte, bytes, shape) of the rows asked for."""
-    if rows is None:
-        return 0, info.nbytes, info.shape
-    first, last = rows
-    if not info.shape or not 0 <= first <= last <= info.shape[0]:
-        raise ValueError(f"{info.name}: rows {rows} of shape {list(info.shape)}")
-    row = TensorInfo(info.name, info.dtype, info.shape[1:], 0, 0).numel * DTYPES[info.dtype].bits // 8
-    return first * row, (last - first) * row, (last - first, *info.shape[1:])

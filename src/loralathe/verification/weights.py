@@ -46,7 +46,7 @@ class WeightsChecker:
         return self._computed(tensor, info, block)
 
     def _copied(self, tensor: TensorPlan, info: TensorInfo, block: str) -> TensorCheck:
-        primary = self.output.primary_of(tensor)
+        primary = tensor.primary
         source = self.session.sources.checkpoints[primary]
         assert tensor.unit.key is not None
         differing = _differing_bytes(self.file, info, source.file, source.tensors[tensor.unit.key])
@@ -61,14 +61,14 @@ class WeightsChecker:
 
     def _node(self, tensor: TensorPlan) -> Node:
         """What the tensor is: the step's formula, or one file's own tensor."""
-        if tensor.instead is not None:
-            return Name(self.output.primary_of(tensor))
+        if tensor.expression != self.output.expression:
+            return Name(tensor.primary)
         return self.session.recipe.steps[self.output.save.step]
 
     def _is_the_first(self, tensor: TensorPlan) -> bool:
         """Whether the formulas give the first checkpoint's tensor and nothing else, in every slice."""
         node = self._node(tensor)
-        primary = self.output.primary_of(tensor)
+        primary = tensor.primary
         try:
             for row_slice in tensor.unit.slices:
                 at = self._reference(tensor, row_slice, Replayed())
@@ -86,7 +86,7 @@ class WeightsChecker:
             self.linear,
             tensor.unit,
             row_slice,
-            self.output.primary_of(tensor),
+            tensor.primary,
             lambda call: self.replay.matrices(replayed, row_slice, call),
         )
 
