@@ -43,7 +43,12 @@ def recipe(sd1, tmp_path: Path) -> Recipe:
 
 @pytest.mark.parametrize("device", ["cuda:99", "gpu", "meta", ""])
 @pytest.mark.parametrize(
-    "call", [run_recipe, open_session, lambda *args: evaluate_weights(args[0], "x", options=args[1])]
+    "call",
+    [
+        run_recipe,
+        lambda *args: open_session(*args).__enter__(),
+        lambda *args: evaluate_weights(args[0], "x", options=args[1]),
+    ],
 )
 def test_devices_that_are_not_there(recipe, tmp_path, call, device):
     with pytest.raises(InputError, match=f"the device '{device}' cannot be used"):

@@ -182,7 +182,6 @@ class Record:
 
     def options(self, options: RunOptions) -> RunOptions:
         """`options` with all that decides what is in the file as it was then."""
-
         chosen: dict[str, Any] = {name: RunOptions.__dataclass_fields__[name].default for name in RUN_CHOICES}
         chosen |= {name: value for name, value in self.choices.items() if name in RUN_CHOICES}
         return replace(options, **chosen, presets=self.blocks, hash_inputs=self.has_hashes)
