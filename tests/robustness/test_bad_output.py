@@ -99,14 +99,28 @@ def test_a_folder_of_the_name(folder: Path) -> None:
     )
 
 
-def test_a_folder_that_is_absent(folder: Path) -> None:
+@pytest.mark.parametrize("formula", [MERGE, "extract(B - A, rank=2)"])
+def test_a_folder_that_is_absent_is_made(folder: Path, formula: str) -> None:
+    run_in(folder, formula, out="new/er/out.safetensors")
+    run_in(folder, formula)
+    assert (folder / "new/er/out.safetensors").read_bytes() == (folder / "out.safetensors").read_bytes()
+
+
+def test_folders_that_a_failed_run_made_go_again(folder: Path) -> None:
+    with refused(folder, InputError):
+        run_in(folder, "A + 1e30*lora", out="new/er/out.safetensors")
+    assert not (folder / "new").exists()
+    (folder / "old").mkdir()
+    with refused(folder, InputError):
+        run_in(folder, "A + 1e30*lora", out="old/new/out.safetensors")
+    assert list((folder / "old").iterdir()) == []
+
+
+def test_a_file_where_a_folder_would_be(folder: Path) -> None:
+    (folder / "no").write_text("somebody's work")
     with refused(folder, InputError) as fault:
         run_in(folder, out="no/such/out.safetensors")
-    assert fault.says(folder) == (
-        "the folder does not exist",
-        "DIR/no/such",
-        "create it: mkdir -p 'DIR/no/such'",
-    )
+    assert fault.says(folder) == ("this is a file, not a folder", "DIR/no", "choose another output name")
 
 
 @pytest.mark.parametrize("name", ["out.ckpt", "out.pt", "out"])

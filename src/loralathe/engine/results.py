@@ -18,7 +18,7 @@ from loralathe.engine.sidecars import config_target
 from loralathe.errors import InputError
 from loralathe.language import Recipe, Save
 from loralathe.progress import Cancel, Progress
-from loralathe.tensorfiles import MemoryPath, content_hash
+from loralathe.tensorfiles import MemoryPath, content_hash, made_folders
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +48,7 @@ def run_session(session: Session, progress: Progress | None = None) -> Report:
     inputs, family = list(session.plan.inputs.values()), session.sources.require_family()
     weights, adapters = {}, {}
     with ExitStack() as stack:
+        stack.enter_context(made_folders(_files(session)))
         hashes = stack.enter_context(beside(lambda stop: _content_hashes(session, stop)))
         for output in session.plan.outputs:
             step, metadata = output.save.step, metadata_of(session, output)
@@ -64,6 +65,11 @@ def run_session(session: Session, progress: Progress | None = None) -> Report:
     completed = {step: sink.completed for step, sink in adapters.items()}
     tensors = {step: sink.tensors for step, sink in sinks.items() if sink.tensors}
     return make_report(session, paths, records, budgets, completed, tensors, time.monotonic() - started)
+
+
+def _files(session: Session) -> list[Path]:
+    files = [output.save.file for output in session.plan.outputs]
+    return [file for file in files if not isinstance(file, MemoryPath)]
 
 
 def _content_hashes(session: Session, stop: Cancel) -> dict[str, str]:

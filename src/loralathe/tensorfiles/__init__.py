@@ -24,7 +24,7 @@ from loralathe.tensorfiles.header import (
 )
 from loralathe.tensorfiles.input_files import MODEL_SUFFIXES, check_is_file, read_small, read_text
 from loralathe.tensorfiles.memory import MemoryPath, in_memory
-from loralathe.tensorfiles.outputs import check_output, free_space, same_file
+from loralathe.tensorfiles.outputs import check_output, free_space, made_folders, same_file
 from loralathe.tensorfiles.positional import read_at, write_at
 from loralathe.tensorfiles.reader import TensorFile, open_tensorfile, read_header
 from loralathe.tensorfiles.writers import AdapterWriter, CheckpointWriter, adapter_file_size, join_files
@@ -54,6 +54,7 @@ __all__ = [
     "in_memory",
     "join_files",
     "legacy_hash",
+    "made_folders",
     "model_hash",
     "open_tensorfile",
     "read_at",

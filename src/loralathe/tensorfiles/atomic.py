@@ -25,7 +25,7 @@ from pathlib import Path
 from types import FrameType
 
 from loralathe.errors import InputError, option
-from loralathe.tensorfiles.outputs import check_output, free_space, write_error
+from loralathe.tensorfiles.outputs import check_output, free_space, made_folders, write_error
 from loralathe.tensorfiles.positional import write_at
 
 _FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0)
@@ -145,17 +145,15 @@ class StagedFile:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file, its folder too, or replace it; after a MachineError the old file is as it was."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(error, path) from error
-    stage_bytes(path, data, replace=True).commit()
+    with made_folders([path]):
+        stage_bytes(path, data, replace=True).commit()
 
 
 def write_text(path: Path, text: str, *, force: bool, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
     """Write a text that a person asked for, in UTF-8; errors as `check_output`, for a file of any suffix."""
     check_output(path, inputs, force, suffix=None)
-    stage_bytes(path, text.encode("utf-8"), replace=force).commit()
+    with made_folders([path]):
+        stage_bytes(path, text.encode("utf-8"), replace=force).commit()
 
 
 def stage_bytes(target: Path, data: bytes, *, replace: bool, size: int | None = None) -> StagedFile:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from loralathe.errors import InputError, MachineError, option
@@ -23,9 +24,9 @@ def check_output(
 ) -> None:
     """Raise unless a result may be written to `path`; nothing is touched.
 
-    InputError: its suffix is not `suffix` (None: any will do); the folder is absent; the file is one of
-    `inputs` under any name (links included); it exists and `force` is not set; it is a device, a pipe or a
-    loop of symlinks.
+    InputError: its suffix is not `suffix` (None: any will do); a file stands where its folder would be
+    made; the file is one of `inputs` under any name (links included); it exists and `force` is not set; it
+    is a device, a pipe or a loop of symlinks.
     MachineError: the folder is not writable.
     """
     target = Path(path)
@@ -35,11 +36,9 @@ def check_output(
     if suffix is not None and target.suffix.casefold() != suffix:
         fix = f"name it '{target.with_suffix(SUFFIX).name}'" if target.name else "name a file"
         raise InputError("only safetensors files are written", where=where, fix=fix)
-    folder = Path(os.path.realpath(target)).parent
+    folder = _nearest(Path(os.path.realpath(target)).parent)
     if not folder.is_dir():
-        raise InputError(
-            "the folder does not exist", where=str(folder), fix=f"create it: mkdir -p '{folder}'"
-        )
+        raise InputError("this is a file, not a folder", where=str(folder), fix="choose another output name")
     for source in inputs:
         if same_file(target, source):
             raise InputError(
@@ -69,6 +68,33 @@ def check_output(
         )
 
 
+@contextmanager
+def made_folders(targets: Iterable[Path]) -> Iterator[None]:
+    """The folders of outputs, made where they are absent; those that were made go again after an error."""
+    made: list[Path] = []
+    try:
+        for target in targets:
+            folder = Path(os.path.realpath(target)).parent
+            try:
+                made += reversed([place for place in (folder, *folder.parents) if not place.exists()])
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise write_error(error, target) from error
+        yield
+    except BaseException:
+        for place in reversed(made):
+            with suppress(OSError):  # it may hold what another program has put there
+                place.rmdir()
+        raise
+
+
+def _nearest(place: Path) -> Path:
+    """`place`, or the nearest folder above it that exists."""
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return place
+
+
 def same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
     """Whether two paths lead to one existing file, through any hard or symbolic link."""
     try:
@@ -79,10 +105,7 @@ def same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> boo
 
 def free_space(path: str | os.PathLike[str]) -> int:
     """Free bytes on the disk that `path` is on or would be on; the path itself need not exist."""
-    place = Path(os.path.realpath(path))
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    return shutil.disk_usage(place).free
+    return shutil.disk_usage(_nearest(Path(os.path.realpath(path)))).free
 
 
 def write_error(error: OSError, path: Path) -> MachineError:

@@ -25,7 +25,7 @@ from loralathe.tensorfiles.header import (
     in_file_order,
     plan_layout,
 )
-from loralathe.tensorfiles.outputs import check_output, write_error
+from loralathe.tensorfiles.outputs import check_output, made_folders, write_error
 from loralathe.tensorfiles.positional import copy_range, write_at
 from loralathe.tensorfiles.reader import TensorFile, open_tensorfile
 
@@ -310,6 +310,7 @@ def join_files(
     """
     with ExitStack() as stack:
         files = [stack.enter_context(open_tensorfile(part)) for part in parts]
+        stack.enter_context(made_folders([Path(output)]))
         owners = _owners(files)
         specs = [TensorSpec(i.name, i.dtype, i.shape) for file in files for i in file.header.tensors.values()]
         kept = dict(files[0].header.metadata) if metadata is None and files else dict(metadata or {})
