@@ -55,7 +55,7 @@ NUMBERS, COMPARED = 64, 26
     "range",
     default="0.5,1",
     metavar="X,Y",
-    help="Weight of the examined block, and of all others. Default: 0.5,1.",
+    help="Weight of the examined block, and weight of all others. Default: 0.5,1.",
 )
 @click.option(
     "--blocks",
@@ -77,7 +77,7 @@ NUMBERS, COMPARED = 64, 26
     default="black",
     help="Background of the difference pictures. Default: black.",
 )
-@click.option("--swap", is_flag=True, help="Show blocks as columns (change X-Y).")
+@click.option("--swap", is_flag=True, help="Blocks as columns, values as rows.")
 @click.option(
     "--seeds",
     type=Whole(min=1),
@@ -91,7 +91,7 @@ NUMBERS, COMPARED = 64, 26
     type=Share(),
     default=0.1,
     metavar="X",
-    help="With --coarse: leave groups whole whose effect is below X times the strongest. Default: 0.1.",
+    help="With --coarse: do not divide groups whose effect is below X times the strongest. Default: 0.1.",
 )
 @click.option("--te", is_flag=True, help="Examine each text encoder as a block of its own.")
 @click.option("--adapter", default="", metavar="NAME", help="Which LoRA to examine, if there are several.")

@@ -39,7 +39,7 @@ FLAGS = ("conv", "exact", "keep_noise")
 @click.option("--conv", is_flag=True, help="Extract convolutions, too (resnets and samplers).")
 @click.option("--te1/--no-te1", default=None, help="Text encoder 1. Default: yes, if it changed.")
 @click.option("--te2/--no-te2", default=None, help="Text encoder 2. Default: yes, if it changed.")
-@click.option("--te3/--no-te3", default=None, help="T5, the second text encoder of Flux. Default: the same.")
+@click.option("--te3/--no-te3", default=None, help="T5, of Flux. Default: yes, if it changed.")
 @click.option("--alpha", type=Number(), default=1.0, metavar="X", help="Multiply TUNED by X. Default: 1.")
 @click.option("--beta", type=Number(), default=1.0, metavar="Y", help="Multiply BASE by Y. Default: 1.")
 @click.option(
@@ -49,7 +49,7 @@ FLAGS = ("conv", "exact", "keep_noise")
     help="Leave out layers in which no number differs by more than X.",
 )
 @click.option("--exact", is_flag=True, help="Compute full decompositions. This is slow.")
-@click.option("--keep-noise", is_flag=True, help="Keep what the rounding of the files alone explains.")
+@click.option("--keep-noise", is_flag=True, help="Also keep what rounding of the files alone could make.")
 @click.option(
     "--no-metadata",
     is_flag=True,
@@ -60,7 +60,7 @@ FLAGS = ("conv", "exact", "keep_noise")
 def extract_command(tuned: Path, base: Path, no_metadata: bool, dry_run: bool, **options: Any) -> None:
     """Extract a LoRA that turns the checkpoint BASE into TUNED.
 
-    The difference TUNED − BASE is kept as well as a LoRA of the chosen rank can keep it.
+    The LoRA is the best one of its rank: no other keeps more of TUNED − BASE.
     """
     import loralathe
     from loralathe.cli.report import show_and_run

@@ -98,7 +98,7 @@ def _cells(text: str) -> int:
     metavar="CELL",
     help="Render a cell again: column,row[,sheet] from 1; repeatable.",
 )
-@click.option("--vary-seed", default="", metavar="AXES", help="Count the seed up along these axes: x, xy, …")
+@click.option("--vary-seed", default="", metavar="AXES", help="Use seed + 1, + 2, … along these axes: xy, …")
 @click.option(
     "--scorer",
     "scorers",
@@ -117,7 +117,7 @@ def _cells(text: str) -> int:
     "--face-box", metavar="BOX", help="Where the face is in pictures: left,top,right,bottom, each 0 to 1."
 )
 @click.option(
-    "--reference", default="1,1", metavar="CELL", help="Compare the other cells with this one. Default: 1,1."
+    "--reference", default="1,1", metavar="CELL", help="The cell that others are compared with. Default: 1,1."
 )
 @click.option(
     "--checkpoint-dir",

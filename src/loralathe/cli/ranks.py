@@ -25,8 +25,8 @@ LEFT_OUT = {
 _HELP = {
     "threshold": "Keep singular values above X.",
     "ratio": "Keep singular values above X times the layer's largest.",
-    "quantile": "Keep the fewest singular values that add up to the fraction X.",
-    "fro": "Keep the fewest singular values whose norm is the fraction X of the layer's.",
+    "quantile": "Keep the fewest singular values that add up to the fraction X of all.",
+    "fro": "Keep the fewest singular values with at least X of the layer's norm.",
 }
 
 
@@ -73,7 +73,7 @@ def rank_options(default: str) -> Callable[[F], F]:
             help="The same as --mode, in kohya's words: sv_ratio, sv_fro or sv_cumulative.",
         ),
         click.option("--dynamic-param", type=Number(), metavar="P", help="The number of --dynamic-method."),
-        click.option("--pad-ranks", is_flag=True, help="Pad all layers to one rank, for old programs."),
+        click.option("--pad-ranks", is_flag=True, help="Give all layers one rank, as some programs need."),
     ]
     for name in LEFT_OUT:
         options.append(
