@@ -15,8 +15,8 @@ QUICK = "--prompt girl --size 64x64 --steps 1 --seed 1"
 R, G, B = (f"{name} baseA.safetensors hina.safetensors {QUICK}" for name in ("render", "grid", "blocks"))
 FAMILY = (
     "the shapes of 96 of 96 modules differ from the base's (SD 1.5)\n"
-    "  where: xlora.safetensors: lora_unet_input_blocks_4_1_proj_in: [20, 20], the base has [40, 40, 1, 1]; "
-    "lora_unet_input_blocks_4_1_proj_out: [20, 20], the base has [40, 40, 1, 1]; "
+    "  where: xlora.safetensors: lora_unet_input_blocks_4_1_proj_in: [20, 20, 1, 1], the base has [40, 40, 1, 1]; "
+    "lora_unet_input_blocks_4_1_proj_out: [20, 20, 1, 1], the base has [40, 40, 1, 1]; "
     "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_k: [20, 20], the base has [40, 40] and 93 more\n"
     "  fix:   this one is made for SDXL; use a LoRA made for SD 1.5"
 )

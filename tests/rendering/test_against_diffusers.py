@@ -73,7 +73,7 @@ def embeddings(model: Model, text: str) -> dict[str, torch.Tensor]:
     """By the families' published recipes, straight from transformers."""
     networks = [encoder.network for encoder in model.encoders]
     with torch.inference_mode():
-        if not model.is_xl:
+        if model.family.id != "sdxl":
             pad = 49407 if model.family.id == "sd1" else 0
             return {"prompt_embeds": networks[0](row(text, pad)).last_hidden_state}
         first = networks[0](row(text, 49407), output_hidden_states=True)
@@ -84,7 +84,7 @@ def embeddings(model: Model, text: str) -> dict[str, torch.Tensor]:
 
 def pipeline_latents(model: Model, scheduler: Any, steps: int, start: torch.Tensor) -> torch.Tensor:
     networks = [encoder.network for encoder in model.encoders]
-    if model.is_xl:
+    if model.family.id == "sdxl":
         pipe: Any = diffusers.StableDiffusionXLPipeline(
             model.vae, networks[0], networks[1], None, None, model.denoiser, scheduler, add_watermarker=False
         )
