@@ -83,7 +83,7 @@ def test_a_lora_changes_diffusers_models_as_it_changes_ours(workshop: Workshop, 
     assert changed_alike(workshop, f"lora_{kind}") == extraction.written
 
 
-@pytest.mark.parametrize("workshop", ["sd1", "sdxl"], indirect=True)
+@pytest.mark.parametrize("workshop", ["sd1", pytest.param("sdxl", marks=pytest.mark.slow)], indirect=True)
 @pytest.mark.parametrize("formula", ["combine(0.5*loha)", "resize(loha, rank=3)"])
 def test_a_loha_becomes_a_lora_that_diffusers_reads(workshop: Workshop, formula: str) -> None:
     """Its tensors of a 1×1 convolution are matrices; a LoRA's must not be."""
