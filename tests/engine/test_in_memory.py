@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import loralathe
 from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_safetensors
 from loralathe.engine import KEY, RunOptions, run_recipe
 from loralathe.errors import InputError
@@ -89,3 +90,16 @@ def test_reading_like_a_file(tmp_path: Path) -> None:
 def test_what_is_no_tensor(value: object) -> None:
     with pytest.raises(InputError, match="'x'"):
         in_memory({"x": value})
+
+
+@pytest.mark.parametrize("names", [("A", "B"), ("hina", "hina"), ("A", "B", "A")])
+def test_comparing_looks_at_the_same_numbers(files: dict[str, Path], names: tuple[str, ...]) -> None:
+    by_files = loralathe.compare(*(files[name] for name in names), threads=1)
+    in_state_dicts = loralathe.compare(*(STATE[name] for name in names), threads=1)
+    assert in_state_dicts.blocks == by_files.blocks
+    assert in_state_dicts.total == by_files.total
+
+
+def test_looking_at_a_state_dict(files: dict[str, Path]) -> None:
+    assert loralathe.inspect(STATE["hina"]).adapter == loralathe.inspect(files["hina"]).adapter
+    assert loralathe.block_norms(STATE["A"], threads=1) == loralathe.block_norms(files["A"], threads=1)

@@ -58,6 +58,20 @@ def test_a_state_dict_is_rendered_like_its_file(models: Path, tmp_path: Path) ->
     assert pixels(one) == pixels(other)
 
 
+def test_the_cells_of_a_study_belong_to_the_tensors_of_a_state_dict(models: Path, tmp_path: Path) -> None:
+    """The same tensors find their cells again; others in the same folder are drawn anew."""
+    state = load_file(models / "base.safetensors")
+    key = "model.diffusion_model.out.2.bias"
+    other = state | {key: state[key] + 1.0}
+    rendered = []
+    for tensors in (state, dict(state), other):
+        result = loralathe.grid(
+            tensors, x="cfg = 2, 4", output=tmp_path / "grid", scorers=["none"], device="cpu", **PICTURE
+        )
+        rendered.append(result.rendered)
+    assert rendered == [2, 0, 2]
+
+
 def test_a_plan_loads_nothing(models: Path, tmp_path: Path) -> None:
     hina = models / "hina.safetensors"
     with loralathe.open_model(models / "base.safetensors", device="no such device") as model:

@@ -34,7 +34,7 @@ from loralathe.api.picture_options import (
     position,
     scorers_of,
 )
-from loralathe.tensorfiles import MemoryPath
+from loralathe.tensorfiles import MemoryPath, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,8 +137,11 @@ def open_model(checkpoint: File, **keywords: Unpack[ModelKeywords]) -> OpenModel
     options = ModelOptions(**keywords)
     lists = lists_of(options)
     path = as_path(checkpoint, "checkpoint")
-    held = {str(path): path.tensors} if isinstance(path, MemoryPath) else None
-    return OpenModel(str(path), family_of(path), options, lists, weights=held)
+    if not isinstance(path, MemoryPath):
+        return OpenModel(str(path), family_of(path), options, lists)
+    # A study keeps its cells by this name: other tensors must have another one.
+    name = f"{path} {digest_of(path)[:16]}"
+    return OpenModel(name, family_of(path), options, lists, weights={name: path.tensors})
 
 
 def open_recipe(

@@ -97,6 +97,9 @@ def compare_files(
             f"rank {rank} is too small", fix=f"{option('rank', 8)} compares the 8 leading directions"
         )
     progress = progress or Progress()
+    # A path may carry tensors in memory, which a new one made of it would lose.
+    x, y = (given if isinstance(given, Path) else Path(given) for given in (x, y))
+    base = base if base is None or isinstance(base, Path) else Path(base)
     kinds = [_is_adapter(path) for path in (x, y)]
     if kinds[0] != kinds[1]:
         adapter, other = (x, y) if kinds[0] else (y, x)
@@ -113,14 +116,14 @@ def compare_files(
     from loralathe.inspection.pairs import pair_adapters, pair_checkpoints
 
     if kinds[0]:
-        pairs = pair_adapters(Path(x), Path(y), rank, progress, threads)
+        pairs = pair_adapters(x, y, rank, progress, threads)
     else:
-        pairs = pair_checkpoints(Path(x), Path(y), Path(base) if base else None, rank, progress, threads)
+        pairs = pair_checkpoints(x, y, base, rank, progress, threads)
     blocks, total = _by_block(pairs)
     return Comparison(
-        x=Path(x),
-        y=Path(y),
-        base=Path(base) if base else None,
+        x=x,
+        y=y,
+        base=base,
         of="deltas" if kinds[0] else "differences" if base else "weights",
         family=pairs.family.id if pairs.family else None,
         only_x=pairs.only_x,

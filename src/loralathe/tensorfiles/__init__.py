@@ -23,7 +23,7 @@ from loralathe.tensorfiles.header import (
     in_file_order,
 )
 from loralathe.tensorfiles.input_files import MODEL_SUFFIXES, check_is_file, read_small, read_text
-from loralathe.tensorfiles.memory import MemoryPath, in_memory
+from loralathe.tensorfiles.memory import MemoryPath, digest_of, in_memory
 from loralathe.tensorfiles.outputs import check_output, free_space, made_folders, same_file
 from loralathe.tensorfiles.positional import read_at, write_at
 from loralathe.tensorfiles.reader import TensorFile, open_tensorfile, read_header
@@ -47,6 +47,7 @@ __all__ = [
     "check_is_file",
     "check_output",
     "content_hash",
+    "digest_of",
     "encode_header",
     "free_space",
     "from_torch_dtype",
