@@ -95,3 +95,14 @@ def test_a_cancelled_render_stops_between_steps(models: Path, tmp_path: Path) ->
             models / "base.safetensors", output=tmp_path / "x.png", device="cpu", progress=progress, **PICTURE
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_a_lora_in_memory_is_refused_in_words(models: Path, tmp_path: Path) -> None:
+    with pytest.raises(loralathe.InputError, match="a LoRA of pictures is a file") as caught:
+        loralathe.render(
+            models / "base.safetensors",
+            make_lora("sd1", seed=5),
+            output=tmp_path / "x.png",
+            **PICTURE,  # type: ignore[arg-type]
+        )
+    assert "save_file" in (caught.value.fix or "")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from loralathe.api.arguments import PathLike, block_presets, tell_problems
 from loralathe.api.picture_options import ModelOptions
 from loralathe.errors import InputError, option
+from loralathe.tensorfiles import MemoryPath
 
 if TYPE_CHECKING:
     from loralathe.families import Family
@@ -44,6 +45,11 @@ def adapters_of(given: Sequence[PathLike | AdapterUse], folders: tuple[Path, ...
     from loralathe.rendering.prepare import AdapterFolders
     from loralathe.strengths import AdapterUse, read_argument
 
+    if any(isinstance(one, (Mapping, MemoryPath)) for one in given):
+        raise InputError(
+            "a LoRA of pictures is a file; only the checkpoint may be tensors in memory",
+            fix="save the tensors with safetensors.torch.save_file and give the file",
+        )
     known = AdapterFolders(folders)
     uses = [one if isinstance(one, AdapterUse) else read_argument(str(one)) for one in given]
     return tuple(replace(use, file=str(_adapter_file(use, known, bool(folders)))) for use in uses)
