@@ -75,7 +75,9 @@ def made(folder: Path, formula: str, file: Path) -> Report:
     return run_recipe(recipe, RunOptions(threads=1))
 
 
-@pytest.mark.parametrize("kind", FORMULAS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind == "size" else ()) for kind in FORMULAS]
+)
 def test_nothing_that_is_written_is_ignored(family: str, folder: Path, tmp_path: Path, kind: str) -> None:
     file, size = tmp_path / "x.safetensors", SIZE[family]
     report = made(folder, FORMULAS[kind].format(size=size), file)

@@ -86,7 +86,13 @@ def workers_there(monkeypatch: pytest.MonkeyPatch) -> list[Watch]:
 
 
 @pytest.mark.parametrize(
-    "options", ["rank=4, conv_rank=2", "quantile=0.3, rank=8, exact=True", "energy=0.5"], ids=str
+    "options",
+    [
+        "rank=4, conv_rank=2",
+        pytest.param("quantile=0.3, rank=8, exact=True", marks=pytest.mark.slow),
+        "energy=0.5",
+    ],
+    ids=str,
 )
 def test_an_extraction_is_the_processors(
     inputs: dict[str, Path], tmp_path: Path, workers_there: list[Watch], options: str

@@ -68,7 +68,8 @@ def weights_of(models: Models) -> dict[str, torch.Tensor]:
     return {key.replace(".base_layer", ""): tensor for key, tensor in models.state().items()}
 
 
-SLOW = [("sd1", "linear"), ("sd1", "padded"), ("sdxl", "linear"), ("sdxl", "wide"), ("sdxl", "padded")]
+SLOW = [("sd1", "linear"), ("sd1", "padded"), ("sdxl", "linear"), ("sdxl", "conv"), ("sdxl", "wide"),
+        ("sdxl", "padded")]  # fmt: skip
 """conv holds all of linear, and ranks that differ are the same matter in both families."""
 CASES = [
     pytest.param(family, kind, marks=pytest.mark.slow if (family, kind) in SLOW else ())

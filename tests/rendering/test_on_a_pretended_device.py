@@ -46,7 +46,7 @@ def requests_of(family: str, samplers: list[str]) -> list[ImageRequest]:
     ("family", "samplers"),
     [
         ("sd1", SAMPLERS[:FEW]),
-        ("sdxl", []),
+        pytest.param("sdxl", [], marks=pytest.mark.slow),
         pytest.param("sd1", SAMPLERS[FEW:], marks=pytest.mark.slow),
     ],
     ids=["sd1", "sdxl", "more samplers"],
