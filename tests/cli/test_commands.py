@@ -197,3 +197,47 @@ def test_devices_that_are_not_there(run: Run, models: Path, name: str) -> None:
     result = run("extract", *files(models, "b", "a"), "--device", name, "--dry-run")
     assert result.exit_code == 2
     assert result.stderr.startswith(f"lathe: error: the device '{name}' cannot be used\n  where: ")
+
+
+WRITING = {
+    "merge": "merge a.safetensors hina.safetensors:0.7",
+    "extract": "extract b.safetensors a.safetensors --rank 2",
+    "combine": "combine hina.safetensors style.safetensors --rank 2",
+    "resize": "resize hina.safetensors --rank 2",
+    "add-difference": "add-difference a.safetensors b.safetensors c.safetensors -m 1",
+    "weighted-sum": "weighted-sum a.safetensors b.safetensors -m 0.5",
+    "convert": "convert a.safetensors --dtype fp32",
+    "eval": "eval A+0.7*hina A=a.safetensors hina=hina.safetensors",
+}
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_a_dry_run_shows_the_plan_although_the_output_exists(
+    run: Run, done: Run, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(models)
+    out = tmp_path / "new" / "folder" / "x.safetensors"
+    words = [*WRITING[name].split(), "-o", out]
+    planned = done(*words, "--dry-run")
+    assert "exists" not in planned.stderr
+    assert not (tmp_path / "new").exists()
+    done(*words)
+    before = out.read_bytes()
+    again = done(*words, "--dry-run")
+    assert again.stdout == planned.stdout
+    assert f"lathe: note: {out} exists: replace it with --force\n" in again.stderr
+    assert f"{out} exists and would be replaced\n" in done(*words, "--dry-run", "--force").stderr
+    assert out.read_bytes() == before
+    assert "the output exists" in run(*words).stderr
+
+
+def test_a_dry_run_of_a_recipe_names_every_output_that_exists(
+    done: Run, models: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "article.toml").write_text(ARTICLE.format(folder=models.as_posix()), encoding="utf-8")
+    done("run", tmp_path / "article.toml")
+    again = done("run", tmp_path / "article.toml", "--dry-run", "--json")
+    found = json.loads(again.stdout.splitlines()[-1])["existing"]
+    assert found == [str(tmp_path / "B2.safetensors"), str(tmp_path / "lora2.safetensors")]
+    for file in found:
+        assert f"{file} exists: replace it with --force" in again.stderr

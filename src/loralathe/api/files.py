@@ -48,10 +48,14 @@ Outputs = PathLike | Mapping[str, PathLike]
 
 @dataclass(frozen=True)
 class Planned:
-    """What a run would do, from headers alone. reads: how much of each input."""
+    """What a run would do, from headers alone.
+
+    reads: how much of each input;  existing: files in its way, which it replaces with `force` only.
+    """
 
     plan: Plan
     reads: tuple[InputUse, ...]
+    existing: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,12 @@ class Prepared:
 
     def plan(self) -> Planned:
         """What `run` would do; only headers are read."""
-        from loralathe.engine import check_outputs, input_uses, open_session
+        from loralathe.engine import check_outputs, existing_outputs, input_uses, open_session
 
         with open_session(self.recipe, self.options) as session:
-            check_outputs(session)
-            return Planned(session.plan, tuple(input_uses(session)))
+            check_outputs(session, force=True)
+            existing = existing_outputs(session)
+            return Planned(session.plan, tuple(input_uses(session)), tuple(existing))
 
     def run(self) -> Report:
         from loralathe.engine import run_recipe
@@ -385,7 +390,7 @@ def plan(
 ) -> Planned:
     """What `run` would do with the same arguments: every output, tensor by tensor, and every input's use.
 
-    Only headers are read. Raises what `run` raises before the first tensor.
+    Only headers are read. Raises what `run` raises before the first tensor; outputs that exist are listed.
     """
     return run.prepare(
         recipe, inputs, variables=variables, blocks=blocks, output=output, dtype=dtype, search=search,

@@ -63,6 +63,8 @@ def _show_plan(screen: Screen, prepared: PreparedPictures) -> None:
     options, request, plan = prepared.options, prepared.options.request, prepared.plan()
     for text in plan.issues:
         screen.note(text)
+    if options.output.is_file() and not options.force:
+        screen.note(f"{options.output} exists: replace it with --force")
     seed = "random" if options.seed == RANDOM_SEED else str(request.seed)
     screen.event(
         "plan", request=request.to_json(), seed=options.seed, count=options.count, output=options.output

@@ -51,7 +51,7 @@ def show_and_run(prepared: Prepared, screen: Screen, dry_run: bool) -> None:
     if unused := unused_names(prepared.recipe):
         screen.note(f"nothing that is saved uses {', '.join(unused)}")
     if dry_run:
-        show_plan(screen, prepared.plan())
+        show_plan(screen, prepared.plan(), prepared.options.force)
     else:
         show_report(screen, prepared.run())
 
@@ -81,8 +81,8 @@ def show_recipe(screen: Screen, prepared: Prepared) -> None:
     screen.show(Facts(rows))
 
 
-def show_plan(screen: Screen, planned: Planned) -> None:
-    """Show what a run would do."""
+def show_plan(screen: Screen, planned: Planned, force: bool) -> None:
+    """Show what a run would do; an output that exists needs --force."""
     from loralathe import WeightsOutput
 
     plan, uses = planned.plan, planned.reads
@@ -95,9 +95,12 @@ def show_plan(screen: Screen, planned: Planned) -> None:
         reads=uses,
         coverage=plan.coverage,
         warnings=plan.warnings,
+        existing=planned.existing,
     )
     for warning in plan.warnings:
         screen.note(warning)
+    for path in planned.existing:
+        screen.note(f"{path} exists" + (" and would be replaced" if force else ": replace it with --force"))
     if screen.quiet:
         return
     for file, _, rows in outputs:

@@ -39,7 +39,7 @@ def run_session(session: Session, progress: Progress | None = None) -> Report:
     """Run a planned session; see `run_recipe`."""
     started = time.monotonic()
     # Before torch is imported, so that "the output exists" comes at once.
-    check_outputs(session)
+    check_outputs(session, force=session.options.force)
 
     from loralathe.engine.execute import execute
     from loralathe.engine.sinks import Sinks, adapter_sink, weights_sink

@@ -94,8 +94,11 @@ def resolve_blocks(
     return weights if missing is None else weights.with_missing(float(missing))
 
 
-def check_outputs(session: Session) -> None:
-    """All that can be known of the outputs' places before work begins, free space included."""
+def check_outputs(session: Session, *, force: bool) -> None:
+    """All that can be known of the outputs' places before work begins, free space included.
+
+    force: files that exist may be replaced; see `existing_outputs`.
+    """
     inputs = list(session.plan.inputs.values())
     seen: dict[Path, str] = {}
     need: dict[Path, int] = {}
@@ -106,11 +109,11 @@ def check_outputs(session: Session) -> None:
         # Before anything is refused: a run killed while it named its output left a second name behind.
         place = Path(os.path.realpath(path))  # Path.resolve is an error where links go in a circle
         remove_stale(place)
-        check_output(path, inputs, session.options.force)
+        check_output(path, inputs, force)
         if isinstance(output, WeightsOutput) and output.config is not None:
             config = config_target(path)
             remove_stale(Path(os.path.realpath(config)))
-            check_output(config, [*inputs, output.config], session.options.force, suffix=CONFIG)
+            check_output(config, [*inputs, output.config], force, suffix=CONFIG)
         other = seen.setdefault(place, output.save.step)
         if other != output.save.step:
             raise InputError(
@@ -126,6 +129,17 @@ def check_outputs(session: Session) -> None:
                 where=str(folder),
                 fix="free some space, or choose another folder with -o",
             )
+
+
+def existing_outputs(session: Session) -> list[Path]:
+    """Files that a run would have to replace, configs beside checkpoints included."""
+    found: list[Path] = []
+    for output in session.plan.outputs:
+        if not isinstance(file := output.save.file, MemoryPath):
+            found.append(file)
+            if isinstance(output, WeightsOutput) and output.config is not None:
+                found.append(config_target(file))
+    return [path for path in found if os.path.lexists(path)]
 
 
 @dataclass(frozen=True, slots=True)
