@@ -11,10 +11,12 @@ from loralathe.adapters.detect import (
     address_of_raw,
     canonical_of_raw,
     detect_adapter,
+    is_adapter,
     is_usable,
 )
 from loralathe.adapters.factors import delta, load_change, load_factors
 from loralathe.adapters.fit import Fit, Mismatch, check_against, fits, require_fit, weight_shape
+from loralathe.adapters.foreign import foreign_kind
 from loralathe.adapters.keys import group_by_module, kind_of_module, shows_adapter, split_adapter_key
 from loralathe.adapters.kinds import adapter_kinds, label_of_kind, ranked_parts, read_labels
 from loralathe.adapters.module import AdapterModule
@@ -45,7 +47,9 @@ __all__ = [
     "delta",
     "detect_adapter",
     "fits",
+    "foreign_kind",
     "group_by_module",
+    "is_adapter",
     "is_usable",
     "kind_of_module",
     "kohya_specs",

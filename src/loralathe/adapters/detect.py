@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from loralathe.adapters.foreign import foreign_kind, refusal
 from loralathe.adapters.keys import RawModules, group_by_module, kind_of_module, shows_adapter
 from loralathe.adapters.kinds import changing_kind, is_read, label_of_kind, read_labels
+from loralathe.adapters.notes import foreign_beside
 from loralathe.errors import InputError
 from loralathe.families import (
     FAMILIES,
@@ -44,17 +47,28 @@ class AdapterDetected:
     unrecognized_keys: tuple[str, ...]
 
 
+def is_adapter(path: Path, tensors: Mapping[str, TensorLike]) -> bool:
+    """By its tensors. Raises InputError for a kind of PEFT's that only the config beside the file tells."""
+    if shows_adapter(tensors):
+        return True
+    if foreign := foreign_beside(path):
+        raise refusal(foreign, str(path))
+    return False
+
+
 def detect_adapter(
     header: HeaderLike, name: str | None = None, expected: Family | None = None
 ) -> AdapterDetected:
     """Recognise an adapter by its names; `name` is what errors call the file.
 
     expected: asked first; where it has all modules, no other family is tried.
-    Raises InputError for a checkpoint, a file without adapter tensors, and a LoRA of a family that
-    is not supported or not known (then a few of its names are shown).
+    Raises InputError for a checkpoint, a file without adapter tensors, PEFT's kinds that are not read, and a
+    LoRA of a family that is not supported or not known (then a few of its names are shown).
     """
     if not shows_adapter(header.tensors):
         raise _no_adapter(header.tensors, name)
+    if foreign := foreign_kind(header.tensors):
+        raise refusal(foreign, name)
     raw = group_by_module(header.tensors.keys())
     named = {expected: _canonical_names(expected, raw)} if expected else {}
     if not expected or len(named[expected]) < len(raw.parts):

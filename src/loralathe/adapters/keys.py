@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from loralathe.adapters.foreign import foreign_kind
 from loralathe.adapters.kinds import kind_by_part, name_of_kind, part_names
 from loralathe.families import TensorLike
 
@@ -37,8 +38,10 @@ def split_adapter_key(key: str) -> tuple[str, str] | None:
 
 def shows_adapter(keys: Iterable[str]) -> bool:
     """Is there a key that shows a kind of adapter by itself? No tensor of a supported checkpoint does."""
+    keys = tuple(keys)
     parts = (split[1] for split in map(split_adapter_key, keys) if split is not None)
-    return any(part in kind_by_part() and not kind_by_part()[part].beside for part in parts)
+    own = any(part in kind_by_part() and not kind_by_part()[part].beside for part in parts)
+    return own or foreign_kind(keys) is not None
 
 
 @dataclass(frozen=True, slots=True)

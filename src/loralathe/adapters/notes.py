@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from loralathe.adapters.foreign import label_of_type, refusal
 from loralathe.errors import InputError
 from loralathe.tensorfiles import TensorFile
 
@@ -114,6 +115,13 @@ def _of_metadata(file: TensorFile) -> Notes:
     return Notes({"": _config(found, "", where), **configs})
 
 
+def foreign_beside(path: Path) -> str | None:
+    """The kind of a file of PEFT by the config beside it, if it is of one that is not read."""
+    if path.stem != "adapter_model" or not (beside := path.with_name(CONFIG)).is_file():
+        return None
+    return label_of_type(config_at(beside).get("peft_type"))
+
+
 def _of_config(path: Path) -> Notes:
     return Notes({"": _config(config_at(path), "", str(path))})
 
@@ -142,6 +150,8 @@ def _parsed(text: str, where: str) -> Mapping[str, object]:
 
 def _config(found: Mapping[str, object], prefix: str, where: str) -> Noted:
     fields = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
+    if foreign := label_of_type(fields.get("peft_type")):
+        raise refusal(foreign, where)
     _refuse_variants(fields, where)
     alpha, rank = fields.get("lora_alpha", fields.get("alpha")), fields.get("r")
     return Noted(

@@ -168,10 +168,10 @@ def require_kinds(checkpoints: Iterable[Path], adapters: Iterable[Path] = (), *,
 
 
 def _is_adapter(path: Path) -> bool:
-    from loralathe.adapters import shows_adapter
+    from loralathe.adapters import is_adapter
     from loralathe.tensorfiles import read_header
 
-    return shows_adapter(read_header(path).tensors)
+    return is_adapter(path, read_header(path).tensors)
 
 
 def identifier(text: str) -> str:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from loralathe.adapters import Adapter, read_adapter, shows_adapter
+from loralathe.adapters import Adapter, is_adapter, read_adapter
 from loralathe.errors import InputError, counted, few
 from loralathe.families import Detected, Family, Module, detect_checkpoint
 from loralathe.tensorfiles import TensorFile, TensorInfo, open_tensorfile
@@ -44,7 +44,7 @@ class Sources:
         self.checkpoints: dict[str, CheckpointSource] = {}
         self.adapters: dict[str, Adapter] = {}
         files = {name: stack.enter_context(open_tensorfile(path)) for name, path in inputs.items()}
-        adapters = {name: file for name, file in files.items() if shows_adapter(file.header.tensors)}
+        adapters = {name: file for name, file in files.items() if is_adapter(file.path, file.header.tensors)}
         for name, file in files.items():
             if name not in adapters:
                 self.checkpoints[name] = _checkpoint(name, file)

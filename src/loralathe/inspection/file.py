@@ -12,6 +12,7 @@ from loralathe.adapters import (
     AdapterDetected,
     canonical_of_raw,
     detect_adapter,
+    foreign_kind,
     group_by_module,
     is_usable,
     kind_of_module,
@@ -228,6 +229,9 @@ def _adapter(file: TensorFile) -> _Seen:
     found = detect(file.header)
     if isinstance(found, InputError):
         facts = adapter_facts(file, None, None)
+        foreign = foreign_kind(file.header.tensors)
+        if foreign:
+            return _Seen("adapter", f"{foreign} (PEFT)", found.fix, group=_first_words, adapter=facts)
         what = f"{adapter_name(facts)} for {_what_of(found).partition(' for ')[2] or 'no known family'}"
         return _Seen("adapter", what, found.fix, group=_first_words, adapter=facts)
     detected, family = found
