@@ -70,6 +70,9 @@ def test_the_recipe_as_toml(made, tmp_path):
     assert shown.exit_code == 0, shown.output
     assert "[steps]\n" in shown.stdout
     target = tmp_path / "B1.toml"
+    dry = run("run", made, "--write-recipe", target, "--dry-run")
+    assert (dry.exit_code, target.exists()) == (0, False)
+    assert f"{target} would be written" in dry.stderr
     assert run("run", made, "--write-recipe", target).exit_code == 0
     assert target.read_text(encoding="utf-8").strip() == shown.stdout.strip()
     assert list(read_recipe(target).inputs) == ["A", "B", "lora"]

@@ -79,7 +79,9 @@ def run_command(
     screen = take_screen(options)
     given = input_files(files, "lathe run article.toml A=base.safetensors")
     if show or write_recipe:
-        _print(screen, recipe, given, write_recipe, options["force"])
+        if write_recipe and dry_run:
+            screen.note(f"{write_recipe} would be written")
+        _print(screen, recipe, given, None if dry_run else write_recipe, options["force"])
         return
     prepared = loralathe.run.prepare(recipe, given, progress=screen.progress(), **options)
     show_and_run(prepared, screen, dry_run)
