@@ -28,20 +28,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "CHUNK",
-    "AdapterFacts",
-    "BlockComparison",
-    "BlockModules",
-    "CheckpointFacts",
-    "Comparison",
-    "Inspection",
-    "Norm",
-    "Part",
-    "block_norms",
-    "compare_files",
-    "inspect_file",
-    "read_flat",
-    "squares",
-]
+    "CHUNK", "AdapterFacts", "BlockComparison", "BlockModules", "CheckpointFacts", "Comparison", "Inspection",
+    "Norm", "Part", "block_norms", "compare_files", "inspect_file", "read_flat", "squares",
+]  # fmt: skip
 
 __getattr__ = lazy_names(__name__, _HOMES)

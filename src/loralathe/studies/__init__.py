@@ -30,35 +30,12 @@ if TYPE_CHECKING:
     from loralathe.studies.weights import WeightStudy, study_weights
 
 __all__ = [
-    "DEFAULT_SCORERS",
-    "BlockEffect",
-    "BlockReport",
-    "BlocksOptions",
-    "CellResult",
-    "CellStore",
-    "Context",
-    "GridOptions",
-    "GridPlan",
-    "GridResult",
-    "IdentityScorer",
-    "Position",
-    "PromptScorer",
-    "RecipeSource",
-    "RecipeWeights",
-    "Scored",
-    "Scorer",
-    "SeedBook",
-    "WeightStudy",
-    "analyze_blocks",
-    "bar_chart",
-    "changed_percentage",
-    "gather_context",
-    "pixels_of",
-    "plain_prompt",
-    "plan_of",
-    "run_grid",
+    "DEFAULT_SCORERS", "BlockEffect", "BlockReport", "BlocksOptions", "CellResult", "CellStore", "Context",
+    "GridOptions", "GridPlan", "GridResult", "IdentityScorer", "Position", "PromptScorer", "RecipeSource",
+    "RecipeWeights", "Scored", "Scorer", "SeedBook", "WeightStudy", "analyze_blocks", "bar_chart",
+    "changed_percentage", "gather_context", "pixels_of", "plain_prompt", "plan_of", "run_grid",
     "study_weights",
-]
+]  # fmt: skip
 
 __getattr__ = lazy_names(
     __name__,

@@ -23,13 +23,7 @@ _HOMES = {
 }
 
 __all__ = [
-    "BlockCheck",
-    "Verification",
-    "VerifyOptions",
-    "find_inputs",
-    "rebuild",
-    "record_as_toml",
-    "verify_file",
-]
+    "BlockCheck", "Verification", "VerifyOptions", "find_inputs", "rebuild", "record_as_toml", "verify_file",
+]  # fmt: skip
 
 __getattr__ = lazy_names(__name__, _HOMES)

@@ -6,12 +6,6 @@ from loralathe.rendering.loading.networks import load_vae
 from loralathe.rendering.loading.weights import FileWeights, MemoryWeights, Weights
 
 __all__ = [
-    "FileWeights",
-    "MemoryWeights",
-    "Model",
-    "TextEncoder",
-    "Weights",
-    "load_vae",
-    "open_folder",
+    "FileWeights", "MemoryWeights", "Model", "TextEncoder", "Weights", "load_vae", "open_folder",
     "open_model",
-]
+]  # fmt: skip

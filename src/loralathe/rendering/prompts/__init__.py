@@ -16,17 +16,6 @@ from loralathe.rendering.prompts.text import (
 )
 
 __all__ = [
-    "BREAK",
-    "Chunk",
-    "Issue",
-    "PartPlan",
-    "PromptPlan",
-    "WeightedText",
-    "cut_chunks",
-    "expand_schedule",
-    "lift_tags",
-    "parse_emphasis",
-    "plan_prompt",
-    "split_parts",
-    "told",
-]
+    "BREAK", "Chunk", "Issue", "PartPlan", "PromptPlan", "WeightedText", "cut_chunks", "expand_schedule",
+    "lift_tags", "parse_emphasis", "plan_prompt", "split_parts", "told",
+]  # fmt: skip

@@ -5,14 +5,6 @@ from loralathe.studies.analyzer.options import BlocksOptions, first_cut, fitting
 from loralathe.studies.analyzer.report import BlockEffect, BlockReport, bar, bar_chart
 
 __all__ = [
-    "BlockEffect",
-    "BlockReport",
-    "BlocksOptions",
-    "analyze_blocks",
-    "bar",
-    "bar_chart",
-    "first_cut",
-    "fitting_list",
-    "read_groups",
-    "read_range",
-]
+    "BlockEffect", "BlockReport", "BlocksOptions", "analyze_blocks", "bar", "bar_chart", "first_cut",
+    "fitting_list", "read_groups", "read_range",
+]  # fmt: skip
