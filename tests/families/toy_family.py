@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 from loralathe.families.components import Component, denoiser_component
 from loralathe.families.encoders import clip_layers
-from loralathe.families.family import Family
+from loralathe.families.family import Family, register
 from loralathe.families.layers import Layer, bare_layer, layer, split_layer
 from loralathe.families.metadata import MetadataWords, ModelName
 from loralathe.families.recognition import DENOISER_PREFIX, KeyRule, Signature
-from loralathe.families.registry import register
 from loralathe.families.transformer import Stage, Transformer
 
 BLOCK, DIFFUSERS_BLOCK = "layers.#", "transformer_blocks.#"

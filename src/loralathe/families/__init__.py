@@ -23,12 +23,19 @@ from loralathe.families.blocks import (
 )
 from loralathe.families.components import BIAS, LayerAddress, Module
 from loralathe.families.detect import Detected, detect_checkpoint
-from loralathe.families.family import BASE, ENCODER_NAMES, Family
+from loralathe.families.family import (
+    BASE,
+    ENCODER_NAMES,
+    FAMILIES,
+    Family,
+    family_by_id,
+    register,
+    supported_families,
+)
 from loralathe.families.layers import FACTORED
 from loralathe.families.metadata import AdapterNotes, adapter_metadata
 from loralathe.families.pictures import Padding, Pictures, TextReading
 from loralathe.families.recognition import DENOISER_PREFIX, HeaderLike, TensorLike
-from loralathe.families.registry import FAMILIES, family_by_id, register, supported_families
 from loralathe.families.unread import family_of_words, name_unread
 from loralathe.families.vae import vae_keys
 

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from loralathe.families.family import BASE, ENCODER_NAMES, Family
-from loralathe.families.registry import FAMILIES
+from loralathe.families.family import BASE, ENCODER_NAMES, FAMILIES, Family
 
 NO_BLOCK = "no block"
 VAE_LABEL = "VAE"

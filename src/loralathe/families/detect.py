@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from loralathe.errors import InputError, counted
-from loralathe.families.family import Family
+from loralathe.families.family import FAMILIES, Family, supported_families
 from loralathe.families.recognition import HeaderLike, TensorLike, refuse_quantised
-from loralathe.families.registry import FAMILIES, supported_families
 from loralathe.families.unread import name_unread
 
 _ADAPTER = re.compile(r"^(lora|lycoris|oft|boft)_|[._]lora[._]")

@@ -6,10 +6,11 @@ width or a depth, so a model a sixteenth as wide with two layers is understood a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from loralathe.errors import InputError, did_you_mean
 from loralathe.families.components import BIAS, Component, Denoiser, LayerAddress, Module
 from loralathe.families.encoders import ATTENTION, ENCODER_LAYERS, deepest_layer
 from loralathe.families.layers import Layer
@@ -250,3 +251,34 @@ class Family:
         if component is None or found is None:
             raise KeyError(f"{self.label} has no module '{module_name}'")
         return component, *found
+
+
+_known: list[Family] = []
+FAMILIES: Sequence[Family] = _known
+"""Every family that is known, the oldest first. The files of this folder register theirs when imported."""
+
+
+def register(family: Family) -> Family:
+    """Make a family known to all commands; the family itself again. ValueError if its id is taken."""
+    if any(known.id == family.id for known in _known):
+        raise ValueError(f"there are two families called '{family.id}'")
+    _known.append(family)
+    _known.sort(key=lambda known: known.released)
+    return family
+
+
+def family_by_id(name: str) -> Family:
+    """'sd1', 'sdxl' …, in any case; InputError with close matches otherwise."""
+    by_id = {family.id: family for family in FAMILIES}
+    found = by_id.get(name.casefold())
+    if found is None:
+        raise InputError(
+            f"no model family is called '{name}'", fix=did_you_mean(name, by_id) or f"use {', '.join(by_id)}"
+        )
+    return found
+
+
+def supported_families(families: Sequence[Family] = FAMILIES, last: str = "and") -> str:
+    """Their names for people: 'SD 1.5, SD 2, SDXL and Flux'."""
+    *first, end = (family.label for family in families)
+    return f"{', '.join(first)} {last} {end}" if first else end

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 
 from loralathe.families.components import Component, denoiser_component
 from loralathe.families.encoders import clip_layers, t5_layers
-from loralathe.families.family import Family
+from loralathe.families.family import Family, register
 from loralathe.families.layers import Layer, bare_layer, layer, split_layer
 from loralathe.families.metadata import MetadataWords, ModelName
 from loralathe.families.recognition import DENOISER_PREFIX, KeyRule, Signature, UnreadFile
-from loralathe.families.registry import register
 from loralathe.families.transformer import Stage, Transformer
 from loralathe.families.vae import vae_component
 

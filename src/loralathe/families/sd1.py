@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from loralathe.families.components import Component, denoiser_component
 from loralathe.families.encoders import clip_layers
-from loralathe.families.family import Family, ShapeEvidence
+from loralathe.families.family import Family, ShapeEvidence, register
 from loralathe.families.metadata import MetadataWords, ModelName
 from loralathe.families.pictures import Pictures, TextReading
 from loralathe.families.recognition import KeyRule, Signature
-from loralathe.families.registry import register
 from loralathe.families.unet import ELEMENT_PRESETS, UNet, in_unet
 from loralathe.families.vae import VAE
 

@@ -7,11 +7,10 @@ from functools import partial
 
 from loralathe.families.components import Component, denoiser_component
 from loralathe.families.encoders import open_clip_layers
-from loralathe.families.family import Family, ShapeEvidence
+from loralathe.families.family import Family, ShapeEvidence, register
 from loralathe.families.metadata import MetadataWords, ModelName
 from loralathe.families.pictures import Pictures, TextReading
 from loralathe.families.recognition import DENOISER_PREFIX, Signature
-from loralathe.families.registry import register
 from loralathe.families.sd1 import NOT_SD1, SD1_COLOURS, SD1_LEVELS, SD1_PRESETS, SD1_UNET
 from loralathe.families.unet import ELEMENT_PRESETS, in_unet
 from loralathe.families.vae import VAE

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from loralathe.families.family import FAMILIES, supported_families
 from loralathe.families.recognition import DENOISER_PREFIX, Signature, TensorLike, UnreadFile
-from loralathe.families.registry import FAMILIES, supported_families
 
 WHOLE = "give the whole checkpoint in one file (U-Net, text encoders, VAE under their original names)"
 CONTROLNET = "a ControlNet cannot be merged as a checkpoint"
