@@ -39,7 +39,8 @@ def adjusted(
     """An adapter with the element rules and strengths of the whole command on top of its own."""
     from loralathe.strengths import selection_rules
 
-    rules = (use.elements, *elements, selection_rules(include, exclude))
+    selection = selection_rules(include, exclude) if include or exclude else None
+    rules = (use.elements, *elements, selection)
     text = ",".join(rule for rule in rules if rule) or None
     return replace(use, elements=text, te=_times(use.te, te), unet=_times(use.unet, unet))
 

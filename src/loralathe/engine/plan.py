@@ -15,8 +15,8 @@ from typing import Literal
 from loralathe.engine.coverage import AdapterCoverage, check_checkpoints
 from loralathe.engine.options import DTYPES, RunOptions
 from loralathe.engine.sidecars import (
-    companion_notes,
     config_beside,
+    config_target,
     copied_metadata,
     discard_pattern,
     open_vae,
@@ -231,14 +231,13 @@ class Planner:
                 fix=f"it is searched in names such as '{source.saved_as(next(iter(source.tensors)))}'",
             )
         config = config_beside(save, self.sources.paths, [primary, *others])
-        notes = [*_only_in_first(source.name, tensors), *_passes(expression), *companion_notes(save, config)]
         return WeightsOutput(
             save,
             expression,
             primary,
             tuple(tensors),
             tuple(discarded),
-            tuple(notes),
+            tuple(_notes(save, source.name, expression, tensors, config)),
             copied_metadata(save, self.sources, [primary, *others]),
             config,
             vae.name if vae else None,
@@ -393,19 +392,20 @@ def _method_strengths(expression: LinearExpression) -> Iterator[tuple[str, Stren
                     yield from ((inner.primary, amount) for amount in leaf.method.amounts)
 
 
-def _passes(expression: LinearExpression) -> Iterator[str]:
-    """What methods cost, for people who wonder why it takes longer."""
-    methods = {
-        leaf.method.name: leaf.method.passes for leaf in expression.leaves if isinstance(leaf, MethodLeaf)
-    }
-    for name, passes in methods.items():
-        if passes:
-            times = "once" if passes == 1 else "twice"
-            yield f"{name}() looks at every tensor {times} before it makes it"
-
-
-def _only_in_first(name: str, tensors: Iterable[TensorPlan]) -> Iterator[str]:
+def _notes(
+    save: Save, source: str, expression: LinearExpression, tensors: Iterable[TensorPlan], config: Path | None
+) -> Iterator[str]:
+    """What a report says beside the counts: tensors of one file only, passes, another VAE, a config."""
     keys = [tensor.spec.name for tensor in tensors if tensor.bucket == "only in the first"]
     if keys:
         shown = ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
-        yield f"{counted(len(keys), 'tensor')} only in '{name}', taken from it unchanged: {shown}"
+        yield f"{counted(len(keys), 'tensor')} only in '{source}', taken from it unchanged: {shown}"
+    methods = [leaf.method for leaf in expression.leaves if isinstance(leaf, MethodLeaf)]
+    for name, passes in {method.name: method.passes for method in methods}.items():
+        if passes:
+            times = "once" if passes == 1 else "twice"
+            yield f"{name}() looks at every tensor {times} before it makes it"
+    if save.vae is not None:
+        yield f"the VAE is that of {save.vae.name}"
+    if config is not None:
+        yield f"{config.name} is copied to {config_target(save.file).name}"

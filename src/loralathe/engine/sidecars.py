@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,14 +75,6 @@ def refuse_checkpoint_choices(save: Save, where: str) -> None:
                 where=where,
                 fix=f"leave {name} out",
             )
-
-
-def companion_notes(save: Save, config: Path | None) -> Iterator[str]:
-    """What a report says of the VAE and the config."""
-    if save.vae is not None:
-        yield f"the VAE is that of {save.vae.name}"
-    if config is not None:
-        yield f"{config.name} is copied to {config_target(save.file).name}"
 
 
 def discard_pattern(text: str, where: str) -> re.Pattern[str]:

@@ -165,14 +165,11 @@ def term_text(name: str, use: AdapterUse) -> str:
     if use.elements:
         arguments.append(f"elements={use.elements!r}")
     call = f"({', '.join(arguments)})" if arguments else ""
-    return f" {sign} {strength}{name}{call}{_at_blocks(use.blocks)}"
-
-
-def _at_blocks(blocks: str | None) -> str:
-    """A list goes by its name where formulas can say it; anything else is quoted."""
-    if not blocks:
-        return ""
-    return f"@{blocks}" if blocks.isidentifier() and not iskeyword(blocks) else f"@{blocks!r}"
+    at = ""
+    if use.blocks:  # a list goes by its name where formulas can say it; anything else is quoted
+        is_name = use.blocks.isidentifier() and not iskeyword(use.blocks)
+        at = f"@{use.blocks}" if is_name else f"@{use.blocks!r}"
+    return f" {sign} {strength}{name}{call}{at}"
 
 
 def require_counted_once(given: Iterable[AdapterUse], tagged: Iterable[AdapterUse]) -> None:
