@@ -520,9 +520,8 @@ class PreparedBlocks:
         from loralathe.studies import SeedBook, analyze_blocks
 
         options = self.options
-        if (
-            self.random_seed
-        ):  # drawn once for the folder, so that the same call goes on with the same pictures
+        if self.random_seed:
+            # Drawn once for the folder, so that the same call goes on with the same pictures.
             seed = SeedBook(options.folder).next()
             options = replace(options, request=replace(options.request, seed=seed))
         return analyze_blocks(options, self.model.renderer, self.model.options.progress)
