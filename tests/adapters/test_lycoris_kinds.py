@@ -373,6 +373,23 @@ def test_files_that_make_no_sense(tmp_path: Path, name: str) -> None:
     assert str(path) in str(caught.value)
 
 
+def test_an_alpha_without_effect_may_be_anything(tmp_path: Path) -> None:
+    """LyCORIS gives a LoKr of two whole factors the alpha 1e5 or more, which is infinite in fp16."""
+    whole = made(lokr_w1=(4, 6), lokr_w2=(6, 6))
+    half = made(lokr_w1=(4, 6), lokr_w2_a=(6, 2), lokr_w2_b=(2, 6))
+    infinite = {f"{LINEAR}.alpha": torch.tensor(1e6).half()}
+    path = tmp_path / "a.safetensors"
+    write_safetensors(path, {f"{LINEAR}.{part}": tensor for part, tensor in whole.items()} | infinite)
+    with open_adapter(path, SD1) as adapter:
+        (module,) = adapter.modules.values()
+        found = delta(load_factors(adapter, module, torch.float64), LINEAR_SHAPE).numpy()
+    wanted = np.kron(whole["lokr_w1"].double(), whole["lokr_w2"].double())
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    write_safetensors(path, {f"{LINEAR}.{part}": tensor for part, tensor in half.items()} | infinite)
+    with pytest.raises(InputError, match="alpha is inf, so the module has no usable scale"):
+        open_adapter(path, SD1)
+
+
 def test_a_kernel_must_divide_the_columns(tmp_path: Path) -> None:
     tensors = {name: torch.ones(shape) for name, shape in HADAMARD.items()}
     tensors |= {f"hada_w{i}_b": torch.ones(2, 10) for i in (1, 2)}

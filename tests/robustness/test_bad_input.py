@@ -254,6 +254,31 @@ def test_a_lora_that_matches_partly(folder: Path) -> None:
     assert report.coverage["lora"].used == 264
 
 
+def test_what_has_strength_0_needs_no_place(folder: Path) -> None:
+    """A base without a text encoder."""
+    tensors = load_file(folder / "A.safetensors")
+    tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith("cond_stage_model.")}
+    write_safetensors(folder / "A.safetensors", tensors)
+    with refused(folder, InputError) as fault:
+        run_in(folder, "A + lora")
+    assert fault.says(folder)[0] == "72 of the LoRA's 264 modules have no place in the base (SD 1.5)"
+    report = run_in(folder, "A + lora(te=0)")
+    coverage = report.coverage["lora"]
+    assert (coverage.used, coverage.zero_strength, coverage.unmatched) == (192, 72, ())
+
+
+def test_what_has_strength_0_may_have_another_shape(folder: Path) -> None:
+    name = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+    odd = {f"{name}.lora_up.weight": torch.ones(5, 2), f"{name}.lora_down.weight": torch.ones(2, 5)}
+    write_safetensors(folder / "lora.safetensors", sd1_lora() | odd)
+    with refused(folder, InputError) as fault:
+        run_in(folder, "A + lora")
+    assert fault.says(folder)[0] == "the shapes of 1 of 264 modules differ from the base's (SD 1.5)"
+    report = run_in(folder, "A + lora(elements='IN01:to_q:0')")
+    assert report.coverage["lora"].unmatched == ()
+    assert report.coverage["lora"].zero_strength > 0
+
+
 def test_a_checkpoint_with_a_hole(folder: Path) -> None:
     tensors = load_file(folder / "A.safetensors")
     attention = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from loralathe.adapters.adapter import Adapter
@@ -31,13 +31,15 @@ class Fit:
     """Where each module of an adapter ends on a base.
 
     used: modules whose weight is there and fits; unmatched: raw names (and keys) without a place in the base;
-    mismatched: the weight is there, its shape is another;  absent: components that the base lacks altogether.
+    mismatched: the weight is there, its shape is another;  absent: components that the base lacks altogether;
+    idle: modules at strength 0 without a weight that fits, which need none.
     """
 
     used: tuple[AdapterModule, ...]
     unmatched: tuple[str, ...]
     mismatched: tuple[Mismatch, ...]
     absent: tuple[str, ...] = ()
+    idle: tuple[AdapterModule, ...] = ()
 
 
 def weight_shape(module: Module, tensors: Mapping[str, TensorLike]) -> tuple[int, ...]:
@@ -62,28 +64,36 @@ def _without_unit_kernel(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:2] if shape[2:] == (1, 1) else shape
 
 
-def check_against(adapter: Adapter, modules: Mapping[str, Module], tensors: Mapping[str, TensorLike]) -> Fit:
-    """Sorts the adapter's modules into used, unmatched and mismatched; raises nothing.
+def check_against(
+    adapter: Adapter,
+    modules: Mapping[str, Module],
+    tensors: Mapping[str, TensorLike],
+    is_idle: Callable[[AdapterModule], bool] = lambda _: False,
+) -> Fit:
+    """Sorts the adapter's modules into used, unmatched, mismatched and idle.
 
-    `modules` are the base's (`Family.modules`), `tensors` those that they were found among.
+    `modules` are the base's (`Family.modules`), `tensors` those that they were found among; `is_idle` tells
+    whether a module that does not fit has the strength 0.
     """
     used: list[AdapterModule] = []
+    idle: list[AdapterModule] = []
     unmatched: list[str] = list(adapter.unmatched)
     mismatched: list[Mismatch] = []
     for name, module in adapter.modules.items():
         base = modules.get(name)
-        if base is None:
-            unmatched.append(module.raw_name)
-            continue
-        shape = weight_shape(base, tensors)
-        if fits(module.shape, shape):
+        shape = weight_shape(base, tensors) if base is not None else None
+        if shape is not None and fits(module.shape, shape):
             used.append(module)
+        elif is_idle(module):
+            idle.append(module)
+        elif shape is None:
+            unmatched.append(module.raw_name)
         else:
             mismatched.append(Mismatch(module, shape))
     there = {component_of(name) for name in modules}
     wanted = dict.fromkeys(component_of(name) for name in adapter.modules)
     absent = tuple(component for component in wanted if component not in there)
-    return Fit(tuple(used), tuple(unmatched), tuple(mismatched), absent)
+    return Fit(tuple(used), tuple(unmatched), tuple(mismatched), absent, tuple(idle))
 
 
 def require_fit(adapter: Adapter, fit: Fit, base_label: str, *, allow_unmatched: bool = False) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from loralathe.adapters.alphas import read_alpha
+from loralathe.adapters.alphas import read_alpha, read_scalar
 from loralathe.adapters.kind import ModuleHeader
 from loralathe.adapters.kinds import changing_kind, kind_that_reads, kinds_named
 from loralathe.adapters.notes import Notes
@@ -74,7 +74,7 @@ def read_module(
     kernel: the layer's, for kinds that store a convolution as a matrix;  notes: those of PEFT.
 
     Raises InputError naming file and tensor for missing partners, unfitting shapes, integer factors, unknown
-    parts, and an alpha that is not one finite number other than 0.
+    parts, and an alpha that matters and is not one finite number other than 0.
     """
     own, (_, beside) = kind_that_reads(kind), kinds_named(kind)
     assert own.delta_shape is not None
@@ -89,7 +89,11 @@ def read_module(
     if beside is not None and beside.delta_shape is not None:
         made = beside.delta_shape(replace(header, kind=beside.label, tensors=others, inside=made))
     alpha, divisor = None, made.divisor
-    if alpha_part:
+    if (
+        alpha_part and divisor is None
+    ):  # It has no effect: LyCORIS writes one that overflows fp16 to infinity.
+        alpha = read_scalar(file, alpha_part["alpha"]) if alpha_part["alpha"].numel == 1 else None
+    elif alpha_part:
         alpha = read_alpha(file, alpha_part["alpha"])
     elif notes is not None:
         divisor = notes.rank_of(raw_name) if made.whole else divisor

@@ -130,12 +130,18 @@ def adapter_coverage(
     unmatched: dict[str, None] = dict.fromkeys(adapter.unmatched)
     used = set(adapter.modules)
     using = [expression for expression in expressions if name in expression.adapters]
+    terms = (term for expression in using for term in all_terms(expression))
+    strengths = [
+        term.strength for term in terms if isinstance(term.leaf, AdapterLeaf) and term.leaf.name == name
+    ]
     for checkpoint in dict.fromkeys(one for expression in using for one in expression.checkpoints):
         base = sources.checkpoints[checkpoint]
-        fit = check_against(adapter, base.modules, base.tensors)
+        fit = check_against(
+            adapter, base.modules, base.tensors, lambda module: _zero_strength([module], strengths) == 1
+        )
         require_fit(adapter, fit, base.detected.family.label, allow_unmatched=options.allow_unmatched)
         unmatched.update(dict.fromkeys(fit.unmatched))
-        used &= {module.name for module in fit.used}
+        used &= {module.name for module in (*fit.used, *fit.idle)}
     if adapter.unmatched and not options.allow_unmatched:
         raise InputError(
             f"{counted(len(adapter.unmatched), 'part')} of the LoRA "
@@ -143,10 +149,6 @@ def adapter_coverage(
             where=f"{adapter.file.path}: {few(list(adapter.unmatched))}",
             fix=f"{option('allow_unmatched', True)} leaves them out",
         )
-    terms = (term for expression in using for term in all_terms(expression))
-    strengths = [
-        term.strength for term in terms if isinstance(term.leaf, AdapterLeaf) and term.leaf.name == name
-    ]
     zero = _zero_strength([adapter.modules[module] for module in used], strengths)
     return AdapterCoverage(len(used) - zero, zero, tuple(unmatched))
 
