@@ -269,7 +269,7 @@ def test_what_has_strength_0_needs_no_place(folder: Path) -> None:
 
 def test_what_has_strength_0_may_have_another_shape(folder: Path) -> None:
     name = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
-    odd = {f"{name}.lora_up.weight": torch.ones(5, 2), f"{name}.lora_down.weight": torch.ones(2, 5)}
+    odd = {f"{name}.lora_up.weight": torch.ones(7, 2), f"{name}.lora_down.weight": torch.ones(2, 7)}
     write_safetensors(folder / "lora.safetensors", sd1_lora() | odd)
     with refused(folder, InputError) as fault:
         run_in(folder, "A + lora")

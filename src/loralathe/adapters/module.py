@@ -89,9 +89,8 @@ def read_module(
     if beside is not None and beside.delta_shape is not None:
         made = beside.delta_shape(replace(header, kind=beside.label, tensors=others, inside=made))
     alpha, divisor = None, made.divisor
-    if (
-        alpha_part and divisor is None
-    ):  # It has no effect: LyCORIS writes one that overflows fp16 to infinity.
+    if alpha_part and divisor is None:
+        # It has no effect: LyCORIS writes one that overflows fp16 to infinity.
         alpha = read_scalar(file, alpha_part["alpha"]) if alpha_part["alpha"].numel == 1 else None
     elif alpha_part:
         alpha = read_alpha(file, alpha_part["alpha"])
