@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from loralathe.adapters import label_of_kind
     from loralathe.api.arguments import MEMORY
     from loralathe.api.files import (
-        Planned,
-        Prepared,
         add_difference,
         combine,
         convert,
@@ -30,14 +28,16 @@ if TYPE_CHECKING:
         weighted_sum,
     )
     from loralathe.api.look import block_norms, compare, file_hashes, inspect, picture_notes, verify
-    from loralathe.api.picture_options import BlocksChoices, GridChoices, ModelOptions, Picture
-    from loralathe.api.pictures import (
+    from loralathe.api.model import (
         BlocksPlan,
         OpenModel,
         PicturePlan,
         PreparedBlocks,
         PreparedGrid,
         PreparedPictures,
+    )
+    from loralathe.api.picture_options import BlocksChoices, GridChoices, ModelOptions, Picture
+    from loralathe.api.pictures import (
         axis_examples,
         block_weights,
         blocks,
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         open_recipe,
         render,
     )
+    from loralathe.api.prepared import Planned, Prepared
     from loralathe.commands import as_flag
     from loralathe.engine import (
         AdapterCoverage,
@@ -136,13 +137,16 @@ _HOMES = {
     "adapters": ("label_of_kind",),
     "api.arguments": ("MEMORY",),
     "api.files": (
-        "Planned", "Prepared", "add_difference", "combine", "convert", "evaluate", "extract", "merge",
+        "add_difference", "combine", "convert", "evaluate", "extract", "merge",
         "plan", "recorded_recipe", "resize", "run", "weighted_sum",
     ),
     "api.look": ("block_norms", "compare", "file_hashes", "inspect", "picture_notes", "verify"),
     "api.picture_options": ("BlocksChoices", "GridChoices", "ModelOptions", "Picture"),
-    "api.pictures": (
+    "api.model": (
         "BlocksPlan", "OpenModel", "PicturePlan", "PreparedBlocks", "PreparedGrid", "PreparedPictures",
+    ),
+    "api.prepared": ("Planned", "Prepared"),
+    "api.pictures": (
         "axis_examples", "block_weights", "blocks", "grid", "need_libraries", "open_model",
         "open_recipe", "render",
     ),

@@ -5,12 +5,10 @@ Every function has a `prepare` that takes the same arguments and gives the recip
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import wraps
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, ParamSpec, Protocol, cast
+from typing import TYPE_CHECKING
 
 from loralathe.api import recipes
 from loralathe.api.arguments import (
@@ -29,81 +27,20 @@ from loralathe.api.arguments import (
     split_keywords,
     texts,
 )
+from loralathe.api.prepared import Planned, Prepared, running
 from loralathe.api.recipes import Ranks
 from loralathe.errors import InputError, Message, did_you_mean, option
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from loralathe.engine import InputUse, Plan, Report, RunOptions
+    from loralathe.engine import RunOptions
     from loralathe.language import Recipe
     from loralathe.progress import Progress
     from loralathe.strengths import AdapterUse
 
-P = ParamSpec("P")
-
 Outputs = PathLike | Mapping[str, PathLike]
 """A file, where one step is saved, or files by the names of the steps."""
-
-
-@dataclass(frozen=True)
-class Planned:
-    """What a run would do, from headers alone.
-
-    reads: how much of each input;  existing: files in its way, which it replaces with `force` only.
-    """
-
-    plan: Plan
-    reads: tuple[InputUse, ...]
-    existing: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A recipe, and how it runs."""
-
-    recipe: Recipe
-    options: RunOptions
-    progress: Progress | None = None
-
-    @property
-    def formulas(self) -> dict[str, str]:
-        """Step → its formula, as it is recorded."""
-        from loralathe.language import render
-
-        return {name: render(node) for name, node in self.recipe.steps.items()}
-
-    def plan(self) -> Planned:
-        """What `run` would do; only headers are read."""
-        from loralathe.engine import check_outputs, existing_outputs, input_uses, open_session
-
-        with open_session(self.recipe, self.options) as session:
-            check_outputs(session, force=True)
-            existing = existing_outputs(session)
-            return Planned(session.plan, tuple(input_uses(session)), tuple(existing))
-
-    def run(self) -> Report:
-        from loralathe.engine import run_recipe
-
-        return run_recipe(self.recipe, self.options, self.progress)
-
-
-class Function(Protocol, Generic[P]):
-    """A function that runs what its `prepare` gives."""
-
-    prepare: Callable[P, Prepared]
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Report: ...
-
-
-def running(prepare: Callable[P, Prepared]) -> Function[P]:
-    @wraps(prepare)
-    def function(*args: P.args, **kwargs: P.kwargs) -> Report:
-        return prepare(*args, **kwargs).run()
-
-    signature = inspect.signature(prepare).replace(return_annotation="Report")
-    function.__dict__.update(prepare=prepare, __signature__=signature)
-    return cast(Function[P], function)
 
 
 @running

@@ -1,0 +1,388 @@
+"""A model that is opened once: its renders, grids and block studies share the loaded networks."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from loralathe.api.arguments import PathLike
+from loralathe.api.picture_inputs import Lists, adapters_of, check_examined, check_family
+from loralathe.api.picture_options import (
+    RANDOM_SEED,
+    BlocksChoices,
+    BlocksKeywords,
+    GridChoices,
+    GridKeywords,
+    ModelOptions,
+    Picture,
+    RenderKeywords,
+    folders_of,
+    parted,
+    position,
+    scorers_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from typing_extensions import Unpack
+
+    from loralathe.families import Family
+    from loralathe.rendering import ImageRequest, LocalRenderer
+    from loralathe.rendering.command import RenderOptions
+    from loralathe.rendering.model_cache import WeightsInMemory
+    from loralathe.strengths import AdapterUse
+    from loralathe.studies import (
+        BlockReport,
+        BlocksOptions,
+        Context,
+        GridOptions,
+        GridPlan,
+        GridResult,
+        RecipeWeights,
+    )
+
+
+class OpenModel:
+    """A checkpoint, or a step of a recipe, that many pictures share. Use it in a `with` block, or close it.
+
+    Networks are loaded for the first picture and stay until `close`, and so do adapters and encoded texts.
+    Each `prepare_…` checks names, numbers, adapters and tags; nothing is loaded before its `run`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        family: Family,
+        options: ModelOptions,
+        lists: Lists,
+        *,
+        weights: WeightsInMemory | None = None,
+        recipe: RecipeWeights | None = None,
+    ) -> None:
+        self.name = name
+        self.family = family
+        self.options = options
+        self.lists = lists
+        self.recipe = recipe
+        self._weights = weights
+        self._renderer: LocalRenderer | None = None
+
+    def __enter__(self) -> OpenModel:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the networks; a later picture loads them again."""
+        if self._renderer is not None:
+            self._renderer.close()
+
+    @property
+    def renderer(self) -> LocalRenderer:
+        if self._renderer is None:
+            self._renderer = self._make_renderer()
+            if self.recipe is not None:
+                self.recipe.before = self._renderer.close
+        return self._renderer
+
+    def _make_renderer(self) -> LocalRenderer:
+        from loralathe.rendering import LocalRenderer, Presets
+
+        one = self.options
+        missing = None if one.missing_blocks is None else float(one.missing_blocks)
+        return LocalRenderer(
+            one.device,
+            one.dtype,
+            one.folders,
+            batch_size=one.batch,
+            low_vram=one.low_vram,
+            progress=one.progress,
+            weights=self._weights,
+            presets=Presets(self.lists.blocks, self.lists.elements, missing),
+            prediction="v_prediction" if one.prediction == "v" else one.prediction,
+            allow_unmatched=one.allow_unmatched,
+            hashes=one.hashes,
+        )
+
+    def render(self, *adapters: PathLike | AdapterUse, **keywords: Unpack[RenderKeywords]) -> list[Path]:
+        """See `loralathe.render`."""
+        return self.prepare_render(*adapters, **keywords).run()
+
+    def prepare_render(
+        self, *adapters: PathLike | AdapterUse, **keywords: Unpack[RenderKeywords]
+    ) -> PreparedPictures:
+        from loralathe.rendering.command import RenderOptions
+
+        picture, rest = parted(keywords, Picture)
+        wanted = Picture(**picture)
+        request = self._request(adapters, wanted)
+        self._check_uses(request)
+        output = rest.pop("output", None)
+        target = self._folder(request) if output is None else Path(output)
+        return PreparedPictures(self, RenderOptions(request, target, wanted.seed, **rest))
+
+    def grid(self, *adapters: PathLike | AdapterUse, **keywords: Unpack[GridKeywords]) -> GridResult:
+        """See `loralathe.grid`."""
+        return self.prepare_grid(*adapters, **keywords).run()
+
+    def prepare_grid(
+        self, *adapters: PathLike | AdapterUse, **keywords: Unpack[GridKeywords]
+    ) -> PreparedGrid:
+        from loralathe.studies import GridOptions
+        from loralathe.studies.drawing.grid import GridLook
+
+        picture, rest = parted(keywords, Picture)
+        wanted, choices = Picture(**picture), GridChoices(**rest)
+        request = self._request(adapters, wanted)
+        options = GridOptions(
+            request,
+            self._folder(request, "-grid") if choices.output is None else Path(choices.output),
+            x=choices.x,
+            y=choices.y,
+            z=choices.z,
+            context=self._context(choices),
+            max_cells=choices.max_cells,
+            vary_seed=choices.seed_axes,
+            random_seed=wanted.seed == RANDOM_SEED,
+            redo=tuple(position(one, "redo") for one in choices.redo),
+            reference=position(choices.reference, "reference"),
+            scorers=scorers_of(choices),
+            look=GridLook(legend=choices.legend, margin=choices.margin),
+            sub_grids=choices.sub_grids,
+            title=choices.title,
+            embed=choices.embed,
+        )
+        return PreparedGrid(self, options)
+
+    def blocks(self, *adapters: PathLike | AdapterUse, **keywords: Unpack[BlocksKeywords]) -> BlockReport:
+        """See `loralathe.blocks`."""
+        return self.prepare_blocks(*adapters, **keywords).run()
+
+    def prepare_blocks(
+        self, *adapters: PathLike | AdapterUse, **keywords: Unpack[BlocksKeywords]
+    ) -> PreparedBlocks:
+        from loralathe.studies import BlocksOptions
+        from loralathe.studies.analyzer import fitting_list
+
+        picture, rest = parted(keywords, Picture)
+        wanted, choices = Picture(**picture), BlocksChoices(**rest)
+        request = self._request(adapters, wanted)
+        files = self._files(request)
+        check_examined(files, request, choices.adapter)
+        encoders = tuple(name.upper() for name in self.family.encoder_blocks)
+        options = BlocksOptions(
+            request,
+            self._folder(request, "-blocks") if choices.output is None else Path(choices.output),
+            adapter=choices.adapter,
+            range=choices.range,
+            blocks=choices.blocks or fitting_list(files, self.family),
+            lists=self.lists.blocks,
+            split_encoders=encoders if choices.te else (),
+            threshold=choices.threshold,
+            background=choices.color,
+            swap=choices.swap,
+            seeds=choices.seeds,
+            coarse=choices.coarse,
+            coarse_floor=choices.coarse_floor,
+            context=self._context(),
+            title=choices.title,
+            embed=choices.embed,
+        )
+        return PreparedBlocks(self, options, random_seed=wanted.seed == RANDOM_SEED)
+
+    def _request(self, adapters: Sequence[PathLike | AdapterUse], picture: Picture) -> ImageRequest:
+        """What all pictures have in common; a random seed stands as 0. Checks names, numbers and families."""
+        from loralathe.rendering import ImageRequest
+        from loralathe.rendering.families import how_drawn
+        from loralathe.rendering.samplers import canonical_names
+
+        uses = adapters_of(adapters, self.options.folders)
+        for use in () if self.options.allow_unmatched else uses:
+            check_family(use.file, self.family)
+        sampler, schedule = canonical_names(picture.sampler, picture.schedule)
+        width, height = picture.sides(how_drawn(self.family, self.name).side)
+        return ImageRequest(
+            checkpoint=self.name,
+            vae=None if picture.vae is None else str(picture.vae),
+            prompt=picture.prompt,
+            negative=picture.negative,
+            seed=0 if picture.seed == RANDOM_SEED else picture.seed,
+            steps=picture.steps,
+            cfg=picture.cfg,
+            sampler=sampler,
+            schedule=schedule,
+            width=width,
+            height=height,
+            clip_skip=picture.clip_skip,
+            adapters=uses,
+        )
+
+    def _files(self, request: ImageRequest) -> list[Path]:
+        """The adapters that were given, and those of the prompt's tags."""
+        from loralathe.rendering.prepare import AdapterFolders
+        from loralathe.rendering.prompts import lift_tags
+
+        folders = AdapterFolders(self.options.folders)
+        return [folders.find(use.file) for use in (*request.adapters, *lift_tags(request.prompt).adapters)]
+
+    def _check_uses(self, request: ImageRequest) -> None:
+        """InputError for a tag whose adapter is nowhere, is for another family, or is given twice, and for
+        block weights and element rules that the family cannot have.
+
+        For prompts that are rendered as they stand: in a grid's, search and replace may fill the name in.
+        """
+        from loralathe.rendering.prepare import AdapterFolders
+        from loralathe.rendering.prompts import lift_tags
+        from loralathe.strengths import require_counted_once, resolve, seeded_tokens
+
+        folders = AdapterFolders(self.options.folders)
+        uses = lift_tags(request.prompt).adapters
+        tagged = [replace(use, file=str(folders.find(use.file))) for use in uses]
+        for use in () if self.options.allow_unmatched else tagged:
+            check_family(use.file, self.family)
+        require_counted_once(request.adapters, tagged)
+        lists = self.lists
+        for use in (*request.adapters, *tagged):
+            tokens = seeded_tokens(request.seed, use.x)
+            resolve(
+                use, self.family, block_presets=lists.blocks, element_presets=lists.elements, tokens=tokens
+            )
+
+    def _folder(self, request: ImageRequest, ending: str = "") -> Path:
+        """`baseA+hina-grid`: a folder in the current one, named after the inputs."""
+        from loralathe.rendering.prompts import lift_tags
+
+        recipe = self.recipe
+        name = Path(self.name).stem if recipe is None else f"{Path(recipe.file).stem}-{recipe.step}"
+        uses = (*request.adapters, *lift_tags(request.prompt).adapters)
+        names = [name, *dict.fromkeys(Path(use.file).stem for use in uses)]
+        clean = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "", "+".join(names)).strip(". ") or "pictures"
+        return Path(clean[:80] + ending)
+
+    def _context(self, choices: GridChoices | None = None) -> Context:
+        from loralathe.studies import gather_context
+
+        return gather_context(
+            self.family,
+            lora_dirs=self.options.folders,
+            checkpoint_dirs=folders_of(choices.checkpoint_dir) if choices else (),
+            vae_dirs=folders_of(choices.vae_dir) if choices else (),
+            presets=self.lists.blocks,
+            element_presets=self.lists.elements,
+            recipe=self.recipe,
+        )
+
+
+@dataclass(frozen=True)
+class PicturePlan:
+    """A prompt without its tags, all adapters as they are typed, and what could not be read."""
+
+    prompt: str
+    adapters: tuple[str, ...]
+    issues: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PreparedPictures:
+    """Pictures of one prompt, to be rendered."""
+
+    model: OpenModel
+    options: RenderOptions
+
+    def plan(self) -> PicturePlan:
+        """What its prompt says; nothing is loaded."""
+        from loralathe.rendering.prompts import lift_tags, told
+        from loralathe.strengths import argument_text
+
+        request = self.options.request
+        tagged = lift_tags(request.prompt)
+        uses = tuple(argument_text(use) for use in (*request.adapters, *tagged.adapters))
+        return PicturePlan(tagged.prompt.strip(), uses, tuple(told(tagged.issues)))
+
+    def run(self) -> list[Path]:
+        """The files, in order of seed."""
+        from loralathe.rendering.command import render
+
+        return render(self.model.renderer, self.options, self.model.options.progress)
+
+
+@dataclass(frozen=True)
+class PreparedGrid:
+    """A grid to be rendered."""
+
+    model: OpenModel
+    options: GridOptions
+
+    def plan(self) -> GridPlan:
+        """Its axes and cells; nothing is written, seeds that it draws are not kept."""
+        from loralathe.studies import plan_of
+
+        with TemporaryDirectory() as folder:
+            seeds = self.options.folder / "seeds.json"
+            if seeds.is_file():
+                shutil.copy(seeds, folder)
+            return plan_of(replace(self.options, folder=Path(folder)))
+
+    def count_finished(self, plan: GridPlan) -> int:
+        """How many of its pictures are in the folder already."""
+        from loralathe.studies import CellStore
+
+        store = CellStore(self.options.folder)
+        return sum(store.has(job.key) for job in plan.jobs)
+
+    def run(self) -> GridResult:
+        """Make the grid. When it is cancelled, finished cells stay, and the same call goes on from there."""
+        from loralathe.studies import plan_of, run_grid
+
+        plan_of(self.options)  # mistakes in the axes are told before models are looked at
+        return run_grid(self.options, self.model.renderer, self.model.options.progress)
+
+
+@dataclass(frozen=True)
+class BlocksPlan:
+    """What an analysis would render: the blocks, those that the family lacks, the two weights, how much."""
+
+    blocks: tuple[str, ...]
+    lacking: tuple[str, ...]
+    examined: float
+    others: float
+    first: int
+    pictures: int
+
+
+@dataclass(frozen=True)
+class PreparedBlocks:
+    """A block analysis to be rendered."""
+
+    model: OpenModel
+    options: BlocksOptions
+    random_seed: bool
+
+    def plan(self) -> BlocksPlan:
+        """Which blocks, how many pictures; with `coarse` those of the first round."""
+        from loralathe.studies.analyzer.analyze import begin_study
+        from loralathe.studies.analyzer.options import first_cut, read_groups, read_range
+
+        begin_study(self.options)  # its mistakes are told before anything is rendered
+        groups, lacking = read_groups(self.options)
+        examined, others = read_range(self.options.range)
+        first = len(first_cut(groups)) if self.options.coarse else len(groups)
+        names = tuple(group.name for group in groups)
+        return BlocksPlan(names, lacking, examined, others, first, (first + 1) * self.options.seeds)
+
+    def run(self) -> BlockReport:
+        """Make the analysis. When it is cancelled, finished pictures stay, and the same call goes on."""
+        from loralathe.studies import SeedBook, analyze_blocks
+
+        options = self.options
+        if self.random_seed:
+            # Drawn once for the folder, so that the same call goes on with the same pictures.
+            seed = SeedBook(options.folder).next()
+            options = replace(options, request=replace(options.request, seed=seed))
+        return analyze_blocks(options, self.model.renderer, self.model.options.progress)
