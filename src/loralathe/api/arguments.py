@@ -212,6 +212,11 @@ def stem(path: Path) -> str:
     return path.name.removesuffix(path.suffix) if path.suffix.casefold() in MODEL_SUFFIXES else path.name
 
 
+def harmless(name: str) -> str:
+    """A name without the characters that some file system refuses; it may be empty."""
+    return re.sub(r'[<>:"/\\|?*\x00-\x1f]', "", name).strip(". ")
+
+
 def beside(first: Path, name: str) -> Path:
     """A result's file: in the folder of the first input, its name made harmless and not too long.
 
@@ -222,7 +227,7 @@ def beside(first: Path, name: str) -> Path:
             "the result of tensors in memory needs a name",
             fix=f"give {option('output', 'FILE')}, or {option('output', 'MEMORY')} for tensors again",
         )
-    clean = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "", name).strip(". ") or "result"
+    clean = harmless(name) or "result"
     while len(os.fsencode(clean)) > LONGEST:
         clean = clean[:-1]
     return first.with_name(clean + SUFFIX)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from loralathe.api.arguments import PathLike
+from loralathe.api.arguments import PathLike, harmless
 from loralathe.api.picture_inputs import Lists, adapters_of, check_examined, check_family
 from loralathe.api.picture_options import (
     RANDOM_SEED,
@@ -262,7 +261,7 @@ class OpenModel:
         name = Path(self.name).stem if recipe is None else f"{Path(recipe.file).stem}-{recipe.step}"
         uses = (*request.adapters, *lift_tags(request.prompt).adapters)
         names = [name, *dict.fromkeys(Path(use.file).stem for use in uses)]
-        clean = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "", "+".join(names)).strip(". ") or "pictures"
+        clean = harmless("+".join(names)) or "pictures"
         return Path(clean[:80] + ending)
 
     def _context(self, choices: GridChoices | None = None) -> Context:

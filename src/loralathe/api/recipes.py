@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from loralathe.api.arguments import InputNames, beside, formula_name, stem
 from loralathe.errors import InputError, option
+from loralathe.language import DEFAULT_RANK, RULES
 
 if TYPE_CHECKING:
     from loralathe.language import Recipe
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 MERGED, EXTRACTED, RESULT = "merged", "lora", "result"
 """Names of the one step."""
-DEFAULT_RANK = 64
-RULES = ("threshold", "ratio", "quantile", "fro")
 CHOOSING = frozenset({"rank", "energy", "size", "full", *RULES})
 """Arguments of extract(), combine() and resize() that choose ranks."""
 
