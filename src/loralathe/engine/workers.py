@@ -49,9 +49,9 @@ def in_parallel(
     budget = ByteBudget(limit)
 
     def one(item: T) -> R:
-        stop.check()
         budget.take(memory(item))
         try:
+            stop.check()  # after the wait for memory, which may be long
             result = work(item)
         except BaseException:
             stop.cancel()
@@ -63,15 +63,17 @@ def in_parallel(
 
     with prepared(device):
         pool = ThreadPoolExecutor(threads or _cores(), "lathe", prepare_worker, (device,))
+        futures: list[Future[R]] = []
         try:
-            futures = [pool.submit(one, item) for item in items]
+            for item in items:  # one by one: Ctrl-C may come while later ones are handed out
+                futures.append(pool.submit(one, item))
             # A fifth of a second at a time, so that Ctrl-C is noticed on every system.
             while (state := wait(futures, 0.2, FIRST_EXCEPTION)).not_done:
                 task.check()
                 if any(future.exception() for future in state.done):
                     break
         finally:
-            if not all(future.done() for future in futures):
+            if len(futures) < len(items) or not all(future.done() for future in futures):
                 stop.cancel()
             pool.shutdown(cancel_futures=True)
     for future in futures:
