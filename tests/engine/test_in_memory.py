@@ -15,7 +15,7 @@ from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_saf
 from loralathe.engine import KEY, RunOptions, run_recipe
 from loralathe.errors import InputError
 from loralathe.language import Save, make_recipe
-from loralathe.tensorfiles import in_memory, open_tensorfile, read_header
+from loralathe.tensorfiles import in_memory, open_tensorfile, read_header, tensor_bytes
 
 A = tiny_checkpoint("sd1", seed=1, width_divisor=32)
 STATE = {
@@ -86,10 +86,58 @@ def test_reading_like_a_file(tmp_path: Path) -> None:
         assert file.place_of(file.info("x")) is None
 
 
-@pytest.mark.parametrize("value", [[1.0], np.array([1 + 2j], dtype="complex256"), np.array(["x"])])
+def test_reading_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the rows that are needed are copied, however the tensor lies in memory."""
+    state = {
+        "turned": torch.arange(12.0).reshape(3, 4).T,
+        "image": torch.arange(96.0).reshape(2, 3, 4, 4).contiguous(memory_format=torch.channels_last),
+        "scalar": torch.tensor(2.0),
+    }
+    copied: list[int] = []
+
+    def counting(tensor: torch.Tensor) -> memoryview:
+        copied.append(len(tensor))
+        return tensor_bytes(tensor)
+
+    monkeypatch.setattr("loralathe.tensorfiles.memory.tensor_bytes", counting)
+    with open_tensorfile(in_memory(state)) as file:
+        for name, tensor in state.items():
+            whole = bytes(tensor_bytes(tensor))
+            for start, stop in ((0, len(whole)), (0, 3), (len(whole) // 2 - 1, len(whole) // 2 + 2)):
+                found = bytearray(stop - start)
+                file.readinto(file.info(name), memoryview(found), start)
+                assert found == whole[start:stop]
+    assert copied == [4, 1, 2, 2, 1, 2, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "array", [np.arange(3, dtype=">f4"), np.frombuffer(b"abcdefgh", "f4"), np.arange(6.0)[::-2]]
+)
+@pytest.mark.filterwarnings("error")
+def test_arrays_of_any_order(array: np.ndarray) -> None:
+    with open_tensorfile(in_memory({"x": array})) as file:
+        assert np.array_equal(file.read("x").numpy(), array)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [1.0],
+        np.array([1 + 2j], dtype="complex256"),
+        np.array(["x"]),
+        torch.zeros(2, device="meta"),
+        torch.eye(2).to_sparse(),
+        torch.zeros(2, dtype=torch.complex128),
+    ],
+)
 def test_what_is_no_tensor(value: object) -> None:
     with pytest.raises(InputError, match="'x'"):
         in_memory({"x": value})
+
+
+def test_a_name_that_is_not_text() -> None:
+    with pytest.raises(InputError, match="name is of the type int"):
+        in_memory({1: torch.zeros(2)})  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize("names", [("A", "B"), ("hina", "hina"), ("A", "B", "A")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,14 @@ from loralathe.tensorfiles.header import Header, TensorInfo
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
     _Path = Path
 else:  # before Python 3.12 only the system's own kind of path can be extended
     _Path = type(Path())
+
+
+_MAPPING = "give a mapping of names to torch tensors or numpy arrays"
 
 
 class MemoryPath(_Path):
@@ -32,7 +37,7 @@ def in_memory(
     """A state dict as an input: name → torch tensor or numpy array. They are read when the work needs them.
 
     name: what formulas, messages and records call it;  metadata: as in a file's header.
-    Raises InputError for a value of another type.
+    Raises InputError for a value of another type, a tensor without numbers, and a name that is not text.
     """
     path = MemoryPath(f"<{name} in memory>")
     path.tensors = {key: _as_tensor(key, value) for key, value in tensors.items()}
@@ -40,24 +45,40 @@ def in_memory(
     return path
 
 
-def _as_tensor(key: str, value: object) -> torch.Tensor:
+def _as_tensor(key: object, value: object) -> torch.Tensor:
     import numpy as np
     import torch
 
+    where = f"tensor '{key}' in memory"
+    if not isinstance(key, str):
+        raise InputError(f"a tensor's name is of the type {type(key).__name__}", where=where, fix=_MAPPING)
     if isinstance(value, np.ndarray):
-        try:
-            return torch.from_numpy(np.ascontiguousarray(value).reshape(value.shape))
-        except TypeError:
-            raise InputError(
-                f"numbers of the type {value.dtype} are not read", where=f"tensor '{key}' in memory"
-            ) from None
+        value = _from_numpy(value, where)
     if not isinstance(value, torch.Tensor):
-        raise InputError(
-            f"a {type(value).__name__} is not a tensor",
-            where=f"'{key}' in memory",
-            fix="give a mapping of names to torch tensors or numpy arrays",
-        )
+        raise InputError(f"a {type(value).__name__} is not a tensor", where=where, fix=_MAPPING)
+    if value.is_meta:
+        fix = "load the model without offloading its weights"
+        raise InputError("the tensor has a shape, but no numbers", where=where, fix=fix)
+    if value.layout != torch.strided:
+        raise InputError("a sparse tensor is not read", where=where, fix="give its to_dense()")
+    try:
+        from_torch_dtype(value.dtype)
+    except InputError as error:
+        raise InputError(error.what, where=where, fix=error.fix) from None
     return value
+
+
+def _from_numpy(array: NDArray[Any], where: str) -> torch.Tensor:
+    import numpy as np
+    import torch
+
+    native = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
+    try:
+        with warnings.catch_warnings():  # torch warns of arrays that must not be written; this one is read
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            return torch.from_numpy(native)
+    except TypeError:
+        raise InputError(f"numbers of the type {array.dtype} are not read", where=where) from None
 
 
 def header_of(path: MemoryPath) -> Header:
@@ -71,9 +92,13 @@ def header_of(path: MemoryPath) -> Header:
 
 
 def read_memory(path: MemoryPath, name: str, buffer: memoryview, start: int) -> None:
-    """Fill `buffer` with bytes of a tensor, wherever it lies: on a GPU it is fetched."""
-    data = tensor_bytes(path.tensors[name].detach().cpu())
-    buffer.cast("B")[:] = data[start : start + buffer.nbytes]
+    """Fill `buffer` with bytes of a tensor, wherever it lies; of one on a GPU only those rows are fetched."""
+    tensor = path.tensors[name]
+    rows = tensor if tensor.ndim else tensor.reshape(1)
+    size = tensor.numel() * tensor.element_size() // len(rows)
+    first, stop = start // size, -(-(start + buffer.nbytes) // size)
+    data = tensor_bytes(rows[first:stop].detach().cpu())
+    buffer.cast("B")[:] = data[start - first * size :][: buffer.nbytes]
 
 
 def digest_of(path: MemoryPath) -> str:
