@@ -191,7 +191,7 @@ def test_a_disk_without_room(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert fault.says(folder) == (
         "not enough disk space: 0.5 MB are needed, 0.4 MB are free",
         "DIR",
-        "free some space, or choose another folder with -o",
+        "free some space, or choose another folder with output",
     )
 
 

@@ -1,8 +1,8 @@
 """Budgets over a whole file: a first pass finds all singular values, then every module gets its rank.
 
-A module is decomposed to a moderate depth first. Where even its last value found is worth its bytes, it may
-have more of that worth, so it is decomposed again, twice as deep, until the price parts what is taken from
-what is known to be cheaper. The outcome is that of all full decompositions.
+A module is decomposed to a moderate depth first. Where even its last singular value found is worth its bytes,
+further ones may be, too: it is decomposed again, twice as deep, until its last one found is not taken. The
+ranks are those that full decompositions of all modules would give.
 
 Singular values stay in memory; the factors wait in a file without a name, which ends with the process, so a
 killed run leaves nothing. Directions lie one behind the other: a module given r of them reads r.

@@ -285,5 +285,5 @@ class _Reader:
                 fix=f"use loralathe {self.data.get('version')}, which wrote it",
             )
         if type(value) is not kind:
-            _damaged(self.where, f"'{name}' is no {kind.__name__}")
+            _damaged(self.where, f"'{name}' is not of the type {kind.__name__}")
         return value

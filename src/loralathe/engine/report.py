@@ -59,9 +59,9 @@ class BlockEnergy:
 class BudgetReport:
     """How a budget over all modules was spent.
 
-    asked:  in words;  missed: whether an energy could not be reached under the cap or above the noise;
-    share:  kept energy over all energy in scope above the noise;
-    price:  of the poorest directions kept: share of that energy per byte.
+    asked:  in words;  share: kept energy over all energy in scope above the noise;
+    marginal_density: share of that energy per byte, of the poorest directions kept;
+    missed: whether an energy could not be reached under the cap or above the noise.
     """
 
     asked: str
@@ -93,7 +93,7 @@ class ExtractionReport:
         return Counter(record.reason for record in self.records)
 
     def blocks(self) -> list[BlockEnergy]:
-        """Per block, in order of first appearance of their sorted names."""
+        """Per block, in the order of the records."""
         grouped: dict[str, list[ModuleRecord]] = {}
         for record in self.records:
             grouped.setdefault(record.block, []).append(record)

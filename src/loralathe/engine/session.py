@@ -14,7 +14,7 @@ from loralathe.engine.plan import Output, Plan, Planner, WeightsOutput
 from loralathe.engine.sidecars import CONFIG, config_target
 from loralathe.engine.slices import RowSlice, Unit
 from loralathe.engine.sources import Sources
-from loralathe.errors import InputError, MachineError
+from loralathe.errors import InputError, MachineError, option
 from loralathe.language import (
     AdapterLeaf,
     CheckpointLeaf,
@@ -127,7 +127,7 @@ def check_outputs(session: Session, *, force: bool) -> None:
             raise MachineError(
                 f"not enough disk space: {size / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} MB are free",
                 where=str(folder),
-                fix="free some space, or choose another folder with -o",
+                fix=f"free some space, or choose another folder with {option('output')}",
             )
 
 

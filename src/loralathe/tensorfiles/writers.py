@@ -18,6 +18,7 @@ from loralathe.progress import Progress
 from loralathe.tensorfiles.atomic import remove_stale, stage_bytes
 from loralathe.tensorfiles.hashes import legacy_hash_of, model_hash_of
 from loralathe.tensorfiles.header import (
+    LENGTH_BYTES,
     Header,
     TensorInfo,
     TensorSpec,
@@ -137,9 +138,9 @@ class CheckpointWriter(AbstractContextManager["CheckpointWriter"]):
                 fix="shorten it, or give placeholders of full length when the file is begun",
             )
         # Only the JSON grows by spaces, so the length prefix stays that of the reserved header.
-        text = encoded[8:].ljust(reserved - 8)
+        text = encoded[LENGTH_BYTES:].ljust(reserved - LENGTH_BYTES)
         try:
-            write_at(self._staged.fd, memoryview(text), 8)
+            write_at(self._staged.fd, memoryview(text), LENGTH_BYTES)
         except OSError as error:
             raise write_error(error, self.path) from error
         self.header = replace(self.header, metadata=MappingProxyType(dict(metadata)))

@@ -241,8 +241,8 @@ def ulp(values: Tensor, dtype: str) -> Tensor:
     """Spacing of `dtype` at |values|, subnormals included; ValueError for a dtype of unknown format."""
     if dtype not in FLOAT_FORMATS:
         raise ValueError(f"no spacing is known for {dtype}")
-    expression = FLOAT_FORMATS[dtype]
+    numbers = FLOAT_FORMATS[dtype]
     _, exponent = torch.frexp(values.abs())
-    exponent = torch.where(values == 0, expression.smallest_exponent, exponent - 1)
-    exponent = torch.clamp(exponent, min=expression.smallest_exponent) - expression.mantissa
+    exponent = torch.where(values == 0, numbers.smallest_exponent, exponent - 1)
+    exponent = torch.clamp(exponent, min=numbers.smallest_exponent) - numbers.mantissa
     return torch.ldexp(torch.ones_like(values), exponent)

@@ -141,10 +141,10 @@ class _WeightsAgainstFile:
 class _AdapterAgainstFile:
     """The same for the tensors of an adapter."""
 
-    def __init__(self, file: TensorFile, expression: AdapterFormat, found: Replayed) -> None:
+    def __init__(self, file: TensorFile, written: AdapterFormat, found: Replayed) -> None:
         self.records: list[ModuleRecord] = []
         self._file = file
-        self._format = expression
+        self._format = written
         self._found = found
 
     def add(self, module: Module, up: Tensor, down: Tensor, shape: tuple[int, ...]) -> None:

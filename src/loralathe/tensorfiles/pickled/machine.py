@@ -80,8 +80,8 @@ class Machine:
         self._at = at + 1
         return self._data[at]
 
-    def _number(self, form: str) -> int:
-        (value,) = struct.unpack(form, self._take(struct.calcsize(form)))
+    def _number(self, layout: str) -> int:
+        (value,) = struct.unpack(layout, self._take(struct.calcsize(layout)))
         return int(value)
 
     def _line(self) -> str:
@@ -132,16 +132,16 @@ class Machine:
         values = [self._pop() for _ in range(count)]
         self._push(tuple(reversed(values)))
 
-    def long(self, form: str) -> None:
-        size = self._number(form)
+    def long(self, layout: str) -> None:
+        size = self._number(layout)
         if size < 0:
             raise Fault("a number of negative length")
         data = self._take(size)
         # Large numbers are random states; no size or offset needs them.
         self._push(int.from_bytes(data, "little", signed=True) if size <= MAX_INT_BYTES else Opaque("int"))
 
-    def sized(self, form: str, make: Callable[[bytes], object]) -> None:
-        size = self._number(form)
+    def sized(self, layout: str, make: Callable[[bytes], object]) -> None:
+        size = self._number(layout)
         if size < 0:
             raise Fault("a text of negative length")
         self._push(make(self._take(size)))
