@@ -7,7 +7,7 @@ tests/interop/test_peft_kinds.py compares the table with PEFT's own.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from functools import cache
 
 from loralathe.errors import InputError
@@ -60,22 +60,24 @@ PROMPTS = {
     "CPT": "CPT",
     "CARTRIDGE": "Cartridge",
 }
-"""Those that learn what stands before the prompt; all call it `prompt_embeddings`."""
+"""Those that learn what stands before the prompt."""
+PROMPT = "prompt_embeddings"
+"""Last word of the name of what they all learn."""
 TUNED_PROMPT = "a tuned prompt"
 
 
 @cache
-def _words() -> re.Pattern[str]:
-    starts = (f"(?P<{kind}>{start})" for kind, (_, start) in OTHERS.items())
-    return re.compile(rf"^(?:.*\.)?(?:{'|'.join(starts)}|prompt_embeddings$)")
+def _starts() -> re.Pattern[str]:
+    return re.compile("|".join(f"(?P<{kind}>{start})" for kind, (_, start) in OTHERS.items()))
 
 
-def foreign_kind(keys: Iterable[str]) -> str | None:
+def foreign_kind(keys: Collection[str]) -> str | None:
     """What PEFT calls an adapter with these tensors, if it is of a kind that is not read."""
-    found = next(filter(None, map(_words().match, keys)), None)
-    if found is None:
-        return None
-    return OTHERS[found.lastgroup][0] if found.lastgroup else TUNED_PROMPT
+    words = dict.fromkeys(word for key in keys for word in key.split("."))  # thousands of names, few words
+    found = next(filter(None, map(_starts().match, words)), None)
+    if found is not None and found.lastgroup is not None:
+        return OTHERS[found.lastgroup][0]
+    return TUNED_PROMPT if any(key.split(".")[-1] == PROMPT for key in keys) else None
 
 
 def label_of_type(peft_type: object) -> str | None:

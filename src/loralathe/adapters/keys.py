@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from loralathe.adapters.foreign import foreign_kind
@@ -36,9 +36,8 @@ def split_adapter_key(key: str) -> tuple[str, str] | None:
     return None
 
 
-def shows_adapter(keys: Iterable[str]) -> bool:
+def shows_adapter(keys: Collection[str]) -> bool:
     """Is there a key that shows a kind of adapter by itself? No tensor of a supported checkpoint does."""
-    keys = tuple(keys)
     parts = (split[1] for split in map(split_adapter_key, keys) if split is not None)
     own = any(part in kind_by_part() and not kind_by_part()[part].beside for part in parts)
     return own or foreign_kind(keys) is not None
