@@ -123,10 +123,10 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def few(names: Sequence[str], shown: int = 3) -> str:
+def few(names: Sequence[str], shown: int = 3, separator: str = ", ") -> str:
     """`a, b, c and 7 more`."""
     rest = len(names) - shown
-    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
+    return separator.join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
 
 
 LONGEST = 1000

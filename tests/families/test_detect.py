@@ -197,6 +197,12 @@ def test_files_that_are_nothing_of_the_kind(tensors: dict[str, Spec]) -> None:
         detect_checkpoint(header(tensors))
 
 
+def test_a_file_of_another_kind_shows_a_few_of_its_names() -> None:
+    with pytest.raises(InputError) as caught:
+        detect_checkpoint(header({f"layer.{i}.weight": Spec((3,)) for i in range(9)}), "x.safetensors")
+    assert caught.value.where == "x.safetensors: layer.0.weight, layer.1.weight, layer.2.weight and 6 more"
+
+
 def test_families_exclude_each_other() -> None:
     for name in checkpoints.FAMILIES:
         tensors = checkpoints.tiny_specs(name)

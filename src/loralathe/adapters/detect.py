@@ -11,7 +11,7 @@ from loralathe.adapters.foreign import foreign_kind, refusal
 from loralathe.adapters.keys import RawModules, group_by_module, kind_of_module, shows_adapter
 from loralathe.adapters.kinds import changing_kind, is_read, label_of_kind, read_labels
 from loralathe.adapters.notes import foreign_beside
-from loralathe.errors import InputError
+from loralathe.errors import InputError, few
 from loralathe.families import (
     FAMILIES,
     Family,
@@ -135,7 +135,7 @@ def _dialect(raw: RawModules) -> str:
 
 
 def _unsupported(other: str | None, raw: RawModules, name: str | None) -> InputError:
-    some = ", ".join(list(raw.parts)[:3])
+    some = few(list(raw.parts))
     return InputError(
         f"this is a LoRA for {other}" if other else "this LoRA is for no family known here",
         where=f"{name}: {some}" if name else some,

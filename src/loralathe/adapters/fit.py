@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from loralathe.adapters.adapter import Adapter
 from loralathe.adapters.kind import ANY
 from loralathe.adapters.module import AdapterModule
-from loralathe.errors import InputError, option
+from loralathe.errors import InputError, few, option
 from loralathe.families import Module, TensorLike, component_name
 from loralathe.strengths import component_of
-
-_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,25 +109,20 @@ def require_fit(adapter: Adapter, fit: Fit, base_label: str, *, allow_unmatched:
         raise InputError(
             f"the shapes of {len(fit.mismatched)} of {len(fit.used) + len(fit.mismatched)} modules "
             f"differ from the base's ({base_label})",
-            where=f"{where}: {_some(fit.mismatched, '; ')}",
+            where=f"{where}: {few([str(one) for one in fit.mismatched], separator='; ')}",
             fix=fix,
         )
     if not fit.used:
         raise InputError(
             f"no module of the LoRA is in the base ({base_label})",
-            where=f"{where}: {_some(fit.unmatched)}",
+            where=f"{where}: {few(fit.unmatched)}",
             fix=fix,
         )
     absent = " and no ".join(component_name(one, adapter.family) for one in fit.absent)
     raise InputError(
         f"{len(fit.unmatched)} of the LoRA's {len(fit.unmatched) + len(fit.used)} modules "
         f"have no place in the base ({base_label})",
-        where=f"{where}: {_some(fit.unmatched)}",
+        where=f"{where}: {few(fit.unmatched)}",
         fix=f"{fix}, or {option('allow_unmatched', True)} to leave them out"
         + (f" (the base has no {absent})" if absent else ""),
     )
-
-
-def _some(items: Sequence[object], separator: str = ", ") -> str:
-    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return separator.join(map(str, items[:_SHOWN])) + more

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 
-from loralathe.errors import InputError, counted
+from loralathe.errors import InputError, counted, few
 from loralathe.families.family import FAMILIES, Family, supported_families
 from loralathe.families.recognition import HeaderLike, TensorLike, refuse_quantised
 from loralathe.families.unread import name_unread
@@ -81,7 +80,7 @@ def _check_complete(family: Family, paths: Mapping[str, str], name: str | None) 
         raise InputError(
             f"this {family.label} checkpoint is incomplete: {counted(len(missing), 'tensor')} of its "
             f"{family.denoiser.kind} {'is' if len(missing) == 1 else 'are'} missing",
-            where=_in_file(name, _few(missing)),
+            where=_in_file(name, few(missing)),
             fix="get the file again, or the tool that wrote it dropped them",
         )
 
@@ -115,13 +114,13 @@ def _unrecognised(tensors: Mapping[str, TensorLike], name: str | None) -> InputE
         FAMILIES, key=lambda family: (family.signature.share(tensors), -_complaints(family, tensors))
     )
     if not nearest.signature.share(tensors):
-        some = _few(list(islice(tensors, 4))) if tensors else "it has no tensors"
+        some = few(list(tensors)) if tensors else "it has no tensors"
         return InputError(
             f"this file is not a checkpoint of {supported_families(last='or')}: it has none of their tensors",
             where=_in_file(name, some),
             fix="give a checkpoint in one .safetensors file",
         )
-    reasons = _few(list(nearest.signature.complaints(tensors)))
+    reasons = few(list(nearest.signature.complaints(tensors)))
     return InputError(
         f"no known model family; the nearest is {nearest.label}",
         where=_in_file(name, reasons),
@@ -131,11 +130,6 @@ def _unrecognised(tensors: Mapping[str, TensorLike], name: str | None) -> InputE
 
 def _complaints(family: Family, tensors: Mapping[str, TensorLike]) -> int:
     return sum(1 for _ in family.signature.complaints(tensors))
-
-
-def _few(items: list[str], limit: int = 3) -> str:
-    more = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return ", ".join(items[:limit]) + more
 
 
 def _in_file(name: str | None, detail: str) -> str:

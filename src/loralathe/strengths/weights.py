@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from loralathe.errors import InputError, option, spelling_hint
+from loralathe.errors import InputError, counted, option, spelling_hint
 from loralathe.families import ENCODER_NAMES, Family, shorthand
 from loralathe.strengths.blocks import block_names_of, canonical_block, known_text_encoders, lists_that_fit
 from loralathe.strengths.presets import NO_PRESETS, find_preset, preset_blocks, unknown_preset
@@ -70,7 +70,7 @@ def missing_blocks_error(counts: Mapping[str, int]) -> InputError:
     total = sum(counts.values())
     blocks = ", ".join(f"{block} {count}" for block, count in counts.items())
     return InputError(
-        f"{total} {'module is' if total == 1 else 'modules are'} in blocks that the block list lacks",
+        f"{counted(total, 'module is', 'modules are')} in blocks that the block list lacks",
         where=blocks,
         fix=f"use the long list, or {option('missing_blocks', 0)} (as LoRA Block Weight) or 1 (as kohya)",
     )
