@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -205,6 +205,16 @@ def test_metadata_cannot_replace_the_record(sd1, tmp_path):
 
 NAMES = st.from_regex(r"[a-zé][a-z0-9_é]{0,8}", fullmatch=True)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+SAVES = {
+    "dtype": "fp16",
+    "discard": "x",
+    "metadata": {"k": "v"},
+    "vae": Path("v.safetensors"),
+    "metadata_from": "none",
+    "config_from": "none",
+    "adapter_metadata": "merge",
+}
+"""Every choice of a saved step that a recipe can hold, at another value than the usual one."""
 
 
 @given(
@@ -231,6 +241,18 @@ def test_toml_reads_back(tmp_path_factory, variables, metadata, discard):
     assert (back.saves[0].dtype, back.saves[0].discard) == ("fp16", discard)
     assert back.saves[0].metadata == metadata
     assert back.inputs == {"A": path.parent / 'we "ird\\ é.safetensors'}
+
+
+def test_toml_keeps_every_choice_of_a_saved_step(tmp_path):
+    assert SAVES.keys() == {field.name for field in fields(Save)} - {"step", "file", "title"}
+    usual = Save("B", tmp_path / "o.safetensors")
+    for name, value in SAVES.items():
+        save = replace(usual, **{name: value})
+        assert save != usual
+        recipe = make_recipe(inputs={"A": Path("a.safetensors")}, steps={"B": "A"}, saves=[save])
+        (tmp_path / "r.toml").write_text(recipe_text(recipe), encoding="utf-8")
+        (back,) = read_recipe(tmp_path / "r.toml").saves
+        assert back == (replace(save, vae=tmp_path / "v.safetensors") if save.vae else save), name
 
 
 def test_tensors_survive_with_another_programs_metadata(sd1, made_small, tmp_path):

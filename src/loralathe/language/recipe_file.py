@@ -179,16 +179,11 @@ def _lines(name: str, entries: Mapping[str, str]) -> Iterator[str]:
 
 def _save_entries(save: Save) -> Iterator[tuple[str, str]]:
     yield "file", _quoted(str(save.file))
-    texts = {
-        "dtype": save.dtype,
-        "vae": str(save.vae) if save.vae else None,
-        "discard": save.discard,
-        "metadata_from": save.metadata_from if save.metadata_from != "first" else None,
-        "config_from": save.config_from if save.config_from != "any" else None,
-    }
-    for name, value in texts.items():
-        if value is not None:
-            yield name, _quoted(value)
+    usual = Save(save.step, save.file)
+    for name in SAVE_TEXTS:
+        value = getattr(save, name)
+        if value != getattr(usual, name):
+            yield name, _quoted(str(value))
     if save.metadata:
         yield "metadata", _inline((key, _quoted(value)) for key, value in save.metadata.items())
 
