@@ -76,12 +76,29 @@ def test_the_configuration_of_another_file_is_not_read(tmp_path: Path) -> None:
         ('{"unet.lora_alpha": 1e999}', "alpha inf gives no usable scale"),
         ('{"unet.lora_alpha": 1' + "0" * 400 + "}", "alpha inf gives no usable scale"),
         ({"unet.lora_alpha": 6, "unet.alpha_pattern": [1]}, "alpha_pattern is not a table"),
+        ({"unet.r": 0}, "the rank 0 is not a whole number of at least 1"),
+        ({"unet.r": 0.5}, "the rank 0.5 is not a whole number"),
+        ({"unet.rank_pattern": {"to_q": -4}}, "the rank -4 is not a whole number"),
         (
             {"unet.lora_alpha": 6, "unet.alpha_pattern": {"(a+)+$": 1}},
             "alpha_pattern '(a+)+$' is not",
         ),
     ],
-    ids=["cut", "deep", "list", "text", "bool", "zero", "infinite", "huge", "no table", "regex"],
+    ids=[
+        "cut",
+        "deep",
+        "list",
+        "text",
+        "bool",
+        "zero",
+        "infinite",
+        "huge",
+        "no table",
+        "no rank",
+        "half a rank",
+        "below",
+        "regex",
+    ],
 )
 def test_notes_that_cannot_be_read(tmp_path: Path, notes: object, reason: str) -> None:
     with pytest.raises(InputError) as caught:

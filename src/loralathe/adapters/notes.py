@@ -5,8 +5,7 @@
 * PEFT itself writes `adapter_config.json` into the folder of the file.
 
 A LoRA with neither has alpha = rank, as diffusers reads it. A LoRA's is called `lora_alpha`, that of LoHa and
-LoKr `alpha`. Which fields matter is checked against PEFT's own
-configs in tests/interop/test_peft_fields.py.
+LoKr `alpha`. Which fields matter is checked against PEFT's own configs in tests/interop/test_peft_fields.py.
 """
 
 from __future__ import annotations
@@ -14,13 +13,16 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from loralathe.adapters.foreign import label_of_type, refusal
 from loralathe.errors import InputError
 from loralathe.tensorfiles import TensorFile
+
+N = TypeVar("N", int, float)
 
 TAG = "lora_adapter_metadata"
 CONFIG = "adapter_config.json"
@@ -59,8 +61,8 @@ class Noted:
     alpha: float | None = None
     patterns: Mapping[str, float] = field(default_factory=dict, hash=False)
     rooted: bool = False
-    rank: float | None = None
-    ranks: Mapping[str, float] = field(default_factory=dict, hash=False)
+    rank: int | None = None
+    ranks: Mapping[str, int] = field(default_factory=dict, hash=False)
 
 
 NOTHING = Noted()
@@ -81,8 +83,7 @@ class Notes:
     def rank_of(self, raw_name: str) -> int | None:
         """The rank that a module was made with, whether its tensors show one or not."""
         noted, path = self._find(raw_name)
-        rank = _first(noted.ranks, path, noted.rank)
-        return None if rank is None else int(rank)
+        return _first(noted.ranks, path, noted.rank)
 
     def _find(self, raw_name: str) -> tuple[Noted, str]:
         name = raw_name.removeprefix(WRAPPER)
@@ -91,7 +92,7 @@ class Notes:
         return (self.configs.get("", NOTHING), name) if noted is None else (noted, path)
 
 
-def _first(patterns: Mapping[str, float], path: str, otherwise: float | None) -> float | None:
+def _first(patterns: Mapping[str, N], path: str, otherwise: N | None) -> N | None:
     """PEFT takes the first pattern that the path ends with, from the start of a name on."""
     return next((value for pattern, value in patterns.items() if re.fullmatch(pattern, path)), otherwise)
 
@@ -155,11 +156,11 @@ def _config(found: Mapping[str, object], prefix: str, where: str) -> Noted:
     _refuse_variants(fields, where)
     alpha, rank = fields.get("lora_alpha", fields.get("alpha")), fields.get("r")
     return Noted(
-        None if alpha is None else _number(alpha, where),
-        _patterns(fields, "alpha_pattern", where),
+        None if alpha is None else _alpha(alpha, where),
+        _patterns(fields, "alpha_pattern", _alpha, where),
         fields.get("use_rslora") is True,
-        None if rank is None else _number(rank, where, "r"),
-        _patterns(fields, "rank_pattern", where),
+        None if rank is None else _rank(rank, where),
+        _patterns(fields, "rank_pattern", _rank, where),
     )
 
 
@@ -184,14 +185,13 @@ def _refuse_variants(fields: Mapping[str, object], where: str) -> None:
             )
 
 
-def _patterns(fields: Mapping[str, object], name: str, where: str) -> dict[str, float]:
+def _patterns(
+    fields: Mapping[str, object], name: str, read: Callable[[object, str], N], where: str
+) -> dict[str, N]:
     patterns = fields.get(name) or {}
     if not isinstance(patterns, dict):
         raise _unreadable(where, f"{name} is not a table")
-    return {
-        _pattern(path, name, where): _number(value, where, name.partition("_")[0])
-        for path, value in patterns.items()
-    }
+    return {_pattern(path, name, where): read(value, where) for path, value in patterns.items()}
 
 
 def _pattern(path: object, name: str, where: str) -> str:
@@ -202,15 +202,21 @@ def _pattern(path: object, name: str, where: str) -> str:
     return plain if path.startswith("^") else rf"(?:.*\.)?(?:{plain})"
 
 
-def _number(value: object, where: str, name: str = "alpha") -> float:
+def _rank(value: object, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 1 or value % 1 != 0:
+        raise _unreadable(where, f"the rank {value!r:.80} is not a whole number of at least 1")
+    return int(value)
+
+
+def _alpha(value: object, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _unreadable(where, f"{name} {value!r:.80} is not a number")
+        raise _unreadable(where, f"alpha {value!r:.80} is not a number")
     try:
         alpha = float(value)
     except OverflowError:
         alpha = math.inf
     if not math.isfinite(alpha) or alpha == 0:
-        raise _unreadable(where, f"{name} {alpha:g} gives no usable scale")
+        raise _unreadable(where, f"alpha {alpha:g} gives no usable scale")
     return alpha
 
 
