@@ -107,3 +107,19 @@ def test_a_folder_that_is_absent_is_made(tmp_path: Path) -> None:
     assert (tmp_path / "recipes" / "x.toml").read_text("utf-8") == "a"
     with pytest.raises(MachineError, match="could not be written"):
         write_whole(tmp_path / "cells" / "1" / "x.json" / "y.json", b"{}")
+
+
+def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the name is too long"):
+        check_output(tmp_path / f"{'x' * 300}.safetensors")
+    with pytest.raises(InputError, match="NUL character"):
+        check_output(tmp_path / "a\0.safetensors")
+
+
+def test_a_folder_that_may_not_be_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "stat", closed)  # the tests may run as root
+    with pytest.raises(MachineError, match="Permission denied"):
+        check_output(tmp_path / "out.safetensors")

@@ -26,7 +26,7 @@ from loralathe.language import (
     used_names,
 )
 from loralathe.strengths import BlockWeights, parse_block_weights, parse_elements
-from loralathe.tensorfiles import MemoryPath, check_output, free_space, remove_stale
+from loralathe.tensorfiles import MemoryPath, check_output, free_space, real_path, remove_stale
 
 
 @dataclass
@@ -107,12 +107,12 @@ def check_outputs(session: Session, *, force: bool) -> None:
         if isinstance(path, MemoryPath):
             continue
         # Before anything is refused: a run killed while it named its output left a second name behind.
-        place = Path(os.path.realpath(path))  # Path.resolve is an error where links go in a circle
+        place = real_path(path)
         remove_stale(place)
         check_output(path, inputs, force)
         if isinstance(output, WeightsOutput) and output.config is not None:
             config = config_target(path)
-            remove_stale(Path(os.path.realpath(config)))
+            remove_stale(real_path(config))
             check_output(config, [*inputs, output.config], force, suffix=CONFIG)
         other = seen.setdefault(place, output.save.step)
         if other != output.save.step:

@@ -24,7 +24,7 @@ from loralathe.tensorfiles.header import (
 )
 from loralathe.tensorfiles.input_files import MODEL_SUFFIXES, check_is_file, read_small, read_text
 from loralathe.tensorfiles.memory import MemoryPath, digest_of, in_memory
-from loralathe.tensorfiles.outputs import check_output, free_space, made_folders, same_file
+from loralathe.tensorfiles.outputs import check_output, free_space, made_folders, real_path, same_file
 from loralathe.tensorfiles.positional import read_at, write_at
 from loralathe.tensorfiles.reader import TensorFile, open_tensorfile, read_header
 from loralathe.tensorfiles.writers import AdapterWriter, CheckpointWriter, adapter_file_size, join_files
@@ -34,7 +34,7 @@ __all__ = [
     "StagedFile", "TensorFile", "TensorInfo", "TensorSpec", "adapter_file_size", "autov1", "cache_folder",
     "check_is_file", "check_output", "content_hash", "digest_of", "encode_header", "free_space",
     "from_torch_dtype", "in_file_order", "in_memory", "join_files", "legacy_hash", "made_folders",
-    "model_hash", "open_tensorfile", "read_at", "read_header", "read_small", "read_text", "remove_stale",
-    "remove_stale_in", "same_file", "stage_bytes", "tensor_bytes", "to_torch_dtype", "write_at", "write_text",
-    "write_whole",
+    "model_hash", "open_tensorfile", "read_at", "read_header", "read_small", "read_text", "real_path",
+    "remove_stale", "remove_stale_in", "same_file", "stage_bytes", "tensor_bytes", "to_torch_dtype",
+    "write_at", "write_text", "write_whole",
 ]  # fmt: skip

@@ -24,19 +24,19 @@ def check_output(
 ) -> None:
     """Raise unless a result may be written to `path`; nothing is touched.
 
-    InputError: its suffix is not `suffix` (None: any will do); a file stands where its folder would be
-    made; the file is one of `inputs` under any name (links included); it exists and `force` is not set; it
-    is a device, a pipe or a loop of symlinks.
-    MachineError: the folder is not writable.
+    InputError: no file can have its name; its suffix is not `suffix` (None: any will do); a file stands
+    where its folder would be made; the file is one of `inputs` under any name (links included); it exists
+    and `force` is not set; it is a device, a pipe or a loop of symlinks.
+    MachineError: the folder is not writable, or may not be looked into.
     """
-    target = Path(path)
+    target, final = Path(path), real_path(path)
     where = str(target)
     if target.is_dir():
         raise InputError("a folder has this name", where=where, fix="choose another output name")
     if suffix is not None and target.suffix.casefold() != suffix:
         fix = f"name it '{target.with_suffix(SUFFIX).name}'" if target.name else "name a file"
         raise InputError("only safetensors files are written", where=where, fix=fix)
-    folder = _nearest(Path(os.path.realpath(target)).parent)
+    folder = _nearest(final.parent)
     if not folder.is_dir():
         raise InputError("this is a file, not a folder", where=str(folder), fix="choose another output name")
     for source in inputs:
@@ -52,7 +52,6 @@ def check_output(
             where=where,
             fix=f"choose another name, or replace it with {option('force', True)}",
         )
-    final = Path(os.path.realpath(target))
     if os.path.lexists(final) and not final.is_file():
         # A device that a link leads to would be replaced like any file.
         raise InputError(
@@ -66,6 +65,23 @@ def check_output(
             where=str(folder),
             fix="choose another folder, or change its permissions",
         )
+
+
+def real_path(path: str | os.PathLike[str]) -> Path:
+    """The file that an output path leads to, links followed; errors as `check_output`, for its name alone."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except ValueError:
+        raise InputError("not a path", where=repr(str(path)), fix="take out the NUL character") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            fix = "choose a shorter output name"
+            raise InputError("the name is too long for this disk", where=str(path), fix=fix) from None
+        if error.errno != errno.ELOOP:
+            raise write_error(error, Path(path)) from error
+    return Path(os.path.realpath(path))  # Path.resolve is an error where links go in a circle
 
 
 @contextmanager
