@@ -6,6 +6,7 @@ imports neither torch nor numpy; only `TensorFile.read`, the torch dtype functio
 
 from loralathe.tensorfiles.atomic import (
     StagedFile,
+    made_folders,
     remove_stale,
     remove_stale_in,
     stage_bytes,
@@ -24,7 +25,7 @@ from loralathe.tensorfiles.header import (
 )
 from loralathe.tensorfiles.input_files import MODEL_SUFFIXES, check_is_file, read_small, read_text
 from loralathe.tensorfiles.memory import MemoryPath, digest_of, in_memory
-from loralathe.tensorfiles.outputs import check_output, free_space, made_folders, real_path, same_file
+from loralathe.tensorfiles.outputs import check_output, free_space, real_path, same_file
 from loralathe.tensorfiles.positional import read_at, write_at
 from loralathe.tensorfiles.reader import TensorFile, open_tensorfile, read_header
 from loralathe.tensorfiles.writers import AdapterWriter, CheckpointWriter, adapter_file_size, join_files

@@ -5,6 +5,7 @@ So a target is there whole or not at all, and nothing else stays behind:
 - An exception removes the temporary file. Ctrl-C is an exception, too.
 - SIGTERM and SIGHUP would end Python at once. While temporary files exist, and only where nobody else handles
   the signal, a handler removes them and then lets the signal end the process.
+- Folders that were made for a file go with it, as long as they are empty.
 - A process that is killed leaves its temporary file behind. Its writer held a lock on it, which is free now:
   the next run that writes the same target sees that and removes the file.
 """
@@ -20,12 +21,12 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
 from loralathe.errors import InputError, option
-from loralathe.tensorfiles.outputs import check_output, free_space, made_folders, write_error
+from loralathe.tensorfiles.outputs import check_output, free_space, write_error
 from loralathe.tensorfiles.positional import write_at
 
 _FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0)
@@ -36,7 +37,7 @@ _LOCK_AT = 1 << 40
 """Windows locks bytes, and others cannot read locked bytes: lock one that never exists."""
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _live: dict[Path, int] = {}
-"""Temporary file -> process that made it: a forked child must not remove its parent's."""
+"""Temporary file or new folder -> process that made it: a forked child must not remove its parent's."""
 _live_lock = threading.Lock()
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
@@ -141,6 +142,31 @@ class StagedFile:
                 where=str(self.target),
                 fix=f"choose another name, or replace it with {option('force', True)}",
             ) from None
+
+
+@contextlib.contextmanager
+def made_folders(targets: Iterable[Path]) -> Iterator[None]:
+    """The folders of outputs, made where they are absent; those that were made go again after an error."""
+    made: list[Path] = []
+    try:
+        for target in targets:
+            folder = Path(os.path.realpath(target)).parent
+            try:
+                for place in reversed([place for place in (folder, *folder.parents) if not place.exists()]):
+                    _remember(place)
+                    made.append(place)
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise write_error(error, target) from error
+        yield
+    except BaseException:
+        for place in reversed(made):
+            with contextlib.suppress(OSError):  # it may hold what another program has put there
+                place.rmdir()
+        raise
+    finally:
+        for place in made:
+            _forget(place)
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -291,7 +317,7 @@ def _die_cleanly(number: int, frame: FrameType | None) -> None:
 
 @atexit.register
 def _remove_all() -> None:
-    for path, owner in tuple(_live.items()):
+    for path, owner in reversed(tuple(_live.items())):  # files before the folders that they are in
         if owner == os.getpid():
             with contextlib.suppress(OSError):
-                path.unlink()
+                path.rmdir() if path.is_dir() else path.unlink()

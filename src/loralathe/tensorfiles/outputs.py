@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from pathlib import Path
 
 from loralathe.errors import InputError, MachineError, option
@@ -82,26 +81,6 @@ def real_path(path: str | os.PathLike[str]) -> Path:
         if error.errno != errno.ELOOP:
             raise write_error(error, Path(path)) from error
     return Path(os.path.realpath(path))  # Path.resolve is an error where links go in a circle
-
-
-@contextmanager
-def made_folders(targets: Iterable[Path]) -> Iterator[None]:
-    """The folders of outputs, made where they are absent; those that were made go again after an error."""
-    made: list[Path] = []
-    try:
-        for target in targets:
-            folder = Path(os.path.realpath(target)).parent
-            try:
-                made += reversed([place for place in (folder, *folder.parents) if not place.exists()])
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise write_error(error, target) from error
-        yield
-    except BaseException:
-        for place in reversed(made):
-            with suppress(OSError):  # it may hold what another program has put there
-                place.rmdir()
-        raise
 
 
 def _nearest(place: Path) -> Path:
