@@ -3,47 +3,18 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from browser import document_of, needs_browser
 from loralathe.studies.analyzer import BlocksOptions, analyze_blocks
 from loralathe.studies.grid import GridOptions, run_grid
 from loralathe.studies.page.build import grid_page
 from studies.fakes import FakeRenderer, request
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
-CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
-needs_browser = pytest.mark.skipif(
-    CHROMIUM is None,
-    reason="no Chromium here; install one (Debian, Ubuntu: apt install chromium) to look at pages",
-)
-
-
-def shown(page: Path, query: str) -> str:
-    """The document after its scripts have run."""
-    assert CHROMIUM is not None
-    command = [
-        CHROMIUM,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        f"--user-data-dir={page.parent / 'profile'}",  # browsers of other tests run at the same time
-        "--virtual-time-budget=2000",
-        "--dump-dom",
-    ]
-    done = subprocess.run(
-        [*command, f"{page.resolve().as_uri()}?{query}"],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
-    return done.stdout
 
 
 @needs_browser
@@ -52,12 +23,12 @@ def test_the_grid_page(tmp_path: Path) -> None:
         request(), tmp_path, x="hina = 0, 0.5, 1", y="seed = 1, 2", z="cfg = 4, 7", preview_seconds=0
     )
     run_grid(options, FakeRenderer())
-    dom = shown(tmp_path / "grid.html", "lang=zh&theme=dark&cell=2,1,1")
+    dom = document_of(tmp_path / "grid.html", "lang=zh&theme=dark&cell=2,1,1")
     assert 'data-theme="dark"' in dom
     assert 'lang="zh-Hant-TW"' in dom
     assert len(re.findall(r'class="cell[ "]', dom)) == 6
     assert dom.count("<button aria-pressed=") == 2
-    assert "合併成這一格的指令" in dom
+    assert "融合成這一格的指令" in dom
     assert "lathe merge baseA.safetensors hina.safetensors:0.5" in dom
 
 
@@ -67,11 +38,9 @@ def test_a_live_page_marks_what_is_missing(tmp_path: Path) -> None:
     options = GridOptions(request(), tmp_path, x="seed = 1, 2, 3", preview_seconds=0)
     made = run_grid(options, FakeRenderer())
     (tmp_path / made.cells[2].file).unlink()
-    from dataclasses import replace
-
     cells = [replace(cell, done=False) for cell in made.cells]
     (tmp_path / "live.html").write_bytes(grid_page(made.plan, cells, title="t", folder=tmp_path, live=True))
-    dom = shown(tmp_path / "live.html", "lang=en&cell=1,1")
+    dom = document_of(tmp_path / "live.html", "lang=en&cell=1,1")
     assert "Command that merges it" in dom
     assert "rendering… 2 / 3" in dom
     assert len(re.findall(r'class="cell absent"', dom)) == 1
@@ -80,7 +49,7 @@ def test_a_live_page_marks_what_is_missing(tmp_path: Path) -> None:
 @needs_browser
 def test_the_blocks_page(tmp_path: Path) -> None:
     report = analyze_blocks(BlocksOptions(request(), tmp_path, blocks="12ALL", seeds=2), FakeRenderer())
-    dom = shown(tmp_path / "blocks.html", "lang=zh")
+    dom = document_of(tmp_path / "blocks.html", "lang=zh")
     assert dom.count('class="whisker"') == 12
     assert report.weights_list is not None
     assert report.weights_list in dom
@@ -88,7 +57,7 @@ def test_the_blocks_page(tmp_path: Path) -> None:
     assert len(re.findall(r'<img[^>]*src="diffs/', dom)) == 12
 
 
-def test_importing_the_room_is_light() -> None:
+def test_importing_the_package_is_light() -> None:
     code = "import sys, loralathe.studies; print([m for m in ('torch', 'numpy', 'PIL') if m in sys.modules])"
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
