@@ -13,6 +13,7 @@ import pytest
 from browser import document_of, needs_browser
 from loralathe.studies.analyzer import BlocksOptions, analyze_blocks
 from loralathe.studies.grid import GridOptions, run_grid
+from loralathe.studies.page import build
 from loralathe.studies.page.build import grid_page
 from studies.fakes import FakeRenderer, request
 
@@ -29,6 +30,7 @@ def test_the_grid_page(tmp_path: Path) -> None:
     assert len(re.findall(r'class="cell[ "]', dom)) == 6
     assert dom.count("<button aria-pressed=") == 2
     assert "融合成這一格的指令" in dom
+    assert "量測（與第 1, 1, 1 格比較）" in dom
     assert "lathe merge baseA.safetensors hina.safetensors:0.5" in dom
 
 
@@ -54,6 +56,8 @@ def test_the_blocks_page(tmp_path: Path) -> None:
     assert report.weights_list is not None
     assert report.weights_list in dom
     assert "可以開始的分層權重" in dom
+    assert "<title>hina：分層分析</title>" in dom
+    assert "排序：依分層" in dom
     assert len(re.findall(r'<img[^>]*src="diffs/', dom)) == 12
 
 
@@ -68,3 +72,15 @@ def test_importing_the_package_is_light() -> None:
         env={"PYTHONPATH": str(root / "src")},
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["grid", "blocks"])
+def test_every_word_of_a_page_is_in_both_languages_and_used(name: str) -> None:
+    folder = Path(build.__file__).parent
+    words, script = (folder / f"{name}.js").read_text(encoding="utf-8").split("\n};\n", 1)
+    english, chinese = (re.findall(r'\b(\w+): "', half) for half in words.split("  zh: {"))
+    assert english == chinese
+    page = (folder / f"{name}.html").read_text(encoding="utf-8")
+    used = script + page + (folder / "common.js").read_text(encoding="utf-8")
+    notes = ("steps", "tokens", "apply")  # of a cell's command; the data name them
+    assert [word for word in english if f'"{word}"' not in used and word not in notes] == []

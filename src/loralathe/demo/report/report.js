@@ -2,8 +2,8 @@
 const root = document.documentElement;
 const keep = (key, value) => { try { localStorage.setItem("lathe." + key, value); } catch { /* private mode */ } };
 const WORDS = {
-  "en": { copy: "copy", copied: "copied", light: "Light", dark: "Dark" },
-  "zh-TW": { copy: "複製", copied: "已複製", light: "亮色", dark: "暗色" },
+  "en": { copy: "Copy", copied: "Copied", light: "Light", dark: "Dark" },
+  "zh-TW": { copy: "複製", copied: "已複製", light: "淺色", dark: "深色" },
 };
 const t = (key) => WORDS[root.dataset.language][key];
 
@@ -11,6 +11,7 @@ function show() {
   root.lang = root.dataset.language === "zh-TW" ? "zh-Hant-TW" : "en";
   for (const button of document.querySelectorAll("[data-language]:not(html)"))
     button.setAttribute("aria-pressed", String(button.dataset.language === root.dataset.language));
+  for (const link of document.querySelectorAll("a.zoom")) link.search = root.dataset.language === "zh-TW" ? "?lang=zh" : "?lang=en";
   for (const button of document.querySelectorAll("[data-copy]")) button.textContent = t("copy");
   document.getElementById("theme").textContent = t(root.dataset.theme === "dark" ? "light" : "dark");
   document.title = document.querySelector(`h1 [lang="${root.dataset.language}"]`).textContent;

@@ -112,9 +112,8 @@ def blocks_page(options: BlocksOptions, report: BlockReport) -> bytes:
         }
         for effect in report.effects
     ]
-    title = options.title or f"{report.adapter}: blocks"
     data = {
-        "title": title,
+        "title": options.title,
         "adapter": report.adapter,
         "examined": report.examined,
         "others": report.others,
@@ -130,7 +129,7 @@ def blocks_page(options: BlocksOptions, report: BlockReport) -> bytes:
         "pictures": report.pictures,
         "prompt": options.request.prompt,
     }
-    return fill_page("blocks", title, data)
+    return fill_page("blocks", options.title or f"{report.adapter}: blocks", data)
 
 
 def difference_image(test: Image.Image, source: Image.Image, options: BlocksOptions) -> Image.Image:

@@ -1,16 +1,16 @@
 const TEXT = {
-  en: { dark: "Dark", light: "Light", copy: "Copy", copied: "Copied", close: "Close", effects: "What each block changes",
+  en: { title: "{}: blocks", dark: "Dark", light: "Light", copy: "Copy", copied: "Copied", close: "Close", effects: "What each block changes",
         effectsNote: "Each bar: the share of colour values that change by more than the threshold when this block alone takes the examined weight. Lines: 95 % interval of the mean over the seeds.",
-        block: "Block", changed: "Changed", interval: "95 %", ssim: "SSIM", gmsd: "GMSD", weight: "Start at", order: "Order",
+        block: "Block", changed: "Changed", interval: "95 %", ssim: "SSIM", gmsd: "GMSD", weight: "Start at", order: "Order: {}",
         byBlock: "by block", byEffect: "by effect", weights: "Weights to start from",
         weightsNote: "Between the two weights of the range: a block keeps the full weight when it changes at least half as much as the strongest one; weaker ones in proportion. A start for your eyes, not a verdict.",
         list: "As a list", byName: "By name", command: "Merge with these weights", sheet: "Pictures", size: "Size", seed: "Seed",
         source: "source", diff: "diff", examined: "examined", others: "others", threshold: "threshold", seeds: "seeds", seed1: "seed", pictures: "pictures",
         groupNote: "Grey rows are groups that a coarse search left whole: their numbers are of all their blocks together.",
         oneSeed: "One seed says little: run with more seeds for intervals." },
-  zh: { dark: "深色", light: "淺色", copy: "複製", copied: "已複製", close: "關閉", effects: "每一層改變了多少",
+  zh: { title: "{}：分層分析", dark: "深色", light: "淺色", copy: "複製", copied: "已複製", close: "關閉", effects: "每一層改變了多少",
         effectsNote: "長條：只有這一層換成受測權重時，變化超過閾值的色彩數值所占比例。線段：多個種子平均的 95 % 信賴區間。",
-        block: "分層", changed: "變化", interval: "95 %", ssim: "SSIM", gmsd: "GMSD", weight: "建議起點", order: "排序",
+        block: "分層", changed: "變化", interval: "95 %", ssim: "SSIM", gmsd: "GMSD", weight: "建議起點", order: "排序：{}",
         byBlock: "依分層", byEffect: "依影響", weights: "可以開始的分層權重",
         weightsNote: "介於範圍的兩個權重之間：影響至少有最強那層一半的分層保留完整權重，較弱的依比例降低。這只是起點，最後還是看圖決定。",
         list: "清單寫法", byName: "名稱寫法", command: "用這組權重融合", sheet: "圖片", size: "大小", seed: "種子",
@@ -34,7 +34,7 @@ function effectsCard() {
   const rows = sorted ? [...data.effects].sort((a, b) => b.changed.mean - a.changed.mean) : data.effects;
   const most = Math.max(...data.effects.map((e) => e.changed.mean));
   const top = Math.max(Math.min(1.6 * most, Math.max(...data.effects.map((e) => Math.max(e.changed.mean, e.changed.high ?? 0)))), 1e-9);
-  const order = make("button", { textContent: `${t("order")}: ${t(sorted ? "byEffect" : "byBlock")}`, onclick: () => { sorted = !sorted; memory.set("sorted", sorted); redraw(); } });
+  const order = make("button", { textContent: t("order").replace("{}", t(sorted ? "byEffect" : "byBlock")), onclick: () => { sorted = !sorted; memory.set("sorted", sorted); redraw(); } });
   const head = make("tr", {}, make("th", { textContent: t("block") }), make("th", { className: "wide", textContent: t("changed") }), make("th", { textContent: "%" }),
     ...(several ? [make("th", { textContent: t("interval") })] : []), make("th", { textContent: t("ssim") }), make("th", { textContent: t("gmsd") }), make("th", { textContent: t("weight") }));
   const body = rows.map((effect) => make("tr", { className: effect.blocks.length > 1 ? "group" : "", title: effect.blocks.join(" ") },
@@ -43,7 +43,7 @@ function effectsCard() {
     make("td", { textContent: effect.ssim.mean.toFixed(4) }), make("td", { textContent: effect.gmsd.mean.toFixed(4) }), make("td", { textContent: trimmed(effect.weight) })));
   const notes = [several ? null : "oneSeed", data.effects.some((e) => e.blocks.length > 1) ? "groupNote" : null].filter(Boolean);
   return make("section", { className: "card" }, make("div", { style: "float:right" }, order), make("h2", { textContent: t("effects") }), make("p", { className: "note", textContent: t("effectsNote") }),
-    make("table", { className: "bars" }, make("thead", {}, head), make("tbody", {}, ...body)), ...notes.map((key) => make("p", { className: "note", textContent: t(key) })));
+    make("div", { className: "scroll" }, make("table", { className: "bars" }, make("thead", {}, head), make("tbody", {}, ...body))), ...notes.map((key) => make("p", { className: "note", textContent: t(key) })));
 }
 
 function weightsCard() {
@@ -84,6 +84,7 @@ function closeLight() { $("light").hidden = true; $("light").classList.remove("f
 addEventListener("keydown", (event) => { if (event.key === "Escape") closeLight(); });
 
 function redraw() {
+  $("title").textContent = document.title = data.title || t("title").replace("{}", () => data.adapter);
   $("summary").textContent = [`${t("examined")} ${trimmed(data.examined)}`, `${t("others")} ${trimmed(data.others)}`, `${t("threshold")} ${data.threshold}`,
     `${data.seeds.length} ${t(several ? "seeds" : "seed1")}`, `${data.pictures} ${t("pictures")}`].join(" · ");
   $("report").replaceChildren(effectsCard(), weightsCard(), sheetCard());

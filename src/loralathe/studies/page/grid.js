@@ -1,24 +1,24 @@
 const TEXT = {
   en: { show: "On cells", size: "Size", dark: "Dark", light: "Light", nothing: "nothing", copy: "Copy", copied: "Copied",
-        values: "Values", scores: "Measured", command: "Command that merges it", recipe: "As a recipe", variables: "Recipe variables",
+        values: "Values", scores: "Measured, compared with cell {}", command: "Command that merges it", recipe: "As a recipe", variables: "Recipe variables",
         prompt: "Prompt", negative: "Negative prompt", settings: "Settings", close: "Close", compare: "Hold to see the reference",
-        reference: "reference", cells: "cells", pictures: "pictures", missing: "not rendered yet",
+        reference: "reference", cells: "cells", missing: "not rendered yet",
         base: "This cell is the checkpoint itself: nothing to merge.",
         steps: "Start and stop steps exist only while rendering; the merged file acts in every step.",
         tokens: "R, U and X in a block list have values only while rendering; put numbers there first.",
         apply: "The recipe makes the checkpoint; this cell has adapters on top of it, listed under Settings.",
-        hint: "← → ↑ ↓ move · Space compares · click zooms · Esc closes", scored: "compared with cell",
-        rendering: "rendering…", adapters: "Adapters", seed: "Seed", sampler: "Sampler", size_: "Size", checkpoint: "Checkpoint", weights: "weights" },
+        hint: "← → ↑ ↓ move · Space compares · click zooms · Esc closes",
+        rendering: "rendering…", adapters: "Adapters", seed: "Seed", sampler: "Sampler", size_: "Size", checkpoint: "Checkpoint" },
   zh: { show: "格上顯示", size: "大小", dark: "深色", light: "淺色", nothing: "不顯示", copy: "複製", copied: "已複製",
-        values: "數值", scores: "量測", command: "融合成這一格的指令", recipe: "寫成配方", variables: "配方變數",
+        values: "數值", scores: "量測（與第 {} 格比較）", command: "融合成這一格的指令", recipe: "寫成配方", variables: "配方變數",
         prompt: "提示詞", negative: "反向提示詞", settings: "設定", close: "關閉", compare: "按住看參考圖",
-        reference: "參考", cells: "格", pictures: "張圖", missing: "尚未產生",
+        reference: "參考", cells: "格", missing: "尚未產生",
         base: "這一格就是基底模型本身，不需要融合。",
         steps: "start、stop 步數只在算圖時有效；融合後的檔案每一步都會作用。",
         tokens: "分層清單裡的 R、U、X 只在算圖時才有值；融合前請先換成數字。",
         apply: "配方會產生模型；這一格另外還套用了 LoRA，列在「設定」裡。",
-        hint: "← → ↑ ↓ 移動 · 空白鍵比較 · 點一下放大 · Esc 關閉", scored: "與此格比較",
-        rendering: "算圖中…", adapters: "LoRA", seed: "種子", sampler: "取樣器", size_: "尺寸", checkpoint: "模型", weights: "權重" },
+        hint: "← → ↑ ↓ 移動 · 空白鍵比較 · 點一下放大 · Esc 關閉",
+        rendering: "算圖中…", adapters: "LoRA", seed: "種子", sampler: "取樣器", size_: "尺寸", checkpoint: "模型" },
 };
 const [nx, ny, nz] = data.shape;
 const cellAt = (x, y, z) => data.cells[x + nx * (y + ny * z)];
@@ -127,7 +127,7 @@ function drawPanel() {
       ...command.notes.map((note) => make("p", { className: "note", textContent: t(note) })));
   } else parts.push(make("p", { className: "note", textContent: t("base") }));
   parts.push(make("h3", { textContent: t("values") }), facts(axisFacts(picked)));
-  if (scores.length) parts.push(make("h3", { textContent: `${t("scores")} (${t("scored")} ${data.reference.slice(0, 2).map((n) => n + 1).join(", ")})` }),
+  if (scores.length) parts.push(make("h3", { textContent: t("scores").replace("{}", data.reference.slice(0, data.axes[2] ? 3 : 2).map((n) => n + 1).join(", ")) }),
     facts(scores.map(([key, value]) => [key, number(value, 4)])));
   parts.push(make("h3", { textContent: t("settings") }), facts(settings(picked)),
     make("h3", { textContent: t("prompt") }), copyable(picked.prompt));
