@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loralathe.api.arguments import InputNames, beside, formula_name, identifier
+from loralathe.api.arguments import beside, formula_name
 from loralathe.cli.options import split_assignments
 from loralathe.errors import InputError
-from loralathe.language import Name, parse_expression
+from loralathe.language import InputNames, Name, identifier, parse_expression
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from loralathe.strengths import AdapterUse, argument_text, read_argument
+from loralathe.language import read_recipe
+from loralathe.strengths import AdapterUse, argument_text, has_tokens, read_argument
 from loralathe.studies.commands import cell_recipe
 from studies.fakes import request, use
 
@@ -60,6 +61,42 @@ def test_the_snippet_is_a_recipe_of_the_same_merge() -> None:
         "mio": "mio.safetensors",
     }
     assert parsed["steps"]["merged"] == "A - 0.7*hina_v2@'IN04=0.3' + mio(te=0.5, unet=0.8)"
+
+
+ODD = (
+    "紅髮.safetensors", "slerp.safetensors", "merged.safetensors", "A.safetensors", "x/A.safetensors",
+    "2b.safetensors", 'C:\\new "x"\\hina.safetensors',
+    "if.safetensors", "x/if.safetensors", "ALL.safetensors",
+)  # fmt: skip
+
+
+def test_a_snippet_of_odd_names_is_a_recipe_that_lathe_reads(tmp_path: Path) -> None:
+    recipe = cell_recipe(request(adapters=tuple(use(file, blocks="ALL") for file in (*ODD, ODD[0]))))
+    assert recipe is not None
+    file = tmp_path / "cell.toml"
+    file.write_text(recipe.snippet, encoding="utf-8")
+    read = read_recipe(file)
+    assert [path.name for path in read.inputs.values()] == [
+        path.name for path in (tmp_path / "baseA.safetensors", *(tmp_path / file for file in ODD))
+    ]
+    swept = cell_recipe(request(), recipe_file="x.toml", variables=(("強度", 0.5),))
+    assert swept is not None
+    assert tomllib.loads(swept.snippet) == {"variables": {"強度": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("blocks", "there"),
+    [
+        ("1,R,0", True),
+        ("IN04=x+0.2", True),
+        ("*=0,IN04=U", True),
+        ("1,0,0.3", False),
+        ("IN04=1", False),
+        ("R", False),
+    ],
+)
+def test_values_that_only_a_picture_has(blocks: str, there: bool) -> None:
+    assert has_tokens(blocks) is there
 
 
 def test_nothing_to_merge_and_what_cannot_be_merged() -> None:

@@ -8,9 +8,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loralathe.api.arguments import InputNames, beside, formula_name, stem
+from loralathe.api.arguments import beside, formula_name
 from loralathe.errors import InputError, option
-from loralathe.language import DEFAULT_RANK, RULES
+from loralathe.language import DEFAULT_RANK, RULES, InputNames, stem
 
 if TYPE_CHECKING:
     from loralathe.language import Recipe

@@ -22,6 +22,7 @@ from loralathe.language.expressions import (
     single_leaf,
 )
 from loralathe.language.extract_options import DEFAULT_RANK, RULES, ExtractOptions, Rule
+from loralathe.language.input_names import InputNames, identifier, stem
 from loralathe.language.method import MakeRows
 from loralathe.language.methods import functions
 from loralathe.language.parse import parse_expression
@@ -34,7 +35,7 @@ from loralathe.language.recipe import (
     unused_names,
     used_names,
 )
-from loralathe.language.recipe_file import read_recipe, recipe_text
+from loralathe.language.recipe_file import read_recipe, recipe_text, toml_key, toml_text
 from loralathe.language.syntax import (
     Add,
     At,
@@ -51,9 +52,10 @@ from loralathe.language.syntax import (
 
 __all__ = [
     "ADAPTER_METADATA", "DEFAULT_RANK", "RULES", "AdapterLeaf", "Add", "At", "Call", "CheckpointLeaf",
-    "ExtractLeaf", "ExtractOptions", "Leaf", "LinearExpression", "MakeRows", "MethodLeaf", "Name", "Negate",
-    "Node", "Number", "Product", "Recipe", "RoundLeaf", "Rule", "Save", "Term", "Text", "TypeChecker",
-    "all_terms", "block_texts", "checkpoint_terms", "functions", "inner_expressions", "make_recipe",
-    "parse_expression", "plain_expression", "read_recipe", "recipe_text", "render", "require_weights",
-    "settle", "single_leaf", "unused_names", "used_names", "value_names",
+    "ExtractLeaf", "ExtractOptions", "InputNames", "Leaf", "LinearExpression", "MakeRows", "MethodLeaf",
+    "Name", "Negate", "Node", "Number", "Product", "Recipe", "RoundLeaf", "Rule", "Save", "Term", "Text",
+    "TypeChecker", "all_terms", "block_texts", "checkpoint_terms", "functions", "identifier",
+    "inner_expressions", "make_recipe", "parse_expression", "plain_expression", "read_recipe", "recipe_text",
+    "render", "require_weights", "settle", "single_leaf", "stem", "toml_key", "toml_text", "unused_names",
+    "used_names", "value_names",
 ]  # fmt: skip

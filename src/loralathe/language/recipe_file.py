@@ -157,10 +157,10 @@ def _save(step: str, entry: object, folder: Path, where: str) -> Save:
 def recipe_text(recipe: Recipe, comments: Iterable[str] = ()) -> str:
     """The recipe as TOML; paths are written as they are. `comments` become lines at its head."""
     tables: dict[str, Mapping[str, str]] = {
-        "inputs": {name: _quoted(str(path)) for name, path in recipe.inputs.items()},
+        "inputs": {name: toml_text(str(path)) for name, path in recipe.inputs.items()},
         "variables": {name: repr(value).removesuffix(".0") for name, value in recipe.variables.items()},
-        "blocks": {name: _quoted(text) for name, text in recipe.blocks.items()},
-        "steps": {name: _quoted(text) for name, text in recipe.texts.items()},
+        "blocks": {name: toml_text(text) for name, text in recipe.blocks.items()},
+        "steps": {name: toml_text(text) for name, text in recipe.texts.items()},
         "save": {save.step: _inline(_save_entries(save)) for save in recipe.saves},
     }
     head = [f"# {' '.join(line.split())}" for line in comments]
@@ -171,31 +171,32 @@ def recipe_text(recipe: Recipe, comments: Iterable[str] = ()) -> str:
 
 def _lines(name: str, entries: Mapping[str, str]) -> Iterator[str]:
     yield f"[{name}]"
-    keys = {key: _key(key) for key in entries}
+    keys = {key: toml_key(key) for key in entries}
     width = max(map(len, keys.values()))
     for key, value in entries.items():
         yield f"{keys[key]:<{width}} = {value}"
 
 
 def _save_entries(save: Save) -> Iterator[tuple[str, str]]:
-    yield "file", _quoted(str(save.file))
+    yield "file", toml_text(str(save.file))
     usual = Save(save.step, save.file)
     for name in SAVE_TEXTS:
         value = getattr(save, name)
         if value != getattr(usual, name):
-            yield name, _quoted(str(value))
+            yield name, toml_text(str(value))
     if save.metadata:
-        yield "metadata", _inline((key, _quoted(value)) for key, value in save.metadata.items())
+        yield "metadata", _inline((key, toml_text(value)) for key, value in save.metadata.items())
 
 
 def _inline(entries: Iterable[tuple[str, str]]) -> str:
-    return "{ " + ", ".join(f"{_key(key)} = {value}" for key, value in entries) + " }"
+    return "{ " + ", ".join(f"{toml_key(key)} = {value}" for key, value in entries) + " }"
 
 
-def _key(name: str) -> str:
-    return name if _BARE.fullmatch(name) else _quoted(name)
+def toml_key(name: str) -> str:
+    """A name as a key: quoted where it holds more than ASCII letters, digits, _ and -."""
+    return name if _BARE.fullmatch(name) else toml_text(name)
 
 
-def _quoted(value: str) -> str:
+def toml_text(value: str) -> str:
     """A basic string: JSON's escapes are TOML's; DEL has one only in TOML."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -42,7 +42,7 @@ from loralathe.strengths.text import (
     parse_whole,
     show_number,
 )
-from loralathe.strengths.tokens import seeded_tokens
+from loralathe.strengths.tokens import has_tokens, seeded_tokens
 from loralathe.strengths.use import (
     AdapterUse,
     TagError,
@@ -60,7 +60,7 @@ __all__ = [
     "NO_PRESETS", "REST", "AdapterUse", "BlockText", "BlockWeights", "ElementRule", "PresetFile", "Selection",
     "Strength", "TagError", "argument_text", "block_names_of", "builtin_names", "check_blocks",
     "component_of", "effective", "element_text", "find_list", "find_name", "find_preset", "given_uses",
-    "is_text_encoder", "last_match", "match_name", "name_hint", "names_blocks", "number_text",
+    "has_tokens", "is_text_encoder", "last_match", "match_name", "name_hint", "names_blocks", "number_text",
     "parse_block_weights", "parse_elements", "parse_floats", "parse_ints", "parse_number", "parse_size",
     "parse_texts", "parse_whole", "read_argument", "read_block_text", "read_element_preset_file",
     "read_preset_file", "read_tag", "require_counted_once", "resolve", "seeded_tokens", "select_blocks",

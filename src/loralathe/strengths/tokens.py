@@ -22,6 +22,13 @@ def is_token(text: str) -> bool:
     return bool(_TOKEN.fullmatch(text.strip()))
 
 
+def has_tokens(blocks: str) -> bool:
+    """Whether a block list or weights by name hold R, U or X: `1,R,0` or `IN04=X`."""
+    entries = blocks.split(",")
+    named = [entry.partition("=")[2] for entry in entries]
+    return any(map(is_token, named if len(entries) == 1 else [*entries, *named]))
+
+
 def refuse_tokens(where: str) -> TokenValue:
     """For merges: every token is an error."""
 

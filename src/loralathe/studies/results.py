@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from loralathe.studies.axis import Axis
-from loralathe.studies.commands import Recipe
+from loralathe.studies.commands import CellRecipe
 from loralathe.studies.plan import Cell, GridPlan
 
 Scores: TypeAlias = Mapping[str, float | None]
@@ -37,7 +37,7 @@ class CellResult:
     cell: Cell
     done: bool
     scores: Scores
-    recipe: Recipe | None
+    recipe: CellRecipe | None
 
     @property
     def file(self) -> str:

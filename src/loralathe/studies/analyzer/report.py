@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from loralathe.families import block_lists
 from loralathe.strengths import REST, BlockText, show_number
 from loralathe.studies.analyzer.options import Group
-from loralathe.studies.commands import Recipe
+from loralathe.studies.commands import CellRecipe
 from loralathe.studies.metrics import Estimate
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class BlockReport:
     pictures: int
     weights_list: str | None
     weights_by_name: str
-    recipe: Recipe | None
+    recipe: CellRecipe | None
     files: tuple[Path, ...] = ()
 
 
