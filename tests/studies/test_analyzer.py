@@ -210,7 +210,7 @@ def test_tables_and_page(tmp_path: Path) -> None:
     assert stored["effects"][2]["group"] == {"name": "IN05", "blocks": ["IN05"]}
     assert stored["weights_list"] == report.weights_list
     page = (tmp_path / "blocks.html").read_text(encoding="utf-8")
-    assert "<h1>分層</h1>" in page
+    assert '<h1 id="title">分層</h1>' in page
     assert f"cells/{effect.keys[1]}.png" in page
     assert [p.name for p in report.files] == [
         "blocks-7.png",
