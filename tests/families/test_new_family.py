@@ -115,11 +115,11 @@ def test_every_tensor_and_name_goes_there_and_back(toy: Family) -> None:
 
 
 def test_blocks(toy: Family) -> None:
-    assert toy.long_blocks == ("TEXT", "IN", "L00", "L01", "L02", "L03", "R00", "R01", "OUT")
+    assert toy.long_blocks == ("TEXT", "FIRST", "L00", "L01", "L02", "L03", "R00", "R01", "LAST")
     assert toy.short_blocks == toy.long_blocks[2:-1]
     assert block_lists()[9] == toy.long_blocks
     blocks = {toy.block_of_key(key) for key in checkpoint(1)}
-    assert blocks == {"TEXT", "IN", "L00", "L01", "L02", "R00", "OUT", None}
+    assert blocks == {"TEXT", "FIRST", "L00", "L01", "L02", "R00", "LAST", None}
 
 
 def test_files_are_recognised(toy: Family) -> None:
@@ -143,7 +143,7 @@ def test_inspect(folder: Path, run: Callable[..., str]) -> None:
     found = loralathe.inspect(folder / "base.safetensors")
     assert (found.what, found.family) == ("Toy checkpoint", "toy")
     assert [part.name for part in found.parts] == ["transformer", "toy text encoder", "other"]
-    assert "9: TEXT IN L00…L03 R00 R01 OUT" in run("inspect", "base.safetensors")
+    assert "9: TEXT FIRST L00…L03 R00 R01 LAST" in run("inspect", "base.safetensors")
     adapter = loralathe.inspect(folder / "lora.safetensors").adapter
     assert adapter is not None
     assert [entry.block for entry in adapter.coverage] == ["TEXT", "L00", "L01", "L02", "R00"]
@@ -187,6 +187,17 @@ def test_merge_by_blocks(folder: Path, run: Callable[..., str], spelling: str) -
     delta = tensors[f"{name}.lora_up.weight"] @ tensors[f"{name}.lora_down.weight"]
     key = f"{TEXT}encoder.layers.0.mlp.fc1.weight"
     torch.testing.assert_close(out[key], base[key] + 0.5 * weights["TEXT"] * delta)
+
+
+def test_weighted_sum_by_blocks(run: Callable[..., str], folder: Path) -> None:
+    formula = "weighted_sum(A, B, 'FIRST=1,L00=0.25,*=0.5')"
+    inputs = ("A=base.safetensors", "B=tuned.safetensors")
+    run("eval", formula, *inputs, "--dtype", "fp32", "-o", "out.safetensors")
+    base, out = checkpoint(1), load_file(folder / "out.safetensors")
+    tuned = checkpoint(2, near=base)
+    for layer, weight in (("0", 0.25), ("1", 0.5)):
+        key = f"{UNET}layers.{layer}.mlp.0.weight"
+        torch.testing.assert_close(out[key], base[key] + weight * (tuned[key] - base[key]))
 
 
 def test_merge_with_the_names_of_diffusers(folder: Path, run: Callable[..., str]) -> None:

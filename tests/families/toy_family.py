@@ -33,8 +33,8 @@ TRANSFORMER = Transformer(
     entry="patch_in",
     inputs={16: "base", 32: "edit"},
     stages=(Stage("layers", "L", 4), Stage("refiner", "R", 2)),
-    first={"IN": ("patch_in", "text_in")},
-    last={"OUT": ("head",)},
+    first={"FIRST": ("patch_in", "text_in")},
+    last={"LAST": ("head",)},
 )
 MODEL = ModelName("toy_v1", "toy-1", "64x64")
 

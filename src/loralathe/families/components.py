@@ -101,6 +101,10 @@ class Denoiser(Protocol):
         """Block of a layer or tensor; None for those in no block."""
         ...
 
+    def borrowed_blocks(self) -> Mapping[str, tuple[str, ...]]:
+        """Block → layers in no block that merges of whole models weigh like it."""
+        ...
+
 
 @dataclass(frozen=True)
 class Component:

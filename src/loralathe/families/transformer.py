@@ -84,6 +84,9 @@ class Transformer:
         known = stage is not None and number.isdigit() and int(number) < stage.count
         return f"{stage.letter}{int(number):02d}" if stage and known else None
 
+    def borrowed_blocks(self) -> Mapping[str, tuple[str, ...]]:
+        return {}
+
 
 def _last_number(paths: Collection[str], stage: str) -> int:
     numbers = (path.split(".", 2)[1] for path in paths if path.startswith(f"{stage}."))

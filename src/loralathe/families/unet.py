@@ -153,6 +153,10 @@ class UNet:
         block = f"{side}{int(number):02d}" if side and number.isdigit() else None
         return block if block in self._blocks else None
 
+    def borrowed_blocks(self) -> Mapping[str, tuple[str, ...]]:
+        """As SuperMerger has it."""
+        return {self._blocks[0]: ("time_embed", "label_emb"), self._blocks[-1]: ("out.0", "out.2")}
+
 
 def _kernel(path: str) -> int:
     if path.endswith(WIDE):

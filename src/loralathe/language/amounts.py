@@ -1,8 +1,8 @@
 """Amounts: how much of a difference goes in, one number or block by block, as merges of checkpoints have it.
 
 A LoRA has no parts outside of blocks worth speaking of; a checkpoint has. Where a list says nothing about
-a tensor, it weighs what SuperMerger gives it: time and label embedding as the first IN block, the output
-layers as the last OUT block, all else (VAE) as BASE.
+a tensor, it weighs what SuperMerger gives it: a U-Net's embeddings and output layers as its first and last
+block, all else (VAE) as BASE.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from loralathe.families import ENCODER_NAMES
+from loralathe.families import BASE, ENCODER_NAMES, Family
 from loralathe.language.expressions import LinearExpression, method_expression
 from loralathe.language.method import Same
 from loralathe.strengths import BlockWeights, ElementRule, Selection, Strength
@@ -21,13 +21,12 @@ class Amount:
     """How much of a difference goes in.
 
     number:   for everything, or None where `blocks` has one for each block.
-    order:    the family's long block list.
     elements: rules that replace the number or the block's weight.
     """
 
     number: float | None
     blocks: BlockWeights | None
-    order: tuple[str, ...]
+    family: Family
     elements: tuple[ElementRule, ...] = ()
 
     @property
@@ -46,17 +45,11 @@ class Amount:
 
     def _outside(self, blocks: BlockWeights) -> Iterator[ElementRule]:
         """Rules for the tensors that are in no block."""
-        no_block = Selection((*ENCODER_NAMES, "BASE", *self.order), negated=True)
-        inputs = [name for name in self.order if name.startswith("IN")]
-        outputs = [name for name in self.order if name.startswith("OUT")]
-        for elements, name in (
-            (Selection(), "BASE"),
-            (Selection(("time_embed", "label_emb")), inputs[0]),
-            (Selection(("out.0", "out.2")), outputs[-1]),
-        ):
+        no_block = Selection((*ENCODER_NAMES, BASE, *self.family.long_blocks), negated=True)
+        for name, elements in {BASE: (), **self.family.denoiser.borrowed_blocks()}.items():
             weight = weight_of_block(blocks, name)
             if weight is not None:
-                yield ElementRule(no_block, elements, weight)
+                yield ElementRule(no_block, Selection(elements), weight)
 
     def times_rest_of(self, other: Amount) -> Amount:
         """self · (1 − other), block by block; neither may have element rules."""
@@ -64,7 +57,7 @@ class Amount:
             return replace(self, number=_number(self) * (1.0 - _number(other)))
         names = {name for amount in (self, other) if amount.blocks for name, _ in amount.blocks.weights}
         weights = []
-        for name in dict.fromkeys((*ENCODER_NAMES, "BASE", *self.order)):
+        for name in dict.fromkeys((*ENCODER_NAMES, BASE, *self.family.long_blocks)):
             if name in names:
                 mine, its = self._at(name), other._at(name)
                 if mine is not None and its is not None:
@@ -102,7 +95,7 @@ def weight_of_block(blocks: BlockWeights, name: str) -> float | None:
     known = dict(blocks.weights)
     if name in known:
         return known[name]
-    return known.get("BASE", blocks.rest) if name in ENCODER_NAMES else blocks.rest
+    return known.get(BASE, blocks.rest) if name in ENCODER_NAMES else blocks.rest
 
 
 def _number(amount: Amount) -> float:

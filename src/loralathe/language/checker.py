@@ -215,9 +215,6 @@ class _Evaluation:
     def element_rules(self, text: str) -> tuple[ElementRule, ...]:
         return self.checker.elements(text)
 
-    def block_order(self) -> tuple[str, ...]:
-        return self.checker.family().long_blocks
-
     def family(self) -> Family:
         return self.checker.family()
 

@@ -114,7 +114,6 @@ class Caller(Protocol):
     def is_number(self, name: str) -> bool: ...
     def block_weights(self, node: Name | Text) -> BlockWeights: ...
     def element_rules(self, text: str) -> tuple[ElementRule, ...]: ...
-    def block_order(self) -> tuple[str, ...]: ...
     def family(self) -> Family: ...
 
 
@@ -194,10 +193,10 @@ class CallArguments:
     def amount(self, name: str) -> Amount:
         """A number, a variable, the name of a block list or a quoted one."""
         (node,) = self.given[name]
-        order = self.caller.block_order()
+        family = self.caller.family()
         if isinstance(node, Text) or (isinstance(node, Name) and not self.caller.is_number(node.id)):
-            return Amount(None, self.caller.block_weights(node), order)
-        return Amount(self.caller.number(node), None, order)
+            return Amount(None, self.caller.block_weights(node), family)
+        return Amount(self.caller.number(node), None, family)
 
     def amount_with_elements(self, name: str) -> Amount:
         rules = self.text("elements")
