@@ -11,6 +11,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import loralathe
+from loralathe.progress import CallableSink, Progress
 from verification.conftest import Workshop
 
 
@@ -41,10 +42,9 @@ def test_what_was_made_verifies(sd1: Workshop, tmp_path: Path, formula: str) -> 
     assert found.total.checked > 0
 
 
-def test_the_spool_of_a_budget_is_closed(
-    sd1: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file, spools = made(sd1, tmp_path, "extract(B - A, energy=0.6)"), []
+def test_the_first_pass_of_a_budget(sd1: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is seen as a run's is, and its spool is closed."""
+    file, spools, events = made(sd1, tmp_path, "extract(B - A, energy=0.6)"), [], []
 
     def spool(**options: Any) -> IO[bytes]:
         spools.append(tempfile.TemporaryFile(**options))  # noqa: SIM115
@@ -52,7 +52,9 @@ def test_the_spool_of_a_budget_is_closed(
 
     with monkeypatch.context() as patched:
         patched.setattr("loralathe.engine.budgets.tempfile", SimpleNamespace(TemporaryFile=spool))
-        assert loralathe.verify(file, search=[sd1.folder]).ok
+        assert loralathe.verify(file, search=[sd1.folder], progress=Progress(CallableSink(events.append))).ok
+    tasks = [event.task for event in events if event.kind == "start" and "hashing" not in event.task]
+    assert tasks == ["finding singular values", "verifying"]
     assert [opened.closed for opened in spools] == [True]
 
 

@@ -14,6 +14,7 @@ from loralathe.lazy import lazy_names
 if TYPE_CHECKING:
     from loralathe.engine.budgets import BudgetSurvey, survey_budgets
     from loralathe.engine.coverage import AdapterCoverage
+    from loralathe.engine.execute import survey
     from loralathe.engine.extraction import Extracted
     from loralathe.engine.job import Context, Job, make_jobs
     from loralathe.engine.options import RunOptions, check_device
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "budgets": ("BudgetSurvey", "survey_budgets"),
     "coverage": ("AdapterCoverage",),
+    "execute": ("survey",),
     "extraction": ("Extracted",),
     "job": ("Context", "Job", "make_jobs"),
     "options": ("RunOptions", "check_device"),
@@ -95,7 +97,7 @@ __all__ = [
     "check_device", "check_outputs", "evaluate_weights", "existing_outputs", "full_precision", "has_kernel",
     "in_parallel", "in_scope", "input_uses", "make_jobs", "metadata_of", "modules_by_key", "open_session",
     "parse_record", "plain_record", "prepared", "read_record", "resolve_blocks", "run_job", "run_recipe",
-    "run_session", "survey_budgets", "tensors_by_name",
+    "run_session", "survey", "survey_budgets", "tensors_by_name",
 ]  # fmt: skip
 
 __getattr__ = lazy_names(__name__, _HOMES)

@@ -25,30 +25,32 @@ def execute(session: Session, sinks: Sinks, progress: Progress) -> Mapping[Extra
     options, specializer = session.options, session.planner.specializer
     jobs = make_jobs(session.plan)
     check_memory(jobs, options.memory)
-    stop = Cancel()
     with prepared(options.device), BudgetSurvey(session.plan.outputs[0].save.file) as found:
-        context = Context(session.sources, specializer, options, Workspace(), found, sinks, stop)
-
-        def run(some: Sequence[Job], title: str) -> None:
-            with progress.task(title, sum(job.work for job in some)) as task:
-                in_parallel(
-                    some,
-                    lambda job: run_job(context, job),
-                    lambda job: job.work,
-                    task,
-                    options.threads,
-                    lambda job: job.nbytes,
-                    limit=options.memory,
-                    device=options.device,
-                    stop=stop,
-                )
-
-        def survey(leaf: ExtractLeaf, units: Sequence[Unit]) -> None:
-            run([Job(unit, surveys=(leaf,)) for unit in units], "finding singular values")
-
-        survey_budgets(session, found, survey)
-        run(jobs, "computing")
+        context = Context(session.sources, specializer, options, Workspace(), found, sinks, Cancel())
+        survey_budgets(session, found, lambda leaf, units: survey(context, leaf, units, progress))
+        _run(context, jobs, "computing", progress)
         return found.reports
+
+
+def survey(context: Context, leaf: ExtractLeaf, units: Sequence[Unit], progress: Progress) -> None:
+    """The first pass of an extraction with a budget: fills `context.budget_survey` for these units."""
+    _run(context, [Job(unit, surveys=(leaf,)) for unit in units], "finding singular values", progress)
+
+
+def _run(context: Context, jobs: Sequence[Job], title: str, progress: Progress) -> None:
+    options = context.options
+    with progress.task(title, sum(job.work for job in jobs)) as task:
+        in_parallel(
+            jobs,
+            lambda job: run_job(context, job),
+            lambda job: job.work,
+            task,
+            options.threads,
+            lambda job: job.nbytes,
+            limit=options.memory,
+            device=options.device,
+            stop=context.stop,
+        )
 
 
 def check_memory(jobs: Sequence[Job], budget: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from loralathe.engine import (
     BudgetSurvey,
     Context,
     Extracted,
-    Job,
     ModuleRecord,
     Output,
     RowSlice,
@@ -26,13 +25,13 @@ from loralathe.engine import (
     Workspace,
     adapter_format,
     make_jobs,
-    run_job,
+    survey,
     survey_budgets,
 )
 from loralathe.families import Module
 from loralathe.language import Call, ExtractLeaf
 from loralathe.lowrank import Factors
-from loralathe.progress import Cancel
+from loralathe.progress import Cancel, Progress
 from loralathe.tensorfiles import DTYPES, TensorFile, TensorInfo, tensor_bytes
 from loralathe.verification.reference import Matrices
 
@@ -54,10 +53,16 @@ class Replay:
     """Runs single jobs of a planned session; safe to use from several threads.
 
     budget_survey: takes what the first passes of budgets find, and is closed by whoever made it.
+    stop: cancelled, it ends the jobs that run.
     """
 
     def __init__(
-        self, session: Session, output: Output, file: TensorFile, budget_survey: BudgetSurvey
+        self,
+        session: Session,
+        output: Output,
+        file: TensorFile,
+        budget_survey: BudgetSurvey,
+        progress: Progress,
     ) -> None:
         self._session = session
         self._output = output
@@ -67,13 +72,10 @@ class Replay:
             self._format = adapter_format(output, session.sources.require_family())
         self._workspace = Workspace()
         self._budget_survey = budget_survey
-        survey_budgets(session, budget_survey, self._survey)
+        self.stop = Cancel()
+        context = self._context(Sinks())
+        survey_budgets(session, budget_survey, lambda leaf, units: survey(context, leaf, units, progress))
         self._jobs = {(job.unit.name, job.unit.shape): job for job in make_jobs(session.plan)}
-
-    def _survey(self, leaf: ExtractLeaf, units: Sequence[Unit]) -> None:
-        """The first pass of a budget over the whole file."""
-        for unit in units:
-            run_job(self._context(Sinks()), Job(unit, surveys=(leaf,)))
 
     def _context(self, sinks: Sinks) -> Context:
         return Context(
@@ -83,7 +85,7 @@ class Replay:
             self._workspace,
             self._budget_survey,
             sinks,
-            Cancel(),
+            self.stop,
         )
 
     def _sinks(self, found: Replayed) -> Sinks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +40,6 @@ from loralathe.tensorfiles import (
     Header,
     TensorFile,
     TensorSpec,
-    content_hash,
     encode_header,
     legacy_hash,
     model_hash,
@@ -84,7 +84,7 @@ def verify_file(
         device = run.device if run.device != "cpu" else device_here(recorded.device, progress)
         if device.partition(":")[0] != recorded.device:
             options = replace(options, exact=False)
-        hashes = {name: content_hash(found) for name, found in inputs.items()} if record.has_hashes else None
+        hashes = {name: entry.sha256 for name, entry in record.inputs.items() if entry.sha256}
         opened = open_session(recipe, replace(recorded, device=device))
         with opened as session, prepared(device), BudgetSurvey(None) as budget_survey:
             work = _Work(session, record, file, options, progress, budget_survey)
@@ -112,7 +112,7 @@ class _Work:
         self.progress = progress
         (self.output,) = session.plan.outputs
         self.linear = _linear(session)
-        self.replay = Replay(session, self.output, file, budget_survey)
+        self.replay = Replay(session, self.output, file, budget_survey, progress)
 
     def run(self, inputs: Mapping[str, Path], findings: list[Finding]) -> Verification:
         if isinstance(self.output, WeightsOutput):
@@ -160,7 +160,7 @@ class _Work:
             return checker.check(tensor, labels[tensor.spec.name])
 
         checks = self._all(sample, check, lambda tensor: tensor.spec.nbytes, checker.memory)
-        return _counted(labels.values()), checks
+        return Counter(labels.values()), checks
 
     def _adapter(
         self, output: AdapterOutput, findings: list[Finding]
@@ -185,11 +185,11 @@ class _Work:
 
         lists = self._all(sample, check, lambda unit: 2 * unit.numel, checker.memory)
         spoilt = {finding.place for finding in findings}
-        counts = _counted(
+        counts = Counter(
             labels[unit] for unit in units for name in checker.names(unit) if checker.holds(name)
         )
         checks = [found for group in lists for found in group if found.name not in spoilt]
-        return {label: counts.get(label, 0) for label in dict.fromkeys(labels.values())}, checks
+        return {label: counts[label] for label in dict.fromkeys(labels.values())}, checks
 
     def _reaching(self, tensor: TensorPlan, leaves: Sequence[AdapterLeaf | ExtractLeaf]) -> tuple[Leaf, ...]:
         """Those leaves that hold something of a tensor, whatever strength the recipe gives them there.
@@ -227,9 +227,19 @@ class _Work:
         size: Callable[[T], int],
         memory: Callable[[T], int],
     ) -> list[R]:
-        threads = self.session.options.threads
+        options = self.session.options
         with self.progress.task("verifying", sum(map(size, items))) as task:
-            return in_parallel(items, check, size, task, threads, memory)
+            return in_parallel(
+                items,
+                check,
+                size,
+                task,
+                options.threads,
+                memory,
+                limit=options.memory,
+                device=options.device,
+                stop=self.replay.stop,
+            )
 
     def _notes(self, checks: Sequence[TensorCheck]) -> Iterable[str]:
         replayed = sum(check.kind == "replayed" for check in checks)
@@ -271,13 +281,6 @@ def _unrecognized_keys(file: TensorFile, possible: set[str]) -> Iterable[Finding
             yield Finding(name, f"{' and '.join(missing)} is missing")
 
 
-def _counted(labels: Iterable[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for label in labels:
-        found[label] = found.get(label, 0) + 1
-    return found
-
-
 def _check_tensors(header: Header, wanted: Sequence[TensorSpec]) -> Iterator[Finding]:
     """Tensors missing, too many, of another dtype or shape, or in another order."""
     names = {spec.name for spec in wanted}
@@ -299,17 +302,15 @@ def _check_tensors(header: Header, wanted: Sequence[TensorSpec]) -> Iterator[Fin
 
 
 def _check_metadata(
-    session: Session, output: Output, record: Record, file: TensorFile, hashes: Mapping[str, str] | None
+    session: Session, output: Output, record: Record, file: TensorFile, hashes: Mapping[str, str]
 ) -> Iterator[Finding]:
     """Every entry of the metadata, the record among them; for adapters the hashes of their tensors, too.
 
-    hashes: of the inputs, as they lie there now.
+    hashes: of the inputs, which were found by them.
     """
     wanted = metadata_of(session, output, hashes)
-    if isinstance(output, WeightsOutput):
-        wanted = wanted | _unchanged(record, file, wanted)
-    else:
-        wanted |= _unchanged(record, file, wanted)
+    wanted |= _unchanged(record, file, wanted)
+    if not isinstance(output, WeightsOutput):
         wanted |= {"sshs_model_hash": model_hash(file.path), "sshs_legacy_hash": legacy_hash(file.path)}
     there = file.header.metadata
     for key in sorted({*there, *wanted}):
