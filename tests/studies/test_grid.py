@@ -7,9 +7,11 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +20,12 @@ from PIL import Image
 
 from loralathe.errors import InputError, MachineError
 from loralathe.progress import CallableSink, Cancel, Cancelled, CellEvent, Event, Progress
+from loralathe.rendering.png import png_bytes
 from loralathe.rendering.request import ImageRequest
 from loralathe.studies.context import Context
 from loralathe.studies.grid import GridOptions, run_grid
 from loralathe.studies.page.build import grid_page
+from loralathe.studies.store import CellStore
 from studies.fakes import FakeRenderer, picture, request
 from studies.test_axes import FakeRecipe
 
@@ -202,6 +206,28 @@ def test_a_damaged_cell_is_named(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="cannot be read") as caught:
         run_grid(options(tmp_path), FakeRenderer())
     assert result.cells[3].cell.key in str(caught.value)
+
+
+def test_a_cell_with_any_broken_byte_opens_or_is_named(tmp_path: Path) -> None:
+    """Pillow has several errors for damaged files: ValueError, SyntaxError, one for a size beyond reason."""
+    store = CellStore(tmp_path)
+    whole = png_bytes(Image.new("RGB", (16, 16)), {"parameters": "猫"})
+    size = b"IHDR" + struct.pack(">II", 60_000, 60_000) + whole[24:29]
+    damaged = [whole[:12] + size + struct.pack(">I", zlib.crc32(size)) + whole[33:]]
+    for at in range(len(whole)):
+        damaged += [
+            whole[:at],
+            *(whole[:at] + bytes([whole[at] ^ x]) + whole[at + 1 :] for x in (1, 0x55, 0x80)),
+        ]
+    store.picture("k").parent.mkdir()
+    named = 0
+    for content in damaged:
+        store.picture("k").write_bytes(content)
+        try:
+            store.open("k")
+        except MachineError:
+            named += 1
+    assert named > len(damaged) / 2
 
 
 def test_recipes_are_evaluated_once_per_combination(tmp_path: Path, renderer: FakeRenderer) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -95,36 +92,19 @@ def read_infotext(text: str) -> Reading:
 
 def save_png(image: Image, path: Path) -> None:
     """Write a PNG with the infotext that the renderer left in `image.info`; whole, or not at all."""
-    from PIL.PngImagePlugin import PngInfo
+    from loralathe.rendering.png import png_bytes
 
-    info = PngInfo()
-    text = image.info.get(CHUNK)
-    if text:
-        # tEXt holds Latin-1 only; Pillow writes other texts as iTXt, and A1111 reads both.
-        info.add_text(CHUNK, text)
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", pnginfo=info)
-    write_whole(path, buffer.getvalue())
+    write_whole(path, png_bytes(image, compress_level=6))
 
 
 def png_text(path: Path) -> str | None:
     """The infotext of a PNG, or None. InputError for a file that is damaged or not a PNG."""
-    from PIL import Image as Images
+    from loralathe.rendering.png import DAMAGE, read_picture
 
     check_is_file(path, "give the path of a PNG")
     try:
-        with Images.open(path, formats=("PNG",)) as image:
-            image.load()
-            text = image.info.get(CHUNK)
-    # Pillow raises each of these for some damaged file.
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        struct.error,
-        zlib.error,
-        Images.DecompressionBombError,
-    ) as error:
+        text = read_picture(path, ("PNG",)).info.get(CHUNK)
+    except DAMAGE as error:
         raise InputError(
             f"the picture cannot be read: {error}", where=str(path), fix="the file is damaged or not a PNG"
         ) from error

@@ -12,6 +12,7 @@ from PIL import Image
 
 from loralathe.errors import InputError, LatheError
 from loralathe.progress import Progress
+from loralathe.rendering.png import png_bytes
 from loralathe.rendering.prompts import lift_tags, told
 from loralathe.rendering.request import ImageRequest, Renderer
 from loralathe.studies.axes import parse_axis
@@ -24,7 +25,7 @@ from loralathe.studies.page.build import grid_page
 from loralathe.studies.plan import DEFAULT_LIMIT, GridPlan, Identify, Position, file_identity, plan_grid
 from loralathe.studies.results import CellResult, Scores, grid_infotext, results_csv, results_json
 from loralathe.studies.scorers import DEFAULT_SCORERS, Scored, Scorer, score_all
-from loralathe.studies.store import CellStore, SeedBook, png_bytes, render_missing
+from loralathe.studies.store import CellStore, SeedBook, render_missing
 from loralathe.tensorfiles import write_whole
 
 DEFAULT_CONTEXT = Context()

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from loralathe.errors import InputError, MachineError, option
+from loralathe.rendering.png import DAMAGE, read_picture
 from loralathe.studies.metrics import (
     SSIM_WINDOW,
     changed_percentage,
@@ -220,11 +221,9 @@ def _onnxruntime() -> ModuleType:
 
 def _open(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as image:
-            photo: Image.Image = image.convert("RGB")
-    except OSError as error:
+        return read_picture(path)
+    except DAMAGE as error:
         raise InputError("this photo cannot be opened", where=str(path)) from error
-    return photo
 
 
 def _cropped(image: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:

@@ -6,7 +6,6 @@ description last, and a cell counts when both are there: a killed study loses at
 
 from __future__ import annotations
 
-import io
 import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,24 +13,14 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from loralathe.errors import MachineError
 from loralathe.progress import Progress
+from loralathe.rendering.png import DAMAGE, png_bytes, read_picture
 from loralathe.rendering.request import MAX_SEED, Renderer
 from loralathe.studies.plan import Job, describe_variables
 from loralathe.tensorfiles import remove_stale_in, write_whole
-
-
-def png_bytes(image: Image.Image, text: dict[str, str] | None = None) -> bytes:
-    """The image as PNG, with its own text chunks (A1111's `parameters`) and those of `text`."""
-    chunks = PngImagePlugin.PngInfo()
-    own = {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
-    for key, value in (own | (text or {})).items():
-        chunks.add_text(key, value)
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", pnginfo=chunks, compress_level=4)
-    return buffer.getvalue()
 
 
 @dataclass(frozen=True)
@@ -57,15 +46,11 @@ class CellStore:
     def open(self, key: str) -> Image.Image:
         """The picture in RGB, its text chunks in `info`. Raises MachineError when it is damaged."""
         try:
-            with Image.open(self.picture(key)) as image:
-                info = dict(image.info)
-                picture: Image.Image = image.convert("RGB")
-        except OSError as error:
+            return read_picture(self.picture(key), ("PNG",))
+        except DAMAGE as error:
             raise MachineError(
                 "a finished cell cannot be read", where=str(self.picture(key)), fix="delete it and run again"
             ) from error
-        picture.info = info
-        return picture
 
     def forget(self, keys: Iterable[str]) -> None:
         """Make these cells missing, so that they are rendered again."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from loralathe.progress import Progress
+from loralathe.rendering.png import png_bytes
 from loralathe.strengths import show_number
 from loralathe.studies.analyzer.options import BlocksOptions
 from loralathe.studies.analyzer.report import BlockReport
@@ -19,7 +20,7 @@ from loralathe.studies.drawing.sheet import Sheet, lay_out, paint_sheet
 from loralathe.studies.metrics import difference_picture, pixels_of
 from loralathe.studies.page.build import fill_page, picture_source
 from loralathe.studies.results import own_text
-from loralathe.studies.store import CellStore, png_bytes
+from loralathe.studies.store import CellStore
 from loralathe.tensorfiles import write_whole
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from loralathe.rendering.png import png_bytes
 from loralathe.studies.drawing.sheet import PLAIN, Sheet, Style, arrange, lay_out, pads, paint_sheet
 from loralathe.studies.plan import GridPlan
-from loralathe.studies.store import png_bytes
 from loralathe.tensorfiles import write_whole
 
 Open = Callable[[str], Image.Image | None]
