@@ -9,45 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loralathe.lazy import lazy_names
-from loralathe.version import __version__
 
 if TYPE_CHECKING:
+    from loralathe import errors, progress
     from loralathe.adapters import label_of_kind
-    from loralathe.api.arguments import MEMORY
-    from loralathe.api.files import (
-        add_difference,
-        combine,
-        convert,
-        evaluate,
-        extract,
-        merge,
-        plan,
-        recorded_recipe,
-        resize,
-        run,
-        weighted_sum,
-    )
-    from loralathe.api.look import block_norms, compare, file_hashes, inspect, picture_notes, verify
-    from loralathe.api.model import (
-        BlocksPlan,
-        OpenModel,
-        PicturePlan,
-        PreparedBlocks,
-        PreparedGrid,
-        PreparedPictures,
-    )
-    from loralathe.api.picture_options import BlocksChoices, GridChoices, ModelOptions, Picture
-    from loralathe.api.pictures import (
-        axis_examples,
-        block_weights,
-        blocks,
-        grid,
-        need_libraries,
-        open_model,
-        open_recipe,
-        render,
-    )
-    from loralathe.api.prepared import Planned, Prepared
+    from loralathe.api import files, look, pictures
+    from loralathe.api.files import *  # noqa: F403
+    from loralathe.api.look import *  # noqa: F403
+    from loralathe.api.pictures import *  # noqa: F403
     from loralathe.commands import as_flag
     from loralathe.engine import (
         AdapterCoverage,
@@ -60,21 +29,7 @@ if TYPE_CHECKING:
         WeightsOutput,
         WeightsReport,
     )
-    from loralathe.errors import (
-        InputError,
-        LatheError,
-        MachineError,
-        Message,
-        counted,
-        did_you_mean,
-        few,
-        is_out_of_memory,
-        option,
-        printable,
-        readable,
-        spelling_hint,
-        with_equals,
-    )
+    from loralathe.errors import *  # noqa: F403
     from loralathe.families import component_name, family_by_id, shorthand
     from loralathe.inspection import (
         AdapterFacts,
@@ -95,18 +50,7 @@ if TYPE_CHECKING:
         recipe_text,
         unused_names,
     )
-    from loralathe.progress import (
-        BarSink,
-        CallableSink,
-        Cancel,
-        Cancelled,
-        CellEvent,
-        Event,
-        JsonSink,
-        Progress,
-        SilentSink,
-        Sink,
-    )
+    from loralathe.progress import *  # noqa: F403
     from loralathe.strengths import AdapterUse, parse_number, parse_size, parse_whole
     from loralathe.studies import BlockReport, GridResult, bar_chart
     from loralathe.studies.analyzer import bar
@@ -114,50 +58,29 @@ if TYPE_CHECKING:
     from loralathe.studies.weights import BlockWeight, WeightStudy
     from loralathe.tensorfiles import in_memory, write_text
     from loralathe.verification import BlockCheck, Verification
+    from loralathe.version import __version__
 
-__all__ = [
-    "MEMORY", "AdapterCoverage", "AdapterFacts", "AdapterOutput", "AdapterUse", "BarSink", "BlockCheck",
-    "BlockComparison", "BlockEnergy", "BlockModules", "BlockReport", "BlockWeight", "BlocksChoices",
-    "BlocksPlan", "CallableSink", "Cancel", "Cancelled", "CellEvent", "CheckpointFacts", "Comparison",
-    "Event", "ExtractOptions", "ExtractionReport", "GridChoices", "GridPlan", "GridResult", "InputError",
-    "InputUse", "Inspection", "JsonSink", "LatheError", "MachineError", "Message", "ModelOptions",
-    "Norm", "OpenModel", "Part", "Picture", "PicturePlan", "Planned", "Prepared", "PreparedBlocks",
-    "PreparedGrid", "PreparedPictures", "Progress", "Recipe", "Report", "RunOptions", "Save",
-    "SilentSink", "Sink", "Verification", "WeightStudy", "WeightsOutput", "WeightsReport", "__version__",
-    "add_difference", "as_flag", "axis_examples", "bar", "bar_chart", "block_norms", "block_weights",
-    "blocks", "combine", "compare", "component_name", "convert", "counted", "did_you_mean", "evaluate",
-    "extract", "family_by_id", "few", "file_hashes", "grid", "in_memory", "inspect", "is_out_of_memory",
-    "label_of_kind", "make_recipe", "merge", "need_libraries", "open_model", "open_recipe", "option",
-    "parse_number", "parse_size", "parse_whole", "picture_notes", "plan", "printable", "read_recipe",
-    "readable", "recipe_text", "recorded_recipe", "render", "resize", "run", "shorthand",
-    "spelling_hint", "unused_names", "verify", "weighted_sum", "with_equals", "write_text",
-]  # fmt: skip
+    __all__ = [
+        "AdapterCoverage", "AdapterFacts", "AdapterOutput", "AdapterUse", "BlockCheck", "BlockComparison",
+        "BlockEnergy", "BlockModules", "BlockReport", "BlockWeight", "CheckpointFacts", "Comparison",
+        "ExtractOptions", "ExtractionReport", "GridPlan", "GridResult", "InputUse", "Inspection", "Norm",
+        "Part", "Recipe", "Report", "RunOptions", "Save", "Verification", "WeightStudy", "WeightsOutput",
+        "WeightsReport", "__version__", "as_flag", "bar", "bar_chart", "component_name", "family_by_id",
+        "in_memory", "label_of_kind", "make_recipe", "parse_number", "parse_size", "parse_whole",
+        "read_recipe", "recipe_text", "shorthand", "unused_names", "write_text",
+    ]  # fmt: skip
+    __all__ += errors.__all__
+    __all__ += files.__all__
+    __all__ += look.__all__
+    __all__ += pictures.__all__
+    __all__ += progress.__all__
 
 _HOMES = {
     "adapters": ("label_of_kind",),
-    "api.arguments": ("MEMORY",),
-    "api.files": (
-        "add_difference", "combine", "convert", "evaluate", "extract", "merge",
-        "plan", "recorded_recipe", "resize", "run", "weighted_sum",
-    ),
-    "api.look": ("block_norms", "compare", "file_hashes", "inspect", "picture_notes", "verify"),
-    "api.picture_options": ("BlocksChoices", "GridChoices", "ModelOptions", "Picture"),
-    "api.model": (
-        "BlocksPlan", "OpenModel", "PicturePlan", "PreparedBlocks", "PreparedGrid", "PreparedPictures",
-    ),
-    "api.prepared": ("Planned", "Prepared"),
-    "api.pictures": (
-        "axis_examples", "block_weights", "blocks", "grid", "need_libraries", "open_model",
-        "open_recipe", "render",
-    ),
     "commands": ("as_flag",),
     "engine": (
         "AdapterCoverage", "AdapterOutput", "BlockEnergy", "ExtractionReport", "InputUse", "Report",
         "RunOptions", "WeightsOutput", "WeightsReport",
-    ),
-    "errors": (
-        "InputError", "LatheError", "MachineError", "Message", "counted", "did_you_mean", "few",
-        "is_out_of_memory", "option", "printable", "readable", "spelling_hint", "with_equals",
     ),
     "families": ("component_name", "family_by_id", "shorthand"),
     "inspection": (
@@ -167,10 +90,6 @@ _HOMES = {
     "language": (
         "ExtractOptions", "Recipe", "Save", "make_recipe", "read_recipe", "recipe_text", "unused_names",
     ),
-    "progress": (
-        "BarSink", "CallableSink", "Cancel", "Cancelled", "CellEvent", "Event", "JsonSink", "Progress",
-        "SilentSink", "Sink",
-    ),
     "strengths": ("AdapterUse", "parse_number", "parse_size", "parse_whole"),
     "studies": ("BlockReport", "GridResult", "bar_chart"),
     "studies.analyzer": ("bar",),
@@ -178,9 +97,14 @@ _HOMES = {
     "studies.weights": ("BlockWeight", "WeightStudy"),
     "tensorfiles": ("in_memory", "write_text"),
     "verification": ("BlockCheck", "Verification"),
+    "version": ("__version__",),
 }  # fmt: skip
-__getattr__ = lazy_names(__name__, _HOMES)
+_OPEN = ("errors", "progress", "api.look", "api.files", "api.pictures")
+"""Modules that give all names of their `__all__`."""
+__getattr__ = lazy_names(__name__, _HOMES, _OPEN)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    import loralathe
+
+    return sorted({*globals(), *loralathe.__all__})

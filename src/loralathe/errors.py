@@ -14,6 +14,11 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+__all__ = [
+    "InputError", "LatheError", "MachineError", "Message", "counted", "did_you_mean", "few",
+    "is_out_of_memory", "option", "printable", "readable", "spelling_hint", "with_equals",
+]  # fmt: skip
+
 Value = bool | int | float | str | Mapping[str, "str | float"] | None
 """What an option is set to; a mapping for those that are given by name; None where only its name is said."""
 Spell = Callable[[str, Value], str]

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import ProgressColumn, TaskID
 
+__all__ = [
+    "BarSink", "CallableSink", "Cancel", "Cancelled", "CellEvent", "Event", "JsonSink", "Progress",
+    "SilentSink", "Sink",
+]  # fmt: skip
+
 Kind = Literal["start", "advance", "end", "message", "cell"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from safetensors.numpy import load_file as load_numpy
 from safetensors.torch import load_file as load_torch
 
 import loralathe
+from loralathe.api import files, look, pictures
 from loralathe.api.arguments import SAVING, RunKeywords, SaveKeywords
 from loralathe.engine import RunOptions
 from loralathe.errors import InputError
@@ -35,17 +37,20 @@ def test_importing_imports_nothing_heavy():
 
 
 def test_every_name_is_there_for_readers_and_type_checkers():
+    """Type checkers see the imports under TYPE_CHECKING, `*` of the modules that list their names."""
     tree = ast.parse(Path(loralathe.__file__).read_text(encoding="utf-8"))
-    typed = {
-        alias.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("loralathe.")
-        for alias in node.names
-    }
-    assert typed - {"lazy_names"} == set(loralathe.__all__)
+    typed: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("loralathe."):
+            names = [alias.name for alias in node.names]
+            typed.update(importlib.import_module(node.module).__all__ if names == ["*"] else names)
+    assert typed - {"lazy_names", "files", "look", "pictures"} == set(loralathe.__all__)
     for name in loralathe.__all__:
         assert getattr(loralathe, name) is not None
     assert set(loralathe.__all__) <= set(dir(loralathe))
+    found: dict[str, object] = {}
+    exec("from loralathe import *", found)
+    assert found.keys() >= set(loralathe.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'mrege'"):
         loralathe.mrege  # noqa: B018
 
@@ -101,8 +106,7 @@ def test_an_extraction_takes_what_the_command_line_does(sd1, tmp_path):
 
 
 def test_the_page_names_every_function():
-    homes = {home: names for home, names in loralathe._HOMES.items() if home.startswith("api.")}
-    functions = {name for names in homes.values() for name in names if name.islower()}
+    functions = {name for module in (files, look, pictures) for name in module.__all__ if name.islower()}
     for name in functions - {"axis_examples", "need_libraries"}:
         assert f"| `{name}(" in PAGE, name
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from loralathe.api import recipes
 from loralathe.api.arguments import (
+    MEMORY,
     SUFFIX,
     File,
     Inputs,
@@ -38,6 +39,11 @@ if TYPE_CHECKING:
     from loralathe.language import Recipe
     from loralathe.progress import Progress
     from loralathe.strengths import AdapterUse
+
+__all__ = [
+    "MEMORY", "Planned", "Prepared", "add_difference", "combine", "convert", "evaluate", "extract", "merge",
+    "plan", "recorded_recipe", "resize", "run", "weighted_sum",
+]  # fmt: skip
 
 Outputs = PathLike | Mapping[str, PathLike]
 """A file, where one step is saved, or files by the names of the steps."""

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from loralathe.rendering.infotext import Reading
     from loralathe.verification import Verification
 
+__all__ = [
+    "block_norms", "compare", "file_hashes", "inspect", "picture_notes", "verify",
+]  # fmt: skip
+
 
 def inspect(path: File) -> Inspection:
     """What a model file is and holds, from its header alone; no torch is imported.

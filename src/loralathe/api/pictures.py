@@ -11,14 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe.api.arguments import File, PathLike, as_path
-from loralathe.api.model import OpenModel
+from loralathe.api.model import (
+    BlocksPlan,
+    OpenModel,
+    PicturePlan,
+    PreparedBlocks,
+    PreparedGrid,
+    PreparedPictures,
+)
 from loralathe.api.picture_inputs import adapters_of, lists_of
 from loralathe.api.picture_options import (
+    BlocksChoices,
+    GridChoices,
     ModelKeywords,
     ModelOptions,
     OpenBlocksKeywords,
     OpenGridKeywords,
     OpenRenderKeywords,
+    Picture,
     folders_of,
     parted,
 )
@@ -32,6 +42,12 @@ if TYPE_CHECKING:
     from loralathe.progress import Progress
     from loralathe.strengths import AdapterUse
     from loralathe.studies import BlockReport, GridResult, WeightStudy
+
+__all__ = [
+    "BlocksChoices", "BlocksPlan", "GridChoices", "ModelOptions", "OpenModel", "Picture", "PicturePlan",
+    "PreparedBlocks", "PreparedGrid", "PreparedPictures", "axis_examples", "block_weights", "blocks",
+    "grid", "need_libraries", "open_model", "open_recipe", "render",
+]  # fmt: skip
 
 
 def render(

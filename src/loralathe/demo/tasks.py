@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from loralathe import commands
+from loralathe.commands import command_line
 from loralathe.demo.settings import CFG, NEGATIVE, SEED, SIDE
 from loralathe.errors import Value
 from loralathe.language import Recipe
@@ -21,7 +21,7 @@ def quoted(word: str) -> str:
 
 def typed(command: str, *words: str, **options: Value) -> str:
     """`lathe COMMAND …` as people type it in the demo's folder, on any system."""
-    return commands.command_line(command, *words, quote=quoted, **options)
+    return command_line(command, *words, quote=quoted, **options)
 
 
 def picture_options(steps: int) -> dict[str, Value]:
