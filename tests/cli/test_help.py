@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from cli.kit import Run
-from loralathe.cli.app import COMMANDS
+from loralathe.cli.app import command_names
 
+COMMANDS = command_names()
 HEAVY = ("torch", "numpy", "rich", "safetensors")
 
 
@@ -99,7 +100,7 @@ def test_version(done: Run) -> None:
 def test_no_arguments_show_the_help(run: Run) -> None:
     result = run()
     assert result.exit_code == 2
-    assert "Commands:" in result.stderr
+    assert "Look at files:" in result.stderr
 
 
 def test_help_is_a_command_too(done: Run, run: Run) -> None:

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from loralathe.strengths import AdapterUse
 
 __all__ = [
-    "MEMORY", "Planned", "Prepared", "add_difference", "combine", "convert", "evaluate", "extract", "merge",
-    "plan", "recorded_recipe", "resize", "run", "weighted_sum",
+    "MEMORY", "Planned", "Prepared", "add_difference", "combine", "convert", "evaluate", "extract",
+    "function_names", "merge", "plan", "recorded_recipe", "resize", "run", "weighted_sum",
 ]  # fmt: skip
 
 Outputs = PathLike | Mapping[str, PathLike]
@@ -283,6 +283,13 @@ def evaluate(
         formula, as_paths(inputs), variables or {}, blocks or {}, as_output(output), dtype
     )
     return _saving(recipe, options, keywords, progress)
+
+
+def function_names() -> tuple[str, ...]:
+    """What formulas can call, merge methods included (docs/merge-methods.md)."""
+    from loralathe.language import functions
+
+    return tuple(sorted(functions()))
 
 
 @running

@@ -1,6 +1,7 @@
 """The `lathe` command: parse options, call, show.
 
-Importing this package imports click and nothing heavy; a command imports what it needs when it runs.
+`commands/` holds the commands, a file each. Importing them imports click and nothing heavy; a command imports
+what it needs when it runs.
 """
 
 from loralathe.cli.app import lathe, main

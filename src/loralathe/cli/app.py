@@ -1,36 +1,19 @@
-"""The command group: what `lathe` knows, loaded only when called."""
+"""`lathe`: finds the command that is called, and lists them all."""
 
 from __future__ import annotations
 
 import importlib
 import io
+import pkgutil
 import sys
 
 import click
 
 import loralathe
 from loralathe import did_you_mean
+from loralathe.cli import commands
 from loralathe.cli.guard import end_on_signals, guarded
-
-COMMANDS = {
-    # name: (module, what `lathe --help` says)
-    "inspect": ("inspect", "Show what a file is: family, blocks, ranks, metadata, its recipe."),
-    "merge": ("merge", "Merge LoRAs into a checkpoint, with strengths and block weights."),
-    "extract": ("extract", "Extract a LoRA from the difference of two checkpoints."),
-    "combine": ("combine", "Combine several LoRAs into one, exactly or at a rank."),
-    "resize": ("combine", "Change the rank or the size of a LoRA."),
-    "add-difference": ("add_difference", "Compute A + M*(B - C) of three checkpoints."),
-    "weighted-sum": ("add_difference", "Compute (1-M)*A + M*B of two checkpoints."),
-    "convert": ("add_difference", "Save a checkpoint in another format or dtype, or with another VAE."),
-    "eval": ("evaluate", "Evaluate any formula over checkpoints and LoRAs, in one pass."),
-    "run": ("run", "Run a recipe file, or make a file again from its own record."),
-    "verify": ("verify", "Check a file against the recipe recorded in it."),
-    "compare": ("compare", "Show what differs between two files, where, and how much."),
-    "render": ("render", "Render pictures of a prompt, from a checkpoint and LoRAs."),
-    "grid": ("grid", "Render a grid of pictures over strengths, blocks, seeds, prompts, …"),
-    "blocks": ("blocks", "Find out what each block of a LoRA does, in pictures or in weights."),
-    "demo": ("demo", "Play the whole method on tiny models that come with loralathe."),
-}
+from loralathe.cli.options import SECTIONS, LatheCommand
 
 HELP = "help"
 
@@ -47,30 +30,43 @@ Examples:
 """
 
 
+def command_names() -> tuple[str, ...]:
+    """A command is found because its file is in `commands/`; nothing is imported."""
+    return tuple(sorted(info.name.replace("_", "-") for info in pkgutil.iter_modules(commands.__path__)))
+
+
 class LazyGroup(click.Group):
-    """Commands are imported when called, so that `lathe --help` stays instant; every error ends well."""
+    """Commands are imported when they are called, or listed; every error ends well."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return list(command_names())
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> LatheCommand | None:
+        if cmd_name not in command_names():
             return None
-        module = importlib.import_module(f"loralathe.cli.{COMMANDS[cmd_name][0]}")
-        command = getattr(module, cmd_name.replace("-", "_") + "_command")
-        assert isinstance(command, click.Command)
+        name = cmd_name.replace("-", "_")
+        command = getattr(importlib.import_module(f"{commands.__name__}.{name}"), f"{name}_command")
+        assert isinstance(command, LatheCommand)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        rows: dict[str, list[tuple[str, str]]] = {title: [] for title in SECTIONS}
+        for name in command_names():
+            if command := self.get_command(ctx, name):
+                rows[command.section].append((name, command.short_help or ""))
+        width = max(map(len, command_names()))
+        for title, listed in rows.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), text) for name, text in listed])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0] if args else ""
-        if name and name not in COMMANDS and not name.startswith("-"):
-            hint = did_you_mean(name, (*COMMANDS, HELP)) or "commands are " + ", ".join(COMMANDS)
+        if name and name not in command_names() and not name.startswith("-"):
+            hint = did_you_mean(name, (*command_names(), HELP)) or (
+                "commands are " + ", ".join(command_names())
+            )
             raise click.UsageError(f"there is no command '{name}'; {hint}", ctx)
         return super().resolve_command(ctx, args)
 

@@ -110,8 +110,17 @@ PICTURE_NAMES = frozenset({
 MACHINE_NAMES = frozenset({"low_vram", "batch", "prediction"}) | COMMON_NAMES
 
 
+SECTIONS = ("Look at files", "LoRAs", "Checkpoints", "Formulas and recipes", "Pictures")
+"""Of `lathe --help`, in this order; each command stands in one of them."""
+
+
 class LatheCommand(click.Command):
     """A command whose help shows its own options first, those of every command after them."""
+
+    def __init__(self, *arguments: Any, section: str, **keywords: Any) -> None:
+        assert section in SECTIONS, section
+        super().__init__(*arguments, **keywords)
+        self.section = section
 
     def section_of(self, name: str | None) -> str:
         return "Common options" if name in COMMON_NAMES else "Options"

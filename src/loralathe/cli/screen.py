@@ -63,7 +63,7 @@ class Screen:
             sink = BarSink() if sys.stderr.isatty() else NoteSink(self)
         return Progress(FlagSink(sink), TOKEN)
 
-    def event(self, name: str, **fields: object) -> None:
+    def event(self, name: str, /, **fields: object) -> None:
         """A JSON line on stdout, with --json only."""
         if self.as_json:
             print(json_line(name, **fields), flush=True)

@@ -11,7 +11,7 @@ from fuzz.case import Case
 from fuzz.mutate_text import NASTY, mutated
 from fuzz.targets.files import SOUND
 from loralathe.cli import lathe
-from loralathe.cli.app import COMMANDS
+from loralathe.cli.app import command_names
 
 START = {
     "inspect": ("lora.safetensors",),
@@ -51,7 +51,7 @@ WITHOUT_OWN_WAY = ("device", "output", "out")
 
 
 def arguments(draw: Random, fixtures: Path) -> Case:
-    name = draw.choice(sorted(COMMANDS.keys() - {"demo"}))  # whose work takes minutes
+    name = draw.choice(sorted({*command_names()} - {"demo"}))  # whose work takes minutes
     words = list(START.get(name, ()))
     command = lathe.get_command(click.Context(lathe), name)
     assert command is not None
@@ -64,7 +64,7 @@ def arguments(draw: Random, fixtures: Path) -> Case:
         at = draw.randrange(len(words))
         words[at] = mutated(words[at], NASTY, draw)
     if draw.random() < 0.1:
-        name = mutated(name, tuple(COMMANDS), draw)
+        name = mutated(name, command_names(), draw)
     # Pictures take too long here: their commands end with a plan.
     pictures = ["--dry-run"] if name in ("render", "grid", "blocks") else []
     return Case("arguments", (name, *words, *pictures), SOUND | {"r.toml": RECIPE}, may_change=tuple(SOUND))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from loralathe.cli.options import FilePath
+from loralathe.cli.options import FilePath, LatheCommand
 from loralathe.cli.screen import Screen
 
 EPILOG = """\b
@@ -24,7 +24,13 @@ Examples:
 """
 
 
-@click.command("demo", epilog=EPILOG)
+@click.command(
+    "demo",
+    cls=LatheCommand,
+    section="Pictures",
+    short_help="Play the whole method on tiny models that come with loralathe.",
+    epilog=EPILOG,
+)
 @click.option(
     "-o",
     "--out",

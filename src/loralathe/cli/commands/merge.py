@@ -33,7 +33,13 @@ Examples:
 """
 
 
-@click.command("merge", cls=LatheCommand, epilog=EPILOG, short_help="Merge LoRAs into a checkpoint.")
+@click.command(
+    "merge",
+    cls=LatheCommand,
+    section="LoRAs",
+    short_help="Merge LoRAs into a checkpoint, with strengths and block weights.",
+    epilog=EPILOG,
+)
 @click.argument("base", type=FilePath(), metavar="BASE")
 @click.argument("adapters", nargs=-1, required=True, metavar="ADAPTER…")
 @adapter_options

@@ -1,14 +1,12 @@
-"""`lathe combine` and `lathe resize`: LoRAs into one, and a LoRA at another size."""
+"""`lathe combine`: LoRAs into one."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from loralathe.cli.options import (
-    FilePath,
     LatheCommand,
     adapter_metadata_option,
     adapter_options,
@@ -18,7 +16,7 @@ from loralathe.cli.options import (
 )
 from loralathe.cli.ranks import rank_options, take_ranks
 
-COMBINE_EPILOG = """\b
+EPILOG = """\b
 Without --rank, --energy, --size or --mode the result is exact: the factors stand side by side and
 the ranks add up. With one of them it is the best approximation of the sum.
 
@@ -28,17 +26,14 @@ Examples:
   lathe combine hina.safetensors:0.7:INS style.safetensors:0.4:OUTALL --rank 32
   lathe combine hina.safetensors style.safetensors:-0.3 --energy 0.98 --metadata merge
 """
-RESIZE_EPILOG = """\b
-Examples:
-  lathe resize hina.safetensors --rank 16
-  lathe resize hina.safetensors --size 20MB
-  lathe resize hina.safetensors --energy 0.95 --rank 64
-  lathe resize hina.safetensors --dynamic-method sv_fro --dynamic-param 0.9
-"""
 
 
 @click.command(
-    "combine", cls=LatheCommand, epilog=COMBINE_EPILOG, short_help="Combine several LoRAs into one."
+    "combine",
+    cls=LatheCommand,
+    section="LoRAs",
+    short_help="Combine several LoRAs into one, exactly or at a rank.",
+    epilog=EPILOG,
 )
 @click.argument("adapters", nargs=-1, required=True, metavar="ADAPTER…")
 @rank_options("Default: exact.")
@@ -54,21 +49,4 @@ def combine_command(adapters: tuple[str, ...], dry_run: bool, **options: Any) ->
     ranks = take_ranks(options)
     screen = take_screen(options)
     prepared = loralathe.combine.prepare(*adapters, ranks=ranks, progress=screen.progress(), **options)
-    show_and_run(prepared, screen, dry_run)
-
-
-@click.command("resize", cls=LatheCommand, epilog=RESIZE_EPILOG, short_help="Change the rank of a LoRA.")
-@click.argument("lora", type=FilePath(), metavar="LORA")
-@rank_options("Give this, --energy, --size or a mode.")
-@adapter_metadata_option("first")
-@output_option
-@common_options(dtype="fp16")
-def resize_command(lora: Path, dry_run: bool, **options: Any) -> None:
-    """Write LORA at another rank: the best approximation, computed from the LoRA alone."""
-    import loralathe
-    from loralathe.cli.report import show_and_run
-
-    ranks = take_ranks(options)
-    screen = take_screen(options)
-    prepared = loralathe.resize.prepare(lora, ranks, progress=screen.progress(), **options)
     show_and_run(prepared, screen, dry_run)

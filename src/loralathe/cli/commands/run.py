@@ -44,7 +44,13 @@ def _outputs(ctx: click.Context, param: click.Parameter, words: Sequence[str]) -
     return named or (words[-1] if words else None)
 
 
-@click.command("run", cls=LatheCommand, epilog=EPILOG)
+@click.command(
+    "run",
+    cls=LatheCommand,
+    section="Formulas and recipes",
+    short_help="Run a recipe file, or make a file again from its own record.",
+    epilog=EPILOG,
+)
 @click.argument("recipe", type=FilePath(), metavar="RECIPE.toml|FILE")
 @click.argument("files", nargs=-1, metavar="[NAME=FILE…]")
 @variables_option("Give a variable of the recipe another value; repeatable.")

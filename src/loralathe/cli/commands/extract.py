@@ -32,7 +32,13 @@ FLAGS = ("conv", "exact", "keep_noise")
 """Arguments of extract() that are 1 where they are given."""
 
 
-@click.command("extract", cls=LatheCommand, epilog=EPILOG)
+@click.command(
+    "extract",
+    cls=LatheCommand,
+    section="LoRAs",
+    short_help="Extract a LoRA from the difference of two checkpoints.",
+    epilog=EPILOG,
+)
 @click.argument("tuned", type=FilePath(), metavar="TUNED")
 @click.argument("base", type=FilePath(), metavar="BASE")
 @rank_options("Default: 64.")

@@ -30,7 +30,13 @@ Examples:
 """
 
 
-@click.command("render", cls=PictureCommand, epilog=EPILOG)
+@click.command(
+    "render",
+    cls=PictureCommand,
+    section="Pictures",
+    short_help="Render pictures of a prompt, from a checkpoint and LoRAs.",
+    epilog=EPILOG,
+)
 @click.argument("checkpoint", type=FilePath(), metavar="CHECKPOINT")
 @click.argument("adapters", nargs=-1, metavar="[ADAPTER…]")
 @click.option(

@@ -19,11 +19,9 @@ from loralathe.cli.options import (
 )
 
 EXAMPLE = 'lathe eval "A + 0.7*hina" A=base.safetensors hina=hina.safetensors'
-EVAL_EPILOG = """\b
+EPILOG = """\b
 Formulas know + and -, * by numbers, parentheses, @ for block weights, adapters as functions
-(hina(te=0.5)), extract(delta, rank=64), and fp16(x) and bf16(x) for rounding in between; and
-merge methods: weighted_sum, add_difference, triple_sum, sum_twice, train_difference, smooth_add,
-cosine_a, cosine_b, adjust, slerp, ties, dare, della, breadcrumbs (docs/merge-methods.md).
+(hina(te=0.5)), extract(delta, rank=64), and fp16(x) and bf16(x) for rounding in between.
 
 \b
 Examples:
@@ -35,7 +33,24 @@ Examples:
 """
 
 
-@click.command("eval", cls=LatheCommand, epilog=EVAL_EPILOG)
+class EvalCommand(LatheCommand):
+    """The help names every function of the language, read from its registry."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from loralathe import function_names
+
+        super().format_epilog(ctx, formatter)
+        with formatter.section("Functions (docs/merge-methods.md)"):
+            formatter.write_text(", ".join(function_names()))
+
+
+@click.command(
+    "eval",
+    cls=EvalCommand,
+    section="Formulas and recipes",
+    short_help="Evaluate any formula over checkpoints and LoRAs, in one pass.",
+    epilog=EPILOG,
+)
 @click.argument("formula", metavar="FORMULA")
 @click.argument("files", nargs=-1, metavar="NAME=FILE…")
 @variables_option()

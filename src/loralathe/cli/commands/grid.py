@@ -62,7 +62,13 @@ def _cells(text: str) -> int:
     return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
 
 
-@click.command("grid", cls=GridCommand, epilog=EPILOG)
+@click.command(
+    "grid",
+    cls=GridCommand,
+    section="Pictures",
+    short_help="Render a grid of pictures over strengths, blocks, seeds, prompts, …",
+    epilog=EPILOG,
+)
 @click.argument("files", nargs=-1, type=str, metavar="CHECKPOINT [ADAPTER…]")
 @click.option("--x", default="", metavar="AXIS", help="Columns: NAME = VALUES.")
 @click.option("--y", default="", metavar="AXIS", help="Rows: the same.")

@@ -41,7 +41,13 @@ Examples:
 """
 
 
-@click.command("verify", cls=LatheCommand, epilog=EPILOG)
+@click.command(
+    "verify",
+    cls=LatheCommand,
+    section="Look at files",
+    short_help="Check a file against the recipe recorded in it.",
+    epilog=EPILOG,
+)
 @click.argument("file", type=FilePath(), metavar="FILE")
 @click.argument("files", nargs=-1, metavar="[NAME=FILE…]")
 @search_option

@@ -30,7 +30,13 @@ Examples:
 """
 
 
-@click.command("compare", cls=LatheCommand, epilog=EPILOG)
+@click.command(
+    "compare",
+    cls=LatheCommand,
+    section="Look at files",
+    short_help="Show what differs between two files, where, and how much.",
+    epilog=EPILOG,
+)
 @click.argument("x", type=FilePath(), metavar="X")
 @click.argument("y", type=FilePath(), metavar="Y")
 @click.option(

@@ -44,7 +44,13 @@ NUMBERS, COMPARED = 64, 26
 """Columns that the numbers take, and those of a comparison beside them."""
 
 
-@click.command("blocks", cls=PictureCommand, epilog=EPILOG)
+@click.command(
+    "blocks",
+    cls=PictureCommand,
+    section="Pictures",
+    short_help="Find out what each block of a LoRA does, in pictures or in weights.",
+    epilog=EPILOG,
+)
 @click.argument("checkpoint", type=FilePath(), metavar="CHECKPOINT")
 @click.argument("adapters", nargs=-1, metavar="ADAPTER…")
 @click.option(

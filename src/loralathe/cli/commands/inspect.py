@@ -44,7 +44,13 @@ GROUPS = 16
 """Lines of key groups that are shown; --json has them all."""
 
 
-@click.command("inspect", cls=LatheCommand, epilog=EPILOG)
+@click.command(
+    "inspect",
+    cls=LatheCommand,
+    section="Look at files",
+    short_help="Show what a file is: family, blocks, ranks, metadata, its recipe.",
+    epilog=EPILOG,
+)
 @click.argument("files", nargs=-1, required=True, type=FilePath(), metavar="FILE…")
 @click.option("--norms", is_flag=True, help="Norm of each block's weights, or of what a LoRA adds to it.")
 @click.option("--hash", "hashes", is_flag=True, help="AutoV1, AutoV2, and kohya's hashes of the weights.")
