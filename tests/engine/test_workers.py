@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -26,22 +27,33 @@ def test_what_waits_for_memory_does_not_begin_after_an_error() -> None:
     assert len(begun) == 1
 
 
-class CtrlC(list[int]):
-    """Ctrl-C comes after the first item."""
-
-    def __iter__(self) -> Iterator[int]:
-        yield 0
-        raise KeyboardInterrupt
-
-
-def test_ctrl_c_while_items_are_handed_out() -> None:
+def test_ctrl_c_while_threads_are_started(monkeypatch: pytest.MonkeyPatch) -> None:
     stop, ended = Cancel(), threading.Event()
+
+    class Interrupted(ThreadPoolExecutor):
+        """Ctrl-C comes after the first thread."""
+
+        def submit(self, *arguments: Any, **keywords: Any) -> Future[Any]:
+            if self._threads:
+                raise KeyboardInterrupt
+            return super().submit(*arguments, **keywords)
 
     def work(_item: int) -> None:
         while not stop.is_set:
             time.sleep(0.01)
         ended.set()
 
+    monkeypatch.setattr("loralathe.engine.workers.ThreadPoolExecutor", Interrupted)
     with Progress().task("x", 9) as task, pytest.raises(KeyboardInterrupt):
-        in_parallel(CtrlC(range(9)), work, lambda _: 1, task, 1, stop=stop)
+        in_parallel(range(9), work, lambda _: 1, task, 2, stop=stop)
     assert ended.is_set()
+
+
+def test_one_stop_for_several_passes() -> None:
+    """What ends well cancels nothing: a budget's first pass and its second share one."""
+    stop = Cancel()
+    with Progress().task("x", 9) as task:
+        assert in_parallel(range(9), lambda item: item * 2, lambda _: 1, task, 2, stop=stop) == [
+            *range(0, 18, 2)
+        ]
+    assert not stop.is_set

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -47,6 +48,8 @@ def in_parallel(
     """
     stop = stop or Cancel()
     budget = ByteBudget(limit)
+    waiting = deque(range(len(items)))
+    results: dict[int, R] = {}
 
     def one(item: T) -> R:
         budget.take(memory(item))
@@ -61,19 +64,29 @@ def in_parallel(
         task.advance(size(item))
         return result
 
+    def work_off() -> None:
+        while waiting:
+            try:
+                number = waiting.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            results[number] = one(items[number])
+
+    threads = min(threads or _cores(), len(items))
     with prepared(device):
-        pool = ThreadPoolExecutor(threads or _cores(), "lathe", prepare_worker, (device,))
-        futures: list[Future[R]] = []
+        pool = ThreadPoolExecutor(threads or 1, "lathe", prepare_worker, (device,))
+        futures: list[Future[None]] = []
         try:
-            for item in items:  # one by one: Ctrl-C may come while later ones are handed out
-                futures.append(pool.submit(one, item))
+            # One future a thread: a future for each of a file's thousands of small tensors would cost more.
+            for _ in range(threads):  # one by one: Ctrl-C may come while later ones are handed out
+                futures.append(pool.submit(work_off))
             # A fifth of a second at a time, so that Ctrl-C is noticed on every system.
             while (state := wait(futures, 0.2, FIRST_EXCEPTION)).not_done:
                 task.check()
                 if any(future.exception() for future in state.done):
                     break
         finally:
-            if len(futures) < len(items) or not all(future.done() for future in futures):
+            if len(futures) < threads or not all(future.done() for future in futures):
                 stop.cancel()
             pool.shutdown(cancel_futures=True)
     for future in futures:
@@ -81,7 +94,7 @@ def in_parallel(
         if error is not None and not isinstance(error, Cancelled):
             raise error
     task.check()
-    return [future.result() for future in futures]
+    return [results[number] for number in range(len(items))]
 
 
 def _cores() -> int:

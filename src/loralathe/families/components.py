@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal, Protocol
 
 from loralathe.families.layers import Found, Layer, LayerTable, Part, Scope, Transform, fill, flat
@@ -12,6 +12,8 @@ from loralathe.families.recognition import DENOISER_PREFIX
 
 BIAS = ".bias"
 """Behind a layer's canonical name: the module that its bias is."""
+REMEMBERED = 1 << 13
+"""Answers about keys that are kept: more than the largest model has of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +143,12 @@ class Component:
 
     # Keys of a checkpoint
 
+    @cached_property
+    def _starts(self) -> tuple[str, ...]:
+        return (self.root, *self.bare)
+
     def owns(self, key: str) -> bool:
-        return key.startswith((self.root, *self.bare))
+        return key.startswith(self._starts)
 
     def path(self, key: str) -> str | None:
         """The key behind the prefix; None for what stands beside the layers (`logit_scale`)."""
@@ -150,8 +156,12 @@ class Component:
             return key[len(self.prefix) :]
         return key if self.bare and key.startswith(self.bare) else None
 
-    def tensor(self, key: str) -> Found[tuple[tuple[Layer, str], ...]] | None:
-        """The layers a checkpoint key holds, each with 'weight' or 'bias'."""
+    @cached_property
+    def tensor(self) -> Callable[[str], Found[tuple[tuple[Layer, str], ...]] | None]:
+        """The layers a checkpoint key holds, each with 'weight' or 'bias'; asked repeatedly."""
+        return lru_cache(REMEMBERED)(self._tensor)
+
+    def _tensor(self, key: str) -> Found[tuple[tuple[Layer, str], ...]] | None:
         relative = self.path(key)
         if relative is None:
             return None

@@ -6,12 +6,12 @@ width or a depth, so a model a sixteenth as wide with two layers is understood a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from loralathe.errors import InputError, did_you_mean
-from loralathe.families.components import BIAS, Component, Denoiser, LayerAddress, Module
+from loralathe.families.components import BIAS, REMEMBERED, Component, Denoiser, LayerAddress, Module
 from loralathe.families.encoders import ATTENTION, ENCODER_LAYERS, deepest_layer
 from loralathe.families.layers import Layer
 from loralathe.families.metadata import MetadataWords
@@ -241,8 +241,12 @@ class Family:
         rule = find_rule(key, self.rules)
         return rule is not None and rule.frozen
 
-    def _owner(self, key: str) -> Component | None:
-        return next((component for component in self.components if component.owns(key)), None)
+    @cached_property
+    def _owner(self) -> Callable[[str], Component | None]:
+        """The component of a checkpoint key; asked repeatedly."""
+        return lru_cache(REMEMBERED)(
+            lambda key: next((component for component in self.components if component.owns(key)), None)
+        )
 
     def _find_module(self, module_name: str) -> tuple[Component, Layer, str | None]:
         name, _, path = module_name.partition(".")

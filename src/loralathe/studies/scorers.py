@@ -294,5 +294,5 @@ class PromptScorer:
             raise InputError(
                 f"this CLIP folder cannot be loaded: {str(error).splitlines()[0]}", where=str(self.folder)
             ) from error
-        model.eval()  # type: ignore[no-untyped-call]
+        model.eval()
         return model, processor
