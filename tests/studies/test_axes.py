@@ -316,3 +316,69 @@ def test_files_are_known_by_name(tmp_path: Path) -> None:
         "a/mio": str(tmp_path / "a/mio.safetensors"),
         "b/mio": str(tmp_path / "b/mio.safetensors"),
     }
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "what"),
+    [
+        ("strength = 0, 1", "hina = 0.3, 0.5", "two axes set the strength of hina in the U-Net"),
+        ("hina te = 0, 1", "hina = 0.3, 0.5", "two axes set the strength of hina in the text encoders"),
+        ("hina = 0.3, 0.5", "te = 0, 1", "two axes set the strength of hina in the text encoders"),
+        ("hina IN04-IN08 = 0, 1", "IN05 = 0.5, 1", "two axes set the weight of IN05 in hina"),
+        ("hina blocks = ALL", 'original weights = "NONE"', "two axes set the weight of all blocks in hina"),
+        ("values = 1", "values = 0", "two axes set values"),
+        ("sampler = DPM++ 2M Karras", "schedule = Automatic, Karras", "two axes set the schedule"),
+        ("seed = 1, 2", "Seeds = 3, 4", "two axes set Seed"),
+    ],
+)
+def test_two_axes_that_undo_each_other(x: str, y: str, what: str) -> None:
+    with pytest.raises(InputError, match="two axes set") as caught:
+        cells(x, y=y)
+    assert caught.value.what == what
+    assert "drop" in str(caught.value.fix)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_axes_that_add_to_each_other(turned: bool) -> None:
+    pairs = [
+        ("hina te = 0, 1", "hina unet = 0.5, 1"),
+        ("hina blocks = ALL, NONE", "hina IN04 = 0.5"),
+        ("prompt s/r = smile, cry", "prompt s/r = hat, cap"),
+    ]
+    got = [cells(*pair[:1], y=pair[1]) for pair in (one[::-1] if turned else one for one in pairs)]
+    assert [len({cell.key() for cell in found}) for found in got] == [4, 2, 4]
+    assert all("IN04=0.5" in (cell.adapters[0].blocks or "") for cell in got[1])
+
+
+def test_an_axis_of_an_adapter_that_is_there_twice(tmp_path: Path) -> None:
+    twice = request(adapters=(use("a/hina.safetensors"), use("b/hina.safetensors")))
+    for text in ("hina = 0, 1", "hina te = 0", "hina blocks = ALL"):
+        with pytest.raises(InputError, match="two adapters are called 'hina'") as caught:
+            cells(text, twice)
+        assert caught.value.where == "a/hina.safetensors and b/hina.safetensors"
+    tags = request(prompt="<lora:hina:0.5><lora:hina:0.3>", adapters=())
+    with pytest.raises(InputError, match="two adapters are called 'hina'"):
+        cells("hina = 0, 1", tags)
+    beside = request(adapters=(use("loras/hina.safetensors"), use("loras/mio.safetensors")))
+    with pytest.raises(InputError, match="use mio twice"):
+        cells("hina lora = hina, mio", beside)
+
+
+def test_a_copy_under_another_name_counts_once(tmp_path: Path) -> None:
+    files = {name: str(tmp_path / f"{name}.safetensors") for name in ("hina", "copy", "other")}
+    for name, content in (("hina", b"one"), ("copy", b"one"), ("other", b"two")):
+        Path(files[name]).write_bytes(content)
+    context = replace(CONTEXT, loras=files)
+    base = request(adapters=(use(files["hina"]),))
+    with pytest.raises(InputError, match="used twice") as caught:
+        cells("seed = 1", replace(base, prompt="<lora:copy:0.5>"), context)
+    assert files["copy"] in str(caught.value)
+    assert len(cells("seed = 1", replace(base, prompt="<lora:other:0.5>"), context)) == 1
+    with pytest.raises(InputError, match="use copy twice"):
+        cells("copy = 0, 1", base, context)
+    assert [len(c.adapters) for c in cells("other = 0, 1", base, context)] == [2, 2]
+
+
+def test_an_axis_of_checkpoints_beside_a_recipe() -> None:
+    with pytest.raises(InputError, match="the recipe makes the model"):
+        cells("checkpoint = baseA, baseB", request(adapters=()), replace(CONTEXT, recipe=FakeRecipe()))

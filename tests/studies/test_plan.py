@@ -107,3 +107,9 @@ def test_every_field_counts() -> None:
         }.items()
     ]  # fmt: skip
     assert len({request_key(r, str) for r in [base, *variants]}) == 22
+
+
+def test_seeds_are_set_once() -> None:
+    with pytest.raises(InputError, match="an axis sets the seed, and another option changes it") as caught:
+        plan("seed = 1, 2", "cfg = 1, 2", vary_seed="y")
+    assert 'vary_seed="y"' in str(caught.value)

@@ -51,18 +51,19 @@ from loralathe.strengths.use import (
     read_argument,
     read_tag,
     require_counted_once,
+    same_adapter,
     tag_text,
     term_text,
 )
 from loralathe.strengths.weights import REST, BlockText, BlockWeights, parse_block_weights, read_block_text
 
 __all__ = [
-    "NO_PRESETS", "REST", "AdapterUse", "BlockText", "BlockWeights", "ElementRule", "PresetFile", "Selection",
-    "Strength", "TagError", "argument_text", "block_names_of", "builtin_names", "check_blocks",
+    "NO_PRESETS", "REST", "AdapterUse", "BlockText", "BlockWeights", "ElementRule", "PresetFile",
+    "Selection", "Strength", "TagError", "argument_text", "block_names_of", "builtin_names", "check_blocks",
     "component_of", "effective", "element_text", "find_list", "find_name", "find_preset", "given_uses",
     "has_tokens", "is_text_encoder", "last_match", "match_name", "name_hint", "names_blocks", "number_text",
     "parse_block_weights", "parse_elements", "parse_floats", "parse_ints", "parse_number", "parse_size",
     "parse_texts", "parse_whole", "read_argument", "read_block_text", "read_element_preset_file",
-    "read_preset_file", "read_tag", "require_counted_once", "resolve", "seeded_tokens", "select_blocks",
-    "selection_rules", "show_number", "spelled_out", "split_items", "tag_text", "term_text",
+    "read_preset_file", "read_tag", "require_counted_once", "resolve", "same_adapter", "seeded_tokens",
+    "select_blocks", "selection_rules", "show_number", "spelled_out", "split_items", "tag_text", "term_text",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ model, which is not known yet.
 
 from __future__ import annotations
 
+import filecmp
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -174,14 +175,23 @@ def term_text(name: str, use: AdapterUse) -> str:
 
 def require_counted_once(given: Iterable[AdapterUse], tagged: Iterable[AdapterUse]) -> None:
     """InputError for a file that is given and named by a tag as well; all files are paths that were found."""
-    known = {os.path.realpath(use.file): use for use in given}
+    known = list(given)
     for use in tagged:
-        if (twice := known.get(os.path.realpath(use.file))) is not None:
-            raise InputError(
-                "an adapter is used twice, once by the prompt's tag and once beside the prompt",
-                where=twice.file,
-                fix=f"drop one of them: {tag_text(use)} in the prompt, or {argument_text(twice)}",
-            )
+        for twice in known:
+            if same_adapter(use.file, twice.file):
+                raise InputError(
+                    "an adapter is used twice, once by the prompt's tag and once beside the prompt",
+                    where=" and ".join(dict.fromkeys((twice.file, use.file))),
+                    fix=f"drop one of them: {tag_text(use)} in the prompt, or {argument_text(twice)}",
+                )
+
+
+def same_adapter(one: str, other: str) -> bool:
+    """Whether two paths are one file, or two with the same content; a name that is no file is only itself."""
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    # Files of other sizes are not read, others to the first difference; what was found is remembered.
+    return os.path.isfile(one) and os.path.isfile(other) and filecmp.cmp(one, other, shallow=False)
 
 
 def _refuse_what_is_no_path(text: str, exists: Callable[[Path], bool]) -> None:

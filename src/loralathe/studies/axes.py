@@ -104,4 +104,4 @@ def build_variable(spec: AxisSpec) -> Axis:
         return replace(cell, variables=tuple(sorted(variables.items())))
 
     values = each(parse_floats(spec.text), show_number, apply)
-    return Axis(name, values, 0.9, text=spec.text)
+    return Axis(name, values, 0.9, text=spec.text, sets=frozenset({f"the variable {name}"}))

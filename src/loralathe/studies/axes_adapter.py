@@ -5,9 +5,10 @@ LoRA Block Weight's four axes are here too: values, block id, original weights, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from loralathe.errors import InputError
 from loralathe.strengths import (
     AdapterUse,
     element_text,
@@ -17,11 +18,12 @@ from loralathe.strengths import (
     parse_floats,
     parse_texts,
     read_block_text,
+    same_adapter,
     select_blocks,
     show_number,
 )
 from loralathe.studies.axes_request import resolve_file
-from loralathe.studies.axis import Axis, AxisKind, AxisSpec, each
+from loralathe.studies.axis import Axis, AxisKind, AxisSpec, Stage, each
 from loralathe.studies.cell_builder import MARKS, CellBuilder, adapter_name, find_adapter
 
 Locate = Callable[[CellBuilder], tuple[int, AdapterUse]]
@@ -38,6 +40,7 @@ def _locate(spec: AxisSpec) -> tuple[str, Locate]:
     if target and match_name(target, names) is None:
         file = resolve_file(target, _known(spec), "adapter")
         added = AdapterUse(file)
+        _refuse_double(file, spec.base.request.adapters)
 
         def find_or_add(cell: CellBuilder) -> tuple[int, AdapterUse]:
             for index, use in enumerate(cell.request.adapters):
@@ -62,7 +65,7 @@ def _known(spec: AxisSpec) -> dict[str, str]:
 
 
 def _strength_axis(
-    part: str, change: Callable[[AdapterUse, float], AdapterUse]
+    part: str, sides: tuple[str, ...], change: Callable[[AdapterUse, float], AdapterUse]
 ) -> Callable[[AxisSpec], Axis]:
     def build(spec: AxisSpec) -> Axis:
         name, find = _locate(spec)
@@ -74,7 +77,8 @@ def _strength_axis(
         values = each(parse_floats(spec.text), show_number, apply)
         # Without a name it is whichever adapter a cell has: an axis `lora` may put others in its place.
         title = f"{name}{part}" if spec.target else part.strip() or "strength"
-        return Axis(title, values, 0.05, text=spec.text)
+        sets = frozenset(f"the strength of {name} in the {side}" for side in sides)
+        return Axis(title, values, 0.05, text=spec.text, sets=sets)
 
     return build
 
@@ -91,14 +95,27 @@ def build_lora(spec: AxisSpec) -> Axis:
         adapters = cell.request.adapters
         index = len(adapters) if alone else find_adapter(cell.request, target)
         use = AdapterUse("") if alone else adapters[index]
-        if file is not None:
-            return cell.with_adapter(index, replace(use, file=file))
         kept = (*adapters[:index], *adapters[index + 1 :])
+        if file is not None:
+            _refuse_double(file, kept)
+            return cell.with_adapter(index, replace(use, file=file))
         return replace(cell, request=replace(cell.request, adapters=kept))
 
     values = each(files, lambda file: adapter_name(file) if file else "none", apply)
     several = len(spec.base.request.adapters) > 1
-    return Axis(f"in place of {target}" if several else "LoRA", values, 0.35, text=spec.text)
+    title = f"in place of {target}" if several else "LoRA"
+    return Axis(title, values, 0.35, text=spec.text, sets=frozenset({f"what is in the place of {target}"}))
+
+
+def _refuse_double(file: str, beside: Iterable[AdapterUse]) -> None:
+    """InputError for an adapter that an axis would add to one of the same content."""
+    for use in beside:
+        if same_adapter(file, use.file):
+            raise InputError(
+                f"an axis would use {adapter_name(file)} twice",
+                where=" and ".join(dict.fromkeys((file, use.file))),
+                fix=f"drop {use.file}, or take the value out of the axis",
+            )
 
 
 def _at(spec: AxisSpec) -> AdapterUse:
@@ -118,7 +135,13 @@ def build_blocks(spec: AxisSpec) -> Axis:
         index, use = find(cell)
         return cell.with_adapter(index, replace(use, blocks=text or None))
 
-    return Axis(f"{name} blocks", each(texts, lambda text: text or "—", apply), 0.05, text=spec.text)
+    values = each(texts, lambda text: text or "—", apply)
+    return Axis(f"{name} blocks", values, 0.05, text=spec.text, sets=_block_weights(name))
+
+
+def _block_weights(name: str, blocks: Iterable[str] = ("all blocks",)) -> frozenset[str]:
+    """What an axis sets that gives these blocks their weights."""
+    return frozenset(f"the weight of {block} in {name}" for block in blocks)
 
 
 def build_block_value(spec: AxisSpec) -> Axis:
@@ -126,7 +149,7 @@ def build_block_value(spec: AxisSpec) -> Axis:
     name, find = _locate(spec)
     selector = spec.selector
     family = spec.context.family
-    select_blocks(selector, family)
+    blocks = select_blocks(selector, family)
 
     def apply(cell: CellBuilder, value: float) -> CellBuilder:
         index, use = find(cell)
@@ -135,7 +158,8 @@ def build_block_value(spec: AxisSpec) -> Axis:
         return cell.with_adapter(index, replace(use, blocks=base.replaced(chosen, value).text()))
 
     values = each(parse_floats(spec.text), show_number, apply)
-    return Axis(f"{name} {selector.upper()}", values, 0.05, text=spec.text)
+    title = f"{name} {selector.upper()}"
+    return Axis(title, values, 0.05, Stage.BLOCK, spec.text, sets=_block_weights(name, blocks))
 
 
 def build_elements(spec: AxisSpec) -> Axis:
@@ -153,7 +177,8 @@ def build_elements(spec: AxisSpec) -> Axis:
         return cell.with_adapter(index, replace(use, elements=rules or None))
 
     values = each(texts, lambda text: text or "—", apply)
-    return Axis(f"{name} elements", values, 0.05, text=spec.text, adds=True)
+    sets = frozenset({f"the element rules of {name}"})
+    return Axis(f"{name} elements", values, 0.05, text=spec.text, sets=sets, adds=True)
 
 
 def build_values(spec: AxisSpec) -> Axis:
@@ -161,19 +186,20 @@ def build_values(spec: AxisSpec) -> Axis:
         target = spec.target or cell.choice.target
         return replace(cell, choice=replace(cell.choice, target=target, value=value))
 
-    return Axis("values", each(parse_floats(spec.text), show_number, apply), 0.05, text=spec.text)
+    values = each(parse_floats(spec.text), show_number, apply)
+    return Axis("values", values, 0.05, text=spec.text, sets=frozenset({"the values for a block id"}))
 
 
 def build_block_id(spec: AxisSpec) -> Axis:
     texts = [text for text in parse_texts(spec.text) if text]
-    for text in texts:
-        select_blocks(text, spec.context.family)
+    blocks = {block for text in texts for block in select_blocks(text, spec.context.family)}
 
     def apply(cell: CellBuilder, blocks: str) -> CellBuilder:
         target = spec.target or cell.choice.target
         return replace(cell, choice=replace(cell.choice, target=target, blocks=blocks))
 
-    return Axis("Block ID", each(texts, str, apply), 0.05, text=spec.text)
+    sets = _block_weights(_chosen(spec), blocks) | {"the block id"}
+    return Axis("Block ID", each(texts, str, apply), 0.05, text=spec.text, sets=sets)
 
 
 def build_originals(spec: AxisSpec) -> Axis:
@@ -186,25 +212,33 @@ def build_originals(spec: AxisSpec) -> Axis:
         originals = (*cell.choice.originals, text)
         return replace(cell, choice=replace(cell.choice, target=target, originals=originals))
 
-    return Axis("Original Weights", each(texts, str, apply), 0.05, text=spec.text, adds=True)
+    values, sets = each(texts, str, apply), _block_weights(_chosen(spec))
+    return Axis("Original Weights", values, 0.05, text=spec.text, sets=sets, adds=True)
+
+
+def _chosen(spec: AxisSpec) -> str:
+    """The name of the adapter that LoRA Block Weight's axes are for: named, marked, or the only one."""
+    uses = spec.base.request.adapters
+    marked = [use for use in uses if (use.blocks or "").upper() in MARKS] or uses
+    return spec.target or (adapter_name(marked[0].file) if len(marked) == 1 else "")
 
 
 ADAPTER_KINDS: tuple[AxisKind, ...] = (
     AxisKind(
         ("strength", "weight"),
-        _strength_axis("", lambda use, s: replace(use, te=s, unet=s)),
+        _strength_axis("", ("text encoders", "U-Net"), lambda use, s: replace(use, te=s, unet=s)),
         targeted=True,
         example="hina strength = 0, 0.3, 0.5",
     ),
     AxisKind(
         ("te",),
-        _strength_axis(" te", lambda use, s: replace(use, te=s)),
+        _strength_axis(" te", ("text encoders",), lambda use, s: replace(use, te=s)),
         targeted=True,
         example="hina te = 0, 1",
     ),
     AxisKind(
         ("unet",),
-        _strength_axis(" unet", lambda use, s: replace(use, unet=s)),
+        _strength_axis(" unet", ("U-Net",), lambda use, s: replace(use, unet=s)),
         targeted=True,
         example="hina unet = 0..1 [5]",
     ),

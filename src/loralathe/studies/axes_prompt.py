@@ -33,7 +33,7 @@ def build_search_replace(spec: AxisSpec) -> Axis:
         return replace(cell, request=replace(request, prompt=prompt, negative=negative))
 
     values = each(texts, lambda text: text or "—", change)
-    return Axis("Prompt S/R", values, 0.3, Stage.TEXT, spec.text, adds=True)
+    return Axis("Prompt S/R", values, 0.3, Stage.TEXT, spec.text)
 
 
 def _check_occurs(search: str, cell: CellBuilder) -> None:
@@ -63,7 +63,9 @@ def build_prompt_order(spec: AxisSpec) -> Axis:
         prompt = _reordered(cell.request.prompt, texts, order)
         return replace(cell, request=replace(cell.request, prompt=prompt))
 
-    return Axis("Prompt order", each(permutations(texts), ", ".join, change), 0.3, Stage.TEXT, spec.text)
+    values = each(permutations(texts), ", ".join, change)
+    sets = frozenset({"the order of the prompt"})
+    return Axis("Prompt order", values, 0.3, Stage.TEXT, spec.text, sets=sets)
 
 
 def _places(prompt: str, texts: Sequence[str]) -> list[tuple[int, int]]:

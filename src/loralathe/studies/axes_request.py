@@ -24,6 +24,7 @@ from loralathe.studies.cell_builder import adapter_name
 from loralathe.studies.context import Context
 
 T = TypeVar("T")
+SEED = "the seed"
 
 
 def _field(
@@ -36,27 +37,27 @@ def build_seed(spec: AxisSpec) -> Axis:
     seeds = [spec.context.draw_seed() if seed == -1 else seed for seed in parse_ints(spec.text)]
     _at_least(seeds, 0, "a seed is 0 or more, or -1 for a random one")
     values = _field(seeds, str, lambda request, seed: replace(request, seed=seed))
-    return Axis("Seed", values, 0.0, text=spec.text, seeds=True)
+    return Axis("Seed", values, 0.0, text=spec.text, sets=frozenset({SEED}), seeds=True)
 
 
 def build_steps(spec: AxisSpec) -> Axis:
     counts = parse_ints(spec.text)
     _at_least(counts, 1, "a picture takes at least 1 step")
     values = _field(counts, str, lambda request, n: replace(request, steps=n))
-    return Axis("Steps", values, 0.2, text=spec.text)
+    return Axis("Steps", values, 0.2, text=spec.text, sets=frozenset({"the steps"}))
 
 
 def build_clip_skip(spec: AxisSpec) -> Axis:
     skips = parse_ints(spec.text)
     _at_least(skips, 1, "clip skip is 1 (the last layer) or more")
     values = _field(skips, str, lambda request, n: replace(request, clip_skip=n))
-    return Axis("Clip skip", values, 0.1, text=spec.text)
+    return Axis("Clip skip", values, 0.1, text=spec.text, sets=frozenset({"clip skip"}))
 
 
 def build_cfg(spec: AxisSpec) -> Axis:
     scales = parse_floats(spec.text)
     values = _field(scales, show_number, lambda request, cfg: replace(request, cfg=cfg))
-    return Axis("CFG", values, 0.0, text=spec.text)
+    return Axis("CFG", values, 0.0, text=spec.text, sets=frozenset({"the CFG scale"}))
 
 
 def _at_least(numbers: Sequence[int], least: int, what: str) -> None:
@@ -68,7 +69,8 @@ def _at_least(numbers: Sequence[int], least: int, what: str) -> None:
 def build_sampler(spec: AxisSpec) -> Axis:
     names = [_sampler(text, spec.context) for text in _texts(spec)]
     values = _field(names, " ".join, _with_sampler)
-    return Axis("Sampler", values, 0.4, text=spec.text)
+    sets = {"the sampler", *(["the schedule"] if any(len(name) > 1 for name in names) else [])}
+    return Axis("Sampler", values, 0.4, text=spec.text, sets=frozenset(sets))
 
 
 def _with_sampler(request: ImageRequest, names: tuple[str, ...]) -> ImageRequest:
@@ -88,7 +90,7 @@ def _sampler(text: str, context: Context) -> tuple[str, ...]:
 def build_schedule(spec: AxisSpec) -> Axis:
     names = [_known(text, spec.context.schedules, "schedule") for text in _texts(spec)]
     values = _field(names, str, lambda request, name: replace(request, schedule=name))
-    return Axis("Schedule", values, 0.3, text=spec.text)
+    return Axis("Schedule", values, 0.3, text=spec.text, sets=frozenset({"the schedule"}))
 
 
 def _texts(spec: AxisSpec) -> list[str]:
@@ -124,9 +126,16 @@ def resolve_file(text: str, files: Mapping[str, str], noun: str) -> str:
 
 
 def build_checkpoint(spec: AxisSpec) -> Axis:
+    """Raises InputError beside a recipe, whose model every cell would show under the names of others."""
+    if (recipe := spec.context.recipe) is not None:
+        raise InputError(
+            "an axis of checkpoints changes nothing: the recipe makes the model",
+            where=recipe.file,
+            fix="sweep a variable of the recipe, or leave the recipe out",
+        )
     files = [resolve_file(text, spec.context.checkpoints, "checkpoint") for text in _texts(spec)]
     values = _field(files, adapter_name, lambda request, file: replace(request, checkpoint=file))
-    return Axis("Checkpoint", values, 1.0, text=spec.text)
+    return Axis("Checkpoint", values, 1.0, text=spec.text, sets=frozenset({"the checkpoint"}))
 
 
 def build_vae(spec: AxisSpec) -> Axis:
@@ -138,7 +147,7 @@ def build_vae(spec: AxisSpec) -> Axis:
         lambda file: adapter_name(file) if file else "own VAE",
         lambda request, file: replace(request, vae=file),
     )
-    return Axis("VAE", values, 0.7, text=spec.text)
+    return Axis("VAE", values, 0.7, text=spec.text, sets=frozenset({"the VAE"}))
 
 
 _SIZE = re.compile(r"\s*(\d+)\s*[x×*]\s*(\d+)\s*", re.ASCII | re.IGNORECASE)
@@ -149,7 +158,7 @@ def build_size(spec: AxisSpec) -> Axis:
     values = _field(
         sizes, lambda s: f"{s[0]}×{s[1]}", lambda request, s: replace(request, width=s[0], height=s[1])
     )
-    return Axis("Size", values, 0.5, text=spec.text)
+    return Axis("Size", values, 0.5, text=spec.text, sets=frozenset({"the size"}))
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -14,10 +14,12 @@ T = TypeVar("T")
 
 
 class Stage(IntEnum):
-    """When an axis is applied: text axes see the raw prompt, before its tags become adapters."""
+    """When an axis is applied: text axes see the raw prompt, before its tags become adapters; axes over
+    single blocks change a part of the block weights that another axis may set."""
 
     TEXT = 0
     REQUEST = 1
+    BLOCK = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,8 @@ class AxisValue:
 class Axis:
     """`cost` orders the work: an expensive axis (1 = load a checkpoint) becomes an outer loop.
 
-    adds: it adds to what another axis of its title sets, where other axes would undo each other.
+    sets: what its values decide, in words: of two axes that set the same, one would undo the other.
+    adds: it adds to what another such axis sets.
     """
 
     title: str
@@ -40,6 +43,7 @@ class Axis:
     cost: float = 0.0
     stage: Stage = Stage.REQUEST
     text: str = ""
+    sets: frozenset[str] = frozenset()
     seeds: bool = False
     adds: bool = False
 

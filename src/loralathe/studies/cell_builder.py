@@ -57,7 +57,7 @@ def adapter_name(file: str) -> str:
 def find_adapter(request: ImageRequest, name: str) -> int:
     """Index of the adapter called `name`; "" means the only one there is.
 
-    Raises InputError when it is not there, or when "" could mean several.
+    Raises InputError when it is not there, and when several could be meant.
     """
     names = [adapter_name(use.file) for use in request.adapters]
     if not name:
@@ -72,6 +72,13 @@ def find_adapter(request: ImageRequest, name: str) -> int:
         fix = "name it: 'hina strength = 0, 0.5, 1'"
         raise InputError("which adapter is meant?", where=", ".join(names), fix=fix)
     if (known := match_name(name, names)) is not None:
+        files = [use.file for use in request.adapters if adapter_name(use.file) == known]
+        if len(files) > 1:
+            raise InputError(
+                f"two adapters are called '{known}': an axis would change only one of them",
+                where=" and ".join(files),
+                fix="drop one of them, or give one file another name",
+            )
         return names.index(known)
     where = f"the adapters of this cell are {', '.join(names)}" if names else "this cell has no adapter"
     raise InputError(f"there is no adapter '{name}' here", where=where, fix=name_hint(name, names) or None)

@@ -7,13 +7,14 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import product
+from itertools import combinations, product
 from math import prod
 from pathlib import Path
 
 from loralathe.errors import InputError, option
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import show_number
+from loralathe.studies.axes_request import SEED
 from loralathe.studies.axis import NOTHING, Axis, AxisValue, Stage
 from loralathe.studies.cell_builder import CellBuilder, pull_tags, settle_blocks
 from loralathe.studies.context import Context
@@ -81,7 +82,7 @@ def plan_grid(
     """
     x, y, z = (axis or NOTHING for axis in axes)
     identify = cache(identify)  # every cell asks, and the answer may be a hash of gigabytes
-    _check_counted_once((x, y, z))
+    _check_counted_once((x, y, z), vary_seed)
     _check_size((x, y, z), limit)
     cells: dict[Position, Cell] = {}
     visits = _work_order((x, y, z))
@@ -98,12 +99,25 @@ def plan_grid(
     return GridPlan((x, y, z), layout, _jobs([cells[position] for position in visits]))
 
 
-def _check_counted_once(axes: tuple[Axis, ...]) -> None:
-    """InputError for two axes that set the same: the second would undo what the first does."""
-    titles = [axis.title for axis in axes if axis.title and not axis.adds]
-    for title in titles:
-        if titles.count(title) > 1:
-            raise InputError(f"two axes set {title}", fix="put all its values on one axis and drop the other")
+def _check_counted_once(axes: tuple[Axis, ...], vary_seed: str) -> None:
+    """InputError for axes that set the same: one would undo the other, under labels that say both."""
+    for one, other in combinations(axes, 2):
+        both = sorted(one.sets & other.sets)
+        if not both or (one.adds and other.adds):
+            continue
+        if one.title == other.title:
+            raise InputError(
+                f"two axes set {one.title}", fix="put all its values on one axis and drop the other"
+            )
+        raise InputError(
+            f"two axes set {both[0]}", where=f"{one.title} and {other.title}", fix="drop one of the two"
+        )
+    if vary_seed and any(SEED in axis.sets for axis in axes):
+        raise InputError(
+            "an axis sets the seed, and another option changes it",
+            where=option("vary_seed", vary_seed),
+            fix="drop one of the two",
+        )
 
 
 def _check_size(axes: tuple[Axis, Axis, Axis], limit: int | None) -> None:
