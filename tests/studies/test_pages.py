@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from browser import document_of, needs_browser
+from browser import asked_of, document_of, needs_browser
+from loralathe.demo.judge import CachedJudge, scorers_of
+from loralathe.studies import DEFAULT_SCORERS
 from loralathe.studies.analyzer import BlocksOptions, analyze_blocks
 from loralathe.studies.grid import GridOptions, run_grid
+from loralathe.studies.metrics import Background
 from loralathe.studies.page import build
 from loralathe.studies.page.build import grid_page
-from studies.fakes import FakeRenderer, request
+from studies.fakes import FakeRenderer, request, use
 
 
 @needs_browser
@@ -32,6 +35,69 @@ def test_the_grid_page(tmp_path: Path) -> None:
     assert "融合成這一格的指令" in dom
     assert "量測（與第 1, 1, 1 格比較）" in dom
     assert "lathe merge baseA.safetensors hina.safetensors:0.5" in dom
+
+
+TAP = """
+const say = (kind, type, box) => box.dispatchEvent(new type(kind, { bubbles: true, pointerType: "touch" }));
+const finger = ["pointerdown", "pointermove", "pointerup"];
+const after = ["mousemove", "mousedown", "mouseup", "click"];
+const tap = (box) => { for (const kind of finger) say(kind, PointerEvent, box);
+                       for (const kind of after) say(kind, MouseEvent, box); };
+"""
+"""What a finger on a box sends, as browsers do."""
+
+TOUCHED = """
+tap(cellAt(1, 0, 0).box);
+const panel = !$("panel").hidden, tip = !$("tip").hidden;
+const title = document.querySelector("aside h2").textContent;
+tap(cellAt(1, 0, 0).box);
+const light = !$("light").hidden, wide = document.documentElement.scrollWidth;
+tap([...document.querySelectorAll(".light button")].find((button) => button.textContent === "←"));
+const moved = picked.labels, image = () => document.querySelector(".light img").getAttribute("src");
+const before = image();
+tap([...document.querySelectorAll(".light button")].find((button) => button.textContent === "→"));
+say("pointerdown", PointerEvent, document.querySelector(".light .compare"));
+const compared = image() === before;
+const names = [...document.querySelectorAll("[aria-label]")].map((box) => box.getAttribute("aria-label"));
+for (const box of document.querySelectorAll("pre")) box.textContent = "";
+return { panel, title, tip, light, moved, compared, wide, words: document.body.innerText + names };
+"""
+
+
+@needs_browser
+def test_the_grid_page_on_a_phone_in_chinese(tmp_path: Path) -> None:
+    """A finger opens a cell and then its picture, nothing hides them, and no English word is left."""
+    axes = {"x": "hina = 0.5, 0.7", "y": "mio te = 0.5, 0.7", "z": "sampler = Euler, Heun"}
+    adapters = (use(), use("mio.safetensors"))
+    run_grid(GridOptions(request(adapters=adapters), tmp_path, preview_seconds=0, **axes), FakeRenderer())
+    seen = asked_of(tmp_path / "grid.html", TAP + TOUCHED, 390, 844, "lang=zh")
+    assert (seen["panel"], seen["tip"], seen["light"], seen["compared"]) == (True, False, True, True), seen
+    assert seen["title"] == "hina：0.7 · mio 文字編碼器：0.5 · 取樣器：Euler"
+    assert seen["moved"] == ["0.5", "0.5", "Euler"]
+    assert seen["wide"] == 390
+    words = set(re.findall(r"[A-Za-z]{2,}", str(seen["words"]).replace(tmp_path.name, "")))
+    files = {"baseA", "hina", "mio", "safetensors", "te", "unet"}
+    assert words <= files | {"Euler", "Heun", "Automatic", "CFG", "LoRA", "SSIM", "pHash", "Esc", "English"}
+
+
+@pytest.mark.slow
+@needs_browser
+def test_the_grid_page_takes_the_width_of_its_window(tmp_path: Path) -> None:
+    run_grid(GridOptions(request(), tmp_path, x="hina = 0, 0.5, 1", preview_seconds=0), FakeRenderer())
+    right = "return { right: Math.max(...data.cells.map((cell) => cell.box.getBoundingClientRect().right)) };"
+    assert 1200 < float(str(asked_of(tmp_path / "grid.html", right, 1280, 1200)["right"])) <= 1280
+
+
+def test_axes_and_scores_of_the_program_have_chinese_names_on_the_page() -> None:
+    folder = Path(build.__file__).parent
+    table = (
+        (folder / "grid.js").read_text(encoding="utf-8").partition("const CHINESE = {")[2].partition("};")[0]
+    )
+    known = {*re.findall(r'"([^"]+)": "', table), "VAE", "CFG", "LoRA", "SSIM", "pHash"}
+    sources = "".join(path.read_text(encoding="utf-8") for path in folder.parent.glob("axes*.py"))
+    titles = set(re.findall(r'Axis\("([^"]+)"', sources))
+    assert len(titles) > 12
+    assert titles | {scorer.name for scorer in (*DEFAULT_SCORERS, *scorers_of(CachedJudge(folder)))} <= known
 
 
 @pytest.mark.slow
@@ -59,6 +125,29 @@ def test_the_blocks_page(tmp_path: Path) -> None:
     assert "<title>hina：分層分析</title>" in dom
     assert "排序：依分層" in dom
     assert len(re.findall(r'<img[^>]*src="diffs/', dom)) == 12
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("color", "bright"), [("white", "invert(1) brightness({}) invert(1)"), ("black", "brightness({})")]
+)
+def test_the_blocks_page_on_a_phone(tmp_path: Path, color: Background, bright: str) -> None:
+    """Every column and picture is on the screen; differences are brightened, and a slider says how much."""
+    options = BlocksOptions(request(), tmp_path, blocks="12ALL", seeds=2, background=color)
+    analyze_blocks(options, FakeRenderer())
+    question = """
+    const all = (selector) => [...document.querySelectorAll(selector)];
+    const right = Math.max(...all("td, img").map((box) => box.getBoundingClientRect().right));
+    const filter = () => getComputedStyle(document.querySelector("img[src^='diffs/']")).filter;
+    const first = filter(), slider = document.querySelector("input");
+    slider.value = 9; slider.dispatchEvent(new Event("input"));
+    const columns = all("table.bars tbody tr:first-child td").filter((box) => box.offsetWidth).length;
+    return { right, first, then: filter(), columns };
+    """
+    seen = asked_of(tmp_path / "blocks.html", question, 390, 844, "lang=en")
+    assert float(str(seen["right"])) <= 390
+    assert seen["columns"] == 7
+    assert (seen["first"], seen["then"]) == (bright.format(4), bright.format(9))
 
 
 def test_importing_the_package_is_light() -> None:

@@ -119,6 +119,7 @@ def blocks_page(options: BlocksOptions, report: BlockReport) -> bytes:
         "examined": report.examined,
         "others": report.others,
         "threshold": report.threshold,
+        "color": options.background,
         "seeds": report.seeds,
         "sources": [source(f"cells/{key}.png") for key in report.sources],
         "effects": effects,

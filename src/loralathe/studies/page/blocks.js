@@ -1,20 +1,22 @@
 const TEXT = {
   en: { title: "{}: blocks", dark: "Dark", light: "Light", copy: "Copy", copied: "Copied", close: "Close", effects: "What each block changes",
-        effectsNote: "Each bar: the share of colour values that change by more than the threshold when this block alone takes the examined weight. Lines: 95 % interval of the mean over the seeds.",
+        effectsNote: "Each bar: the share of colour values that change by more than the threshold when this block alone takes the examined weight. Lines: 95 % interval of the mean over the seeds. SSIM 1 and GMSD 0: no change that one sees.",
         block: "Block", changed: "Changed", interval: "95 %", ssim: "SSIM", gmsd: "GMSD", weight: "Start at", order: "Order: {}",
         byBlock: "by block", byEffect: "by effect", weights: "Weights to start from",
         weightsNote: "Between the two weights of the range: a block keeps the full weight when it changes at least half as much as the strongest one; weaker ones in proportion. A start for your eyes, not a verdict.",
         list: "As a list", byName: "By name", command: "Merge with these weights", sheet: "Pictures", size: "Size", seed: "Seed",
-        source: "source", diff: "diff", examined: "examined", others: "others", threshold: "threshold", seeds: "seeds", seed1: "seed", pictures: "pictures",
+        sheetNote: "First the picture with all blocks at {others}. Then, for each block, the picture with that block at {examined}, and beside it the difference.",
+        brightness: "Difference ×{}", source: "source", diff: "diff", examined: "examined", others: "others", threshold: "threshold", seeds: "seeds", seed1: "seed", pictures: "pictures",
         groupNote: "Grey rows are groups that a coarse search left whole: their numbers are of all their blocks together.",
         oneSeed: "One seed says little: run with more seeds for intervals." },
   zh: { title: "{}：分層分析", dark: "深色", light: "淺色", copy: "複製", copied: "已複製", close: "關閉", effects: "每一層改變了多少",
-        effectsNote: "長條：只有這一層換成受測權重時，變化超過閾值的色彩數值所占比例。線段：多個種子平均的 95 % 信賴區間。",
+        effectsNote: "長條：只有這一層換成受測權重時，變化超過閾值的色彩數值所占比例。線段：多個種子平均的 95 % 信賴區間。SSIM 是 1、GMSD 是 0 時，看不出任何改變。",
         block: "分層", changed: "變化", interval: "95 %", ssim: "SSIM", gmsd: "GMSD", weight: "建議起點", order: "排序：{}",
         byBlock: "依分層", byEffect: "依影響", weights: "可以開始的分層權重",
         weightsNote: "介於範圍的兩個權重之間：影響至少有最強那層一半的分層保留完整權重，較弱的依比例降低。這只是起點，最後還是看圖決定。",
         list: "清單寫法", byName: "名稱寫法", command: "用這組權重融合", sheet: "圖片", size: "大小", seed: "種子",
-        source: "原圖", diff: "差異", examined: "受測權重", others: "其他層", threshold: "閾值", seeds: "個種子", seed1: "個種子", pictures: "張圖",
+        sheetNote: "第一張是所有分層都用 {others} 的圖；之後每一層兩張：那一層換成 {examined} 的圖，以及兩者的差異。",
+        brightness: "差異亮度 ×{}", source: "原圖", diff: "差異", examined: "受測權重", others: "其他層", threshold: "閾值", seeds: "個種子", seed1: "個種子", pictures: "張圖",
         groupNote: "灰色列是粗略搜尋時沒有再細分的群組：數字代表整組一起的變化。",
         oneSeed: "只有一個種子，參考價值有限；多跑幾個種子就會有信賴區間。" },
 };
@@ -30,20 +32,27 @@ function bar(effect, top) {
   return track;
 }
 
+/* The columns of a block's numbers: how they are called, and what each effect has there. */
+const columns = [
+  ["changed", (effect) => `${effect.changed.mean.toFixed(3)} %`],
+  ...(several ? [["interval", (effect) => `${Math.max(0, effect.changed.low).toFixed(2)} – ${Math.min(100, effect.changed.high).toFixed(2)}`]] : []),
+  ["ssim", (effect) => effect.ssim.mean.toFixed(4)],
+  ["gmsd", (effect) => effect.gmsd.mean.toFixed(4)],
+  ["weight", (effect) => trimmed(effect.weight)],
+];
+
 function effectsCard() {
   const rows = sorted ? [...data.effects].sort((a, b) => b.changed.mean - a.changed.mean) : data.effects;
   const most = Math.max(...data.effects.map((e) => e.changed.mean));
   const top = Math.max(Math.min(1.6 * most, Math.max(...data.effects.map((e) => Math.max(e.changed.mean, e.changed.high ?? 0)))), 1e-9);
   const order = make("button", { textContent: t("order").replace("{}", t(sorted ? "byEffect" : "byBlock")), onclick: () => { sorted = !sorted; memory.set("sorted", sorted); redraw(); } });
-  const head = make("tr", {}, make("th", { textContent: t("block") }), make("th", { className: "wide", textContent: t("changed") }), make("th", { textContent: "%" }),
-    ...(several ? [make("th", { textContent: t("interval") })] : []), make("th", { textContent: t("ssim") }), make("th", { textContent: t("gmsd") }), make("th", { textContent: t("weight") }));
+  const head = make("tr", {}, make("th", { textContent: t("block") }), make("th"), ...columns.map(([key]) => make("th", { textContent: t(key) })));
   const body = rows.map((effect) => make("tr", { className: effect.blocks.length > 1 ? "group" : "", title: effect.blocks.join(" ") },
-    make("td", { textContent: effect.name }), make("td", { className: "wide" }, bar(effect, top)), make("td", { textContent: effect.changed.mean.toFixed(3) }),
-    ...(several ? [make("td", { textContent: `${Math.max(0, effect.changed.low).toFixed(2)} – ${Math.min(100, effect.changed.high).toFixed(2)}` })] : []),
-    make("td", { textContent: effect.ssim.mean.toFixed(4) }), make("td", { textContent: effect.gmsd.mean.toFixed(4) }), make("td", { textContent: trimmed(effect.weight) })));
+    make("td", { textContent: effect.name }), make("td", { className: "wide" }, bar(effect, top)),
+    ...columns.map(([key, value]) => make("td", { "data-name": t(key), textContent: value(effect) }))));
   const notes = [several ? null : "oneSeed", data.effects.some((e) => e.blocks.length > 1) ? "groupNote" : null].filter(Boolean);
-  return make("section", { className: "card" }, make("div", { style: "float:right" }, order), make("h2", { textContent: t("effects") }), make("p", { className: "note", textContent: t("effectsNote") }),
-    make("div", { className: "scroll" }, make("table", { className: "bars" }, make("thead", {}, head), make("tbody", {}, ...body))), ...notes.map((key) => make("p", { className: "note", textContent: t(key) })));
+  return make("section", { className: "card" }, make("div", { className: "head" }, make("h2", { textContent: t("effects") }), order), make("p", { className: "note", textContent: t("effectsNote") }),
+    make("table", { className: "bars" }, make("thead", {}, head), make("tbody", {}, ...body)), ...notes.map((key) => make("p", { className: "note", textContent: t(key) })));
 }
 
 function weightsCard() {
@@ -52,28 +61,36 @@ function weightsCard() {
     ...part("list", data.list), ...part("byName", data.byName), ...part("command", data.command));
 }
 
+/* A slider that keeps its value and sets a property of the page's style: the pictures follow at once. */
+function slider(key, property, unit, props, shown) {
+  const words = make("span");
+  const input = make("input", { type: "range", ...props, value: memory.get(key) ?? props.value, oninput: (event) => { memory.set(key, event.target.value); set(); } });
+  const set = () => { document.documentElement.style.setProperty(property, input.value + unit); words.textContent = shown(input.value); };
+  set();
+  return make("label", {}, words, input);
+}
+
 function sheetCard() {
-  const size = make("input", { type: "range", min: 64, max: Math.max(256, data.width), step: 8, value: memory.get("sheet") ?? 160,
-    oninput: (event) => { memory.set("sheet", event.target.value); document.documentElement.style.setProperty("--cell", event.target.value + "px"); } });
-  document.documentElement.style.setProperty("--cell", size.value + "px");
+  const tools = make("div", { className: "tools" },
+    slider("brightness", "--bright", "", { min: 1, max: 16, step: 1, value: 4 }, (value) => t("brightness").replace("{}", value)),
+    slider("sheet", "--cell", "px", { min: 64, max: Math.max(256, data.width), step: 8, value: 128 }, () => t("size")));
   const tabs = several ? make("div", { className: "tabs" }, make("span", { className: "name", textContent: t("seed") }), ...data.seeds.map((value, i) => {
     const tab = make("button", { textContent: value, onclick: () => { seed = i; redraw(); } });
     tab.setAttribute("aria-pressed", i === seed);
     return tab;
   })) : null;
-  const image = (src, caption) => make("td", {}, make("img", { src, alt: caption, loading: "lazy", onclick: () => openLight(src, caption) }));
-  const row = (name, pictures) => make("tr", {}, make("th", { textContent: name }), ...pictures);
-  const table = make("table", {},
-    make("tr", {}, make("th"), ...data.effects.map((e) => make("th", {}, e.name, make("small", { textContent: e.changed.values[seed].toFixed(3) + "%" })))),
-    row(t("source"), data.effects.map((e) => image(data.sources[seed], t("source")))),
-    row(trimmed(data.examined), data.effects.map((e) => image(e.tests[seed], `${e.name} = ${trimmed(data.examined)}`))),
-    row(t("diff"), data.effects.map((e) => image(e.diffs[seed], `${e.name} ${t("diff")} ${e.changed.values[seed].toFixed(3)}%`))));
-  return make("section", { className: "card" }, make("div", { className: "tools", style: "float:right" }, make("label", {}, t("size"), size)), make("h2", { textContent: t("sheet") }), tabs,
-    make("div", { className: "sheet" }, table));
+  const image = (src, caption, kind = "") => make("img", { src, alt: caption, className: kind, width: data.width, height: data.height, loading: "lazy", onclick: () => openLight(src, caption, kind) });
+  const one = (name, number, ...images) => make("figure", {}, make("figcaption", {}, make("b", { textContent: name }), make("small", { textContent: number })), make("div", {}, ...images));
+  const change = (effect) => `${effect.changed.values[seed].toFixed(3)} %`;
+  const note = t("sheetNote").replace("{others}", trimmed(data.others)).replace("{examined}", trimmed(data.examined));
+  return make("section", { className: "card" }, make("div", { className: "head" }, make("h2", { textContent: t("sheet") }), tools), make("p", { className: "note", textContent: note }), tabs,
+    make("div", { className: "sheet" }, one(t("source"), "", image(data.sources[seed], t("source"))),
+      ...data.effects.map((e) => one(e.name, change(e), image(e.tests[seed], `${e.name} = ${trimmed(data.examined)}`),
+        image(e.diffs[seed], `${e.name} ${t("diff")} ${change(e)}`, `diff ${data.color}`)))));
 }
 
-function openLight(src, caption) {
-  const box = $("light"), image = zoomable(make("img", { src, alt: caption }), data.width, data.height);
+function openLight(src, caption, kind) {
+  const box = $("light"), image = zoomable(make("img", { src, alt: caption, className: kind }), data.width, data.height);
   box.hidden = false;
   box.replaceChildren(make("button", { className: "x", textContent: t("close"), onclick: closeLight }),
     make("div", { className: "view", onclick: (event) => { if (event.target === event.currentTarget) closeLight(); } }, image),

@@ -1,7 +1,7 @@
 const TEXT = {
   en: { show: "On cells", size: "Size", dark: "Dark", light: "Light", nothing: "nothing", copy: "Copy", copied: "Copied",
         values: "Values", scores: "Measured, compared with cell {}", command: "Command that merges it", recipe: "As a recipe", variables: "Recipe variables",
-        prompt: "Prompt", negative: "Negative prompt", settings: "Settings", close: "Close", compare: "Hold to see the reference",
+        prompt: "Prompt", negative: "Negative prompt", settings: "Settings", close: "Close", compare: "Hold to see the reference", colon: ": ",
         reference: "reference", cells: "cells", missing: "not rendered yet",
         base: "This cell is the checkpoint itself: nothing to merge.",
         steps: "Start and stop steps exist only while rendering; the merged file acts in every step.",
@@ -11,7 +11,7 @@ const TEXT = {
         rendering: "rendering…", adapters: "Adapters", seed: "Seed", sampler: "Sampler", size_: "Size", checkpoint: "Checkpoint" },
   zh: { show: "格上顯示", size: "大小", dark: "深色", light: "淺色", nothing: "不顯示", copy: "複製", copied: "已複製",
         values: "數值", scores: "量測（與第 {} 格比較）", command: "融合成這一格的指令", recipe: "寫成配方", variables: "配方變數",
-        prompt: "提示詞", negative: "反向提示詞", settings: "設定", close: "關閉", compare: "按住看參考圖",
+        prompt: "提示詞", negative: "反向提示詞", settings: "設定", close: "關閉", compare: "按住看參考圖", colon: "：",
         reference: "參考", cells: "格", missing: "尚未產生",
         base: "這一格就是基底模型本身，不需要融合。",
         steps: "start、stop 步數只在算圖時有效；融合後的檔案每一步都會作用。",
@@ -20,15 +20,29 @@ const TEXT = {
         hint: "← → ↑ ↓ 移動 · 空白鍵比較 · 點一下放大 · Esc 關閉",
         rendering: "算圖中…", adapters: "LoRA", seed: "種子", sampler: "取樣器", size_: "尺寸", checkpoint: "模型" },
 };
+/* What the program calls axes, their values and scores, in Chinese; names of files, LoRAs and variables stay. */
+const CHINESE = {
+  "Seed": "種子", "Steps": "步數", "Clip skip": "CLIP 跳過層數", "Sampler": "取樣器", "Schedule": "排程", "Checkpoint": "模型", "Size": "尺寸",
+  "own VAE": "模型內建", "none": "無", "strength": "權重", "te": "文字編碼器權重", "unet": "U-Net 權重", "values": "分層數值", "Block ID": "分層",
+  "Original Weights": "原本的分層權重", "Prompt S/R": "提示詞替換", "Prompt order": "提示詞順序", "diff %": "差異 %", "identity": "相似度", "prompt": "符合提示詞",
+  "is hina": "像不像 Hina", "is sailor": "水手領", "caption": "符合提示詞",
+};
+const PARTS = [[/^in place of (.*)$/, "取代 $1"], [/^(.*) te$/, "$1 文字編碼器"], [/^(.*) unet$/, "$1 U-Net"], [/^(.*) blocks$/, "$1 分層權重"], [/^(.*) elements$/, "$1 元素規則"]];
+
+function named(text) {
+  if (language !== "zh") return text;
+  const part = PARTS.find(([pattern]) => pattern.test(text));
+  return CHINESE[text] ?? (part ? text.replace(...part) : text);
+}
+
 const [nx, ny, nz] = data.shape;
 const cellAt = (x, y, z) => data.cells[x + nx * (y + ny * z)];
 const reference = cellAt(...data.reference);
-let z = 0, picked = null, lit = false;
+let z = 0, picked = null, lit = false, sized = false, showReference = null;
 let shown = memory.get("score") ?? (data.scores[0] || "");
 
-function label(cell) {
-  return data.axes.map((axis, i) => axis ? `${axis.title}: ${cell.labels[i] || "—"}` : "").filter(Boolean).join(" · ");
-}
+const axisFacts = (cell) => data.axes.map((axis, i) => axis && [named(axis.title), named(cell.labels[i]) || "—"]).filter(Boolean);
+const label = (cell) => axisFacts(cell).map((pair) => pair.join(t("colon"))).join(" · ");
 
 function picture(cell, className = "") {
   const image = make("img", { alt: label(cell), className, loading: "lazy", draggable: false });
@@ -45,7 +59,7 @@ function drawCell(cell) {
   const score = shown && cell.scores ? cell.scores[shown] : undefined;
   const box = make("button", {
     className: "cell" + (cell.done ? "" : " absent") + (cell === picked ? " picked" : ""),
-    onclick: () => pick(cell), onmousemove: (event) => tip(event, cell), onmouseleave: () => { $("tip").hidden = true; },
+    onclick: () => pick(cell), onpointermove: (event) => { if (event.pointerType === "mouse") tip(event, cell); }, onpointerleave: () => { $("tip").hidden = true; },
   }, make("span", { className: "frame", style: `aspect-ratio:${data.slot[0]}/${data.slot[1]}` },
           picture(cell)));
   box.setAttribute("aria-label", label(cell));
@@ -57,11 +71,11 @@ function drawCell(cell) {
 
 function drawGrid() {
   const [x, y] = data.axes;
-  const corner = [y && y.title + " ↓", x && x.title + " →"].filter(Boolean).join("   ");
+  const corner = [x && named(x.title) + " →", y && named(y.title) + " ↓"].filter(Boolean).join("\n");
   const head = make("tr", {}, make("th", { className: "corner", textContent: corner }),
-    ...Array.from({ length: nx }, (_, i) => make("th", { textContent: x ? x.values[i] || "—" : "" })));
+    ...Array.from({ length: nx }, (_, i) => make("th", { textContent: x ? named(x.values[i]) || "—" : "" })));
   const rows = Array.from({ length: ny }, (_, j) => make("tr", {},
-    make("th", { textContent: y ? y.values[j] || "—" : "" }),
+    make("th", { textContent: y ? named(y.values[j]) || "—" : "" }),
     ...Array.from({ length: nx }, (_, i) => drawCell(cellAt(i, j, z)))));
   $("grid").replaceChildren(make("thead", {}, head), make("tbody", {}, ...rows));
 }
@@ -70,8 +84,8 @@ function drawTabs() {
   const axis = data.axes[2];
   $("tabs").hidden = !axis;
   if (!axis) return;
-  $("tabs").replaceChildren(make("span", { className: "name", textContent: axis.title }), ...axis.values.map((value, k) => {
-    const tab = make("button", { textContent: value || "—", onclick: () => { z = k; redraw(); } });
+  $("tabs").replaceChildren(make("span", { className: "name", textContent: named(axis.title) }), ...axis.values.map((value, k) => {
+    const tab = make("button", { textContent: named(value) || "—", onclick: () => { z = k; redraw(); } });
     tab.setAttribute("aria-pressed", k === z);
     return tab;
   }));
@@ -83,15 +97,13 @@ function facts(pairs) {
 
 function tip(event, cell) {
   const box = $("tip");
-  const scores = Object.entries(cell.scores || {}).filter(([, value]) => value !== null).map(([key, value]) => [key, number(value)]);
+  const scores = Object.entries(cell.scores || {}).filter(([, value]) => value !== null).map(([key, value]) => [named(key), number(value)]);
   box.replaceChildren(facts([...axisFacts(cell), ...(cell.done ? scores : [["", t("missing")]])]));
   box.hidden = false;
   const { width, height } = box.getBoundingClientRect();
   box.style.left = Math.min(event.clientX + 16, innerWidth - width - 8) + "px";
   box.style.top = (event.clientY + 18 + height > innerHeight ? event.clientY - height - 12 : event.clientY + 18) + "px";
 }
-
-const axisFacts = (cell) => data.axes.map((axis, i) => axis && [axis.title, cell.labels[i] || "—"]).filter(Boolean);
 
 function settings(cell) {
   return [[t("checkpoint"), cell.checkpoint], ...cell.adapters.map((use) => [t("adapters"), use]), [t("seed"), cell.seed],
@@ -104,21 +116,28 @@ function pick(cell) {
   picked = cell;
   cell.box?.classList.add("picked");
   drawPanel();
+  cell.box?.scrollIntoView({ block: "nearest", inline: "nearest" });
+}
+
+/* Down shows the reference in the picture's place, up the picture again. */
+function compareButton(hold) {
+  return make("button", { className: "compare", textContent: t("compare"), onpointerdown: () => hold(true), onpointerup: () => hold(false),
+    onpointerleave: () => hold(false), onpointercancel: () => hold(false), oncontextmenu: (event) => event.preventDefault() });
 }
 
 function drawPanel() {
-  const panel = $("panel");
+  const panel = $("panel"), before = panel.hidden;
   panel.hidden = !picked;
+  if (panel.hidden !== before) fit();
   if (!picked) return;
   const image = picture(picked, "big");
   image.onclick = () => openLight(picked);
   const hold = (down) => { image.src = down ? reference.src : picked.src; };
-  const compare = make("button", { textContent: t("compare"), onpointerdown: () => hold(true), onpointerup: () => hold(false), onpointerleave: () => hold(false) });
   const scores = Object.entries(picked.scores || {});
   const parts = [
-    make("div", { className: "top" }, make("h2", { textContent: axisFacts(picked).map(([, v]) => v).join(" · ") || data.title }),
+    make("div", { className: "top" }, make("h2", { textContent: label(picked) || data.title }),
       make("button", { textContent: t("close"), onclick: () => { picked.box?.classList.remove("picked"); picked = null; drawPanel(); } })),
-    image, make("div", { className: "row" }, ...(picked === reference ? [] : [compare])),
+    image, make("div", { className: "row" }, picked === reference ? null : compareButton(hold)),
   ];
   const command = picked.command;
   if (command) {
@@ -128,21 +147,25 @@ function drawPanel() {
   } else parts.push(make("p", { className: "note", textContent: t("base") }));
   parts.push(make("h3", { textContent: t("values") }), facts(axisFacts(picked)));
   if (scores.length) parts.push(make("h3", { textContent: t("scores").replace("{}", data.reference.slice(0, data.axes[2] ? 3 : 2).map((n) => n + 1).join(", ")) }),
-    facts(scores.map(([key, value]) => [key, number(value, 4)])));
+    facts(scores.map(([key, value]) => [named(key), number(value, 4)])));
   parts.push(make("h3", { textContent: t("settings") }), facts(settings(picked)),
     make("h3", { textContent: t("prompt") }), copyable(picked.prompt));
   if (picked.negative) parts.push(make("h3", { textContent: t("negative") }), copyable(picked.negative));
   panel.replaceChildren(...parts);
 }
 
-function openLight(cell, other = false) {
+function openLight(cell) {
   lit = true;
-  if (!other) { picked?.box?.classList.remove("picked"); picked = cell; cell.box?.classList.add("picked"); drawPanel(); }
-  const box = $("light"), seen = other ? reference : cell, image = zoomable(picture(seen), seen.width, seen.height);
+  picked?.box?.classList.remove("picked"); picked = cell; cell.box?.classList.add("picked"); drawPanel();
+  const box = $("light"), image = zoomable(picture(cell), cell.width, cell.height), words = make("span", { textContent: label(cell) });
+  showReference = (down) => { image.src = (down ? reference : cell).src; words.textContent = down ? `${t("reference")}${t("colon")}${label(reference)}` : label(cell); };
+  const step = ([sign, dx, dy]) => make("button", { textContent: sign, onclick: () => move(dx, dy) });
+  const steps = [...(nx > 1 ? [["←", -1, 0], ["→", 1, 0]] : []), ...(ny > 1 ? [["↑", 0, -1], ["↓", 0, 1]] : [])];
   box.hidden = false;
   box.replaceChildren(make("button", { className: "x", textContent: t("close"), onclick: closeLight }),
     make("div", { className: "view", onclick: (event) => { if (event.target === event.currentTarget) closeLight(); } }, image),
-    make("div", { className: "caption" }, make("span", { textContent: other ? `${t("reference")} — ${label(reference)}` : label(cell) }), make("span", { className: "hint", textContent: t("hint") })));
+    make("div", { className: "caption" }, words, make("span", { className: "steps" }, ...steps.map(step)),
+      cell === reference ? null : compareButton(showReference), make("span", { className: "hint", textContent: t("hint") })));
 }
 
 function closeLight() { lit = false; $("light").hidden = true; $("light").classList.remove("full"); }
@@ -159,9 +182,9 @@ addEventListener("keydown", (event) => {
   const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
   if (event.key === "Escape") closeLight();
   else if (step && picked) { event.preventDefault(); move(...step); }
-  else if (event.key === " " && lit && !event.repeat) { event.preventDefault(); openLight(picked, true); }
+  else if (event.key === " " && lit && !event.repeat) { event.preventDefault(); showReference(true); }
 });
-addEventListener("keyup", (event) => { if (event.key === " " && lit && picked) openLight(picked); });
+addEventListener("keyup", (event) => { if (event.key === " " && lit) { event.preventDefault(); showReference(false); } });
 
 function countLive() {
   const done = data.cells.filter((cell) => cell.done).length;
@@ -174,19 +197,28 @@ function setSize(pixels) {
   $("size").value = pixels;
 }
 
+/* Cells as large as the window lets all columns be, and one row; from then on the slider decides. */
+function fit() {
+  if (sized) return;
+  const stage = $("stage"), style = getComputedStyle(stage), head = $("grid").querySelector("tbody th")?.offsetWidth ?? 0;
+  const wide = (stage.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight) - head - 6 * (nx + 1)) / nx;
+  const high = 0.86 * (stage.clientHeight - $("tabs").offsetHeight) * data.slot[0] / data.slot[1];
+  setSize(Math.round(Math.max(96, Math.min(wide, high, 768))));
+}
+
 function redraw() {
   const count = `${data.cells.length} ${t("cells")}`;
-  $("summary").textContent = [data.axes.filter(Boolean).map((axis) => `${axis.title} × ${axis.values.length}`).join(" · "), count].filter(Boolean).join(" · ");
+  $("summary").textContent = [data.axes.filter(Boolean).map((axis) => `${named(axis.title)} × ${axis.values.length}`).join(" · "), count].filter(Boolean).join(" · ");
   const options = ["", ...data.scores];
   if (!options.includes(shown)) shown = "";
-  $("score").replaceChildren(...options.map((name) => make("option", { value: name, textContent: name || t("nothing"), selected: name === shown })));
+  $("score").replaceChildren(...options.map((name) => make("option", { value: name, textContent: named(name) || t("nothing"), selected: name === shown })));
   $("score-label").hidden = !data.scores.length;
-  drawTabs(); drawGrid(); drawPanel(); countLive();
+  drawTabs(); drawGrid(); drawPanel(); fit(); countLive();
 }
 
 $("score").onchange = (event) => { shown = event.target.value; memory.set("score", shown); redraw(); };
-$("size").oninput = (event) => setSize(+event.target.value);
-setSize(Math.max(96, Math.min(data.slot[0], 320, Math.floor((innerWidth - 200) / nx) - 8)));
+$("size").oninput = (event) => { sized = true; setSize(+event.target.value); };
+addEventListener("resize", fit);
 start();
 if (asked.has("cell")) {
   const [x, y, zz] = asked.get("cell").split(",").map((n) => n - 1);
