@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         BlockEnergy,
         ExtractionReport,
         InputUse,
+        Remark,
         Report,
         RunOptions,
         WeightsOutput,
@@ -64,10 +65,10 @@ if TYPE_CHECKING:
         "AdapterCoverage", "AdapterFacts", "AdapterOutput", "AdapterUse", "BlockCheck", "BlockComparison",
         "BlockEnergy", "BlockModules", "BlockReport", "BlockWeight", "CheckpointFacts", "Comparison",
         "ExtractOptions", "ExtractionReport", "GridPlan", "GridResult", "InputUse", "Inspection", "Norm",
-        "Part", "Recipe", "Report", "RunOptions", "Save", "Verification", "WeightStudy", "WeightsOutput",
-        "WeightsReport", "__version__", "as_flag", "bar", "bar_chart", "component_name", "family_by_id",
-        "in_memory", "label_of_kind", "make_recipe", "parse_number", "parse_size", "parse_whole",
-        "read_recipe", "recipe_text", "shorthand", "unused_names", "write_text",
+        "Part", "Recipe", "Remark", "Report", "RunOptions", "Save", "Verification", "WeightStudy",
+        "WeightsOutput", "WeightsReport", "__version__", "as_flag", "bar", "bar_chart", "component_name",
+        "family_by_id", "in_memory", "label_of_kind", "make_recipe", "parse_number", "parse_size",
+        "parse_whole", "read_recipe", "recipe_text", "shorthand", "unused_names", "write_text",
     ]  # fmt: skip
     __all__ += errors.__all__
     __all__ += files.__all__
@@ -79,8 +80,8 @@ _HOMES = {
     "adapters": ("label_of_kind",),
     "commands": ("as_flag",),
     "engine": (
-        "AdapterCoverage", "AdapterOutput", "BlockEnergy", "ExtractionReport", "InputUse", "Report",
-        "RunOptions", "WeightsOutput", "WeightsReport",
+        "AdapterCoverage", "AdapterOutput", "BlockEnergy", "ExtractionReport", "InputUse", "Remark",
+        "Report", "RunOptions", "WeightsOutput", "WeightsReport",
     ),
     "families": ("component_name", "family_by_id", "shorthand"),
     "inspection": (

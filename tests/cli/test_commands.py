@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -78,9 +79,9 @@ def test_extract(done: Run, models: Path, tmp_path: Path) -> None:
     assert lines[0] == "extract(tuned - base, rank=4, conv_rank=2)"
     header = next(line for line in lines if "kept %" in line)
     total = next(line for line in lines if line.strip().startswith("total")).split()
-    columns = header.replace(" %", "").split()
+    columns = re.split(r"\s{2,}", header.strip())
     shares = [float(total[columns.index(name)].replace("–", "0").replace("<", ""))
-              for name in ("kept", "truncated", "noise", "outside")]  # fmt: skip
+              for name in ("kept %", "cut off %", "rounding %", "left out %")]  # fmt: skip
     assert sum(shares) == pytest.approx(100, abs=0.05)
     assert not any(line.endswith(" ") for line in lines)
 

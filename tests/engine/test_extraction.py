@@ -138,7 +138,7 @@ def test_text_encoders_are_judged_each_on_its_own(tmp_path, evaluate):
     assert [name for name in lora_names(lora) if name.startswith("lora_te")]
     without, report = evaluate(None, "extract(T - A, rank=2, te1=False)", inputs=inputs)
     assert not [name for name in lora_names(without) if name.startswith("lora_te")]
-    assert report.extractions[0].reasons["left out"] >= 72
+    assert report.extractions[0].reasons["text encoder"] >= 72
 
 
 def test_padded_ranks_change_no_delta(sd1, evaluate):

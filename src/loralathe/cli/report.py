@@ -6,10 +6,11 @@ The report tells what was written, what became of every tensor, and what an extr
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from loralathe import counted, few, unused_names
+from loralathe import Message, as_flag, counted, few, unused_names
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Columns, Facts, counts, dtype_name, percent, size
 from loralathe.cli.text import duration as seconds_text
@@ -24,36 +25,56 @@ if TYPE_CHECKING:
         InputUse,
         Planned,
         Prepared,
+        Remark,
         Report,
         WeightsOutput,
         WeightsReport,
     )
 
-BUCKETS = ("changed", "copied", "baked VAE", "strength 0", "kept by rule", "only in the first")
-REASONS = {
-    "joined": "joined without loss",
-    "budget": "cut by the budget",
-    "rule": "at the rank of their mode",
-    "requested": "at the rank asked for",
-    "shape": "capped by their size",
-    "noise": "cut at the rounding noise",
-    "zero": "without difference",
-    "exhausted": "at all the rank there is",
-    "small": "under the smallest difference",
-    "left out": "not asked for",
+BUCKETS = {
+    "changed": "changed",
+    "copied": "copied",
+    "baked VAE": "from the other VAE",
+    "strength 0": "copied, as their strength is 0",
+    "only in the first": "copied, as the other models lack them",
+    "kept by rule": "never merged (position ids, marks)",
 }
-COLUMNS = ("block", "modules", "rank", "share %", "kept %", "truncated %", "noise %", "outside %")
+"""What became of a checkpoint's tensors."""
+REASONS = {
+    "joined": "side by side, without loss",
+    "budget": "cut to fit the budget",
+    "rule": "at the rank that their mode gives",
+    "requested": "at the rank asked for",
+    "shape": "at the full rank of their size",
+    "noise": "cut where only rounding is left",
+    "zero": "without any change",
+    "exhausted": "at all the rank they have",
+    "small": "below the smallest difference asked for",
+    "convolution": "convolutions, not asked for",
+    "text encoder": "in text encoders that are switched off",
+}
+"""Why modules have the ranks that they have."""
+SHARES = {
+    "kept %": "is in the LoRA",
+    "cut off %": "lies beyond its rank",
+    "rounding %": "is no more than the rounding of the files",
+    "left out %": "lies in layers that the LoRA does not have",
+}
+"""Columns of an extraction, and what each share of a block's change says."""
 
 
-def show_and_run(prepared: Prepared, screen: Screen, dry_run: bool) -> None:
-    """Show the recipe; run it and show its report, or with --dry-run its plan."""
+def show_and_run(prepared: Prepared, screen: Screen, dry_run: bool, *, in_formulas: bool = False) -> None:
+    """Show the recipe; run it and show its report, or with --dry-run its plan.
+
+    in_formulas: options such as rank=64 stand in the person's formulas, not on the command line.
+    """
     show_recipe(screen, prepared)
     if unused := unused_names(prepared.recipe):
         screen.note(f"nothing that is saved uses {', '.join(unused)}")
     if dry_run:
         show_plan(screen, prepared.plan(), prepared.options.force)
     else:
-        show_report(screen, prepared.run())
+        show_report(screen, prepared.run(), in_formulas=in_formulas)
 
 
 def show_recipe(screen: Screen, prepared: Prepared) -> None:
@@ -122,13 +143,17 @@ def _weights(output: WeightsOutput) -> tuple[str, dict[str, object], list[tuple[
         "discarded": len(output.discarded),
         "notes": output.notes,
     }
-    named = [(output.buckets.get(name, 0), name) for name in BUCKETS]
     rows = [
         ("size", f"{size(output.nbytes)}, tensors and metadata of {output.primary}"),
-        ("tensors", counts([*named, (len(output.discarded), "discarded")])),
+        ("tensors", _buckets(output.buckets, len(output.discarded))),
         *(("note", note) for note in output.notes),
     ]
     return str(output.save.file), record, rows
+
+
+def _buckets(held: Mapping[str, int], discarded: int) -> str:
+    named = [(held.get(name, 0), text) for name, text in BUCKETS.items()]
+    return counts([*named, (discarded, "left out, as their names match the pattern")])
 
 
 def _adapter(output: AdapterOutput) -> tuple[str, dict[str, object], list[tuple[str, str]]]:
@@ -175,9 +200,11 @@ def _use(use: InputUse) -> tuple[str, str]:
     )
 
 
-def show_report(screen: Screen, report: Report) -> None:
+def show_report(screen: Screen, report: Report, *, in_formulas: bool = False) -> None:
     """Show a finished run."""
-    _event(screen, report)
+    outputs: list[ExtractionReport | WeightsReport] = [*report.extractions, *report.weights]
+    remarks = {item.step: [_spelled(found, in_formulas) for found in item.remarks] for item in outputs}
+    _event(screen, report, remarks)
     for warning in report.warnings:
         screen.note(warning)
     if screen.quiet:
@@ -188,9 +215,17 @@ def show_report(screen: Screen, report: Report) -> None:
         _show_weights(screen, weights)
     rows = [(name, _coverage(use)) for name, use in report.coverage.items()]
     screen.show(Facts([*rows, ("time", seconds_text(report.seconds))]))
+    advice = [found.text for step in remarks.values() for found in step]
+    if advice:
+        screen.show(Facts([("advice" if number == 0 else "", text) for number, text in enumerate(advice)]))
 
 
-def _event(screen: Screen, report: Report) -> None:
+def _spelled(remark: Remark, in_formulas: bool) -> Remark:
+    """Its options as flags, or as arguments of the person's formulas."""
+    return remark if in_formulas else replace(remark, text=Message(remark.text.spelled(as_flag)))
+
+
+def _event(screen: Screen, report: Report, remarks: Mapping[str, Sequence[Remark]]) -> None:
     if not screen.as_json:
         return
     extractions = [
@@ -204,12 +239,13 @@ def _event(screen: Screen, report: Report) -> None:
             "reasons": item.reasons,
             "blocks": item.blocks(),
             "total": item.total(),
+            "remarks": remarks[item.step],
         }
         for item in report.extractions
     ]
     screen.event(
         "report",
-        weights=list(report.weights),
+        weights=[replace(item, remarks=tuple(remarks[item.step])) for item in report.weights],
         extractions=extractions,
         coverage=report.coverage,
         warnings=report.warnings,
@@ -220,10 +256,9 @@ def _event(screen: Screen, report: Report) -> None:
 def _show_weights(screen: Screen, weights: WeightsReport) -> None:
     screen.show(heading(f"→ {weights.path}"))
     stored = f"as in {weights.primary}" if weights.dtype == "source" else weights.dtype
-    named = [(weights.buckets.get(name, 0), name) for name in BUCKETS]
     rows = [
         ("size", f"{size(weights.nbytes)}, {stored}"),
-        ("tensors", counts([*named, (weights.discarded, "discarded")])),
+        ("tensors", _buckets(weights.buckets, weights.discarded)),
     ]
     rows += [("note", note) for note in weights.notes]
     screen.show(Facts(rows))
@@ -247,48 +282,52 @@ def _show_extraction(screen: Screen, extraction: ExtractionReport) -> None:
     everything = [rank for group in ranks.values() for rank in group]
     # Where ranks are the outcome and not the order, so are the bytes.
     sized = extraction.rank is None
+    names = [name for name, part in zip(SHARES, _parts(total), strict=True) if part > 0]
     rows = [
-        _row(block, ranks.get(block.block, []), total.energy, sized)
+        _row(block, ranks.get(block.block, []), total.energy, sized, names)
         for block in extraction.blocks()
         if block.energy > 0
     ]
-    columns = ("block", "modules", "rank", "size", *COLUMNS[3:]) if sized else COLUMNS
-    screen.show(Columns(columns, rows, _row(total, everything, total.energy, sized)))
-    screen.show(Facts(_extraction_facts(extraction, total)))
+    columns = ("block", "modules", "rank", *(["size"] if sized else []), "of all %", *names)
+    screen.show(Columns(columns, rows, _row(total, everything, total.energy, sized, names)))
+    screen.show(Facts(_extraction_facts(extraction, total, names)))
 
 
-def _extraction_facts(extraction: ExtractionReport, total: BlockEnergy) -> list[tuple[str, str]]:
+def _parts(block: BlockEnergy) -> tuple[float, ...]:
+    """In the order of SHARES."""
+    return block.kept, block.truncated, block.noise, block.outside
+
+
+def _extraction_facts(
+    extraction: ExtractionReport, total: BlockEnergy, names: Sequence[str]
+) -> list[tuple[str, str]]:
     reasons = extraction.reasons
     rows = [("modules", counts([(reasons[reason], text) for reason, text in REASONS.items()]))]
     if extraction.completed:
         rows.append(("zeros", f"{extraction.completed} modules, without which A1111 ignores their attention"))
     if spent := extraction.budget:
-        why = "; the rest lies under the noise or beyond the ranks allowed" if spent.missed else ""
-        rows.append(("budget", f"{spent.asked}: {percent(spent.share)} % of the energy kept{why}"))
-        rows.append(
-            ("price", f"what was kept last explains {1e5 * spent.marginal_density:.2g} % in a kilobyte")
-        )
+        why = "; the rest is rounding, or beyond the ranks allowed" if spent.missed else ""
+        rows.append(("budget", f"{spent.asked}: {percent(spent.share)} % of the change is kept{why}"))
+        rows.append(("price", f"the last kilobyte holds {1e5 * spent.marginal_density:.2g} % of the change"))
     inside = total.energy - total.outside
-    if inside > 0:
+    if inside > total.kept:
         error = math.sqrt(max(0.0, 1.0 - total.kept / inside))
-        rows.append(("error", f"{100 * error:.2f} % of the difference that a LoRA can hold"))
+        rows.append(("error", f"{100 * error:.2f} % of what changes in the LoRA's layers, by length"))
     untouched = [block.block for block in extraction.blocks() if block.energy == 0]
     if untouched:
         rows.append(("equal", f"nothing differs in {', '.join(untouched)}"))
-    if total.outside > 0:
-        rows.append(
-            (
-                "outside",
-                f"{percent(total.outside / total.energy)} % of the energy is in tensors that the LoRA lacks",
-            )
-        )
+    if len(names) > 1:
+        meaning = " · ".join(f"{name.removesuffix(' %')}: {SHARES[name]}" for name in names)
+        rows.append(("columns", f"of a block's change, {meaning}"))
     return rows
 
 
-def _row(block: BlockEnergy, ranks: Sequence[int], whole: float, sized: bool) -> list[str]:
+def _row(
+    block: BlockEnergy, ranks: Sequence[int], whole: float, sized: bool, names: Sequence[str]
+) -> list[str]:
     """Shares of the block's own energy; its share of the whole before them."""
-    parts = (block.kept, block.truncated, block.noise, block.outside)
-    shares = [percent(part / block.energy) if block.energy > 0 else "–" for part in parts]
+    parts = dict(zip(SHARES, _parts(block), strict=True))
+    shares = [percent(parts[name] / block.energy) if block.energy > 0 else "–" for name in names]
     share = percent(block.energy / whole) if whole > 0 else "–"
     held = [size(block.nbytes) if block.nbytes else "–"] if sized else []
     return [block.block, str(block.modules or "–"), _ranks(ranks), *held, share, *shares]

@@ -14,6 +14,7 @@ from loralathe.lazy import lazy_names
 if TYPE_CHECKING:
     from loralathe.engine.budgets import BudgetSurvey, survey_budgets
     from loralathe.engine.coverage import AdapterCoverage
+    from loralathe.engine.energies import BlockEnergy, ModuleRecord
     from loralathe.engine.execute import survey
     from loralathe.engine.extraction import Extracted
     from loralathe.engine.job import Context, Job, make_jobs
@@ -29,14 +30,8 @@ if TYPE_CHECKING:
         plain_record,
         read_record,
     )
-    from loralathe.engine.report import (
-        BlockEnergy,
-        BudgetReport,
-        ExtractionReport,
-        ModuleRecord,
-        Report,
-        WeightsReport,
-    )
+    from loralathe.engine.remarks import Remark, remark
+    from loralathe.engine.report import BudgetReport, ExtractionReport, Report, WeightsReport
     from loralathe.engine.results import evaluate_weights, run_recipe, run_session
     from loralathe.engine.row_slice import RowSliceJob, run_job
     from loralathe.engine.session import (
@@ -56,6 +51,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "budgets": ("BudgetSurvey", "survey_budgets"),
     "coverage": ("AdapterCoverage",),
+    "energies": ("BlockEnergy", "ModuleRecord"),
     "execute": ("survey",),
     "extraction": ("Extracted",),
     "job": ("Context", "Job", "make_jobs"),
@@ -71,7 +67,8 @@ _HOMES = {
         "plain_record",
         "read_record",
     ),
-    "report": ("BlockEnergy", "BudgetReport", "ExtractionReport", "ModuleRecord", "Report", "WeightsReport"),
+    "remarks": ("Remark", "remark"),
+    "report": ("BudgetReport", "ExtractionReport", "Report", "WeightsReport"),
     "results": ("evaluate_weights", "run_recipe", "run_session"),
     "row_slice": ("RowSliceJob", "run_job"),
     "session": (
@@ -92,12 +89,12 @@ _HOMES = {
 __all__ = [
     "KEY", "RUN_CHOICES", "AdapterCoverage", "AdapterOutput", "BlockEnergy", "BudgetReport", "BudgetSurvey",
     "Context", "Extracted", "ExtractionReport", "InputUse", "Job", "ModuleAddress", "ModuleRecord", "Output",
-    "Plan", "Record", "RecordedInput", "Report", "RowSlice", "RowSliceJob", "RunOptions", "Session", "Sinks",
-    "Sources", "TensorPlan", "Unit", "WeightsOutput", "WeightsReport", "Workspace", "adapter_format",
+    "Plan", "Record", "RecordedInput", "Remark", "Report", "RowSlice", "RowSliceJob", "RunOptions", "Session",
+    "Sinks", "Sources", "TensorPlan", "Unit", "WeightsOutput", "WeightsReport", "Workspace", "adapter_format",
     "check_device", "check_outputs", "evaluate_weights", "existing_outputs", "full_precision", "has_kernel",
     "in_parallel", "in_scope", "input_uses", "make_jobs", "metadata_of", "modules_by_key", "open_session",
-    "parse_record", "plain_record", "prepared", "read_record", "resolve_blocks", "run_job", "run_recipe",
-    "run_session", "survey", "survey_budgets", "tensors_by_name",
+    "parse_record", "plain_record", "prepared", "read_record", "remark", "resolve_blocks", "run_job",
+    "run_recipe", "run_session", "survey", "survey_budgets", "tensors_by_name",
 ]  # fmt: skip
 
 __getattr__ = lazy_names(__name__, _HOMES)

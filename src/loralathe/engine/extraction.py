@@ -51,7 +51,8 @@ class Extracted:
     matrices: factors with delta ≈ up·down; None where nothing is to be written.
     energy, kept: squared Frobenius norms of the delta and of the factors.
     reason:   what decided the rank: requested, rule, budget, joined, shape, noise, exhausted (there is
-              no more), zero, small (under min_diff), outside, left out.
+              no more), zero, small (under min_diff), or why nothing was asked for (`energies.OUTSIDE`).
+    weights:  squared Frobenius norm of the first model's tensor, 0 where none was read.
     """
 
     matrices: Matrices | None
@@ -59,6 +60,7 @@ class Extracted:
     kept: float
     reason: str
     noise: Noise = Noise()
+    weights: float = 0.0
 
     @property
     def rank(self) -> int:

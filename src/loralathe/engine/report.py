@@ -2,57 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe.engine.coverage import AdapterCoverage
-from loralathe.engine.plan import WeightsOutput
+from loralathe.engine.energies import BlockEnergy, ModuleRecord, block_energy
+from loralathe.engine.plan import AdapterOutput, WeightsOutput
+from loralathe.engine.remarks import Remark, extraction_remarks
 from loralathe.engine.session import Session
 from loralathe.families import label_order
-from loralathe.language import ExtractLeaf
+from loralathe.language import ExtractLeaf, ExtractOptions
 
 if TYPE_CHECKING:
     import torch
-
-
-@dataclass(frozen=True, slots=True)
-class ModuleRecord:
-    """One tensor or module of an extraction; energies are squared Frobenius norms.
-
-    energy: of the whole delta;  kept: in the factors;  noise: expected from input rounding alone;
-    rank:   0 where nothing was written;  reason: why the rank is what it is;  nbytes: of the factors.
-    """
-
-    name: str
-    block: str
-    energy: float
-    kept: float
-    noise: float
-    rank: int
-    reason: str
-    nbytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class BlockEnergy:
-    """Sums over a block. kept + truncated + noise + outside = energy.
-
-    truncated: beyond the rank, above what rounding explains;  noise: explained by rounding;
-    outside:   in tensors that a LoRA does not hold (biases, norms, layers out of scope).
-    """
-
-    block: str
-    energy: float
-    kept: float
-    truncated: float
-    noise: float
-    outside: float
-    modules: int
-    nbytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +39,19 @@ class BudgetReport:
 class ExtractionReport:
     """How much of a delta an extracted adapter holds. `rank` is None where every module has its own.
 
+    options:   what was asked for
     completed: modules of zeros in the file, without which A1111 ignores those beside them
+    remarks:   sentences for the end, where a number calls for an act
     """
 
     step: str
     path: Path | None
     records: tuple[ModuleRecord, ...]
     rank: int | None
+    options: ExtractOptions
     budget: BudgetReport | None = None
     completed: int = 0
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def written(self) -> int:
@@ -97,33 +66,10 @@ class ExtractionReport:
         grouped: dict[str, list[ModuleRecord]] = {}
         for record in self.records:
             grouped.setdefault(record.block, []).append(record)
-        return [_block_energy(name, grouped[name]) for name in grouped]
+        return [block_energy(name, grouped[name]) for name in grouped]
 
     def total(self) -> BlockEnergy:
-        return _block_energy("total", self.records)
-
-
-def _block_energy(name: str, records: Iterable[ModuleRecord]) -> BlockEnergy:
-    records = list(records)
-    kept = math.fsum(record.kept for record in records)
-    outside = math.fsum(record.energy for record in records if record.reason in OUTSIDE)
-    inside = [record for record in records if record.reason not in OUTSIDE]
-    noise = math.fsum(min(record.noise, max(record.energy - record.kept, 0.0)) for record in inside)
-    energy = math.fsum(record.energy for record in records)
-    truncated = max(energy - kept - outside - noise, 0.0)
-    return BlockEnergy(
-        name,
-        energy,
-        kept,
-        truncated,
-        noise,
-        outside,
-        sum(1 for record in records if record.rank),
-        sum(record.nbytes for record in records),
-    )
-
-
-OUTSIDE = frozenset({"outside", "left out"})
+        return block_energy("total", self.records)
 
 
 @dataclass(frozen=True)
@@ -138,6 +84,7 @@ class WeightsReport:
     nbytes: int
     discarded: int = 0
     notes: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -183,10 +130,22 @@ def make_report(
                 )
             )
         else:
-            modules = tuple(sorted(records[step], key=lambda one: (label_order(one.block, family), one.name)))
+            modules = sorted(records[step], key=lambda one: (label_order(one.block, family), one.name))
             spent = budgets.get(output.leaf.unrounded)
-            extractions.append(
-                ExtractionReport(step, paths.get(step), modules, output.one_rank, spent, completed[step])
-            )
+            extractions.append(_extraction_report(output, paths.get(step), modules, spent, completed[step]))
     coverage, warnings = session.plan.coverage, session.plan.warnings
     return Report(tuple(weights), tuple(extractions), coverage, warnings, seconds, tensors)
+
+
+def _extraction_report(
+    output: AdapterOutput,
+    path: Path | None,
+    modules: Sequence[ModuleRecord],
+    spent: BudgetReport | None,
+    completed: int,
+) -> ExtractionReport:
+    options, largest = output.leaf.options, max((record.rank for record in modules), default=0)
+    found = ExtractionReport(
+        output.save.step, path, tuple(modules), output.one_rank, options, spent, completed
+    )
+    return replace(found, remarks=extraction_remarks(found.total(), found.reasons, largest, options))

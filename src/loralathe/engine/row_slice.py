@@ -10,6 +10,7 @@ import torch
 
 from loralathe.adapters import load_factors
 from loralathe.engine.arguments import SliceArguments, prepare_leaf
+from loralathe.engine.energies import CONVOLUTION, ENCODER, UNHELD, ModuleRecord
 from loralathe.engine.evaluate import Band, Factors2d, MadeLeaf, checked_energy
 from loralathe.engine.extraction import (
     Extracted,
@@ -24,7 +25,6 @@ from loralathe.engine.extraction import (
 )
 from loralathe.engine.job import Context, Job, TensorRequest
 from loralathe.engine.plan import AdapterOutput, has_kernel, most_of
-from loralathe.engine.report import ModuleRecord
 from loralathe.engine.slices import RowSlice, SliceSum, SliceTerm, Unit, extractions_at, in_scope
 from loralathe.engine.workers import on_gpu
 from loralathe.families import block_label
@@ -226,8 +226,10 @@ class RowSliceJob:
 
     def _why_outside(self, leaf: ExtractLeaf) -> str:
         """Left out by an option of the person's, or outside of what any LoRA holds."""
+        if in_scope(self.row_slice, replace(leaf.options, conv=True)):
+            return CONVOLUTION
         everything = replace(leaf.options, te1=None, te2=None, te3=None, conv=True)
-        return "left out" if in_scope(self.row_slice, everything) else "outside"
+        return ENCODER if in_scope(self.row_slice, everything) else UNHELD
 
     def _deliver(self, output: AdapterOutput) -> None:
         """Hand factors, and the record of what was kept, to an adapter output."""
@@ -245,6 +247,7 @@ class RowSliceJob:
             rank=found.rank,
             reason=found.reason,
             nbytes=width * sum(factor.numel() for factor in factors) if factors else 0,
+            weights=found.weights,
         )
         sink.record(record)
         if factors is not None and self.row_slice.module is not None:
@@ -301,14 +304,15 @@ class DeltaCollector:
         energy = math.fsum(self.energy)
         noise = self._noise()
         if self.matrix is None:
-            return Extracted(None, energy, 0.0, self.reason, noise)
+            return Extracted(None, energy, 0.0, self.reason, noise, math.fsum(self.base))
         options = self.leaf.options
         component = self.row_slice.address.name.partition(".")[0]
         if options.encoder(component):
             options = replace(options, keep_noise=True)
         seed = seed_of(self.row_slice.address.name)
         device = self.context.options.device
-        return extract_dense(self.matrix, energy, self.request, options, noise, seed, device)
+        found = extract_dense(self.matrix, energy, self.request, options, noise, seed, device)
+        return replace(found, weights=math.fsum(self.base))
 
     def _noise(self) -> Noise:
         """Rounding noise of the inputs in this delta: the coarsest dtype, the largest coefficient."""

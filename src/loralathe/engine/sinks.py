@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from loralathe.adapters import AdapterFormat, completions, kohya_tensors, zero_tensors
+from loralathe.engine.energies import ModuleRecord
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import AdapterOutput, WeightsOutput
-from loralathe.engine.report import ModuleRecord
 from loralathe.engine.sidecars import config_target
 from loralathe.errors import InputError, option
 from loralathe.families import Family, Module

@@ -69,4 +69,4 @@ def eval_command(formula: str, files: tuple[str, ...], dry_run: bool, **options:
     if not inputs:
         raise loralathe.InputError("the formula has no files to work on", fix=EXAMPLE)
     prepared = loralathe.evaluate.prepare(formula, inputs, progress=screen.progress(), **options)
-    show_and_run(prepared, screen, dry_run)
+    show_and_run(prepared, screen, dry_run, in_formulas=True)

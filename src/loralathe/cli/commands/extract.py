@@ -11,13 +11,14 @@ from loralathe.cli.options import FilePath, LatheCommand, Number, common_options
 from loralathe.cli.ranks import rank_options, take_ranks
 
 EPILOG = """\b
-The report tells for every block which share of the difference the LoRA keeps, which share its
-rank cuts off (truncated), which share is only the rounding of the files (noise), and which share
-no LoRA can hold, such as biases and norms (outside).
+The report shows for every block how much of the difference the LoRA keeps, how much lies beyond
+its rank (cut off), how much is only the rounding of the files (rounding), and how much is in
+layers that the LoRA does not have (left out): convolutions without --conv-rank or --conv, and
+biases, norms and embeddings, which no LoRA holds. It ends with advice.
 
 \b
-With --energy or --size all layers share one budget. Then there are two passes: the first finds
-the singular values of every layer, the second writes what fits.
+With --energy or --size all layers share one budget. Then the files are read twice: first to find
+out what each layer needs, then to write what fits.
 
 \b
 Examples:

@@ -90,7 +90,7 @@ def run_command(
         _print(screen, recipe, given, None if dry_run else write_recipe, options["force"])
         return
     prepared = loralathe.run.prepare(recipe, given, progress=screen.progress(), **options)
-    show_and_run(prepared, screen, dry_run)
+    show_and_run(prepared, screen, dry_run, in_formulas=True)
 
 
 def _print(screen: Screen, path: Path, given: Mapping[str, Path], target: Path | None, force: bool) -> None:
