@@ -12,9 +12,11 @@ import subprocess
 import sys
 import time
 import zlib
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -25,6 +27,7 @@ from loralathe.rendering.request import ImageRequest
 from loralathe.studies.context import Context
 from loralathe.studies.grid import GridOptions, run_grid
 from loralathe.studies.page.build import grid_page
+from loralathe.studies.scorers import DEFAULT_SCORERS, Scored
 from loralathe.studies.store import CellStore
 from studies.fakes import FakeRenderer, picture, request
 from studies.test_axes import FakeRecipe
@@ -67,6 +70,47 @@ def test_tables_hold_the_values_and_scores(tmp_path: Path, renderer: FakeRendere
     stored = json.loads((tmp_path / "results.json").read_text())
     assert [cell["request"]["adapters"][0]["te"] for cell in stored["cells"]] == [0, 0.5, 1, 0, 0.5, 1]
     assert stored["axes"][0] == {"title": "hina", "text": "0, 0.5, 1", "values": ["0", "0.5", "1"]}
+
+
+def test_pictures_are_compared_with_those_of_their_own_scene(tmp_path: Path) -> None:
+    """Between two seeds, or two prompts, everything differs: what is compared is the LoRA's part."""
+    result = run_grid(options(tmp_path, z="prompt s/r = hat, cap"), FakeRenderer())
+    scores = {one.cell.position: one.scores["diff %"] for one in result.cells}
+    assert all((score == 0) == (position[0] == 0) for position, score in scores.items())
+    at = page_data((tmp_path / "grid.html").read_text(encoding="utf-8"))["cells"]
+    assert isinstance(at, list)
+    assert [one["reference"] for one in at] == [[0, *one["position"][1:]] for one in at]
+    middle = run_grid(options(tmp_path, reference=(1, 0, 0)), FakeRenderer())
+    assert [one.scores["diff %"] == 0 for one in middle.cells] == [False, True, False] * 2
+    tags = options(
+        tmp_path, request=request(prompt="<lora:mio:0.3> hat", adapters=()), x="", y="s/r = 0.3, 1"
+    )
+    assert [one.scores["diff %"] == 0 for one in run_grid(tags, FakeRenderer()).cells] == [True, False]
+
+
+def test_scores_without_a_comparison_are_hidden(tmp_path: Path) -> None:
+    made = run_grid(options(tmp_path, x="cfg = 7", vary_seed="y", y="steps = 1, 2"), FakeRenderer())
+    assert [set(one.scores.values()) for one in made.cells] == [{None}, {None}]
+    page = page_data((tmp_path / "grid.html").read_text(encoding="utf-8"))
+    assert (page["scores"], page["chosen"]) == ([], [])
+
+
+@dataclass(frozen=True)
+class Darkness:
+    name: str = "darkness"
+
+    def check(self) -> None:
+        return
+
+    def score(self, items: Sequence[Scored]) -> list[float | None]:
+        return [float(np.asarray(item.image).mean()) for item in items]
+
+
+def test_a_page_opens_on_the_score_that_was_chosen(tmp_path: Path) -> None:
+    run_grid(options(tmp_path, scorers=(*DEFAULT_SCORERS, Darkness())), FakeRenderer())
+    page = page_data((tmp_path / "grid.html").read_text(encoding="utf-8"))
+    assert page["chosen"] == ["darkness"]
+    assert page["scores"] == ["diff %", "SSIM", "pHash", "darkness"]
 
 
 def test_the_grid_picture_carries_a1111s_text(tmp_path: Path, renderer: FakeRenderer) -> None:

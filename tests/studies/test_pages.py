@@ -19,12 +19,19 @@ from loralathe.studies.metrics import Background
 from loralathe.studies.page import build
 from loralathe.studies.page.build import grid_page
 from studies.fakes import FakeRenderer, request, use
+from studies.test_grid import Darkness
 
 
 @needs_browser
 def test_the_grid_page(tmp_path: Path) -> None:
     options = GridOptions(
-        request(), tmp_path, x="hina = 0, 0.5, 1", y="seed = 1, 2", z="cfg = 4, 7", preview_seconds=0
+        request(),
+        tmp_path,
+        x="hina = 0, 0.5, 1",
+        y="seed = 1, 2",
+        z="cfg = 4, 7",
+        preview_seconds=0,
+        scorers=(*DEFAULT_SCORERS, Darkness()),
     )
     run_grid(options, FakeRenderer())
     dom = document_of(tmp_path / "grid.html", "lang=zh&theme=dark&cell=2,1,1")
@@ -35,6 +42,9 @@ def test_the_grid_page(tmp_path: Path) -> None:
     assert "融合成這一格的指令" in dom
     assert "量測（與第 1, 1, 1 格比較）" in dom
     assert "lathe merge baseA.safetensors hina.safetensors:0.5" in dom
+    badges = re.findall(r'class="badge">([^<]*)<', dom)
+    assert len(badges) == 6, "it opens on the score that was chosen"
+    assert all(float(badge) > 2 for badge in badges)
 
 
 TAP = """

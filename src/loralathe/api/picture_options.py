@@ -145,7 +145,7 @@ class GridChoices:
     vary_seed: axes ("xy") along which the seed counts up.
     scorers:   beside the built-in ones: "identity=MODEL.onnx", "prompt=FOLDER", a `Scorer`, or "none".
     photo, face_box: the person meant, for identity, and where the face is: "left,top,right,bottom".
-    reference: the cell that scores compare with.
+    reference: the cell that scores compare with, for each seed and prompt.
     checkpoint_dir, vae_dir: folders whose files axes name.
     legend, margin, sub_grids, title, embed: how grid.png and grid.html look.
     """

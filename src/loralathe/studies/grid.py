@@ -40,7 +40,8 @@ class GridOptions:
     x, y, z: axes as text, `NAME = VALUES`; empty for none.
     max_cells: more cells than this are an InputError; None: no limit.
     vary_seed: axes ("xy") along which the seed counts up.  random_seed: draw the seed (once per folder).
-    redo: positions (x, y, z from 0) to render again.  reference: the cell that scores compare with.
+    redo: positions (x, y, z from 0) to render again.
+    reference: the cell that scores compare with, in each scene (see `GridPlan.references`).
     identify: file → text that changes with its content; it names the stored cells.
     preview_seconds: how often `preview.png` is rewritten; 0 for none.
     embed: pictures inside grid.html instead of beside it.
@@ -214,11 +215,14 @@ def _score(
 ) -> Mapping[str, Mapping[str, float | None]]:
     if not options.scorers:
         return {}
-    reference = store.open(plan.cell(options.reference).key)
+    references = plan.references(options.reference)
+    compared = {to for cell, to in references.items() if to != cell}  # else nothing tells more than itself
 
     def items() -> Iterator[Scored]:
         for job in plan.jobs:
-            yield Scored(store.open(job.key), reference, job.request.prompt)
+            to = references[job.cells[0]]
+            other = store.open(plan.cell(to).key) if to in compared else None
+            yield Scored(store.open(job.key), other, job.request.prompt)
 
     with progress.task("scores", total=len(plan.jobs), unit="pictures") as task:
         rows = score_all(options.scorers, items(), task.advance)
@@ -251,6 +255,7 @@ def _page(
         title=options.title or Path(os.path.realpath(options.folder)).name,
         folder=options.folder,
         reference=options.reference,
+        chosen=tuple(one.name for one in options.scorers if one not in DEFAULT_SCORERS),
         recipe=options.context.recipe is not None,
         embed=options.embed and not live,
         live=live,

@@ -65,6 +65,32 @@ class GridPlan:
         nx, ny, _ = self.shape
         return self.cells[x + nx * (y + ny * z)]
 
+    def references(self, reference: Position) -> dict[Position, Position]:
+        """The cell that each one is compared with: `reference`, in the cell's own place along axes that
+        change the seed, the words or the size. Between such scenes a difference says nothing of the rest."""
+        apart = tuple(self._changes_scene(axis) for axis in range(3))
+        found: dict[Position, Position] = {}
+        for cell in self.cells:
+            x, y, z = (
+                own if other else at for own, at, other in zip(cell.position, reference, apart, strict=True)
+            )
+            found[cell.position] = (x, y, z)
+        return found
+
+    def _changes_scene(self, axis: int) -> bool:
+        """Whether cells that differ along this axis alone show different scenes."""
+        scenes: dict[Position, set[tuple[object, ...]]] = {}
+        for cell in self.cells:
+            x, y, z = (0 if n == axis else at for n, at in enumerate(cell.position))
+            scenes.setdefault((x, y, z), set()).add(_scene(cell.request))
+        return any(len(found) > 1 for found in scenes.values())
+
+
+def _scene(request: ImageRequest) -> tuple[object, ...]:
+    """What a picture is of, whatever makes it."""
+    words = (" ".join(text.split()) for text in (request.prompt, request.negative))
+    return (request.seed, *words, request.width, request.height)
+
 
 def plan_grid(
     base: CellBuilder,

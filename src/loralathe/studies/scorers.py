@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """One picture to score: itself, the study's reference picture, and the prompt it was made from."""
+    """One picture to score: itself, the reference picture of its scene (None: nothing to compare with), and
+    the prompt it was made from."""
 
     image: Image.Image
     reference: Image.Image | None

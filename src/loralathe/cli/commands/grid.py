@@ -123,7 +123,10 @@ def _cells(text: str) -> int:
     "--face-box", metavar="BOX", help="Where the face is in pictures: left,top,right,bottom, each 0 to 1."
 )
 @click.option(
-    "--reference", default="1,1", metavar="CELL", help="The cell that others are compared with. Default: 1,1."
+    "--reference",
+    default="1,1",
+    metavar="CELL",
+    help="The cell that others of its seed and prompt are compared with. Default: 1,1.",
 )
 @click.option(
     "--checkpoint-dir",

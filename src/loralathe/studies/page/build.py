@@ -56,11 +56,19 @@ def grid_page(
     title: str,
     folder: Path,
     reference: Position = (0, 0, 0),
+    chosen: Sequence[str] = (),
     recipe: bool = False,
     embed: bool = False,
     live: bool = False,
 ) -> bytes:
-    """`grid.html`. A live page asks again for pictures that are not there yet."""
+    """`grid.html`. A live page asks again for pictures that are not there yet.
+
+    chosen: scores that were asked for; it opens on the first, without them on the one looked at last. A score
+    that has no number is not offered.
+    """
+    references = plan.references(reference)
+    names = list(results[0].scores) if results else []
+    scores = [name for name in names if live or any(one.scores[name] is not None for one in results)]
     axes = [
         {"title": axis.title, "values": [value.label for value in axis.values]} if axis.title else None
         for axis in plan.axes
@@ -70,11 +78,14 @@ def grid_page(
         "axes": axes,
         "shape": plan.shape,
         "slot": slot_of(plan),
-        "reference": reference,
         "recipe": recipe,
         "live": live,
-        "scores": list(results[0].scores) if results else [],
-        "cells": [_cell(result, folder, embed=embed) for result in results],
+        "scores": scores,
+        "chosen": [name for name in scores if name in chosen],
+        "cells": [
+            _cell(result, folder, embed=embed) | {"reference": references[result.cell.position]}
+            for result in results
+        ],
     }
     return fill_page("grid", title, data)
 

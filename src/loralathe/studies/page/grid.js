@@ -37,9 +37,9 @@ function named(text) {
 
 const [nx, ny, nz] = data.shape;
 const cellAt = (x, y, z) => data.cells[x + nx * (y + ny * z)];
-const reference = cellAt(...data.reference);
+const referenceOf = (cell) => cellAt(...cell.reference);
 let z = 0, picked = null, lit = false, sized = false, showReference = null;
-let shown = memory.get("score") ?? (data.scores[0] || "");
+let shown = data.chosen[0] ?? memory.get("score") ?? (data.scores[0] || "");
 
 const axisFacts = (cell) => data.axes.map((axis, i) => axis && [named(axis.title), named(cell.labels[i]) || "—"]).filter(Boolean);
 const label = (cell) => axisFacts(cell).map((pair) => pair.join(t("colon"))).join(" · ");
@@ -64,7 +64,7 @@ function drawCell(cell) {
           picture(cell)));
   box.setAttribute("aria-label", label(cell));
   box.querySelector("img").style.width = `${100 * cell.width / data.slot[0]}%`;
-  if (score !== undefined) box.append(make("span", { className: "badge", textContent: cell === reference ? t("reference") : number(score, 2) }));
+  if (score !== undefined) box.append(make("span", { className: "badge", textContent: cell === referenceOf(cell) && !data.chosen.includes(shown) ? t("reference") : number(score, 2) }));
   cell.box = box;
   return make("td", {}, box);
 }
@@ -132,12 +132,12 @@ function drawPanel() {
   if (!picked) return;
   const image = picture(picked, "big");
   image.onclick = () => openLight(picked);
-  const hold = (down) => { image.src = down ? reference.src : picked.src; };
+  const hold = (down) => { image.src = (down ? referenceOf(picked) : picked).src; };
   const scores = Object.entries(picked.scores || {});
   const parts = [
     make("div", { className: "top" }, make("h2", { textContent: label(picked) || data.title }),
       make("button", { textContent: t("close"), onclick: () => { picked.box?.classList.remove("picked"); picked = null; drawPanel(); } })),
-    image, make("div", { className: "row" }, picked === reference ? null : compareButton(hold)),
+    image, make("div", { className: "row" }, picked === referenceOf(picked) ? null : compareButton(hold)),
   ];
   const command = picked.command;
   if (command) {
@@ -146,7 +146,7 @@ function drawPanel() {
       ...command.notes.map((note) => make("p", { className: "note", textContent: t(note) })));
   } else parts.push(make("p", { className: "note", textContent: t("base") }));
   parts.push(make("h3", { textContent: t("values") }), facts(axisFacts(picked)));
-  if (scores.length) parts.push(make("h3", { textContent: t("scores").replace("{}", data.reference.slice(0, data.axes[2] ? 3 : 2).map((n) => n + 1).join(", ")) }),
+  if (scores.length) parts.push(make("h3", { textContent: t("scores").replace("{}", picked.reference.slice(0, data.axes[2] ? 3 : 2).map((n) => n + 1).join(", ")) }),
     facts(scores.map(([key, value]) => [named(key), number(value, 4)])));
   parts.push(make("h3", { textContent: t("settings") }), facts(settings(picked)),
     make("h3", { textContent: t("prompt") }), copyable(picked.prompt));
@@ -158,14 +158,14 @@ function openLight(cell) {
   lit = true;
   picked?.box?.classList.remove("picked"); picked = cell; cell.box?.classList.add("picked"); drawPanel();
   const box = $("light"), image = zoomable(picture(cell), cell.width, cell.height), words = make("span", { textContent: label(cell) });
-  showReference = (down) => { image.src = (down ? reference : cell).src; words.textContent = down ? `${t("reference")}${t("colon")}${label(reference)}` : label(cell); };
+  showReference = (down) => { image.src = (down ? referenceOf(cell) : cell).src; words.textContent = down ? `${t("reference")}${t("colon")}${label(referenceOf(cell))}` : label(cell); };
   const step = ([sign, dx, dy]) => make("button", { textContent: sign, onclick: () => move(dx, dy) });
   const steps = [...(nx > 1 ? [["←", -1, 0], ["→", 1, 0]] : []), ...(ny > 1 ? [["↑", 0, -1], ["↓", 0, 1]] : [])];
   box.hidden = false;
   box.replaceChildren(make("button", { className: "x", textContent: t("close"), onclick: closeLight }),
     make("div", { className: "view", onclick: (event) => { if (event.target === event.currentTarget) closeLight(); } }, image),
     make("div", { className: "caption" }, words, make("span", { className: "steps" }, ...steps.map(step)),
-      cell === reference ? null : compareButton(showReference), make("span", { className: "hint", textContent: t("hint") })));
+      cell === referenceOf(cell) ? null : compareButton(showReference), make("span", { className: "hint", textContent: t("hint") })));
 }
 
 function closeLight() { lit = false; $("light").hidden = true; $("light").classList.remove("full"); }
