@@ -123,3 +123,13 @@ def test_a_folder_that_may_not_be_looked_into(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "stat", closed)  # the tests may run as root
     with pytest.raises(MachineError, match="Permission denied"):
         check_output(tmp_path / "out.safetensors")
+
+
+def test_ctrl_c_as_soon_as_the_temporary_file_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_handle: int) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("loralathe.tensorfiles.atomic._try_lock", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(tmp_path / "new" / "x.txt", b"x")
+    assert not list(tmp_path.iterdir())

@@ -36,8 +36,8 @@ SCARCE = 2
 _LOCK_AT = 1 << 40
 """Windows locks bytes, and others cannot read locked bytes: lock one that never exists."""
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-_live: dict[Path, int] = {}
-"""Temporary file or new folder -> process that made it: a forked child must not remove its parent's."""
+_live: dict[Path, tuple[int, int]] = {}
+"""Temporary file or new folder -> process and thread that made it (a fork must not remove its parent's)."""
 _live_lock = threading.Lock()
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
@@ -146,11 +146,16 @@ class StagedFile:
 
 @contextlib.contextmanager
 def made_folders(targets: Iterable[Path]) -> Iterator[None]:
-    """The folders of outputs, made where they are absent; those that were made go again after an error."""
+    """The folders of outputs, made where they are absent; those that were made go again after an error.
+
+    So do temporary files: Ctrl-C may come after one was created, and before anybody could hold it.
+    """
     made: list[Path] = []
+    finals: list[Path] = []
     try:
         for target in targets:
-            folder = Path(os.path.realpath(target)).parent
+            finals.append(Path(os.path.realpath(target)))
+            folder = finals[-1].parent
             try:
                 for place in reversed([place for place in (folder, *folder.parents) if not place.exists()]):
                     _remember(place)
@@ -160,6 +165,8 @@ def made_folders(targets: Iterable[Path]) -> Iterator[None]:
                 raise write_error(error, target) from error
         yield
     except BaseException:
+        for final in finals:
+            _remove_own(final)
         for place in reversed(made):
             with contextlib.suppress(OSError):  # it may hold what another program has put there
                 place.rmdir()
@@ -289,7 +296,7 @@ def _try_lock(fd: int) -> bool:
 def _remember(path: Path) -> None:
     """Remove `path` if the process ends before `_forget`; signals are caught only from the main thread on."""
     with _live_lock:
-        _live[path] = os.getpid()
+        _live[path] = os.getpid(), threading.get_ident()
         _swap_handlers(signal.SIG_DFL, _die_cleanly)
 
 
@@ -298,6 +305,16 @@ def _forget(path: Path) -> None:
         _live.pop(path, None)
         if not _live:
             _swap_handlers(_die_cleanly, signal.SIG_DFL)
+
+
+def _remove_own(target: Path) -> None:
+    """Temporary files for `target` that this thread made and nobody has committed or discarded."""
+    own, prefix = (os.getpid(), threading.get_ident()), _prefix(target)
+    for path, owner in tuple(_live.items()):
+        if owner == own and path.parent == target.parent and path.name.startswith(prefix):
+            with contextlib.suppress(OSError):
+                path.unlink()
+            _forget(path)
 
 
 def _swap_handlers(old: object, new: signal.Handlers | object) -> None:
@@ -317,7 +334,7 @@ def _die_cleanly(number: int, frame: FrameType | None) -> None:
 
 @atexit.register
 def _remove_all() -> None:
-    for path, owner in reversed(tuple(_live.items())):  # files before the folders that they are in
-        if owner == os.getpid():
+    for path, (process, _) in reversed(tuple(_live.items())):  # files before the folders that they are in
+        if process == os.getpid():
             with contextlib.suppress(OSError):
                 path.rmdir() if path.is_dir() else path.unlink()
