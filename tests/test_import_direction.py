@@ -8,9 +8,9 @@ from benchmarks.structure import circles, edges, read_sources, target
 
 REPO = Path(__file__).resolve().parent.parent
 ORDER = [
-    "version", "lazy", "errors", "progress", "commands", "tensorfiles", "families", "strengths", "lowrank",
-    "adapters", "language", "engine", "inspection", "verification", "rendering", "studies", "api", "demo",
-    "workshop", "cli", "integrations",
+    "version", "lazy", "errors", "words", "progress", "commands", "tensorfiles", "families", "strengths",
+    "lowrank", "adapters", "language", "engine", "inspection", "verification", "rendering", "studies", "api",
+    "demo", "workshop", "cli", "integrations",
 ]  # fmt: skip
 FACE = {"loralathe", "loralathe.__main__"}
 

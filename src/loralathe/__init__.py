@@ -60,15 +60,17 @@ if TYPE_CHECKING:
     from loralathe.tensorfiles import in_memory, write_text
     from loralathe.verification import BlockCheck, Verification
     from loralathe.version import __version__
+    from loralathe.words import LANGUAGES, Catalogue, read_catalogue
 
     __all__ = [
-        "AdapterCoverage", "AdapterFacts", "AdapterOutput", "AdapterUse", "BlockCheck", "BlockComparison",
-        "BlockEnergy", "BlockModules", "BlockReport", "BlockWeight", "CheckpointFacts", "Comparison",
-        "ExtractOptions", "ExtractionReport", "GridPlan", "GridResult", "InputUse", "Inspection", "Norm",
-        "Part", "Recipe", "Remark", "Report", "RunOptions", "Save", "Verification", "WeightStudy",
-        "WeightsOutput", "WeightsReport", "__version__", "as_flag", "bar", "bar_chart", "component_name",
-        "family_by_id", "in_memory", "label_of_kind", "make_recipe", "parse_number", "parse_size",
-        "parse_whole", "read_recipe", "recipe_text", "shorthand", "unused_names", "write_text",
+        "LANGUAGES", "AdapterCoverage", "AdapterFacts", "AdapterOutput", "AdapterUse", "BlockCheck",
+        "BlockComparison", "BlockEnergy", "BlockModules", "BlockReport", "BlockWeight", "Catalogue",
+        "CheckpointFacts", "Comparison", "ExtractOptions", "ExtractionReport", "GridPlan", "GridResult",
+        "InputUse", "Inspection", "Norm", "Part", "Recipe", "Remark", "Report", "RunOptions", "Save",
+        "Verification", "WeightStudy", "WeightsOutput", "WeightsReport", "__version__", "as_flag", "bar",
+        "bar_chart", "component_name", "family_by_id", "in_memory", "label_of_kind", "make_recipe",
+        "parse_number", "parse_size", "parse_whole", "read_catalogue", "read_recipe", "recipe_text",
+        "shorthand", "unused_names", "write_text",
     ]  # fmt: skip
     __all__ += errors.__all__
     __all__ += files.__all__
@@ -99,6 +101,7 @@ _HOMES = {
     "tensorfiles": ("in_memory", "write_text"),
     "verification": ("BlockCheck", "Verification"),
     "version": ("__version__",),
+    "words": ("LANGUAGES", "Catalogue", "read_catalogue"),
 }  # fmt: skip
 _OPEN = ("errors", "progress", "api.look", "api.files", "api.pictures")
 """Modules that give all names of their `__all__`."""

@@ -13,7 +13,9 @@ import loralathe
 from loralathe import did_you_mean
 from loralathe.cli import commands
 from loralathe.cli.guard import end_on_signals, guarded
-from loralathe.cli.options import SECTIONS, LatheCommand
+from loralathe.cli.help_page import PageContext
+from loralathe.cli.language import speak, take_language
+from loralathe.cli.options import SECTIONS, LatheCommand, language_option
 
 HELP = "help"
 
@@ -37,6 +39,8 @@ def command_names() -> tuple[str, ...]:
 
 class LazyGroup(click.Group):
     """Commands are imported when they are called, or listed; every error ends well."""
+
+    context_class = PageContext
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(command_names())
@@ -74,7 +78,9 @@ class LazyGroup(click.Group):
         self, args: list[str] | None = None, prog_name: str | None = None, **extra: object
     ) -> None:
         """Run, show any error as text, and exit with the code that tells its kind."""
-        words = _flagged(list(sys.argv[1:] if args is None else args))
+        given, language = take_language(sys.argv[1:] if args is None else args)
+        speak(language)
+        words = _flagged(given)
         sys.exit(guarded(lambda: super(LazyGroup, self).main(words, prog_name, standalone_mode=False), words))
 
 
@@ -91,6 +97,7 @@ def _flagged(words: list[str]) -> list[str]:
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+@language_option
 @click.version_option(loralathe.__version__, "--version", prog_name="lathe", message="%(prog)s %(version)s")
 def lathe() -> None:
     """Merge, extract and study LoRAs of image models.

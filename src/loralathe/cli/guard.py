@@ -18,6 +18,7 @@ from types import FrameType
 import click
 
 from loralathe import InputError, LatheError, MachineError, as_flag, did_you_mean, is_out_of_memory, readable
+from loralathe.cli.language import say
 from loralathe.cli.screen import TOKEN
 
 DONE, BUG, INPUT, MACHINE, INTERRUPTED = 0, 1, 2, 3, 130
@@ -63,7 +64,7 @@ def kept_by(error: BaseException) -> str:
 
 
 def _interrupted(words: Sequence[str], kept: str) -> int:
-    print(f"lathe: interrupted; {kept}", file=sys.stderr)
+    print(say(f"lathe: interrupted; {kept}"), file=sys.stderr)
     if "--json" in words:
         print(json.dumps({"event": "error", "what": "interrupted", "exit_code": INTERRUPTED}), flush=True)
     return INTERRUPTED
@@ -74,12 +75,18 @@ def show_error(error: BaseException, as_json: bool) -> int:
     known = explained(error)
     code = known.exit_code if known else BUG
     shown = known or _bug(error)
-    print(readable(f"lathe: error: {shown.text(as_flag)}"), file=sys.stderr)
+    print(readable(_told(shown)), file=sys.stderr)
     if as_json:
         parts = {"what": shown.what, "where": shown.where, "fix": shown.fix}
         record = {"event": "error"} | {name: text and text.spelled(as_flag) for name, text in parts.items()}
         print(json.dumps(record | {"exit_code": code}, ensure_ascii=False), flush=True)
     return code
+
+
+def _told(error: LatheError) -> str:
+    """`error.text`, as the person reads it."""
+    parts = {"lathe: error: ": error.what, "  where: ": error.where, "  fix:   ": error.fix}
+    return "\n".join(say(label) + say(text.spelled(as_flag)) for label, text in parts.items() if text)
 
 
 def explained(error: BaseException) -> LatheError | None:

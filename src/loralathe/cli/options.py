@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from loralathe import InputError, spelling_hint, with_equals
+from loralathe import LANGUAGES, InputError, spelling_hint, with_equals
+from loralathe.cli.help_page import PageContext
+from loralathe.cli.language import FLAG
 from loralathe.cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -102,7 +104,7 @@ class MemorySize(IntType):
 
 COMMON_NAMES = frozenset({
     "output", "force", "dtype", "dry_run", "allow_unmatched", "check_finite", "hash_inputs",
-    "device", "threads", "memory", "as_json", "quiet", "help",
+    "device", "threads", "memory", "as_json", "quiet", "lang", "help",
 })  # fmt: skip
 PICTURE_NAMES = frozenset({
     "prompt", "negative", "seed", "count", "steps", "cfg", "sampler", "schedule", "size", "vae", "clip_skip",
@@ -114,13 +116,27 @@ SECTIONS = ("Look at files", "LoRAs", "Checkpoints", "Formulas and recipes", "Pi
 """Of `lathe --help`, in this order; each command stands in one of them."""
 
 
+def language_option(function: F) -> F:
+    """--lang. Its value is taken before a command is read (`take_language`); this is its help."""
+    return click.option(
+        FLAG,
+        type=click.Choice(LANGUAGES, case_sensitive=False),
+        metavar="NAME",
+        expose_value=False,
+        help="Language of texts: en or zh-TW. Default: that of this terminal.",
+    )(function)
+
+
 class LatheCommand(click.Command):
     """A command whose help shows its own options first, those of every command after them."""
+
+    context_class = PageContext
 
     def __init__(self, *arguments: Any, section: str, **keywords: Any) -> None:
         assert section in SECTIONS, section
         super().__init__(*arguments, **keywords)
         self.section = section
+        language_option(self)
 
     def section_of(self, name: str | None) -> str:
         return "Common options" if name in COMMON_NAMES else "Options"

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from loralathe import Message, as_flag, counted, few, unused_names
+from loralathe.cli.language import Data
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Columns, Facts, counts, dtype_name, percent, size
 from loralathe.cli.text import duration as seconds_text
@@ -91,15 +92,15 @@ def show_recipe(screen: Screen, prepared: Prepared) -> None:
     if screen.quiet:
         return
     if len(steps) == 1:
-        screen.show(heading(next(iter(steps.values()))))
+        screen.show(heading(Data(next(iter(steps.values())))))
     else:
         width = max(map(len, steps), default=0)
         for name, text in steps.items():
-            screen.show(heading(f"{name:<{width}} = {text}"))
+            screen.show(heading(Data(f"{name:<{width}} = {text}")))
     rows = [(name, str(path)) for name, path in recipe.inputs.items()]
     rows += [(name, f"{value:g}") for name, value in recipe.variables.items()]
     rows += list(recipe.blocks.items())
-    screen.show(Facts(rows))
+    screen.show(Facts((Data(name), Data(text)) for name, text in rows))
 
 
 def show_plan(screen: Screen, planned: Planned, force: bool) -> None:

@@ -25,6 +25,7 @@ from loralathe import (
     printable,
     readable,
 )
+from loralathe.cli.language import say
 from loralathe.cli.text import json_line
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Screen:
         elif self.quiet:
             sink = SilentSink()
         else:
-            sink = BarSink() if sys.stderr.isatty() else NoteSink(self)
+            sink = SayingSink(BarSink()) if sys.stderr.isatty() else NoteSink(self)
         return Progress(FlagSink(sink), TOKEN)
 
     def event(self, name: str, /, **fields: object) -> None:
@@ -89,7 +90,7 @@ class Screen:
     def note(self, text: str) -> None:
         """Something worth knowing, on stderr."""
         if not self.quiet:
-            print(readable(f"lathe: note: {Message(text).spelled(as_flag)}"), file=sys.stderr)
+            print(readable(say("lathe: note: ") + say(Message(text).spelled(as_flag))), file=sys.stderr)
 
 
 class NoteSink:
@@ -101,6 +102,16 @@ class NoteSink:
     def emit(self, event: Event) -> None:
         if event.kind == "message":
             self._screen.note(event.text)
+
+
+class SayingSink:
+    """Hands events on in the person's language."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def emit(self, event: Event) -> None:
+        self._sink.emit(replace(event, task=say(event.task), text=say(event.text)))
 
 
 class FlagSink:
@@ -122,7 +133,9 @@ class _Printable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
         from rich.segment import Segment
 
-        part = console.render_str(self._part, markup=False) if isinstance(self._part, str) else self._part
+        part = self._part
+        if isinstance(part, str):
+            part = console.render_str(say(part), markup=False)
         for text, style, control in console.render(part, options):
             yield Segment(text if control else printable(text), style, control)
 
@@ -131,4 +144,4 @@ def heading(text: str) -> RenderableType:
     """A line that opens a section."""
     from rich.text import Text
 
-    return Text(text, style="bold", no_wrap=True, overflow="ignore")
+    return Text(say(text), style="bold", no_wrap=True, overflow="ignore")

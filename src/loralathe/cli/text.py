@@ -10,8 +10,10 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from textwrap import wrap
 from typing import TYPE_CHECKING
+
+from loralathe.cli.language import say
+from loralathe.cli.wide import cells, wrapped
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
@@ -93,21 +95,16 @@ class Facts:
         self.rows = tuple(rows)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        from rich.cells import cell_len
         from rich.text import Text
 
-        width = max([LABEL, *(cell_len(label) for label, _ in self.rows)])
+        rows = [(say(label), say(value)) for label, value in self.rows]
+        width = max([LABEL, *(cells(label) for label, _ in rows)])
         room = max(20, options.max_width - width - 4)
-        for label, value in self.rows:
-            for number, part in enumerate(_lines(value, room)):
+        for label, value in rows:
+            for number, part in enumerate(wrapped(value, room)):
                 name = label if number == 0 else ""
-                padding = " " * (width - cell_len(name) + 2)
+                padding = " " * (width - cells(name) + 2)
                 yield Text.assemble(INDENT, (name, "dim"), padding, part)
-
-
-def _lines(value: str, room: int) -> list[str]:
-    """Values that lay themselves out, with leading or double spaces, are left alone."""
-    return [value] if len(value) <= room else wrap(value, room, break_on_hyphens=False) or [""]
 
 
 class Columns:
@@ -124,20 +121,19 @@ class Columns:
         self.total = total
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        from rich.cells import cell_len
         from rich.text import Text
 
-        everything = [self.names, *self.rows, *([self.total] if self.total else [])]
-        widths = [max(map(cell_len, column)) for column in zip(*everything, strict=True)]
+        table = [[say(cell) for cell in row] for row in (self.names, *self.rows, *filter(None, [self.total]))]
+        widths = [max(map(cells, column)) for column in zip(*table, strict=True)]
         gap = GAP
         if len(INDENT) + sum(widths) + len(GAP) * (len(widths) - 1) > options.max_width:
             gap = GAP[1:]
         rule = INDENT + "─" * (sum(widths) + len(gap) * (len(widths) - 1))
 
-        def line(cells: Sequence[str], style: str) -> Text:
+        def line(row: Sequence[str], style: str) -> Text:
             padded = []
-            for number, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-                space = " " * (width - cell_len(cell))
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True)):
+                space = " " * (width - cells(cell))
                 padded.append(cell + space if number == 0 else space + cell)
             return Text((INDENT + gap.join(padded)).rstrip(), style=style, no_wrap=True)
 

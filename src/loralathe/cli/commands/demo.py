@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
+from loralathe.cli.language import spoken
 from loralathe.cli.options import FilePath, LatheCommand
 from loralathe.cli.screen import Screen
 
@@ -40,33 +40,19 @@ Examples:
     help="Where everything goes. Default: demo-out.",
 )
 @click.option("--quick", is_flag=True, help="Make only a few small grids, to see that it works.")
-@click.option(
-    "--lang",
-    type=click.Choice(["zh-TW", "en"], case_sensitive=False),
-    help="Language in which the report opens. Default: that of this terminal.",
-)
 @click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout, text on stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="Show nothing but errors.")
-def demo_command(out: Path, quick: bool, lang: str | None, as_json: bool, quiet: bool) -> None:
+def demo_command(out: Path, quick: bool, as_json: bool, quiet: bool) -> None:
     """Play the whole method on a tiny family of models, and write a report about it."""
     from loralathe import need_libraries
     from loralathe.demo import DemoOptions, run_demo
 
     screen = Screen(as_json, quiet)
     need_libraries()
-    options = DemoOptions(out, quick=quick, language=lang or _language_of_terminal())
+    options = DemoOptions(out, quick=quick, language=spoken())
     try:
         result = run_demo(options, screen.progress())
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"what is finished is kept in {out}; the same command goes on") from None
     screen.event("demo", folder=out, report=result.report, chapters=result.numbers())
-    told = "做完了，請打開報告：" if options.language == "zh-TW" else "The story is told in "
-    screen.show(f"{told}{result.report.resolve()}")
-
-
-def _language_of_terminal() -> str:
-    """zh-TW where the terminal speaks any Chinese, else English."""
-    spoken = next(
-        (os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), ""
-    )
-    return "zh-TW" if spoken.lower().startswith("zh") else "en"
+    screen.show(f"The story is told in {result.report.resolve()}")

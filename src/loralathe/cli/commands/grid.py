@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unicodedata import east_asian_width
 
 import click
 
 from loralathe import InputError, counted
+from loralathe.cli.language import Data
 from loralathe.cli.options import FilePath, PictureCommand, Whole, take_screen, variables_option
 from loralathe.cli.picture_options import picture_options, take_model_options
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Facts
+from loralathe.cli.wide import cells
 
 if TYPE_CHECKING:
     from loralathe import GridPlan, GridResult, OpenModel, PreparedGrid
@@ -52,14 +53,9 @@ class GridCommand(PictureCommand):
 def in_two_columns(items: Sequence[str]) -> list[str]:
     """The items, half of them beside the other half."""
     half = -(-len(items) // 2)
-    width = max(map(_cells, items[:half])) + 4
+    width = max(map(cells, items[:half])) + 4
     right = [*items[half:], ""]
-    return [(left + " " * (width - _cells(left)) + right[i]).rstrip() for i, left in enumerate(items[:half])]
-
-
-def _cells(text: str) -> int:
-    """Columns of a terminal that the text takes: wide characters take two."""
-    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
+    return [(left + " " * (width - cells(left)) + right[i]).rstrip() for i, left in enumerate(items[:half])]
 
 
 @click.command(
@@ -245,7 +241,7 @@ def show_grid(screen: Screen, folder: Path, result: GridResult) -> None:
 
 def _axis_rows(plan: GridPlan) -> list[tuple[str, str]]:
     return [
-        (letter, f"{axis.title}: {_values([value.label for value in axis.values])}")
+        (letter, Data(f"{axis.title}: {_values([value.label for value in axis.values])}"))
         for letter, axis in zip("xyz", plan.axes, strict=True)
         if axis.title
     ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loralathe import counted, few
+from loralathe.cli.language import Data
 from loralathe.cli.options import FilePath, LatheCommand, showing_options
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Columns, Facts, amount, counts, dtype_shares, figures, size
@@ -86,8 +87,9 @@ def show_picture(screen: Screen, path: Path, *, first: bool = True) -> None:
         "picture", path=path, prompt=found.prompt, negative=found.negative, entries=dict(found.entries)
     )
     rows = [("Prompt", found.prompt), *([("Negative", found.negative)] if found.negative else [])]
+    rows += found.entries.items()
     screen.result(*([] if first else [""]), heading(f"{path.name}: a picture"))
-    screen.result(Facts([*rows, *found.entries.items()]))
+    screen.result(Facts((Data(name), Data(text)) for name, text in rows))
 
 
 def show_inspection(
@@ -216,7 +218,9 @@ def _part(part: Part) -> str:
 
 
 def _metadata(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
-    shown = [(key, _short(metadata[key])) for key in SUMMARY if metadata.get(key)]
+    shown: list[tuple[str, str]] = [
+        (Data(key), Data(_short(metadata[key]))) for key in SUMMARY if metadata.get(key)
+    ]
     rest = [key for key in metadata if key not in (*SUMMARY, RECORD, "format")]
     if rest:
         more = "1 more entry" if len(rest) == 1 else f"{len(rest)} more entries"
@@ -244,7 +248,7 @@ def _recipe(record: Mapping[str, object] | None) -> list[tuple[str, str]]:
     for table in ("variables", "blocks"):
         lines += [f"{name} = {_plain(value)}" for name, value in _table(record, table).items()]
     version = f"made by loralathe {record.get('version', '?')} as {record.get('save', '?')}"
-    return [("recipe", version), *(("", line) for line in lines)]
+    return [("recipe", version), *(("", Data(line)) for line in lines)]
 
 
 def _in_order(steps: Mapping[str, str]) -> list[str]:

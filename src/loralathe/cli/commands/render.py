@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loralathe import counted
+from loralathe.cli.language import Data
 from loralathe.cli.options import FilePath, PictureCommand, Whole, take_screen
 from loralathe.cli.picture_options import RANDOM_SEED, picture_options, take_model_options
 from loralathe.cli.screen import Screen, heading
@@ -79,8 +80,8 @@ def _show_plan(screen: Screen, prepared: PreparedPictures) -> None:
         ("checkpoint", f"{request.checkpoint} ({prepared.model.family.label})"),
         *([("VAE", request.vae)] if request.vae else []),
         *(("adapter", use) for use in plan.adapters),
-        ("prompt", plan.prompt),
-        *([("negative", request.negative)] if request.negative else []),
+        ("prompt", Data(plan.prompt)),
+        *([("negative", Data(request.negative))] if request.negative else []),
         ("sampler", f"{request.sampler}, {request.schedule}, {request.steps} steps, CFG {request.cfg:g}"),
         *([("clip skip", str(request.clip_skip))] if request.clip_skip > 1 else []),
         ("size", f"{request.width}×{request.height}"),

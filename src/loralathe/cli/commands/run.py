@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from loralathe.cli.language import say
 from loralathe.cli.options import (
     FilePath,
     LatheCommand,
@@ -101,4 +102,4 @@ def _print(screen: Screen, path: Path, given: Mapping[str, Path], target: Path |
     if target is not None:
         write_text(target, text, force=force, inputs=[path, *given.values()])
     screen.event("recipe_text", text=text, file=target)
-    screen.verbatim(*text.splitlines() if target is None else [f"wrote {target}"])
+    screen.verbatim(*text.splitlines() if target is None else [say(f"wrote {target}")])
