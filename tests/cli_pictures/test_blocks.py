@@ -41,7 +41,8 @@ def test_an_analysis(here: Path, done: Run) -> None:
 def test_the_weights_to_paste_merge(here: Path, done: Run) -> None:
     """A list in a tag is not re-read as a path, and is no longer than the adapter's own blocks."""
     result = done(*BLOCKS, "--range", "0.3,0.7", "--steps", 1)
-    weights, command = result.stdout.splitlines()[-2:]
+    meaning, weights, command = result.stdout.splitlines()[-3:]
+    assert meaning == "1 stands for the weight 0.7 of the range; the strength of a merge multiplies the list"
     assert len(weights.strip().split(",")) == len(SD1.short_blocks)
     merge = command.strip().removeprefix("lathe ").split()
     done(*merge, "--dry-run")

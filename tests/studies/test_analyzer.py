@@ -181,6 +181,23 @@ def test_suggested_weights_lie_between_the_two_of_the_range(changed: float, weig
     assert suggested_weight(0, 0, 0.3, 1) == 0.3
 
 
+def test_a_strength_multiplies_the_list_that_is_suggested(tmp_path: Path) -> None:
+    """The list holds no strength: what the strongest block had in the analysis, the merge gives it."""
+    given = request(adapters=(use(strength=0.8),))
+    report = analyze_blocks(options(tmp_path, request=given, range="0.3,0.7"), FakeRenderer(draw))
+    assert report.strength == 0.7
+    assert report.weights_list is not None
+    weights = [float(text) for text in report.weights_list.split(",")]
+    assert (min(weights), max(weights)) == (0.43, 1)
+    assert report.recipe is not None
+    merge = f"lathe merge baseA.safetensors hina.safetensors:0.56:lbw={report.weights_list}"
+    assert report.recipe.command == merge
+    some = analyze_blocks(options(tmp_path, blocks="IN05", range="0.3,0.7"), FakeRenderer(draw))
+    assert some.weights_by_name in ("*=1", "IN05=0.43")
+    turned = analyze_blocks(options(tmp_path, blocks="IN05", range="0.7,0.35"), FakeRenderer(draw))
+    assert turned.weights_by_name == "*=0.5,IN05=1"
+
+
 def test_suggestions_can_be_pasted(tmp_path: Path) -> None:
     report = analyze_blocks(options(tmp_path, range="0,1"), FakeRenderer(draw))
     assert report.weights_list is not None

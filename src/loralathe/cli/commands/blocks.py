@@ -206,6 +206,8 @@ def show_blocks(screen: Screen, folder: Path, report: BlockReport) -> None:
         *([report.recipe.command] if report.recipe else []),
     ]
     screen.show("", heading("weights to start from, and the merge that takes them"))
+    full = f"{report.strength:g}"
+    screen.show(f"1 stands for the weight {full} of the range; the strength of a merge multiplies the list")
     screen.verbatim(*(f"  {line}" for line in pasted))
 
 

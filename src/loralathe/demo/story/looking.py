@@ -128,12 +128,9 @@ def find_blocks(studio: Studio) -> Chapter:
 
 
 def block_list(report: BlockReport) -> str:
-    """The suggested weights as parts of full strength, in the order of the 12 blocks: `1,0.45,…`.
-
-    The analyzer gives weights between the two of its range. Divided by the upper one they make a list, which
-    a strength then multiplies.
-    """
-    return ",".join(show_number(round(effect.weight / report.others, 2)) for effect in report.effects)
+    """The suggested weights of the 12 blocks, which a strength multiplies: `1,0.43,…`."""
+    assert report.weights_list is not None
+    return report.weights_list
 
 
 def _bar(folder: Path, report: BlockReport, effect: BlockEffect) -> Bar:
@@ -143,7 +140,7 @@ def _bar(folder: Path, report: BlockReport, effect: BlockEffect) -> Bar:
         mean,
         mean if effect.changed.low is None else effect.changed.low,
         mean if effect.changed.high is None else effect.changed.high,
-        show_number(round(effect.weight / report.others, 2)),
+        show_number(effect.weight),
         Picture(folder / f"cells/{effect.keys[0]}.png"),
         Picture(folder / f"diffs/{effect.keys[0]}-black.png"),
     )

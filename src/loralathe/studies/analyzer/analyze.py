@@ -24,7 +24,13 @@ from loralathe.studies.analyzer.options import (
     read_groups,
     read_range,
 )
-from loralathe.studies.analyzer.report import BlockEffect, BlockReport, suggested_weight, weights_to_paste
+from loralathe.studies.analyzer.report import (
+    BlockEffect,
+    BlockReport,
+    full_weight,
+    suggested_weight,
+    weights_to_paste,
+)
 from loralathe.studies.analyzer.write import write_report
 from loralathe.studies.cell_builder import MARKS, CellBuilder, find_adapter, pull_tags, spell_out
 from loralathe.studies.commands import cell_recipe
@@ -193,8 +199,10 @@ def _report(
         replace(e, weight=suggested_weight(e.changed.mean, strongest, study.examined, study.others))
         for e in effects
     )
-    as_list, by_name = weights_to_paste(weighed, study.others)
-    use = replace(study.adapter, blocks=as_list or by_name)
+    as_list, by_name = weights_to_paste(weighed, study.examined, study.others)
+    full = full_weight(study.examined, study.others)
+    te, unet = (round(strength * full, 6) for strength in (study.adapter.te, study.adapter.unet))
+    use = replace(study.adapter, te=te, unet=unet, blocks=as_list or by_name)
     merged = replace(study.request, adapters=(use,))
     return BlockReport(
         adapter=PurePath(study.adapter.file).stem,
@@ -207,6 +215,7 @@ def _report(
         lacking=lacking,
         rendered=search.rendered,
         pictures=len(search.looked_at),
+        strength=full,
         weights_list=as_list,
         weights_by_name=by_name,
         recipe=cell_recipe(merged),

@@ -42,6 +42,8 @@ class BlockEffect:
 class BlockReport:
     """The result: effects in block order, the weights to paste, and what was rendered.
 
+    strength: the larger weight of the range, for which 1 stands in the weights to paste: a strength
+        multiplies them.
     weights_list: a list that `merge` takes (`1,0,0.3,…`), None when the examined blocks make up no list.
     weights_by_name: the same by name, which fits every adapter of the family.
     """
@@ -56,31 +58,40 @@ class BlockReport:
     lacking: tuple[str, ...]
     rendered: int
     pictures: int
+    strength: float
     weights_list: str | None
     weights_by_name: str
     recipe: CellRecipe | None
     files: tuple[Path, ...] = ()
 
 
+def full_weight(examined: float, others: float) -> float:
+    """The weight of the range that is farther from 0; the second of two that are as far."""
+    return max((others, examined), key=abs)
+
+
 def suggested_weight(changed: float, strongest: float, examined: float, others: float) -> float:
-    """A weight between the two of the range: the more a block changes the picture, the larger.
+    """A weight between the two of the range, as a part of the full one: the more it changes, the larger.
 
-        w = least + (full − least) · min(1, changed / (0.5 · strongest)), rounded to 0.05
+        w = least + (full − least) · min(1, changed / (0.5 · strongest)), rounded to 0.05, divided by full
 
-    where full is the one of `examined` and `others` that is farther from 0. So a block keeps its full weight
-    when it does at least half as much as the strongest one, and one that does nothing takes the smaller
-    weight, which the picture does not miss: with a range of 1,0 as with 0,1.
+    where full is the one of `examined` and `others` that is farther from 0. So a block gets 1 when it does at
+    least half as much as the strongest one, and one that does nothing takes the smaller weight, which the
+    picture does not miss: with a range of 1,0 as with 0,1. What multiplies the weights is a strength.
     """
-    least, full = sorted((examined, others), key=abs)
+    full = full_weight(examined, others)
+    least = examined if full == others else others
     share = min(1.0, changed / (FULL_WEIGHT_FROM * strongest)) if strongest > 0 else 0.0
     weight = least + (full - least) * share
-    return round(round(weight / GRAIN) * GRAIN, 2)
+    return round(round(weight / GRAIN) * GRAIN / full, 2)
 
 
-def weights_to_paste(effects: Sequence[BlockEffect], others: float) -> tuple[str | None, str]:
+def weights_to_paste(
+    effects: Sequence[BlockEffect], examined: float, others: float
+) -> tuple[str | None, str]:
     """(list or None, by name) for the suggested weights; blocks that were not examined keep `others`."""
     values = {block: effect.weight for effect in effects for block in effect.group.blocks}
-    text = BlockText(None, ((REST, show_number(others)),))
+    text = BlockText(None, ((REST, show_number(round(others / full_weight(examined, others), 2))),))
     for block, weight in values.items():
         text = text.replaced([block], weight)
     as_list = None

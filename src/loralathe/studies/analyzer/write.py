@@ -123,6 +123,7 @@ def blocks_page(options: BlocksOptions, report: BlockReport) -> bytes:
         "seeds": report.seeds,
         "sources": [source(f"cells/{key}.png") for key in report.sources],
         "effects": effects,
+        "strength": report.strength,
         "list": report.weights_list,
         "byName": report.weights_by_name,
         "command": report.recipe.command if report.recipe else None,

@@ -3,7 +3,7 @@ const TEXT = {
         effectsNote: "Each bar: the share of colour values that change by more than the threshold when this block alone takes the examined weight. Lines: 95 % interval of the mean over the seeds. SSIM 1 and GMSD 0: no change that one sees.",
         block: "Block", changed: "Changed", interval: "95 %", ssim: "SSIM", gmsd: "GMSD", weight: "Start at", order: "Order: {}",
         byBlock: "by block", byEffect: "by effect", weights: "Weights to start from",
-        weightsNote: "Between the two weights of the range: a block keeps the full weight when it changes at least half as much as the strongest one; weaker ones in proportion. A start for your eyes, not a verdict.",
+        weightsNote: "1 stands for the larger weight of the range, {}: a strength multiplies the list. A block gets 1 when it changes at least half as much as the strongest one, weaker ones less. A start for your eyes, not a verdict.",
         list: "As a list", byName: "By name", command: "Merge with these weights", sheet: "Pictures", size: "Size", seed: "Seed",
         sheetNote: "First the picture with all blocks at {others}. Then, for each block, the picture with that block at {examined}, and beside it the difference.",
         brightness: "Difference ×{}", source: "source", diff: "diff", examined: "examined", others: "others", threshold: "threshold", seeds: "seeds", seed1: "seed", pictures: "pictures",
@@ -13,7 +13,7 @@ const TEXT = {
         effectsNote: "長條：只有這一層換成受測權重時，變化超過閾值的色彩數值所占比例。線段：多個種子平均的 95 % 信賴區間。SSIM 是 1、GMSD 是 0 時，看不出任何改變。",
         block: "分層", changed: "變化", interval: "95 %", ssim: "SSIM", gmsd: "GMSD", weight: "建議起點", order: "排序：{}",
         byBlock: "依分層", byEffect: "依影響", weights: "可以開始的分層權重",
-        weightsNote: "介於範圍的兩個權重之間：影響至少有最強那層一半的分層保留完整權重，較弱的依比例降低。這只是起點，最後還是看圖決定。",
+        weightsNote: "1 代表範圍裡較大的權重 {}，使用時會再乘上 LoRA 的權重。影響至少有最強那層一半的分層是 1，較弱的依比例降低。這只是起點，最後還是看圖決定。",
         list: "清單寫法", byName: "名稱寫法", command: "用這組權重融合", sheet: "圖片", size: "大小", seed: "種子",
         sheetNote: "第一張是所有分層都用 {others} 的圖；之後每一層兩張：那一層換成 {examined} 的圖，以及兩者的差異。",
         brightness: "差異亮度 ×{}", source: "原圖", diff: "差異", examined: "受測權重", others: "其他層", threshold: "閾值", seeds: "個種子", seed1: "個種子", pictures: "張圖",
@@ -57,7 +57,7 @@ function effectsCard() {
 
 function weightsCard() {
   const part = (key, text) => text ? [make("p", { className: "note", style: "margin:12px 0 4px", textContent: t(key) }), copyable(text)] : [];
-  return make("section", { className: "card" }, make("h2", { textContent: t("weights") }), make("p", { className: "note", textContent: t("weightsNote") }),
+  return make("section", { className: "card" }, make("h2", { textContent: t("weights") }), make("p", { className: "note", textContent: t("weightsNote").replace("{}", trimmed(data.strength)) }),
     ...part("list", data.list), ...part("byName", data.byName), ...part("command", data.command));
 }
 
