@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
-from benchmarks.structure import circles, edges, read_sources, target
+from benchmarks.structure import Source, circles, edges, read_sources, target
 
 REPO = Path(__file__).resolve().parent.parent
 ORDER = [
@@ -15,9 +16,14 @@ ORDER = [
 FACE = {"loralathe", "loralathe.__main__"}
 
 
+@cache
+def sources_of(repo: Path) -> dict[str, Source]:
+    return read_sources(repo)
+
+
 def packages_below(repo: Path) -> dict[str, set[str]]:
     """Module → packages that it imports from although they lie below its own; inside functions, too."""
-    sources = read_sources(repo)
+    sources = sources_of(repo)
     found: dict[str, set[str]] = {}
     for name, source in sources.items():
         if name not in FACE:
@@ -34,12 +40,12 @@ def test_imports_point_upwards():
 
 
 def test_every_package_has_a_place_in_the_order():
-    assert {source.top for name, source in read_sources(REPO).items() if name not in FACE} <= set(ORDER)
+    assert {source.top for name, source in sources_of(REPO).items() if name not in FACE} <= set(ORDER)
 
 
 def test_no_files_import_each_other_in_a_circle():
     """Lazy imports and those for type checkers count; a name of one's own package is where it is defined."""
-    found = circles(edges(read_sources(REPO), resolve_inside=True))
+    found = circles(edges(sources_of(REPO), resolve_inside=True))
     assert found == []
 
 
@@ -63,7 +69,7 @@ def test_the_command_line_is_a_client_of_the_faces() -> None:
     faces = {"loralathe", "loralathe.demo", "loralathe.workshop"}
     found = {
         f"{source.path}: {one.module}"
-        for source in read_sources(REPO).values()
+        for source in sources_of(REPO).values()
         if source.top == "cli"
         for one in source.imports
         if one.module not in faces and not f"{one.module}.".startswith("loralathe.cli.")

@@ -106,14 +106,14 @@ def kill_many(
     return found
 
 
-def test_killed_five_times(forkserver: ForkServer, few: Path, few_finished: tuple[bytes, float]) -> None:
-    kill_many(forkserver, few, few_finished, 5, seed=5)
+def test_killed_three_times(forkserver: ForkServer, few: Path, few_finished: tuple[bytes, float]) -> None:
+    kill_many(forkserver, few, few_finished, 3, seed=5)
 
 
 def test_a_few_kills_of_everything(forkserver: ForkServer, tmp_path: Path) -> None:
     """`make kills` takes a thousand; what it judges is in `kills`."""
-    found = kills.kill_many(forkserver, tmp_path, 10, seed=3, write=write_flux_inputs)
-    assert sum(counts.total() - counts["run after"] for counts in found.values()) == 10
+    found = kills.kill_many(forkserver, tmp_path, 6, seed=3, write=write_flux_inputs)
+    assert sum(counts.total() - counts["run after"] for counts in found.values()) == 6
 
 
 @pytest.mark.slow

@@ -117,6 +117,13 @@ def write_models(folder: Path, divisor: int) -> int:
 
 
 @pytest.fixture(scope="module")
+def quarter_width(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int]]:
+    folder = tmp_path_factory.mktemp("quarter")
+    yield folder, write_models(folder, 4)
+    remove_files(folder)
+
+
+@pytest.fixture(scope="module")
 def half_width(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int]]:
     folder = tmp_path_factory.mktemp("half")
     yield folder, write_models(folder, 2)
@@ -136,14 +143,14 @@ def remove_files(folder: Path) -> None:
         file.unlink()
 
 
-def test_a_merge_stays_within_its_budget(half_width: tuple[Path, int]) -> None:
-    folder, size = half_width
-    budget = 128 * MIB
+def test_a_merge_stays_within_its_budget(quarter_width: tuple[Path, int]) -> None:
+    folder, size = quarter_width
+    budget = 16 * MIB
     memory = measure(folder, MERGE, budget)
     (folder / "out.safetensors").unlink()
     print(memory.told(size))
-    assert size > 2 * (budget + 64 * MIB)
-    assert memory.growth < budget + 64 * MIB
+    assert size > 2 * (budget + 32 * MIB)
+    assert memory.growth < budget + 32 * MIB
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ def test_the_sample_follows_the_seed(sd1):
     assert counts[0].total.checked == counts[2].total.checked < counts[0].total.tensors
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_bit_of_a_checkpoints_data(sd1, copy, data):
     path = copy(sd1.checkpoint)
@@ -100,7 +100,7 @@ def test_any_bit_of_a_checkpoints_data(sd1, copy, data):
     assert {finding.place for finding in found.findings} == {hit}
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_bit_of_an_adapters_data(sd1, copy, data):
     """Whatever is sampled: the file has a hash of its tensors."""
@@ -115,7 +115,7 @@ def test_any_bit_of_an_adapters_data(sd1, copy, data):
         assert any(finding.place == "metadata 'sshs_model_hash'" for finding in found.findings)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_bit_of_a_header(sd1, copy, data):
     """Keys, shapes, offsets, the record, every other entry, spaces at the end: an error or a finding.
