@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from loralathe.api.files import *  # noqa: F403
     from loralathe.api.look import *  # noqa: F403
     from loralathe.api.pictures import *  # noqa: F403
-    from loralathe.commands import as_flag
+    from loralathe.commands import as_flag, command_line
     from loralathe.engine import (
         AdapterCoverage,
         AdapterOutput,
@@ -68,9 +68,9 @@ if TYPE_CHECKING:
         "CheckpointFacts", "Comparison", "ExtractOptions", "ExtractionReport", "GridPlan", "GridResult",
         "InputUse", "Inspection", "Norm", "Part", "Recipe", "Remark", "Report", "RunOptions", "Save",
         "Verification", "WeightStudy", "WeightsOutput", "WeightsReport", "__version__", "as_flag", "bar",
-        "bar_chart", "component_name", "family_by_id", "in_memory", "label_of_kind", "make_recipe",
-        "parse_number", "parse_size", "parse_whole", "read_catalogue", "read_recipe", "recipe_text",
-        "shorthand", "unused_names", "write_text",
+        "bar_chart", "command_line", "component_name", "family_by_id", "in_memory", "label_of_kind",
+        "make_recipe", "parse_number", "parse_size", "parse_whole", "read_catalogue", "read_recipe",
+        "recipe_text", "shorthand", "unused_names", "write_text",
     ]  # fmt: skip
     __all__ += errors.__all__
     __all__ += files.__all__
@@ -80,7 +80,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "adapters": ("label_of_kind",),
-    "commands": ("as_flag",),
+    "commands": ("as_flag", "command_line"),
     "engine": (
         "AdapterCoverage", "AdapterOutput", "BlockEnergy", "ExtractionReport", "InputUse", "Remark",
         "Report", "RunOptions", "WeightsOutput", "WeightsReport",

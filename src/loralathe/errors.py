@@ -77,12 +77,21 @@ class LatheError(Exception):
     what:  one sentence, what is wrong.
     where: file, key, block, position: whatever finds the place.
     fix:   what to do about it.
+    instead: a word as it was given → the words that were meant, for doors that show the corrected command.
     """
 
     exit_code = 2
 
-    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        fix: str | None = None,
+        instead: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         super().__init__(what)
+        self.instead = instead or {}
         self.what = Message(what)
         self.where = None if where is None else Message(where)
         self.fix = None if fix is None else Message(fix)

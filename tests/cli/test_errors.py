@@ -40,6 +40,10 @@ CASES = {
     "merge {a} <lora:hina:0.7:lbw=OUTALL>": "a tag belongs in a prompt\n"
     "  where: '<lora:hina:0.7:lbw=OUTALL>'\n"
     "  fix:   here it is written hina.safetensors:0.7:lbw=OUTALL",
+    "merge {a} {hina}:0.7,{hina}:0.4 -o x": "several adapters are joined by a comma; each is a word of its own\n"
+    "  where: '{hina}:0.7,{hina}:0.4'\n  fix:   lathe merge {a} {hina}:0.7 {hina}:0.4 -o x",
+    "combine {hina}:0.7,sailor:0.4": "several adapters are joined by a comma; each is a word of its own\n"
+    "  where: '{hina}:0.7,sailor:0.4'\n  fix:   lathe combine {hina}:0.7 sailor:0.4",
     "merge {a} <lora:hina:1:0.5>": "a tag belongs in a prompt\n  where: '<lora:hina:1:0.5>'\n"
     "  fix:   here it is written hina.safetensors:te=1:unet=0.5",
     "extract {b} {a} --rank 0": "Invalid value for '--rank' / '--dim' / '--linear-dim': 0 is not "

@@ -95,6 +95,8 @@ BLOCKS: dict[str, Says] = {
     'A + lora@"1,1,1,1,1,1,1,1,1,1,1,1"': (
         "a list of 12 block weights does not fit SD 1.5",
         f"{STEP}, block weights '1,1,1,1,1,1,1,1,1,1,1,1'",
+        'by the block names of SDXL it is "BASE=1,IN04=1,IN05=1,IN07=1,IN08=1,MID=1,OUT00=1,OUT01=1,OUT02=1,'
+        'OUT03=1,OUT04=1,OUT05=1" (IN00…IN03 IN06 IN09…IN11 OUT06…OUT11 weigh 1); '
         f"lists that fit are {LISTS}",
     ),
     "A + lora@MIDDD": ("there are no block weights called 'MIDDD'", STEP, "did you mean 'MIDD'?"),

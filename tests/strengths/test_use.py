@@ -128,3 +128,25 @@ def test_any_text_is_a_strength_or_an_input_error(text: str) -> None:
         assert error.what  # noqa: PT017
     else:
         assert isinstance(strength, Strength)
+
+
+JOINED = {
+    "hina:0.7,sailor:0.4": ["hina:0.7", "sailor:0.4"],
+    "hina.safetensors，sailor.safetensors": ["hina.safetensors", "sailor.safetensors"],
+    "a.safetensors:0.7:1,0,0.3, b:1:OUTALL": ["a.safetensors:0.7:1,0,0.3", "b:1:OUTALL"],
+}
+
+
+@pytest.mark.parametrize("text", JOINED)
+def test_adapters_joined_by_a_comma_are_told_apart(text: str) -> None:
+    with pytest.raises(InputError, match="several adapters are joined by a comma") as refused:
+        read_argument(text, none_exists)
+    assert refused.value.instead == {text: JOINED[text]}
+    assert str(refused.value.fix) == f"write them apart: {' '.join(JOINED[text])}"
+
+
+@pytest.mark.parametrize(
+    "items", ["1,0,0,0.3:te=0.5", "IN04=0.3,OUT00=1:0.5", "lbwe=IN05:attn:0,OUT03:ff:0.5"]
+)
+def test_lists_and_rules_are_no_further_adapters(items: str) -> None:
+    assert read_argument(f"hina.safetensors:{items}", none_exists).path == Path("hina.safetensors")

@@ -178,3 +178,16 @@ def test_lists_typed_another_way(text: str, fix: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_block_weights(text, SDXL)
     assert caught.value.fix == fix
+
+
+def test_another_familys_list_is_shown_by_block_names() -> None:
+    """A list of 17 on SDXL: which value belongs to which block, and which blocks it says nothing of."""
+    listed = ",".join(f"0.{place:02}" for place in range(17))
+    with pytest.raises(InputError) as refused:
+        parse_block_weights(listed, SDXL)
+    named = str(refused.value.fix).split('"')[1]
+    assert named.startswith("BASE=0.00,IN01=0.01,IN02=0.02,IN04=0.03,")
+    assert named.endswith(",OUT08=0.13")
+    assert "(SDXL has no OUT09…OUT11; IN00 IN03 IN06 OUT00…OUT02 weigh 1)" in str(refused.value.fix)
+    weights = parse_block_weights(named, SDXL)
+    assert (weights.weight_of("unet.x", "OUT03"), weights.weight_of("unet.x", "OUT00")) == (0.08, 1)

@@ -12,12 +12,22 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
 import click
 
-from loralathe import InputError, LatheError, MachineError, as_flag, did_you_mean, is_out_of_memory, readable
+from loralathe import (
+    InputError,
+    LatheError,
+    MachineError,
+    Message,
+    as_flag,
+    command_line,
+    did_you_mean,
+    is_out_of_memory,
+    readable,
+)
 from loralathe.cli.language import say
 from loralathe.cli.screen import TOKEN
 
@@ -41,7 +51,7 @@ def guarded(run: Callable[[], object], words: Sequence[str]) -> int:
             raise
         if os.environ.get(DEBUG):
             traceback.print_exc()
-        return show_error(error, "--json" in words)
+        return show_error(error, words)
     return code if isinstance(code, int) else DONE
 
 
@@ -70,9 +80,11 @@ def _interrupted(words: Sequence[str], kept: str) -> int:
     return INTERRUPTED
 
 
-def show_error(error: BaseException, as_json: bool) -> int:
+def show_error(error: BaseException, words: Sequence[str]) -> int:
     """Print `lathe: error: …` with its where and fix; the exit code."""
-    known = explained(error)
+    known, as_json = explained(error), "--json" in words
+    if known and known.instead:
+        known.fix = Message(_corrected(words, known.instead))
     code = known.exit_code if known else BUG
     shown = known or _bug(error)
     print(readable(_told(shown)), file=sys.stderr)
@@ -87,6 +99,11 @@ def _told(error: LatheError) -> str:
     """`error.text`, as the person reads it."""
     parts = {"lathe: error: ": error.what, "  where: ": error.where, "  fix:   ": error.fix}
     return "\n".join(say(label) + say(text.spelled(as_flag)) for label, text in parts.items() if text)
+
+
+def _corrected(words: Sequence[str], instead: Mapping[str, Sequence[str]]) -> str:
+    """The command with the words that were meant."""
+    return command_line(*(right for word in words for right in instead.get(word, [word])))
 
 
 def explained(error: BaseException) -> LatheError | None:

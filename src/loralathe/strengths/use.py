@@ -30,6 +30,7 @@ TAG_ITEMS = ("te", "unet", "lbw", "w", "lbwe", "x", "start", "stop", "step", "dy
 _TAG = re.compile(r"<(?:lora|lyco):([^<>]+)>", re.IGNORECASE)
 _STRENGTH = re.compile(r"[+-]?(\d?[.,]\d+|[01])", re.ASCII)
 _DRIVE = re.compile(r"[A-Za-z]")
+_JOINTS = re.compile(r"\s*[,，、]\s*")
 _RULE_ENDS = re.compile(r"[,\n]")
 
 
@@ -79,7 +80,7 @@ def read_argument(text: str, exists: Callable[[Path], bool] = os.path.isfile) ->
     """
     parts = text.split(":")
     n = _parts_of_path(parts, exists)
-    if not exists(Path(":".join(parts[:n]))):
+    if not exists(Path(":".join(parts[:n]))) or len(_apart(text)) > 1:
         _refuse_what_is_no_path(text, exists)
     if not ":".join(parts[:n]).strip():
         raise InputError("an adapter without a path", where=f"'{text}'", fix=f"write {GRAMMAR}")
@@ -195,12 +196,19 @@ def same_adapter(one: str, other: str) -> bool:
 
 
 def _refuse_what_is_no_path(text: str, exists: Callable[[Path], bool]) -> None:
-    """InputError for a tag, a strength on its own, and full-width colons: no file has such a name."""
+    """InputError for a tag, several adapters, a strength, and full-width colons: no file has such a name."""
     if tag := _TAG.search(text):
         raise InputError(
             "a tag belongs in a prompt",
             where=f"'{text}'",
             fix=f"here it is written {_argument_of_tag(tag[1])}",
+        )
+    if len(apart := _apart(text)) > 1:
+        raise InputError(
+            "several adapters are joined by a comma; each is a word of its own",
+            where=f"'{text}'",
+            fix=f"write them apart: {' '.join(apart)}",
+            instead={text: apart},
         )
     if _STRENGTH.fullmatch(visible(text)):
         raise InputError(
@@ -211,6 +219,26 @@ def _refuse_what_is_no_path(text: str, exists: Callable[[Path], bool]) -> None:
     parts = text.replace("：", ":").split(":")
     if "：" in text and exists(Path(":".join(parts[: _parts_of_path(parts, exists)]))):
         raise InputError("no such file", where=text, fix=spelling_hint(text))
+
+
+def _apart(text: str) -> list[str]:
+    """`a:0.7,b:0.4` as two adapters; weights of a list and rules of elements stay with their adapter."""
+    found: list[str] = []
+    for piece in _JOINTS.split(text):
+        if found and not _begins_adapter(piece):
+            found[-1] += f",{piece}"
+        else:
+            found.append(piece)
+    return found
+
+
+def _begins_adapter(piece: str) -> bool:
+    """`b:0.4`, `b.safetensors`; not `0.3`, `IN04=0.3:te=0`, `OUT03:attn2:0.5`."""
+    head, _, rest = piece.partition(":")
+    if head.lower().endswith(MODEL_SUFFIXES):
+        return True
+    is_item = looks_like_number(head) or "=" in head or _is_block_field(head)
+    return not is_item and looks_like_number(rest.partition(":")[0])
 
 
 def _argument_of_tag(inside: str) -> str:

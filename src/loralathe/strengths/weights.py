@@ -6,11 +6,11 @@ replaced while tokens (R, U, X) stay; `parse_block_weights` makes numbers of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from loralathe.errors import InputError, counted, option, spelling_hint
-from loralathe.families import ENCODER_NAMES, Family, shorthand
+from loralathe.families import ENCODER_NAMES, FAMILIES, Family, block_lists, shorthand
 from loralathe.strengths.blocks import block_names_of, canonical_block, known_text_encoders, lists_that_fit
 from loralathe.strengths.presets import NO_PRESETS, find_preset, preset_blocks, unknown_preset
 from loralathe.strengths.text import looks_like_number, number_text, parse_number, show_number, visible
@@ -190,11 +190,29 @@ def _read_list(text: str, family: Family, where: str) -> BlockText:
         raise InputError(
             f"a list of {len(items)} block weights does not fit {family.label}",
             where=place,
-            fix=spelling_hint(text) or f"lists that fit are {fits}",
+            fix=spelling_hint(text) or f"{_by_name(items, family)}lists that fit are {fits}",
         )
     names = lists[len(items)]
     values = tuple((name, _checked(item, name, where)) for name, item in zip(names, items, strict=True))
     return BlockText(names, values)
+
+
+def _by_name(items: Sequence[str], family: Family) -> str:
+    """How another family's list is written for this one: each weight at the block of its name."""
+    owner = next(
+        (one for one in FAMILIES if len(items) in (len(one.short_blocks), len(one.long_blocks))), None
+    )
+    if owner is None:
+        return ""
+    given = dict(zip(block_lists()[len(items)], (item.strip() for item in items), strict=True))
+    shared = ",".join(f"{name}={text}" for name, text in given.items() if name in family.long_blocks)
+    if not shared:
+        return ""
+    lost = tuple(name for name in given if name not in family.long_blocks)
+    others = tuple(name for name in family.long_blocks if name not in given)
+    notes = [f"{family.label} has no {shorthand(lost)}"] if lost else []
+    notes += [f"{shorthand(others)} weigh 1"] if others else []
+    return f'by the block names of {owner.label} it is "{shared}" ({"; ".join(notes)}); '
 
 
 def _read_by_name(text: str, family: Family, where: str) -> BlockText:
