@@ -40,7 +40,8 @@ CASES = {
     "merge {a} <lora:hina:0.7:lbw=OUTALL>": "a tag belongs in a prompt\n"
     "  where: '<lora:hina:0.7:lbw=OUTALL>'\n"
     "  fix:   here it is written hina.safetensors:0.7:lbw=OUTALL",
-    "merge {a} {hina}:0.7,{hina}:0.4 -o x": "several adapters are joined by a comma; each is a word of its own\n"
+    "merge {a} {hina}:0.7,{hina}:0.4 -o x": "several adapters are joined by a comma; "
+    "each is a word of its own\n"
     "  where: '{hina}:0.7,{hina}:0.4'\n  fix:   lathe merge {a} {hina}:0.7 {hina}:0.4 -o x",
     "combine {hina}:0.7,sailor:0.4": "several adapters are joined by a comma; each is a word of its own\n"
     "  where: '{hina}:0.7,sailor:0.4'\n  fix:   lathe combine {hina}:0.7 sailor:0.4",
