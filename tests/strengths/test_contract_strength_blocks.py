@@ -339,9 +339,9 @@ ERRORS = [
      "26: BASE IN00…IN11 MID OUT00…OUT11"),
     ("§2 another family's length", "hina:" + LIST_17, "sdxl",
      f"a list of 17 block weights does not fit SDXL\n  where: block weights '{LIST_17}'\n"
-     '  fix:   by the block names of SD 1.5 it is "BASE=1,IN01=0.1,IN02=0.2,IN04=0.3,IN05=0.4,IN07=0.5,IN08=0.6,'
-     'MID=0.7,OUT03=0.8,OUT04=0.9,OUT05=2,OUT06=3,OUT07=4,OUT08=5" (SDXL has no OUT09…OUT11; IN00 IN03 IN06 '
-     "OUT00…OUT02 weigh 1); lists that fit are 12: BASE IN04 IN05 IN07 IN08 MID OUT00…OUT05; "
+     '  fix:   by the block names of SD 1.5 it is "BASE=1,IN01=0.1,IN02=0.2,IN04=0.3,IN05=0.4,IN07=0.5,'
+     'IN08=0.6,MID=0.7,OUT03=0.8,OUT04=0.9,OUT05=2,OUT06=3,OUT07=4,OUT08=5" (SDXL has no OUT09…OUT11; '
+     "IN00 IN03 IN06 OUT00…OUT02 weigh 1); lists that fit are 12: BASE IN04 IN05 IN07 IN08 MID OUT00…OUT05; "
      "20: BASE IN00…IN08 MID OUT00…OUT08; 26: BASE IN00…IN11 MID OUT00…OUT11"),
     ("§2 unknown block", "hina:IN4=0.3,OUT00=1", "sdxl",
      "'IN4' is not a block of SDXL\n  where: block weights 'IN4=0.3,OUT00=1'\n"
