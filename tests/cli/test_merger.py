@@ -104,7 +104,7 @@ def test_the_wider_model_must_come_first(
     ):
         result = run(*words, "-o", out)
         assert result.exit_code == 2
-        assert "put the inpainting or instruct-pix2pix model first" in result.stderr
+        assert "put 'B' first: the result is then " in result.stderr
 
 
 def test_everything_at_once(done: Run, models: Path, tmp_path: Path) -> None:

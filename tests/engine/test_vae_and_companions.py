@@ -97,6 +97,21 @@ def diffusers_vae(vae: Tensors, *, old: bool) -> Tensors:
     return found
 
 
+def trainers_vae(tensors: Tensors) -> Tensors:
+    """diffusers' names and matrices in the attention of an original VAE, as some trainers save them."""
+    names = {"q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
+    found = {}
+    for key, tensor in tensors.items():
+        start, middle, rest = key.partition(".mid.attn_1.")
+        name, _, role = rest.partition(".")
+        if middle and name in names:
+            matrix = tensor.reshape(tensor.shape[:2]) if role == "weight" else tensor
+            found[f"{start}{middle}{names[name]}.{role}"] = matrix
+        else:
+            found[key] = tensor
+    return found
+
+
 def vae_file(kind: str, folder: Path, other: Tensors) -> Path:
     vae = vae_of(other)
     if kind == "whole checkpoint":
@@ -112,11 +127,12 @@ def vae_file(kind: str, folder: Path, other: Tensors) -> Path:
         "diffusers": diffusers_vae(vae, old=False),
         "old diffusers": diffusers_vae(vae, old=True),
         "with prefix": {f"vae.{key}": t for key, t in vae.items()},
+        "trainer": trainers_vae(vae),
     }[kind]
     return write_safetensors(folder / "v.safetensors", held)
 
 
-KINDS = ("whole checkpoint", "alone", "pickle", "diffusers", "old diffusers", "with prefix")
+KINDS = ("whole checkpoint", "alone", "pickle", "diffusers", "old diffusers", "with prefix", "trainer")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -131,6 +147,29 @@ def test_a_vae_of_any_kind(folder: Path, a: Tensors, other: Tensors, kind: str) 
         assert tensor.dtype == wanted.dtype
         assert torch.equal(tensor, wanted), key
     assert report.weights[0].buckets["baked VAE"] == len(plain)
+
+
+@pytest.mark.parametrize("formula", ["0.75*A + 0.25*O", "0.75*O + 0.25*A"])
+def test_sums_know_the_names_of_trainers(tmp_path: Path, a: Tensors, other: Tensors, formula: str) -> None:
+    """The output has the names and shapes that every program reads, whichever model is the first."""
+    held = {"A": vae_alone(a), "O": trainers_vae(vae_alone(other))}
+    inputs = {name: write_safetensors(tmp_path / f"{name}.safetensors", held[name]) for name in held}
+    save = Save("x", tmp_path / "out.safetensors", "fp32")
+    run_recipe(make_recipe(inputs=inputs, steps={"x": formula}, saves=[save]), RunOptions(hash_inputs=False))
+    found = load_file(save.file)
+    assert found.keys() == held["A"].keys()
+    share = 0.75 if formula.startswith("0.75*A") else 0.25
+    for key in found:
+        if key.startswith(VAE):
+            wanted = share * a[key].double() + (1 - share) * other[key].double()
+            assert found[key].shape == wanted.shape
+            assert torch.allclose(found[key].double(), wanted, atol=1e-6)
+    assert verify_file(save.file).ok
+
+
+def vae_alone(tensors: Tensors) -> Tensors:
+    """Without text encoders."""
+    return {key: tensor for key, tensor in tensors.items() if not key.startswith("cond_stage_model.")}
 
 
 def test_a_baked_vae_is_cast_with_the_rest_and_can_be_looked_at(folder: Path, other: Tensors) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,10 +174,17 @@ def test_a_vae_of_its_own(checkpoint_of: CheckpointOf, tmp_path: Path, prefix: s
     assert vae.config.scaling_factor == 0.18215
     expected = opened(tensors).vae.state_dict()
     assert all(torch.equal(tensor, expected[key]) for key, tensor in vae.state_dict().items())
-    diffusers_names = write_safetensors(tmp_path / "d.safetensors", vae.state_dict())
-    with FileWeights(diffusers_names) as weights:
-        again = load_vae(weights, SD1.pictures, torch.float32)
-    assert all(torch.equal(tensor, expected[key]) for key, tensor in again.state_dict().items())
+    names = {"q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
+    mixed = {
+        re.sub(r"(attn_1)\.(q|k|v|proj_out)\.", lambda m: f"{m[1]}.{names[m[2]]}.", k): t
+        for k, t in alone.items()
+    }
+    assert mixed.keys() != alone.keys()
+    for other in (vae.state_dict(), mixed):
+        path = write_safetensors(tmp_path / "d.safetensors", other)
+        with FileWeights(path) as weights:
+            again = load_vae(weights, SD1.pictures, torch.float32)
+        assert all(torch.equal(tensor, expected[key]) for key, tensor in again.state_dict().items())
 
 
 def message(tensors: Tensors) -> str:

@@ -14,8 +14,16 @@ from loralathe.adapters.detect import (
     is_adapter,
     is_usable,
 )
-from loralathe.adapters.factors import delta, load_change, load_factors
-from loralathe.adapters.fit import Fit, Mismatch, check_against, fits, require_fit, weight_shape
+from loralathe.adapters.factors import delta, load_change, load_factors, widened
+from loralathe.adapters.fit import (
+    Fit,
+    Mismatch,
+    check_against,
+    fits,
+    fits_first_channels,
+    require_fit,
+    weight_shape,
+)
 from loralathe.adapters.foreign import foreign_kind
 from loralathe.adapters.keys import group_by_module, kind_of_module, shows_adapter, split_adapter_key
 from loralathe.adapters.kinds import adapter_kinds, label_of_kind, ranked_parts, read_labels
@@ -33,8 +41,9 @@ from loralathe.adapters.write import (
 __all__ = [
     "Adapter", "AdapterDetected", "AdapterFormat", "AdapterModule", "Fit", "Mismatch", "NamedTensor",
     "adapter_kinds", "address_of_raw", "canonical_of_raw", "changing_kind_of_file", "check_against",
-    "completions", "delta", "detect_adapter", "fits", "foreign_kind", "group_by_module", "is_adapter",
-    "is_usable", "kind_of_module", "kohya_specs", "kohya_tensors", "label_of_kind", "load_change",
-    "load_factors", "open_adapter", "own_family", "ranked_parts", "read_adapter", "read_labels",
-    "read_scalar", "require_fit", "shows_adapter", "split_adapter_key", "weight_shape", "zero_tensors",
+    "completions", "delta", "detect_adapter", "fits", "fits_first_channels", "foreign_kind",
+    "group_by_module", "is_adapter", "is_usable", "kind_of_module", "kohya_specs", "kohya_tensors",
+    "label_of_kind", "load_change", "load_factors", "open_adapter", "own_family", "ranked_parts",
+    "read_adapter", "read_labels", "read_scalar", "require_fit", "shows_adapter", "split_adapter_key",
+    "weight_shape", "widened", "zero_tensors",
 ]  # fmt: skip

@@ -89,6 +89,14 @@ def delta(factors: Factors, weight_shape: tuple[int, ...]) -> torch.Tensor:
     return dense(factors).reshape(weight_shape)
 
 
+def widened(factors: Factors, weight_shape: tuple[int, ...]) -> Factors:
+    """The same for a weight that may have more input channels: what comes after the adapter's stays alone."""
+    from torch.nn.functional import pad
+
+    lacking = math.prod(weight_shape[1:]) - factors.down.shape[1]
+    return replace(factors, down=pad(factors.down, (0, lacking)), shape=weight_shape) if lacking else factors
+
+
 def side_by_side(parts: Sequence[tuple[int, Factors]], shape: tuple[int, ...]) -> Factors:
     """Factors of a matrix that holds each part's product from its first row on, and zeros elsewhere."""
     import torch

@@ -9,7 +9,7 @@ from loralathe.adapters.adapter import Adapter
 from loralathe.adapters.kind import ANY
 from loralathe.adapters.module import AdapterModule
 from loralathe.errors import InputError, few, option
-from loralathe.families import Module, TensorLike, component_name
+from loralathe.families import Family, Module, TensorLike, component_name
 from loralathe.strengths import component_of
 
 
@@ -19,6 +19,11 @@ class Mismatch:
 
     module: AdapterModule
     base_shape: tuple[int, ...]
+
+    def is_too_wide(self, family: Family) -> bool:
+        """Whether the module only takes more input channels (a control LoRA) than the base has."""
+        entry = self.module.name == family.entry_module
+        return entry and fits_first_channels(self.base_shape, self.module.shape)
 
     def __str__(self) -> str:
         return f"{self.module.raw_name}: {list(self.module.shape)}, the base has {list(self.base_shape)}"
@@ -58,6 +63,13 @@ def fits(delta: tuple[int, ...], weight: tuple[int, ...]) -> bool:
     return _without_unit_kernel(delta) == _without_unit_kernel(weight)
 
 
+def fits_first_channels(delta: tuple[int, ...], weight: tuple[int, ...]) -> bool:
+    """Whether a change is for fewer input channels than the weight has (inpainting, Fill, control)."""
+    if len(delta) != len(weight) or len(delta) < 2 or delta[1] == ANY:
+        return False
+    return (delta[0], *delta[2:]) == (weight[0], *weight[2:]) and delta[1] < weight[1]
+
+
 def _without_unit_kernel(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:2] if shape[2:] == (1, 1) else shape
 
@@ -80,7 +92,10 @@ def check_against(
     for name, module in adapter.modules.items():
         base = modules.get(name)
         shape = weight_shape(base, tensors) if base is not None else None
-        if shape is not None and fits(module.shape, shape):
+        entry = name == adapter.family.entry_module
+        if shape is not None and (
+            fits(module.shape, shape) or (entry and fits_first_channels(module.shape, shape))
+        ):
             used.append(module)
         elif is_idle(module):
             idle.append(module)
@@ -105,6 +120,15 @@ def require_fit(adapter: Adapter, fit: Fit, base_label: str, *, allow_unmatched:
     fix = f"use a LoRA made for {base_label}"
     if adapter.made_for is not adapter.family:
         fix = f"this one is made for {adapter.made_for.label}; {fix}"
+    too_wide = next((one for one in fit.mismatched if one.is_too_wide(adapter.family)), None)
+    if too_wide is not None:
+        wide, narrow = too_wide.module.shape[1], too_wide.base_shape[1]
+        variant = adapter.family.denoiser.inputs.get(wide)
+        raise InputError(
+            f"the LoRA is for models with {wide} input channels, the base ({base_label}) has {narrow}",
+            where=f"{where}: {too_wide}",
+            fix=f"merge it into a {base_label} model of the kind '{variant}'" if variant else fix,
+        )
     if fit.mismatched:
         raise InputError(
             f"the shapes of {len(fit.mismatched)} of {len(fit.used) + len(fit.mismatched)} modules "

@@ -38,6 +38,7 @@ BUCKETS = {
     "baked VAE": "from the other VAE",
     "strength 0": "copied, as their strength is 0",
     "only in the first": "copied, as the other models lack them",
+    "other shape": "copied, as another model has them in other shapes",
     "kept by rule": "never merged (position ids, marks)",
 }
 """What became of a checkpoint's tensors."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from loralathe.adapters import load_change
+from loralathe.adapters import fits_first_channels, load_change
 from loralathe.engine.evaluate import Band, LoadFactors, MadeLeaf, Prepare
 from loralathe.engine.job import Context
 from loralathe.engine.slices import ModuleAddress, RowSlice, Unit
@@ -79,6 +81,24 @@ class SliceWeight:
 
 
 @dataclass(frozen=True)
+class FirstColumns:
+    """`adapters.kind.Weight`: the input channels that an adapter knows of a weight that has more."""
+
+    weight: SliceWeight
+    shape: tuple[int, ...]
+
+    @property
+    def columns(self) -> int:
+        return math.prod(self.shape[1:])
+
+    def bands(self) -> Iterator[Tensor]:
+        return (band[:, : self.columns] for band in self.weight.bands())
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        return self.weight.rows(start, stop)[:, : self.columns]
+
+
+@dataclass(frozen=True)
 class TurnedWeight:
     """`adapters.kind.Weight` of a matrix that the checkpoint stores as (in, out); small enough to be held."""
 
@@ -107,6 +127,10 @@ def _prepare_change(leaf: AdapterLeaf, arguments: SliceArguments) -> MakeRows:
     assert module is not None, "adapters take part at modules only"
     adapter = arguments.context.sources.adapters[leaf.name]
     held, weight = adapter.modules[module.name], SliceWeight(arguments)
+    if not module.transpose and fits_first_channels(held.shape, weight.shape):
+        first = FirstColumns(weight, held.shape)
+        narrow, lacking = load_change(adapter, held, first), arguments.unit.row_elements - first.columns
+        return lambda values, rows: pad(narrow(values[0][:, : first.columns], rows), (0, lacking))
     if not module.transpose:
         make = load_change(adapter, held, weight)
         return lambda values, rows: make(values[0], rows)

@@ -12,8 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from loralathe.engine.coverage import AdapterCoverage, check_checkpoints
+from loralathe.adapters import fits, fits_first_channels
+from loralathe.engine.coverage import AdapterCoverage
 from loralathe.engine.options import DTYPES, RunOptions
+from loralathe.engine.pairs import channel_notes, check_checkpoints
 from loralathe.engine.sidecars import (
     config_beside,
     config_target,
@@ -51,7 +53,9 @@ from loralathe.tensorfiles import DTYPES as FILE_DTYPES
 from loralathe.tensorfiles import TensorSpec
 
 Action = Literal["compute", "copy"]
-Bucket = Literal["changed", "copied", "strength 0", "kept by rule", "only in the first", "baked VAE"]
+Bucket = Literal[
+    "changed", "copied", "strength 0", "kept by rule", "only in the first", "other shape", "baked VAE"
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +241,10 @@ class Planner:
             primary,
             tuple(tensors),
             tuple(discarded),
-            tuple(_notes(save, source.name, expression, tensors, config)),
+            (
+                *_notes(save, source.name, expression, tensors, config),
+                *channel_notes(expression, self.sources),
+            ),
             copied_metadata(save, self.sources, [primary, *others]),
             config,
             vae.name if vae else None,
@@ -260,8 +267,11 @@ class Planner:
             return TensorPlan(unit, spec, "compute", "changed", expression, primary)
         modules = {row_slice.module.name for row_slice in unit.slices if row_slice.module}
         bucket: Bucket = "copied"
-        if any(unit.key not in self.sources.checkpoints[name].tensors for name in others):
+        sources = [self.sources.checkpoints[name] for name in others]
+        if any(unit.key not in other.tensors for other in sources):
             bucket = "only in the first"
+        elif not all(other.takes_part(unit.key, unit.shape) for other in sources):
+            bucket = "other shape"
         elif any(modules & self.sources.adapters[name].modules.keys() for name in expression.adapters):
             bucket = "strength 0"
         action: Action = "copy" if dtype == info.dtype else "compute"
@@ -339,13 +349,26 @@ def _bound(leaf: ExtractLeaf, unit: Unit, row_slice: RowSlice, specializer: Spec
 
 
 def adapter_units(expression: LinearExpression, sources: Sources) -> Iterator[Unit]:
-    """Units of a delta that is made of adapters alone: their modules, no checkpoint needed."""
-    shapes: dict[str, tuple[int, ...]] = {}
+    """Units of a delta that is made of adapters alone: their modules, no checkpoint needed.
+
+    InputError where two change a layer of different shapes; one of them may have more input channels.
+    """
+    family = sources.require_family()
+    shapes: dict[str, tuple[tuple[int, ...], str]] = {}
     for adapter in expression.adapters:
         for name, held in sources.adapters[adapter].modules.items():
-            shapes.setdefault(name, held.shape)
-    for name, shape in shapes.items():
-        module = sources.require_family().module(name)
+            shape, widest = shapes.setdefault(name, (held.shape, adapter))
+            entry = name == family.entry_module
+            if entry and fits_first_channels(shape, held.shape):
+                shapes[name] = (held.shape, adapter)
+            elif not (fits(held.shape, shape) or (entry and fits_first_channels(held.shape, shape))):
+                raise InputError(
+                    f"'{adapter}' and '{widest}' are made for models of different sizes",
+                    where=f"{held.raw_name}: {list(held.shape)} in '{adapter}', {list(shape)} in '{widest}'",
+                    fix="give LoRAs that are made for the same model",
+                )
+    for name, (shape, _) in shapes.items():
+        module = family.module(name)
         yield Unit(name, None, shape, (RowSlice(0, shape[0], ModuleAddress(name, module.block), module),))
 
 
@@ -396,10 +419,13 @@ def _notes(
     save: Save, source: str, expression: LinearExpression, tensors: Iterable[TensorPlan], config: Path | None
 ) -> Iterator[str]:
     """What a report says beside the counts: tensors of one file only, passes, another VAE, a config."""
-    keys = [tensor.spec.name for tensor in tensors if tensor.bucket == "only in the first"]
-    if keys:
-        shown = ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
-        yield f"{counted(len(keys), 'tensor')} only in '{source}', taken from it unchanged: {shown}"
+    alone = {"only in the first": f"only in '{source}'", "other shape": "with another shape in another model"}
+    for bucket, words in alone.items():
+        keys = [tensor.spec.name for tensor in tensors if tensor.bucket == bucket]
+        if keys:
+            shown = ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
+            whence = "it" if bucket == "only in the first" else f"'{source}'"
+            yield f"{counted(len(keys), 'tensor')} {words}, taken from {whence} unchanged: {shown}"
     methods = [leaf.method for leaf in expression.leaves if isinstance(leaf, MethodLeaf)]
     for name, passes in {method.name: method.passes for method in methods}.items():
         if passes:

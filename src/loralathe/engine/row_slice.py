@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from loralathe.adapters import load_factors
+from loralathe.adapters import load_factors, widened
 from loralathe.engine.arguments import SliceArguments, prepare_leaf
 from loralathe.engine.energies import CONVOLUTION, ENCODER, UNHELD, ModuleRecord
 from loralathe.engine.evaluate import Band, Factors2d, MadeLeaf, checked_energy
@@ -175,7 +175,10 @@ class RowSliceJob:
         if isinstance(leaf, AdapterLeaf):
             adapter = self.context.sources.adapters[leaf.name]
             plain = flatten_tucker(load_factors(adapter, adapter.modules[module.name], dtype))
-            return (plain.down.T, plain.up.T) if module.transpose else (plain.up, plain.down)
+            if module.transpose:
+                return plain.down.T, plain.up.T
+            plain = widened(plain, (self.row_slice.rows, *self.unit.shape[1:]))
+            return plain.up, plain.down
         if isinstance(leaf, ExtractLeaf):
             found = self.extracted.get(leaf.unrounded)
             if found is None or found.matrices is None:

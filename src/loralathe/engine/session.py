@@ -8,8 +8,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from loralathe.engine.coverage import missing_components, plan_coverage
+from loralathe.engine.coverage import plan_coverage
 from loralathe.engine.options import RunOptions, check_device
+from loralathe.engine.pairs import not_compared
 from loralathe.engine.plan import Output, Plan, Planner, WeightsOutput
 from loralathe.engine.sidecars import CONFIG, config_target
 from loralathe.engine.slices import RowSlice, Unit
@@ -73,9 +74,7 @@ def _planned(recipe: Recipe, options: RunOptions, sources: Sources) -> Session:
     planner = Planner(sources, options)
     coverage = plan_coverage(list(expressions.values()), sources, options)
     outputs = tuple(planner.output(save, expressions[save.step]) for save in recipe.saves)
-    warnings += (
-        text for expression in expressions.values() for text in missing_components(expression, sources)
-    )
+    warnings += (text for expression in expressions.values() for text in not_compared(expression, sources))
     sizes = {name: file.header.file_size for name, file in sources.files.items()}
     plan = Plan(outputs, sources.paths, coverage, tuple(dict.fromkeys(warnings)), sizes)
     return Session(recipe, options, sources, plan, planner, checker, expressions)

@@ -154,7 +154,7 @@ class Specializer:
         dense = tuple(
             SliceTerm(leaf, factor) for leaf, factor in factors.items() if factor != 0.0 and is_dense(leaf)
         )
-        if unit.key is not None and not all(self._has(term.leaf, unit.key) for term in dense):
+        if unit.key is not None and not all(self._has(term.leaf, unit) for term in dense):
             kept = expression.primary if expression.is_weights else None
             dense = (SliceTerm(CheckpointLeaf(kept), 1.0),) if kept is not None else ()
         lowrank = tuple(
@@ -186,16 +186,18 @@ class Specializer:
             for term in expression.terms
         )
 
-    def _has(self, leaf: Leaf, key: str) -> bool:
+    def _has(self, leaf: Leaf, unit: Unit) -> bool:
+        names: Iterable[str] = ()
         if isinstance(leaf, CheckpointLeaf):
-            return key in self.sources.checkpoints[leaf.name].tensors
-        if isinstance(leaf, RoundLeaf):
+            names = (leaf.name,)
+        elif isinstance(leaf, RoundLeaf):
             first = leaf.expression.primary
-            return first is not None and key in self.sources.checkpoints[first].tensors
-        if isinstance(leaf, (AdapterLeaf, MethodLeaf)):
+            if first is None:
+                return False
+            names = (first,)
+        elif isinstance(leaf, (AdapterLeaf, MethodLeaf)):
             names = (name for expression in inner_expressions(leaf) for name in expression.checkpoints)
-            return all(key in self.sources.checkpoints[name].tensors for name in names)
-        return True
+        return all(self.sources.checkpoints[name].takes_part(unit.key or "", unit.shape) for name in names)
 
 
 def in_scope(row_slice: RowSlice, options: ExtractOptions) -> bool:

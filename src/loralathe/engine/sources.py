@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from loralathe.adapters import Adapter, is_adapter, read_adapter
+from loralathe.adapters import Adapter, fits_first_channels, is_adapter, read_adapter
 from loralathe.errors import InputError, counted, few
 from loralathe.families import Detected, Family, Module, detect_checkpoint
 from loralathe.tensorfiles import TensorFile, TensorInfo, open_tensorfile
@@ -29,6 +29,13 @@ class CheckpointSource:
     @property
     def path(self) -> Path:
         return self.file.path
+
+    def takes_part(self, key: str, shape: tuple[int, ...]) -> bool:
+        """Whether its tensor can be added to one of this shape, which may have more input channels."""
+        info = self.tensors.get(key)
+        if info is None or info.shape == shape:
+            return info is not None
+        return key == self.detected.family.entry_key and fits_first_channels(info.shape, shape)
 
     def saved_as(self, key: str) -> str:
         """What an output made from this checkpoint calls the tensor: one without prefix stays so."""
@@ -117,9 +124,15 @@ def _checkpoint(name: str, file: TensorFile) -> CheckpointSource:
 
 
 def tensors_by_name(file: TensorFile, family: Family) -> dict[str, TensorInfo]:
-    """Tensors under today's names; under their own where two would get one name."""
+    """Tensors under today's names and shapes; under their own where two would get one name."""
     tensors = {family.modern_key(key): info for key, info in file.header.tensors.items()}
-    return tensors if len(tensors) == len(file.header.tensors) else dict(file.header.tensors)
+    if len(tensors) < len(file.header.tensors):
+        return dict(file.header.tensors)
+    shapes = {key: family.modern_shape(key, info.shape) for key, info in tensors.items()}
+    return {
+        key: info if shapes[key] == info.shape else replace(info, shape=shapes[key])
+        for key, info in tensors.items()
+    }
 
 
 def _of_adapters(adapters: Iterable[Adapter]) -> Family | None:

@@ -37,7 +37,7 @@ from loralathe.families.metadata import AdapterNotes, adapter_metadata
 from loralathe.families.pictures import Padding, Pictures, TextReading
 from loralathe.families.recognition import DENOISER_PREFIX, HeaderLike, TensorLike
 from loralathe.families.unread import family_of_words, name_unread
-from loralathe.families.vae import vae_keys
+from loralathe.families.vae import vae_component, vae_keys
 
 for _found in iter_modules(__path__):  # a family makes itself known when its file is imported
     import_module(f"{__name__}.{_found.name}")
@@ -48,5 +48,5 @@ __all__ = [
     "TextReading", "adapter_metadata", "block_label", "block_lists", "common_prefixes", "component_name",
     "detect_checkpoint", "family_by_id", "family_of_words", "in_model_order", "is_block_word",
     "is_encoder_block", "label_of_key", "label_of_module", "label_order", "name_unread", "register",
-    "shorthand", "supported_families", "vae_keys",
+    "shorthand", "supported_families", "vae_component", "vae_keys",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Literal, Protocol
 
@@ -119,6 +119,7 @@ class Component:
              paths adapters write
     implied: path start that old files leave out of their keys (CLIP's inner `text_model.`)
     bare:    how keys begin in files that leave out the prefix (a Flux transformer alone)
+    renamed: parts of keys in some files → what most files have there
     last_layer_unused: the deepest encoder layer is never read (SD 2 reads the one before)
     block:   of all its modules, for a text encoder;  structure: of the U-Net or transformer
     """
@@ -133,6 +134,7 @@ class Component:
     spelling: Literal["original", "diffusers"] = "original"
     implied: str = ""
     bare: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
     last_layer_unused: bool = False
     block: str | None = None
     structure: Denoiser | None = None
@@ -181,11 +183,20 @@ class Component:
         """The key as most files name it today: with the prefix, and with CLIP's inner `text_model.`."""
         if not key.startswith(self.root):
             return self.prefix + key
+        for part, today in self.renamed.items():
+            if part in key:
+                return key.replace(part, today)
         if not self.implied or not key.startswith(self.prefix):
             return key
         full = f"{self.prefix}{self.implied}{key[len(self.prefix) :]}"
         found = self.tensor(full) is not None or full.endswith("embeddings.position_ids")
         return full if found and not key.startswith(self.prefix + self.implied) else key
+
+    def modern_shape(self, key: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape under a modern key as most files have it: some store 1×1 convolutions as matrices."""
+        layers, _ = self.tensor(key) or ((), None)
+        convolution = any((one.transform, role) == ("conv1x1_to_linear", "weight") for one, role in layers)
+        return (*shape, 1, 1) if convolution and len(shape) == 2 else shape
 
     # Modules by name
 

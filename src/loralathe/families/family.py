@@ -88,6 +88,16 @@ class Family:
         assert structure is not None
         return structure
 
+    @property
+    def entry_module(self) -> str:
+        """Canonical name of the layer that takes the image in; models differ in its input channels."""
+        return f"unet.{self.denoiser.entry}"
+
+    @property
+    def entry_key(self) -> str:
+        """Checkpoint key of its weight."""
+        return f"{self.component('unet').prefix}{self.denoiser.entry}.weight"
+
     # Blocks
 
     @cached_property
@@ -225,6 +235,11 @@ class Family:
         """
         component = self._owner(key)
         return component.modern_key(key) if component else key
+
+    def modern_shape(self, key: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of a tensor under its modern key as most files have it."""
+        component = self._owner(key)
+        return component.modern_shape(key, shape) if component else shape
 
     def is_bare(self, key: str) -> bool:
         """Does the key leave out the prefix of its component? Outputs then do, too."""

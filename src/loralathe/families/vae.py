@@ -24,6 +24,13 @@ NO_WEIGHTS = ("loss", "model_ema.")
 """What training leaves in VAE files; as web UIs skip it."""
 ATTENTION = (("q", "to_q"), ("k", "to_k"), ("v", "to_v"), ("proj_out", "to_out.0"))
 
+RENAMED = {
+    f".mid.attn_1.{other}.": f".mid.attn_1.{name}."
+    for name, today in ATTENTION
+    for other in (today, *(old for old, new in OLD_ATTENTION.items() if new == today))
+}
+"""Some trainers write diffusers' names for the attention into a VAE of the original layout."""
+
 
 def vae_layers() -> Iterator[Layer]:
     """All layers; the decoder's levels count from the finest here, from the coarsest in diffusers."""
@@ -59,7 +66,15 @@ def _resnets(original: str, diffusers: str) -> Iterator[Layer]:
 
 
 def vae_component(prefix: str) -> Component:
-    return Component(id="vae", label="VAE", root=prefix, prefix=prefix, folder="vae", layers=vae_layers)
+    return Component(
+        id="vae",
+        label="VAE",
+        root=prefix,
+        prefix=prefix,
+        folder="vae",
+        layers=vae_layers,
+        renamed=RENAMED,
+    )
 
 
 VAE = vae_component("first_stage_model.")
@@ -86,7 +101,7 @@ def vae_keys(vae: Component, keys: Iterable[str]) -> dict[str, str]:
 def _original(vae: Component, name: str, diffusers: bool) -> str | None:
     """The checkpoint key of a VAE's tensor; None for what no VAE has."""
     if not diffusers:
-        key = vae.prefix + name
+        key = vae.modern_key(vae.prefix + name)
         return key if vae.tensor(key) else None
     path, _, role = name.rpartition(".")
     stem, _, last = path.rpartition(".")

@@ -128,7 +128,7 @@ class Reference:
 
     def _has(self, leaf: Leaf, key: str) -> bool:
         if isinstance(leaf, Name):
-            return key in self.sources.checkpoints[leaf.id].tensors
+            return self.sources.checkpoints[leaf.id].takes_part(key, self.unit.shape)
         first = self.first(self.linear.parts(leaf.args[0], self.row_slice.address))
         return first is not None and self._has(Name(first), key)
 
@@ -185,7 +185,11 @@ class Reference:
         if module is None or module.name not in adapter.modules:
             return None
         plain = flatten_tucker(load_factors(adapter, adapter.modules[module.name], torch.float64))
-        return (plain.down.T, plain.up.T) if module.transpose else (plain.up, plain.down)
+        if module.transpose:
+            return plain.down.T, plain.up.T
+        down = plain.up.new_zeros(plain.up.shape[1], self.unit.row_elements)
+        down[:, : plain.down.shape[1]] = plain.down
+        return plain.up, down
 
     def _of_extraction(self, call: Call) -> Matrices | None:
         if call.function == "extract":

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import torch
 
 from loralathe.errors import InputError
-from loralathe.families import Pictures, TextReading
+from loralathe.families import Pictures, TextReading, vae_component
 from loralathe.rendering.loading import shapes
 from loralathe.rendering.loading.weights import Weights, read_under
 from loralathe.rendering.machine import library
@@ -60,7 +60,8 @@ def load_vae(weights: Weights, pictures: Pictures, dtype: torch.dtype) -> Networ
     wanted = [prefix + part for part in ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")]
     tensors = read_under(weights, wanted, dtype)
     if f"{prefix}encoder.down.0.block.0.conv1.weight" in tensors:
-        tensors = convert(tensors, config)
+        component = vae_component(prefix)
+        tensors = convert({component.modern_key(key): value for key, value in tensors.items()}, config)
     else:
         tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
     return filled(lambda: make(**config), tensors, "VAE", weights.name)
