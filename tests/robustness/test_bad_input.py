@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +14,20 @@ import torch
 from safetensors.torch import load_file
 
 from checkpoints import tiny_checkpoint, write_safetensors
-from loralathe.engine import RunOptions
+from loralathe.engine import RunOptions, run_recipe
 from loralathe.errors import InputError
-from robustness.workdir import DIVISOR, MERGE, Says, edit_header, refused, run_in, sd1_lora
+from loralathe.progress import CallableSink, Event, Progress
+from robustness.workdir import (
+    DIVISOR,
+    MERGE,
+    Says,
+    contents,
+    edit_header,
+    recipe_in,
+    refused,
+    run_in,
+    sd1_lora,
+)
 
 WEIGHT = "model.diffusion_model.input_blocks.1.1.proj_in.weight"
 UP = "lora_unet_down_blocks_0_attentions_0_proj_in.lora_up.weight"
@@ -339,3 +352,31 @@ def test_a_missing_file(folder: Path, given: str, where: str, fix: str) -> None:
 def test_an_input_that_no_saved_step_needs_is_not_opened(folder: Path) -> None:
     run_in(folder, MERGE, B="nothing here.safetensors")
     assert (folder / "out.safetensors").exists()
+
+
+def written_to(folder: Path) -> None:
+    with (folder / "B.safetensors").open("r+b") as file:
+        file.seek(-2, os.SEEK_END)
+        file.write(b"xy")
+
+
+def replaced(folder: Path) -> None:
+    shutil.copy(folder / "A.safetensors", folder / "new")
+    os.replace(folder / "new", folder / "B.safetensors")
+
+
+@pytest.mark.parametrize("change", [written_to, replaced, lambda folder: (folder / "B.safetensors").unlink()])
+def test_a_file_that_changes_while_it_is_read(folder: Path, change: Damage) -> None:
+    """Mixed bytes under the hash of one of the two files would be worse than an error."""
+
+    def seen(event: Event) -> None:
+        if event.kind == "advance" and event.task == "computing" and (folder / "B.safetensors").exists():
+            change(folder)
+
+    recipe = recipe_in(folder, "A + 0.5*(B - A)")
+    with pytest.raises(InputError, match="changed while it was read") as caught:
+        run_recipe(recipe, RunOptions(threads=1), Progress(CallableSink(seen)))
+    assert "B.safetensors" in str(caught.value)
+    assert sorted(contents(folder)) == sorted(
+        {"A.safetensors", "B.safetensors", "lora.safetensors"} & {path.name for path in folder.iterdir()}
+    )

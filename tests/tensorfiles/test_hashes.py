@@ -30,6 +30,7 @@ def sha(data: bytes) -> str:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("LORALATHE_CACHE", str(folder))
+    monkeypatch.setattr(hashes, "TICK", -1.0)  # files of tests are always new
     return folder
 
 
@@ -95,6 +96,33 @@ def test_changed_files_are_hashed_again(tmp_path: Path) -> None:
     other.write_bytes(content[::-1])
     os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     os.replace(other, path)  # same size and time, another inode
+    assert content_hash(path) == first
+
+
+def test_a_date_that_was_set_back_hides_nothing(tmp_path: Path) -> None:
+    path = model(tmp_path, 5000, {})
+    first, status = content_hash(path), path.stat()
+    content = path.read_bytes()[::-1]
+    with path.open("r+b") as file:
+        file.write(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_ino) == (status.st_size, status.st_ino)
+    assert content_hash(path) == sha(content) != first
+
+
+def test_a_new_file_is_not_remembered(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashes, "TICK", 3600.0)
+    content_hash(model(tmp_path, 10, {}))
+    assert not cache.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have names on Unix only")
+def test_a_pipe_in_the_cache_is_not_waited_for(tmp_path: Path, cache: Path) -> None:
+    path = model(tmp_path, 5000, {})
+    first = content_hash(path)
+    (place,) = (cache / "hashes").iterdir()
+    place.unlink()
+    os.mkfifo(place)
     assert content_hash(path) == first
 
 

@@ -73,3 +73,10 @@ def test_a_changed_number_is_found(sd1: Workshop, tmp_path: Path, formula: str) 
         key.split(".")[0] in finding.place
         for finding in loralathe.verify(file, search=[sd1.folder], everything=True).findings
     )
+
+
+def test_inputs_are_always_hashed(sd1: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A remembered hash says what a file was; what it is, only its bytes say."""
+    file = made(sd1, tmp_path, "combine(0.7*lora)")
+    monkeypatch.setattr("loralathe.tensorfiles.hashes.HashCache.get", lambda *_: "0" * 64)
+    assert loralathe.verify(file, search=[sd1.folder]).ok

@@ -59,8 +59,9 @@ def run_session(session: Session, progress: Progress | None = None) -> Report:
                 adapters[step] = adapter_sink(output, family, inputs, session.options)
                 stack.callback(adapters[step].abort)
         budgets = execute(session, Sinks(weights, adapters), progress or Progress())
-        sinks = weights | adapters
-        paths = _commit(session, sinks, hashes.result())
+        sinks, found = weights | adapters, hashes.result()
+        session.sources.require_unchanged()
+        paths = _commit(session, sinks, found)
     records = {step: sink.records for step, sink in adapters.items()}
     completed = {step: sink.completed for step, sink in adapters.items()}
     tensors = {step: sink.tensors for step, sink in sinks.items() if sink.tensors}
@@ -136,4 +137,5 @@ def evaluate_weights(
             raise InputError(f"step '{step}' is an adapter, not a model to look at", where=recipe.where)
         sink = MemoryWeights(output)
         execute(session, Sinks({step: sink}), progress or Progress())
+        session.sources.require_unchanged()
     return sink.tensors

@@ -48,6 +48,7 @@ class Sources:
 
     def __init__(self, inputs: Mapping[str, Path], stack: ExitStack) -> None:
         self._stack = stack
+        self._beside: list[TensorFile] = []
         self.checkpoints: dict[str, CheckpointSource] = {}
         self.adapters: dict[str, Adapter] = {}
         files = {name: stack.enter_context(open_tensorfile(path)) for name, path in inputs.items()}
@@ -85,7 +86,13 @@ class Sources:
 
     def open_beside(self, path: Path) -> TensorFile:
         """A further file that a run reads from, closed with the others."""
-        return self._stack.enter_context(open_tensorfile(path))
+        self._beside.append(self._stack.enter_context(open_tensorfile(path)))
+        return self._beside[-1]
+
+    def require_unchanged(self) -> None:
+        """InputError when a file was changed while a run read it: what was made of it is of two files."""
+        for file in (*self.files.values(), *self._beside):
+            file.require_unchanged()
 
     def _common_family(self) -> Family | None:
         first: CheckpointSource | None = None

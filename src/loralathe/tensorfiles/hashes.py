@@ -18,16 +18,17 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loralathe.errors import MachineError
+from loralathe.errors import InputError, MachineError
 from loralathe.progress import Progress
 from loralathe.tensorfiles.atomic import write_whole
 from loralathe.tensorfiles.header import Header, encode_header
-from loralathe.tensorfiles.input_files import open_regular
+from loralathe.tensorfiles.input_files import open_regular, read_small
 from loralathe.tensorfiles.positional import read_at
 from loralathe.tensorfiles.reader import TensorFile
 
@@ -39,6 +40,8 @@ PathLike = str | os.PathLike[str]
 LEGACY_START = 0x100000
 LEGACY_LENGTH = 0x10000
 _PIECE = 4 << 20
+TICK = 2.0
+"""Seconds: the coarsest clock of a disk's times, FAT's."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -62,8 +65,7 @@ def content_hash(path: PathLike, *, cache: bool = True, progress: Progress | Non
         if known is not None:
             return known
         found = _hash_range(fd, 0, before.st_size, str(path), progress=progress).hexdigest()
-        after = os.fstat(fd)
-        if store and (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
+        if store and _key(Path(path), before) == _key(Path(path), os.fstat(fd)):
             store.put(Path(path), before, found)
         return found
 
@@ -147,10 +149,12 @@ def cache_folder() -> Path | None:
 
 
 class HashCache:
-    """SHA-256 digests by resolved path; an entry counts while size, mtime_ns and inode are the same.
+    """SHA-256 digests by resolved path; an entry counts while size, times and inode are the same.
 
-    Hashing 7 GB takes seconds, looking at a file's date does not. Each hashed file has a small JSON file of
-    its own, so runs side by side never write the same one. Where the cache is damaged, read-only or absent,
+    Hashing 7 GB takes seconds, looking at a file's date does not. A program can set that date back, but
+    not the time of the last change of any sort (ctime). Files younger than a tick of the clock are not
+    remembered: another write within it would leave no mark. Each hashed file has a small JSON file of its
+    own, so runs side by side never write the same one. Where the cache is damaged, read-only or absent,
     hashes are computed again.
     """
 
@@ -164,8 +168,8 @@ class HashCache:
         if place is None:
             return None
         try:
-            entry = json.loads(place.read_text("utf-8"))
-        except (OSError, ValueError, RecursionError):
+            entry = json.loads(read_small(place, "remembered hash"))
+        except (InputError, OSError, ValueError, RecursionError):
             return None
         if not isinstance(entry, dict):
             return None
@@ -174,9 +178,9 @@ class HashCache:
         return digest if same_file and isinstance(digest, str) and _DIGEST.fullmatch(digest) else None
 
     def put(self, path: Path, status: os.stat_result, digest: str) -> None:
-        """Remember a digest; where nothing can be written this does nothing."""
+        """Remember a digest; nothing happens for a file that is new, and where nothing can be written."""
         place = self._place(path)
-        if place is None:
+        if place is None or time.time() - max(status.st_mtime, status.st_ctime) < TICK:
             return
         text = json.dumps(_key(path, status) | {"sha256": digest})
         with suppress(MachineError):
@@ -194,5 +198,6 @@ def _key(path: Path, status: os.stat_result) -> dict[str, object]:
         "path": os.path.realpath(path),
         "size": status.st_size,
         "mtime_ns": status.st_mtime_ns,
+        "ctime_ns": status.st_ctime_ns,
         "inode": status.st_ino,
     }

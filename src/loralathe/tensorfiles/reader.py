@@ -53,6 +53,7 @@ class TensorFile(AbstractContextManager["TensorFile"]):
         try:
             status = os.fstat(self._file.fileno())
             self.identity = (status.st_dev, status.st_ino)
+            self._opened = _stamp(status)
             self.format, found = _read_structure(self._file.fileno(), self.path, status.st_size)
             self.header, self.left_out, self.lost = found.header, found.left_out, found.lost
             self._views = found.views
@@ -68,6 +69,19 @@ class TensorFile(AbstractContextManager["TensorFile"]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def require_unchanged(self) -> None:
+        """InputError when the file was written to, replaced or removed since it was opened."""
+        try:
+            same = _stamp(os.fstat(self.fileno())) == self._opened == _stamp(os.stat(self.path))
+        except OSError:
+            same = False
+        if not same:
+            raise InputError(
+                "the file changed while it was read",
+                where=str(self.path),
+                fix="wait until the program that writes it is done, then run again",
+            )
 
     def info(self, name: str) -> TensorInfo:
         """The tensor called `name`; InputError with close names when there is none."""
@@ -129,12 +143,20 @@ class MemoryTensorFile(TensorFile):
     def close(self) -> None:
         return
 
+    def require_unchanged(self) -> None:
+        return
+
     def readinto(self, info: TensorInfo, buffer: memoryview, start: int = 0) -> None:
         if buffer.nbytes:
             read_memory(self._memory, info.name, buffer, start)
 
     def place_of(self, info: TensorInfo) -> None:
         return None
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    """What changes with a file's content; a program can set the date back, but not ctime."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _read_structure(fd: int, path: Path, size: int) -> tuple[str, Pickled]:

@@ -125,7 +125,7 @@ class _Finder:
         self.changed: dict[str, Path] = {}
 
     def hash(self, path: Path) -> str:
-        return content_hash(path, progress=self.progress)
+        return content_hash(path, cache=False, progress=self.progress)
 
     def checked(self, name: str, path: Path) -> Path:
         """A file that the person gave; InputError when it is another one than the recorded."""

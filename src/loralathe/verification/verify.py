@@ -90,7 +90,9 @@ def verify_file(
             work = _Work(session, record, file, options, progress, budget_survey)
             as_recorded = replace(session, options=recorded)
             findings = list(_check_metadata(as_recorded, work.output, record, file, hashes))
-            return work.run(inputs, findings)
+            verified = work.run(inputs, findings)
+            session.sources.require_unchanged()
+            return verified
 
 
 class _Work:
