@@ -120,12 +120,12 @@ def _other_shapes(pair: Pair, keys: list[str]) -> InputError:
             fix=f"put '{other.name}' first: the result is then {other.detected.variant}, too",
         )
     shapes = [list(source.tensors[keys[0]].shape) for source in (primary, other)]
-    more = f" (and {counted(len(keys) - 1, 'other')})" if keys[1:] else ""
+    more = f", and so {'have' if keys[2:] else 'has'} {counted(len(keys) - 1, 'other')}" if keys[1:] else ""
     fix = "the two models have different structure and cannot be combined"
     if _mostly_alike(pair):
         fix = f"{option('allow_unmatched', True)} takes such tensors from '{primary.name}'"
     return InputError(
-        f"the tensor '{keys[0]}'{more} has different shapes",
+        f"the tensor '{keys[0]}' has different shapes{more}",
         where=f"{primary.path.name}: {shapes[0]}, {other.path.name}: {shapes[1]}",
         fix=fix,
     )

@@ -68,7 +68,11 @@ class FileWeights:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        try:
+            if error is None:
+                self._file.require_unchanged()
+        finally:
+            self._file.close()
 
 
 @dataclass(frozen=True)
