@@ -378,6 +378,26 @@ def test_what_does_not_fit_is_refused_before_the_first_step(
         assert "did you mean 'OUTALL'" in refused(renderer, AdapterUse("sd1-conv", blocks="OUTAL"))
 
 
+def test_what_has_strength_0_needs_no_layer(
+    checkpoint_of: Callable[[str], Tensors], lora_folder: Path, tmp_path: Path
+) -> None:
+    """Encoder layers that the model lacks, and encoder layers of another width."""
+    lora = load_file(lora_folder / "sd1-linear.safetensors")
+    deeper, wider = (f"lora_te_text_model_encoder_layers_{n}_mlp_fc1" for n in (30, 0))
+    odd = {f"{deeper}.lora_up.weight": torch.ones(8, 2), f"{deeper}.lora_down.weight": torch.ones(2, 8)}
+    odd |= {f"{wider}.lora_up.weight": torch.ones(8, 2), f"{wider}.lora_down.weight": torch.ones(2, 8)}
+    odd |= {key: tensor for key, tensor in lora.items() if key.startswith("lora_unet_")}
+    write_safetensors(tmp_path / "odd.safetensors", odd)
+    with LocalRenderer(weights={"sd1": checkpoint_of("sd1")}, lora_dirs=[lora_folder, tmp_path]) as renderer:
+        uses = (AdapterUse("odd", 0.0, 0.8), AdapterUse("sd1-linear", 0.0, 0.8))
+        found, wanted = latents(renderer, [replace(BASE, adapters=(use,)) for use in uses])
+        assert "differ from the base's" in refused(renderer, AdapterUse("odd", 0.1, 0.8))
+        assert torch.equal(found, wanted)
+        blocks = "0," + ",".join("1" * 16)
+        (again,) = latents(renderer, [replace(BASE, adapters=(AdapterUse("odd", 0.8, 0.8, blocks=blocks),))])
+    assert (again - wanted).abs().max() < 1e-3
+
+
 def test_a_file_written_anew_is_read_anew(
     checkpoint_of: Callable[[str], Tensors], lora_folder: Path, tmp_path: Path
 ) -> None:

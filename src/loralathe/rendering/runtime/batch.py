@@ -18,7 +18,6 @@ from loralathe.strengths import (
     NO_PRESETS,
     AdapterUse,
     Strength,
-    check_blocks,
     effective,
     is_text_encoder,
     resolve,
@@ -65,8 +64,11 @@ class Share:
 
 
 def share_of(adapter: LoadedAdapter, strength: Strength) -> Share:
-    """The effective strength of every module of the adapter; modules at 0 are left out and cost nothing."""
-    check_blocks(strength, adapter.modules.values())
+    """The effective strength of every module of the adapter; modules at 0 are left out and cost nothing.
+
+    InputError for block lists and for modules that do not fit the model.
+    """
+    adapter.check(strength)
     te: dict[str, float] = {}
     unet: dict[str, float] = {}
     for name, module in adapter.modules.items():

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
 
 from loralathe.adapters import (
     Adapter,
@@ -22,27 +21,39 @@ from loralathe.families import BIAS
 from loralathe.lowrank import dense
 from loralathe.rendering.loading import Model
 from loralathe.rendering.runtime.layers import LowRank, Vector, shaped_for
+from loralathe.strengths import Strength, check_blocks, effective
 
 
 class LoadedAdapter:
-    """One adapter on one model. `modules`: canonical name → module, those that the model has."""
+    """One adapter on one model. `modules`: canonical name → module, those that the model has.
+
+    allow_unmatched: the others are left out; without it they may not have a strength, see `check`.
+    """
 
     def __init__(self, path: str, model: Model, *, allow_unmatched: bool = False) -> None:
         self.path = path
         self._model = model
         self._adapter = open_adapter(path, model.family)
-        try:
-            fit = fit_to_model(self._adapter, model)
-            require_fit(self._adapter, fit, model.family.label, allow_unmatched=allow_unmatched)
-        except BaseException:
-            self._adapter.close()
-            raise
+        self._allow_unmatched = allow_unmatched
+        fit = fit_to_model(self._adapter, model, lambda _: False)
         self.modules: Mapping[str, AdapterModule] = {module.name: module for module in fit.used}
         self._factors: dict[str, LowRank | Vector] = {}
 
     @property
     def metadata(self) -> Mapping[str, str]:
         return self._adapter.metadata
+
+    def check(self, strength: Strength) -> None:
+        """InputError unless all modules that the strength does not make 0 have their layers in the model."""
+
+        def is_idle(module: AdapterModule) -> bool:
+            check_blocks(strength, [module])
+            return effective(strength, module) == 0.0
+
+        fit = fit_to_model(self._adapter, self._model, is_idle)
+        label = self._model.family.label
+        require_fit(self._adapter, fit, label, allow_unmatched=self._allow_unmatched)
+        check_blocks(strength, fit.used)
 
     def factors(self, name: str, device: torch.device) -> LowRank | Vector:
         """The factors of a module, or the vector of a norm or bias, in the model's dtype; read once."""
@@ -62,24 +73,27 @@ class LoadedAdapter:
         self._adapter.close()
 
 
-def fit_to_model(adapter: Adapter, model: Model) -> Fit:
-    """Sort the adapter's modules by what the model's layers say."""
+def fit_to_model(adapter: Adapter, model: Model, is_idle: Callable[[AdapterModule], bool]) -> Fit:
+    """Sort the adapter's modules by what the model's layers say. is_idle: those that need no layer."""
     used: list[AdapterModule] = []
+    idle: list[AdapterModule] = []
     unmatched = list(adapter.unmatched)
     mismatched: list[Mismatch] = []
     for name, module in adapter.modules.items():
         layer = model.modules.get(name.removesuffix(BIAS))
-        if layer is None or (name.endswith(BIAS) and getattr(layer, "bias", None) is None):
-            if not _left_out_by_loading(name, model):
-                unmatched.append(module.raw_name)
-        elif fits(module.shape, shape := _shape(layer, name)):
+        there = layer is not None and not (name.endswith(BIAS) and getattr(layer, "bias", None) is None)
+        if there and fits(module.shape, _shape(layer, name)):
             used.append(module)
-        else:
-            mismatched.append(Mismatch(module, shape))
-    return Fit(tuple(used), tuple(unmatched), tuple(mismatched))
+        elif is_idle(module):
+            idle.append(module)
+        elif there:
+            mismatched.append(Mismatch(module, _shape(layer, name)))
+        elif not _left_out_by_loading(name, model):
+            unmatched.append(module.raw_name)
+    return Fit(tuple(used), tuple(unmatched), tuple(mismatched), idle=tuple(idle))
 
 
-def _shape(layer: nn.Module, name: str) -> tuple[int, ...]:
+def _shape(layer: Any, name: str) -> tuple[int, ...]:
     tensor: Any = layer.bias if name.endswith(BIAS) else layer.weight
     return tuple(tensor.shape)
 
