@@ -8,27 +8,33 @@ from loralathe.words import Catalogue
 
 BOOK = Catalogue(
     {
-        "blocks": "分層",
-        "changed": "改變",
-        "copied": "複製",
         "'{1}' is not a block of {2}": "{2} 沒有「{1}」這個分層",
         "the text encoder": "文字編碼器",
         "{1} and {2} more": "{1}，另有 {2:n} 個",
         "{1} of {2}": "{2:n} 之中的 {1:n}",
+        "it is {1}": "它是{1:t}",
         "'{1}' is missing": "缺少「{1:w}」",
         "write {{\"a\": 1}}": "寫成 {{\"a\": 1}}",
         "{1}, character {2}\n    {3}\n    {4}^": "{1}，第 {2} 個字元\n    {3}\n    {4}^",
     },
+    {"block": "分層", "changed": "改變", "copied": "複製"},
     {"tensor": "個張量"},
     {"FILE": "檔案"},
 )  # fmt: skip
 
 
+def test_labels_are_names_of_rows_only() -> None:
+    assert BOOK.label("block") == "分層"
+    assert BOOK.label("2 tensors") == "2 個張量"
+    assert BOOK.say("block") == "block"
+
+
 @pytest.mark.parametrize(
     ("english", "chinese"),
     [
-        ("blocks", "分層"),
-        ("'blocks' is not a block of the text encoder", "文字編碼器 沒有「blocks」這個分層"),
+        ("the text encoder", "文字編碼器"),
+        ("block", "block"),
+        ("'blocks' is not a block of the text encoder", "文字編碼器沒有「blocks」這個分層"),
         ("1 tensor", "1 個張量"),
         ("2,515 tensors", "2,515 個張量"),
         ("a, b, c and 7 more", "a, b, c，另有 7 個"),
@@ -38,7 +44,11 @@ BOOK = Catalogue(
         ("'FILE' is missing", "缺少「檔案」"),
         ("'a' is missing", "缺少「a」"),
         ('write {"a": 1}', '寫成 {"a": 1}'),
-        ("blocks, character 3\n    A B\n      ^", "分層，第 3 個字元\n    A B\n      ^"),
+        ("formula, character 3\n    A B\n      ^", "formula，第 3 個字元\n    A B\n      ^"),
+        ("the text encoder, the text encoder", "文字編碼器，文字編碼器"),
+        ("the text encoder (2 tensors)", "文字編碼器（2 個張量）"),
+        ("it is the text encoder", "它是文字編碼器"),
+        ("it is not ours", "it is not ours"),
         ("nobody wrote this", "nobody wrote this"),
         ("", ""),
     ],

@@ -50,6 +50,11 @@ def say(text: str) -> str:
     return text if _Spoken.catalogue is None or isinstance(text, Data) else _Spoken.catalogue.say(text)
 
 
+def say_label(text: str) -> str:
+    """The name of a row or a column."""
+    return text if _Spoken.catalogue is None or isinstance(text, Data) else _Spoken.catalogue.label(text)
+
+
 def say_placeholder(text: str) -> str:
     """FILE, NAME=NUMBER and the like, which stand for a value in help pages."""
     return text if _Spoken.catalogue is None else _Spoken.catalogue.placeholders.get(text, text)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loralathe.cli.language import say
+from loralathe.cli.language import say, say_label
 from loralathe.cli.wide import cells, wrapped
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Facts:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         from rich.text import Text
 
-        rows = [(say(label), say(value)) for label, value in self.rows]
+        rows = [(say_label(label), say(value)) for label, value in self.rows]
         width = max([LABEL, *(cells(label) for label, _ in rows)])
         room = max(20, options.max_width - width - 4)
         for label, value in rows:
@@ -123,8 +123,13 @@ class Columns:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         from rich.text import Text
 
-        table = [[say(cell) for cell in row] for row in (self.names, *self.rows, *filter(None, [self.total]))]
-        widths = [max(map(cells, column)) for column in zip(*table, strict=True)]
+        names, total = (
+            [say_label(name) for name in self.names],
+            [say_label(cell) for cell in self.total or ()],
+        )
+        body = [[say(cell) for cell in row] for row in self.rows]
+        columns = zip(names, *body, *([total] if total else []), strict=True)
+        widths = [max(map(cells, column)) for column in columns]
         gap = GAP
         if len(INDENT) + sum(widths) + len(GAP) * (len(widths) - 1) > options.max_width:
             gap = GAP[1:]
@@ -137,13 +142,13 @@ class Columns:
                 padded.append(cell + space if number == 0 else space + cell)
             return Text((INDENT + gap.join(padded)).rstrip(), style=style, no_wrap=True)
 
-        yield line(self.names, "bold")
+        yield line(names, "bold")
         yield Text(rule, style="dim", no_wrap=True)
-        for row in self.rows:
+        for row in body:
             yield line(row, "")
-        if self.total:
+        if total:
             yield Text(rule, style="dim", no_wrap=True)
-            yield line(self.total, "bold")
+            yield line(total, "bold")
 
 
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loralathe import counted, few
-from loralathe.cli.language import Data
+from loralathe.cli.language import Data, say
 from loralathe.cli.options import FilePath, LatheCommand, showing_options
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Columns, Facts, amount, counts, dtype_shares, figures, size
@@ -102,7 +102,7 @@ def show_inspection(
 ) -> None:
     """Show one file; norms and hashes where they were asked for."""
     _event(screen, seen, norms, hashes)
-    screen.result(*([] if first else [""]), heading(f"{seen.path.name}: {seen.what}"))
+    screen.result(*([] if first else [""]), heading(Data(f"{seen.path.name}: {say(seen.what)}")))
     rows = _general(seen)
     if seen.checkpoint:
         rows += _checkpoint(seen.checkpoint)
