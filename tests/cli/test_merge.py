@@ -142,3 +142,30 @@ def test_the_default_name_is_beside_the_base(done: Run, models: Path, tmp_path: 
         shutil.copy(models / f"{name}.safetensors", tmp_path)
     done("merge", tmp_path / "a.safetensors", f"{tmp_path / 'hina.safetensors'}:0.7", "-q")
     assert (tmp_path / "a+hina0.7.safetensors").is_file()
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    with safe_open(path, "np") as file:
+        return dict(file.metadata())
+
+
+def test_metadata_in_supermergers_words(done: Run, run: Run, models: Path, tmp_path: Path) -> None:
+    """new: what programs need, and the new name; all: the base's, and each input's whole, LoRAs too."""
+    out, base, hina = tmp_path / "out.safetensors", models / "a.safetensors", models / "hina.safetensors"
+    words = ("merge", base, hina, "-o", out, "--force", "-q", "--metadata")
+    done(*words, "new")
+    assert metadata_of(out).keys() == {"format", "loralathe", "modelspec.title"}
+    assert metadata_of(out)["modelspec.title"] == "out"
+    done(*words, "all")
+    found = metadata_of(out)
+    assert found["modelspec.title"] == "first"
+    assert [json.loads(found[f"sshs_cp{n}"]) for n in (0, 1)] == [metadata_of(base), metadata_of(hina)]
+    done("verify", out, "--least", 0, "--search", models)
+    refused = run(*words, "al")
+    assert (refused.exit_code, "all" in refused.stderr.splitlines()[-1]) == (2, True)
+    done("eval", "resize(hina, rank=2)", f"hina={hina}", "-o", out, "--force", "--metadata", "all")
+    assert json.loads(metadata_of(out)["sshs_cp0"]) == metadata_of(hina), "of an adapter that a formula makes"
+    done(
+        "extract", models / "b.safetensors", base, "--rank", 1, "-o", out, "--force", "--metadata", "minimal"
+    )
+    assert {key[:3] for key in metadata_of(out)} <= {"ss_", "for", "ssh"}

@@ -232,9 +232,12 @@ def test_a_part_of_a_vae_when_allowed(folder: Path, a: Tensors, other: Tensors) 
         ("A", {"who": "a", "only a": "1"}),
         ("B", {"who": "b", "only b": "1"}),
         ("merge", {"who": "b", "only a": "1", "only b": "1"}),
+        ("new", {"modelspec.title": "out"}),
+        ("all", {"who": "a", "only a": "1", "sshs_cp0": '{"only a": "1", "who": "a"}',
+                 "sshs_cp1": '{"only b": "1", "who": "b"}'}),
         ("none", {}),
     ],
-)
+)  # fmt: skip
 def test_whose_metadata(folder: Path, choice: str, expected: dict[str, str]) -> None:
     run(folder, metadata_from=choice, metadata={"mine": "é"})
     with safe_open(folder / "out.safetensors", "pt") as file:

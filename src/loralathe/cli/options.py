@@ -310,7 +310,9 @@ def saving_options(inputs: str) -> Callable[[F], F]:
             "metadata_from",
             default="first",
             metavar="FROM",
-            help=f"Copy metadata from: first, {inputs}, merge (all of them) or none. Default: first.",
+            help="Metadata of the result: first (all of the first checkpoint's), new (only what programs "
+            "need), merge (of all checkpoints; later ones win), all (the first's, and each input's whole as "
+            f"JSON), {inputs} (that one's) or none. Default: first.",
         ),
         click.option(
             "--metadata-json",
@@ -337,8 +339,9 @@ def adapter_metadata_option(default: str) -> Callable[[F], F]:
         type=click.Choice(("new", "first", "merge", "all", "minimal")),
         metavar="NAME",
         default=default,
-        help="new, first (as in the first LoRA), merge (with all training tags), all (of each, as JSON), "
-        f"minimal (ss_ keys only). Default: {default}.",
+        help="Metadata of the result: new (what programs need), first (all of the first LoRA's), all "
+        "(the first's, and each LoRA's whole as JSON), merge (the same, with the training tags of all) or "
+        f"minimal (only ss_ keys, and no record of the recipe). Default: {default}.",
     )
 
 

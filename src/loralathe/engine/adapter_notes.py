@@ -7,26 +7,25 @@ from collections.abc import Mapping
 
 from loralathe.engine.plan import AdapterOutput
 from loralathe.engine.session import Session
+from loralathe.engine.sidecars import whole_copies
 from loralathe.errors import InputError, did_you_mean
 from loralathe.families import AdapterNotes, adapter_metadata
-from loralathe.language import ADAPTER_METADATA
+from loralathe.language import ADAPTER_METADATA, FIRST, Save
 
 TAGS = "ss_tag_frequency"
-COPY = "sshs_cp{}"
-"""Key under which SuperMerger keeps the metadata of its n-th input, as JSON."""
 
 
 def adapter_notes(session: Session, output: AdapterOutput) -> dict[str, str]:
-    """What an adapter says about itself, by the `adapter_metadata` of its [save] entry.
+    """What an adapter says about itself, by its [save] entry: `adapter_metadata`, or a `metadata_from`.
 
     new: our notes alone;  minimal: of them only kohya's `ss_*`;  first: all of the first input's, with our
     notes where they would be false;  all: also each input's whole, as JSON;  merge: also their tag folders.
     Raises InputError for another word, and for first, all or merge when no adapter takes part.
     """
-    mode = output.save.adapter_metadata
+    mode = _mode(output.save)
     if mode not in ADAPTER_METADATA:
         raise InputError(
-            f"adapter_metadata = '{mode}' is not known",
+            f"a LoRA has no metadata called '{mode}'",
             where=f"step '{output.save.step}'",
             fix=did_you_mean(mode, ADAPTER_METADATA) or "one of " + ", ".join(ADAPTER_METADATA),
         )
@@ -46,6 +45,11 @@ def adapter_notes(session: Session, output: AdapterOutput) -> dict[str, str]:
             fix="use new or minimal",
         )
     return _inherited(mode, sources, title_of(output)) | own
+
+
+def _mode(save: Save) -> str:
+    """A formula may make an adapter or a checkpoint: what was chosen for either holds for what it makes."""
+    return save.adapter_metadata if save.metadata_from == FIRST else save.metadata_from
 
 
 def title_of(output: AdapterOutput) -> str:
@@ -70,8 +74,7 @@ def _inherited(mode: str, sources: list[dict[str, str]], title: str) -> dict[str
     if "ss_output_name" in found:
         found["ss_output_name"] = title
     if mode in ("all", "merge"):
-        copies = (json.dumps(source, ensure_ascii=False, sort_keys=True) for source in sources)
-        found |= {COPY.format(i): text for i, text in enumerate(copies)}
+        found |= whole_copies(sources)
     if mode == "merge" and (tags := _merged_tags(sources)):
         found[TAGS] = json.dumps(tags, ensure_ascii=False)
     return found

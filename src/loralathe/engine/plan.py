@@ -245,7 +245,7 @@ class Planner:
                 *_notes(save, source.name, expression, tensors, config),
                 *channel_notes(expression, self.sources),
             ),
-            copied_metadata(save, self.sources, [primary, *others]),
+            copied_metadata(save, self.sources, [primary, *others], expression.adapters),
             config,
             vae.name if vae else None,
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +19,23 @@ CONFIG = ".yaml"
 """The suffix of the file beside a model that tells web UIs how to build it (SD 2's v-prediction, …)."""
 
 
-def copied_metadata(save: Save, sources: Sources, used: Sequence[str]) -> dict[str, str]:
+WORDS = ("first", "new", "merge", "all", "none")
+"""What `metadata_from` may be beside the name of a checkpoint."""
+NEEDED = tuple(f"modelspec.{name}" for name in (
+    "sai_model_spec", "architecture", "implementation", "resolution", "prediction_type",
+))  # fmt: skip
+"""What programs must know of a checkpoint, and what is true of a merged one, too."""
+COPY = "sshs_cp{}"
+"""Key under which SuperMerger keeps the metadata of its n-th input, as JSON."""
+
+
+def copied_metadata(
+    save: Save, sources: Sources, used: Sequence[str], adapters: Sequence[str]
+) -> dict[str, str]:
     """Entries copied from the inputs as `metadata_from` says.
 
-    used: the formula's checkpoints, the primary first. InputError for a name that is not there.
+    used, adapters: the formula's checkpoints, the primary first, and its adapters.
+    Raises InputError for a name that is not there.
     """
     held = {name: sources.checkpoints[name].file.header.metadata for name in used}
     choice = save.metadata_from
@@ -31,13 +45,25 @@ def copied_metadata(save: Save, sources: Sources, used: Sequence[str]) -> dict[s
         return dict(held[used[0]])
     if choice == "none":
         return {}
+    if choice == "new":
+        needed = {key: text for key, text in held[used[0]].items() if key in NEEDED}
+        return needed | {"modelspec.title": save.title or save.file.stem}
+    if choice == "all":
+        loras = [sources.adapters[name].metadata for name in adapters]
+        return dict(held[used[0]]) | whole_copies([*held.values(), *loras])
     if choice == "merge":
         merged: dict[str, str] = {}
         # As the web UIs: what a later model says replaces what an earlier one said.
         for metadata in held.values():
             merged |= metadata
         return merged
-    raise _unknown(save, choice, "metadata", ("first", "merge", "none"), used)
+    raise _unknown(save, choice, "metadata", WORDS, used)
+
+
+def whole_copies(inputs: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """The metadata of each input as one entry, as JSON (SuperMerger's "save all")."""
+    texts = (json.dumps(dict(metadata), ensure_ascii=False, sort_keys=True) for metadata in inputs)
+    return {COPY.format(number): text for number, text in enumerate(texts)}
 
 
 def config_beside(save: Save, paths: Mapping[str, Path], used: Sequence[str]) -> Path | None:

@@ -28,6 +28,7 @@ from loralathe.language.methods import functions
 from loralathe.language.parse import parse_expression
 from loralathe.language.recipe import (
     ADAPTER_METADATA,
+    FIRST,
     Recipe,
     Save,
     block_texts,
@@ -51,10 +52,10 @@ from loralathe.language.syntax import (
 )
 
 __all__ = [
-    "ADAPTER_METADATA", "DEFAULT_RANK", "RULES", "AdapterLeaf", "Add", "At", "Call", "CheckpointLeaf",
-    "ExtractLeaf", "ExtractOptions", "InputNames", "Leaf", "LinearExpression", "MakeRows", "MethodLeaf",
-    "Name", "Negate", "Node", "Number", "Product", "Recipe", "RoundLeaf", "Rule", "Save", "Term", "Text",
-    "TypeChecker", "all_terms", "block_texts", "checkpoint_terms", "functions", "identifier",
+    "ADAPTER_METADATA", "DEFAULT_RANK", "FIRST", "RULES", "AdapterLeaf", "Add", "At", "Call",
+    "CheckpointLeaf", "ExtractLeaf", "ExtractOptions", "InputNames", "Leaf", "LinearExpression", "MakeRows",
+    "MethodLeaf", "Name", "Negate", "Node", "Number", "Product", "Recipe", "RoundLeaf", "Rule", "Save",
+    "Term", "Text", "TypeChecker", "all_terms", "block_texts", "checkpoint_terms", "functions", "identifier",
     "inner_expressions", "make_recipe", "parse_expression", "plain_expression", "read_recipe", "recipe_text",
     "render", "require_weights", "settle", "single_leaf", "stem", "toml_key", "toml_text", "unused_names",
     "used_names", "value_names",

@@ -13,6 +13,7 @@ from loralathe.language.parse import parse_expression
 from loralathe.language.syntax import At, Call, Name, Node, Text, children, value_names
 
 SOURCE = "source"
+FIRST = "first"
 ADAPTER_METADATA = ("new", "first", "merge", "all", "minimal")
 
 
@@ -26,7 +27,9 @@ class Save:
     vae:           a file whose VAE takes the place of the model's own.
     discard:       a regular expression; tensors whose name it finds are left out.
     metadata:      entries of its own, over those that are copied.
-    metadata_from: whose entries are copied: 'first', an input's name, 'merge' (all, later ones win), 'none'.
+    metadata_from: whose entries are copied: 'first', an input's name, 'new' (of the first what programs
+                   need), 'merge' (all, later ones win), 'all' (the first's, and each input's whole as
+                   JSON), 'none'.
     config_from:   whose `.yaml` is copied beside the output: 'any' (the first that has one), an input's
                    name, 'none'.
     adapter_metadata: what an adapter takes over from those it was made of; one of ADAPTER_METADATA.
@@ -39,7 +42,7 @@ class Save:
     metadata: Mapping[str, str] = field(default_factory=dict)
     title: str | None = None
     vae: Path | None = None
-    metadata_from: str = "first"
+    metadata_from: str = FIRST
     config_from: str = "any"
     adapter_metadata: str = "new"
 

@@ -58,13 +58,17 @@ FLAGS = ("conv", "exact", "keep_noise")
 @click.option("--exact", is_flag=True, help="Compute full decompositions. This is slow.")
 @click.option("--keep-noise", is_flag=True, help="Also keep what rounding of the files alone could make.")
 @click.option(
-    "--no-metadata",
-    is_flag=True,
-    help="Write only the ss_ keys that programs need, and no record of the recipe.",
+    "--metadata",
+    type=click.Choice(("new", "minimal")),
+    metavar="NAME",
+    default="new",
+    help="Metadata of the LoRA: new (what programs need, and the record of the recipe) or minimal (only "
+    "ss_ keys). Default: new.",
 )
+@click.option("--no-metadata", "metadata", flag_value="minimal", help="The same as --metadata minimal.")
 @output_option
 @common_options(dtype="fp16")
-def extract_command(tuned: Path, base: Path, no_metadata: bool, dry_run: bool, **options: Any) -> None:
+def extract_command(tuned: Path, base: Path, dry_run: bool, **options: Any) -> None:
     """Extract a LoRA that turns the checkpoint BASE into TUNED.
 
     The LoRA is the best one of its rank: no other keeps more of TUNED − BASE.
@@ -79,8 +83,5 @@ def extract_command(tuned: Path, base: Path, no_metadata: bool, dry_run: bool, *
     ranks |= {} if options["min_diff"] is None else {"min_diff": options["min_diff"]}
     del options["min_diff"]
     screen = take_screen(options)
-    metadata = "minimal" if no_metadata else "new"
-    prepared = loralathe.extract.prepare(
-        tuned, base, ranks=ranks, metadata=metadata, progress=screen.progress(), **options
-    )
+    prepared = loralathe.extract.prepare(tuned, base, ranks=ranks, progress=screen.progress(), **options)
     show_and_run(prepared, screen, dry_run)
