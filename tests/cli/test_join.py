@@ -36,7 +36,7 @@ def test_combine_exactly(done: Run, models: Path, tmp_path: Path) -> None:
     shown = done(
         "combine", f"{hina}:-0.7:te=0.5", f"{style}:0.4", "--exclude", "OUT11", "--dtype", "fp32", "-o", out
     ).stdout
-    assert "joined without loss" in shown
+    assert "side by side, without loss" in shown
     np.testing.assert_allclose(
         delta(out, LORA), -0.7 * delta(hina, LORA) + 0.4 * delta(style, LORA), rtol=1e-5, atol=1e-8
     )
@@ -129,7 +129,7 @@ def test_a_budget_is_reported(done: Run, models: Path, tmp_path: Path) -> None:
         "extract", models / "b.safetensors", models / "a.safetensors", "--energy", "0.5", "-o", out
     ).stdout
     assert "50 % of the energy: 50.0" in shown
-    assert "cut by the budget" in shown
+    assert "cut to fit the budget" in shown
     assert "price" in shown
     plain = done("--help").stdout
     assert "combine" in plain
