@@ -61,6 +61,28 @@ CASES = {
     f"{R} --lora-dir . --dry-run --prompt '<lora:hina:0.5>'": "an adapter is used twice, once by the prompt's tag and "
     "once beside the prompt\n  where: hina.safetensors\n"
     "  fix:   drop one of them: <lora:hina.safetensors:0.5> in the prompt, or hina.safetensors:1",
+    f"grid baseA.safetensors --lora-dir . --dry-run {QUICK} --prompt '<lora:hinna:1>' --x seed=1,2": "no adapter is "
+    "called 'hinna'\n  where: .\n  fix:   did you mean 'hina'?",
+    f"grid baseA.safetensors {QUICK} --prompt '<lora:hina:1>' --x seed=1,2 --dry-run": "no adapter is called 'hina'\n"
+    "  fix:   give a path, or name the folder of your adapters with --lora-dir",
+    f"grid baseA.safetensors --lora-dir . --dry-run {QUICK} --prompt '<lora:NAME:1>' --x s/r=NAME,hina": "no adapter "
+    "is called 'NAME'\n  where: .\n  fix:   give a path, or another --lora-dir",
+    f"blocks baseA.safetensors --lora-dir . --dry-run {QUICK} --prompt '<lora:hinna:1>'": "no adapter is called 'hinna'\n"
+    "  where: .\n  fix:   did you mean 'hina'?",
+    f"{R} --dry-run --prompt '<lora:baseC:1>' --lora-dir .": "no adapter is called 'baseC'\n"
+    "  where: .\n  fix:   give a path, or another --lora-dir",
+    f"{G} --dry-run --x lora=hina,baseC --lora-dir .": "there is no adapter 'baseC'\n"
+    "  fix:   give a path, or a name from the folder that --lora-dir names",
+    f"{G} --dry-run --x checkpoint=baseA,hima --checkpoint-dir .": "there is no checkpoint 'hima'\n"
+    "  fix:   give a path, or a name from the folder that --checkpoint-dir names",
+    f"{G} --dry-run --x checkpoint=baseA,hina --checkpoint-dir .": "this is a LoRA (an adapter), not a checkpoint\n"
+    "  where: hina.safetensors\n"
+    "  fix:   give the base model here; a LoRA is added to it, as in 'base + 0.7*lora'",
+    f"{G} --dry-run --x baseC=0,1 --lora-dir .": "there is no axis 'baseC'\n  fix:   take one of seed, steps, cfg, "
+    "sampler, schedule, checkpoint, vae, clip skip, size, prompt s/r, prompt order, strength, te, unet, lora, blocks, "
+    "elements, values, block id, original weights; the help of grid shows examples",
+    f"{G} --dry-run --x 'lora = hina, xlora' --lora-dir .": OTHER_FAMILY,
+    f"blocks baseA.safetensors --lora-dir . --dry-run {QUICK} --prompt '<lora:xlora:1>'": OTHER_FAMILY,
     f"{B} --dry-run --adapter mio": "there is no adapter 'mio' here\n"
     "  where: the adapters of this cell are hina",
     f"{G} --dry-run --x 'elements = IN04:atn2:0'": "no layer has 'atn2' in its name\n"

@@ -41,7 +41,8 @@ def test_strengths_side_by_side(here: Path, done: Run) -> None:
         "  page        baseA+hina-grid/grid.html\n"
         "  numbers     baseA+hina-grid/results.csv, results.json\n"
     )
-    assert result.stderr == "lathe: note: 6 cells\n"
+    watch = "watch baseA+hina-grid/grid.html: it shows the pictures as they are made"
+    assert result.stderr == f"lathe: note: 6 cells\nlathe: note: {watch}\n"
     found = rows("baseA+hina-grid")
     assert [(row["hina"], row["Seed"]) for row in found][:4] == [
         ("0", "1"),

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loralathe.errors import InputError
-from loralathe.strengths import parse_floats, parse_ints, parse_texts, show_number, split_items
+from loralathe.strengths import (
+    decimal_comma_note,
+    parse_floats,
+    parse_ints,
+    parse_texts,
+    show_number,
+    split_items,
+)
 
 
 @pytest.mark.parametrize(
@@ -118,3 +125,34 @@ def test_quoted_texts_come_back(items: list[str]) -> None:
 )
 def test_numbers_are_shown_as_typed(value: float, shown: str) -> None:
     assert show_number(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("0, 0,3, 0,5", "0, 0.3, 0.5"),
+        ("0,3, 0,5, 1", "0.3, 0.5, 1"),
+        ("1, 1,5, 2", "1, 1.5, 2"),
+        ("1, 0,5, 0", "1, 0.5, 0"),
+        ("-0,5, 0, 0,5", "-0.5, 0, 0.5"),
+        ("0,3", "0.3"),
+        ("0,75", "0.75"),
+        ("0,3,0,5", "0.3, 0.5"),
+        ("0,0,3,0,5,1", "0, 0.3, 0.5, 1"),
+    ],
+)
+def test_decimal_commas_are_told(text: str, meant: str) -> None:
+    note = decimal_comma_note(text)
+    assert note is not None
+    assert note.endswith(f"a decimal has a point: {meant}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0, 1", "0,1", "1,0", "0, 1,2", "0,1, 2", "0, 0.3, 0.5", "0.3,0.5", "0,0.5,1", "4,8,16", "1, 2,3, 4",
+        "0..1 (+0.25)", "0-1", "-1,0,1", "-1, 1", "0", "", "0,1,2", "4, 0, 8",
+    ],
+)  # fmt: skip
+def test_lists_of_whole_numbers_are_left_alone(text: str) -> None:
+    assert decimal_comma_note(text) is None

@@ -10,6 +10,7 @@ from loralathe.adapters.detect import (
     AdapterDetected,
     address_of_raw,
     canonical_of_raw,
+    close_files,
     detect_adapter,
     is_adapter,
     is_usable,
@@ -41,7 +42,7 @@ from loralathe.adapters.write import (
 __all__ = [
     "Adapter", "AdapterDetected", "AdapterFormat", "AdapterModule", "Fit", "Mismatch", "NamedTensor",
     "adapter_kinds", "address_of_raw", "canonical_of_raw", "changing_kind_of_file", "check_against",
-    "completions", "delta", "detect_adapter", "fits", "fits_first_channels", "foreign_kind",
+    "close_files", "completions", "delta", "detect_adapter", "fits", "fits_first_channels", "foreign_kind",
     "group_by_module", "is_adapter", "is_usable", "kind_of_module", "kohya_specs", "kohya_tensors",
     "label_of_kind", "load_change", "load_factors", "open_adapter", "own_family", "ranked_parts",
     "read_adapter", "read_labels", "read_scalar", "require_fit", "shows_adapter", "split_adapter_key",

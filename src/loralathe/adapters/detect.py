@@ -11,7 +11,7 @@ from loralathe.adapters.foreign import foreign_kind, refusal
 from loralathe.adapters.keys import RawModules, group_by_module, kind_of_module, shows_adapter
 from loralathe.adapters.kinds import changing_kind, is_read, label_of_kind, read_labels
 from loralathe.adapters.notes import foreign_beside
-from loralathe.errors import InputError, few
+from loralathe.errors import InputError, close_matches, few
 from loralathe.families import (
     FAMILIES,
     Family,
@@ -22,6 +22,7 @@ from loralathe.families import (
     name_unread,
     supported_families,
 )
+from loralathe.tensorfiles import read_header
 
 KOHYA_STARTS = ("lora_", "lycoris_", "oft_unet_")
 
@@ -191,3 +192,19 @@ def _unread_kinds(counts: Mapping[str, int], total: int, where: str) -> InputErr
         fix=f"{', '.join(most)} and {last} are read; merge the adapter into its base with the program "
         "that made it, then use the difference of the two checkpoints, or extract a LoRA from it",
     )
+
+
+def close_files(
+    name: str, files: Mapping[str, str | Path], *, adapters: bool = True, limit: int = 3
+) -> list[str]:
+    """The names most like `name` of adapters, or of files that are none: both may lie in one folder."""
+    near = close_matches(name, files, limit=4 * limit)
+    return [match for match in near if _may_be(files[match], adapters)][:limit]
+
+
+def _may_be(path: str | Path, adapters: bool) -> bool:
+    """Whether a file is an adapter, or is none; one that cannot be read may have been either."""
+    try:
+        return shows_adapter(read_header(path).tensors) == adapters
+    except InputError:
+        return True

@@ -26,7 +26,7 @@ from loralathe.api.picture_options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from typing_extensions import Unpack
 
@@ -166,13 +166,14 @@ class OpenModel:
     def prepare_blocks(
         self, *adapters: PathLike | AdapterUse, **keywords: Unpack[BlocksKeywords]
     ) -> PreparedBlocks:
+        from loralathe.rendering.prompts import lift_tags
         from loralathe.studies import BlocksOptions
         from loralathe.studies.analyzer import fitting_list
 
         picture, rest = parted(keywords, Picture)
         wanted, choices = Picture(**picture), BlocksChoices(**rest)
         request = self._request(adapters, wanted)
-        files = self._files(request)
+        files = [use.path for use in self._found((*request.adapters, *lift_tags(request.prompt).adapters))]
         check_examined(files, request, choices.adapter)
         encoders = tuple(name.upper() for name in self.family.encoder_blocks)
         options = BlocksOptions(
@@ -222,13 +223,33 @@ class OpenModel:
             adapters=uses,
         )
 
-    def _files(self, request: ImageRequest) -> list[Path]:
-        """The adapters that were given, and those of the prompt's tags."""
+    def remarks(self, requests: Sequence[ImageRequest]) -> list[str]:
+        """What a run tells of the prompts before it loads anything: what is odd, words without meaning."""
+        recipe = self.recipe
+        if (
+            recipe is not None
+        ):  # its result is not there yet; the model that it starts from has the same words
+            requests = [replace(request, checkpoint=str(recipe.first_model)) for request in requests]
+        return self.renderer.remarks(requests)
+
+    def check_cells(self, requests: Sequence[ImageRequest]) -> None:
+        """InputError for a checkpoint or an adapter of a cell that is nowhere, or is of another kind."""
+        from loralathe.rendering.families import family_of
+
+        self._found(use for request in requests for use in request.adapters)
+        for file in dict.fromkeys(request.checkpoint for request in requests):
+            if file != self.name:
+                family_of(file)
+
+    def _found(self, uses: Iterable[AdapterUse]) -> list[AdapterUse]:
+        """Each with the path of its file. InputError for one that is nowhere, or is for another family."""
         from loralathe.rendering.prepare import AdapterFolders
-        from loralathe.rendering.prompts import lift_tags
 
         folders = AdapterFolders(self.options.folders)
-        return [folders.find(use.file) for use in (*request.adapters, *lift_tags(request.prompt).adapters)]
+        found = [replace(use, file=str(folders.find(use.file))) for use in uses]
+        for file in () if self.options.allow_unmatched else dict.fromkeys(use.file for use in found):
+            check_family(file, self.family)
+        return found
 
     def _check_uses(self, request: ImageRequest) -> None:
         """InputError for a tag whose adapter is nowhere, is for another family, or is given twice, and for
@@ -236,15 +257,10 @@ class OpenModel:
 
         For prompts that are rendered as they stand: in a grid's, search and replace may fill the name in.
         """
-        from loralathe.rendering.prepare import AdapterFolders
         from loralathe.rendering.prompts import lift_tags
         from loralathe.strengths import require_counted_once, resolve, seeded_tokens
 
-        folders = AdapterFolders(self.options.folders)
-        uses = lift_tags(request.prompt).adapters
-        tagged = [replace(use, file=str(folders.find(use.file))) for use in uses]
-        for use in () if self.options.allow_unmatched else tagged:
-            check_family(use.file, self.family)
+        tagged = self._found(lift_tags(request.prompt).adapters)
         require_counted_once(request.adapters, tagged)
         lists = self.lists
         for use in (*request.adapters, *tagged):
@@ -296,13 +312,13 @@ class PreparedPictures:
 
     def plan(self) -> PicturePlan:
         """What its prompt says; nothing is loaded."""
-        from loralathe.rendering.prompts import lift_tags, told
+        from loralathe.rendering.prompts import lift_tags
         from loralathe.strengths import argument_text
 
         request = self.options.request
         tagged = lift_tags(request.prompt)
         uses = tuple(argument_text(use) for use in (*request.adapters, *tagged.adapters))
-        return PicturePlan(tagged.prompt.strip(), uses, tuple(told(tagged.issues)))
+        return PicturePlan(tagged.prompt.strip(), uses, tuple(self.model.remarks([request])))
 
     def run(self) -> list[Path]:
         """The files, in order of seed."""
@@ -326,7 +342,16 @@ class PreparedGrid:
             seeds = self.options.folder / "seeds.json"
             if seeds.is_file():
                 shutil.copy(seeds, folder)
-            return plan_of(replace(self.options, folder=Path(folder)))
+            plan = plan_of(replace(self.options, folder=Path(folder)))
+        self.model.check_cells([job.request for job in plan.jobs])
+        return plan
+
+    def notes(self, plan: GridPlan) -> list[str]:
+        """What a run tells before the first picture: about axes, prompts and words."""
+        from loralathe.studies import notes_of
+
+        notes = [*notes_of(self.options, plan), *self.model.remarks([job.request for job in plan.jobs])]
+        return list(dict.fromkeys(notes))
 
     def count_finished(self, plan: GridPlan) -> int:
         """How many of its pictures are in the folder already."""
@@ -339,7 +364,8 @@ class PreparedGrid:
         """Make the grid. When it is cancelled, finished cells stay, and the same call goes on from there."""
         from loralathe.studies import plan_of, run_grid
 
-        plan_of(self.options)  # mistakes in the axes are told before models are looked at
+        plan = plan_of(self.options)  # mistakes in the axes are told before models are looked at
+        self.model.check_cells([job.request for job in plan.jobs])
         return run_grid(self.options, self.model.renderer, self.model.options.progress)
 
 
@@ -353,6 +379,7 @@ class BlocksPlan:
     others: float
     first: int
     pictures: int
+    issues: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -368,12 +395,14 @@ class PreparedBlocks:
         from loralathe.studies.analyzer.analyze import begin_study
         from loralathe.studies.analyzer.options import first_cut, read_groups, read_range
 
-        begin_study(self.options)  # its mistakes are told before anything is rendered
+        study = begin_study(self.options)  # its mistakes are told before anything is rendered
+        issues = tuple(self.model.remarks([study.request]))
         groups, lacking = read_groups(self.options)
         examined, others = read_range(self.options.range)
         first = len(first_cut(groups)) if self.options.coarse else len(groups)
         names = tuple(group.name for group in groups)
-        return BlocksPlan(names, lacking, examined, others, first, (first + 1) * self.options.seeds)
+        pictures = (first + 1) * self.options.seeds
+        return BlocksPlan(names, lacking, examined, others, first, pictures, issues)
 
     def run(self) -> BlockReport:
         """Make the analysis. When it is cancelled, finished pictures stay, and the same call goes on."""

@@ -33,6 +33,12 @@ def encode_text(text: str) -> list[int]:
     return ids
 
 
+def text_of_token(token: int) -> str:
+    """The text of one id; a blank at its end says that a word ends there."""
+    text: str = _tokenizer().decode([token])
+    return text
+
+
 @dataclass(frozen=True, eq=False)
 class Conditioning:
     """An encoded text, as the U-Net reads it.

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from loralathe.errors import InputError, close_matches, option
+from loralathe.adapters import close_files
+from loralathe.errors import InputError, option
 from loralathe.rendering.prompts import Issue, PromptPlan, lift_tags, plan_prompt
 from loralathe.rendering.request import ImageRequest
 from loralathe.rendering.samplers import canonical_names
@@ -32,6 +33,10 @@ class Prepared:
     def guided(self) -> bool:
         """Whether a negative prompt takes part: CFG 1 without AND needs none and costs half."""
         return self.request.cfg != 1.0 or len(self.plan.parts) > 1
+
+    def texts(self) -> tuple[str, ...]:
+        """What is encoded, in all steps."""
+        return (*self.plan.distinct_texts(), *self.negative.distinct_texts())
 
     def like(self) -> tuple[object, ...]:
         """Requests with equal values here can share a batch."""
@@ -133,11 +138,11 @@ class AdapterFolders:
         return found
 
     def _not_found(self, name: str) -> InputError:
-        near = close_matches(name, self._files)
+        near = close_files(name, {known: files[0] for known, files in self._files.items()})
         if near:
             fix = "did you mean " + " or ".join(f"'{match}'" for match in near) + "?"
         elif self._folders:
-            fix = f"{len(self._files)} adapters are known; give a path, or another {option('lora_dir')}"
+            fix = f"give a path, or another {option('lora_dir')}"
         else:
             fix = f"give a path, or name the folder of your adapters with {option('lora_dir')}"
         where = ", ".join(str(folder) for folder in self._folders) or None

@@ -21,7 +21,7 @@ from loralathe.strengths.elements import (
     parse_elements,
     selection_rules,
 )
-from loralathe.strengths.lists import parse_floats, parse_ints, parse_texts, split_items
+from loralathe.strengths.lists import decimal_comma_note, parse_floats, parse_ints, parse_texts, split_items
 from loralathe.strengths.presets import (
     NO_PRESETS,
     PresetFile,
@@ -60,10 +60,11 @@ from loralathe.strengths.weights import REST, BlockText, BlockWeights, parse_blo
 __all__ = [
     "NO_PRESETS", "REST", "AdapterUse", "BlockText", "BlockWeights", "ElementRule", "PresetFile",
     "Selection", "Strength", "TagError", "argument_text", "block_names_of", "builtin_names", "check_blocks",
-    "component_of", "effective", "element_text", "find_list", "find_name", "find_preset", "given_uses",
-    "has_tokens", "is_text_encoder", "last_match", "match_name", "name_hint", "names_blocks", "number_text",
-    "parse_block_weights", "parse_elements", "parse_floats", "parse_ints", "parse_number", "parse_size",
-    "parse_texts", "parse_whole", "read_argument", "read_block_text", "read_element_preset_file",
-    "read_preset_file", "read_tag", "require_counted_once", "resolve", "same_adapter", "seeded_tokens",
-    "select_blocks", "selection_rules", "show_number", "spelled_out", "split_items", "tag_text", "term_text",
+    "component_of", "decimal_comma_note", "effective", "element_text", "find_list", "find_name",
+    "find_preset", "given_uses", "has_tokens", "is_text_encoder", "last_match", "match_name", "name_hint",
+    "names_blocks", "number_text", "parse_block_weights", "parse_elements", "parse_floats", "parse_ints",
+    "parse_number", "parse_size", "parse_texts", "parse_whole", "read_argument", "read_block_text",
+    "read_element_preset_file", "read_preset_file", "read_tag", "require_counted_once", "resolve",
+    "same_adapter", "seeded_tokens", "select_blocks", "selection_rules", "show_number", "spelled_out",
+    "split_items", "tag_text", "term_text",
 ]  # fmt: skip

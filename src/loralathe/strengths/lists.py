@@ -16,6 +16,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 
 from loralathe.errors import InputError, spelling_hint
 from loralathe.strengths.text import looks_like_number, parse_number, visible
@@ -105,6 +106,38 @@ def parse_ints(text: str) -> tuple[int, ...]:
 def parse_texts(text: str) -> tuple[str, ...]:
     """Values of a text axis, in order; an empty middle item stays (it means "remove" to prompt S/R)."""
     return tuple(item.text for item in split_items(text))
+
+
+_SPACED = re.compile(r",[ \t]+|\n")
+_PART = re.compile(r"[+-]?\d{1,3}(?:,\d{1,3})?", re.ASCII)
+_UNSPACED = re.compile(r"[+-]?0,(?:[2-9]|\d{2,3})(?=,|$)|[+-]?[01](?=,|$)", re.ASCII)
+
+
+def decimal_comma_note(text: str) -> str | None:
+    """What to tell about `0, 0,3, 0,5`: it is read as whole numbers, and was probably meant with points.
+
+    As whole numbers they jump back and forth; with points they rise or fall. Where a blank follows some
+    commas, the others are decimal ones; without any blank, one after 0 is. `0,3` alone is told, `0,1` is not.
+    """
+    written = visible(text).strip()
+    parts = [part.strip() for part in _SPACED.split(written)]
+    if len(parts) == 1:
+        parts = _UNSPACED.findall(written)
+        if ",".join(parts) != written:
+            return None
+    if not any("," in part for part in parts) or not all(map(_PART.fullmatch, parts)):
+        return None
+    decimals = [part.replace(",", ".") for part in parts]
+    whole = [float(number) for part in parts for number in part.split(",")]
+    if parts != [written] and (_is_monotone(whole) or not _is_monotone([float(one) for one in decimals])):
+        return None
+    return f"'{written}' is read as {len(whole)} whole numbers; a decimal has a point: {', '.join(decimals)}"
+
+
+def _is_monotone(values: list[float]) -> bool:
+    """Whether each is larger than the one before, or each smaller."""
+    steps = [b - a for a, b in pairwise(values)]
+    return all(step > 0 for step in steps) or all(step < 0 for step in steps)
 
 
 def _numbers(text: str, *, whole: bool) -> list[Fraction]:

@@ -13,7 +13,7 @@ from loralathe.lazy import lazy_names
 if TYPE_CHECKING:
     from loralathe.studies.analyzer import BlockEffect, BlockReport, BlocksOptions, analyze_blocks, bar_chart
     from loralathe.studies.context import Context, RecipeSource, gather_context
-    from loralathe.studies.grid import GridOptions, GridResult, plan_of, run_grid
+    from loralathe.studies.grid import GridOptions, GridResult, notes_of, plan_of, run_grid
     from loralathe.studies.metrics import changed_percentage, pixels_of
     from loralathe.studies.plan import GridPlan, Position
     from loralathe.studies.recipes import RecipeWeights
@@ -33,7 +33,7 @@ __all__ = [
     "DEFAULT_SCORERS", "BlockEffect", "BlockReport", "BlocksOptions", "CellResult", "CellStore", "Context",
     "GridOptions", "GridPlan", "GridResult", "IdentityScorer", "Position", "PromptScorer", "RecipeSource",
     "RecipeWeights", "Scored", "Scorer", "SeedBook", "WeightStudy", "analyze_blocks", "bar_chart",
-    "changed_percentage", "gather_context", "pixels_of", "plain_prompt", "plan_of", "run_grid",
+    "changed_percentage", "gather_context", "notes_of", "pixels_of", "plain_prompt", "plan_of", "run_grid",
     "study_weights",
 ]  # fmt: skip
 
@@ -55,6 +55,7 @@ __getattr__ = lazy_names(
         "grid": (
             "GridOptions",
             "GridResult",
+            "notes_of",
             "plan_of",
             "run_grid",
         ),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from loralathe.adapters import close_files
 from loralathe.errors import InputError, spelling_hint, with_equals
-from loralathe.strengths import match_name, name_hint, names_blocks, parse_floats, show_number
+from loralathe.strengths import match_name, name_hint, names_blocks
 from loralathe.studies.axes_adapter import ADAPTER_KINDS, build_block_value
 from loralathe.studies.axes_prompt import PROMPT_KINDS
 from loralathe.studies.axes_request import REQUEST_KINDS
-from loralathe.studies.axis import Axis, AxisKind, AxisSpec, each
+from loralathe.studies.axis import Axis, AxisKind, AxisSpec, decimal_axis
 from loralathe.studies.cell_builder import CellBuilder, adapter_name, pull_tags
 from loralathe.studies.context import Context
 
@@ -73,7 +74,8 @@ def _adapter_axis(spec: AxisSpec) -> Axis:
     """`hina` (its strength), `hina IN04-IN08`, `block IN04`, `IN04`: blocks by selector; else an error."""
     words = spec.title.split(" ")
     strength = next(kind for kind in ADAPTER_KINDS if "strength" in kind.names)
-    names = _adapter_names(spec.base, spec.context)
+    own = [adapter_name(use.file) for use in spec.base.request.adapters]
+    names = [*own, *spec.context.loras]
     if match_name(spec.title, names) is not None:
         return strength.build(replace(spec, target=spec.title))
     for start in range(len(words)):
@@ -84,15 +86,12 @@ def _adapter_axis(spec: AxisSpec) -> Axis:
             target = " ".join(head[:-1] if head and head[-1].casefold() in ("block", "blocks") else head)
             return build_block_value(replace(spec, target=target, selector=" ".join(words[start:])))
     variables = list(spec.context.recipe.variables) if spec.context.recipe else []
-    known = [*(name for kind in AXIS_KINDS for name in kind.names), *names, *variables]
+    near = close_files(spec.title, spec.context.loras)
+    known = [*(name for kind in AXIS_KINDS for name in kind.names), *own, *near, *variables]
     kinds = ", ".join(kind.names[0] for kind in AXIS_KINDS)
     swept = f"the recipe's variables {', '.join(variables)}, or " if variables else ""
     fix = name_hint(spec.title, known) or f"take {swept}one of {kinds}; the help of grid shows examples"
     raise InputError(f"there is no axis '{spec.title}'", fix=fix)
-
-
-def _adapter_names(base: CellBuilder, context: Context) -> list[str]:
-    return [*(adapter_name(use.file) for use in base.request.adapters), *context.loras]
 
 
 def build_variable(spec: AxisSpec) -> Axis:
@@ -103,5 +102,4 @@ def build_variable(spec: AxisSpec) -> Axis:
         variables = dict(cell.variables) | {name: value}
         return replace(cell, variables=tuple(sorted(variables.items())))
 
-    values = each(parse_floats(spec.text), show_number, apply)
-    return Axis(name, values, 0.9, text=spec.text, sets=frozenset({f"the variable {name}"}))
+    return decimal_axis(name, spec, 0.9, apply, frozenset({f"the variable {name}"}))

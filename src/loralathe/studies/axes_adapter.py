@@ -15,15 +15,13 @@ from loralathe.strengths import (
     find_preset,
     match_name,
     parse_elements,
-    parse_floats,
     parse_texts,
     read_block_text,
     same_adapter,
     select_blocks,
-    show_number,
 )
 from loralathe.studies.axes_request import resolve_file
-from loralathe.studies.axis import Axis, AxisKind, AxisSpec, Stage, each
+from loralathe.studies.axis import Axis, AxisKind, AxisSpec, Stage, decimal_axis, each
 from loralathe.studies.cell_builder import MARKS, CellBuilder, adapter_name, find_adapter
 
 Locate = Callable[[CellBuilder], tuple[int, AdapterUse]]
@@ -74,11 +72,10 @@ def _strength_axis(
             index, use = find(cell)
             return cell.with_adapter(index, change(use, strength))
 
-        values = each(parse_floats(spec.text), show_number, apply)
         # Without a name it is whichever adapter a cell has: an axis `lora` may put others in its place.
         title = f"{name}{part}" if spec.target else part.strip() or "strength"
         sets = frozenset(f"the strength of {name} in the {side}" for side in sides)
-        return Axis(title, values, 0.05, text=spec.text, sets=sets)
+        return decimal_axis(title, spec, 0.05, apply, sets)
 
     return build
 
@@ -157,9 +154,8 @@ def build_block_value(spec: AxisSpec) -> Axis:
         chosen = select_blocks(selector, family, base.names)
         return cell.with_adapter(index, replace(use, blocks=base.replaced(chosen, value).text()))
 
-    values = each(parse_floats(spec.text), show_number, apply)
-    title = f"{name} {selector.upper()}"
-    return Axis(title, values, 0.05, Stage.BLOCK, spec.text, sets=_block_weights(name, blocks))
+    sets = _block_weights(name, blocks)
+    return decimal_axis(f"{name} {selector.upper()}", spec, 0.05, apply, sets, Stage.BLOCK)
 
 
 def build_elements(spec: AxisSpec) -> Axis:
@@ -186,8 +182,7 @@ def build_values(spec: AxisSpec) -> Axis:
         target = spec.target or cell.choice.target
         return replace(cell, choice=replace(cell.choice, target=target, value=value))
 
-    values = each(parse_floats(spec.text), show_number, apply)
-    return Axis("values", values, 0.05, text=spec.text, sets=frozenset({"the values for a block id"}))
+    return decimal_axis("values", spec, 0.05, apply, frozenset({"the values for a block id"}))
 
 
 def build_block_id(spec: AxisSpec) -> Axis:

@@ -8,19 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from loralathe.adapters import close_files
 from loralathe.errors import InputError, option
 from loralathe.rendering.request import ImageRequest
-from loralathe.strengths import (
-    find_name,
-    match_name,
-    name_hint,
-    parse_floats,
-    parse_ints,
-    parse_texts,
-    show_number,
-)
-from loralathe.studies.axis import Axis, AxisKind, AxisSpec, AxisValue, each
-from loralathe.studies.cell_builder import adapter_name
+from loralathe.strengths import find_name, match_name, name_hint, parse_ints, parse_texts
+from loralathe.studies.axis import Axis, AxisKind, AxisSpec, AxisValue, decimal_axis, each
+from loralathe.studies.cell_builder import CellBuilder, adapter_name
 from loralathe.studies.context import Context
 
 T = TypeVar("T")
@@ -55,9 +48,10 @@ def build_clip_skip(spec: AxisSpec) -> Axis:
 
 
 def build_cfg(spec: AxisSpec) -> Axis:
-    scales = parse_floats(spec.text)
-    values = _field(scales, show_number, lambda request, cfg: replace(request, cfg=cfg))
-    return Axis("CFG", values, 0.0, text=spec.text, sets=frozenset({"the CFG scale"}))
+    def apply(cell: CellBuilder, cfg: float) -> CellBuilder:
+        return replace(cell, request=replace(cell.request, cfg=cfg))
+
+    return decimal_axis("CFG", spec, 0.0, apply, frozenset({"the CFG scale"}))
 
 
 def _at_least(numbers: Sequence[int], least: int, what: str) -> None:
@@ -118,8 +112,9 @@ def resolve_file(text: str, files: Mapping[str, str], noun: str) -> str:
             return files[name]
     if Path(text).exists():
         return text
+    alike = [name for name in files if name.casefold() == text.casefold()]
     fix = (
-        name_hint(text, files)
+        name_hint(text, alike or close_files(text, files, adapters=noun == "adapter"))
         or f"give a path, or a name from the folder that {option(FOLDER_OPTIONS[noun])} names"
     )
     raise InputError(f"there is no {noun} '{text}'", fix=fix)

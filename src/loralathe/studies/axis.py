@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeVar
 
+from loralathe.strengths import decimal_comma_note, parse_floats, show_number
 from loralathe.studies.cell_builder import CellBuilder
 from loralathe.studies.context import Context
 
@@ -34,6 +35,7 @@ class AxisValue:
 class Axis:
     """`cost` orders the work: an expensive axis (1 = load a checkpoint) becomes an outer loop.
 
+    notes: what is odd in its values and probably not meant.
     sets: what its values decide, in words: of two axes that set the same, one would undo the other.
     adds: it adds to what another such axis sets.
     """
@@ -43,6 +45,7 @@ class Axis:
     cost: float = 0.0
     stage: Stage = Stage.REQUEST
     text: str = ""
+    notes: tuple[str, ...] = ()
     sets: frozenset[str] = frozenset()
     seeds: bool = False
     adds: bool = False
@@ -83,6 +86,21 @@ def each(
         return lambda cell: change(cell, value)
 
     return tuple(AxisValue(label(value), bound(value)) for value in values)
+
+
+def decimal_axis(
+    title: str,
+    spec: AxisSpec,
+    cost: float,
+    change: Callable[[CellBuilder, float], CellBuilder],
+    sets: frozenset[str],
+    stage: Stage = Stage.REQUEST,
+) -> Axis:
+    """An axis of decimals, with a note where commas were probably meant as points."""
+    note = decimal_comma_note(spec.text)
+    notes = (f"axis {title}: {note}",) if note else ()
+    values = each(parse_floats(spec.text), show_number, change)
+    return Axis(title, values, cost, stage, spec.text, notes, sets)
 
 
 NOTHING = Axis("", (AxisValue("", lambda cell: cell),))

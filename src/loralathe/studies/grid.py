@@ -124,7 +124,10 @@ def run_grid(options: GridOptions, renderer: Renderer, progress: Progress | None
     store.forget(plan.cell(position).key for position in options.redo)
     _announce(options, plan, store, progress)
     existed = (options.folder / "grid.html").exists()
-    _write(options.folder, "grid.html", _page(options, plan, _results(options, plan, store, {}), live=True))
+    page = _page(options, plan, _results(options, plan, store, {}), live=True)
+    live = _write(options.folder, "grid.html", page)
+    if not all(store.has(job.key) for job in plan.jobs):
+        progress.message(f"watch {live}: it shows the pictures as they are made")
     try:
         rendered = _render(options, plan, renderer, progress)
     except KeyboardInterrupt:
@@ -159,8 +162,16 @@ def _check_positions(plan: GridPlan, positions: tuple[Position, ...]) -> None:
             )
 
 
+def notes_of(options: GridOptions, plan: GridPlan) -> list[str]:
+    """What is odd in the prompt's tags and in the values of axes."""
+    return [
+        *told(lift_tags(options.request.prompt).issues),
+        *(note for axis in plan.axes for note in axis.notes),
+    ]
+
+
 def _announce(options: GridOptions, plan: GridPlan, store: CellStore, progress: Progress) -> None:
-    for text in told(lift_tags(options.request.prompt).issues):
+    for text in notes_of(options, plan):
         progress.message(text)
     present = sum(store.has(job.key) for job in plan.jobs)
     equal = len(plan.cells) - len(plan.jobs)

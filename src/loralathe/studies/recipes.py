@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loralathe.adapters import shows_adapter
 from loralathe.engine import RunOptions, WeightsOutput, evaluate_weights, open_session
 from loralathe.errors import InputError, did_you_mean, option
 from loralathe.families import Family
@@ -19,7 +20,7 @@ from loralathe.language import Recipe, Save, read_recipe
 from loralathe.progress import Progress
 from loralathe.strengths import show_number
 from loralathe.studies.plan import file_identity
-from loralathe.tensorfiles import read_text
+from loralathe.tensorfiles import read_header, read_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,6 +73,12 @@ class RecipeWeights:
     @property
     def variables(self) -> Mapping[str, float]:
         return self._recipe.variables
+
+    @property
+    def first_model(self) -> Path:
+        """The first checkpoint among its inputs."""
+        files = self._recipe.inputs.values()
+        return next(file for file in files if not shows_adapter(read_header(file).tensors))
 
     @property
     def identity(self) -> str:

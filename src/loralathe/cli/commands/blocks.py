@@ -165,6 +165,8 @@ def _from_weights(
 def _show_plan(screen: Screen, prepared: PreparedBlocks) -> None:
     """--dry-run: which blocks, how many pictures."""
     plan, options = prepared.plan(), prepared.options
+    for text in plan.issues:
+        screen.note(text)
     screen.event(
         "plan",
         folder=options.folder,

@@ -201,6 +201,8 @@ def _scorers(words: Sequence[str]) -> list[Any]:
 def _show_plan(screen: Screen, prepared: PreparedGrid) -> None:
     """--dry-run: the size, what is there already, and the axes."""
     plan, folder = prepared.plan(), prepared.options.folder
+    for text in prepared.notes(plan):
+        screen.note(text)
     there = prepared.count_finished(plan)
     axes = {letter: _axis(plan, number) for number, letter in enumerate("xyz") if plan.axes[number].title}
     screen.event(
