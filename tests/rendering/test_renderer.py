@@ -394,7 +394,8 @@ def test_adapters_by_name(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     (tmp_path / "sub").mkdir()
-    tensor = {"x": torch.zeros(1)}
+    tensor = {"lora_unet_x.lora_down.weight": torch.zeros(1, 1)}
+    save_file({"x": torch.zeros(1)}, tmp_path / "Hinn.safetensors")  # no adapter: not suggested
     save_file(tensor, tmp_path / "Hina.safetensors", {"ss_output_name": "hina_v2"})
     save_file(tensor, tmp_path / "sub" / "twin.safetensors")
     save_file(tensor, tmp_path / "twin.safetensors")
@@ -411,7 +412,7 @@ def test_adapters_by_name(tmp_path: Path) -> None:
         folders.find("twin")
     with pytest.raises(InputError) as error:
         folders.find("Hinna")
-    assert "'Hina'" in str(error.value)
+    assert error.value.fix == "did you mean 'Hina'?"
     with pytest.raises(InputError, match="does not exist"):
         AdapterFolders([tmp_path / "none"]).find("x")
 
