@@ -23,9 +23,11 @@ if TYPE_CHECKING:
         AdapterOutput,
         BlockEnergy,
         ExtractionReport,
+        Held,
         InputUse,
         Remark,
         Report,
+        RoundingReport,
         RunOptions,
         WeightsOutput,
         WeightsReport,
@@ -66,11 +68,11 @@ if TYPE_CHECKING:
         "LANGUAGES", "AdapterCoverage", "AdapterFacts", "AdapterOutput", "AdapterUse", "BlockCheck",
         "BlockComparison", "BlockEnergy", "BlockModules", "BlockReport", "BlockWeight", "Catalogue",
         "CheckpointFacts", "Comparison", "ExtractOptions", "ExtractionReport", "GridPlan", "GridResult",
-        "InputUse", "Inspection", "Norm", "Part", "Recipe", "Remark", "Report", "RunOptions", "Save",
-        "Verification", "WeightStudy", "WeightsOutput", "WeightsReport", "__version__", "as_flag", "bar",
-        "bar_chart", "command_line", "component_name", "family_by_id", "in_memory", "label_of_kind",
-        "make_recipe", "parse_number", "parse_size", "parse_whole", "read_catalogue", "read_recipe",
-        "recipe_text", "shorthand", "unused_names", "write_text",
+        "Held", "InputUse", "Inspection", "Norm", "Part", "Recipe", "Remark", "Report", "RoundingReport",
+        "RunOptions", "Save", "Verification", "WeightStudy", "WeightsOutput", "WeightsReport",
+        "__version__", "as_flag", "bar", "bar_chart", "command_line", "component_name", "family_by_id",
+        "in_memory", "label_of_kind", "make_recipe", "parse_number", "parse_size", "parse_whole",
+        "read_catalogue", "read_recipe", "recipe_text", "shorthand", "unused_names", "write_text",
     ]  # fmt: skip
     __all__ += errors.__all__
     __all__ += files.__all__
@@ -82,8 +84,8 @@ _HOMES = {
     "adapters": ("label_of_kind",),
     "commands": ("as_flag", "command_line"),
     "engine": (
-        "AdapterCoverage", "AdapterOutput", "BlockEnergy", "ExtractionReport", "InputUse", "Remark",
-        "Report", "RunOptions", "WeightsOutput", "WeightsReport",
+        "AdapterCoverage", "AdapterOutput", "BlockEnergy", "ExtractionReport", "Held", "InputUse",
+        "Remark", "Report", "RoundingReport", "RunOptions", "WeightsOutput", "WeightsReport",
     ),
     "families": ("component_name", "family_by_id", "shorthand"),
     "inspection": (

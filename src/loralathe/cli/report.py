@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Prepared,
         Remark,
         Report,
+        RoundingReport,
         WeightsOutput,
         WeightsReport,
     )
@@ -262,8 +263,25 @@ def _show_weights(screen: Screen, weights: WeightsReport) -> None:
         ("size", f"{size(weights.nbytes)}, {stored}"),
         ("tensors", _buckets(weights.buckets, weights.discarded)),
     ]
-    rows += [("note", note) for note in weights.notes]
+    rows += [*_held(weights.rounding), *(("note", note) for note in weights.notes)]
     screen.show(Facts(rows))
+
+
+def _held(rounding: RoundingReport) -> list[tuple[str, str]]:
+    """How much of what is added is in the file once it is rounded."""
+    total, worst = rounding.total, rounding.worst
+    if total.held is None or total.error is None:
+        return [("held", "nothing added")]
+    rows = [("held", f"{_share(total.held)} of what is added, error {_share(total.error)}")]
+    if len(total.parts) > 1:
+        rows.append(("parts", " · ".join(f"{name} {_share(held)}" for name, held in total.parts.items())))
+    if worst is not None:
+        rows.append(("worst", f"{worst.block}: {_share(worst.held)}, error {_share(worst.error)}"))
+    return rows
+
+
+def _share(share: float | None) -> str:
+    return "nothing added" if share is None else f"{100 * share:.3g} %"
 
 
 def _coverage(use: AdapterCoverage) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from loralathe.engine.energies import BlockEnergy, ModuleRecord
     from loralathe.engine.execute import survey
     from loralathe.engine.extraction import Extracted
+    from loralathe.engine.held import Held, RoundingReport
     from loralathe.engine.job import Context, Job, make_jobs
     from loralathe.engine.options import RunOptions, check_device
     from loralathe.engine.plan import AdapterOutput, Output, Plan, TensorPlan, WeightsOutput, has_kernel
@@ -54,6 +55,7 @@ _HOMES = {
     "energies": ("BlockEnergy", "ModuleRecord"),
     "execute": ("survey",),
     "extraction": ("Extracted",),
+    "held": ("Held", "RoundingReport"),
     "job": ("Context", "Job", "make_jobs"),
     "options": ("RunOptions", "check_device"),
     "plan": ("AdapterOutput", "Output", "Plan", "TensorPlan", "WeightsOutput", "has_kernel"),
@@ -87,11 +89,12 @@ _HOMES = {
 }
 
 __all__ = [
-    "KEY", "RUN_CHOICES", "AdapterCoverage", "AdapterOutput", "BlockEnergy", "BudgetReport", "BudgetSurvey",
-    "Context", "Extracted", "ExtractionReport", "InputUse", "Job", "ModuleAddress", "ModuleRecord", "Output",
-    "Plan", "Record", "RecordedInput", "Remark", "Report", "RowSlice", "RowSliceJob", "RunOptions", "Session",
-    "Sinks", "Sources", "TensorPlan", "Unit", "WeightsOutput", "WeightsReport", "Workspace", "adapter_format",
-    "check_device", "check_outputs", "evaluate_weights", "existing_outputs", "full_precision", "has_kernel",
+    "KEY", "RUN_CHOICES", "AdapterCoverage", "AdapterOutput", "BlockEnergy", "BudgetReport",
+    "BudgetSurvey", "Context", "Extracted", "ExtractionReport", "Held", "InputUse", "Job",
+    "ModuleAddress", "ModuleRecord", "Output", "Plan", "Record", "RecordedInput", "Remark", "Report",
+    "RoundingReport", "RowSlice", "RowSliceJob", "RunOptions", "Session", "Sinks", "Sources",
+    "TensorPlan", "Unit", "WeightsOutput", "WeightsReport", "Workspace", "adapter_format", "check_device",
+    "check_outputs", "evaluate_weights", "existing_outputs", "full_precision", "has_kernel",
     "in_parallel", "in_scope", "input_uses", "make_jobs", "metadata_of", "modules_by_key", "open_session",
     "parse_record", "plain_record", "prepared", "read_record", "remark", "resolve_blocks", "run_job",
     "run_recipe", "run_session", "survey", "survey_budgets", "tensors_by_name",

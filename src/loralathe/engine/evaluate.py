@@ -85,6 +85,17 @@ class Band:
         self._loaded: dict[tuple[Leaf, str | None], Tensor] = {}
         self._read_already: dict[str, Tensor] = {}
 
+    def within(self, start: int, stop: int) -> Band:
+        """Some of the rows, counted from the band's first; what has been read is not read again."""
+        rows = self.start + start, self.start + stop
+        band = Band(
+            self.sources, self.specializer, self.workspace, self.unit, self.row_slice, rows,
+            self._factors, self._prepare,
+        )  # fmt: skip
+        band._loaded = {place: value[start:stop] for place, value in self._loaded.items()}
+        band._read_already = {name: raw[start:stop] for name, raw in self._read_already.items()}
+        return band
+
     def combine(
         self, slice_sum: SliceSum, slot: object, primary: str | None, dtype: torch.dtype = torch.float32
     ) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from loralathe.engine.budgets import BudgetSurvey, survey_budgets
+from loralathe.engine.held import HeldSums
 from loralathe.engine.job import Context, Job, make_jobs
 from loralathe.engine.report import BudgetReport
 from loralathe.engine.row_slice import run_job
@@ -17,8 +18,12 @@ from loralathe.language import ExtractLeaf
 from loralathe.progress import Cancel, Progress
 
 
-def execute(session: Session, sinks: Sinks, progress: Progress) -> Mapping[ExtractLeaf, BudgetReport]:
+def execute(
+    session: Session, sinks: Sinks, progress: Progress, held: Mapping[str, HeldSums] | None = None
+) -> Mapping[ExtractLeaf, BudgetReport]:
     """Carry out the plan into `sinks`; how budgets were spent, by extraction.
+
+    held: by step, takes what checkpoints hold of what is added.
 
     On the first error, or Ctrl-C, all workers stop and it is raised.
     """
@@ -26,7 +31,9 @@ def execute(session: Session, sinks: Sinks, progress: Progress) -> Mapping[Extra
     jobs = make_jobs(session.plan)
     check_memory(jobs, options.memory)
     with prepared(options.device), BudgetSurvey(session.plan.outputs[0].save.file) as found:
-        context = Context(session.sources, specializer, options, Workspace(), found, sinks, Cancel())
+        context = Context(
+            session.sources, specializer, options, Workspace(), found, sinks, Cancel(), held or {}
+        )
         survey_budgets(session, found, lambda leaf, units: survey(context, leaf, units, progress))
         _run(context, jobs, "computing", progress)
         return found.reports

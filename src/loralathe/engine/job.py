@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from loralathe.engine.budgets import BudgetSurvey
 from loralathe.engine.evaluate import BAND, Band, LoadFactors, Prepare, no_factors, no_methods
+from loralathe.engine.held import HeldSums
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import AdapterOutput, Plan, TensorPlan, WeightsOutput
 from loralathe.engine.sinks import Sinks
@@ -90,7 +91,10 @@ def make_jobs(plan: Plan) -> list[Job]:
 
 @dataclass(frozen=True)
 class Context:
-    """What all jobs of a run share; safe to use from all threads."""
+    """What all jobs of a run share; safe to use from all threads.
+
+    held: by step, takes what saved checkpoints hold of what is added; steps without are not measured.
+    """
 
     sources: Sources
     specializer: Specializer
@@ -99,6 +103,7 @@ class Context:
     budget_survey: BudgetSurvey
     sinks: Sinks
     stop: Cancel
+    held: Mapping[str, HeldSums] = field(default_factory=dict)
 
     def bands(
         self,

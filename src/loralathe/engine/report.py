@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from loralathe.engine.coverage import AdapterCoverage
 from loralathe.engine.energies import BlockEnergy, ModuleRecord, block_energy
+from loralathe.engine.held import RoundingReport, rounding_warning
 from loralathe.engine.plan import AdapterOutput, WeightsOutput
 from loralathe.engine.remarks import Remark, extraction_remarks
 from loralathe.engine.session import Session
@@ -74,7 +75,7 @@ class ExtractionReport:
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What became of the tensors of a checkpoint output."""
+    """What became of the tensors of a checkpoint output, and of what was added when it was rounded."""
 
     step: str
     path: Path | None
@@ -82,6 +83,7 @@ class WeightsReport:
     dtype: str
     buckets: Mapping[str, int]
     nbytes: int
+    rounding: RoundingReport
     discarded: int = 0
     notes: tuple[str, ...] = ()
     remarks: tuple[Remark, ...] = ()
@@ -109,9 +111,10 @@ def make_report(
     budgets: Mapping[ExtractLeaf, BudgetReport],
     completed: Mapping[str, int],
     tensors: Mapping[str, Mapping[str, torch.Tensor]],
+    rounding: Mapping[str, RoundingReport],
     seconds: float,
 ) -> Report:
-    """Counts and energies of a finished run. paths, records, completed: by step."""
+    """Counts and energies of a finished run. paths, records, completed, rounding: by step."""
     weights, extractions = [], []
     family = session.sources.family
     for output in session.plan.outputs:
@@ -125,6 +128,7 @@ def make_report(
                     output.save.dtype or "source",
                     output.buckets,
                     output.nbytes,
+                    rounding[step],
                     len(output.discarded),
                     output.notes,
                 )
@@ -133,8 +137,9 @@ def make_report(
             modules = sorted(records[step], key=lambda one: (label_order(one.block, family), one.name))
             spent = budgets.get(output.leaf.unrounded)
             extractions.append(_extraction_report(output, paths.get(step), modules, spent, completed[step]))
-    coverage, warnings = session.plan.coverage, session.plan.warnings
-    return Report(tuple(weights), tuple(extractions), coverage, warnings, seconds, tensors)
+    lossy = (rounding_warning(_file_name(report), report.rounding) for report in weights)
+    warnings = (*session.plan.warnings, *filter(None, lossy))
+    return Report(tuple(weights), tuple(extractions), session.plan.coverage, warnings, seconds, tensors)
 
 
 def _extraction_report(
@@ -149,3 +154,7 @@ def _extraction_report(
         output.save.step, path, tuple(modules), output.one_rank, options, spent, completed
     )
     return replace(found, remarks=extraction_remarks(found.total(), found.reasons, largest, options))
+
+
+def _file_name(report: WeightsReport) -> str:
+    return f"'{report.step}'" if report.path is None else report.path.name

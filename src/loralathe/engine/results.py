@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loralathe.engine.held import HeldSums
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import Output, WeightsOutput
 from loralathe.engine.record import metadata_of
@@ -16,7 +17,7 @@ from loralathe.engine.report import Report, make_report
 from loralathe.engine.session import Session, check_outputs, open_session
 from loralathe.engine.sidecars import config_target
 from loralathe.errors import InputError
-from loralathe.language import Recipe, Save
+from loralathe.language import Recipe, Save, added_parts, used_names
 from loralathe.progress import Cancel, Progress
 from loralathe.tensorfiles import MemoryPath, content_hash, made_folders
 
@@ -58,14 +59,29 @@ def run_session(session: Session, progress: Progress | None = None) -> Report:
             else:
                 adapters[step] = adapter_sink(output, family, inputs, session.options)
                 stack.callback(adapters[step].abort)
-        budgets = execute(session, Sinks(weights, adapters), progress or Progress())
+        held = held_sums(session)
+        budgets = execute(session, Sinks(weights, adapters), progress or Progress(), held)
         sinks, found = weights | adapters, hashes.result()
         session.sources.require_unchanged()
         paths = _commit(session, sinks, found)
     records = {step: sink.records for step, sink in adapters.items()}
     completed = {step: sink.completed for step, sink in adapters.items()}
     tensors = {step: sink.tensors for step, sink in sinks.items() if sink.tensors}
-    return make_report(session, paths, records, budgets, completed, tensors, time.monotonic() - started)
+    rounding = {step: sums.report() for step, sums in held.items()}
+    seconds = time.monotonic() - started
+    return make_report(session, paths, records, budgets, completed, tensors, rounding, seconds)
+
+
+def held_sums(session: Session) -> dict[str, HeldSums]:
+    """By step, what takes the sums of each checkpoint output; parts that are steps have the step's name."""
+    found = {}
+    for output in session.plan.outputs:
+        if isinstance(output, WeightsOutput):
+            step = output.save.step
+            used = used_names(session.recipe, (step,)) - {step}
+            named = session.checker.leaves_of_steps(name for name in session.recipe.steps if name in used)
+            found[step] = HeldSums(added_parts(output.expression, named))
+    return found
 
 
 def _files(session: Session) -> list[Path]:

@@ -24,6 +24,7 @@ from loralathe.engine.extraction import (
     seed_of,
 )
 from loralathe.engine.job import Context, Job, TensorRequest
+from loralathe.engine.measure import SliceMeter
 from loralathe.engine.plan import AdapterOutput, has_kernel, most_of
 from loralathe.engine.slices import RowSlice, SliceSum, SliceTerm, Unit, extractions_at, in_scope
 from loralathe.engine.workers import on_gpu
@@ -89,6 +90,7 @@ class RowSliceJob:
         self.extracted: dict[ExtractLeaf, Extracted] = {}
         self._factors: dict[tuple[Leaf, torch.dtype], Factors2d | None] = {}
         self._prepared: dict[tuple[MadeLeaf, str | None], MakeRows] = {}
+        self._meters: dict[str, SliceMeter] = {}
 
     def run(self) -> None:
         extractions = self._extractions()
@@ -98,6 +100,8 @@ class RowSliceJob:
             due = [leaf for leaf in extractions if leaf.expression.level == level]
             weights = [request for request in self.job.weights if request.tensor.expression.level == level]
             self._make_level(due, weights)
+        for meter in self._meters.values():
+            meter.finish()
         for output in self.job.adapters:
             self._deliver(output)
         for leaf in self.job.surveys:
@@ -161,6 +165,20 @@ class RowSliceJob:
         narrow = self.context.workspace.get(("out", step), band.shape, dtype).copy_(value)
         row_bytes = self.unit.row_elements * DTYPES[spec.dtype].bits // 8
         self.context.sinks.weights[step].write(spec.name, narrow, band.start * row_bytes)
+        if step in self.context.held:
+            self._meter(request).add(band, value, narrow)
+
+    def _meter(self, request: TensorRequest) -> SliceMeter:
+        if request.step not in self._meters:
+            context = self.context
+            self._meters[request.step] = SliceMeter(
+                context.held[request.step],
+                request.tensor,
+                self.row_slice,
+                context.specializer,
+                context.workspace,
+            )
+        return self._meters[request.step]
 
     def factors(self, leaf: Leaf, dtype: torch.dtype = torch.float32) -> Factors2d | None:
         """Matrices of a low-rank leaf at this slice; None when it holds nothing here."""

@@ -3,6 +3,7 @@
 `methods/` holds the functions of the language, a file each. Grammar and meaning: docs/semantics.md §3.
 """
 
+from loralathe.language.added import added_parts
 from loralathe.language.checker import TypeChecker
 from loralathe.language.expressions import (
     AdapterLeaf,
@@ -53,9 +54,10 @@ from loralathe.language.syntax import (
 
 __all__ = [
     "ADAPTER_METADATA", "DEFAULT_RANK", "FIRST", "RULES", "AdapterLeaf", "Add", "At", "Call",
-    "CheckpointLeaf", "ExtractLeaf", "ExtractOptions", "InputNames", "Leaf", "LinearExpression", "MakeRows",
-    "MethodLeaf", "Name", "Negate", "Node", "Number", "Product", "Recipe", "RoundLeaf", "Rule", "Save",
-    "Term", "Text", "TypeChecker", "all_terms", "block_texts", "checkpoint_terms", "functions", "identifier",
+    "CheckpointLeaf", "ExtractLeaf", "ExtractOptions", "InputNames", "Leaf", "LinearExpression",
+    "MakeRows", "MethodLeaf", "Name", "Negate", "Node", "Number", "Product", "Recipe", "RoundLeaf",
+    "Rule", "Save", "Term", "Text", "TypeChecker", "added_parts", "all_terms", "block_texts",
+    "checkpoint_terms", "functions", "identifier",
     "inner_expressions", "make_recipe", "parse_expression", "plain_expression", "read_recipe", "recipe_text",
     "render", "require_weights", "settle", "single_leaf", "stem", "toml_key", "toml_text", "unused_names",
     "used_names", "value_names",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from loralathe.errors import InputError, did_you_mean
@@ -63,6 +63,12 @@ class TypeChecker:
     def leaf(self, call: Call) -> Leaf | None:
         """The single leaf that a call such as extract(…) is, None for a sum."""
         return single_leaf(_Evaluation(self, self.recipe.where).expression(call))
+
+    def leaves_of_steps(self, names: Iterable[str]) -> dict[Leaf, str]:
+        """Those of these steps that are a single leaf, by the leaf."""
+        values = ((name, self._step(name)) for name in names)
+        leaves = {name: single_leaf(value) for name, value in values if not isinstance(value, float)}
+        return {leaf: name for name, leaf in leaves.items() if leaf is not None}
 
     def _step(self, name: str) -> Value:
         if name not in self._steps:
