@@ -281,7 +281,10 @@ def _held(rounding: RoundingReport) -> list[tuple[str, str]]:
 
 
 def _share(share: float | None) -> str:
-    return "nothing added" if share is None else f"{100 * share:.3g} %"
+    if share is None:
+        return "nothing added"
+    value = 100.0 * share
+    return f"{round(value, 2) + 0.0:.2f} %" if abs(value) < 100.0 else f"{value:,.0f} %"
 
 
 def _coverage(use: AdapterCoverage) -> str:

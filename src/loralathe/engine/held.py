@@ -148,4 +148,4 @@ def rounding_warning(file: str, report: RoundingReport) -> Message | None:
 
 
 def _percent(share: float) -> str:
-    return f"{100.0 * share:.3g} %"
+    return f"{round(100.0 * share, 1) + 0.0:.1f} %"  # not -0.0
