@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from loralathe.cli.app import command_names
+from printed import commands_in, fault
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("benchmarks", "docs", "src", "tests", "training")
@@ -61,11 +65,43 @@ def leads_somewhere(path: str, anchor: str, page: Path) -> bool:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_are_the_same_in_sh_powershell_and_cmd(page: Path) -> None:
-    """Outside of double quotes, these shells read many signs differently: `,` is a list in PowerShell."""
-    text = page.read_text(encoding="utf-8")
-    lines = [
-        *re.findall(r"^(?:\$ )?(lathe .*)$", text, re.M),
-        *(words for words in code(text) if "lathe " in words[:6]),
+    faults = {line: fault(line) for line in commands_in(page.read_text(encoding="utf-8"))}
+    assert {line: found for line, found in faults.items() if found} == {}
+
+
+def test_commands_of_the_help_are_the_same_in_every_shell() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "src/loralathe/cli").rglob("*.py")]
+    examples = [line for text in sources for line in re.findall(r"^ +(lathe .*)$", text, re.M)]
+    assert len(examples) > 40
+    assert {line: found for line in examples if (found := fault(line))} == {}
+
+
+def test_advice_is_the_same_in_every_shell() -> None:
+    """Commands that errors tell people to type, as the source writes them."""
+    texts = [
+        node.value
+        for path in (ROOT / "src/loralathe").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
     ]
-    bare = {line: re.sub(r'"[^"]*"', "", line.partition(" #")[0]) for line in lines}
-    assert [line for line, outside in bare.items() if re.search(r"[',;()<>&|^@\\\"]", outside)] == []
+    typed = re.compile(rf"(?:pip|mkdir|lathe (?:{'|'.join(command_names())})) \S.*")
+    advice = [text for text in texts if typed.fullmatch(text)]
+    assert any(text.startswith("pip install") for text in advice)
+    assert {text: found for text in advice if (found := fault(text))} == {}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "lathe inspect a.safetensors  # what is in it",
+        "lathe grid a.safetensors --x 'hina = 0, 1'",
+        "lathe merge a.safetensors hina.safetensors:1,0,0",
+        "lathe render a.safetensors \\",
+        'lathe grid a.safetensors --y "prompt s/r = \\"a, b\\", c"',
+        'lathe render a.safetensors --prompt "wow!"',
+        "pip install 'loralathe[render]'",
+        "lathe eval A A=…",
+    ],
+)
+def test_what_some_shell_reads_differently_is_found(command: str) -> None:
+    assert fault(command)

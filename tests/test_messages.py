@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import shlex
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import click
+import pytest
 
 import loralathe
 from loralathe.cli import lathe
-from loralathe.commands import as_flag, command_line
+from loralathe.commands import as_flag, command_line, quoted
 from loralathe.errors import InputError, LatheError, MachineError, Message, option
 
 SOURCE = Path(loralathe.__file__).parent
@@ -28,7 +31,7 @@ def test_python_and_the_command_line() -> None:
         'vae=FILE, dtype="bf16", variables={"M": 0.5} or te1=False'
     )
     assert error.text(as_flag) == (
-        "--rank is too large\n  where: -o 'a b.safetensors'\n  fix:   --allow-unmatched, --rank 8, "
+        '--rank is too large\n  where: -o "a b.safetensors"\n  fix:   --allow-unmatched, --rank 8, '
         "--bake-vae FILE, --dtype bf16, --set M=0.5 or --no-te1"
     )
 
@@ -47,9 +50,74 @@ def test_other_peoples_characters_are_no_options() -> None:
 
 def test_whole_commands() -> None:
     assert command_line("run", "my recipe.toml", variables={"M": -0.5, "rank": 4}, force=True) == (
-        "lathe run 'my recipe.toml' --set M=-0.5 --set rank=4 --force"
+        'lathe run "my recipe.toml" --set M=-0.5 --set rank=4 --force'
     )
     assert command_line("merge", "a.safetensors", variables={}) == "lathe merge a.safetensors"
+
+
+WORDS = {
+    "plain": [
+        "a.safetensors",
+        "hina.safetensors:te=0.5:unet=-1",
+        "日本語/é.safetensors",
+        "C:/x.png",
+        "M=-0.5",
+    ],
+    "quoted": [
+        "a b",
+        "x=1,0",
+        "",
+        "it's",
+        "<lora:hina>",
+        "~/a",
+        "a;b",
+        "*",
+        "@x",
+        "{}",
+        "#1",
+        "x = 'a, b', 'c'",
+    ],
+    "hard": ['say "hi"', "$HOME", "`x`", "wow!", "back\\slash", "end\\", 'a\\"b'],
+}
+
+
+@pytest.mark.parametrize("system", ["posix", "nt"])
+def test_words_are_quoted_for_the_shells_of_their_system(system: str) -> None:
+    for word in WORDS["plain"]:
+        assert quoted(word, system) == word
+    for word in WORDS["quoted"]:
+        assert quoted(word, system) == f'"{word}"'
+    for word in chain.from_iterable(WORDS.values()):
+        shown = quoted(word, system)
+        assert (shlex.split(shown) if system == "posix" else windows_words(shown)) == [word]
+
+
+def windows_words(line: str) -> list[str]:
+    """How a program of Windows cuts its command line, by the rules of Microsoft's C runtime since 2008."""
+    words, word, within, at = [], "", False, 0
+    while at < len(line):
+        slashes = len(line[at:]) - len(line[at:].lstrip("\\"))
+        at += slashes
+        if line[at : at + 1] != '"':
+            word += "\\" * slashes
+            if slashes == 0 and line[at] == " " and not within:
+                words, word, at = [*words, word], "", at + 1
+            elif slashes == 0:
+                word, at = word + line[at], at + 1
+        elif slashes % 2:
+            word, at = word + "\\" * (slashes // 2) + '"', at + 1
+        else:
+            word, at = word + "\\" * (slashes // 2), at + 1
+            if within and line[at : at + 1] == '"':
+                word, at = word + '"', at + 1
+            else:
+                within = not within
+    return [*words, word]
+
+
+def test_windows_paths_stay_as_they_are() -> None:
+    assert quoted(r"C:\models\a.safetensors", "nt") == r"C:\models\a.safetensors"
+    assert quoted("C:\\my models\\", "nt") == '"C:\\my models\\\\"'
 
 
 def named_options() -> Iterator[tuple[str, str]]:

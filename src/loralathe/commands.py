@@ -1,9 +1,15 @@
-"""Commands as people type them: pages print whole ones, and the command line spells options in messages."""
+"""Commands as people type them: pages print whole ones, and the command line spells options in messages.
+
+A word is quoted for the shells of the system: bash and zsh, or PowerShell and cmd.exe. All of them read
+double quotes in the same way, unless the word holds a sign that one of them replaces within quotes.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from loralathe.errors import Value
 
@@ -19,19 +25,37 @@ _OTHER_NAMES = {
 SHORT = {"output": "-o", "multiplier": "-m"}
 
 
-def as_flag(name: str, value: Value, quote: Callable[[str], str] = shlex.quote) -> str:
+_PLAIN = re.compile(r"[\w./:+=-]+")
+_REPLACED = frozenset('"\\$`!')
+"""What bash reads as more than itself within double quotes."""
+
+
+def quoted(word: str, system: str = os.name) -> str:
+    """The word as the shells of a system (`os.name`) take it, in double quotes where it needs any.
+
+    On Windows a program cuts its command line itself: backslashes before a quote count twice, and a quote is
+    written twice.
+    """
+    windows = system == "nt"
+    if _PLAIN.fullmatch(word.replace("\\", "/") if windows else word):
+        return word
+    if windows:
+        inner = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + 2 * found[2], word)
+        return f'"{inner}"'
+    return shlex.quote(word) if _REPLACED & set(word) else f'"{word}"'
+
+
+def as_flag(name: str, value: Value) -> str:
     """The command line's spelling of an option: `--rank 8`, `--allow-unmatched`, `--set M=0.7`."""
     word = _OTHER_NAMES.get(name, name.replace("_", "-"))
     flag = SHORT.get(name) or f"--{'no-' * (value is False)}{word}"
     if value is None or isinstance(value, bool):
         return flag
     words = [f"{key}={one}" for key, one in value.items()] if isinstance(value, Mapping) else [str(value)]
-    return " ".join(f"{flag} {quote(word)}" for word in words)
+    return " ".join(f"{flag} {quoted(word)}" for word in words)
 
 
-def command_line(
-    command: str, *words: str, quote: Callable[[str], str] = shlex.quote, **options: Value
-) -> str:
+def command_line(command: str, *words: str, **options: Value) -> str:
     """`lathe COMMAND WORDS… --option value …`, each word quoted as it needs."""
-    flags = (as_flag(name, value, quote) for name, value in options.items() if value != {})
-    return " ".join(["lathe", command, *map(quote, words), *flags])
+    flags = (as_flag(name, value) for name, value in options.items() if value != {})
+    return " ".join(["lathe", command, *map(quoted, words), *flags])

@@ -156,3 +156,18 @@ def test_decimal_commas_are_told(text: str, meant: str) -> None:
 )  # fmt: skip
 def test_lists_of_whole_numbers_are_left_alone(text: str) -> None:
     assert decimal_comma_note(text) is None
+
+
+    ("text", "items"),
+    [
+        ("'a, b', 'c, d'", ("a, b", "c, d")),
+        ("ALL, '1,0,0' , x", ("ALL", "1,0,0", "x")),
+        ("'it''s, so', b", ("it's, so", "b")),
+        ("'tis, the 'end'", ("'tis", "the 'end'")),
+        ("rock 'n' roll, 'n' roll", ("rock 'n' roll", "'n' roll")),
+        ("''", ("",)),
+    ],
+)
+def test_items_in_single_quotes(text: str, items: tuple[str, ...]) -> None:
+    """For lists that stand in double quotes on a command line; an apostrophe is an ordinary character."""
+    assert parse_texts(text) == items

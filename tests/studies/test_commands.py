@@ -112,6 +112,6 @@ def test_recipe_cells_name_their_variables() -> None:
         request(), recipe_file=str(Path("my recipe.toml")), variables=(("M", -0.35), ("rank", 8.0))
     )
     assert recipe is not None
-    assert recipe.command == "lathe run 'my recipe.toml' --set M=-0.35 --set rank=8"
+    assert recipe.command == 'lathe run "my recipe.toml" --set M=-0.35 --set rank=8'
     assert tomllib.loads(recipe.snippet) == {"variables": {"M": -0.35, "rank": 8}}
     assert recipe.notes == ("apply",)

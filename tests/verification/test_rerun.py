@@ -100,7 +100,7 @@ def test_block_lists_of_all_kinds(sd1, tmp_path):
     run_recipe(recipe, RunOptions(presets=presets))
     record = read_record(tmp_path / "x.safetensors")
     assert set(record.blocks) == {"My Face", "A", "Odd", "Alias"}
-    assert "--blocks 'My Face=1,0,0," in record_as_toml(tmp_path / "x.safetensors", record).spelled(as_flag)
+    assert '--blocks "My Face=1,0,0,' in record_as_toml(tmp_path / "x.safetensors", record).spelled(as_flag)
     run_recipe(*rebuild(tmp_path / "x.safetensors", tmp_path / "y.safetensors", search=[sd1.folder]))
     assert (tmp_path / "y.safetensors").read_bytes() == (tmp_path / "x.safetensors").read_bytes()
 

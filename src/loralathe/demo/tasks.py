@@ -9,20 +9,6 @@ from loralathe.demo.settings import CFG, NEGATIVE, SEED, SIDE
 from loralathe.errors import Value
 from loralathe.language import Recipe
 
-_BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:,-+@=")
-
-
-def quoted(word: str) -> str:
-    """The word as bash, zsh and cmd all read it: in double quotes where it needs any."""
-    if word and set(word) <= _BARE:
-        return word
-    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def typed(command: str, *words: str, **options: Value) -> str:
-    """`lathe COMMAND …` as people type it in the demo's folder, on any system."""
-    return command_line(command, *words, quote=quoted, **options)
-
 
 def picture_options(steps: int) -> dict[str, Value]:
     """The options that all pictures of the demo have in common."""
@@ -52,7 +38,7 @@ class GridTask:
         given |= {"prompt": self.prompt, "x": self.x} | ({"y": self.y} if self.y else {})
         given |= {"checkpoint_dir": ".", "lora_dir": "."} if self.by_name else {}
         given |= picture_options(steps) | {"scorer": "family", "out": self.name}
-        return typed("grid", *self.files, **given)
+        return command_line("grid", *self.files, **given)
 
 
 @dataclass(frozen=True)
@@ -69,7 +55,7 @@ class BlocksTask:
         """What to type in the demo's folder."""
         given: dict[str, Value] = {"prompt": self.prompt, "range": self.range, "blocks": "12ALL"}
         given |= {"seeds": self.seeds} | picture_options(steps) | {"out": self.name}
-        return typed("blocks", *self.files, **given)
+        return command_line("blocks", *self.files, **given)
 
 
 @dataclass(frozen=True)
@@ -81,8 +67,8 @@ class FileTask:
 
 
 def choices(name: str, texts: tuple[str, ...]) -> str:
-    """An axis over texts that hold commas: `prompt s/r = "a, b", "c, d"`."""
-    return f"{name} = " + ", ".join(f'"{text}"' if "," in text else text for text in texts)
+    """An axis over texts that hold commas: `prompt s/r = 'a, b', 'c, d'`, so that the whole can be quoted."""
+    return f"{name} = " + ", ".join(f"'{text}'" if "," in text else text for text in texts)
 
 
 def numbers(name: str, values: tuple[float, ...]) -> str:

@@ -37,7 +37,7 @@ def library(name: str) -> Any:
         raise MachineError(
             f"rendering needs the package '{name.split('.', maxsplit=1)[0]}'",
             where=str(error),
-            fix="pip install 'loralathe[render]'",
+            fix='pip install "loralathe[render]"',
         ) from error
 
 

@@ -5,9 +5,10 @@
     0-1 (+0.25)          a range with a step; the end is taken when a step lands on it, never passed
     1..10 [5]            five evenly spaced values, both ends included (truncated on whole-number axes)
     "a, b", c            quoted items may hold commas; "" is a quote
+    'a, b', c            the same, for lists that stand in double quotes themselves; '' is a quote
 
-A1111 differs in four ways, all defects: float ranges overshoot their end, descending whole-number ranges
-lose it, `-5--3` fails on float axes, and `0.1-0.5` silently gives 0.1 and 1.1.
+A1111 knows only double quotes. Its four other differences are defects: float ranges overshoot their end,
+descending whole-number ranges lose it, `-5--3` fails on float axes, and `0.1-0.5` silently gives 0.1 and 1.1.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from loralathe.strengths.text import looks_like_number, parse_number, visible
 MAX_VALUES = 10_000
 
 _NUMBER = r"[+-]?(?:\d+(?:\.\d+)?|\.\d+)"
+_SINGLE = re.compile(r"'((?:[^']|'')*)'[^\S\n]*(?=[,\n]|$)")
+"""In single quotes up to a comma or the end; anything else may begin with an apostrophe."""
 _RANGE = re.compile(
     rf"(?P<first>{_NUMBER})\s*(?:-|\.\.)\s*(?P<last>{_NUMBER})\s*"
     rf"(?:\(\s*(?P<step>{_NUMBER})\s*\)|\[\s*(?P<count>\d+)\s*\])?",
@@ -40,7 +43,7 @@ class Item:
 
 
 def split_items(text: str) -> tuple[Item, ...]:
-    """Cut at commas and new lines outside double quotes; blanks around items are dropped, empty items kept.
+    """Cut at commas and new lines outside quotes; blanks around items are dropped, empty items kept.
 
     Raises InputError for a quote that never closes, or text after a closing quote.
     """
@@ -59,6 +62,8 @@ def _read_item(text: str, position: int) -> tuple[Item, int]:
         position += 1
     if position < len(text) and text[position] == '"':
         return _read_quoted(text, position)
+    if single := _SINGLE.match(text, position):
+        return Item(single[1].replace("''", "'").strip(), position), single.end()
     end = position
     while end < len(text) and text[end] not in ",\n":
         end += 1

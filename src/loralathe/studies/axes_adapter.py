@@ -242,7 +242,7 @@ ADAPTER_KINDS: tuple[AxisKind, ...] = (
         ("blocks", "preset", "block preset"), build_blocks, targeted=True, example="hina blocks = ALL, OUTD"
     ),
     AxisKind(
-        ("elements", "element"), build_elements, targeted=True, example='hina elements = "IN05-OUT05:attn:0"'
+        ("elements", "element"), build_elements, targeted=True, example="hina elements = 'IN05-OUT05:attn:0'"
     ),
     AxisKind(("values", "value"), build_values, targeted=True, example="values = 0, 0.5, 1"),
     AxisKind(

@@ -265,7 +265,7 @@ class PromptScorer:
                 fix="give a folder with config.json, weights, tokenizer and preprocessor files of a CLIP",
             )
         if find_spec("transformers") is None:
-            raise MachineError("the prompt scorer needs transformers", fix="pip install 'loralathe[render]'")
+            raise MachineError("the prompt scorer needs transformers", fix='pip install "loralathe[render]"')
 
     def score(self, items: Sequence[Scored]) -> list[float | None]:
         model, processor = self._loaded

@@ -26,8 +26,8 @@ Formulas know + and -, * by numbers, parentheses, @ for block weights, adapters 
 \b
 Examples:
   lathe eval "A + 0.7*hina" A=baseA.safetensors hina=hina.safetensors
-  lathe eval "B + hina@Face - M*(B - A)" A=a.safetensors B=b.safetensors hina=hina.safetensors \\
-        --blocks Face=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1 --set M=0.7 -o result.safetensors
+  lathe eval "B + M*(B - A)" A=a.safetensors B=b.safetensors --set M=0.7 -o result.safetensors
+  lathe eval "A + hina@Face" A=a.safetensors hina=hina.safetensors --blocks "Face=IN04=0.3"
   lathe eval "ties(A, B, C, density=0.3)" A=a.safetensors B=b.safetensors C=c.safetensors
   lathe eval "extract(B - A, rank=32)" A=a.safetensors B=b.safetensors -o difference.safetensors
 """

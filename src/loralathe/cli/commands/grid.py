@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from loralathe import GridPlan, GridResult, OpenModel, PreparedGrid
 
 EPILOG = """\b
-VALUES are 0, 0.3, 0.5    0..1 (+0.25)    0..1 [5]    "a, b", c
+VALUES are 0, 0.3, 0.5    0..1 (+0.25)    0..1 [5]    'a, b', c
 The name of a LoRA is an axis: hina is its strength, hina te its text encoder's, hina IN04-IN08
 the weight of those blocks. So is the name of every variable of --recipe.
 
@@ -31,10 +31,8 @@ a value added later costs only its own cells.
 \b
 Examples:
   lathe grid baseA.safetensors hina.safetensors --prompt "a girl" --x "hina = 0, 0.3, 0.5, 0.7, 1"
-  lathe grid baseA.safetensors hina.safetensors mio.safetensors --prompt "two girls" \\
-        --x "hina = 0..1 (+0.2)" --y "mio = 0..1 (+0.2)" --z "seed = 1-3"
-  lathe grid --recipe article.toml --step B2 --prompt "a girl" --seed 1 \\
-        --x "M = -0.7..0.7 (+0.35)" --y "rank = 4, 8, 16"
+  lathe grid baseA.safetensors hina.safetensors --prompt "girl" --x "hina = 0..1" --y "seed = 1-3"
+  lathe grid --recipe article.toml --step B2 --prompt "a girl" --x "M = -0.7..0.7 (+0.35)"
 """
 
 

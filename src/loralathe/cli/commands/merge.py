@@ -28,8 +28,7 @@ Examples:
   lathe merge baseA.safetensors hina.safetensors:0.7
   lathe merge baseA.safetensors hina.safetensors:0.7:te=0 style.safetensors:0.4:OUTALL
   lathe merge baseA.safetensors hina.safetensors --exclude "TE1 OUT03-OUT05 ff"
-  lathe merge baseA.safetensors hina.safetensors:0.7:Face -o mix.safetensors \\
-        --blocks Face=1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1
+  lathe merge baseA.safetensors hina.safetensors:0.7:Face --blocks "Face=IN04=0.3,OUT00=0.5"
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from loralathe.commands import command_line
 from loralathe.demo.judge import CAPTION, IS_HINA
 from loralathe.demo.material import Chapter, Table, mean, percent
 from loralathe.demo.settings import (
@@ -23,7 +24,7 @@ from loralathe.demo.settings import (
 from loralathe.demo.story.figures import figure_of, mean_score, row_of
 from loralathe.demo.story.looking import analysis, block_list
 from loralathe.demo.studio import Studio
-from loralathe.demo.tasks import FileTask, GridTask, choices, typed
+from loralathe.demo.tasks import FileTask, GridTask, choices
 from loralathe.errors import Value
 from loralathe.inspection import compare_files
 from loralathe.language import Save, make_recipe
@@ -88,7 +89,7 @@ def merge_task(studio: Studio, name: str, blocks: str = "") -> FileTask:
     )
     adapter = f"{HINA}:{STRENGTH:g}" + (f":{LIST_NAME}" if blocks else "")
     lists: dict[str, Value] = {"blocks": {LIST_NAME: blocks}} if blocks else {}
-    return FileTask(recipe, typed("merge", BASE_A, adapter, **lists, output=name))
+    return FileTask(recipe, command_line("merge", BASE_A, adapter, **lists, output=name))
 
 
 def _changed(folder: Path, result: GridResult, at: int) -> float:
@@ -171,7 +172,7 @@ def exact_task(studio: Studio, name: str, formula: str) -> FileTask:
         saves=[Save("result", studio.path(name))],
         where="the formula",
     )
-    return FileTask(recipe, typed("eval", formula, f"A={BASE_A}", f"hina={HINA}", output=name))
+    return FileTask(recipe, command_line("eval", formula, f"A={BASE_A}", f"hina={HINA}", output=name))
 
 
 def extract_task(studio: Studio, rank: int) -> FileTask:
@@ -183,7 +184,7 @@ def extract_task(studio: Studio, rank: int) -> FileTask:
         saves=[Save("lora", studio.path(name), "fp16")],
         where="the extraction",
     )
-    return FileTask(recipe, typed("extract", A_UNIFORM, BASE_A, rank=rank, output=name))
+    return FileTask(recipe, command_line("extract", A_UNIFORM, BASE_A, rank=rank, output=name))
 
 
 def _numbers(studio: Studio, file: str, identity: float | None) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from loralathe.commands import command_line
 from loralathe.demo.judge import CAPTION, IS_HINA, trait_probabilities
 from loralathe.demo.material import Chapter, Code, Table, mean, percent
 from loralathe.demo.settings import (
@@ -25,7 +26,7 @@ from loralathe.demo.settings import (
 from loralathe.demo.story.figures import column_means, column_of, curve_text, figure_of, mean_score, row_of
 from loralathe.demo.story.looking import analysis, block_list
 from loralathe.demo.studio import Studio
-from loralathe.demo.tasks import FileTask, GridTask, choices, numbers, typed
+from loralathe.demo.tasks import FileTask, GridTask, choices, numbers
 from loralathe.language import Save, make_recipe, read_recipe
 from loralathe.studies import CellStore, GridResult
 from loralathe.tensorfiles import write_whole
@@ -73,7 +74,7 @@ def _merge_b(studio: Studio) -> FileTask:
         saves=[Save("merged", studio.path(B1))],
         where=B1,
     )
-    return FileTask(recipe, typed("merge", BASE_B, f"{LORA1}:{CARRY:g}", output=B1))
+    return FileTask(recipe, command_line("merge", BASE_B, f"{LORA1}:{CARRY:g}", output=B1))
 
 
 def write_recipes(studio: Studio) -> dict[str, str]:
@@ -184,7 +185,7 @@ def extract_again(studio: Studio) -> Chapter:
 
 def run_task(studio: Studio, direction: str) -> FileTask:
     """`lathe run` of one of the recipes."""
-    return FileTask(read_recipe(studio.path(f"{direction}.toml")), typed("run", f"{direction}.toml"))
+    return FileTask(read_recipe(studio.path(f"{direction}.toml")), command_line("run", f"{direction}.toml"))
 
 
 def prove(studio: Studio) -> Chapter:
