@@ -31,7 +31,7 @@ In weights (--weights): this is instant, nothing is rendered.
 \b
 Examples:
   lathe blocks baseA.safetensors hina.safetensors --prompt "a girl" --range "0,1" --seeds 3
-  lathe blocks baseA.safetensors hina.safetensors --prompt "a girl" --range "0.3,0.7" --blocks 12ALL
+  lathe blocks baseA.safetensors hina.safetensors --prompt girl --range "0.3,0.7" --blocks 12ALL
   lathe blocks baseA.safetensors hina.safetensors --prompt girl --blocks "BASE, IN04-IN08, MID"
   lathe blocks --weights baseA.safetensors hina.safetensors mio.safetensors
 """

@@ -27,7 +27,7 @@ Examples:
   lathe render baseA.safetensors --prompt "a girl, smiling" --seed 1
   lathe render baseA.safetensors hina.safetensors:0.7:OUTALL --prompt "a girl" --count 4 -o hina
   lathe render baseA.safetensors --lora-dir loras --prompt "a girl <lora:hina:0.7:lbw=OUTALL>"
-  lathe render baseA.safetensors --prompt "a girl" --sampler "DPM++ 2M" --size 832x1216 -o girl.png
+  lathe render baseA.safetensors --prompt girl --sampler "DPM++ 2M" --size 832x1216 -o girl.png
 """
 
 
