@@ -158,6 +158,7 @@ def test_lists_of_whole_numbers_are_left_alone(text: str) -> None:
     assert decimal_comma_note(text) is None
 
 
+@pytest.mark.parametrize(
     ("text", "items"),
     [
         ("'a, b', 'c, d'", ("a, b", "c, d")),
