@@ -179,6 +179,14 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     return "did you mean " + " or ".join(f"'{match}'" for match in found) + "?"
 
 
+_INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060\ufeff]")
+
+
+def visible(text: str) -> str:
+    """`text` without the characters that nobody can see."""
+    return _INVISIBLE.sub("", text)
+
+
 _HALF_WIDTH = {0xFF01 + code: 0x21 + code for code in range(94)} | {
     ord(wide): narrow
     for wide, narrow in {"\u3000": " ", "、": ",", "。": ".", "×": "*", "−": "-", "–": "-"}.items()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from loralathe.errors import InputError, did_you_mean, option
 from loralathe.language import stem
-from loralathe.tensorfiles import MemoryPath, in_memory
+from loralathe.tensorfiles import MemoryPath, in_memory, stored_path
 
 if TYPE_CHECKING:
     from loralathe.engine import RunOptions
@@ -123,7 +123,7 @@ def as_path(given: File, name: str) -> Path:
     """The path of a file, or of tensors in memory, which formulas and messages call `name`."""
     if isinstance(given, Mapping):
         return in_memory(given, name)
-    return given if isinstance(given, Path) else Path(given)
+    return given if isinstance(given, MemoryPath) else stored_path(Path(given))
 
 
 def as_paths(inputs: Inputs | None) -> dict[str, Path]:

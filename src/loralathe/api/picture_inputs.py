@@ -57,9 +57,10 @@ def adapters_of(given: Sequence[PathLike | AdapterUse], folders: tuple[Path, ...
 
 def _adapter_file(use: AdapterUse, folders: AdapterFolders, named: bool) -> Path:
     from loralathe.adapters import shows_adapter
-    from loralathe.tensorfiles import read_header
+    from loralathe.tensorfiles import read_header, stored_path
 
-    file = use.path if use.path.is_file() or not named else folders.find(use.file)
+    given = stored_path(use.path)
+    file = given if given.is_file() or not named else folders.find(use.file)
     if not shows_adapter(read_header(file).tensors):
         raise InputError(
             "this is not an adapter",

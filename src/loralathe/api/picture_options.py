@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from loralathe.api.arguments import PathLike, Presets
 from loralathe.errors import InputError, did_you_mean, option
+from loralathe.tensorfiles import stored_path
 
 if TYPE_CHECKING:
     from loralathe.progress import Progress
@@ -268,7 +269,8 @@ def parted(
 
 def folders_of(given: Folders) -> tuple[Path, ...]:
     """One folder, or several."""
-    return (Path(given),) if isinstance(given, (str, os.PathLike)) else tuple(map(Path, given))
+    folders = (given,) if isinstance(given, (str, os.PathLike)) else given
+    return tuple(stored_path(Path(folder)) for folder in folders)
 
 
 def position(text: str, name: str) -> Position:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import keyword
 import re
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
 from loralathe.language.methods import functions
+from loralathe.language.syntax import plain_name
 from loralathe.tensorfiles import MODEL_SUFFIXES, MemoryPath
 
 
 def identifier(text: str) -> str:
     """`animagine-xl-3.1` → `animagine_xl_3_1`: a name that formulas can use."""
-    # Python's parser, which reads formulas, normalises names the same way (PEP 3131).
-    name = re.sub(r"\W+", "_", unicodedata.normalize("NFKC", text)).strip("_") or "model"
+    name = re.sub(r"\W+", "_", plain_name(text)).strip("_") or "model"
     if not name.isidentifier():
         name = f"_{name}" if f"_{name}".isidentifier() else "model"
     return f"{name}_" if keyword.iskeyword(name) or name in functions() else name

@@ -6,8 +6,9 @@ import ast
 import math
 import re
 
-from loralathe.errors import InputError, spelling_hint
+from loralathe.errors import InputError, spelling_hint, visible
 from loralathe.language.syntax import Add, At, Call, Name, Negate, Node, Number, Product, Text
+from loralathe.strengths import looks_like_number
 
 MAX_LENGTH = 20_000
 MAX_DEPTH = 60
@@ -31,6 +32,7 @@ def parse_expression(text: str, where: str = "formula") -> Node:
     `where` names the formula in errors. Raises InputError with the position for anything outside the
     grammar: + and -, * by numbers, @ with block weights, parentheses, names, calls, numbers, quoted texts.
     """
+    text = visible(text)
     if not text.strip():
         raise InputError("the formula is empty", where=where, fix='write one, e.g. "A + 0.7*lora"')
     if len(text) > MAX_LENGTH or _bracket_depth(text) > MAX_DEPTH:
@@ -60,11 +62,12 @@ def _bracket_depth(text: str) -> int:
     return max(deepest, text.count("--"))
 
 
-def _refusal(text: str, column: int, what: str, where: str) -> InputError:
+def _refusal(text: str, column: int, what: str, where: str, fix: str = "") -> InputError:
     return InputError(
         what,
         where=f"{where}, character {column + 1}\n    {text}\n    {' ' * column}^",
-        fix=_respelt(text)
+        fix=fix
+        or _respelt(text)
         or "allowed: + - * @ ( ), numbers, names, quoted block lists, calls such as extract(x, rank=64)",
     )
 
@@ -115,6 +118,15 @@ class _Reader:
             return Text(value, self.column(node))
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self.refuse(node, "only numbers and quoted texts can stand here")
+        written = ast.get_source_segment(self.text, node) or ""
+        if not looks_like_number(written):
+            raise _refusal(
+                self.text,
+                self.column(node),
+                f"'{written}' is not a number",
+                self.where,
+                f"write {value:g}, in digits with at most one decimal point",
+            )
         number = float(value) if abs(value) < 1e300 else math.inf
         if not math.isfinite(number):
             raise self.refuse(node, "this number is too large")

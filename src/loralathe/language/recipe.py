@@ -6,14 +6,16 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from loralathe.errors import InputError, did_you_mean
 from loralathe.language.methods import functions
 from loralathe.language.parse import parse_expression
-from loralathe.language.syntax import At, Call, Name, Node, Text, children, value_names
+from loralathe.language.syntax import At, Call, Name, Node, Text, children, plain_name, value_names
 
 SOURCE = "source"
 FIRST = "first"
+T = TypeVar("T")
 ADAPTER_METADATA = ("new", "first", "merge", "all", "minimal")
 
 
@@ -69,6 +71,7 @@ class Recipe:
 
     def with_variables(self, settings: Mapping[str, float]) -> Recipe:
         """The same recipe with other values; InputError for a variable that it does not have."""
+        settings = _named(settings, self.where)
         for name in settings:
             if name not in self.variables:
                 raise InputError(
@@ -81,6 +84,7 @@ class Recipe:
 
     def with_inputs(self, files: Mapping[str, Path]) -> Recipe:
         """The same recipe over other files; InputError for an input that it does not have."""
+        files = _named(files, self.where)
         for name in files:
             if name not in self.inputs:
                 raise InputError(
@@ -104,9 +108,12 @@ def make_recipe(
 
     Raises InputError for a name used twice, unknown, misspelt or circular, and for a bad formula.
     """
-    nodes = {name: parse_expression(text, f"{where}, step '{name}'") for name, text in steps.items()}
-    numbers = {name: float(value) for name, value in (variables or {}).items()}
-    recipe = Recipe(dict(inputs), nodes, dict(steps), numbers, dict(blocks or {}), tuple(saves), where)
+    texts = _named(steps, where)
+    nodes = {name: parse_expression(text, f"{where}, step '{name}'") for name, text in texts.items()}
+    numbers = {name: float(value) for name, value in _named(variables or {}, where).items()}
+    lists = _named(blocks or {}, where)
+    saves = tuple(replace(save, step=plain_name(save.step)) for save in saves)
+    recipe = Recipe(_named(inputs, where), nodes, texts, numbers, lists, saves, where)
     _check_finite(numbers, where)
     _check_names(recipe)
     _check_circles(recipe)
@@ -118,6 +125,15 @@ def make_recipe(
                 fix=did_you_mean(save.step, nodes) or f"steps are: {listing(nodes)}",
             )
     return recipe
+
+
+def _named(table: Mapping[str, T], where: str) -> dict[str, T]:
+    """The table under the names by which formulas find its entries."""
+    found = {plain_name(name): value for name, value in table.items()}
+    if len(found) < len(table):
+        twice = next(name for name in found if sum(plain_name(other) == name for other in table) > 1)
+        raise InputError(f"two things are called '{twice}'", where=where, fix="rename one of them")
+    return found
 
 
 def block_texts(node: Node) -> Iterator[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from loralathe.errors import InputError, did_you_mean, half_width
 from loralathe.language.recipe import Recipe, Save, listing, make_recipe
-from loralathe.tensorfiles import read_text
+from loralathe.tensorfiles import read_text, stored_path
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -72,7 +72,7 @@ def _from_table(data: Mapping[str, object], path: Path) -> Recipe:
                 fix=did_you_mean(table, TABLES) or f"tables are: {listing(TABLES)}",
             )
     folder = path.parent
-    inputs = {name: folder / text for name, text in _texts(data, "inputs", where).items()}
+    inputs = {name: stored_path(folder / text) for name, text in _texts(data, "inputs", where).items()}
     saves = tuple(_save(name, entry, folder, where) for name, entry in _table(data, "save", where).items())
     return make_recipe(
         inputs=inputs,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Union
+
+from loralathe.errors import visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,11 @@ class Call:
 
 
 Node = Union[Number, Text, Name, Negate, Add, Product, At, Call]  # noqa: UP007 -- forward names above
+
+
+def plain_name(name: str) -> str:
+    """A name as formulas have it: Python's parser, which reads them, normalises names (PEP 3131)."""
+    return unicodedata.normalize("NFKC", visible(name))
 
 
 def children(node: Node) -> tuple[Node, ...]:

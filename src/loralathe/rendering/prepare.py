@@ -13,7 +13,7 @@ from loralathe.rendering.prompts import Issue, PromptPlan, lift_tags, plan_promp
 from loralathe.rendering.request import ImageRequest
 from loralathe.rendering.samplers import canonical_names
 from loralathe.strengths import AdapterUse, require_counted_once
-from loralathe.tensorfiles import MODEL_SUFFIXES, read_header
+from loralathe.tensorfiles import MODEL_SUFFIXES, name_key, read_header, stored_path
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class AdapterFolders:
 
     def find(self, name: str) -> Path:
         """The file that `name` means. InputError, with close names, when there is none or several."""
-        direct = Path(name)
+        direct = stored_path(Path(name))
         if direct.suffix.lower() in MODEL_SUFFIXES and direct.is_file():
             return direct
         found = self._matching(name)
@@ -106,7 +106,7 @@ class AdapterFolders:
         raise self._not_found(name)
 
     def _matching(self, name: str) -> list[Path]:
-        wanted = _without_suffix(name).replace("\\", "/")
+        wanted = name_key(_without_suffix(name).replace("\\", "/"))
         exact = self._files.get(wanted, [])
         if exact:
             return exact
@@ -122,7 +122,7 @@ class AdapterFolders:
                 )
             for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in MODEL_SUFFIXES):
                 inside = path.relative_to(folder).with_suffix("").as_posix()
-                for name in dict.fromkeys([path.stem, inside]):
+                for name in dict.fromkeys([name_key(path.stem), name_key(inside)]):
                     self._files.setdefault(name, []).append(path)
 
     def _by_trainers_name(self, name: str) -> list[Path]:
@@ -133,7 +133,7 @@ class AdapterFolders:
                 noted = read_header(path).metadata.get("ss_output_name")
             except InputError:  # a damaged file nearby does not matter unless it is used
                 continue
-            if noted == name:
+            if noted is not None and name_key(noted) == name_key(name):
                 found.append(path)
         return found
 

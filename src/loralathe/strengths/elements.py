@@ -17,11 +17,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from loralathe.errors import InputError
+from loralathe.errors import InputError, visible
 from loralathe.families import FAMILIES, Family, is_block_word
 from loralathe.strengths.blocks import block_names_of, component_of, expand_blocks, split_selector
 from loralathe.strengths.presets import NO_PRESETS
-from loralathe.strengths.text import match_name, name_hint, number_text, parse_number, visible
+from loralathe.strengths.text import match_name, name_hint, number_text, parse_number
 
 _WORD_ENDS = re.compile(r"[._]+")
 _RULE_ENDS = re.compile(r"[,\n]")

@@ -19,8 +19,8 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 
-from loralathe.errors import InputError, spelling_hint
-from loralathe.strengths.text import looks_like_number, parse_number, visible
+from loralathe.errors import InputError, spelling_hint, visible
+from loralathe.strengths.text import looks_like_number, parse_number
 
 MAX_VALUES = 10_000
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from loralathe.errors import InputError, option
+from loralathe.errors import InputError, option, spelling_hint
 from loralathe.families import BASE, FAMILIES, Family, block_lists
 from loralathe.strengths.blocks import expand_blocks
 from loralathe.strengths.text import looks_like_number, match_name, name_hint
@@ -132,7 +132,10 @@ def _why_unusable(text: str, name: str, values: str) -> str | None:
     if len(items) not in block_lists():
         return f"{len(items)} weights; lists have " + ", ".join(map(str, block_lists()))
     bad = [item.strip() for item in items if not (looks_like_number(item) or is_token(item))]
-    return f"'{bad[0]}' is not a number" if bad else None
+    if not bad:
+        return None
+    hint = spelling_hint(bad[0])
+    return f"'{bad[0]}' is not a number" + (f" ({hint})" if hint else "")
 
 
 def read_element_preset_file(path: Path) -> PresetFile:

@@ -10,7 +10,8 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 
-from loralathe.errors import InputError, did_you_mean, spelling_hint
+from loralathe.errors import InputError, did_you_mean, spelling_hint, visible
+from loralathe.tensorfiles import name_key
 
 DECIMAL = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 """Pattern of a number, for `re.ASCII`."""
@@ -23,13 +24,7 @@ _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 _UNDERSCORED = re.compile(r"[+-]?\d[\d.]*(_[\d.]+)+", re.ASCII)
 _COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
-_INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060\ufeff]")
 _SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(?:([KMGT])(I?))?B?", re.ASCII | re.IGNORECASE)
-
-
-def visible(text: str) -> str:
-    """`text` without the characters that nobody can see."""
-    return _INVISIBLE.sub("", text)
 
 
 def looks_like_number(text: str) -> bool:
@@ -101,13 +96,19 @@ def show_number(value: float) -> str:
 
 
 def match_name(text: str, known: Iterable[str]) -> str | None:
-    """The name that is `text`; otherwise the only one that differs from it in case alone; otherwise None."""
+    """The name that is `text`; otherwise the only one that differs from it in case alone; otherwise None.
+
+    Both Unicode normal forms of a name are the same name.
+    """
     wanted = visible(text).strip()
-    names = list(known)
+    names = list(dict.fromkeys(known))
     if wanted in names:
         return wanted
-    found = _alike(wanted, names)
-    return found[0] if len(found) == 1 else None
+    key = name_key(wanted)
+    for found in ([name for name in names if name_key(name) == key], _alike(wanted, names)):
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
 
 
 def find_name(text: str, known: Iterable[str], noun: str, *, where: str | None = None, fix: str = "") -> str:
@@ -131,8 +132,8 @@ def name_hint(text: str, known: Iterable[str]) -> str:
 
 
 def _alike(wanted: str, names: Iterable[str]) -> list[str]:
-    folded = wanted.casefold()
-    return list(dict.fromkeys(name for name in names if name.casefold() == folded))
+    folded = name_key(wanted).casefold()
+    return list(dict.fromkeys(name for name in names if name_key(name).casefold() == folded))
 
 
 def look_up(text: str, table: Mapping[str, str]) -> str | None:

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from keyword import iskeyword
 from pathlib import Path
 
-from loralathe.errors import InputError, did_you_mean, spelling_hint
+from loralathe.errors import InputError, did_you_mean, spelling_hint, visible
 from loralathe.families import is_block_word
-from loralathe.strengths.text import looks_like_number, number_text, parse_number, parse_whole, visible
-from loralathe.tensorfiles import MODEL_SUFFIXES
+from loralathe.strengths.text import looks_like_number, number_text, parse_number, parse_whole
+from loralathe.tensorfiles import MODEL_SUFFIXES, stored_path
 
 GRAMMAR = "PATH[:STRENGTH][:BLOCKS][:te=X][:unet=Y][:lbw=B][:lbwe=E]"
 ARGUMENT_ITEMS = ("te", "unet", "lbw", "lbwe")
@@ -71,7 +71,11 @@ class AdapterUse:
         return (self.start is None or step >= self.start) and (self.stop is None or step < self.stop)
 
 
-def read_argument(text: str, exists: Callable[[Path], bool] = os.path.isfile) -> AdapterUse:
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(stored_path(path))
+
+
+def read_argument(text: str, exists: Callable[[Path], bool] = _is_file) -> AdapterUse:
     """Reads one adapter argument; raises InputError for duplicate, unknown, empty or unusable items.
 
     The longest beginning of `text` that is an existing file is the path, so colons in folder names and
@@ -87,7 +91,7 @@ def read_argument(text: str, exists: Callable[[Path], bool] = os.path.isfile) ->
     items = _Items(ARGUMENT_ITEMS, f"'{text}'", f"write {GRAMMAR}")
     for item in _joined_rules(parts[n:]):
         items.add(item)
-    return items.use(str(Path(":".join(parts[:n]))))
+    return items.use(str(stored_path(Path(":".join(parts[:n])))))
 
 
 def argument_text(use: AdapterUse) -> str:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from loralathe.errors import InputError, counted, option, spelling_hint
+from loralathe.errors import InputError, counted, option, spelling_hint, visible
 from loralathe.families import ENCODER_NAMES, FAMILIES, Family, block_lists, shorthand
 from loralathe.strengths.blocks import block_names_of, canonical_block, known_text_encoders, lists_that_fit
 from loralathe.strengths.presets import NO_PRESETS, find_preset, preset_blocks, unknown_preset
-from loralathe.strengths.text import looks_like_number, number_text, parse_number, show_number, visible
+from loralathe.strengths.text import looks_like_number, number_text, parse_number, show_number
 from loralathe.strengths.tokens import TokenValue, is_token, refuse_tokens
 
 REST = "*"

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from loralathe.adapters import close_files
-from loralathe.errors import InputError, option
+from loralathe.errors import InputError, option, spelling_hint, visible
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import find_name, match_name, name_hint, parse_ints, parse_texts
 from loralathe.studies.axis import Axis, AxisKind, AxisSpec, AxisValue, decimal_axis, each
 from loralathe.studies.cell_builder import CellBuilder, adapter_name
 from loralathe.studies.context import Context
+from loralathe.tensorfiles import stored_path
 
 T = TypeVar("T")
 SEED = "the seed"
@@ -110,8 +111,8 @@ def resolve_file(text: str, files: Mapping[str, str], noun: str) -> str:
     for called in (text, adapter_name(text)):
         if (name := match_name(called, files)) is not None:
             return files[name]
-    if Path(text).exists():
-        return text
+    if (path := stored_path(Path(text))).exists():
+        return str(path)
     alike = [name for name in files if name.casefold() == text.casefold()]
     fix = (
         name_hint(text, alike or close_files(text, files, adapters=noun == "adapter"))
@@ -157,9 +158,10 @@ def build_size(spec: AxisSpec) -> Axis:
 
 
 def _size(text: str) -> tuple[int, int]:
-    match = _SIZE.fullmatch(text)
+    match = _SIZE.fullmatch(visible(text))
     if match is None:
-        raise InputError(f"'{text}' is not a size", fix="write width x height: 832x1216")
+        fix = spelling_hint(text) or "write width x height: 832x1216"
+        raise InputError(f"'{text}' is not a size", fix=fix)
     width, height = int(match[1]), int(match[2])
     if not width or not height or width % 8 or height % 8:
         near = f"{max(8, round(width / 8) * 8)}x{max(8, round(height / 8) * 8)}"

@@ -14,6 +14,7 @@ from loralathe.tensorfiles.atomic import (
     write_whole,
 )
 from loralathe.tensorfiles.dtypes import DTYPES, from_torch_dtype, tensor_bytes, to_torch_dtype
+from loralathe.tensorfiles.file_names import name_key, stored_path
 from loralathe.tensorfiles.hashes import autov1, cache_folder, content_hash, legacy_hash, model_hash
 from loralathe.tensorfiles.header import (
     LENGTH_BYTES,
@@ -35,7 +36,7 @@ __all__ = [
     "StagedFile", "TensorFile", "TensorInfo", "TensorSpec", "adapter_file_size", "autov1", "cache_folder",
     "check_is_file", "check_output", "content_hash", "digest_of", "encode_header", "free_space",
     "from_torch_dtype", "in_file_order", "in_memory", "join_files", "legacy_hash", "made_folders",
-    "model_hash", "open_tensorfile", "read_at", "read_header", "read_small", "read_text", "real_path",
-    "remove_stale", "remove_stale_in", "same_file", "stage_bytes", "tensor_bytes", "to_torch_dtype",
-    "write_at", "write_text", "write_whole",
+    "model_hash", "name_key", "open_tensorfile", "read_at", "read_header", "read_small", "read_text",
+    "real_path", "remove_stale", "remove_stale_in", "same_file", "stage_bytes", "stored_path",
+    "tensor_bytes", "to_torch_dtype", "write_at", "write_text", "write_whole",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from loralathe.errors import InputError, close_matches
+from loralathe.tensorfiles.file_names import stored_path
 from loralathe.tensorfiles.positional import read_at
 
 _PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
@@ -28,7 +29,7 @@ def check_is_file(path: Path, wanted: str = "") -> None:
     wanted: how to fix it, where the file need not be a model.
     """
     try:
-        mode = path.stat().st_mode
+        mode = stored_path(path).stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         raise InputError("no such file", where=str(path), fix=_close_names(path)) from None
     except ValueError:
@@ -48,7 +49,7 @@ def open_regular(path: Path, wanted: str = "") -> BinaryIO:
     """Open any file, unbuffered; errors as `check_is_file`, and when it may not be read."""
     check_is_file(path, wanted)
     try:
-        return open(path, "rb", buffering=0)
+        return open(stored_path(path), "rb", buffering=0)
     except OSError as error:
         raise InputError(
             f"cannot be opened: {error.strerror}", where=str(path), fix="check the file's permissions"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from loralathe.errors import InputError, did_you_mean
 from loralathe.tensorfiles.dtypes import to_torch_dtype
+from loralathe.tensorfiles.file_names import stored_path
 from loralathe.tensorfiles.header import LENGTH_BYTES, Header, TensorInfo, header_length, parse_header
 from loralathe.tensorfiles.input_files import check_content, is_pickle, open_regular
 from loralathe.tensorfiles.memory import MemoryPath, header_of, read_memory
@@ -39,7 +40,7 @@ def open_tensorfile(path: str | os.PathLike[str]) -> TensorFile:
 class TensorFile(AbstractContextManager["TensorFile"]):
     """An open safetensors or pickle file.
 
-    path:     as given.
+    path:     as it is stored.
     format:   'safetensors', 'pickle' or 'memory'.
     header:   checked on opening; a pickle's has no metadata.
     left_out: names of other things in a pickle, such as 'optimizer_states'; they are not read.
@@ -48,7 +49,7 @@ class TensorFile(AbstractContextManager["TensorFile"]):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = stored_path(Path(path))
         self._file = open_regular(self.path)
         try:
             status = os.fstat(self._file.fileno())

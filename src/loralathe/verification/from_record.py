@@ -12,7 +12,7 @@ from loralathe.engine import RUN_CHOICES, Record, RecordedInput, RunOptions, che
 from loralathe.errors import InputError, Message, Value, did_you_mean, option, printable
 from loralathe.language import Recipe, recipe_text
 from loralathe.progress import Progress
-from loralathe.tensorfiles import MODEL_SUFFIXES, content_hash
+from loralathe.tensorfiles import MODEL_SUFFIXES, content_hash, name_key
 
 SHOWN = 12
 """Hex digits of a hash that errors show."""
@@ -148,12 +148,12 @@ class _Finder:
         for path in sorted(files, key=lambda path: path.name != wanted.file):
             if self._may_be(path, wanted) and (wanted.sha256 is None or self.hash(path) == wanted.sha256):
                 return path
-            if path.name == wanted.file:
+            if name_key(path.name) == name_key(wanted.file):
                 self.changed.setdefault(name, path)
         return None
 
     def _may_be(self, path: Path, wanted: RecordedInput) -> bool:
-        if path.name != wanted.file and wanted.sha256 is None:
+        if name_key(path.name) != name_key(wanted.file) and wanted.sha256 is None:
             return False
         try:
             size = path.stat().st_size
