@@ -70,6 +70,7 @@ def test_inspect_json_holds_everything(done: Run, models: Path) -> None:
 def test_compare_shows_blocks_and_total(done: Run, models: Path) -> None:
     shown = done("compare", models / "a.safetensors", models / "b.safetensors").stdout.splitlines()
     assert shown[0] == "weights of X and Y"
+    assert shown[3].startswith("  verdict     one is a fine-tune of the other, or both are of one parent")
     assert any(line.strip().startswith("OUT11") for line in shown)
     assert shown[-1].split()[0] == "total"
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         plain_record,
         read_record,
     )
-    from loralathe.engine.remarks import Remark, remark
+    from loralathe.engine.remarks import FAR, MOST_BEYOND, UNRELATED, Remark, remark
     from loralathe.engine.report import BudgetReport, ExtractionReport, Report, WeightsReport
     from loralathe.engine.results import evaluate_weights, run_recipe, run_session
     from loralathe.engine.row_slice import RowSliceJob, run_job
@@ -69,7 +69,7 @@ _HOMES = {
         "plain_record",
         "read_record",
     ),
-    "remarks": ("Remark", "remark"),
+    "remarks": ("FAR", "MOST_BEYOND", "UNRELATED", "Remark", "remark"),
     "report": ("BudgetReport", "ExtractionReport", "Report", "WeightsReport"),
     "results": ("evaluate_weights", "run_recipe", "run_session"),
     "row_slice": ("RowSliceJob", "run_job"),
@@ -89,15 +89,15 @@ _HOMES = {
 }
 
 __all__ = [
-    "KEY", "RUN_CHOICES", "AdapterCoverage", "AdapterOutput", "BlockEnergy", "BudgetReport",
-    "BudgetSurvey", "Context", "Extracted", "ExtractionReport", "Held", "InputUse", "Job",
-    "ModuleAddress", "ModuleRecord", "Output", "Plan", "Record", "RecordedInput", "Remark", "Report",
-    "RoundingReport", "RowSlice", "RowSliceJob", "RunOptions", "Session", "Sinks", "Sources",
+    "FAR", "KEY", "MOST_BEYOND", "RUN_CHOICES", "UNRELATED", "AdapterCoverage", "AdapterOutput",
+    "BlockEnergy", "BudgetReport", "BudgetSurvey", "Context", "Extracted", "ExtractionReport", "Held",
+    "InputUse", "Job", "ModuleAddress", "ModuleRecord", "Output", "Plan", "Record", "RecordedInput", "Remark",
+    "Report", "RoundingReport", "RowSlice", "RowSliceJob", "RunOptions", "Session", "Sinks", "Sources",
     "TensorPlan", "Unit", "WeightsOutput", "WeightsReport", "Workspace", "adapter_format", "check_device",
-    "check_outputs", "evaluate_weights", "existing_outputs", "full_precision", "has_kernel",
-    "in_parallel", "in_scope", "input_uses", "make_jobs", "metadata_of", "modules_by_key", "open_session",
-    "parse_record", "plain_record", "prepared", "read_record", "remark", "resolve_blocks", "run_job",
-    "run_recipe", "run_session", "survey", "survey_budgets", "tensors_by_name",
+    "check_outputs", "evaluate_weights", "existing_outputs", "full_precision", "has_kernel", "in_parallel",
+    "in_scope", "input_uses", "make_jobs", "metadata_of", "modules_by_key", "open_session", "parse_record",
+    "plain_record", "prepared", "read_record", "remark", "resolve_blocks", "run_job", "run_recipe",
+    "run_session", "survey", "survey_budgets", "tensors_by_name",
 ]  # fmt: skip
 
 __getattr__ = lazy_names(__name__, _HOMES)

@@ -14,8 +14,10 @@ from loralathe.language import ExtractOptions
 
 WORTH_SAYING = 0.05
 """A share of the difference from which it is worth an act."""
-UNRELATED = 0.7
-"""‖difference‖ / ‖model‖ from which no model is a fine-tune of the other; of random ones it is 1.4."""
+FAR, UNRELATED = 0.25, 0.7
+"""‖difference‖ / ‖model‖ from which two models share little, and from which none is a fine-tune."""
+MOST_BEYOND = 0.075
+"""How far a sum may go beyond the models that it is made of, relative to them, where they share little."""
 
 
 @dataclass(frozen=True)

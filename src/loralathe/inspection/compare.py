@@ -20,6 +20,7 @@ from loralathe.progress import Progress
 from loralathe.tensorfiles import open_tensorfile
 
 if TYPE_CHECKING:
+    from loralathe.engine import Remark
     from loralathe.inspection.pairs import Pair, Pairs
 
 PathLike = str | os.PathLike[str]
@@ -55,6 +56,7 @@ class Comparison:
     recast:  how many of the compared tensors are stored in another dtype.
     skipped: tensors that are not floats (and are equal or not, see `unequal_integers`).
     rank:    directions compared, None = all that an adapter has, or none were.
+    verdict: what it means, in a sentence.
     """
 
     x: Path
@@ -70,6 +72,7 @@ class Comparison:
     rank: int | None
     blocks: tuple[BlockComparison, ...]
     total: BlockComparison
+    verdict: Remark
 
     @property
     def identical(self) -> bool:
@@ -114,17 +117,19 @@ def compare_files(
             fix=f"leave {option('base')} out",
         )
     from loralathe.inspection.pairs import pair_adapters, pair_checkpoints
+    from loralathe.inspection.verdict import verdict
 
     if kinds[0]:
         pairs = pair_adapters(x, y, rank, progress, threads)
     else:
         pairs = pair_checkpoints(x, y, base, rank, progress, threads)
     blocks, total = _by_block(pairs)
+    of = "deltas" if kinds[0] else "differences" if base else "weights"
     return Comparison(
         x=x,
         y=y,
         base=base,
-        of="deltas" if kinds[0] else "differences" if base else "weights",
+        of=of,
         family=pairs.family.id if pairs.family else None,
         only_x=pairs.only_x,
         only_y=pairs.only_y,
@@ -134,6 +139,7 @@ def compare_files(
         rank=pairs.rank,
         blocks=blocks,
         total=total,
+        verdict=verdict(pairs, of),
     )
 
 

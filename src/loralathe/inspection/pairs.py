@@ -15,8 +15,18 @@ from loralathe.adapters import Adapter, load_factors, open_adapter
 from loralathe.engine import in_parallel, modules_by_key, tensors_by_name
 from loralathe.errors import InputError, option
 from loralathe.families import FACTORED, Family, Module, label_of_module
-from loralathe.inspection.norms import chunks, family_of, is_computable, labels_of, squares
-from loralathe.lowrank import Factors, compare_directions, compress, factors_energy, inner, randomized_svd
+from loralathe.inspection.merged_lora import merged_rank
+from loralathe.inspection.norms import chunks, family_of, is_computable, labels_of, read_flat, squares
+from loralathe.lowrank import (
+    Factors,
+    compare_directions,
+    compress,
+    factors_energy,
+    inner,
+    randomized_svd,
+    relative_rounding,
+    rounding_noise_energy,
+)
 from loralathe.progress import Progress
 from loralathe.tensorfiles import TensorFile, TensorInfo, open_tensorfile
 
@@ -31,6 +41,7 @@ class Pair:
     xx = ‖x‖², yy = ‖y‖², xy = ⟨x, y⟩, dd = ‖x − y‖²;  equal: the same values everywhere.
     up, down: shared part of the leading output and input directions (`lowrank.compare_directions`),
     None where it has no meaning (vectors, a delta of zero).
+    noise: mean ‖rounding error‖² of one rounding of x;  is_layer: whether a LoRA could change it.
     """
 
     name: str
@@ -43,11 +54,16 @@ class Pair:
     equal: bool
     up: float | None = None
     down: float | None = None
+    noise: float = 0.0
+    is_layer: bool = False
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Everything that two files share, and what they do not; fields as in `Comparison`."""
+    """Everything that two files share, and what they do not; fields as in `Comparison`.
+
+    lora_rank: of the LoRA that the difference of two checkpoints is; None where it is none.
+    """
 
     items: Sequence[Pair]
     family: Family | None
@@ -57,6 +73,7 @@ class Pairs:
     recast: int
     rank: int | None
     unequal_integers: tuple[str, ...] = ()
+    lora_rank: int | None = None
 
 
 def pair_adapters(x: Path, y: Path, rank: int | None, progress: Progress, threads: int | None) -> Pairs:
@@ -69,7 +86,10 @@ def pair_adapters(x: Path, y: Path, rank: int | None, progress: Progress, thread
         def compare(name: str) -> Pair:
             first = load_factors(one, one.modules[name])
             second = load_factors(other, other.modules[name])
-            return _compare(name, label_of_module(one.family, name), first, second, rank)
+            found = _compare(name, label_of_module(one.family, name), first, second, rank)
+            # Both factors are rounded, so their product carries two roundings.
+            noise = 2.0 * relative_rounding(_coarsest(_dtype(one, name), _dtype(other, name))) ** 2 * found.xx
+            return replace(found, noise=noise, is_layer=True)
 
         with progress.task("comparing", len(fitting), "modules") as task:
             found = in_parallel(fitting, compare, lambda _: 1, task, threads)
@@ -95,6 +115,10 @@ def _compare(name: str, block: str, x: Factors, y: Factors, rank: int | None) ->
     # In float64, so that what two nearly equal deltas do not share survives the subtraction.
     dd = 0.0 if equal else max(xx + yy - 2.0 * xy, 0.0)
     return Pair(name, block, math.prod(x.shape), xx, yy, xy, dd, equal, up, down)
+
+
+def _coarsest(*dtypes: str) -> str:
+    return max(dtypes, key=relative_rounding)
 
 
 def _dtype(adapter: Adapter, name: str) -> str:
@@ -128,6 +152,7 @@ def pair_checkpoints(
         with progress.task("comparing", sum(sizes.values())) as task:
             found = in_parallel(keys.floats, work.compare, sizes.__getitem__, task, threads, work.memory)
         return Pairs(
+            lora_rank=None if base else work.merged_rank(found),
             items=found,
             family=family,
             only_x=keys.only_x,
@@ -213,17 +238,34 @@ class _Work:
     @staticmethod
     def over(files: Sequence[_Held], family: Family | None, rank: int | None) -> _Work:
         tensors = files[0].tensors
-        modules = modules_by_key(family.modules(tensors)) if family and rank else {}
+        modules = modules_by_key(family.modules(tensors)) if family else {}
         return _Work(files, labels_of(tensors, family), modules, rank)
 
     def memory(self, key: str) -> int:
         """Bytes of the matrices that `compare` holds: both deltas, and about as much for decomposing."""
-        return 16 * self.files[0].tensors[key].numel if self.modules.get(key) else 0
+        return 16 * self.files[0].tensors[key].numel if self.rank and self.modules.get(key) else 0
+
+    def merged_rank(self, found: Sequence[Pair]) -> int | None:
+        """See `Pairs.lora_rank`."""
+        differing = [item for item in found if not item.equal]
+        if not differing or not all(item.is_layer for item in differing):
+            return None
+        return merged_rank([item.name for item in differing], self._dtypes, self._rows)
+
+    def _dtypes(self, key: str) -> list[str]:
+        return [one.tensors[key].dtype for one in self.files]
+
+    def _rows(self, key: str) -> tuple[Tensor, Tensor]:
+        """Both weights as (rows, all else), of a fused tensor the first layer's."""
+        one, other = (read_flat(held.file, held.tensors[key], 0, held.tensors[key].numel)
+                      for held in self.files[:2])  # fmt: skip
+        slices, rows = max(len(self.modules[key]), 1), self.files[0].tensors[key].shape[0]
+        return one.view(rows, -1).chunk(slices)[0], other.view(rows, -1).chunk(slices)[0]
 
     def compare(self, key: str) -> Pair:
         infos = [(one.file, one.tensors[key]) for one in self.files]
         matrix = [module for module in self.modules.get(key, ()) if module.scope in FACTORED]
-        keep = _Kept.room_for(infos[0][1]) if matrix else None
+        keep = _Kept.room_for(infos[0][1]) if matrix and self.rank else None
         xx, yy, dd = [], [], []
         start = 0
         for values in chunks(infos):
@@ -253,7 +295,11 @@ class _Work:
                 where=" or ".join(str(one.file.path) for one in self.files),
                 fix=f"inspect them with {option('norms', True)}: it tells which file holds broken tensors",
             )
-        found = Pair(key, self.labels[key], info.numel, xx, yy, (xx + yy - dd) / 2.0, dd, dd == 0.0)
+        rms = math.sqrt(xx / info.numel) if info.numel else 0.0
+        found = Pair(
+            key, self.labels[key], info.numel, xx, yy, (xx + yy - dd) / 2.0, dd, dd == 0.0,
+            noise=rounding_noise_energy(rms, info.shape, self._dtypes(key)), is_layer=bool(modules),
+        )  # fmt: skip
         if kept is None or not xx or not yy or self.rank is None:
             return found
         up, down = kept.overlap(max(len(modules), 1), self.rank)

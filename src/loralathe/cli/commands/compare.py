@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loralathe import few
+from loralathe import as_flag, few
 from loralathe.cli.options import FilePath, LatheCommand, Whole, showing_options
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Columns, Facts, counts
@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from loralathe import BlockComparison, Comparison
 
 EPILOG = """\b
+The verdict says in a sentence what the numbers mean: the same file, the same up to rounding, a
+LoRA merged in, a fine-tune, models that share little. The columns of the table:
+
+\b
 cosine      angle between all numbers of X and of Y: 1 the same direction, 0 nothing in common
 ‖Y‖/‖X‖     how much larger Y is
-‖X−Y‖/‖X‖   the difference, relative to X
-up, down    shared part of the leading output and input directions of the layers, 0 to 1
+‖X−Y‖/‖X‖   how large the difference is, relative to X
+up, down    how much of the main directions of a layer's outputs and inputs both share, 0 to 1
 
 \b
 Examples:
@@ -49,7 +53,7 @@ Examples:
     "--rank",
     type=Whole(min=1),
     metavar="K",
-    help="How many leading directions to compare. Default: all of a LoRA, 16 with --base.",
+    help="For up and down: how many main directions to compare. Default: all of a LoRA, 16 with --base.",
 )
 @showing_options
 def compare_command(
@@ -96,6 +100,7 @@ def _title(found: Comparison) -> str:
 def _facts(found: Comparison, items: str) -> list[tuple[str, str]]:
     rows = [("X", str(found.x)), ("Y", str(found.y))]
     rows += [("B", str(found.base))] if found.base else []
+    rows.append(("verdict", found.verdict.text.spelled(as_flag)))
     differing = found.total.items - found.total.equal
     rows.append((items, counts([(differing, "differ"), (found.total.equal, "equal")])))
     named: Sequence[tuple[str, Sequence[str]]] = (
