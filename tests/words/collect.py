@@ -27,6 +27,12 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _visit(node: ast.AST) -> Iterator[tuple[int, str]]:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
+        if isinstance(node.func.value, ast.Constant):
+            yield node.lineno, numbered(str(node.func.value.value).replace("{}", HOLE))
+        for argument in node.args:
+            yield from _visit(argument)
+        return
     if isinstance(node, ast.expr) and _is_text(node):
         for pieces in _alternatives(node):
             yield node.lineno, numbered("".join(pieces))
@@ -100,3 +106,10 @@ def numbered(text: str) -> str:
     """Holes as {1}, {2}, …, those side by side as one."""
     parts = re.split(f"{HOLE}+", text)
     return parts[0] + "".join(f"{{{number}}}{part}" for number, part in enumerate(parts[1:], 1))
+
+
+def constants(path: Path) -> Iterator[str]:
+    """Every text of a file as it is written, parts of longer ones too."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value

@@ -173,10 +173,9 @@ def _outside(pair: Pair) -> Iterator[str]:
     swapped = Pair(pair.other, pair.primary, pair.extraction)
     keys = [*pair.unlike(), *pair.extra(), *swapped.extra()]
     if keys:
-        verb = "is" if len(keys) == 1 else "are"
         yield (
             f"{counted(len(keys), 'tensor')} of '{pair.primary.name}' and '{pair.other.name}' "
-            f"{verb} not alike in both, and not compared: {few(keys)}"
+            f"{'is' if len(keys) == 1 else 'are'} not alike in both, and not compared: {few(keys)}"
         )
 
 

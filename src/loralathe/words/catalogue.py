@@ -90,21 +90,21 @@ class Catalogue:
         for literal, number in template.pieces:
             parts.append(literal)
             given, kind = match[f"v{number}"] if number else "", template.kinds.get(number, "")
-            if kind == "t" and given and self._entry(given) is None:
+            if kind == "t" and given and given not in self.labels and self._entry(given) is None:
                 return None
             if kind in ("n", "q"):
                 parts.append(given)
             elif kind == "w":
                 parts.append(self.placeholders.get(given, given))
             else:
-                parts.append(self.label(given) if kind == "l" else self.say(given))
+                parts.append(self.label(given) if kind in ("l", "t") else self.say(given))
         return joined(parts)
 
     def _composed(self, text: str) -> str | None:
         """`722 changed`, `position ids (1)`, and texts of ours side by side."""
-        if match := _COUNT.fullmatch(text):
-            other = self.labels.get(match[2]) or self._exact.get(match[2])
-            return f"{match[1]} {other}" if other else None
+        match = _COUNT.fullmatch(text)
+        if match and (other := self.labels.get(match[2]) or self._exact.get(match[2])):
+            return f"{match[1]} {other}"
         for separator, here in _SEPARATORS.items():
             if separator in text:
                 return self._list(text, separator, here)

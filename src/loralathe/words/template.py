@@ -19,6 +19,8 @@ _PATTERNS = {
     "s": r"\S+(?: \S+){0,2}",
 }
 _ANYTHING = ".*?"
+_QUOTED = r"(?:[^']|'(?=[^\s,;:?!.)/']))*?"
+"""A name may hold an apostrophe, but none that looks like the end of a quote."""
 _WIDE = re.compile(r"[\u3001-\u301f\u3400-\u9fff\uff00-\uff60]")
 _LETTER = re.compile(r"[\u3400-\u9fff]")
 _NARROW = re.compile(r"[!-+\-./0-9<-~‖−]")
@@ -57,7 +59,7 @@ class Template:
         parts = _VALUE.split(self.english)
         made = re.escape(plain(parts[0]))
         for quote, number, _, literal in zip(parts[1::4], parts[2::4], parts[3::4], parts[4::4], strict=True):
-            value = _PATTERNS.get(self.kinds[number], _ANYTHING)
+            value = _QUOTED if quote else _PATTERNS.get(self.kinds[number], _ANYTHING)
             made += f"{quote}(?P<v{number}>{value}){re.escape(plain(literal))}"
         return re.compile(made, re.DOTALL)
 
