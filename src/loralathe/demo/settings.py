@@ -27,7 +27,8 @@ class Settings:
     """The size of the story.
 
     steps: of the sampler.  strengths: of the first grid.  crossed: of both LoRAs in the second.
-    people, scenes: how many prompts.  seeds: pictures beside one another.  analyzed: the analyzer's seeds.
+    people, scenes: how many prompts.  swept: how many scenes for M.  seeds: pictures beside one another.
+    analyzed: the analyzer's seeds.
     differences: values of M, both signs.  proof_scenes, proof_seeds: the last grids.
     """
 
@@ -36,9 +37,10 @@ class Settings:
     crossed: tuple[float, ...] = (0, 0.5, 0.7, 1)
     people: int = 6
     scenes: int = 3
+    swept: int = 6
     seeds: int = 6
     analyzed: int = 4
-    differences: tuple[float, ...] = (-0.7, -0.35, 0, 0.1, 0.2, 0.35, 0.7)
+    differences: tuple[float, ...] = (-0.7, -0.4, -0.2, -0.1, 0, 0.1, 0.35)
     proof_scenes: int = 6
     proof_seeds: int = 5
 
@@ -50,9 +52,10 @@ QUICK = Settings(
     crossed=(0, 1),
     people=2,
     scenes=1,
+    swept=1,
     seeds=2,
     analyzed=2,
-    differences=(-0.7, 0, 0.7),
+    differences=(-0.7, -0.2, 0, 0.35),
     proof_scenes=2,
     proof_seeds=2,
 )
@@ -90,11 +93,15 @@ HINA = "hina.safetensors"
 SAILOR = "sailor.safetensors"
 A_UNIFORM = "A_uniform.safetensors"
 A_BLOCKS = "A_blocks.safetensors"
+A_FOUND = "A_found.safetensors"
 LORA1 = f"hina_r{RANK}.safetensors"
 LORA1_EXACT = "hina_exact.safetensors"
 B1 = "B1.safetensors"
 
 LIST_NAME = "HinaBlock"
+FOUND_NAME, FOUND_LIST = "FoundBlock", "1,0,1,0,1,1,1,1,1,0,1,1"
+"""What `training/blocks.py` found on base A with other seeds than the demo's."""
+
 DIRECTIONS = (
     ("towards", "-", "towards A: the printed formula"),
     ("away", "+", "away from A: the article's clicks"),

@@ -34,15 +34,18 @@ def figure_of(
     )
 
 
-def column_means(result: GridResult) -> Table:
-    """Under a figure: how much of Hina each of its columns shows, and of the prompts."""
+def column_means(result: GridResult, *more: tuple[str, Sequence[float]]) -> Table:
+    """Under a figure: how much of Hina each of its columns shows, and of the prompts; and other rows."""
     x, _, _ = result.plan.axes
-    columns = [column_of(result, at) for at in range(len(x.values))]
-    rows = tuple(
-        (label, tuple(percent(mean_score(cells, score)) for cells in columns))
-        for label, score in (("@col_identity", IS_HINA), ("@col_prompt", CAPTION))
-    )
-    return Table("columns", tuple(value.label for value in x.values), rows)
+    rows = [("@col_identity", means_of(result, IS_HINA)), ("@col_prompt", means_of(result, CAPTION)), *more]
+    shown = tuple((label, tuple(map(percent, values))) for label, values in rows)
+    return Table("columns", tuple(value.label for value in x.values), shown)
+
+
+def means_of(result: GridResult, score: str) -> list[float]:
+    """The score's mean over each column."""
+    x, _, _ = result.plan.axes
+    return [mean_score(column_of(result, at), score) for at in range(len(x.values))]
 
 
 def row_of(result: GridResult, at: int) -> list[CellResult]:

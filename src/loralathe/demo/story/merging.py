@@ -9,8 +9,11 @@ from loralathe.demo.judge import CAPTION, IS_HINA
 from loralathe.demo.material import Chapter, Table, mean, percent
 from loralathe.demo.settings import (
     A_BLOCKS,
+    A_FOUND,
     A_UNIFORM,
     BASE_A,
+    FOUND_LIST,
+    FOUND_NAME,
     HINA,
     LIST_NAME,
     LORA1_EXACT,
@@ -32,13 +35,17 @@ from loralathe.studies import CellStore, GridResult, changed_percentage, pixels_
 
 
 def merge_both_ways(studio: Studio) -> Chapter:
-    """Two merged models beside the base: Hina on the same seeds, and other people, who should stay."""
+    """Three merged models beside the base: Hina on the same seeds, and other people, who should stay."""
     blocks = block_list(studio.blocks(analysis(studio)))
-    uniform, per_block = merge_task(studio, A_UNIFORM), merge_task(studio, A_BLOCKS, blocks)
-    studio.make(uniform)
-    studio.make(per_block)
+    tasks = (
+        merge_task(studio, A_UNIFORM),
+        merge_task(studio, A_BLOCKS, blocks),
+        merge_task(studio, A_FOUND, FOUND_LIST, FOUND_NAME),
+    )
+    for task in tasks:
+        studio.make(task)
     people = PEOPLE[: studio.settings.people]
-    models = "checkpoint = baseA, A_uniform, A_blocks"
+    models = "checkpoint = baseA, A_uniform, A_blocks, A_found"
     seeds = f"seed = 1-{studio.settings.seeds}"
     hers = GridTask("05-merged", (BASE_A,), f"hina, {SCENES[0]}", seeds, models, by_name=True)
     theirs = GridTask("05-others", (BASE_A,), people[0], choices("prompt s/r", people), models, by_name=True)
@@ -50,12 +57,12 @@ def merge_both_ways(studio: Studio) -> Chapter:
             percent(mean_score(row_of(others, at), CAPTION)),
             f"{_changed(studio.path(theirs.name), others, at):.1f} %",
         )
-        for at in range(3)
+        for at in range(1 + len(tasks))
     ]
-    names = ("@base_a", "@uniform", "@per_block")
+    names = ("@base_a", "@uniform", "@per_block", "@found")
     return Chapter(
         "merge",
-        formulas=(f"A1 = A + {STRENGTH:g}*hina", f"A1 = A + {STRENGTH:g}*hina@{LIST_NAME}"),
+        formulas=tuple(f"A1 = A + {STRENGTH:g}*hina{at}" for at in ("", f"@{LIST_NAME}", f"@{FOUND_NAME}")),
         parts=(
             figure_of(studio, hers, hina, "merged"),
             figure_of(studio, theirs, others, "others", score=CAPTION),
@@ -63,32 +70,33 @@ def merge_both_ways(studio: Studio) -> Chapter:
                 "merged_numbers",
                 ("@col_identity", "@col_prompt", "@col_others", "@col_changed"),
                 tuple(zip(names, measures, strict=True)),
-                (uniform.command, per_block.command),
+                tuple(task.command for task in tasks),
             ),
         ),
         numbers={
-            "list": blocks,
+            "list": FOUND_LIST,
             "strength": f"{STRENGTH:g}",
-            "identity_uniform": measures[1][0],
-            "identity_blocks": measures[2][0],
-            "changed_uniform": measures[1][-1],
-            "changed_blocks": measures[2][-1],
+            **{
+                f"{what}_{which}": row[column]
+                for which, row in zip(("uniform", "blocks", "found"), measures[1:], strict=True)
+                for what, column in (("identity", 0), ("others", 2), ("changed", 3))
+            },
         },
     )
 
 
-def merge_task(studio: Studio, name: str, blocks: str = "") -> FileTask:
-    """`lathe merge`, uniform or with the list `HinaBlock`."""
-    at = f"@{LIST_NAME}" if blocks else ""
+def merge_task(studio: Studio, name: str, blocks: str = "", called: str = LIST_NAME) -> FileTask:
+    """`lathe merge`, uniform or with a list of this name."""
+    at = f"@{called}" if blocks else ""
     recipe = make_recipe(
         inputs={"baseA": studio.path(BASE_A), "hina": studio.path(HINA)},
         steps={"merged": f"baseA + {STRENGTH!r}*hina{at}"},
-        blocks={LIST_NAME: blocks} if blocks else {},
+        blocks={called: blocks} if blocks else {},
         saves=[Save("merged", studio.path(name))],
         where=name,
     )
-    adapter = f"{HINA}:{STRENGTH:g}" + (f":{LIST_NAME}" if blocks else "")
-    lists: dict[str, Value] = {"blocks": {LIST_NAME: blocks}} if blocks else {}
+    adapter = f"{HINA}:{STRENGTH:g}" + (f":{called}" if blocks else "")
+    lists: dict[str, Value] = {"blocks": {called: blocks}} if blocks else {}
     return FileTask(recipe, command_line("merge", BASE_A, adapter, **lists, output=name))
 
 

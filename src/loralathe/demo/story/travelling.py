@@ -23,7 +23,15 @@ from loralathe.demo.settings import (
     model_of,
     recipe_text,
 )
-from loralathe.demo.story.figures import column_means, column_of, curve_text, figure_of, mean_score, row_of
+from loralathe.demo.story.figures import (
+    column_means,
+    column_of,
+    curve_text,
+    figure_of,
+    mean_score,
+    means_of,
+    row_of,
+)
 from loralathe.demo.story.looking import analysis, block_list
 from loralathe.demo.studio import Studio
 from loralathe.demo.tasks import FileTask, GridTask, choices, numbers
@@ -90,9 +98,9 @@ def write_recipes(studio: Studio) -> dict[str, str]:
 
 
 def add_difference(studio: Studio) -> Chapter:
-    """M through both signs, made in memory."""
+    """M through both signs, made in memory; and the one at which Hina gains, in B's drawing."""
     texts = write_recipes(studio)
-    scenes = SCENES[: studio.settings.scenes]
+    scenes = SCENES[: studio.settings.swept]
     task = GridTask(
         "08-difference",
         (),
@@ -102,24 +110,46 @@ def add_difference(studio: Studio) -> Chapter:
         recipe="away.toml",
     )
     result = studio.grid(task)
-    told = (0, studio.settings.differences.index(0), len(studio.settings.differences) - 1)
-    towards, middle, away = (percent(mean_score(column_of(result, at), IS_HINA)) for at in told)
+    differences = studio.settings.differences
+    likeness, style = means_of(result, IS_HINA), styles_of(studio, task, result)
+    zero = differences.index(0)
+    best = max((at for at, share in enumerate(style) if share >= STYLE_KEPT), key=lambda at: likeness[at])
     return Chapter(
         "difference",
         formulas=("B2 = B1 - M*(B - A)", "B2 = B1 + M*(B - A)"),
         parts=(
             figure_of(studio, task, result, "difference"),
-            column_means(result),
+            column_means(result, ("@col_style", style)),
             Code("recipe", "away.toml", texts["away"]),
         ),
         numbers={
-            "towards": towards,
-            "middle": middle,
-            "away": away,
-            "m_low": f"{studio.settings.differences[0]:g}",
-            "m_high": f"{studio.settings.differences[-1]:g}",
+            **{
+                name: percent(likeness[at]) for name, at in (("towards", 0), ("middle", zero), ("best", best))
+            },
+            "away": percent(likeness[-1]),
+            "away_prompt": percent(means_of(result, CAPTION)[-1]),
+            "towards_style": percent(style[0]),
+            "best_style": percent(style[best]),
+            "m_low": f"{differences[0]:g}",
+            "m_best": f"{differences[best]:g}",
+            "m_high": f"{differences[-1]:g}",
         },
     )
+
+
+STYLE_KEPT = 0.9
+"""From this share on a model draws as base B does."""
+
+
+def styles_of(studio: Studio, task: GridTask, result: GridResult) -> list[float]:
+    """For each column how sure the judge is that its pictures are drawn as base B draws, in sketches."""
+    x, _, _ = result.plan.axes
+    store, at = CellStore(studio.path(task.name)), studio.judge.knowledge.questions["drawing"].index("sketch")
+    shares = []
+    for column in range(len(x.values)):
+        images = [store.open(cell.cell.key) for cell in column_of(result, column)]
+        shares.append(float(studio.judge.answers(images)["drawing"][:, at].mean()))
+    return shares
 
 
 def extract_again(studio: Studio) -> Chapter:
