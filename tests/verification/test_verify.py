@@ -16,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import loralathe
+from checkpoints import tiny_checkpoint, tiny_lora, write_safetensors
 from loralathe import Verification
 from loralathe.errors import InputError
 from loralathe.progress import CallableSink, Event, Progress
@@ -52,6 +53,28 @@ def with_record(path: Path, change: Callable[[dict], None], target: Path) -> Pat
     metadata["loralathe"] = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
     save_file(load_file(path), target, metadata)
     return target
+
+
+def test_what_the_file_holds_of_what_is_added(tmp_path):
+    """By the verifier's own arithmetic it is what the report of the merge says."""
+    base = tiny_checkpoint("flux-alone", seed=1, width_divisor=64)
+    coarse = {key: value.to(torch.float8_e4m3fn) for key, value in base.items()}
+    write_safetensors(tmp_path / "A.safetensors", coarse)
+    write_safetensors(
+        tmp_path / "lora.safetensors", tiny_lora("flux-alone", rank=4, alpha=4, seed=2, width_divisor=64)
+    )
+    made = loralathe.merge(
+        tmp_path / "A.safetensors",
+        f"{tmp_path / 'lora.safetensors'}:0.02",
+        output=tmp_path / "out.safetensors",
+    )
+    rounding = made.weights[0].rounding
+    found = loralathe.verify(tmp_path / "out.safetensors", everything=True, threads=1)
+    assert found.total.held == pytest.approx(rounding.total.held, abs=1e-4)
+    assert found.total.error == pytest.approx(rounding.total.error, rel=1e-4)
+    worst = next(block for block in found.blocks if block.block == rounding.worst.block)
+    assert worst.held == pytest.approx(rounding.worst.held, abs=1e-4)
+    assert found.total.held < 0.9
 
 
 def test_a_sound_checkpoint(shop):

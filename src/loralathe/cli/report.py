@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from loralathe import Message, as_flag, counted, few, unused_names
 from loralathe.cli.language import Data
 from loralathe.cli.screen import Screen, heading
-from loralathe.cli.text import Columns, Facts, counts, dtype_name, percent, size
+from loralathe.cli.text import Columns, Facts, counts, dtype_name, percent, signed_percent, size
 from loralathe.cli.text import duration as seconds_text
 
 if TYPE_CHECKING:
@@ -272,19 +272,16 @@ def _held(rounding: RoundingReport) -> list[tuple[str, str]]:
     total, worst = rounding.total, rounding.worst
     if total.held is None or total.error is None:
         return [("held", "nothing added")]
-    rows = [("held", f"{_share(total.held)} of what is added, error {_share(total.error)}")]
+    rows = [("held", f"{signed_percent(total.held)} of what is added, error {signed_percent(total.error)}")]
     if len(total.parts) > 1:
-        rows.append(("parts", " · ".join(f"{name} {_share(held)}" for name, held in total.parts.items())))
+        rows.append(
+            ("parts", " · ".join(f"{name} {signed_percent(held)}" for name, held in total.parts.items()))
+        )
     if worst is not None:
-        rows.append(("worst", f"{worst.block}: {_share(worst.held)}, error {_share(worst.error)}"))
+        rows.append(
+            ("worst", f"{worst.block}: {signed_percent(worst.held)}, error {signed_percent(worst.error)}")
+        )
     return rows
-
-
-def _share(share: float | None) -> str:
-    if share is None:
-        return "nothing added"
-    value = 100.0 * share
-    return f"{round(value, 2) + 0.0:.2f} %" if abs(value) < 100.0 else f"{value:,.0f} %"
 
 
 def _coverage(use: AdapterCoverage) -> str:

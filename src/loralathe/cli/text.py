@@ -62,6 +62,14 @@ def percent(share: float) -> str:
     return "<0.01" if share < 5e-5 else f"{100 * share:.2f}"
 
 
+def signed_percent(share: float | None) -> str:
+    """`99.87 %`, `-3.21 %`, `1,024 %`; None where nothing is added that could be held."""
+    if share is None:
+        return "nothing added"
+    value = 100.0 * share
+    return f"{round(value, 2) + 0.0:.2f} %" if abs(value) < 100.0 else f"{value:,.0f} %"
+
+
 def dtype_name(name: str) -> str:
     """`F16` → `fp16`; names without a common other word stay."""
     return DTYPES.get(name, name)

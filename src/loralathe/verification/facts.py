@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,37 @@ class VerifyOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Added:
+    """Sums over what the recipe adds to the first checkpoint, and what the file lacks of it.
+
+    energy: ‖Δ‖²;  loss: ⟨E, Δ⟩;  lost: ‖E‖², where E is what the file has minus the exact value.
+    """
+
+    energy: float = 0.0
+    loss: float = 0.0
+    lost: float = 0.0
+
+    @property
+    def held(self) -> float | None:
+        return 1.0 + self.loss / self.energy if self.energy > 0.0 else None
+
+    @property
+    def error(self) -> float | None:
+        return math.sqrt(self.lost / self.energy) if self.energy > 0.0 else None
+
+
+def summed(parts: Sequence[Added]) -> Added:
+    return Added(
+        math.fsum(part.energy for part in parts),
+        math.fsum(part.loss for part in parts),
+        math.fsum(part.lost for part in parts),
+    )
+
+
+NOTHING_ADDED = Added()
+
+
+@dataclass(frozen=True, slots=True)
 class TensorCheck:
     """One tensor of a checkpoint, or one module of an adapter.
 
@@ -41,7 +73,8 @@ class TensorCheck:
                None where nothing is rounded or computed;
     excess:    of an extraction: how much its error exceeds the least possible at its rank, 0.01 is 1 %;
     differing: elements whose bytes are not those that this version computes;
-    problems:  what is wrong, in words; empty where all is well.
+    problems:  what is wrong, in words; empty where all is well;
+    added:     what is added, and what rounding leaves of it.
     """
 
     name: str
@@ -52,11 +85,15 @@ class TensorCheck:
     excess: float | None = None
     differing: int = 0
     problems: tuple[str, ...] = ()
+    added: Added = NOTHING_ADDED
 
 
 @dataclass(frozen=True, slots=True)
 class BlockCheck:
-    """The checks of one block. tensors: that it has;  checked: of them;  failed: of those."""
+    """The checks of one block. tensors: that it has;  checked: of them;  failed: of those.
+
+    held, error: what the tensors checked hold of what is added, None where nothing is (docs/semantics.md §5).
+    """
 
     block: str
     tensors: int
@@ -66,6 +103,8 @@ class BlockCheck:
     excess: float | None
     differing: int
     failed: int
+    held: float | None = None
+    error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +145,7 @@ class Verification:
 
 def block_check(label: str, tensors: int, checks: Sequence[TensorCheck]) -> BlockCheck:
     """The sums of one block, or of everything."""
+    added = summed([check.added for check in checks])
     return BlockCheck(
         block=label,
         tensors=tensors,
@@ -115,4 +155,6 @@ def block_check(label: str, tensors: int, checks: Sequence[TensorCheck]) -> Bloc
         excess=max((check.excess for check in checks if check.excess is not None), default=None),
         differing=sum(check.differing for check in checks),
         failed=sum(bool(check.problems) for check in checks),
+        held=added.held,
+        error=added.error,
     )

@@ -89,6 +89,13 @@ class Reference:
                 slack += abs(factor) * found.slack
         return Value(exact, terms, slack)
 
+    def first_rows(self, start: int, stop: int) -> Tensor:
+        """Rows of the first checkpoint."""
+        assert self.primary is not None
+        assert self.unit.key is not None
+        source = self.sources.checkpoints[self.primary]
+        return read_rows(source.file.readinto, source.tensors[self.unit.key], start, stop)
+
     def leaves(self, parts: tuple[Part, ...]) -> dict[Leaf, float]:
         """What takes part here. A tensor that a checkpoint lacks comes from the first one (semantics §4)."""
         found = settled(parts)

@@ -11,11 +11,13 @@ from loralathe.engine import RowSlice, Session, TensorPlan, WeightsOutput
 from loralathe.language import Name, Node
 from loralathe.lowrank import FLOAT_FORMATS
 from loralathe.tensorfiles import TensorFile, TensorInfo
-from loralathe.verification.facts import TensorCheck
+from loralathe.verification.facts import NOTHING_ADDED, Added, TensorCheck, summed
 from loralathe.verification.linear import Linear, NoReferenceError
-from loralathe.verification.reference import EPSILON, Reference, read_rows, ulp
+from loralathe.verification.reference import EPSILON, Reference, Value, read_rows, ulp
 from loralathe.verification.replay import Replay, Replayed
 
+CANCELLED = 1e-12
+"""A change so small beside the terms is what float64 leaves of those that cancel."""
 PIECE = 4 << 20
 """Bytes compared at once."""
 
@@ -95,26 +97,31 @@ class WeightsChecker:
         differing = replayed.differing.get(info.name, 0)
         kind = "computed"
         ulps: float | None = None
+        added = NOTHING_ADDED
         problems: list[str] = []
         try:
             if info.dtype not in FLOAT_FORMATS:
                 raise NoReferenceError(info.dtype)
-            ulps, problems = self._errors(tensor, info, replayed)
+            ulps, problems, added = self._errors(tensor, info, replayed)
         except NoReferenceError:
             kind = "replayed"
         if differing and (self.exact or kind == "replayed") and not problems:
             problems.append(f"{differing} of {info.numel} numbers {_how_far(ulps)}")
-        return TensorCheck(info.name, block, kind, info.numel, ulps, None, differing, tuple(problems))
+        return TensorCheck(info.name, block, kind, info.numel, ulps, None, differing, tuple(problems), added)
 
-    def _errors(self, tensor: TensorPlan, info: TensorInfo, replayed: Replayed) -> tuple[float, list[str]]:
-        """The largest error in ulps, and what lies beyond the contract (docs/semantics.md §5)."""
+    def _errors(
+        self, tensor: TensorPlan, info: TensorInfo, replayed: Replayed
+    ) -> tuple[float, list[str], Added]:
+        """The largest error in ulps, what lies beyond the contract (docs/semantics.md §5), what is added."""
         node = self._node(tensor)
         largest, beyond, worst = 0.0, 0, (0.0, "")
+        added: list[Added] = []
         for row_slice in tensor.unit.slices:
             reference = self._reference(tensor, row_slice, replayed)
             for start, stop in reference.bands():
                 value = reference.value(node, start, stop)
                 there = read_rows(self.file.readinto, info, start, stop)
+                added.append(_added(value, reference.first_rows(start, stop), there))
                 spacing = ulp(value.exact, info.dtype)
                 error = (there - value.exact).abs()
                 # Where terms cancel, the dtype has places that no fp32 sum of theirs has.
@@ -124,11 +131,17 @@ class WeightsChecker:
                 if bool(bad.any()):
                     beyond += int(bad.sum())
                     worst = max(worst, _worst(there, value.exact, spacing, bad, start))
-        if not beyond:
-            return largest, []
-        return largest, [
-            f"{beyond} of {info.numel} numbers are not what the recipe gives, such as {worst[1]}"
-        ]
+        problems = [f"{beyond} of {info.numel} numbers are not what the recipe gives, such as {worst[1]}"]
+        return largest, problems if beyond else [], summed(added)
+
+
+def _added(value: Value, first: torch.Tensor, there: torch.Tensor) -> Added:
+    """The sums of some rows; a change that only float64 makes is none."""
+    change, lost = value.exact - first, there - value.exact
+    energy = float(change.square().sum())
+    if energy <= CANCELLED**2 * float(value.terms.square().sum()):
+        return Added(lost=float(lost.square().sum()))
+    return Added(energy, float((lost * change).sum()), float(lost.square().sum()))
 
 
 def _how_far(ulps: float | None) -> str:

@@ -19,7 +19,7 @@ from loralathe.cli.options import (
     showing_options,
 )
 from loralathe.cli.screen import Screen, heading
-from loralathe.cli.text import Columns, Facts, figures
+from loralathe.cli.text import Columns, Facts, figures, signed_percent
 
 if TYPE_CHECKING:
     from loralathe import BlockCheck, Verification
@@ -132,6 +132,12 @@ def _facts(found: Verification) -> list[tuple[str, str]]:
         unsure = "  (by its name: no hash was recorded)" if name in found.by_name else ""
         rows.append((name, f"{path}{unsure}"))
     rows.append(("made by", f"loralathe {found.version}"))
+    held, error = found.total.held, found.total.error
+    if held is not None and error is not None:
+        text = (
+            f"{signed_percent(held)} of what is added, error {signed_percent(error)}, of the tensors checked"
+        )
+        rows.append(("held", text))
     return rows + [("note", note) for note in found.notes]
 
 
