@@ -1,6 +1,6 @@
 """One recipe in a process of its own, as a person would run it: `python -m benchmarks.child RECIPE.toml`.
 
-Prints a line of JSON: seconds from the first import to the end, of the work alone, and processor seconds of it.
+Prints a line of JSON: seconds from the first import to the end, of the work alone, and of the processor.
 """
 
 from __future__ import annotations
