@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -48,8 +49,10 @@ class SliceMeter:
         }
         self.parts = {name: part for name, part in specialized.items() if not part.is_zero}
         self.is_coarse = tensor.spec.dtype not in {"F16", *EXACT}
-        self.is_whole = row_slice.rows * tensor.unit.row_elements <= BAND
-        self.step = max(1, CHUNK // max(1, tensor.unit.row_elements))
+        columns = max(1, tensor.unit.row_elements)
+        self.is_whole = row_slice.rows * columns <= BAND
+        self.step = max(1, CHUNK // columns)
+        self.every = min(EVERY, math.ceil(row_slice.rows / max(1, BAND // columns)))
         self.bands = self.rows = 0
         self.seed = seed_of(row_slice.address.name)
         self.products: Tensor | None = None
@@ -67,7 +70,7 @@ class SliceMeter:
         if self.is_whole:
             for start in range(0, rows, self.step):
                 yield start, min(start + self.step, rows)
-        elif self.bands % EVERY == 0:
+        elif (self.bands - self.seed) % self.every == 0:
             room = max(1, rows - self.step + 1)
             start = (self.seed + self.bands * (room // 2 + 1)) % room
             yield start, min(start + self.step, rows)
