@@ -196,10 +196,8 @@ def test_warnings_name_a_dtype_that_holds_it(results):
 
 
 def test_of_large_layers_a_sample_is_measured(results, tmp_path, monkeypatch):
-    from loralathe.engine import measure
-
-    monkeypatch.setattr(measure, "BAND", 1 << 8)
-    monkeypatch.setattr(measure, "CHUNK", 1 << 7)
+    for name, size in (("job.BAND", 1 << 10), ("measure.BAND", 1 << 10), ("measure.CHUNK", 1 << 8)):
+        monkeypatch.setattr(f"loralathe.engine.{name}", size)
     recipe = make_recipe(
         inputs={name: results.folder / f"{name}.safetensors" for name in ("brain", "lora")},
         steps={"merged": "brain + 0.05*lora"},
@@ -209,4 +207,4 @@ def test_of_large_layers_a_sample_is_measured(results, tmp_path, monkeypatch):
     exact = results.of("lora on brain").total
     assert found != exact
     assert found.held == pytest.approx(exact.held, abs=0.02)
-    assert found.error == pytest.approx(exact.error, rel=0.05)
+    assert found.error == pytest.approx(exact.error, rel=0.1)
