@@ -112,9 +112,10 @@ def make_report(
     completed: Mapping[str, int],
     tensors: Mapping[str, Mapping[str, torch.Tensor]],
     rounding: Mapping[str, RoundingReport],
+    remarks: Mapping[str, tuple[Remark, ...]],
     seconds: float,
 ) -> Report:
-    """Counts and energies of a finished run. paths, records, completed, rounding: by step."""
+    """Counts and energies of a finished run. paths, records, completed, rounding, remarks: by step."""
     weights, extractions = [], []
     family = session.sources.family
     for output in session.plan.outputs:
@@ -131,6 +132,7 @@ def make_report(
                     rounding[step],
                     len(output.discarded),
                     output.notes,
+                    remarks[step],
                 )
             )
         else:
