@@ -13,10 +13,11 @@ from loralathe.lazy import lazy_names
 if TYPE_CHECKING:
     from loralathe import errors, progress
     from loralathe.adapters import label_of_kind
-    from loralathe.api import files, look, pictures
+    from loralathe.api import files, look, pictures, settings
     from loralathe.api.files import *  # noqa: F403
     from loralathe.api.look import *  # noqa: F403
     from loralathe.api.pictures import *  # noqa: F403
+    from loralathe.api.settings import *  # noqa: F403
     from loralathe.commands import as_flag, command_line
     from loralathe.engine import (
         AdapterCoverage,
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     __all__ += look.__all__
     __all__ += pictures.__all__
     __all__ += progress.__all__
+    __all__ += settings.__all__
 
 _HOMES = {
     "adapters": ("label_of_kind",),
@@ -105,7 +107,7 @@ _HOMES = {
     "version": ("__version__",),
     "words": ("LANGUAGES", "Catalogue", "read_catalogue"),
 }  # fmt: skip
-_OPEN = ("errors", "progress", "api.look", "api.files", "api.pictures")
+_OPEN = ("errors", "progress", "api.look", "api.files", "api.pictures", "api.settings")
 """Modules that give all names of their `__all__`."""
 __getattr__ = lazy_names(__name__, _HOMES, _OPEN)
 

@@ -50,7 +50,9 @@ def test_the_weights_to_paste_merge(here: Path, done: Run) -> None:
 
 def test_a_locon_is_examined_in_every_block(here: Path, done: Run) -> None:
     write_safetensors(here / "locon.safetensors", make_lora("sd1", conv=True))
-    result = done("blocks", "baseA.safetensors", "locon.safetensors", *QUICK, "--dry-run", "--te")
+    result = done(
+        "blocks", "baseA.safetensors", "locon.safetensors", "--prompt", "girl", *QUICK, "--dry-run", "--te"
+    )
     blocks = next(line for line in result.stdout.splitlines() if line.startswith("  blocks"))
     assert "TE1 IN00 IN01" in " ".join(blocks.split())
     assert "27" in result.stdout

@@ -114,7 +114,8 @@ def test_a_recipe_is_swept_in_memory(here: Path, done: Run) -> None:
 
 @pytest.mark.parametrize("option", ["--dry-run", "--quiet"])
 def test_a_value_that_the_recipe_cannot_take_is_told_first(here: Path, run: Run, option: str) -> None:
-    result = run("grid", "--recipe", "article.toml", *QUICK, "--x", "rank = 4, 2.5", "-o", "out", option)
+    words = ("grid", "--recipe", "article.toml", "--prompt", "girl", *QUICK, "--x", "rank = 4, 2.5")
+    result = run(*words, "-o", "out", option)
     assert result.exit_code == 2
     assert "rank must be a whole number" in result.stderr
     assert not Path("out").exists()

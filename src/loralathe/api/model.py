@@ -26,7 +26,7 @@ from loralathe.api.picture_options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from typing_extensions import Unpack
 
@@ -62,12 +62,14 @@ class OpenModel:
         *,
         weights: WeightsInMemory | None = None,
         recipe: RecipeWeights | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.family = family
         self.options = options
         self.lists = lists
         self.recipe = recipe
+        self.metadata = metadata or {}
         self._weights = weights
         self._renderer: LocalRenderer | None = None
 
@@ -199,18 +201,17 @@ class OpenModel:
     def _request(self, adapters: Sequence[PathLike | AdapterUse], picture: Picture) -> ImageRequest:
         """What all pictures have in common; a random seed stands as 0. Checks names, numbers and families."""
         from loralathe.rendering import ImageRequest
-        from loralathe.rendering.families import how_drawn
         from loralathe.rendering.samplers import canonical_names
 
         uses = adapters_of(adapters, self.options.folders)
         for use in () if self.options.allow_unmatched else uses:
             check_family(use.file, self.family)
         sampler, schedule = canonical_names(picture.sampler, picture.schedule)
-        width, height = picture.sides(how_drawn(self.family, self.name).side)
+        width, height = picture.sides(self._usual_size())
         return ImageRequest(
             checkpoint=self.name,
             vae=None if picture.vae is None else str(picture.vae),
-            prompt=picture.prompt,
+            prompt=picture.text,
             negative=picture.negative,
             seed=0 if picture.seed == RANDOM_SEED else picture.seed,
             steps=picture.steps,
@@ -222,6 +223,13 @@ class OpenModel:
             clip_skip=picture.clip_skip,
             adapters=uses,
         )
+
+    def _usual_size(self) -> tuple[int, int]:
+        """What the model says of itself, else the family's."""
+        from loralathe.rendering.families import how_drawn, said_size
+
+        side = how_drawn(self.family, self.name).side
+        return said_size(self.metadata) or (side, side)
 
     def remarks(self, requests: Sequence[ImageRequest]) -> list[str]:
         """What a run tells of the prompts before it loads anything: what is odd, words without meaning."""

@@ -80,12 +80,12 @@ class ModelKeywords(TypedDict, total=False):
 class Picture:
     """What is in a picture.
 
-    prompt: may carry <lora:…> tags, (emphasis:1.2), AND, …;  seed: −1 draws one.
+    prompt: needed, be it ""; may carry <lora:…> tags, (emphasis:1.2), AND, …;  seed: −1 draws one.
     sampler, schedule: as A1111 calls them;  size: "832x1216", None is the family's own.
     vae: another than the checkpoint's;  clip_skip: 1 is the family's own layer.
     """
 
-    prompt: str = ""
+    prompt: str | None = None
     negative: str = ""
     seed: int = RANDOM_SEED
     steps: int = 20
@@ -96,10 +96,21 @@ class Picture:
     vae: PathLike | None = None
     clip_skip: int = 1
 
-    def sides(self, default: int) -> tuple[int, int]:
+    @property
+    def text(self) -> str:
+        """The prompt; InputError where none is given, which is rarely meant."""
+        if self.prompt is None:
+            raise InputError(
+                "there is no prompt",
+                fix=f"say what the picture shows, {option('prompt', 'a girl, smiling')}; "
+                f"an empty prompt is {option('prompt', '')}",
+            )
+        return self.prompt
+
+    def sides(self, default: tuple[int, int]) -> tuple[int, int]:
         """(width, height); InputError for what is no size; the request says whether it is possible."""
         if not isinstance(self.size, str):
-            return self.size or (default, default)
+            return self.size or default
         match = _SIZE.fullmatch(self.size)
         if match is None:
             raise InputError(

@@ -122,14 +122,14 @@ def open_model(checkpoint: File, **keywords: Unpack[ModelKeywords]) -> OpenModel
 
     Raises InputError for a file that is no checkpoint, and for a family that is not rendered.
     """
-    from loralathe.rendering.families import family_of
+    from loralathe.rendering.families import family_of, metadata_of
 
     need_libraries()
     options = ModelOptions(**keywords)
     lists = lists_of(options)
     path = as_path(checkpoint, "checkpoint")
     if not isinstance(path, MemoryPath):
-        return OpenModel(str(path), family_of(path), options, lists)
+        return OpenModel(str(path), family_of(path), options, lists, metadata=metadata_of(path))
     # A study keeps its cells by this name: other tensors must have another one.
     name = f"{path} {digest_of(path)[:16]}"
     return OpenModel(name, family_of(path), options, lists, weights={name: path.tensors})
@@ -159,7 +159,9 @@ def open_recipe(
     )
     recipe = RecipeWeights(Path(path), step, variables, options=run, progress=options.progress)
     name = f"{Path(recipe.file).name} {recipe.step}"
-    return OpenModel(name, recipe.family, options, lists, weights=recipe.held, recipe=recipe)
+    return OpenModel(
+        name, recipe.family, options, lists, weights=recipe.held, recipe=recipe, metadata=recipe.metadata
+    )
 
 
 def axis_examples() -> tuple[str, ...]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from loralathe.cli.options import FilePath, Number, Whole, lists_option, preset_options, stack
+from loralathe.cli.options import FilePath, Number, Whole, lists_option, preset_options, stack, take_screen
+from loralathe.cli.screen import Screen
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -24,9 +26,75 @@ def take_model_options(options: dict[str, Any]) -> dict[str, Any]:
     return {name: options.pop(name) for name in MODEL}
 
 
+NOTES = "loralathe.notes"
+"""Where a command's context keeps what --settings has to tell."""
+
+
+class Profile:
+    """The settings of a command, and where --save-settings wants them. Made before options are taken away."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        from loralathe import SETTINGS
+
+        self._file: Path | None = options.pop("save_settings")
+        self._values = {name: options[name] for name in SETTINGS if name in options}
+        self._force = bool(options.get("force"))
+
+    def save(self, screen: Screen, *, dry_run: bool) -> None:
+        """Write the profile, if it is asked for; called when the command knows that its options are right."""
+        from loralathe import write_settings
+
+        if self._file is None:
+            return
+        if dry_run:
+            screen.note(f"{self._file} would be written")
+        else:
+            write_settings(self._file, self._values, force=self._force)
+
+
+def take_picture_screen(options: dict[str, Any]) -> Screen:
+    """The screen, on which it tells what --settings left out."""
+    screen = take_screen(options)
+    for text in click.get_current_context().meta.get(NOTES, ()):
+        screen.note(text)
+    return screen
+
+
+def _from_settings(ctx: click.Context, param: click.Parameter, file: Path | None) -> None:
+    """--settings: its values stand where nothing is typed."""
+    from loralathe import read_settings
+
+    if file is not None:
+        found = read_settings(file)
+        ctx.default_map = {**found.values}
+        ctx.meta[NOTES] = found.notes
+
+
 def picture_options(lists: str = "--blocks") -> Callable[[F], F]:
     """The options of the model and of one picture; `lists` is the flag that names a block list."""
-    return stack([*_adapter_options(lists), *_picture_options(), *_machine_options()])
+    return stack([
+        *_adapter_options(lists), *_settings_options(), *_picture_options(), *_machine_options()
+    ])  # fmt: skip
+
+
+def _settings_options() -> list[Callable[[F], F]]:
+    return [
+        click.option(
+            "--settings",
+            type=FilePath(),
+            metavar="FILE",
+            is_eager=True,
+            expose_value=False,
+            callback=_from_settings,
+            help="Take settings from a profile (.toml) or from a picture (.png); what is typed wins.",
+        ),
+        click.option(
+            "--save-settings",
+            type=FilePath(),
+            metavar="FILE",
+            help="Write the settings of this command into a profile (.toml).",
+        ),
+    ]
 
 
 def _adapter_options(lists: str) -> list[Callable[[F], F]]:
@@ -54,9 +122,8 @@ def _picture_options() -> list[Callable[[F], F]]:
     return [
         click.option(
             "--prompt",
-            default="",
             metavar="TEXT",
-            help="The prompt; it may hold <lora:…> tags, (emphasis:1.2), AND, …",
+            help="The prompt, needed; it may hold <lora:…> tags, (emphasis:1.2), AND, …",
         ),
         click.option("--negative", default="", metavar="TEXT", help="Negative prompt."),
         click.option(

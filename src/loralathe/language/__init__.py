@@ -37,7 +37,7 @@ from loralathe.language.recipe import (
     unused_names,
     used_names,
 )
-from loralathe.language.recipe_file import read_recipe, recipe_text, toml_key, toml_text
+from loralathe.language.recipe_file import read_recipe, recipe_text
 from loralathe.language.syntax import (
     Add,
     At,
@@ -51,14 +51,14 @@ from loralathe.language.syntax import (
     render,
     value_names,
 )
+from loralathe.language.toml_file import read_toml, toml_key, toml_text
 
 __all__ = [
     "ADAPTER_METADATA", "DEFAULT_RANK", "FIRST", "RULES", "AdapterLeaf", "Add", "At", "Call",
-    "CheckpointLeaf", "ExtractLeaf", "ExtractOptions", "InputNames", "Leaf", "LinearExpression",
-    "MakeRows", "MethodLeaf", "Name", "Negate", "Node", "Number", "Product", "Recipe", "RoundLeaf",
-    "Rule", "Save", "Term", "Text", "TypeChecker", "added_parts", "all_terms", "block_texts",
-    "checkpoint_terms", "functions", "identifier",
-    "inner_expressions", "make_recipe", "parse_expression", "plain_expression", "read_recipe", "recipe_text",
-    "render", "require_weights", "settle", "single_leaf", "stem", "toml_key", "toml_text", "unused_names",
-    "used_names", "value_names",
+    "CheckpointLeaf", "ExtractLeaf", "ExtractOptions", "InputNames", "Leaf", "LinearExpression", "MakeRows",
+    "MethodLeaf", "Name", "Negate", "Node", "Number", "Product", "Recipe", "RoundLeaf", "Rule", "Save",
+    "Term", "Text", "TypeChecker", "added_parts", "all_terms", "block_texts", "checkpoint_terms", "functions",
+    "identifier", "inner_expressions", "make_recipe", "parse_expression", "plain_expression", "read_recipe",
+    "read_toml", "recipe_text", "render", "require_weights", "settle", "single_leaf", "stem", "toml_key",
+    "toml_text", "unused_names", "used_names", "value_names",
 ]  # fmt: skip

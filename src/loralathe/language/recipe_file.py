@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from loralathe.errors import InputError, did_you_mean, half_width
+from loralathe.errors import InputError, did_you_mean
 from loralathe.language.recipe import Recipe, Save, listing, make_recipe
-from loralathe.tensorfiles import read_text, stored_path
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover -- the same parser under its older name
-    import tomli as tomllib
+from loralathe.language.toml_file import read_toml, toml_key, toml_text
+from loralathe.tensorfiles import stored_path
 
 TABLES = ("inputs", "variables", "blocks", "steps", "save")
 SAVE_TEXTS = ("dtype", "vae", "discard", "metadata_from", "config_from", "adapter_metadata")
 SAVE_KEYS = ("file", "metadata", *SAVE_TEXTS)
-_WINDOWS_PATH = re.compile(r"""^(?P<line>[^#'\n]*"[A-Za-z]:\\(?!\\).*)$""", re.MULTILINE)
-"""`"C:\\temp"` with one backslash: TOML refuses it, or reads a tab where it says `\\t`."""
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -32,34 +22,7 @@ def read_recipe(path: Path) -> Recipe:
     Raises InputError for a missing or malformed file, unknown tables or keys, and whatever
     `make_recipe` refuses.
     """
-    text = read_text(path, "recipe")
-    if drive := _WINDOWS_PATH.search(text):
-        line = text.count("\n", 0, drive.end()) + 1
-        raise InputError(
-            "a backslash in double quotes begins a sign such as \\t, and no folder",
-            where=f"{path}, line {line}: {drive['line'].strip()}",
-            fix=r"put Windows paths in single quotes, 'C:\loras\hina.safetensors', or write them with /",
-        )
-    try:
-        data = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError, or a number of 5000 digits
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise InputError(
-            f"the recipe is not valid TOML: {reason}",
-            where=str(path),
-            fix="'=', quotes and brackets are half-width characters"
-            if half_width(text) != text and _is_toml(half_width(text))
-            else "texts stand in quotes, tables in [brackets]; see the example in the README",
-        ) from None
-    return _from_table(data, path)
-
-
-def _is_toml(text: str) -> bool:
-    try:
-        tomllib.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
+    return _from_table(read_toml(path, "recipe"), path)
 
 
 def _from_table(data: Mapping[str, object], path: Path) -> Recipe:
@@ -190,13 +153,3 @@ def _save_entries(save: Save) -> Iterator[tuple[str, str]]:
 
 def _inline(entries: Iterable[tuple[str, str]]) -> str:
     return "{ " + ", ".join(f"{toml_key(key)} = {value}" for key, value in entries) + " }"
-
-
-def toml_key(name: str) -> str:
-    """A name as a key: quoted where it holds more than ASCII letters, digits, _ and -."""
-    return name if _BARE.fullmatch(name) else toml_text(name)
-
-
-def toml_text(value: str) -> str:
-    """A basic string: JSON's escapes are TOML's; DEL has one only in TOML."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from loralathe.errors import InputError, option
 from loralathe.families import FAMILIES, Family, Pictures, detect_checkpoint, supported_families
 from loralathe.tensorfiles import read_header, read_text
+
+_RESOLUTION = re.compile(r"\s*(\d{1,5})\s*(?:x\s*(\d{1,5})\s*)?", re.ASCII | re.IGNORECASE)
+LARGEST = 4096
+"""Pixels of a side: more is a mistake in the metadata."""
 
 
 def family_of(checkpoint: str | Path) -> Family:
@@ -25,6 +31,21 @@ def how_drawn(family: Family, where: str) -> Pictures:
     if family.pictures is None:
         raise _cannot_render(family.label, where)
     return family.pictures
+
+
+def metadata_of(checkpoint: str | Path) -> Mapping[str, str]:
+    """What a checkpoint file says of itself; a diffusers folder says nothing."""
+    return {} if Path(checkpoint).is_dir() else read_header(checkpoint).metadata
+
+
+def said_size(metadata: Mapping[str, str]) -> tuple[int, int] | None:
+    """(width, height) that a model says it draws, in `modelspec.resolution`; None where that is no size."""
+    match = _RESOLUTION.fullmatch(metadata.get("modelspec.resolution", ""))
+    if match is None:
+        return None
+    width, height = int(match[1]), int(match[2] or match[1])
+    usable = all(64 <= side <= LARGEST and side % 8 == 0 for side in (width, height))
+    return (width, height) if usable else None
 
 
 def _cannot_render(label: str, where: str) -> InputError:

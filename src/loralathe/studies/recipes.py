@@ -56,7 +56,7 @@ class RecipeWeights:
         self._options = options or RunOptions()
         self._progress = progress or Progress()
         self._save = _save_of(self._recipe, step, self._options)
-        self.family = _family(self._recipe, self._save, self._options)
+        self.family, self.metadata = _of_model(self._recipe, self._save, self._options)
         self.held: dict[str, Mapping[str, Tensor]] = {}
         self._checked: set[tuple[tuple[str, float], ...]] = set()
         self.before: Callable[[], object] = _nothing
@@ -149,11 +149,13 @@ def _save_of(recipe: Recipe, step: str | None, options: RunOptions) -> Save:
     )
 
 
-def _family(recipe: Recipe, save: Save, options: RunOptions) -> Family:
+def _of_model(recipe: Recipe, save: Save, options: RunOptions) -> tuple[Family, Mapping[str, str]]:
+    """The family, and what a saved file would say of itself: by default what the first checkpoint says."""
     with open_session(replace(recipe, saves=(save,)), options) as session:
-        if not isinstance(session.plan.outputs[0], WeightsOutput):
+        output = session.plan.outputs[0]
+        if not isinstance(output, WeightsOutput):
             raise InputError(f"step '{save.step}' is an adapter, not a model to render", where=recipe.where)
-        family = session.sources.family
+        family, metadata = session.sources.family, {**output.metadata, **save.metadata}
     if family is None:
         raise InputError("the recipe's models are of no family that can be rendered", where=recipe.where)
-    return family
+    return family, metadata

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loralathe import InputError, counted, few
-from loralathe.cli.options import FilePath, PictureCommand, Share, Whole, take_screen
-from loralathe.cli.picture_options import picture_options, take_model_options
+from loralathe.cli.options import FilePath, PictureCommand, Share, Whole
+from loralathe.cli.picture_options import Profile, picture_options, take_model_options, take_picture_screen
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Columns, Facts, figures, percent
 
@@ -129,13 +129,15 @@ def blocks_command(
     """Find out what each block of a LoRA does: render and measure it, or look at its weights."""
     from loralathe import open_model
 
-    screen, opening = take_screen(options), take_model_options(options)
+    screen, profile = take_picture_screen(options), Profile(options)
+    opening = take_model_options(options)
     opening["progress"] = screen.progress()
     if weights:
         _from_weights(checkpoint, adapters, threads, screen, opening)
         return
     with open_model(checkpoint, **opening) as model:
         prepared = model.prepare_blocks(*adapters, **options)
+        profile.save(screen, dry_run=dry_run)
         if dry_run:
             _show_plan(screen, prepared)
             return

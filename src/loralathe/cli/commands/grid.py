@@ -10,8 +10,8 @@ import click
 
 from loralathe import InputError, counted
 from loralathe.cli.language import Data
-from loralathe.cli.options import FilePath, PictureCommand, Whole, take_screen, variables_option
-from loralathe.cli.picture_options import picture_options, take_model_options
+from loralathe.cli.options import FilePath, PictureCommand, Whole, variables_option
+from loralathe.cli.picture_options import Profile, picture_options, take_model_options, take_picture_screen
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Facts
 from loralathe.cli.wide import cells
@@ -150,10 +150,11 @@ def in_two_columns(items: Sequence[str]) -> list[str]:
 @picture_options()
 def grid_command(files: tuple[str, ...], dry_run: bool, **options: Any) -> None:
     """Render a grid of pictures: columns, rows and sheets along up to three axes."""
-    screen = take_screen(options)
+    screen, profile = take_picture_screen(options), Profile(options)
     model, adapters = _open(files, screen, options)
     with model:
         prepared = model.prepare_grid(*adapters, scorers=_scorers(options.pop("scorers")), **options)
+        profile.save(screen, dry_run=dry_run)
         if dry_run:
             _show_plan(screen, prepared)
             return

@@ -9,8 +9,14 @@ import click
 
 from loralathe import counted
 from loralathe.cli.language import Data
-from loralathe.cli.options import FilePath, PictureCommand, Whole, take_screen
-from loralathe.cli.picture_options import RANDOM_SEED, picture_options, take_model_options
+from loralathe.cli.options import FilePath, PictureCommand, Whole
+from loralathe.cli.picture_options import (
+    RANDOM_SEED,
+    Profile,
+    picture_options,
+    take_model_options,
+    take_picture_screen,
+)
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Facts
 
@@ -54,9 +60,11 @@ def render_command(checkpoint: Path, adapters: tuple[str, ...], dry_run: bool, *
     """Render pictures of one prompt, from a checkpoint and LoRAs."""
     from loralathe import open_model
 
-    screen, opening = take_screen(options), take_model_options(options)
+    screen, profile = take_picture_screen(options), Profile(options)
+    opening = take_model_options(options)
     with open_model(checkpoint, progress=screen.progress(), **opening) as model:
         prepared = model.prepare_render(*adapters, **options)
+        profile.save(screen, dry_run=dry_run)
         if dry_run:
             _show_plan(screen, prepared)
             return

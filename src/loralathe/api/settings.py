@@ -1,0 +1,140 @@
+"""Settings of pictures in a file: a profile (TOML), or what a picture says of how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loralathe.api.arguments import PathLike
+from loralathe.api.look import picture_notes
+from loralathe.errors import InputError, did_you_mean, few
+from loralathe.language import read_toml, toml_text
+from loralathe.tensorfiles import check_is_file, write_text
+
+if TYPE_CHECKING:
+    from loralathe.strengths import AdapterUse
+
+__all__ = ["SETTINGS", "Settings", "read_settings", "write_settings"]
+
+Value = str | int | float | bool
+
+SETTINGS: Mapping[str, type] = {
+    "prompt": str, "negative": str, "seed": int, "steps": int, "cfg": float, "sampler": str, "schedule": str,
+    "size": str, "vae": str, "clip_skip": int, "device": str, "dtype": str, "low_vram": bool, "batch": int,
+    "prediction": str, "hashes": bool, "missing_blocks": int, "allow_unmatched": bool,
+}  # fmt: skip
+"""What a profile may hold: fields of `Picture`, and those of `ModelOptions` that are plain values."""
+
+_KINDS = {str: "a text in quotes", int: "a whole number", float: "a number", bool: "true or false"}
+_EXAMPLES = {str: '"…"', int: "20", float: "7.5", bool: "true"}
+_PNG = b"\x89PNG\r\n"
+_ENTRIES = {
+    "Steps": "steps", "Sampler": "sampler", "Schedule type": "schedule", "CFG scale": "cfg", "Seed": "seed",
+    "Size": "size", "Clip skip": "clip_skip",
+}  # fmt: skip
+"""Entries of infotext, and the fields that they are."""
+_SETS_NOTHING = frozenset({
+    "Model", "Model hash", "VAE", "VAE hash", "Lora hashes", "Version", "Rendered by", "RNG",
+})  # fmt: skip
+"""Entries that name files and programs."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Keywords of pictures by name, and notes for people: what the file says besides, and is not taken."""
+
+    values: Mapping[str, Value]
+    notes: tuple[str, ...] = ()
+
+
+def read_settings(path: PathLike) -> Settings:
+    """The settings in a profile, or those that a PNG of lathe or A1111 was made with.
+
+    They are keywords: `render("base.safetensors", **read_settings("profile.toml").values)`. Checkpoint, VAE
+    and LoRAs of a picture are not taken; the notes name them. Raises InputError for unknown fields and for
+    values of another kind.
+    """
+    file = Path(path)
+    check_is_file(file, "give the path of a profile (.toml) or a picture (.png)")
+    with file.open("rb") as opened:
+        is_picture = opened.read(len(_PNG)) == _PNG
+    return _from_picture(file) if is_picture else _from_profile(file)
+
+
+def write_settings(path: PathLike, values: Mapping[str, object], *, force: bool = False) -> None:
+    """Write a profile of those values that are not None; one that says the same may be there already."""
+    given = {name: values[name] for name in SETTINGS if values.get(name) is not None}
+    text = "".join(f"{name} = {_toml(value)}\n" for name, value in given.items())
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:  # half of a pair, which a command line can hold
+        raise InputError("the settings hold half a character, which no file can hold") from None
+    file = Path(path)
+    if not (file.is_file() and file.read_bytes() == data):
+        write_text(file, text, force=force)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value).removesuffix(".0") if isinstance(value, (int, float)) else toml_text(str(value))
+
+
+def _from_profile(file: Path) -> Settings:
+    values: dict[str, Value] = {}
+    for name, value in read_toml(file, "profile").items():
+        kind = SETTINGS.get(name)
+        if kind is None:
+            raise InputError(
+                f"a profile has no field '{name}'",
+                where=str(file),
+                fix=did_you_mean(name, SETTINGS) or f"fields are {', '.join(SETTINGS)}",
+            )
+        if not _is_of(value, kind):
+            raise InputError(
+                f"'{name}' must be {_KINDS[kind]}", where=str(file), fix=f"write {name} = {_EXAMPLES[kind]}"
+            )
+        values[name] = value
+    if "vae" in values:  # relative to the file's folder, as in recipes
+        values["vae"] = str(file.parent / str(values["vae"]))
+    return Settings(values)
+
+
+def _is_of(value: object, kind: type) -> bool:
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, bool)
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _from_picture(file: Path) -> Settings:
+    from loralathe.rendering.prompts import lift_tags
+
+    found = picture_notes(file)
+    tagged = lift_tags(found.prompt)
+    values: dict[str, Value] = {"prompt": tagged.prompt.strip(), "negative": found.negative}
+    for entry, name in _ENTRIES.items():
+        if entry in found.entries:
+            values[name] = _value(found.entries[entry], SETTINGS[name], f"{file}, {entry}")
+    return Settings(values, tuple(_not_taken(file.name, found.entries, tagged.adapters)))
+
+
+def _value(text: str, kind: type, where: str) -> Value:
+    from loralathe.strengths import parse_number, parse_whole
+
+    if kind is str:
+        return text
+    return parse_whole(text, where=where) if kind is int else parse_number(text, where=where)
+
+
+def _not_taken(name: str, entries: Mapping[str, str], adapters: Iterable[AdapterUse]) -> Iterator[str]:
+    from loralathe.strengths import tag_text
+
+    files = [f"{what} {entries[what]}" for what in ("Model", "VAE") if what in entries]
+    files += map(tag_text, adapters)
+    if files:
+        yield f"the files that {name} was made with are not taken, give those that you want: {few(files, 9)}"
+    others = [entry for entry in entries if entry not in _ENTRIES and entry not in _SETS_NOTHING]
+    if others:
+        yield f"{name} has settings that do not exist here: {few(others, 9)}"
