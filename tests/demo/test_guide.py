@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from checkpoints import second_checkpoint, write_safetensors
+from loralathe import write_settings
 from loralathe.cli import lathe
 from loralathe.demo.family import DATA_VARIABLE
-from loralathe.demo.settings import DIRECTIONS, recipe_text
+from loralathe.demo.settings import DIRECTIONS, FULL, PROFILE, recipe_text
 from rendering.conftest import make_checkpoint, make_lora
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -30,6 +31,12 @@ def test_both_languages_have_the_same_commands() -> None:
     assert len(commands("guide.md")) > 20
 
 
+def test_the_commands_of_the_tiny_family_are_short() -> None:
+    """Its settings come from a profile and from the models, not from five options."""
+    for command in commands("guide.md"):
+        assert {"--size", "--cfg", "--negative"}.isdisjoint(command.split()), command
+
+
 def test_every_command_runs_in_the_order_of_the_page(
     tmp_path: Path, parts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -45,6 +52,7 @@ def test_every_command_runs_in_the_order_of_the_page(
         (tmp_path / f"{direction}.toml").write_text(text, encoding="utf-8")
         for made in ("B2", "lora2"):  # the demo has run its recipes, so what they save is there
             (tmp_path / f"{made}_{direction}.safetensors").write_bytes(b"what the demo left here")
+    write_settings(tmp_path / PROFILE, FULL.of_pictures())
     for command in commands("guide.md"):
         name, verb, *words = shlex.split(command)
         assert name == "lathe"

@@ -69,6 +69,7 @@ def run_demo(options: DemoOptions, progress: Progress | None = None) -> DemoResu
     words = words_of(options.language)
     chapters = []
     with Studio(options.folder, family, settings, progress) as studio:
+        studio.write_profile()
         for number, (key, play) in enumerate(CHAPTERS.items(), 1):
             progress.message(f"[{number}/{len(CHAPTERS)}] {words[f'{key}.title']}")
             chapters.append(play(studio))

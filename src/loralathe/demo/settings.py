@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 SCENES = (
     "smiling, navy shirt, forest",
@@ -20,6 +21,15 @@ PEOPLE = (
     "blond hair, long hair, blue eyes, tan skin, smiling, beret, purple shirt, sunset",
     "pink hair, short hair, amber eyes, dark skin, serious, white shirt, blossom",
 )
+
+
+class PictureSettings(TypedDict):
+    """Settings of a picture."""
+
+    negative: str
+    seed: int
+    steps: int
+    cfg: float
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,10 @@ class Settings:
     proof_scenes: int = 6
     proof_seeds: int = 5
 
+    def of_pictures(self) -> PictureSettings:
+        """What all pictures of the demo have in common; their size is in the models' metadata."""
+        return {"negative": NEGATIVE, "seed": SEED, "steps": self.steps, "cfg": CFG}
+
 
 FULL = Settings()
 QUICK = Settings(
@@ -67,6 +81,8 @@ NEGATIVE = "picture"
 was never shown."""
 
 SEED = 1
+PROFILE = "settings.toml"
+"""The profile with these settings, which the printed commands name."""
 STRENGTH = 0.9
 """Strength of `hina` when she is merged into base A."""
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from loralathe.api.settings import write_settings
 from loralathe.demo.family import TinyFamily
 from loralathe.demo.judge import CachedJudge, scorers_of
-from loralathe.demo.settings import CFG, NEGATIVE, SEED, SIDE, Settings
+from loralathe.demo.settings import PROFILE, SIDE, Settings
 from loralathe.demo.tasks import BlocksTask, FileTask, GridTask
 from loralathe.engine import KEY, Report, RunOptions, Session, metadata_of, open_session, run_session
 from loralathe.errors import InputError
@@ -130,18 +131,19 @@ class Studio:
         return self._analyzed[task]
 
     def request(self, checkpoint: str, adapters: Sequence[str], prompt: str) -> ImageRequest:
-        """A picture of the family: the settings that all commands of the demo carry."""
+        """A picture of the family: the settings of all commands of the demo."""
         return ImageRequest(
             checkpoint,
             prompt=prompt,
-            negative=NEGATIVE,
-            seed=SEED,
-            steps=self.settings.steps,
-            cfg=CFG,
+            **self.settings.of_pictures(),
             width=SIDE,
             height=SIDE,
             adapters=tuple(AdapterUse(str(self.path(name))) for name in adapters),
         )
+
+    def write_profile(self) -> None:
+        """The same settings as a file, for the commands that the report prints."""
+        write_settings(self.path(PROFILE), self.settings.of_pictures(), force=True)
 
     def make(self, task: FileTask) -> None:
         """Make the task's files, unless they are there, made by the same recipe of the same inputs."""

@@ -5,15 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from loralathe.commands import command_line
-from loralathe.demo.settings import CFG, NEGATIVE, SEED, SIDE
+from loralathe.demo.settings import PROFILE
 from loralathe.errors import Value
 from loralathe.language import Recipe
-
-
-def picture_options(steps: int) -> dict[str, Value]:
-    """The options that all pictures of the demo have in common."""
-    size = f"{SIDE}x{SIDE}"
-    return {"seed": SEED, "steps": steps, "cfg": CFG, "negative": NEGATIVE, "size": size}
 
 
 @dataclass(frozen=True)
@@ -32,12 +26,12 @@ class GridTask:
     recipe: str = ""
     by_name: bool = False
 
-    def command(self, steps: int) -> str:
+    def command(self) -> str:
         """What to type in the demo's folder."""
         given: dict[str, Value] = {"recipe": self.recipe} if self.recipe else {}
         given |= {"prompt": self.prompt, "x": self.x} | ({"y": self.y} if self.y else {})
         given |= {"checkpoint_dir": ".", "lora_dir": "."} if self.by_name else {}
-        given |= picture_options(steps) | {"scorer": "family", "out": self.name}
+        given |= {"settings": PROFILE, "scorer": "family", "out": self.name}
         return command_line("grid", *self.files, **given)
 
 
@@ -51,10 +45,10 @@ class BlocksTask:
     range: str
     seeds: int
 
-    def command(self, steps: int) -> str:
+    def command(self) -> str:
         """What to type in the demo's folder."""
         given: dict[str, Value] = {"prompt": self.prompt, "range": self.range, "blocks": "12ALL"}
-        given |= {"seeds": self.seeds} | picture_options(steps) | {"out": self.name}
+        given |= {"seeds": self.seeds, "settings": PROFILE, "out": self.name}
         return command_line("blocks", *self.files, **given)
 
 

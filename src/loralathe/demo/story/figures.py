@@ -25,7 +25,7 @@ def figure_of(
     )
     return Figure(
         key,
-        task.command(studio.settings.steps),
+        task.command(),
         tuple(value.label for value in x.values),
         rows,
         x.title,

@@ -106,7 +106,7 @@ def find_blocks(studio: Studio) -> Chapter:
     weakest = min(report.effects, key=lambda effect: effect.changed.mean)
     bars = Bars(
         "blocks",
-        task.command(studio.settings.steps),
+        task.command(),
         Picture(studio.path(task.name) / f"cells/{report.sources[0]}.png"),
         tuple(_bar(studio.path(task.name), report, effect) for effect in report.effects),
         f"{task.name}/blocks.html",
