@@ -80,7 +80,7 @@ def test_it_leaves_models_loras_recipes_and_one_page(told: Told) -> None:
         "baseA.safetensors", "baseB.safetensors", "hina.safetensors", "sailor.safetensors",
         "A_uniform.safetensors", "A_blocks.safetensors", "B1.safetensors", "towards.toml", "away.toml",
         "B2_towards.safetensors", "B2_away.safetensors", "lora2_towards.safetensors", "report.html",
-        "hina_r4.safetensors", "hina_r8.safetensors", "hina_r16.safetensors",
+        "hina_r4.safetensors", "hina_r8.safetensors", "hina_r16.safetensors", "settings.toml",
     }  # fmt: skip
     assert not [name for name in there if name.startswith(".")]
     assert set(told.numbers) == set(CHAPTERS)
