@@ -1,4 +1,4 @@
-"""For all tests: one language; on CI hypothesis draws the same examples every time, so that runs repeat."""
+"""For all tests: one language, and nobody's own folders; on CI hypothesis draws the same examples."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 
 from hypothesis import settings
 
+os.environ["LORALATHE_CONFIG"] = os.devnull  # nobody's own folders: no test reads or writes them
 os.environ["LC_ALL"] = "C.UTF-8"  # the command speaks the language of the terminal: English here
 
 settings.register_profile("ci", derandomize=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,9 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_safetensors(folder / "xlora.safetensors", make_lora("sdxl"))
     (folder / "loras").mkdir()
     for name, seed in (("hina", 5), ("mio", 6)):
-        for place in (folder, folder / "loras"):
-            write_safetensors(place / f"{name}.safetensors", make_lora("sd1", seed=seed))
+        write_safetensors(folder / f"{name}.safetensors", make_lora("sd1", seed=seed))
+        # One file with two names: whoever says `hina` means it.
+        os.link(folder / f"{name}.safetensors", folder / "loras" / f"{name}.safetensors")
     (folder / "article.toml").write_text(RECIPE, encoding="utf-8")
     return folder
 

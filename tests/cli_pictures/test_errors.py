@@ -49,8 +49,10 @@ CASES = {
     "  where: loras\n  fix:   did you mean 'hina'?",
     f"render baseA.safetensors --lora-dir loras {QUICK} --prompt '<lora:hnia:1>'": "no adapter is called 'hnia'\n"
     "  where: loras\n  fix:   did you mean 'hina'?",
-    f"render baseA.safetensors {QUICK} --prompt '<lora:hina:1>'": "no adapter is called 'hina'\n"
-    "  fix:   give a path, or name the folder of your adapters with --lora-dir",
+    f"render baseA.safetensors {QUICK} --prompt '<lora:hinna:1>'": "no adapter is called 'hinna'\n"
+    "  fix:   did you mean 'hina'?",
+    f"render baseA.safetensors {QUICK} --prompt '<lora:kasumi:1>'": "no adapter is called 'kasumi'\n"
+    "  fix:   give a path, or name the folder of your files with --lora-dir",
     f"render baseA.safetensors hina.safetensors:OUTT {QUICK}": "there are no block weights called 'OUTT'\n"
     "  fix:   did you mean 'OUTS' or 'OUTD' or 'OUTALL'?",
     f"grid baseA.safetensors hina.safetensors:OUTALLL {QUICK} --x seed=1,2 --dry-run": "there are no block weights "

@@ -12,12 +12,13 @@ import diffusers
 import pytest
 import torch
 
+from loralathe.adapters import ModelFolders
 from loralathe.rendering import ImageRequest, LocalRenderer
 from loralathe.rendering.encoding import encode_text
 from loralathe.rendering.latents import LatentRenderer, RenderSettings
 from loralathe.rendering.loading import MemoryWeights, Model, open_model
 from loralathe.rendering.model_cache import OpenModel
-from loralathe.rendering.prepare import AdapterFolders, prepare
+from loralathe.rendering.prepare import prepare
 from loralathe.rendering.runtime import Presets
 
 PROMPT, NEGATIVE = "a portrait of Hina, blue hair", "blurry, bad hands"
@@ -35,7 +36,7 @@ class Drawn:
         fields = {"prompt": PROMPT, "negative": NEGATIVE, "seed": SEED, "cfg": CFG, **request}
         asked = ImageRequest(checkpoint="m", width=SIDE, height=SIDE, **fields)
         with torch.inference_mode():
-            return self.latent_renderer.latents([prepare(0, asked, AdapterFolders())])[0]
+            return self.latent_renderer.latents([prepare(0, asked, ModelFolders())])[0]
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import torch
 from PIL.Image import Image
 
 from checkpoints import write_safetensors
+from loralathe.adapters import ModelFolders
 from loralathe.errors import InputError, MachineError, is_out_of_memory
 from loralathe.progress import CallableSink, Event, Progress
 from loralathe.rendering import ImageRequest, LocalRenderer, Renderer, local
@@ -24,7 +25,6 @@ from loralathe.rendering.infotext import png_text, read_infotext
 from loralathe.rendering.latents import LatentRenderer
 from loralathe.rendering.machine import batch_size_for, in_batches
 from loralathe.rendering.model_cache import ModelCache
-from loralathe.rendering.prepare import AdapterFolders
 from loralathe.strengths import AdapterUse
 
 Tensors = dict[str, torch.Tensor]
@@ -399,7 +399,7 @@ def test_adapters_by_name(tmp_path: Path) -> None:
     save_file(tensor, tmp_path / "Hina.safetensors", {"ss_output_name": "hina_v2"})
     save_file(tensor, tmp_path / "sub" / "twin.safetensors")
     save_file(tensor, tmp_path / "twin.safetensors")
-    folders = AdapterFolders([tmp_path])
+    folders = ModelFolders([tmp_path])
     assert (
         folders.find("Hina")
         == folders.find("hina")
@@ -414,7 +414,7 @@ def test_adapters_by_name(tmp_path: Path) -> None:
         folders.find("Hinna")
     assert error.value.fix == "did you mean 'Hina'?"
     with pytest.raises(InputError, match="does not exist"):
-        AdapterFolders([tmp_path / "none"]).find("x")
+        ModelFolders([tmp_path / "none"]).find("x")
 
 
 def test_devices_and_dtypes_that_do_not_exist() -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file as load_torch
 
 import loralathe
 from loralathe.api import files, look, pictures
-from loralathe.api.arguments import SAVING, RunKeywords, SaveKeywords
+from loralathe.api.arguments import SAVING, RunKeywords, SaveKeywords, SearchKeywords
 from loralathe.engine import RunOptions
 from loralathe.errors import InputError
 from loralathe.language import Save
@@ -44,7 +44,7 @@ def test_every_name_is_there_for_readers_and_type_checkers():
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("loralathe."):
             names = [alias.name for alias in node.names]
             typed.update(importlib.import_module(node.module).__all__ if names == ["*"] else names)
-    assert typed - {"lazy_names", "files", "look", "pictures", "settings"} == set(loralathe.__all__)
+    assert typed - {"lazy_names", "files", "look", "pictures", "settings", "config"} == set(loralathe.__all__)
     for name in loralathe.__all__:
         assert getattr(loralathe, name) is not None
     assert set(loralathe.__all__) <= set(dir(loralathe))
@@ -56,7 +56,8 @@ def test_every_name_is_there_for_readers_and_type_checkers():
 
 
 def test_keywords_are_those_of_run_options():
-    assert RunKeywords.__annotations__.keys() == RunOptions.__dataclass_fields__.keys()
+    own = RunKeywords.__annotations__.keys() - SearchKeywords.__annotations__.keys()
+    assert own == RunOptions.__dataclass_fields__.keys()
 
 
 def test_unknown_keywords_are_named(sd1):

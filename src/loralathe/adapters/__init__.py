@@ -28,6 +28,7 @@ from loralathe.adapters.fit import (
 from loralathe.adapters.foreign import foreign_kind
 from loralathe.adapters.keys import group_by_module, kind_of_module, shows_adapter, split_adapter_key
 from loralathe.adapters.kinds import adapter_kinds, label_of_kind, ranked_parts, read_labels
+from loralathe.adapters.model_folders import ModelFolders, models_below
 from loralathe.adapters.module import AdapterModule
 from loralathe.adapters.origin import own_family
 from loralathe.adapters.write import (
@@ -40,11 +41,11 @@ from loralathe.adapters.write import (
 )
 
 __all__ = [
-    "Adapter", "AdapterDetected", "AdapterFormat", "AdapterModule", "Fit", "Mismatch", "NamedTensor",
-    "adapter_kinds", "address_of_raw", "canonical_of_raw", "changing_kind_of_file", "check_against",
-    "close_files", "completions", "delta", "detect_adapter", "fits", "fits_first_channels", "foreign_kind",
-    "group_by_module", "is_adapter", "is_usable", "kind_of_module", "kohya_specs", "kohya_tensors",
-    "label_of_kind", "load_change", "load_factors", "open_adapter", "own_family", "ranked_parts",
-    "read_adapter", "read_labels", "read_scalar", "require_fit", "shows_adapter", "split_adapter_key",
-    "weight_shape", "widened", "zero_tensors",
+    "Adapter", "AdapterDetected", "AdapterFormat", "AdapterModule", "Fit", "Mismatch", "ModelFolders",
+    "NamedTensor", "adapter_kinds", "address_of_raw", "canonical_of_raw", "changing_kind_of_file",
+    "check_against", "close_files", "completions", "delta", "detect_adapter", "fits", "fits_first_channels",
+    "foreign_kind", "group_by_module", "is_adapter", "is_usable", "kind_of_module", "kohya_specs",
+    "kohya_tensors", "label_of_kind", "load_change", "load_factors", "models_below", "open_adapter",
+    "own_family", "ranked_parts", "read_adapter", "read_labels", "read_scalar", "require_fit",
+    "shows_adapter", "split_adapter_key", "weight_shape", "widened", "zero_tensors",
 ]  # fmt: skip

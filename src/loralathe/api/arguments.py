@@ -16,12 +16,12 @@ from loralathe.tensorfiles import MemoryPath, in_memory, stored_path
 if TYPE_CHECKING:
     from loralathe.engine import RunOptions
     from loralathe.progress import Progress
-    from loralathe.strengths import AdapterUse
 
 PathLike = str | os.PathLike[str]
 File = PathLike | Mapping[str, Any]
 """A path, or an open state dict: a mapping of names to torch tensors or numpy arrays."""
 Inputs = Mapping[str, File]
+Folders = PathLike | Sequence[PathLike]
 Presets = PathLike | Mapping[str, str]
 """Block lists by name, or a file of them (lbwpresets.txt)."""
 
@@ -35,7 +35,14 @@ MIX = "to mix two checkpoints, use weighted-sum or add-difference"
 FACTORS = "to work on LoRAs without a checkpoint, use combine or resize"
 
 
-class RunKeywords(TypedDict, total=False):
+class SearchKeywords(TypedDict, total=False):
+    """Folders in which files are found by name, besides the current one; the ending may be left out."""
+
+    lora_dir: Folders
+    checkpoint_dir: Folders
+
+
+class RunKeywords(SearchKeywords, total=False):
     """The fields of `RunOptions`, which says what they mean; memory also as "2GB", presets also as a file."""
 
     device: str
@@ -70,7 +77,9 @@ def run_options(
     from loralathe.strengths import parse_size
 
     require_known(keywords, RunKeywords.__annotations__)
-    plain: dict[str, Any] = dict(keywords)
+    plain: dict[str, Any] = {**keywords}
+    for name in SearchKeywords.__annotations__:
+        plain.pop(name, None)
     if isinstance(memory := plain.get("memory"), str):
         plain["memory"] = parse_size(memory)
     if "presets" in plain:
@@ -126,29 +135,14 @@ def as_path(given: File, name: str) -> Path:
     return given if isinstance(given, MemoryPath) else stored_path(Path(given))
 
 
-def as_paths(inputs: Inputs | None) -> dict[str, Path]:
-    """Name → path."""
-    return {name: as_path(given, name) for name, given in (inputs or {}).items()}
+def folders_of(given: Folders) -> tuple[Path, ...]:
+    """One folder, or several."""
+    folders = (given,) if isinstance(given, (str, os.PathLike)) else given
+    return tuple(stored_path(Path(folder)) for folder in folders)
 
 
 def as_output(output: PathLike | None) -> Path | None:
     return None if output is None else as_path(output, "")
-
-
-def as_uses(given: Iterable[File | AdapterUse]) -> tuple[list[AdapterUse], dict[str, Path]]:
-    """Adapters with their strengths, and the places of those that are in memory by the name of their file."""
-    from loralathe.strengths import given_uses
-
-    held: dict[str, Path] = {}
-    plain: list[PathLike | AdapterUse] = []
-    for number, one in enumerate(given, 1):
-        if isinstance(one, (Mapping, MemoryPath)):
-            path = as_path(one, "lora" if number == 1 else f"lora{number}")
-            held[str(path)] = path
-            plain.append(str(path))
-        else:
-            plain.append(one)
-    return given_uses(plain), held
 
 
 def require_kinds(checkpoints: Iterable[Path], adapters: Iterable[Path] = (), *, fix: str = FACTORS) -> None:

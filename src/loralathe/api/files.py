@@ -19,10 +19,9 @@ from loralathe.api.arguments import (
     PathLike,
     RunKeywords,
     SaveKeywords,
+    SearchKeywords,
     as_output,
     as_path,
-    as_paths,
-    as_uses,
     require_kinds,
     run_options,
     split_keywords,
@@ -30,6 +29,7 @@ from loralathe.api.arguments import (
 )
 from loralathe.api.prepared import Planned, Prepared, running
 from loralathe.api.recipes import Ranks
+from loralathe.api.search import Search, search_of
 from loralathe.errors import InputError, Message, did_you_mean, option
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def merge(
     blocks and layers: "IN04-OUT02 attn2".
     output: a file; None for a name made from the inputs, beside the base; MEMORY for `report.tensors`.
     dtype: fp16, bf16, fp32, None as the base.
-    options, keywords: see `RunOptions`, and for vae, discard, metadata, metadata_from, config_from `Save`.
+    options, keywords: see `RunOptions`, and for vae, discard, metadata, metadata_from, config_from `Save`;
+    lora_dir, checkpoint_dir: folders in which files are found by name, besides the current one.
 
     Raises InputError for the person's mistakes, MachineError for a full disk or too little memory.
     """
@@ -82,8 +83,9 @@ def merge(
         raise InputError(
             "there is no adapter to merge", fix='merge("base.safetensors", "hina.safetensors:0.7")'
         )
-    uses, held = as_uses(adapters)
-    path = as_path(base, "base")
+    search = search_of(keywords)
+    uses, held = search.uses(adapters)
+    path = search.checkpoint(base, "base")
     places = [held.get(use.file, use.path) for use in uses]
     require_kinds([path], places, fix="the base comes first, its LoRAs after it")
     rules = (texts(elements), texts(include), texts(exclude))
@@ -129,7 +131,8 @@ def extract(
     pad_ranks: one rank everywhere;  keep_noise: keep directions that the rounding of the files explains, too.
     metadata: new, or minimal (ss_ keys only, no record).  The rest: as for `merge`.
     """
-    paths = as_path(tuned, "tuned"), as_path(base, "base")
+    search = search_of(keywords)
+    paths = search.checkpoint(tuned, "tuned"), search.checkpoint(base, "base")
     require_kinds(paths)
     arguments = _arguments(
         ranks, rank=rank, conv_rank=conv_rank, energy=energy, size=size, te1=te1, te2=te2, te3=te3,
@@ -171,7 +174,7 @@ def combine(
         raise InputError(
             "there is no adapter to combine", fix='combine("hina.safetensors:0.7", "b.safetensors")'
         )
-    uses, held = as_uses(adapters)
+    uses, held = search_of(keywords).uses(adapters)
     rules = (texts(elements), texts(include), texts(exclude))
     scaled = [recipes.adjusted(use, *rules, te, unet) for use in uses]
     arguments = _arguments(ranks, rank=rank, conv_rank=conv_rank, energy=energy, size=size)
@@ -197,7 +200,8 @@ def resize(
 ) -> Prepared:
     """A LoRA at another rank, from its factors alone; its options are those of `combine`."""
     arguments = _arguments(ranks, rank=rank, conv_rank=conv_rank, energy=energy, size=size)
-    recipe = recipes.resize_recipe(as_path(lora, "lora"), arguments, as_output(output), dtype, metadata)
+    path = search_of(keywords).lora(lora, "lora")
+    recipe = recipes.resize_recipe(path, arguments, as_output(output), dtype, metadata)
     return Prepared(recipe, run_options(options, keywords, progress), progress)
 
 
@@ -215,7 +219,8 @@ def add_difference(
     **keywords: Unpack[SaveKeywords],
 ) -> Prepared:
     """a + multiplier · (b − c): what b has over c, added to a; plus moves a away from c, minus towards it."""
-    paths = as_path(a, "A"), as_path(b, "B"), as_path(c, "C")
+    search = search_of(keywords)
+    paths = search.checkpoint(a, "A"), search.checkpoint(b, "B"), search.checkpoint(c, "C")
     require_kinds(paths)
     recipe = recipes.add_difference_recipe(*paths, float(multiplier), as_output(output), dtype)
     return _saving(recipe, options, keywords, progress)
@@ -234,7 +239,8 @@ def weighted_sum(
     **keywords: Unpack[SaveKeywords],
 ) -> Prepared:
     """(1 − multiplier) · a + multiplier · b: 0 is a, 1 is b."""
-    paths = as_path(a, "A"), as_path(b, "B")
+    search = search_of(keywords)
+    paths = search.checkpoint(a, "A"), search.checkpoint(b, "B")
     require_kinds(paths)
     recipe = recipes.weighted_sum_recipe(*paths, float(multiplier), as_output(output), dtype)
     return _saving(recipe, options, keywords, progress)
@@ -254,7 +260,7 @@ def convert(
 
     dtype: None keeps each tensor's own, for a `.ckpt` or with other changes: vae, discard, metadata.
     """
-    path = as_path(a, "A")
+    path = search_of(keywords).checkpoint(a, "A")
     require_kinds([path])
     recipe = recipes.convert_recipe(path, dtype, as_output(output), split_keywords(keywords)[0])
     return _saving(recipe, options, keywords, progress)
@@ -280,7 +286,7 @@ def evaluate(
     if not inputs:
         raise InputError("the formula has no files to work on", fix='inputs={"A": "base.safetensors"}')
     recipe = recipes.formula_recipe(
-        formula, as_paths(inputs), variables or {}, blocks or {}, as_output(output), dtype
+        formula, search_of(keywords).files(inputs), variables or {}, blocks or {}, as_output(output), dtype
     )
     return _saving(recipe, options, keywords, progress)
 
@@ -311,15 +317,15 @@ def run(
     recipe: a TOML file, a `Recipe`, or a file that loralathe made: that one is made again from its record,
     the same bytes on the same machine and version (give `output`, or `force=True` to replace it).
     inputs, variables, blocks, output, dtype: win over what the recipe says.
-    search: folders where a recorded recipe's inputs may be, beside its own.
+    search: folders where a recorded recipe's inputs may be, beside its own and lora_dir, checkpoint_dir.
     options, keywords: `RunOptions`, or its fields one by one.
 
     Raises InputError for the person's mistakes (a missing or malformed recipe, unknown names, a recipe that
     saves nothing), MachineError for a full disk or too little memory.
     """
     settings = run_options(options, keywords, progress)
-    folders = [Path(folder) for folder in search]
-    found, settings = _opened(recipe, as_paths(inputs), folders, settings, progress)
+    places, folders = search_of(keywords), [Path(folder) for folder in search]
+    found, settings = _opened(recipe, places.files(inputs), folders, places, settings, progress)
     found = found.with_variables(dict(variables or {}))
     found = replace(found, blocks={**found.blocks, **(blocks or {})})
     return Prepared(_redirected(found, output, dtype), settings, progress)
@@ -348,7 +354,9 @@ def plan(
     ).plan()  # fmt: skip
 
 
-def recorded_recipe(path: PathLike, inputs: Inputs | None = None) -> Message:
+def recorded_recipe(
+    path: PathLike, inputs: Inputs | None = None, **keywords: Unpack[SearchKeywords]
+) -> Message:
     """The recipe that a file of ours records, as TOML to keep or to edit; `inputs` win over the recorded.
 
     A recipe file is given back as it is understood. Raises InputError for a file without a record.
@@ -357,10 +365,11 @@ def recorded_recipe(path: PathLike, inputs: Inputs | None = None) -> Message:
     from loralathe.language import read_recipe, recipe_text
     from loralathe.verification import record_as_toml
 
-    file = Path(path)
+    file, places = Path(path), search_of(keywords)
+    given = places.files(inputs)
     if _has_record(file):
-        return record_as_toml(file, read_record(file), as_paths(inputs))
-    return Message(recipe_text(read_recipe(file).with_inputs(as_paths(inputs))))
+        return record_as_toml(file, read_record(file), given)
+    return Message(recipe_text(read_recipe(file, places.either).with_inputs(given)))
 
 
 def _has_record(path: Path) -> bool:
@@ -386,6 +395,7 @@ def _opened(
     recipe: PathLike | Recipe,
     given: Mapping[str, Path],
     search: list[Path],
+    places: Search,
     options: RunOptions,
     progress: Progress | None,
 ) -> tuple[Recipe, RunOptions]:
@@ -394,13 +404,13 @@ def _opened(
     if not isinstance(recipe, Recipe) and _has_record(Path(recipe)):
         from loralathe.verification import rebuild
 
-        return rebuild(Path(recipe), None, given, search, options, progress)
+        return rebuild(Path(recipe), None, given, [*search, *places.folders], options, progress)
     if search:
         raise InputError(
             "a recipe names its inputs' paths; only files with a record are searched for",
             fix=f"leave {option('search')} out, or name the inputs: NAME=FILE",
         )
-    found = recipe if isinstance(recipe, Recipe) else read_recipe(Path(recipe))
+    found = recipe if isinstance(recipe, Recipe) else read_recipe(Path(recipe), places.either)
     return found.with_inputs(given), options
 
 

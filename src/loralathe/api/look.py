@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loralathe.api.arguments import File, Inputs, PathLike, as_path, as_paths
+from loralathe.api.arguments import File, Folders, Inputs, PathLike, as_path
+from loralathe.api.search import Search
 
 if TYPE_CHECKING:
     from loralathe.inspection import Comparison, Inspection, Norm
@@ -15,8 +16,16 @@ if TYPE_CHECKING:
     from loralathe.verification import Verification
 
 __all__ = [
-    "block_norms", "compare", "file_hashes", "inspect", "picture_notes", "verify",
+    "block_norms", "compare", "file_hashes", "find_file", "inspect", "picture_notes", "verify",
 ]  # fmt: skip
+
+
+def find_file(name: PathLike, *, lora_dir: Folders = (), checkpoint_dir: Folders = ()) -> Path:
+    """The file that a name means, `hina` for hina.safetensors here or in a folder; a path is itself.
+
+    Raises InputError, with close names, where folders have none of this name, and for several files.
+    """
+    return Search(lora_dir, checkpoint_dir).file(name, "file")
 
 
 def inspect(path: File) -> Inspection:
@@ -75,6 +84,8 @@ def compare(
     base: File | None = None,
     *,
     rank: int | None = None,
+    lora_dir: Folders = (),
+    checkpoint_dir: Folders = (),
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
@@ -85,9 +96,10 @@ def compare(
     """
     from loralathe.inspection import compare_files
 
-    given = None if base is None else as_path(base, "B")
+    search = Search(lora_dir, checkpoint_dir)
+    given = None if base is None else search.checkpoint(base, "B")
     return compare_files(
-        as_path(x, "X"), as_path(y, "Y"), given, rank=rank, progress=progress, threads=threads
+        search.file(x, "X"), search.file(y, "Y"), given, rank=rank, progress=progress, threads=threads
     )
 
 
@@ -96,6 +108,8 @@ def verify(
     inputs: Inputs | None = None,
     *,
     search: Iterable[PathLike] = (),
+    lora_dir: Folders = (),
+    checkpoint_dir: Folders = (),
     everything: bool = False,
     share: float = 0.02,
     least: int = 2,
@@ -116,10 +130,11 @@ def verify(
     from loralathe.engine import RunOptions
     from loralathe.verification import VerifyOptions, verify_file
 
+    places = Search(lora_dir, checkpoint_dir)
     return verify_file(
-        Path(path),
-        as_paths(inputs),
-        [Path(folder) for folder in search],
+        places.file(path, "file"),
+        places.files(inputs),
+        [*map(Path, search), *places.folders],
         VerifyOptions(share, least, everything, seed, exact),
         RunOptions(threads=threads),
         progress,

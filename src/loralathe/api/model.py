@@ -8,7 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from loralathe.api.arguments import PathLike, harmless
+from loralathe.adapters import ModelFolders
+from loralathe.api.arguments import PathLike, folders_of, harmless
 from loralathe.api.picture_inputs import Lists, adapters_of, check_examined, check_family
 from loralathe.api.picture_options import (
     RANDOM_SEED,
@@ -19,7 +20,6 @@ from loralathe.api.picture_options import (
     ModelOptions,
     Picture,
     RenderKeywords,
-    folders_of,
     parted,
     position,
     scorers_of,
@@ -251,9 +251,7 @@ class OpenModel:
 
     def _found(self, uses: Iterable[AdapterUse]) -> list[AdapterUse]:
         """Each with the path of its file. InputError for one that is nowhere, or is for another family."""
-        from loralathe.rendering.prepare import AdapterFolders
-
-        folders = AdapterFolders(self.options.folders)
+        folders = ModelFolders(self.options.folders)
         found = [replace(use, file=str(folders.find(use.file))) for use in uses]
         for file in () if self.options.allow_unmatched else dict.fromkeys(use.file for use in found):
             check_family(file, self.family)
@@ -294,7 +292,7 @@ class OpenModel:
         return gather_context(
             self.family,
             lora_dirs=self.options.folders,
-            checkpoint_dirs=folders_of(choices.checkpoint_dir) if choices else (),
+            checkpoint_dirs=folders_of(self.options.checkpoint_dir),
             vae_dirs=folders_of(choices.vae_dir) if choices else (),
             presets=self.lists.blocks,
             element_presets=self.lists.elements,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loralathe.adapters import ModelFolders
 from loralathe.api.arguments import PathLike, block_presets, tell_problems
 from loralathe.api.picture_options import ModelOptions
 from loralathe.errors import InputError, option
@@ -15,7 +16,6 @@ from loralathe.tensorfiles import MemoryPath
 if TYPE_CHECKING:
     from loralathe.families import Family
     from loralathe.rendering import ImageRequest
-    from loralathe.rendering.prepare import AdapterFolders
     from loralathe.strengths import AdapterUse
 
 
@@ -41,8 +41,7 @@ def lists_of(options: ModelOptions) -> Lists:
 
 
 def adapters_of(given: Sequence[PathLike | AdapterUse], folders: tuple[Path, ...]) -> tuple[AdapterUse, ...]:
-    """`hina.safetensors:0.7:te=0` or, with folders, `hina:0.7`."""
-    from loralathe.rendering.prepare import AdapterFolders
+    """`hina.safetensors:0.7:te=0`, or `hina:0.7`."""
     from loralathe.strengths import AdapterUse, read_argument
 
     if any(isinstance(one, (Mapping, MemoryPath)) for one in given):
@@ -50,17 +49,16 @@ def adapters_of(given: Sequence[PathLike | AdapterUse], folders: tuple[Path, ...
             "a LoRA of pictures is a file; only the checkpoint may be tensors in memory",
             fix="save the tensors with safetensors.torch.save_file and give the file",
         )
-    known = AdapterFolders(folders)
+    known = ModelFolders(folders)
     uses = [one if isinstance(one, AdapterUse) else read_argument(str(one)) for one in given]
-    return tuple(replace(use, file=str(_adapter_file(use, known, bool(folders)))) for use in uses)
+    return tuple(replace(use, file=str(_adapter_file(use, known))) for use in uses)
 
 
-def _adapter_file(use: AdapterUse, folders: AdapterFolders, named: bool) -> Path:
+def _adapter_file(use: AdapterUse, folders: ModelFolders) -> Path:
     from loralathe.adapters import shows_adapter
-    from loralathe.tensorfiles import read_header, stored_path
+    from loralathe.tensorfiles import read_header
 
-    given = stored_path(use.path)
-    file = given if given.is_file() or not named else folders.find(use.file)
+    file = folders.place(use.path)
     if not shows_adapter(read_header(file).tensors):
         raise InputError(
             "this is not an adapter",

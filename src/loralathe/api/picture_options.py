@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from loralathe.api.arguments import PathLike, Presets
+from loralathe.api.arguments import Folders, PathLike, Presets, folders_of
 from loralathe.errors import InputError, did_you_mean, option
-from loralathe.tensorfiles import stored_path
 
 if TYPE_CHECKING:
     from loralathe.progress import Progress
@@ -22,7 +20,6 @@ MOST_CELLS = 400
 _SIZE = re.compile(r"\s*(\d+)\s*(?:[x×*]\s*(\d+)\s*)?", re.ASCII | re.IGNORECASE)
 _POSITION = re.compile(r"\s*(\d+)\s*[,×x]\s*(\d+)\s*(?:[,×x]\s*(\d+)\s*)?", re.ASCII)
 SCORERS = ("identity", "prompt", "family", "none")
-Folders = PathLike | Sequence[PathLike]
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class ModelOptions:
     low_vram: networks come to the device in turn;  batch: pictures at once, None is what fits.
     prediction: epsilon or v, where the checkpoint does not say.
     hashes:   the pictures' infotext has hashes of the files.
-    lora_dir: folders in which LoRAs are found by name.
+    lora_dir, checkpoint_dir: folders in which files are found by name, besides the current one.
     lists, presets, element_presets: block lists by name, a file of them, and a file of element rules.
     missing_blocks: weight of blocks that a list lacks; None makes them an error.
     allow_unmatched: leave out modules of a LoRA that have no place in the model.
@@ -46,6 +43,7 @@ class ModelOptions:
     prediction: Literal["epsilon", "v"] | None = None
     hashes: bool = False
     lora_dir: Folders = ()
+    checkpoint_dir: Folders = ()
     lists: Mapping[str, str] = field(default_factory=dict)
     presets: Presets | None = None
     element_presets: PathLike | None = None
@@ -68,6 +66,7 @@ class ModelKeywords(TypedDict, total=False):
     prediction: Literal["epsilon", "v"] | None
     hashes: bool
     lora_dir: Folders
+    checkpoint_dir: Folders
     lists: Mapping[str, str]
     presets: Presets | None
     element_presets: PathLike | None
@@ -158,7 +157,7 @@ class GridChoices:
     scorers:   beside the built-in ones: "identity=MODEL.onnx", "prompt=FOLDER", a `Scorer`, or "none".
     photo, face_box: the person meant, for identity, and where the face is: "left,top,right,bottom".
     reference: the cell that scores compare with, for each seed and prompt.
-    checkpoint_dir, vae_dir: folders whose files axes name.
+    vae_dir: folders whose VAEs an axis names.
     legend, margin, sub_grids, title, embed: how grid.png and grid.html look.
     """
 
@@ -173,7 +172,6 @@ class GridChoices:
     photo: Sequence[PathLike] = ()
     face_box: str | None = None
     reference: str = "1,1"
-    checkpoint_dir: Folders = ()
     vae_dir: Folders = ()
     legend: bool = True
     margin: int = 4
@@ -207,7 +205,6 @@ class GridKeywords(PictureKeywords, total=False):
     photo: Sequence[PathLike]
     face_box: str | None
     reference: str
-    checkpoint_dir: Folders
     vae_dir: Folders
     legend: bool
     margin: int
@@ -276,12 +273,6 @@ def parted(
     names = {one.name for one in fields(kind)}
     taken = {name: value for name, value in keywords.items() if name in names}
     return taken, {name: value for name, value in keywords.items() if name not in names}
-
-
-def folders_of(given: Folders) -> tuple[Path, ...]:
-    """One folder, or several."""
-    folders = (given,) if isinstance(given, (str, os.PathLike)) else given
-    return tuple(stored_path(Path(folder)) for folder in folders)
 
 
 def position(text: str, name: str) -> Position:

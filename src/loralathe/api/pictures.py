@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loralathe.api.arguments import File, PathLike, as_path
+from loralathe.api.arguments import File, Folders, PathLike, folders_of
 from loralathe.api.model import (
     BlocksPlan,
     OpenModel,
@@ -29,14 +29,12 @@ from loralathe.api.picture_options import (
     OpenGridKeywords,
     OpenRenderKeywords,
     Picture,
-    folders_of,
     parted,
 )
+from loralathe.api.search import Search
 from loralathe.tensorfiles import MemoryPath, digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from typing_extensions import Unpack
 
     from loralathe.progress import Progress
@@ -101,7 +99,8 @@ def block_weights(
     adapter: PathLike,
     other: PathLike | None = None,
     *,
-    lora_dir: PathLike | Sequence[PathLike] = (),
+    lora_dir: Folders = (),
+    checkpoint_dir: Folders = (),
     allow_unmatched: bool = False,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -111,8 +110,9 @@ def block_weights(
 
     given = [adapter] if other is None else [adapter, other]
     files = [use.file for use in adapters_of(given, folders_of(lora_dir))]
+    base = Search((), checkpoint_dir).checkpoint(checkpoint, "checkpoint")
     return study_weights(
-        as_path(checkpoint, "checkpoint"), *files, allow_unmatched=allow_unmatched, progress=progress,
+        base, *files, allow_unmatched=allow_unmatched, progress=progress,
         threads=threads,
     )  # fmt: skip
 
@@ -127,7 +127,7 @@ def open_model(checkpoint: File, **keywords: Unpack[ModelKeywords]) -> OpenModel
     need_libraries()
     options = ModelOptions(**keywords)
     lists = lists_of(options)
-    path = as_path(checkpoint, "checkpoint")
+    path = Search((), options.checkpoint_dir).checkpoint(checkpoint, "checkpoint")
     if not isinstance(path, MemoryPath):
         return OpenModel(str(path), family_of(path), options, lists, metadata=metadata_of(path))
     # A study keeps its cells by this name: other tensors must have another one.
@@ -157,7 +157,10 @@ def open_recipe(
         allow_unmatched=options.allow_unmatched,
         hash_inputs=False,
     )
-    recipe = RecipeWeights(Path(path), step, variables, options=run, progress=options.progress)
+    folders = Search(options.lora_dir, options.checkpoint_dir).either
+    recipe = RecipeWeights(
+        Path(path), step, variables, folders=folders, options=run, progress=options.progress
+    )
     name = f"{Path(recipe.file).name} {recipe.step}"
     return OpenModel(
         name, recipe.family, options, lists, weights=recipe.held, recipe=recipe, metadata=recipe.metadata

@@ -104,7 +104,7 @@ class MemorySize(IntType):
 
 COMMON_NAMES = frozenset({
     "output", "force", "dtype", "dry_run", "allow_unmatched", "check_finite", "hash_inputs",
-    "device", "threads", "memory", "as_json", "quiet", "lang", "help",
+    "device", "threads", "memory", "as_json", "quiet", "lang", "help", "lora_dir", "checkpoint_dir",
 })  # fmt: skip
 PICTURE_NAMES = frozenset({
     "prompt", "negative", "seed", "count", "steps", "cfg", "sampler", "schedule", "size", "vae", "clip_skip",
@@ -113,7 +113,7 @@ PICTURE_NAMES = frozenset({
 MACHINE_NAMES = frozenset({"low_vram", "batch", "prediction"}) | COMMON_NAMES
 
 
-SECTIONS = ("Look at files", "LoRAs", "Checkpoints", "Formulas and recipes", "Pictures")
+SECTIONS = ("Look at files", "LoRAs", "Checkpoints", "Formulas and recipes", "Pictures", "Settings")
 """Of `lathe --help`, in this order; each command stands in one of them."""
 
 

@@ -6,26 +6,26 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from loralathe.adapters import ModelFolders
 from loralathe.errors import InputError, did_you_mean
 from loralathe.language.recipe import Recipe, Save, listing, make_recipe
 from loralathe.language.toml_file import read_toml, toml_key, toml_text
-from loralathe.tensorfiles import stored_path
 
 TABLES = ("inputs", "variables", "blocks", "steps", "save")
 SAVE_TEXTS = ("dtype", "vae", "discard", "metadata_from", "config_from", "adapter_metadata")
 SAVE_KEYS = ("file", "metadata", *SAVE_TEXTS)
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Read a TOML recipe; paths in it are relative to its folder.
+def read_recipe(path: Path, folders: ModelFolders | None = None) -> Recipe:
+    """Read a TOML recipe; paths in it are relative to its folder, or else names in the folders.
 
     Raises InputError for a missing or malformed file, unknown tables or keys, and whatever
     `make_recipe` refuses.
     """
-    return _from_table(read_toml(path, "recipe"), path)
+    return _from_table(read_toml(path, "recipe"), path, folders or ModelFolders())
 
 
-def _from_table(data: Mapping[str, object], path: Path) -> Recipe:
+def _from_table(data: Mapping[str, object], path: Path, folders: ModelFolders) -> Recipe:
     where = path.name
     for table in data:
         if table not in TABLES:
@@ -35,7 +35,9 @@ def _from_table(data: Mapping[str, object], path: Path) -> Recipe:
                 fix=did_you_mean(table, TABLES) or f"tables are: {listing(TABLES)}",
             )
     folder = path.parent
-    inputs = {name: stored_path(folder / text) for name, text in _texts(data, "inputs", where).items()}
+    inputs = {
+        name: folders.place(folder / text, text) for name, text in _texts(data, "inputs", where).items()
+    }
     saves = tuple(_save(name, entry, folder, where) for name, entry in _table(data, "save", where).items())
     return make_recipe(
         inputs=inputs,

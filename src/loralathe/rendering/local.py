@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from PIL.Image import Image
 
+from loralathe.adapters import ModelFolders
 from loralathe.engine import full_precision
 from loralathe.errors import InputError, is_out_of_memory
 from loralathe.progress import Progress, Task
@@ -19,7 +20,7 @@ from loralathe.rendering.infotext import CHUNK, FileHashes, infotext
 from loralathe.rendering.latents import LatentRenderer, RenderSettings
 from loralathe.rendering.machine import batch_size_for, in_batches, pick_device, too_large
 from loralathe.rendering.model_cache import LoadSettings, ModelCache, OpenModel, WeightsInMemory
-from loralathe.rendering.prepare import AdapterFolders, Prepared, in_order_of_work, prepare
+from loralathe.rendering.prepare import Prepared, in_order_of_work, prepare
 from loralathe.rendering.prompts import told
 from loralathe.rendering.request import ImageRequest, OnImage
 from loralathe.rendering.runtime import Presets
@@ -75,7 +76,7 @@ class LocalRenderer:
             raise InputError(f"models are not computed in '{name}'", fix=f"choose one of {', '.join(DTYPES)}")
         self._progress = progress or Progress()
         self._batch_size = batch_size
-        self._folders = AdapterFolders(lora_dirs)
+        self._folders = ModelFolders(lora_dirs)
         self._settings = RenderSettings(
             self.device, presets or Presets(), allow_unmatched, zero_empty_negative
         )

@@ -8,14 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from loralathe.adapters import close_files
+from loralathe.adapters import ModelFolders, close_files
 from loralathe.errors import InputError, option, spelling_hint, visible
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import find_name, match_name, name_hint, parse_ints, parse_texts
 from loralathe.studies.axis import Axis, AxisKind, AxisSpec, AxisValue, decimal_axis, each
 from loralathe.studies.cell_builder import CellBuilder, adapter_name
 from loralathe.studies.context import Context
-from loralathe.tensorfiles import stored_path
 
 T = TypeVar("T")
 SEED = "the seed"
@@ -111,7 +110,7 @@ def resolve_file(text: str, files: Mapping[str, str], noun: str) -> str:
     for called in (text, adapter_name(text)):
         if (name := match_name(called, files)) is not None:
             return files[name]
-    if (path := stored_path(Path(text))).exists():
+    if (path := ModelFolders().place(Path(text))).exists():
         return str(path)
     alike = [name for name in files if name.casefold() == text.casefold()]
     fix = (

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from loralathe.adapters import models_below
 from loralathe.families import FAMILIES, Family
-from loralathe.tensorfiles import MODEL_SUFFIXES
 
 
 class RecipeSource(Protocol):
@@ -83,10 +83,9 @@ def files_by_name(folders: Iterable[Path]) -> dict[str, str]:
     """
     found: dict[str, list[tuple[str, Path]]] = {}
     for folder in folders:
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in MODEL_SUFFIXES and path.is_file():
-                relative = path.relative_to(folder).with_suffix("").as_posix()
-                found.setdefault(path.stem, []).append((relative, path))
+        for path in models_below(folder):
+            relative = path.relative_to(folder).with_suffix("").as_posix()
+            found.setdefault(path.stem, []).append((relative, path))
     names: dict[str, str] = {}
     for stem, files in found.items():
         if len(files) == 1:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loralathe.adapters import shows_adapter
+from loralathe.adapters import ModelFolders, shows_adapter
 from loralathe.engine import RunOptions, WeightsOutput, evaluate_weights, open_session
 from loralathe.errors import InputError, did_you_mean, option
 from loralathe.families import Family
@@ -43,16 +43,17 @@ class RecipeWeights:
         step: str | None = None,
         variables: Mapping[str, float] | None = None,
         *,
+        folders: ModelFolders | None = None,
         options: RunOptions | None = None,
         progress: Progress | None = None,
     ) -> None:
         """Read and plan the recipe: everything that headers can tell raises InputError here.
 
         step: the step to render; None for the only checkpoint that the recipe saves.
-        variables: values that win over the recipe's own.
+        variables: values that win over the recipe's own.  folders: where inputs are found by name.
         """
         self._path = path
-        self._recipe = read_recipe(path).with_variables(_numbers(variables or {}))
+        self._recipe = read_recipe(path, folders).with_variables(_numbers(variables or {}))
         self._options = options or RunOptions()
         self._progress = progress or Progress()
         self._save = _save_of(self._recipe, step, self._options)

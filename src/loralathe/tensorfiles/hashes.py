@@ -17,7 +17,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -31,6 +30,7 @@ from loralathe.tensorfiles.header import Header, encode_header
 from loralathe.tensorfiles.input_files import open_regular, read_small
 from loralathe.tensorfiles.positional import read_at
 from loralathe.tensorfiles.reader import TensorFile
+from loralathe.tensorfiles.user_folders import cache_folder
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Digest
@@ -127,25 +127,6 @@ def _hash_range(
             begin += len(piece)
             task.advance(len(piece))
     return digest
-
-
-def cache_folder() -> Path | None:
-    """The program's folder for cached data; LORALATHE_CACHE overrides, None when the user has no home."""
-    override = os.environ.get("LORALATHE_CACHE")
-    if override:
-        return Path(override)
-    try:
-        if sys.platform == "win32":
-            local = os.environ.get("LOCALAPPDATA")
-            return (Path(local) if local else Path.home() / "AppData" / "Local") / "loralathe"
-        if sys.platform == "darwin":
-            return Path.home() / "Library" / "Caches" / "loralathe"
-        xdg = os.environ.get("XDG_CACHE_HOME")
-        # The XDG specification: a relative path is invalid and to be ignored.
-        base = Path(xdg) if xdg and os.path.isabs(xdg) else Path.home() / ".cache"
-        return base / "loralathe"
-    except RuntimeError:
-        return None
 
 
 class HashCache:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from loralathe.cli.folders import folder_options
 from loralathe.cli.options import (
     FilePath,
     LatheCommand,
@@ -40,6 +41,7 @@ Examples:
 @click.option("-m", "--multiplier", type=Number(), required=True, metavar="M", help="Any number.")
 @saving_options("A, B, C")
 @output_option
+@folder_options()
 @common_options()
 def add_difference_command(a: Path, b: Path, c: Path, multiplier: float, **options: Any) -> None:
     """Compute A + M × (B − C): what B has over C, added to A."""

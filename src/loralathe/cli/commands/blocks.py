@@ -160,7 +160,7 @@ def _from_weights(
             f"--weights takes one LoRA, or two to compare, not {len(adapters)}",
             fix="lathe blocks --weights baseA.safetensors hina.safetensors",
         )
-    given = {name: opening[name] for name in ("lora_dir", "allow_unmatched", "progress")}
+    given = {name: opening[name] for name in ("lora_dir", "checkpoint_dir", "allow_unmatched", "progress")}
     show_weights(screen, block_weights(checkpoint, *adapters, threads=threads, **given))
 
 

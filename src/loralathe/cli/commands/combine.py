@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from loralathe.cli.folders import folder_options
 from loralathe.cli.options import (
     LatheCommand,
     adapter_metadata_option,
@@ -40,6 +41,7 @@ Examples:
 @adapter_options
 @adapter_metadata_option("new")
 @output_option
+@folder_options()
 @common_options(dtype="fp16")
 def combine_command(adapters: tuple[str, ...], dry_run: bool, **options: Any) -> None:
     """Write one LoRA that does what all ADAPTERs do together, at their strengths and blocks."""

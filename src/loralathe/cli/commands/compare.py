@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from loralathe import as_flag, few
+from loralathe.cli.folders import folder_options
 from loralathe.cli.options import FilePath, LatheCommand, Whole, showing_options
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Columns, Facts, counts
@@ -55,6 +56,7 @@ Examples:
     metavar="K",
     help="For up and down: how many main directions to compare. Default: all of a LoRA, 16 with --base.",
 )
+@folder_options()
 @showing_options
 def compare_command(
     x: Path,
@@ -64,12 +66,13 @@ def compare_command(
     as_json: bool,
     quiet: bool,
     threads: int | None,
+    **folders: Any,
 ) -> None:
     """Compare two checkpoints weight by weight, or two LoRAs by what they add to a model."""
     import loralathe
 
     screen = Screen(as_json, quiet)
-    found = loralathe.compare(x, y, base, rank=rank, threads=threads, progress=screen.progress())
+    found = loralathe.compare(x, y, base, rank=rank, threads=threads, progress=screen.progress(), **folders)
     show_comparison(screen, found)
 
 

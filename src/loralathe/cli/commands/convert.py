@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from loralathe.cli.folders import folder_options
 from loralathe.cli.options import (
     FilePath,
     LatheCommand,
@@ -34,6 +35,7 @@ Examples:
 @click.argument("a", type=FilePath(), metavar="A")
 @saving_options("A")
 @output_option
+@folder_options()
 @common_options()
 def convert_command(a: Path, **options: Any) -> None:
     """Write checkpoint A as safetensors: in another dtype, with another VAE, without some tensors.

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from loralathe.cli.folders import folder_options
 from loralathe.cli.options import (
     LatheCommand,
     common_options,
@@ -58,6 +59,7 @@ class EvalCommand(LatheCommand):
 @preset_options
 @saving_options("NAME")
 @output_option
+@folder_options()
 @common_options()
 def eval_command(formula: str, files: tuple[str, ...], dry_run: bool, **options: Any) -> None:
     """Evaluate FORMULA over the files that its names stand for, in one pass."""

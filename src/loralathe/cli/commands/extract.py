@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from loralathe.cli.folders import folder_options
 from loralathe.cli.options import FilePath, LatheCommand, Number, common_options, output_option, take_screen
 from loralathe.cli.ranks import rank_options, take_ranks
 
@@ -67,6 +68,7 @@ FLAGS = ("conv", "exact", "keep_noise")
 )
 @click.option("--no-metadata", "metadata", flag_value="minimal", help="The same as --metadata minimal.")
 @output_option
+@folder_options()
 @common_options(dtype="fp16")
 def extract_command(tuned: Path, base: Path, dry_run: bool, **options: Any) -> None:
     """Extract a LoRA that turns the checkpoint BASE into TUNED.

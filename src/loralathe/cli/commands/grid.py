@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loralathe import InputError, counted
+from loralathe.cli.folders import folder_options
 from loralathe.cli.language import Data
 from loralathe.cli.options import FilePath, PictureCommand, Whole, variables_option
 from loralathe.cli.picture_options import Profile, picture_options, take_model_options, take_picture_screen
@@ -122,20 +123,7 @@ def in_two_columns(items: Sequence[str]) -> list[str]:
     metavar="CELL",
     help="The cell that others of its seed and prompt are compared with. Default: 1,1.",
 )
-@click.option(
-    "--checkpoint-dir",
-    multiple=True,
-    type=FilePath(),
-    metavar="DIR",
-    help="Find checkpoints by name in this folder, for an axis; repeatable.",
-)
-@click.option(
-    "--vae-dir",
-    multiple=True,
-    type=FilePath(),
-    metavar="DIR",
-    help="Find VAEs by name in this folder, for an axis; repeatable.",
-)
+@folder_options("vae_dir")
 @click.option("--title", default="", metavar="TEXT", help="Title of the page.")
 @click.option("--legend/--no-legend", default=True, help="Write values beside the pictures. Default: yes.")
 @click.option(

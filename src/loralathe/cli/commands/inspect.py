@@ -6,11 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from loralathe import counted, few
+from loralathe.cli.folders import folder_options
 from loralathe.cli.language import Data, say
 from loralathe.cli.options import FilePath, LatheCommand, showing_options
 from loralathe.cli.screen import Screen, heading
@@ -55,9 +56,16 @@ GROUPS = 16
 @click.argument("files", nargs=-1, required=True, type=FilePath(), metavar="FILE…")
 @click.option("--norms", is_flag=True, help="Norm of each block's weights, or of what a LoRA adds to it.")
 @click.option("--hash", "hashes", is_flag=True, help="AutoV1, AutoV2, and kohya's hashes of the weights.")
+@folder_options()
 @showing_options
 def inspect_command(
-    files: tuple[Path, ...], norms: bool, hashes: bool, as_json: bool, quiet: bool, threads: int | None
+    files: tuple[Path, ...],
+    norms: bool,
+    hashes: bool,
+    as_json: bool,
+    quiet: bool,
+    threads: int | None,
+    **folders: Any,
 ) -> None:
     """Show what each FILE is and holds, from its header alone: no weights are read unless asked for.
 
@@ -66,7 +74,8 @@ def inspect_command(
     import loralathe
 
     screen = Screen(as_json, quiet)
-    for number, path in enumerate(files):
+    for number, given in enumerate(files):
+        path = loralathe.find_file(given, **folders)
         if path.suffix.lower() == ".png":
             show_picture(screen, path, first=number == 0)
             continue

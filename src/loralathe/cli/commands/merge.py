@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from loralathe.cli.folders import folder_options
 from loralathe.cli.options import (
     FilePath,
     LatheCommand,
@@ -44,6 +45,7 @@ Examples:
 @adapter_options
 @saving_options("BASE's name")
 @output_option
+@folder_options()
 @common_options()
 def merge_command(base: Path, adapters: tuple[str, ...], dry_run: bool, **options: Any) -> None:
     """Merge LoRAs into the checkpoint BASE.

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from loralathe.cli.folders import folder_options
 from loralathe.cli.options import (
     FilePath,
     LatheCommand,
@@ -37,6 +38,7 @@ Examples:
 @rank_options("One of these four is needed.")
 @adapter_metadata_option("first")
 @output_option
+@folder_options()
 @common_options(dtype="fp16")
 def resize_command(lora: Path, dry_run: bool, **options: Any) -> None:
     """Write LORA at another rank: the best approximation, computed from the LoRA alone."""

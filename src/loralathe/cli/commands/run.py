@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from loralathe.cli.folders import folder_options, take_folders
 from loralathe.cli.language import say
 from loralathe.cli.options import (
     FilePath,
@@ -70,6 +71,7 @@ def _outputs(ctx: click.Context, param: click.Parameter, words: Sequence[str]) -
     callback=_outputs,
     help="Write the one saved step, or the step of this name, to FILE; repeatable.",
 )
+@folder_options()
 @common_options(dtype=None)
 def run_command(
     recipe: Path,
@@ -88,17 +90,25 @@ def run_command(
     if show or write_recipe:
         if write_recipe and dry_run:
             screen.note(f"{write_recipe} would be written")
-        _print(screen, recipe, given, None if dry_run else write_recipe, options["force"])
+        places = take_folders(options)
+        _print(screen, recipe, given, None if dry_run else write_recipe, options["force"], places)
         return
     prepared = loralathe.run.prepare(recipe, given, progress=screen.progress(), **options)
     show_and_run(prepared, screen, dry_run, in_formulas=True)
 
 
-def _print(screen: Screen, path: Path, given: Mapping[str, Path], target: Path | None, force: bool) -> None:
+def _print(
+    screen: Screen,
+    path: Path,
+    given: Mapping[str, Path],
+    target: Path | None,
+    force: bool,
+    places: Mapping[str, Any],
+) -> None:
     """--show and --write-recipe."""
     from loralathe import as_flag, recorded_recipe, write_text
 
-    text = recorded_recipe(path, given).spelled(as_flag)
+    text = recorded_recipe(path, given, **places).spelled(as_flag)
     if target is not None:
         write_text(target, text, force=force, inputs=[path, *given.values()])
     screen.event("recipe_text", text=text, file=target)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from loralathe import counted
+from loralathe.cli.folders import folder_options
 from loralathe.cli.guard import DONE, INPUT
 from loralathe.cli.options import (
     FilePath,
@@ -62,6 +63,7 @@ Examples:
 @click.option(
     "--exact/--no-exact", default=True, help="Bytes must be those that this version writes. Default: yes."
 )
+@folder_options()
 @showing_options
 def verify_command(
     file: Path,
@@ -75,6 +77,7 @@ def verify_command(
     as_json: bool,
     quiet: bool,
     threads: int | None,
+    **folders: Any,
 ) -> int:
     """Check FILE against the recipe and the inputs that it records."""
     import loralathe
@@ -91,6 +94,7 @@ def verify_command(
         exact=exact,
         threads=threads,
         progress=screen.progress(),
+        **folders,
     )
     show_verification(screen, found)
     return DONE if found.ok else INPUT

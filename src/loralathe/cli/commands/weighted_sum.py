@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from loralathe.cli.folders import folder_options
 from loralathe.cli.options import (
     FilePath,
     LatheCommand,
@@ -35,6 +36,7 @@ Example:
 @click.option("-m", "--multiplier", type=Number(), required=True, metavar="M", help="Share of B.")
 @saving_options("A, B")
 @output_option
+@folder_options()
 @common_options()
 def weighted_sum_command(a: Path, b: Path, multiplier: float, **options: Any) -> None:
     """Compute (1 − M) × A + M × B: 0 gives A, 1 gives B."""
