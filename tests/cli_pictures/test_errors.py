@@ -65,8 +65,8 @@ CASES = {
     "  fix:   drop one of them: <lora:hina.safetensors:0.5> in the prompt, or hina.safetensors:1",
     f"grid baseA.safetensors --lora-dir . --dry-run {QUICK} --prompt '<lora:hinna:1>' --x seed=1,2": "no adapter is "
     "called 'hinna'\n  where: .\n  fix:   did you mean 'hina'?",
-    f"grid baseA.safetensors {QUICK} --prompt '<lora:hina:1>' --x seed=1,2 --dry-run": "no adapter is called 'hina'\n"
-    "  fix:   give a path, or name the folder of your adapters with --lora-dir",
+    f"grid baseA.safetensors {QUICK} --prompt '<lora:kasumi:1>' --x seed=1,2 --dry-run": "no adapter is called 'kasumi'\n"
+    "  fix:   give a path, or name the folder of your files with --lora-dir",
     f"grid baseA.safetensors --lora-dir . --dry-run {QUICK} --prompt '<lora:NAME:1>' --x s/r=NAME,hina": "no adapter "
     "is called 'NAME'\n  where: .\n  fix:   give a path, or another --lora-dir",
     f"blocks baseA.safetensors --lora-dir . --dry-run {QUICK} --prompt '<lora:hinna:1>'": "no adapter is called 'hinna'\n"

@@ -176,7 +176,7 @@ def test_a_prompt_is_asked_for(here: Path, run: Run, done: Run, command: str) ->
     result = run(*words)
     assert result.exit_code == 2
     assert (
-        "there is no prompt\n  fix:   say what the picture shows, --prompt 'a girl, smiling'" in result.stderr
+        'there is no prompt\n  fix:   say what the picture shows, --prompt "a girl, smiling"' in result.stderr
     )
     assert done(*words, "--prompt", "")
 

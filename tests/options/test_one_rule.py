@@ -12,10 +12,10 @@ import torch
 
 from checkpoints import write_safetensors
 from loralathe import inspect
+from loralathe.adapters import ModelFolders
 from loralathe.errors import InputError
 from loralathe.families import family_by_id
 from loralathe.language import Number, Product, make_recipe, read_recipe
-from loralathe.rendering.prepare import AdapterFolders
 from loralathe.rendering.prompts import lift_tags
 from loralathe.strengths import (
     find_name,
@@ -128,7 +128,7 @@ def test_a_file_is_found_in_either_normal_form(tmp_path: Path, typed: str, store
     assert stored_path(asked) == path
     assert inspect(asked).path == path
     assert read_argument(f"{asked}:0.7").file == str(path)
-    assert AdapterFolders([stored_path(tmp_path / typed)]).find(f"{typed}\u200b") == path
+    assert ModelFolders([stored_path(tmp_path / typed)]).find(f"{typed}\u200b") == path
     assert (
         resolve_file(typed, {stored: str(path)}, "adapter")
         == resolve_file(str(asked), {}, "adapter")
