@@ -103,7 +103,7 @@ CASES = {
     "  where: character 3\n    0,one\n      ^\n  fix:   write 0.5, or 0-1 (+0.25), or 0..1 [5]",
     f"{G} --redo 9,9": "this grid does not have a cell 9 × 9 × 1\n  where: it has 1 × 1 × 1 cells (x × y × z)",
     f"{G} --redo second": "'second' is not a cell\n  where: --redo\n"
-    "  fix:   write column,row or column,row,sheet, counted from 1: --redo 3,1",
+    "  fix:   write column,row or column,row,sheet, counted from 1: --redo \"3,1\"",
     f"{G} --vary-seed w": "'w' names no axes\n  where: --vary-seed\n  fix:   write x, y, z, or several: xy",
     f"{G} --scorer identity=no.onnx": "the face model of the identity scorer is not there\n  where: no.onnx\n"
     "  fix:   give the path of an ArcFace-type ONNX file, e.g. w600k_r50.onnx",
@@ -111,7 +111,7 @@ CASES = {
     "  fix:   --scorer prompt=clip-vit-base-patch32",
     f"{G} --scorer promt=x": "there is no scorer 'promt'\n  where: --scorer promt=x\n  fix:   did you mean 'prompt'?",
     f"{G} --scorer identity=m.onnx --face-box 1,0,0,1": "'1,0,0,1' is not a box\n  where: --face-box\n"
-    "  fix:   left,top,right,bottom as shares of the picture: --face-box 0.25,0,0.75,0.5",
+    "  fix:   left,top,right,bottom as shares of the picture: --face-box \"0.25,0,0.75,0.5\"",
     "grid": "there is nothing to render\n  fix:   give a CHECKPOINT, or --recipe FILE; see lathe grid --help",
     f"{G} --step B2": "--step belongs to a recipe\n  fix:   add --recipe FILE, or leave it out",
     f"grid --recipe article.toml --step lora2 {QUICK}": "step 'lora2' is an adapter, not a model to render\n"
