@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.resources import files
 
@@ -55,6 +55,7 @@ class Catalogue:
             for noun in (singular, f"{singular}s")
         ]
         self._templates = sorted(templates, key=lambda one: -one.weight)
+        self._endings = {text: other for text, other in self._exact.items() if text[0] in " ,;"}
         self.say = lru_cache(4096)(self._say)
 
     def _say(self, text: str) -> str:
@@ -77,7 +78,10 @@ class Catalogue:
             return exact
         if _STRONG_SEPARATOR in text:
             return self._list(text, _STRONG_SEPARATOR, _STRONG_SEPARATOR)
-        for template in self._templates:
+        return self._by_template(text, self._templates)
+
+    def _by_template(self, text: str, templates: Iterable[Template]) -> str | None:
+        for template in templates:
             if template.anchor in text and (match := template.pattern.fullmatch(text)):
                 found = self._filled(template, match)
                 if found is not None:
@@ -101,10 +105,13 @@ class Catalogue:
         return joined(parts)
 
     def _composed(self, text: str) -> str | None:
-        """`722 changed`, `position ids (1)`, and texts of ours side by side."""
+        """`722 changed`, `position ids (1)`, a text with another after it, and texts side by side."""
         match = _COUNT.fullmatch(text)
         if match and (other := self.labels.get(match[2]) or self._exact.get(match[2])):
             return f"{match[1]} {other}"
+        for ending, other in self._endings.items():
+            if text.endswith(ending):
+                return joined([self.label(text.removesuffix(ending)), other])
         for separator, here in _SEPARATORS.items():
             if separator in text:
                 return self._list(text, separator, here)
@@ -113,9 +120,19 @@ class Catalogue:
             return "{}（{}）".format(*map(self.say, match.groups())) if any(found) else None
         return None
 
+    def _attached(self, separator: str, here: str, part: str) -> str | None:
+        """A text of ours that begins with what stands before it: `, byte 5 of its pickle`."""
+        text = separator + part
+        beginning = [template for template in self._templates if template.english.startswith(separator)]
+        found = self._exact.get(text) or self._by_template(text, beginning)
+        return found.removeprefix(here) if found else None
+
     def _list(self, text: str, separator: str, here: str) -> str | None:
-        parts = text.split(separator)
-        found = [self.find(part) for part in parts]
+        first, *others = parts = text.split(separator)
+        found = [
+            self.find(first),
+            *(self.find(part) or self._attached(separator, here, part) for part in others),
+        ]
         if separator == _AFTER_A_LABEL:
             found[0] = self.labels.get(parts[0]) or found[0]
         if not any(found):
