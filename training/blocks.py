@@ -1,7 +1,7 @@
 """A block list for `hina`, found by search: the demo's chapter on merging shows what it achieves.
 
 A good list keeps Hina and leaves other people as base A draws them. From all ones, each block in turn tries
-0.5 and 0. A try is kept when the judge sees as much of Hina as with all ones, less one point at most, and the
+0.5 and 0. A try is kept when the judge sees as much of Hina as before it, less one point at most, and the
 other people are better off by half a point at least:
 
     how much of their prompts the pictures show  -  the share of colour values that differ from base A's
@@ -44,12 +44,13 @@ def list_text(weights: Sequence[float]) -> str:
 def search(hers: Measure, theirs: Measure, length: int) -> Weights:
     """The list that the rule above finds; `theirs` is asked only where `hers` allows it."""
     best: Weights = (1.0,) * length
-    least, top = hers(best) - LEEWAY, theirs(best)
+    likeness, top = hers(best), theirs(best)
     for at in range(length):
         for weight in TRIED:
             tried = (*best[:at], weight, *best[at + 1 :])
-            if hers(tried) >= least and (found := theirs(tried)) >= top + GAIN:
-                best, top = tried, found
+            seen = hers(tried)
+            if seen >= likeness - LEEWAY and (found := theirs(tried)) >= top + GAIN:
+                best, likeness, top = tried, seen, found
                 print(list_text(best), f"{top:.4f}", flush=True)
     return best
 

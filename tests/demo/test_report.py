@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from browser import asked_of, needs_browser
 from loralathe.demo.material import Bar, Bars, Chapter, Code, Figure, Picture, Row, Table
 from loralathe.demo.play import CHAPTERS
 from loralathe.demo.report import LANGUAGES, report_page, words_of, write_report
@@ -142,6 +144,27 @@ def test_what_came_from_outside_is_escaped(page: str) -> None:
     assert "B &lt; A" in page
     assert "A &lt;- B" in page
     assert "lathe grid &quot;a&quot;" in page
+
+
+def test_axes_are_named_in_the_language_of_the_page(tmp_path: Path) -> None:
+    picture = chapter(tmp_path).parts[0].rows  # type: ignore[union-attr]
+    figure = Figure("cross", "lathe grid a", ("0", "1"), picture, "@axis_seed", "sailor")
+    page = report_page([replace(chapter(tmp_path), parts=(figure,))], "zh-TW")
+    assert '<span lang="zh-TW">種子</span><span lang="en">seed</span> →<br>sailor ↓' in page
+
+
+@needs_browser
+def test_the_bars_of_the_report_fit_a_phone(tmp_path: Path) -> None:
+    one = chapter(tmp_path)
+    (bars,) = (part for part in one.parts if isinstance(part, Bars))
+    bars = replace(bars, bars=tuple(replace(bar, name="OUT05", high=12.9) for bar in bars.bars * 12))
+    write_report(tmp_path, [replace(one, parts=(bars,))], "zh-TW")
+    boxes = 'document.querySelectorAll("table.bars td, table.bars th, table.bars img")'
+    question = (
+        f"return {{ right: Math.max(...[...{boxes}].map((box) => box.getBoundingClientRect().right)) }};"
+    )
+    seen = asked_of(tmp_path / "report.html", question, 390, 844, "lang=en")
+    assert 300 < float(str(seen["right"])) <= 390
 
 
 def test_commands_that_make_files_are_shown_at_once(page: str) -> None:

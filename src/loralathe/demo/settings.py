@@ -115,7 +115,7 @@ LORA1_EXACT = "hina_exact.safetensors"
 B1 = "B1.safetensors"
 
 LIST_NAME = "HinaBlock"
-FOUND_NAME, FOUND_LIST = "FoundBlock", "1,0,1,0,1,1,1,1,1,0,1,1"
+FOUND_NAME, FOUND_LIST = "FoundBlock", "1,0,1,0,1,1,1,1,1,0.5,1,1"
 """What `training/blocks.py` found on base A with other seeds than the demo's."""
 
 DIRECTIONS = (

@@ -148,7 +148,10 @@ def _part(part: Part, numbers: Mapping[str, str]) -> str:
 
 def _figure(figure: Figure, numbers: Mapping[str, str]) -> str:
     heads = "".join(f"<th scope=col>{html.escape(name)}</th>" for name in figure.columns)
-    corner = f"<th class=corner>{html.escape(figure.across)} →</th>"
+    titles = [
+        f"{label(title)} {arrow}" for title, arrow in ((figure.across, "→"), (figure.down, "↓")) if title
+    ]
+    corner = f"<th class=corner>{'<br>'.join(titles)}</th>"
     rows = "".join(_row(row, figure.columns) for row in figure.rows)
     grid = _scrolling("pictures", corner + heads, rows, len(figure.columns))
     return _framed(figure.key, grid, [figure.command], numbers, figure.page)

@@ -10,6 +10,14 @@ from loralathe.demo.studio import Studio
 from loralathe.demo.tasks import GridTask
 from loralathe.studies import CellResult, GridResult
 
+AXES = {
+    "Checkpoint": "@axis_checkpoint",
+    "LoRA": "@axis_lora",
+    "Prompt S/R": "@axis_prompt",
+    "Seed": "@axis_seed",
+}
+"""What the report calls the axes of a grid; a LoRA's or a variable's own name stays."""
+
 
 def figure_of(
     studio: Studio, task: GridTask, result: GridResult, key: str, *, score: str = IS_HINA
@@ -28,8 +36,8 @@ def figure_of(
         task.command(),
         tuple(value.label for value in x.values),
         rows,
-        x.title,
-        y.title,
+        AXES.get(x.title, x.title),
+        AXES.get(y.title, y.title),
         f"{task.name}/grid.html",
     )
 
