@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 import checkpoints
-from loralathe.adapters import canonical_of_raw, detect_adapter, group_by_module, split_adapter_key
+from loralathe import merge
+from loralathe.adapters import (
+    canonical_of_raw,
+    detect_adapter,
+    group_by_module,
+    open_adapter,
+    split_adapter_key,
+)
 from loralathe.errors import InputError
 from loralathe.families import Family
 from loralathe.families.flux import FLUX
@@ -95,6 +103,27 @@ def test_other_families_are_named(name: str, family: str) -> None:
 def test_a_checkpoint_given_as_a_lora(name: str, what: str) -> None:
     with pytest.raises(InputError, match=what):
         detect_adapter(checkpoints.header(name))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "what", "fix"),
+    [
+        ({"emb_params": (2, 768)}, "a textual-inversion embedding", "a word for prompts"),
+        ({"clip_l": (2, 768), "clip_g": (2, 1280)}, "a textual-inversion embedding", "a word for prompts"),
+        ({"unet:0:up": (8, 4), "unet:0:down": (4, 8)}, "a LoRA of lora_diffusion", "extract a LoRA from"),
+    ],
+)
+def test_what_people_keep_among_their_loras(
+    tmp_path: Path, shapes: dict[str, tuple[int, ...]], what: str, fix: str
+) -> None:
+    """Nobody is sent to weighted-sum with it."""
+    base, path = tmp_path / "base.safetensors", tmp_path / "x.safetensors"
+    checkpoints.write_sparse(base, checkpoints.tiny_specs("sd1"))
+    checkpoints.write_sparse(path, {name: checkpoints.Spec(shape) for name, shape in shapes.items()})
+    for use in (lambda: open_adapter(path), lambda: merge(base, path, output=tmp_path / "out.safetensors")):
+        with pytest.raises(InputError, match=f"this is {what}") as caught:
+            use()
+        assert fix in str(caught.value.fix)
 
 
 def test_unknown_names_are_shown() -> None:

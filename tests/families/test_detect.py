@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -72,6 +73,27 @@ def test_a_shallow_sdxl_is_sdxl() -> None:
     modules = SDXL.modules(tensors)
     assert sum(m.scope == "linear" for m in modules.values()) == 11 * (2 + 10) + 3 * 6 + 10 * 6
     assert all(SDXL.module_of_kohya(SDXL.kohya_name(n)) == n for n in modules if not n.startswith("vae"))
+
+
+def test_smaller_and_rebuilt_models_are_no_damaged_ones() -> None:
+    deep = re.compile(r"middle_block\.[12]\.|input_blocks\.[78]\.1\.transformer_blocks\.[4-9]")
+    small = without("ckpt_sdxl_base", lambda key: bool(deep.search(key)))
+    with pytest.raises(
+        InputError, match="this is SSD-1B, Segmind Vega or another SDXL model with fewer layers"
+    ):
+        detect_checkpoint(header(small))
+    half = without("ckpt_sdxl_base", lambda key: "middle_block.1." in key)
+    with pytest.raises(InputError, match="this SDXL checkpoint is incomplete"):
+        detect_checkpoint(header(half))
+    conditioned = re.compile(r"_mod\.|modulation|guidance_in|time_in|vector_in")
+    for prefix in ("", UNET):
+        chroma = {
+            prefix + key: spec
+            for key, spec in without("ckpt_flux_dev", lambda key: bool(conditioned.search(key))).items()
+        }
+        chroma[f"{prefix}distilled_guidance_layer.in_proj.weight"] = Spec((5120, 64))
+        with pytest.raises(InputError, match="this is Chroma, a model made from Flux with other layers"):
+            detect_checkpoint(header(chroma))
 
 
 @pytest.mark.parametrize("missing", ["first_stage_model.", "conditioner.embedders.1."])

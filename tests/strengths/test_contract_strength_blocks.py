@@ -12,10 +12,17 @@ from pathlib import Path
 import pytest
 
 from loralathe.errors import InputError
-from loralathe.strengths import Strength, effective, parse_block_weights, read_argument, resolve
-from strengths.families_for_tests import FLUX, SD1, SDXL
+from loralathe.strengths import (
+    Strength,
+    builtin_names,
+    effective,
+    parse_block_weights,
+    read_argument,
+    resolve,
+)
+from strengths.families_for_tests import FLUX, SD1, SD2, SDXL
 
-FAMILIES = {"sd1": SD1, "sdxl": SDXL, "flux": FLUX}
+FAMILIES = {"sd1": SD1, "sd2": SD2, "sdxl": SDXL, "flux": FLUX}
 PRESETS = {"HinaBlock": "1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1", "Named": "IN04=0.3,OUT00=1", "OUTS": "OUT05=9"}
 
 
@@ -250,6 +257,42 @@ def test_builtin_presets(family: str, name: str, on: str) -> None:
     assert tuple(weights) == FAMILIES[family].long_blocks
     assert {block for block, value in weights.items() if value == 1} == set(on.split())
     assert {block for block, value in weights.items() if value == 0} == set(weights) - set(on.split())
+
+
+# LoRA Block Weight's own lists: BASE, IN01 IN02 IN04 IN05 IN07 IN08, MID, OUT03 … OUT11
+LORA_BLOCK_WEIGHT = {
+    "NONE": "0 000000 0 000000000",
+    "ALL": "1 111111 1 111111111",
+    "INS": "1 111000 0 000000000",
+    "IND": "1 000111 0 000000000",
+    "INALL": "1 111111 0 000000000",
+    "MIDD": "1 000111 1 111100000",
+    "OUTD": "1 000000 0 111100000",
+    "OUTS": "1 000000 0 000011111",
+    "OUTALL": "1 000000 0 111111111",
+    "ALL0.5": "5 555555 5 555555555",
+}
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2"])
+@pytest.mark.parametrize("name", LORA_BLOCK_WEIGHT)
+def test_builtin_presets_are_those_of_lora_block_weight(family: str, name: str) -> None:
+    short = FAMILIES[family].short_blocks
+    weights = dict(parse_block_weights(name, FAMILIES[family]).weights)
+    values = {"0": 0.0, "1": 1.0, "5": 0.5}
+    assert [weights[block] for block in short] == [
+        values[digit] for digit in LORA_BLOCK_WEIGHT[name].replace(" ", "")
+    ]
+
+
+def test_every_builtin_preset_is_in_the_tables() -> None:
+    uniform = {"ALL", "NONE", "ALL0.5"}
+    assert {*builtin_names(FAMILIES["sd1"])} == {*builtin_names(FAMILIES["sd2"])} == {*LORA_BLOCK_WEIGHT}
+    assert {*builtin_names(FAMILIES["sdxl"])} == {*BUILTINS["sdxl"]} | uniform
+    for family in ("sd1", "sd2", "sdxl"):
+        for name, value in (("ALL", 1.0), ("NONE", 0.0), ("ALL0.5", 0.5)):
+            weights = dict(parse_block_weights(name, FAMILIES[family]).weights)
+            assert weights == dict.fromkeys(FAMILIES[family].long_blocks, value)
 
 
 @pytest.mark.parametrize(

@@ -419,7 +419,8 @@ def test_missing_and_short_storages(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "what"),
     [
-        ([torch.ones(2)], "not hold a dictionary of tensors"),
+        ([torch.ones(2)], "a list of tensors without names, as lora_diffusion saves LoRAs"),
+        ([1, 2], "not hold a dictionary of tensors"),
         ({}, "not hold a dictionary of tensors"),
         ({"a": 1}, "not hold a dictionary of tensors"),
         ({"string_to_param": {"*": torch.ones(2, 3)}, "name": "x"}, "a textual-inversion embedding"),

@@ -14,6 +14,7 @@ from loralathe.adapters.detect import (
     detect_adapter,
     is_adapter,
     is_usable,
+    no_adapter,
 )
 from loralathe.adapters.factors import delta, load_change, load_factors, widened
 from loralathe.adapters.fit import (
@@ -45,7 +46,7 @@ __all__ = [
     "NamedTensor", "adapter_kinds", "address_of_raw", "canonical_of_raw", "changing_kind_of_file",
     "check_against", "close_files", "completions", "delta", "detect_adapter", "fits", "fits_first_channels",
     "foreign_kind", "group_by_module", "is_adapter", "is_usable", "kind_of_module", "kohya_specs",
-    "kohya_tensors", "label_of_kind", "load_change", "load_factors", "models_below", "open_adapter",
-    "own_family", "ranked_parts", "read_adapter", "read_labels", "read_scalar", "require_fit",
-    "shows_adapter", "split_adapter_key", "weight_shape", "widened", "zero_tensors",
+    "kohya_tensors", "label_of_kind", "load_change", "load_factors", "models_below", "no_adapter",
+    "open_adapter", "own_family", "ranked_parts", "read_adapter", "read_labels", "read_scalar",
+    "require_fit", "shows_adapter", "split_adapter_key", "weight_shape", "widened", "zero_tensors",
 ]  # fmt: skip

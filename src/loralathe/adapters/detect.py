@@ -19,6 +19,7 @@ from loralathe.families import (
     LayerAddress,
     TensorLike,
     family_of_words,
+    name_given_as_lora,
     name_unread,
     supported_families,
 )
@@ -67,7 +68,7 @@ def detect_adapter(
     LoRA of a family that is not supported or not known (then a few of its names are shown).
     """
     if not shows_adapter(header.tensors):
-        raise _no_adapter(header.tensors, name)
+        raise no_adapter(header.tensors, name)
     if foreign := foreign_kind(header.tensors):
         raise refusal(foreign, name)
     raw = group_by_module(header.tensors.keys())
@@ -144,7 +145,8 @@ def _unsupported(other: str | None, raw: RawModules, name: str | None) -> InputE
     )
 
 
-def _no_adapter(tensors: Mapping[str, TensorLike], name: str | None) -> InputError:
+def no_adapter(tensors: Mapping[str, TensorLike], name: str | None) -> InputError:
+    """What a file without tensors of adapters is instead."""
     family = next((known for known in FAMILIES if known.signature.matches(tensors)), None)
     if family is not None:
         return InputError(
@@ -152,6 +154,8 @@ def _no_adapter(tensors: Mapping[str, TensorLike], name: str | None) -> InputErr
             where=name,
             fix="to use the difference of two checkpoints, write it: 'base + 0.5*(other - base)'",
         )
+    if (given := name_given_as_lora(tensors)) is not None:
+        return InputError(f"this is {given[0]}", where=name, fix=given[1])
     known = name_unread(tensors)
     expected = "lora_up.weight, lora_down.weight"
     return InputError(

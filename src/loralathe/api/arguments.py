@@ -156,7 +156,18 @@ def require_kinds(checkpoints: Iterable[Path], adapters: Iterable[Path] = (), *,
             raise InputError("this is a LoRA, not a checkpoint", where=str(path), fix=fix)
     for path in adapters:
         if not _is_adapter(path):
-            raise InputError("this is not a LoRA", where=str(path), fix=MIX)
+            raise _not_a_lora(path)
+
+
+def _not_a_lora(path: Path) -> InputError:
+    from loralathe.adapters import no_adapter
+    from loralathe.families import FAMILIES
+    from loralathe.tensorfiles import read_header
+
+    tensors = read_header(path).tensors
+    if any(family.signature.matches(tensors) for family in FAMILIES):
+        return InputError("this is not a LoRA", where=str(path), fix=MIX)
+    return no_adapter(tensors, str(path))
 
 
 def _is_adapter(path: Path) -> bool:

@@ -37,7 +37,7 @@ from loralathe.families.layers import FACTORED
 from loralathe.families.metadata import AdapterNotes, adapter_metadata
 from loralathe.families.pictures import Padding, Pictures, TextReading
 from loralathe.families.recognition import DENOISER_PREFIX, HeaderLike, TensorLike
-from loralathe.families.unread import family_of_words, name_unread
+from loralathe.families.unread import family_of_words, name_given_as_lora, name_unread
 from loralathe.families.vae import vae_component, vae_keys
 
 for _found in iter_modules(__path__):  # a family makes itself known when its file is imported
@@ -48,6 +48,7 @@ __all__ = [
     "AdapterNotes", "Detected", "Family", "HeaderLike", "LayerAddress", "Module", "Padding", "Pictures",
     "TensorLike", "TextReading", "adapter_metadata", "block_label", "block_lists", "common_prefixes",
     "component_name", "detect_checkpoint", "family_by_id", "family_of_words", "in_model_order",
-    "is_block_word", "is_encoder_block", "label_of_key", "label_of_module", "label_order", "name_unread",
-    "register", "shorthand", "supported_families", "vae_component", "vae_keys",
+    "is_block_word", "is_encoder_block", "label_of_key", "label_of_module", "label_order",
+    "name_given_as_lora", "name_unread", "register", "shorthand", "supported_families", "vae_component",
+    "vae_keys",
 ]  # fmt: skip

@@ -48,6 +48,9 @@ def detect_checkpoint(header: HeaderLike, name: str | None = None) -> Detected:
     family = next((known for known in FAMILIES if known.signature.matches(tensors)), None)
     if family is None:
         raise _unrecognised(tensors, name)
+    kin = next((kind for kind in family.unread if kind.matches(tensors)), None)
+    if kin is not None:
+        raise _unread(kin.what, kin.fix, name)
     refuse_quantised(tensors, family.label, name)
     places = {family.component("unet").path(key): key for key in tensors}
     paths = {path: key for path, key in places.items() if path is not None}  # inside the denoiser → key
@@ -108,8 +111,7 @@ def _unrecognised(tensors: Mapping[str, TensorLike], name: str | None) -> InputE
             fix="give the base model here; a LoRA is added to it, as in 'base + 0.7*lora'",
         )
     if (known := name_unread(tensors)) is not None:
-        what, fix = known
-        return InputError(f"this is {what}, not a supported checkpoint", where=name, fix=fix)
+        return _unread(*known, name)
     nearest = max(
         FAMILIES, key=lambda family: (family.signature.share(tensors), -_complaints(family, tensors))
     )
@@ -126,6 +128,10 @@ def _unrecognised(tensors: Mapping[str, TensorLike], name: str | None) -> InputE
         where=_in_file(name, reasons),
         fix="check that the file is complete and a base model, not a part of one",
     )
+
+
+def _unread(what: str, fix: str | None, name: str | None) -> InputError:
+    return InputError(f"this is {what}, not a supported checkpoint", where=name, fix=fix)
 
 
 def _complaints(family: Family, tensors: Mapping[str, TensorLike]) -> int:

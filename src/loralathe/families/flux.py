@@ -112,6 +112,14 @@ FLUX = register(
         ),
         unread=(
             UnreadFile(
+                "Chroma, a model made from Flux with other layers",
+                "Chroma is not supported; use a Flux model",
+                Signature(
+                    {"distilled_guidance_layer.in_proj.weight": 2, "double_blocks.0.img_attn.qkv.weight": 2},
+                    prefixes=("", DENOISER_PREFIX),
+                ),
+            ),
+            UnreadFile(
                 "a Flux transformer in the diffusers layout",
                 "Flux is read in its original layout: one file with double_blocks and single_blocks",
                 Signature(

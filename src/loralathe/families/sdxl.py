@@ -40,9 +40,12 @@ SDXL = register(
                 Signature(in_unet({"label_emb.0.0": 2, "input_blocks.9.0.op": 4})),
             ),
             UnreadFile(
-                "an SDXL textual-inversion embedding",
-                "give a checkpoint",
-                Signature({"clip_l": 2, "clip_g": 2}),
+                "SSD-1B, Segmind Vega or another SDXL model with fewer layers",
+                "smaller models are not supported; use an SDXL model with all layers",
+                Signature(
+                    in_unet({"label_emb.0.0": 2, "middle_block.0.in_layers.2": 4}),
+                    lacks=tuple(in_unet({"middle_block.1.proj_in": 2, "middle_block.2.in_layers.2": 4})),
+                ),
             ),
         ),
         evidence=ShapeEvidence(columns={".attn2.to_k": 2048}, axes={".proj_in": 2, ".proj_out": 2}),

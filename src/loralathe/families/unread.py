@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from loralathe.families.family import FAMILIES, supported_families
 from loralathe.families.recognition import DENOISER_PREFIX, Signature, TensorLike, UnreadFile
 
 WHOLE = "give the whole checkpoint in one file (U-Net, text encoders, VAE under their original names)"
 CONTROLNET = "a ControlNet cannot be merged as a checkpoint"
+EMBEDDING = "it is a word for prompts and changes no weights, so there is nothing to merge"
+NUMBERED = (
+    "merge it into its base with the program that made it, then extract a LoRA from the two checkpoints"
+)
 ANYWHERE = ("", DENOISER_PREFIX, "transformer.")
+
+GIVEN_AS_LORAS: tuple[UnreadFile, ...] = (
+    *(
+        UnreadFile("a textual-inversion embedding", EMBEDDING, Signature(dict.fromkeys(keys, 2)))
+        for keys in (("emb_params",), ("clip_l", "clip_g"), ("clip_l", "t5xxl"), ("string_to_param.*",))
+    ),
+    UnreadFile(
+        "a LoRA of lora_diffusion (cloneofsimo), whose layers have numbers and no names",
+        NUMBERED,
+        Signature({"unet:0:up": 2, "unet:0:down": 2}),
+    ),
+)
+"""What people keep among their LoRAs."""
 
 UNREAD: tuple[UnreadFile, ...] = (
     UnreadFile(
@@ -110,7 +127,7 @@ UNREAD: tuple[UnreadFile, ...] = (
         WHOLE,
         Signature({"encoder.block.0.layer.0.SelfAttention.q.weight": 2}),
     ),
-    UnreadFile("a textual-inversion embedding", "give a checkpoint", Signature({"emb_params": 2})),
+    *GIVEN_AS_LORAS,
 )
 """More special kinds stand earlier."""
 ADAPTER_WORDS = {"joint_blocks": "SD 3 or SD 3.5", "lora_prior_unet": "Stable Cascade"}
@@ -119,7 +136,15 @@ ADAPTER_WORDS = {"joint_blocks": "SD 3 or SD 3.5", "lora_prior_unet": "Stable Ca
 
 def name_unread(tensors: Mapping[str, TensorLike]) -> tuple[str, str] | None:
     """What a file is ('an SD 3 model') and what to do, if it is of a kind that is known but not read."""
-    kinds = (*(kind for family in FAMILIES for kind in family.unread), *UNREAD)
+    return _named((*(kind for family in FAMILIES for kind in family.unread), *UNREAD), tensors)
+
+
+def name_given_as_lora(tensors: Mapping[str, TensorLike]) -> tuple[str, str] | None:
+    """The same for a file that was given as a LoRA: what to do then."""
+    return _named(GIVEN_AS_LORAS, tensors)
+
+
+def _named(kinds: Iterable[UnreadFile], tensors: Mapping[str, TensorLike]) -> tuple[str, str] | None:
     found = next((kind for kind in kinds if kind.matches(tensors)), None)
     if found is None:
         return None

@@ -21,6 +21,9 @@ _LEAST_FILE = 1 << 20
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "params")
 """Names under which trainers keep the model among their own things; web UIs look for the first."""
 EMBEDDING = "string_to_param"
+_NUMBERED = (
+    "merge it into its base with the program that made it, then extract a LoRA from the two checkpoints"
+)
 """Under this name the web UIs' textual inversion keeps its vectors, by placeholder."""
 _DEEPEST = 4
 ZIP_START = b"PK\x03\x04"
@@ -129,6 +132,8 @@ def find_state_dict(value: object, tensors_in_file: int) -> StateDict:
     left_out += (name for name in held if name not in found)
     if not found and EMBEDDING in held:
         raise Fault("a textual-inversion embedding, not a model", "give a checkpoint or a LoRA")
+    if not found and isinstance(value, list) and any(isinstance(one, TensorRef) for one in value):
+        raise Fault("a list of tensors without names, as lora_diffusion saves LoRAs", _NUMBERED)
     if not found:
         raise Fault(
             "the pickle does not hold a dictionary of tensors",
