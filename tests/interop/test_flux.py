@@ -19,6 +19,7 @@ pytest.importorskip("diffusers", reason="needs diffusers, which writes and conve
 pytest.importorskip("transformers", reason="needs transformers: diffusers' pipelines do")
 
 STRENGTH = 0.6
+ROOT = Path(__file__).parents[2]
 WIDTH, FULL = 32, 3072
 
 
@@ -131,6 +132,30 @@ def test_diffusers_reads_what_we_write(tmp_path: Path) -> None:
             torch.testing.assert_close(
                 one.up @ (one.down @ x), other.up @ (other.down @ x), rtol=1e-4, atol=1e-3
             )
+
+
+def test_what_diffusers_drops_is_what_the_docs_say() -> None:
+    """docs/loras.md, In other programs: its transformer takes only names that start with `transformer.`."""
+    from diffusers.loaders.lora_conversion_utils import _convert_kohya_flux_lora_to_diffusers
+
+    outside = ("img_in", "txt_in", "time_in_in_layer", "vector_in_in_layer", "guidance_in_in_layer")
+    outside += ("final_layer_linear", "final_layer_adaLN_modulation_1")
+    read = ("lora_unet_double_blocks_0_img_attn_proj", "lora_te1_text_model_encoder_layers_0_mlp_fc1")
+    t5 = "lora_te3_encoder_block_0_layer_0_SelfAttention_q"
+    kept = {}
+    for name in (*read, *(f"lora_unet_{layer}" for layer in outside), t5):
+        tensors = {
+            f"{name}.lora_up.weight": torch.ones(3072, 1),
+            f"{name}.lora_down.weight": torch.ones(1, 3072),
+        }
+        found = _convert_kohya_flux_lora_to_diffusers({**tensors, f"{name}.alpha": torch.tensor(1.0)})
+        kept[name] = bool(found) and all(key.startswith(("transformer.", "text_encoder.")) for key in found)
+    assert [name for name, all_of_it in kept.items() if all_of_it] == list(read)
+    table = (ROOT / "docs" / "loras.md").read_text("utf-8").partition("## In other programs")[2]
+    assert all(
+        layer.partition("_in_layer")[0].removesuffix("_linear").removesuffix("_adaLN_modulation_1") in table
+        for layer in outside
+    )
 
 
 def _of_rank_2(key: str, shape: tuple[int, ...]) -> tuple[int, ...]:

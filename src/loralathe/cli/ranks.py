@@ -73,7 +73,12 @@ def rank_options(default: str) -> Callable[[F], F]:
             help="The same as --mode, in kohya's words: sv_ratio, sv_fro or sv_cumulative.",
         ),
         click.option("--dynamic-param", type=Number(), metavar="P", help="The number of --dynamic-method."),
-        click.option("--pad-ranks", is_flag=True, help="Give all layers one rank, as some programs need."),
+        click.option(
+            "--pad-ranks",
+            is_flag=True,
+            help="Give all layers one rank: diffusers 0.32 misreads files of several ranks, "
+            "sd-scripts' sdxl_merge_lora refuses them.",
+        ),
     ]
     for name in LEFT_OUT:
         options.append(
