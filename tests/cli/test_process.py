@@ -83,3 +83,28 @@ def test_signals_leave_nothing_behind(tmp_path: Path, number: signal.Signals) ->
     assert process.returncode == 130, errors
     assert errors.strip() == "lathe: interrupted; no output was written"
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes descriptors as Unix shells do")
+@pytest.mark.parametrize("lost", ["closed", "nobody reads", "full"])
+def test_a_lost_stdout_does_not_decide_whether_a_file_is_made(
+    tmp_path: Path, models: Path, lost: str
+) -> None:
+    out = tmp_path / "x.safetensors"
+    words = [*COMMAND, "resize", str(models / "hina.safetensors"), "--rank", "1", "-o", str(out)]
+    reader, writer = os.pipe()
+    os.close(reader)
+    if lost == "closed":
+        words = ["sh", "-c", '"$@" >&-', "sh", *words]
+    elif lost == "full":
+        if not Path("/dev/full").exists():
+            pytest.skip("the system has no /dev/full")
+        os.close(writer)
+        writer = os.open("/dev/full", os.O_WRONLY)
+    result = subprocess.run(
+        words, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment(tmp_path), check=False
+    )
+    os.close(writer)
+    assert out.is_file(), result.stderr
+    assert result.returncode == (3 if lost == "full" else 0), result.stderr
+    assert ("standard output" in result.stderr) == (lost == "full")

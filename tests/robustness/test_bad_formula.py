@@ -54,6 +54,16 @@ TYPES: dict[str, Says] = {
         "step 'out'",
         "subtract two different models, or merge something first: extract(A + 0.7*lora - A)",
     ),
+    "A + 1e200*1e200*lora": (
+        "a strength is too large: inf",
+        "recipe, step 'out'",
+        "models hold numbers up to 3.4e38; write a smaller one",
+    ),
+    'A + 1e38*lora@"IN04=9"': (
+        "a strength is too large: 9e+38",
+        None,
+        "models hold numbers up to 3.4e38; write a smaller one",
+    ),
     "A@ALL": (
         "block weights attach to a delta or an adapter, not to weights",
         f"{STEP}, character 1: A@ALL",

@@ -181,8 +181,18 @@ def test_a_killed_extraction(forkserver: ForkServer, few: Path, trap: tuple[str,
     assert contents(few) == before
 
 
-@pytest.mark.parametrize("formula", [MERGE, EXTRACT])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("number", "formula"),
+    [
+        (signal.SIGTERM, MERGE),
+        (signal.SIGTERM, EXTRACT),
+        (signal.SIGINT, MERGE),
+        (signal.SIGINT, EXTRACT),
+        (signal.SIGHUP, MERGE),
+        (signal.SIGQUIT, EXTRACT),
+        (signal.SIGXCPU, MERGE),
+    ],
+)
 def test_a_signal_leaves_nothing(
     forkserver: ForkServer, folder: Path, formula: str, number: signal.Signals
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import io
 import pkgutil
 import sys
 
@@ -12,10 +11,11 @@ import click
 import loralathe
 from loralathe import did_you_mean
 from loralathe.cli import commands
-from loralathe.cli.guard import end_on_signals, guarded
+from loralathe.cli.guard import end_on_signals, guarded, lost_text
 from loralathe.cli.help_page import PageContext
 from loralathe.cli.language import speak, take_language
 from loralathe.cli.options import SECTIONS, LatheCommand, language_option
+from loralathe.cli.streams import failure_of_stdout, keep_streams
 
 HELP = "help"
 
@@ -108,9 +108,12 @@ def lathe() -> None:
 
 def main() -> None:
     """Entry point of the `lathe` command."""
+    keep_streams()
     end_on_signals()
-    for stream in (sys.stdout, sys.stderr):
-        # A console that lacks a character, or a file name that is not UTF-8, must not end the work.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    lathe(prog_name="lathe")
+    try:
+        lathe(prog_name="lathe")
+    except SystemExit as end:
+        failure = failure_of_stdout()
+        if failure is not None and not end.code:
+            sys.exit(lost_text(failure))
+        raise

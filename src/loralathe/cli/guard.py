@@ -80,6 +80,16 @@ def _interrupted(words: Sequence[str], kept: str) -> int:
     return INTERRUPTED
 
 
+def lost_text(failure: OSError) -> int:
+    """Tell that not all of the text could be written to stdout; the files that were made are whole."""
+    error = MachineError(
+        f"the text could not be written: {failure.strerror}",
+        where="standard output",
+        fix="send it elsewhere; files that the command made are whole",
+    )
+    return show_error(error, sys.argv[1:])
+
+
 def show_error(error: BaseException, words: Sequence[str]) -> int:
     """Print `lathe: error: …` with its where and fix; the exit code."""
     known, as_json = explained(error), "--json" in words

@@ -25,7 +25,7 @@ from loralathe.language import (
     inner_expressions,
     settle,
 )
-from loralathe.strengths import effective
+from loralathe.strengths import effective, in_float32
 
 
 def is_dense(leaf: Leaf) -> bool:
@@ -150,7 +150,7 @@ class Specializer:
         for term in expression.terms:
             if self._takes_part(term.leaf, unit, row_slice):
                 parts.setdefault(term.leaf, []).append(effective(term.strength, row_slice.address))
-        factors = {leaf: settle(values) for leaf, values in parts.items()}
+        factors = {leaf: in_float32(settle(values)) for leaf, values in parts.items()}
         dense = tuple(
             SliceTerm(leaf, factor) for leaf, factor in factors.items() if factor != 0.0 and is_dense(leaf)
         )

@@ -31,7 +31,7 @@ from loralathe.strengths.presets import (
     read_preset_file,
     spelled_out,
 )
-from loralathe.strengths.strength import Strength, check_blocks, effective, resolve
+from loralathe.strengths.strength import Strength, check_blocks, effective, in_float32, resolve
 from loralathe.strengths.text import (
     find_name,
     looks_like_number,
@@ -62,10 +62,10 @@ __all__ = [
     "NO_PRESETS", "REST", "AdapterUse", "BlockText", "BlockWeights", "ElementRule", "PresetFile",
     "Selection", "Strength", "TagError", "argument_text", "block_names_of", "builtin_names", "check_blocks",
     "component_of", "decimal_comma_note", "effective", "element_text", "find_list", "find_name",
-    "find_preset", "given_uses", "has_tokens", "is_text_encoder", "last_match", "looks_like_number",
-    "match_name", "name_hint", "names_blocks", "number_text", "parse_block_weights", "parse_elements",
-    "parse_floats", "parse_ints", "parse_number", "parse_size", "parse_texts", "parse_whole",
-    "read_argument", "read_block_text", "read_element_preset_file", "read_preset_file", "read_tag",
-    "require_counted_once", "resolve", "same_adapter", "seeded_tokens", "select_blocks", "selection_rules",
-    "show_number", "spelled_out", "split_items", "tag_text", "term_text",
+    "find_preset", "given_uses", "has_tokens", "in_float32", "is_text_encoder", "last_match",
+    "looks_like_number", "match_name", "name_hint", "names_blocks", "number_text", "parse_block_weights",
+    "parse_elements", "parse_floats", "parse_ints", "parse_number", "parse_size", "parse_texts",
+    "parse_whole", "read_argument", "read_block_text", "read_element_preset_file", "read_preset_file",
+    "read_tag", "require_counted_once", "resolve", "same_adapter", "seeded_tokens", "select_blocks",
+    "selection_rules", "show_number", "spelled_out", "split_items", "tag_text", "term_text",
 ]  # fmt: skip

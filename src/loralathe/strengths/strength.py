@@ -23,6 +23,9 @@ from loralathe.strengths.tokens import TokenValue
 from loralathe.strengths.use import AdapterUse
 from loralathe.strengths.weights import BlockWeights, missing_blocks_error, parse_block_weights
 
+LARGEST = 3.4028234663852886e38
+"""Of float32."""
+
 
 class Addressed(Protocol):
     """What strength must know of a module."""
@@ -44,7 +47,7 @@ class Strength:
 
     def times(self, factor: float = 1.0, *, te: float = 1.0, unet: float = 1.0) -> Strength:
         """`factor * adapter(te=te, unet=unet)`, and what `--te` and `--unet` do: strengths multiply."""
-        return replace(self, te=self.te * factor * te, unet=self.unet * factor * unet)
+        return replace(self, te=in_float32(self.te * factor * te), unet=in_float32(self.unet * factor * unet))
 
     def at(self, blocks: BlockWeights) -> Strength:
         """`adapter@blocks`. Raises InputError when block weights are attached already."""
@@ -81,7 +84,16 @@ def resolve(
 def effective(strength: Strength, module: Addressed) -> float:
     """Effective strength of one module. Raises InputError for a module in a block that a list lacks."""
     s = strength.te if is_text_encoder(module.name) else strength.unet
-    return s * weight(strength, module)
+    return in_float32(s * weight(strength, module))
+
+
+def in_float32(value: float) -> float:
+    """`value`; InputError where float32, in which sums are computed, does not reach so far."""
+    if not abs(value) <= LARGEST:
+        raise InputError(
+            f"a strength is too large: {value:g}", fix="models hold numbers up to 3.4e38; write a smaller one"
+        )
+    return value
 
 
 def weight(strength: Strength, module: Addressed) -> float:

@@ -3,8 +3,8 @@
 So a target is there whole or not at all, and nothing else stays behind:
 
 - An exception removes the temporary file. Ctrl-C is an exception, too.
-- SIGTERM and SIGHUP would end Python at once. While temporary files exist, and only where nobody else handles
-  the signal, a handler removes them and then lets the signal end the process.
+- SIGTERM, SIGHUP, SIGQUIT and SIGXCPU would end Python at once. While temporary files exist, and only where
+  nobody else handles the signal, a handler removes them and then lets the signal end the process.
 - Folders that were made for a file go with it, as long as they are empty.
 - A process that is killed leaves its temporary file behind. Its writer held a lock on it, which is free now:
   the next run that writes the same target sees that and removes the file.
@@ -35,7 +35,8 @@ SCARCE = 2
 """Disk blocks are taken at once where the disk has less room than this many times the file."""
 _LOCK_AT = 1 << 40
 """Windows locks bytes, and others cannot read locked bytes: lock one that never exists."""
-_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_ENDS = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGXCPU")
+_SIGNALS = [getattr(signal, name) for name in _ENDS if hasattr(signal, name)]
 _live: dict[Path, tuple[int, int]] = {}
 """Temporary file or new folder -> process and thread that made it (a fork must not remove its parent's)."""
 _live_lock = threading.Lock()
