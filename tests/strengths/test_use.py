@@ -73,7 +73,7 @@ def test_numbers_survive(te: float, unet: float) -> None:
     assert (spec.te, spec.unet) == (te, unet)
 
 
-numbers = st.floats(-4, 4) | st.floats(-1e299, 1e299)
+numbers = st.floats(-4, 4) | st.floats(-1e38, 1e38)
 uses = st.builds(
     AdapterUse,
     file=st.sampled_from(["hina.safetensors", "my loras/hina v2", "雛（二）", "C:\\loras\\hina.safetensors"]),
