@@ -169,3 +169,20 @@ def test_metadata_in_supermergers_words(done: Run, run: Run, models: Path, tmp_p
         "extract", models / "b.safetensors", base, "--rank", 1, "-o", out, "--force", "--metadata", "minimal"
     )
     assert {key[:3] for key in metadata_of(out)} <= {"ss_", "for", "ssh"}
+
+
+def test_a_base_that_is_swapped_or_another(done: Run, models: Path, tmp_path: Path) -> None:
+    """The record of a merged model tells what it was made from."""
+    merged, other, out = (tmp_path / f"{name}.safetensors" for name in ("merged", "other", "x"))
+    done("merge", models / "a.safetensors", models / "hina.safetensors", "-o", merged, "-q")
+    swapped = done("extract", models / "a.safetensors", merged, "-o", out, "--dry-run").stderr
+    assert "lathe: note: merged.safetensors was made from a.safetensors: swap them, or the LoRA" in swapped
+    assert "was made from" not in done("extract", merged, models / "a.safetensors", "--dry-run").stderr
+    shutil.copy(models / "c.safetensors", other)
+    lines = done("extract", merged, other, "--rank", 1, "-o", out, "--json").stdout.splitlines()
+    remarks = json.loads(lines[-1])["extractions"][0]["remarks"]
+    assert remarks[0]["kind"] == "other base"
+    assert remarks[0]["text"] == (
+        "merged.safetensors was made from a.safetensors, and not from other.safetensors: "
+        "the LoRA also holds what these two differ by"
+    )

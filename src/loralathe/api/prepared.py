@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, ParamSpec, Protocol, cast
@@ -46,12 +46,13 @@ class Prepared:
 
     def plan(self) -> Planned:
         """What `run` would do; only headers are read."""
-        from loralathe.engine import check_outputs, existing_outputs, input_uses, open_session
+        from loralathe.engine import base_warnings, check_outputs, existing_outputs, input_uses, open_session
 
         with open_session(self.recipe, self.options) as session:
             check_outputs(session, force=True)
             existing = existing_outputs(session)
-            return Planned(session.plan, tuple(input_uses(session)), tuple(existing))
+            plan = replace(session.plan, warnings=(*session.plan.warnings, *base_warnings(session)))
+            return Planned(plan, tuple(input_uses(session)), tuple(existing))
 
     def run(self) -> Report:
         from loralathe.engine import run_recipe

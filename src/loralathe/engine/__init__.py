@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from loralathe.engine.job import Context, Job, make_jobs
     from loralathe.engine.options import RunOptions, check_device
     from loralathe.engine.plan import AdapterOutput, Output, Plan, TensorPlan, WeightsOutput, has_kernel
+    from loralathe.engine.provenance import base_warnings
     from loralathe.engine.record import (
         KEY,
         RUN_CHOICES,
@@ -59,6 +60,7 @@ _HOMES = {
     "job": ("Context", "Job", "make_jobs"),
     "options": ("RunOptions", "check_device"),
     "plan": ("AdapterOutput", "Output", "Plan", "TensorPlan", "WeightsOutput", "has_kernel"),
+    "provenance": ("base_warnings",),
     "record": (
         "KEY",
         "RUN_CHOICES",
@@ -93,11 +95,11 @@ __all__ = [
     "BlockEnergy", "BudgetReport", "BudgetSurvey", "Context", "Extracted", "ExtractionReport", "Held",
     "InputUse", "Job", "ModuleAddress", "ModuleRecord", "Output", "Plan", "Record", "RecordedInput", "Remark",
     "Report", "RoundingReport", "RowSlice", "RowSliceJob", "RunOptions", "Session", "Sinks", "Sources",
-    "TensorPlan", "Unit", "WeightsOutput", "WeightsReport", "Workspace", "adapter_format", "check_device",
-    "check_outputs", "evaluate_weights", "existing_outputs", "full_precision", "has_kernel", "in_parallel",
-    "in_scope", "input_uses", "make_jobs", "metadata_of", "modules_by_key", "open_session", "parse_record",
-    "plain_record", "prepared", "read_record", "remark", "resolve_blocks", "run_job", "run_recipe",
-    "run_session", "survey", "survey_budgets", "tensors_by_name",
+    "TensorPlan", "Unit", "WeightsOutput", "WeightsReport", "Workspace", "adapter_format", "base_warnings",
+    "check_device", "check_outputs", "evaluate_weights", "existing_outputs", "full_precision", "has_kernel",
+    "in_parallel", "in_scope", "input_uses", "make_jobs", "metadata_of", "modules_by_key", "open_session",
+    "parse_record", "plain_record", "prepared", "read_record", "remark", "resolve_blocks", "run_job",
+    "run_recipe", "run_session", "survey", "survey_budgets", "tensors_by_name",
 ]  # fmt: skip
 
 __getattr__ = lazy_names(__name__, _HOMES)

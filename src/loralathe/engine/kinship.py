@@ -14,7 +14,10 @@ from itertools import combinations
 
 import torch
 
+from loralathe.engine.plan import AdapterOutput, Output
+from loralathe.engine.provenance import base_remarks
 from loralathe.engine.remarks import FAR, MOST_BEYOND, UNRELATED, Remark, remark
+from loralathe.engine.session import Session
 from loralathe.engine.sources import CheckpointSource
 from loralathe.families import FACTORED
 from loralathe.language import CheckpointLeaf, LinearExpression
@@ -29,6 +32,13 @@ class Group:
 
     names: tuple[str, ...]
     amount: float
+
+
+def remarks_on_inputs(session: Session, output: Output, hashes: Mapping[str, str]) -> tuple[Remark, ...]:
+    """Sentences about the models that an output is made of. hashes: of inputs, by name."""
+    if isinstance(output, AdapterOutput):
+        return tuple(base_remarks(session, output, hashes))
+    return kinship_remarks(output.expression, session.sources.checkpoints, session.recipe.variables)
 
 
 def kinship_remarks(

@@ -138,7 +138,8 @@ def make_report(
         else:
             modules = sorted(records[step], key=lambda one: (label_order(one.block, family), one.name))
             spent = budgets.get(output.leaf.unrounded)
-            extractions.append(_extraction_report(output, paths.get(step), modules, spent, completed[step]))
+            made = _extraction_report(output, paths.get(step), modules, spent, completed[step])
+            extractions.append(replace(made, remarks=(*remarks[step], *made.remarks)))
     lossy = (rounding_warning(_file_name(report), report.rounding) for report in weights)
     warnings = (*session.plan.warnings, *filter(None, lossy))
     return Report(tuple(weights), tuple(extractions), session.plan.coverage, warnings, seconds, tensors)

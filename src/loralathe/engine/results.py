@@ -43,7 +43,7 @@ def run_session(session: Session, progress: Progress | None = None) -> Report:
     check_outputs(session, force=session.options.force)
 
     from loralathe.engine.execute import execute
-    from loralathe.engine.kinship import kinship_remarks
+    from loralathe.engine.kinship import remarks_on_inputs
     from loralathe.engine.sinks import Sinks, adapter_sink, weights_sink
     from loralathe.engine.workers import beside
 
@@ -69,13 +69,7 @@ def run_session(session: Session, progress: Progress | None = None) -> Report:
     completed = {step: sink.completed for step, sink in adapters.items()}
     tensors = {step: sink.tensors for step, sink in sinks.items() if sink.tensors}
     rounding = {step: sums.report() for step, sums in held.items()}
-    remarks = {
-        output.save.step: kinship_remarks(
-            output.expression, session.sources.checkpoints, session.recipe.variables
-        )
-        for output in session.plan.outputs
-        if isinstance(output, WeightsOutput)
-    }
+    remarks = {output.save.step: remarks_on_inputs(session, output, found) for output in session.plan.outputs}
     seconds = time.monotonic() - started
     return make_report(session, paths, records, budgets, completed, tensors, rounding, remarks, seconds)
 
