@@ -109,3 +109,18 @@ def test_help_is_a_command_too(done: Run, run: Run) -> None:
         assert done("help", name).stdout == done(name, "--help").stdout == done(name, "-h").stdout
     assert "did you mean 'merge'?" in run("help", "mergee").stderr
     assert "did you mean 'help'?" in run("hlep").stderr
+
+
+SAYS = [
+    ("extract", "Without it (or --conv) they are left out", "no LoRA can hold"),
+    ("resize", "One of these four is needed", "an upper limit with"),
+    ("merge", "Of no use to this command: sums are always computed on the CPU", "Where LoRAs are extracted"),
+    ("compare", "The verdict says in a sentence what the numbers mean", "leading directions"),
+]
+
+
+@pytest.mark.parametrize(("command", "said", "gone"), SAYS)
+def test_options_say_what_they_mean_to_their_command(done: Run, command: str, said: str, gone: str) -> None:
+    shown = " ".join(done(command, "--help").stdout.split())
+    assert said in shown
+    assert gone not in shown

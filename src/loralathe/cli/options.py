@@ -167,8 +167,12 @@ def take_screen(options: dict[str, Any]) -> Screen:
     return Screen(options.pop("as_json"), options.pop("quiet"))
 
 
-def common_options(dtype: str | None = "source") -> Callable[[F], F]:
-    """The options of every command that writes model files; `dtype` is the default, None for none."""
+EXTRACTING = "Where singular values are computed: cpu, cuda, cuda:1. Default: cpu."
+SUMMING = "Of no use to this command: sums are always computed on the CPU. It is there for scripts."
+
+
+def common_options(dtype: str | None = "source", device: str = EXTRACTING) -> Callable[[F], F]:
+    """The options of every command that writes model files. dtype: the default, None for none."""
     default = f" Default: {dtype}." if dtype else ""
     return stack([
         click.option("--force", is_flag=True, help="Replace a file that exists."),
@@ -180,8 +184,12 @@ def common_options(dtype: str | None = "source") -> Callable[[F], F]:
             help=f"Type of the saved numbers: fp16, bf16, fp32, or source (each tensor's own).{default}",
         ),
         click.option("--dry-run", is_flag=True, help="Show what would be done, and write nothing."),
-        click.option("--allow-unmatched", is_flag=True, help="Leave out tensors that have no counterpart."),
-        click.option("--check-finite", is_flag=True, help="Refuse NaN in copied tensors, too."),
+        click.option(
+            "--allow-unmatched",
+            is_flag=True,
+            help="Leave out tensors that the other file has no place for.",
+        ),
+        click.option("--check-finite", is_flag=True, help="Look for NaN in copied tensors, too."),
         click.option(
             "--hash/--no-hash",
             "hash_inputs",
@@ -192,7 +200,7 @@ def common_options(dtype: str | None = "source") -> Callable[[F], F]:
             "--device",
             default="cpu",
             metavar="NAME",
-            help="Where LoRAs are extracted: cpu, cuda, cuda:1. Default: cpu.",
+            help=device,
         ),
         threads_option(),
         click.option(

@@ -36,16 +36,16 @@ def _refuse(ctx: click.Context, param: click.Parameter, value: object) -> None:
         raise InputError(f"{name} is left out on purpose", where=name, fix=LEFT_OUT[name])
 
 
-def rank_options(default: str) -> Callable[[F], F]:
-    """--rank, budgets, modes; `default` says what happens without any of them."""
+def rank_options(rank: str, conv: str) -> Callable[[F], F]:
+    """--rank, budgets, modes. rank, conv: what --rank and --conv-rank mean to the command."""
     options: list[Callable[[F], F]] = [
         click.option(
             "--rank", "--dim", "--linear-dim", "rank", type=Whole(min=1), metavar="N",
-            help=f"LoRA rank per layer; an upper limit with --energy, --size or --mode. {default}",
+            help=rank,
         ),
         click.option(
             "--conv-rank", "--conv-dim", "conv_rank", type=Whole(min=1), metavar="N",
-            help="The same for 3×3 convolutions.",
+            help=conv,
         ),
         click.option(
             "--energy", type=Number(), metavar="E",

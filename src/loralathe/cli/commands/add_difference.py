@@ -9,6 +9,7 @@ import click
 
 from loralathe.cli.folders import folder_options
 from loralathe.cli.options import (
+    SUMMING,
     FilePath,
     LatheCommand,
     Number,
@@ -42,7 +43,7 @@ Examples:
 @saving_options("A, B, C")
 @output_option
 @folder_options()
-@common_options()
+@common_options(device=SUMMING)
 def add_difference_command(a: Path, b: Path, c: Path, multiplier: float, **options: Any) -> None:
     """Compute A + M × (B − C): what B has over C, added to A."""
     import loralathe

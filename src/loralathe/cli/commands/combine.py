@@ -37,7 +37,11 @@ Examples:
     epilog=EPILOG,
 )
 @click.argument("adapters", nargs=-1, required=True, metavar="ADAPTER…")
-@rank_options("Default: exact.")
+@rank_options(
+    "Rank of each layer, and the most that --energy, --size or --mode may give it. Default: no limit, and "
+    "nothing is lost.",
+    "Rank of 3×3 convolutions. Default: that of --rank.",
+)
 @adapter_options
 @adapter_metadata_option("new")
 @output_option

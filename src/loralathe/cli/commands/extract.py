@@ -43,8 +43,11 @@ FLAGS = ("conv", "exact", "keep_noise")
 )
 @click.argument("tuned", type=FilePath(), metavar="TUNED")
 @click.argument("base", type=FilePath(), metavar="BASE")
-@rank_options("Default: 64.")
-@click.option("--conv", is_flag=True, help="Extract convolutions, too (resnets and samplers).")
+@rank_options(
+    "Rank of each layer, and the most that --energy, --size or --mode may give it. Default: 64.",
+    "Rank of 3×3 convolutions. Without it (or --conv) they are left out.",
+)
+@click.option("--conv", is_flag=True, help="Extract convolutions, too, at the rank of --rank.")
 @click.option("--te1/--no-te1", default=None, help="Text encoder 1. Default: yes, if it changed.")
 @click.option("--te2/--no-te2", default=None, help="Text encoder 2. Default: yes, if it changed.")
 @click.option("--te3/--no-te3", default=None, help="T5, of Flux. Default: yes, if it changed.")

@@ -35,7 +35,11 @@ Examples:
     epilog=EPILOG,
 )
 @click.argument("lora", type=FilePath(), metavar="LORA")
-@rank_options("One of these four is needed.")
+@rank_options(
+    "The new rank of each layer, and the most that --energy, --size or --mode may give it. One of these four "
+    "is needed.",
+    "The new rank of 3×3 convolutions. Default: that of --rank.",
+)
 @adapter_metadata_option("first")
 @output_option
 @folder_options()
