@@ -1,0 +1,110 @@
+"""`study.json`: what a folder's pictures are about, so that another study does not take their place unasked.
+
+A study stays the same when an axis gets other values beside those that it had, and when its files change in
+place: then only pictures that are missing are made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from loralathe.errors import InputError, option
+from loralathe.rendering.request import ImageRequest
+from loralathe.strengths import argument_text
+from loralathe.tensorfiles import write_whole
+
+NAME = "study.json"
+VERSION = 1
+
+Facts = Mapping[str, object]
+Axes = Mapping[str, Sequence[str]]
+_FILES = ("checkpoint", "vae")
+_WORDS = ("prompt", "negative", "adapters")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a study is, as its folder remembers it: facts by name, and the values of its axes by title."""
+
+    facts: Facts
+    axes: Axes
+
+    def differs(self, other: Identity) -> list[str]:
+        """Names of what is another. A fact that only one of the two has belongs to an axis of the other."""
+        shared = [name for name in self.facts if name in other.facts]
+        found = [name for name in shared if self.facts[name] != other.facts[name]]
+        same = self.axes.keys() == other.axes.keys() and all(
+            set(values) & set(other.axes[title]) for title, values in self.axes.items()
+        )
+        return found + ([] if same else ["axes"])
+
+
+def identity_of(
+    kind: str, folder: Path, request: ImageRequest, cells: Iterable[ImageRequest], axes: Axes, **more: object
+) -> Identity:
+    """What a study of `cells` is, which all come from `request`.
+
+    Where cells differ, an axis decides. Files are told from the folder's place, so that both can be moved.
+    """
+    cells = list(cells)
+    facts: dict[str, object] = {"kind": kind, "prompt": request.prompt, "negative": request.negative, **more}
+    for name in (field.name for field in fields(ImageRequest) if field.name not in _WORDS):
+        values = {getattr(cell, name) for cell in cells}
+        if len(values) == 1:
+            value = values.pop()
+            facts[name] = _place(value, folder) if name in _FILES and value is not None else value
+    loras = {tuple(use.file for use in cell.adapters) for cell in cells}
+    if len(loras) == 1:
+        facts["LoRAs"] = [_place(file, folder) for file in loras.pop()]
+    if len({cell.adapters for cell in cells}) == 1:
+        facts["strengths"] = [argument_text(replace(use, file="")) for use in cells[0].adapters]
+    return Identity(facts, {title: list(values) for title, values in axes.items()})
+
+
+def _place(file: str, folder: Path) -> str:
+    """The file as seen from the folder; a name that is no file, and a path on another drive, as it is."""
+    if not os.path.exists(file):
+        return file
+    try:
+        return Path(os.path.relpath(os.path.realpath(file), os.path.realpath(folder))).as_posix()
+    except ValueError:
+        return file
+
+
+def claim_folder(folder: Path, study: Identity, *, force: bool) -> None:
+    """Write down whose the folder is. InputError for a folder of another study, unless it may be replaced."""
+    before = _read(folder / NAME)
+    if before is not None and not force and (found := study.differs(before)):
+        raise InputError(
+            "the folder belongs to another study",
+            where=f"{folder}: it has another {_listed(found)}",
+            fix=f"choose another folder with {option('output', 'FOLDER')}, or replace it with {option('force', True)}",
+        )
+    text = {"version": VERSION, "facts": study.facts, "axes": study.axes}
+    write_whole(folder / NAME, json.dumps(text, ensure_ascii=False, indent=1).encode() + b"\n")
+
+
+def is_another_study(folder: Path, study: Identity) -> bool:
+    """Whether the folder belongs to a study that this one would replace."""
+    before = _read(folder / NAME)
+    return before is not None and bool(study.differs(before))
+
+
+def _listed(names: Sequence[str]) -> str:
+    *most, last = [name.replace("_", " ") for name in names]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _read(path: Path) -> Identity | None:
+    """None where nothing is written down, or what is there is not ours: it is replaced."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return Identity(
+            dict(found["facts"]), {title: list(values) for title, values in found["axes"].items()}
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
