@@ -77,3 +77,21 @@ def test_the_live_page_is_told_before_the_first_picture(here: Path, done: Run) -
         "lathe: note: watch g/grid.html: it shows the pictures as they are made",
     ]
     assert "watch" not in done(*words).stderr, "every picture is there"
+
+
+@pytest.mark.parametrize("command", ["grid", "blocks"])
+def test_a_folder_of_another_study(here: Path, run: Run, done: Run, command: str) -> None:
+    more = ["--x", "cfg = 1, 2"] if command == "grid" else ["--blocks", "MID"]
+    first = (command, "baseA.safetensors", "hina.safetensors", *QUICK, "--steps", 1, *more, "-o", "s")
+    done(*first, "--prompt", "girl")
+    assert "another study" not in done(*first, "--prompt", "girl", "--dry-run").stderr
+    note = "lathe: note: s belongs to another study: replace it with --force\n"
+    assert note in done(*first, "--prompt", "boy", "--dry-run").stderr
+    refused = run(*first, "--prompt", "boy")
+    assert (refused.exit_code, refused.stderr) == (
+        2,
+        "lathe: error: the folder belongs to another study\n  where: s, not the same: prompt\n"
+        "  fix:   choose another with -o FOLDER, or replace it: --force\n",
+    )
+    assert note not in done(*first, "--prompt", "boy", "--force", "--dry-run").stderr
+    done(*first, "--prompt", "boy", "--force")

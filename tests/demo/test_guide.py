@@ -10,10 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from checkpoints import second_checkpoint, write_safetensors
+from demo.conftest import PACKAGED
 from loralathe import write_settings
 from loralathe.cli import lathe
 from loralathe.demo.family import DATA_VARIABLE
 from loralathe.demo.settings import DIRECTIONS, FULL, PROFILE, recipe_text
+from loralathe.rendering.vocabulary import vocabulary_of
 from rendering.conftest import make_checkpoint, make_lora
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -63,3 +65,16 @@ def test_every_command_runs_in_the_order_of_the_page(
         assert result.exit_code == 0, f"{command}\n{result.output}"
         if rendered:
             assert list((tmp_path / words[words.index("--out") + 1]).glob("cells/*.png")), command
+
+
+@pytest.mark.parametrize("page", ["guide.md", "guide.zh-TW.md"])
+def test_the_words_of_the_family_are_listed(page: str) -> None:
+    """All that the shipped models know, and nothing else."""
+    known = vocabulary_of(PACKAGED / "shared.safetensors")
+    assert known is not None
+    section = (DOCS / page).read_text(encoding="utf-8").partition("## 0")[2].partition("## 1")[0]
+    cells = re.findall(r"^\|[^|]*\|([a-z, ]+)\|$", section, re.MULTILINE)
+    listed = {word for cell in cells if cell != " words " for word in re.findall(r"[a-z]+", cell)}
+    assert listed == set(known.words)
+    assert "hina, smiling, navy shirt, forest" in (DOCS / page).read_text(encoding="utf-8")
+    assert known.lacks("hina, smiling, navy shirt, forest") == []

@@ -20,6 +20,7 @@ from loralathe.strengths import parse_block_weights
 from loralathe.studies.analyzer import BlockReport, BlocksOptions, analyze_blocks, bar, bar_chart
 from loralathe.studies.analyzer.report import suggested_weight
 from loralathe.studies.context import Context
+from loralathe.studies.grid import GridOptions, run_grid
 from studies.fakes import FakeRenderer, request, use
 
 POWER = {"BASE": 20, "IN05": 90, "IN08": 40, "OUT00": 160, "TE1": 15}
@@ -175,6 +176,24 @@ def test_pictures_are_kept_between_runs(tmp_path: Path) -> None:
     assert analyze_blocks(options(tmp_path, seeds=2, threshold=9), FakeRenderer(draw)).rendered == 13
 
 
+def test_the_folder_of_another_analysis_stays(tmp_path: Path) -> None:
+    def analyzed(**changes: object) -> int:
+        return analyze_blocks(options(tmp_path, **changes), FakeRenderer(draw)).rendered
+
+    assert analyzed(blocks="IN05, OUT00") == 3
+    assert analyzed(blocks="OUT00, BASE", seeds=2, threshold=9, swap=True) == 4, "the same study goes on"
+    others = {"range": "0,1", "request": request(width=48, height=88, prompt="cat"), "blocks": "MID"}
+    for name, value in others.items():
+        wanted = {"blocks": "OUT00", name: value}
+        with pytest.raises(InputError, match="belongs to another study"):
+            analyzed(**wanted)
+    grid = GridOptions(request(width=48, height=88), tmp_path, x="seed = 7", preview_seconds=0)
+    with pytest.raises(InputError, match="belongs to another study"):
+        run_grid(grid, FakeRenderer(draw))
+    assert analyzed(blocks="OUT00", range="0,1", force=True) == 1
+    assert analyzed(blocks="OUT00", range="0, 1.0") == 0
+
+
 @pytest.mark.parametrize(("changed", "weight"), [(10, 1), (5, 1), (2.5, 0.65), (1, 0.45), (0, 0.3)])
 def test_suggested_weights_lie_between_the_two_of_the_range(changed: float, weight: float) -> None:
     assert suggested_weight(changed, 10, 0.3, 1) == suggested_weight(changed, 10, 1, 0.3) == weight
@@ -192,9 +211,9 @@ def test_a_strength_multiplies_the_list_that_is_suggested(tmp_path: Path) -> Non
     assert report.recipe is not None
     merge = f"lathe merge baseA.safetensors hina.safetensors:0.56:lbw={report.weights_list}"
     assert report.recipe.command == merge
-    some = analyze_blocks(options(tmp_path, blocks="IN05", range="0.3,0.7"), FakeRenderer(draw))
+    some = analyze_blocks(options(tmp_path / "some", blocks="IN05", range="0.3,0.7"), FakeRenderer(draw))
     assert some.weights_by_name in ("*=1", "IN05=0.43")
-    turned = analyze_blocks(options(tmp_path, blocks="IN05", range="0.7,0.35"), FakeRenderer(draw))
+    turned = analyze_blocks(options(tmp_path / "turned", blocks="IN05", range="0.7,0.35"), FakeRenderer(draw))
     assert turned.weights_by_name == "*=0.5,IN05=1"
 
 

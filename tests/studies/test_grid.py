@@ -29,7 +29,7 @@ from loralathe.studies.grid import GridOptions, run_grid
 from loralathe.studies.page.build import grid_page
 from loralathe.studies.scorers import DEFAULT_SCORERS, Scored
 from loralathe.studies.store import CellStore
-from studies.fakes import FakeRenderer, picture, request
+from studies.fakes import FakeRenderer, picture, request, use
 from studies.test_axes import FakeRecipe
 
 
@@ -49,7 +49,7 @@ def test_everything_is_written(tmp_path: Path, renderer: FakeRenderer) -> None:
     keys = [cell.cell.key for cell in result.cells]
     assert tree(tmp_path) == sorted(
         [f"cells/{k}.{e}" for k in keys for e in ("json", "png")]
-        + ["grid.html", "grid.png", "results.csv", "results.json"]
+        + ["grid.html", "grid.png", "results.csv", "results.json", "study.json"]
     )
     for cell in result.cells:
         with Image.open(tmp_path / cell.file) as stored:
@@ -80,10 +80,10 @@ def test_pictures_are_compared_with_those_of_their_own_scene(tmp_path: Path) -> 
     at = page_data((tmp_path / "grid.html").read_text(encoding="utf-8"))["cells"]
     assert isinstance(at, list)
     assert [one["reference"] for one in at] == [[0, *one["position"][1:]] for one in at]
-    middle = run_grid(options(tmp_path, reference=(1, 0, 0)), FakeRenderer())
+    middle = run_grid(options(tmp_path / "m", reference=(1, 0, 0)), FakeRenderer())
     assert [one.scores["diff %"] == 0 for one in middle.cells] == [False, True, False] * 2
     tags = options(
-        tmp_path, request=request(prompt="<lora:mio:0.3> hat", adapters=()), x="", y="s/r = 0.3, 1"
+        tmp_path / "t", request=request(prompt="<lora:mio:0.3> hat", adapters=()), x="", y="s/r = 0.3, 1"
     )
     assert [one.scores["diff %"] == 0 for one in run_grid(tags, FakeRenderer()).cells] == [True, False]
 
@@ -375,3 +375,50 @@ def test_an_unwritable_folder_is_the_machines_fault(tmp_path: Path, renderer: Fa
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(MachineError, match="could not be written"):
         run_grid(options(tmp_path / "file" / "grid"), renderer)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"request": request(prompt="2girls")}, "prompt"),
+        ({"request": request(negative="ugly", steps=9)}, "negative, steps"),
+        ({"request": request(checkpoint="baseB.safetensors")}, "checkpoint"),
+        ({"request": request(adapters=(use("mio.safetensors"),)), "x": "mio = 0, 0.5"}, "LoRAs, axes"),
+        ({"y": "cfg = 1, 2"}, "axes"),
+        ({"y": "seed = 8, 9"}, "axes"),
+        ({"z": "cfg = 1, 2"}, "axes"),
+    ],
+)
+def test_the_folder_of_another_study_stays(tmp_path: Path, changes: dict[str, object], found: str) -> None:
+    run_grid(options(tmp_path), FakeRenderer())
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    with pytest.raises(InputError, match="belongs to another study") as caught:
+        run_grid(options(tmp_path, **changes), FakeRenderer())
+    assert caught.value.where == f"{tmp_path}, not the same: {found}"
+    assert "output=FOLDER" in str(caught.value.fix)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    run_grid(options(tmp_path, **changes, force=True), FakeRenderer())
+    with pytest.raises(InputError, match="belongs to another study"):
+        run_grid(options(tmp_path), FakeRenderer())
+
+
+def test_the_same_study_goes_on(tmp_path: Path) -> None:
+    """With more or fewer values, turned axes, another title, from another folder, after its files moved."""
+    folder, lora = tmp_path / "study", tmp_path / "hina.safetensors"
+    lora.write_bytes(b"one")
+
+    def made(place: Path, **changes: object) -> int:
+        adapters = (replace(request().adapters[0], file=str(place / "hina.safetensors")),)
+        wanted = options(place / "study", request=request(adapters=adapters), **changes)
+        return run_grid(wanted, FakeRenderer()).rendered
+
+    assert made(tmp_path) == 6
+    assert made(tmp_path, x="hina = 0, 0.25") == 2
+    assert made(tmp_path, x="seed = 1, 2, 3", y="hina = 0, 0.25", title="t", embed=True) == 2
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    folder.rename(moved / "study")
+    lora.rename(moved / "hina.safetensors")
+    assert made(moved, x="seed = 1, 2, 3", y="hina = 0, 0.25") == 0
+    (moved / "study" / "study.json").write_text("[1]")
+    assert made(moved) == 0, "what cannot be read says nothing"

@@ -105,7 +105,7 @@ def test_axes_and_scores_of_the_program_have_chinese_names_on_the_page() -> None
     )
     known = {*re.findall(r'"([^"]+)": "', table), "VAE", "CFG", "LoRA", "SSIM", "pHash"}
     sources = "".join(path.read_text(encoding="utf-8") for path in folder.parent.glob("axes*.py"))
-    titles = set(re.findall(r'(?i)axis\("([^"]+)"', sources))
+    titles = set(re.findall(r'\b(?:Axis|decimal_axis)\("([^"]+)"', sources))
     assert len(titles) > 12
     assert titles | {scorer.name for scorer in (*DEFAULT_SCORERS, *scorers_of(CachedJudge(folder)))} <= known
 

@@ -158,6 +158,7 @@ class OpenModel:
             sub_grids=choices.sub_grids,
             title=choices.title,
             embed=choices.embed,
+            force=choices.force,
         )
         return PreparedGrid(self, options)
 
@@ -195,6 +196,7 @@ class OpenModel:
             context=self._context(),
             title=choices.title,
             embed=choices.embed,
+            force=choices.force,
         )
         return PreparedBlocks(self, options, random_seed=wanted.seed == RANDOM_SEED)
 
@@ -398,12 +400,14 @@ class PreparedBlocks:
 
     def plan(self) -> BlocksPlan:
         """Which blocks, how many pictures; with `coarse` those of the first round."""
-        from loralathe.studies.analyzer.analyze import begin_study
+        from loralathe.studies.analyzer.analyze import begin_study, identity
         from loralathe.studies.analyzer.options import first_cut, read_groups, read_range
+        from loralathe.studies.study_file import foreign_folder_note
 
         study = begin_study(self.options)  # its mistakes are told before anything is rendered
-        issues = tuple(self.model.remarks([study.request]))
         groups, lacking = read_groups(self.options)
+        foreign = foreign_folder_note(self.options.folder, identity(study, groups), force=self.options.force)
+        issues = (*foreign, *self.model.remarks([study.request]))
         examined, others = read_range(self.options.range)
         first = len(first_cut(groups)) if self.options.coarse else len(groups)
         names = tuple(group.name for group in groups)

@@ -159,6 +159,7 @@ class GridChoices:
     reference: the cell that scores compare with, for each seed and prompt.
     vae_dir: folders whose VAEs an axis names.
     legend, margin, sub_grids, title, embed: how grid.png and grid.html look.
+    force:     replace the study of other axes, files or another prompt in the folder.
     """
 
     x: str = ""
@@ -178,6 +179,7 @@ class GridChoices:
     sub_grids: bool = False
     title: str = ""
     embed: bool = False
+    force: bool = False
 
     @property
     def seed_axes(self) -> str:
@@ -211,6 +213,7 @@ class GridKeywords(PictureKeywords, total=False):
     sub_grids: bool
     title: str
     embed: bool
+    force: bool
 
 
 class OpenGridKeywords(GridKeywords, ModelKeywords, total=False):
@@ -226,7 +229,7 @@ class BlocksChoices:
     adapter: which one, where there are several;  te: each text encoder as a block of its own.
     seeds:  how many;  threshold: a channel counts when it changes by more.
     coarse: groups first, then only groups that matter, halved: those above coarse_floor of the strongest.
-    color:  ground of the difference pictures;  swap: blocks as columns.
+    color:  ground of the difference pictures;  swap: blocks as columns;  force: replace another study.
     """
 
     range: str = "0.5,1"
@@ -242,6 +245,7 @@ class BlocksChoices:
     output: PathLike | None = None
     title: str = ""
     embed: bool = False
+    force: bool = False
 
 
 class BlocksKeywords(PictureKeywords, total=False):
@@ -260,6 +264,7 @@ class BlocksKeywords(PictureKeywords, total=False):
     output: PathLike | None
     title: str
     embed: bool
+    force: bool
 
 
 class OpenBlocksKeywords(BlocksKeywords, ModelKeywords, total=False):

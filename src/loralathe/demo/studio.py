@@ -112,6 +112,7 @@ class Studio:
             y=task.y,
             context=context,
             scorers=(*DEFAULT_SCORERS, *scorers_of(self.judge)),
+            force=True,  # the folder is the demo's own
         )
 
     def blocks(self, task: BlocksTask) -> BlockReport:
@@ -125,6 +126,7 @@ class Studio:
             range=task.range,
             blocks="12ALL",
             seeds=task.seeds,
+            force=True,
             context=gather_context(family_by_id(BASE_FAMILY)),
         )
         self._analyzed[task] = analyze_blocks(options, self._plain_renderer(), self.progress)

@@ -26,6 +26,7 @@ from loralathe.studies.plan import DEFAULT_LIMIT, GridPlan, Identify, Position, 
 from loralathe.studies.results import CellResult, Scores, grid_infotext, results_csv, results_json
 from loralathe.studies.scorers import DEFAULT_SCORERS, Scored, Scorer, score_all
 from loralathe.studies.store import CellStore, SeedBook, render_missing
+from loralathe.studies.study_file import STUDY_FILE, Identity, claim_folder, foreign_folder_note, identity_of
 from loralathe.tensorfiles import write_whole
 
 DEFAULT_CONTEXT = Context()
@@ -45,6 +46,7 @@ class GridOptions:
     identify: file → text that changes with its content; it names the stored cells.
     preview_seconds: how often `preview.png` is rewritten; 0 for none.
     embed: pictures inside grid.html instead of beside it.
+    force: take the folder of another study.
     """
 
     request: ImageRequest
@@ -63,6 +65,7 @@ class GridOptions:
     sub_grids: bool = False
     title: str = ""
     embed: bool = False
+    force: bool = False
     preview_seconds: float = 5.0
     identify: Identify = file_identity
 
@@ -120,6 +123,7 @@ def run_grid(options: GridOptions, renderer: Renderer, progress: Progress | None
     _check_positions(plan, (*options.redo, options.reference))
     for scorer in options.scorers:
         scorer.check()
+    claim_folder(options.folder, _identity(options, plan), force=options.force)
     store = CellStore(options.folder)
     store.forget(plan.cell(position).key for position in options.redo)
     _announce(options, plan, store, progress)
@@ -143,9 +147,23 @@ def run_grid(options: GridOptions, renderer: Renderer, progress: Progress | None
     return GridResult(plan, results, rendered, tuple(files))
 
 
+def _identity(options: GridOptions, plan: GridPlan) -> Identity:
+    recipe = options.context.recipe
+    more = {} if recipe is None else {"recipe": recipe.file}
+    return identity_of(
+        "grid",
+        options.folder,
+        options.request,
+        [cell.request for cell in plan.cells],
+        {axis.title: [value.label for value in axis.values] for axis in plan.axes if axis.title},
+        **more,
+    )
+
+
 def _remove_empty_study(folder: Path) -> None:
     """A page without pictures only looks like a result. Seeds that were drawn stay for the next try."""
-    (folder / "grid.html").unlink(missing_ok=True)
+    for name in ("grid.html", STUDY_FILE):
+        (folder / name).unlink(missing_ok=True)
     for place in (folder / "cells", folder):
         with suppress(OSError):  # absent, or something else is in it
             place.rmdir()
@@ -163,8 +181,9 @@ def _check_positions(plan: GridPlan, positions: tuple[Position, ...]) -> None:
 
 
 def notes_of(options: GridOptions, plan: GridPlan) -> list[str]:
-    """What is odd in the prompt's tags and in the values of axes."""
+    """What is odd in the prompt's tags and in the values of axes, and a folder of another study."""
     return [
+        *foreign_folder_note(options.folder, _identity(options, plan), force=options.force),
         *told(lift_tags(options.request.prompt).issues),
         *(note for axis in plan.axes for note in axis.notes),
     ]

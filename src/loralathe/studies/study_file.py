@@ -17,7 +17,7 @@ from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import argument_text
 from loralathe.tensorfiles import write_whole
 
-NAME = "study.json"
+STUDY_FILE = "study.json"
 VERSION = 1
 
 Facts = Mapping[str, object]
@@ -40,7 +40,7 @@ class Identity:
         same = self.axes.keys() == other.axes.keys() and all(
             set(values) & set(other.axes[title]) for title, values in self.axes.items()
         )
-        return found + ([] if same else ["axes"])
+        return [name.replace("_", " ") for name in found] + ([] if same else ["axes"])
 
 
 def identity_of(
@@ -77,26 +77,23 @@ def _place(file: str, folder: Path) -> str:
 
 def claim_folder(folder: Path, study: Identity, *, force: bool) -> None:
     """Write down whose the folder is. InputError for a folder of another study, unless it may be replaced."""
-    before = _read(folder / NAME)
+    before = _read(folder / STUDY_FILE)
     if before is not None and not force and (found := study.differs(before)):
         raise InputError(
             "the folder belongs to another study",
-            where=f"{folder}: it has another {_listed(found)}",
-            fix=f"choose another folder with {option('output', 'FOLDER')}, or replace it with {option('force', True)}",
+            where=f"{folder}, not the same: {', '.join(found)}",
+            fix=f"choose another with {option('output', 'FOLDER')}, or replace it: {option('force', True)}",
         )
     text = {"version": VERSION, "facts": study.facts, "axes": study.axes}
-    write_whole(folder / NAME, json.dumps(text, ensure_ascii=False, indent=1).encode() + b"\n")
+    write_whole(folder / STUDY_FILE, json.dumps(text, ensure_ascii=False, indent=1).encode() + b"\n")
 
 
-def is_another_study(folder: Path, study: Identity) -> bool:
-    """Whether the folder belongs to a study that this one would replace."""
-    before = _read(folder / NAME)
-    return before is not None and bool(study.differs(before))
-
-
-def _listed(names: Sequence[str]) -> str:
-    *most, last = [name.replace("_", " ") for name in names]
-    return f"{', '.join(most)} and {last}" if most else last
+def foreign_folder_note(folder: Path, study: Identity, *, force: bool) -> list[str]:
+    """What `--dry-run` says where `claim_folder` would refuse."""
+    before = _read(folder / STUDY_FILE)
+    if before is None or force or not study.differs(before):
+        return []
+    return [f"{folder} belongs to another study: replace it with {option('force', True)}"]
 
 
 def _read(path: Path) -> Identity | None:

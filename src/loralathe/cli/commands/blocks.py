@@ -109,6 +109,9 @@ NUMBERS, COMPARED = 64, 26
     metavar="FOLDER",
     help="Folder of the study. Default: one here, named after the inputs.",
 )
+@click.option(
+    "--force", is_flag=True, help="Replace a study in the folder that has other files, prompt or range."
+)
 @click.option("--title", default="", metavar="TEXT", help="Title of the page.")
 @click.option("--embed", is_flag=True, help="Put the pictures into blocks.html, to send it around.")
 @click.option(

@@ -124,6 +124,9 @@ def in_two_columns(items: Sequence[str]) -> list[str]:
     help="The cell that others of its seed and prompt are compared with. Default: 1,1.",
 )
 @folder_options("vae_dir")
+@click.option(
+    "--force", is_flag=True, help="Replace a study in the folder that has other axes, files or prompt."
+)
 @click.option("--title", default="", metavar="TEXT", help="Title of the page.")
 @click.option("--legend/--no-legend", default=True, help="Write values beside the pictures. Default: yes.")
 @click.option(

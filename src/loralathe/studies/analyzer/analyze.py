@@ -38,6 +38,7 @@ from loralathe.studies.context import Context
 from loralathe.studies.metrics import SSIM_WINDOW, changed_percentage, estimate, gmsd, pixels_of, ssim
 from loralathe.studies.plan import Job, request_key
 from loralathe.studies.store import CellStore, render_missing
+from loralathe.studies.study_file import Identity, claim_folder, identity_of
 
 Cuts: TypeAlias = list[tuple[Group, ...]]
 
@@ -77,6 +78,7 @@ def analyze_blocks(
     progress = progress or Progress()
     study = begin_study(options)
     groups, lacking = read_groups(options)
+    claim_folder(options.folder, identity(study, groups), force=options.force)
     for issue in lift_tags(options.request.prompt).issues:
         progress.message(str(issue))
     if lacking:
@@ -105,6 +107,19 @@ def begin_study(options: BlocksOptions) -> Study:
         )
     seeds = tuple(options.request.seed + offset for offset in range(max(1, options.seeds)))
     return Study(options, _unmarked(cell, options.context), index, examined, others, seeds)
+
+
+def identity(study: Study, groups: Sequence[Group]) -> Identity:
+    """What makes this analysis another one; more seeds and other blocks go on in the same folder."""
+    return identity_of(
+        "blocks",
+        study.options.folder,
+        study.request,
+        [study.request],
+        {"blocks": [group.name for group in groups]},
+        adapter=PurePath(study.adapter.file).stem,
+        range=f"{show_number(study.examined)},{show_number(study.others)}",
+    )
 
 
 def _adapter_index(request: ImageRequest, name: str) -> int:

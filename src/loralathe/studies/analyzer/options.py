@@ -47,6 +47,7 @@ class BlocksOptions:
     coarse: groups first, and only the groups that matter block by block; `coarse_floor` is the part of the
         strongest group's effect below which a group is left whole.
     swap: blocks as columns ("change X-Y").
+    force: take the folder of another study.
     """
 
     request: ImageRequest
@@ -66,6 +67,7 @@ class BlocksOptions:
     look: GridLook = DEFAULT_LOOK
     title: str = ""
     embed: bool = False
+    force: bool = False
     identify: Identify = file_identity
 
 
