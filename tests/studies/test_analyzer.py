@@ -209,7 +209,7 @@ def test_a_strength_multiplies_the_list_that_is_suggested(tmp_path: Path) -> Non
     weights = [float(text) for text in report.weights_list.split(",")]
     assert (min(weights), max(weights)) == (0.43, 1)
     assert report.recipe is not None
-    merge = f"lathe merge baseA.safetensors hina.safetensors:0.56:lbw={report.weights_list}"
+    merge = f'lathe merge baseA.safetensors "hina.safetensors:0.56:lbw={report.weights_list}"'
     assert report.recipe.command == merge
     some = analyze_blocks(options(tmp_path / "some", blocks="IN05", range="0.3,0.7"), FakeRenderer(draw))
     assert some.weights_by_name in ("*=1", "IN05=0.43")
@@ -227,9 +227,8 @@ def test_suggestions_can_be_pasted(tmp_path: Path) -> None:
         for weights in (by_list, by_name):
             assert weights.weight_of("unet.x", effect.group.name) == effect.weight
     assert report.recipe is not None
-    assert (
-        report.recipe.command == f"lathe merge baseA.safetensors hina.safetensors:1:lbw={report.weights_list}"
-    )
+    pasted = f'lathe merge baseA.safetensors "hina.safetensors:1:lbw={report.weights_list}"'
+    assert report.recipe.command == pasted
 
 
 def test_tables_and_page(tmp_path: Path) -> None:

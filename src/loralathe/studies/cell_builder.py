@@ -135,7 +135,13 @@ def spell_out(use: AdapterUse, context: Context) -> AdapterUse:
     if (elements or "").upper() in MARKS:  # a place for rules that no axis fills
         elements = None
     spelled = replace(use, blocks=spelled_out(use.blocks, context.family, context.presets), elements=elements)
-    resolve(spelled, context.family, tokens=seeded_tokens(0, use.x))
+    resolve(
+        spelled,
+        context.family,
+        block_presets=context.presets,  # of which close names are suggested
+        element_presets=context.element_presets,
+        tokens=seeded_tokens(0, use.x),
+    )
     return spelled
 
 
