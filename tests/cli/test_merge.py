@@ -160,7 +160,9 @@ def test_metadata_in_supermergers_words(done: Run, run: Run, models: Path, tmp_p
     found = metadata_of(out)
     assert found["modelspec.title"] == "first"
     assert [json.loads(found[f"sshs_cp{n}"]) for n in (0, 1)] == [metadata_of(base), metadata_of(hina)]
-    done("verify", out, "--least", 0, "--search", models)
+    checked = done("verify", out, "--least", 0, "--share", 0, "--search", models).stdout
+    assert "a sample of " in checked
+    assert "other bits: not the bytes that this version writes" in " ".join(checked.split())
     refused = run(*words, "al")
     assert (refused.exit_code, "all" in refused.stderr.splitlines()[-1]) == (2, True)
     done("eval", "resize(hina, rank=2)", f"hina={hina}", "-o", out, "--force", "--metadata", "all")

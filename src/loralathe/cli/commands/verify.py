@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from loralathe import BlockCheck, Verification
 
 EPILOG = """\b
-Every file that loralathe writes records the recipe that made it, and its inputs' hashes. Sampled
-tensors are computed again in float64, from the formulas, and by this version; copied tensors,
-names, dtypes, order and metadata must be the same. Inputs are looked for by content, in FILE's
-folder and in those of --search.
+Every file that loralathe writes records the recipe that made it, and the hashes of its inputs.
+verify makes a sample of its tensors again, twice: from the formulas in float64, and by this
+version. It also compares what is only copied, and all names, types and metadata. Inputs are found
+by their content, in FILE's folder and in those of --search.
 
 \b
 Exit code 0: all that was checked is as recorded. 2: it is not, or it cannot be checked.
@@ -54,14 +54,28 @@ Examples:
 @search_option
 @click.option("--all", "everything", is_flag=True, help="Check every tensor. This finds any changed bit.")
 @click.option(
-    "--share", type=Share(), default=0.02, metavar="X", help="Share of each block to check. Default: 0.02."
+    "--share",
+    type=Share(),
+    default=0.02,
+    metavar="X",
+    help="How much of each block to check, from 0 to 1. Default: 0.02.",
 )
 @click.option(
-    "--least", type=Whole(min=0), default=2, metavar="N", help="Least number to check in a block. Default: 2."
+    "--least",
+    type=Whole(min=0),
+    default=2,
+    metavar="N",
+    help="Check at least so many tensors of a block. Default: 2.",
 )
-@click.option("--seed", type=Whole(min=0), default=0, metavar="N", help="Seed of the choice. Default: 0.")
 @click.option(
-    "--exact/--no-exact", default=True, help="Bytes must be those that this version writes. Default: yes."
+    "--seed",
+    type=Whole(min=0),
+    default=0,
+    metavar="N",
+    help="Another number checks other tensors. Default: 0.",
+)
+@click.option(
+    "--exact/--no-exact", default=True, help="Also compare bytes with what this version writes. Default: yes."
 )
 @folder_options()
 @showing_options
@@ -100,6 +114,12 @@ def verify_command(
     return DONE if found.ok else INPUT
 
 
+COLUMNS = {
+    True: "over the best: how much larger the error is than that of the best LoRA of this rank",
+    False: "error: the largest, in steps of the last digit; rounding alone makes 0.5",
+}
+"""What the columns of a LoRA and of a checkpoint mean; those of both follow."""
+BOTH = "other bits: not the bytes that this version writes · wrong: not what the recipe gives"
 SHOWN = 12
 """Findings that are shown; --json has them all."""
 
@@ -110,7 +130,7 @@ def show_verification(screen: Screen, found: Verification) -> None:
     screen.result(heading(_title(found)), Facts(_facts(found)))
     adapter = found.kind == "adapter"
     columns = ["block", "modules" if adapter else "tensors", "checked"]
-    columns += ["over the best %"] if adapter else ["copied", "error (ulp)"]
+    columns += ["over the best %"] if adapter else ["copied", "error"]
     columns += ["other bits", "wrong"]
     rows = [_row(block, adapter) for block in found.blocks if block.tensors or block.checked]
     screen.result("", Columns(columns, rows, _row(found.total, adapter)))
@@ -142,6 +162,10 @@ def _facts(found: Verification) -> list[tuple[str, str]]:
             f"{signed_percent(held)} of what is added, error {signed_percent(error)}, of the tensors checked"
         )
         rows.append(("held", text))
+    checked, whole = found.total.checked, counted(found.total.tensors, "tensor")
+    is_sample = checked < found.total.tensors
+    rows.append(("checked", f"a sample of {checked} out of {whole}" if is_sample else whole))
+    rows.append(("columns", f"{COLUMNS[found.kind == 'adapter']} · {BOTH}"))
     return rows + [("note", note) for note in found.notes]
 
 
