@@ -12,6 +12,8 @@ from cli.kit import done, quiet_surroundings, run
 from rendering.conftest import make_checkpoint, make_lora
 
 __all__ = ["done", "here", "quiet_surroundings", "run", "studio"]
+SMALL = {"modelspec.resolution": "64x64"}
+"""What the models say of their size, so that commands of the pages run as they are printed."""
 QUICK = ("--size", "64x64", "--steps", "2", "--seed", "7", "--device", "cpu", "--sampler", "Euler")
 
 RECIPE = """
@@ -41,8 +43,8 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """baseA, baseB (SD 1.5), xl (SDXL), hina, mio, xlora, the folder loras, article.toml; never changed."""
     folder = tmp_path_factory.mktemp("studio")
     first = make_checkpoint("sd1")
-    write_safetensors(folder / "baseA.safetensors", first)
-    write_safetensors(folder / "baseB.safetensors", second_checkpoint(first, 0.02, 2))
+    write_safetensors(folder / "baseA.safetensors", first, SMALL)
+    write_safetensors(folder / "baseB.safetensors", second_checkpoint(first, 0.02, 2), SMALL)
     write_safetensors(folder / "xl.safetensors", make_checkpoint("sdxl"))
     write_safetensors(folder / "xlora.safetensors", make_lora("sdxl"))
     (folder / "loras").mkdir()

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from cli.kit import Run
+from loralathe.rendering import LocalRenderer
 from loralathe.studies.axes import AXIS_KINDS
+from studies.fakes import draw
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "pictures.md"
-QUICK = ("--size", "64x64", "--steps", "1", "--device", "cpu")
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,13 @@ def test_the_page_has_examples_of_every_command() -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.command[6:60])
-def test_example(here: Path, done: Run, example: Example) -> None:
+def test_example(here: Path, done: Run, example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is printed, with a renderer that draws at once."""
+    monkeypatch.setattr(LocalRenderer, "render", draw)
     name, *words = shlex.split(example.command)
     assert name == "lathe"
     rendered = "--weights" not in words
-    result = done(*words, *(QUICK if rendered else ()))
+    result = done(*words)
     if example.output:
         assert result.stdout == example.output
     elif rendered:

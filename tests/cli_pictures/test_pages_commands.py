@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,11 +14,11 @@ from PIL import Image
 from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_safetensors
 from cli.kit import quiet_surroundings
 from loralathe.cli import lathe
-from loralathe.rendering import ImageRequest, LocalRenderer, OnImage
+from loralathe.rendering import LocalRenderer
 from loralathe.rendering.png import png_bytes
 from printed import ROOT, commands_in
 from rendering.conftest import Tensors
-from studies.fakes import picture
+from studies.fakes import draw
 
 __all__ = ["quiet_surroundings"]
 PAGES = (
@@ -110,12 +108,6 @@ def here(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             (tmp_path / name / f"{file}.safetensors").symlink_to(shelf / f"{file}.safetensors")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def draw(_: LocalRenderer, requests: Sequence[ImageRequest], on_image: OnImage) -> None:
-    """In the renderer's place: other tests look at real pictures, this one at the commands."""
-    for index, request in enumerate(requests):
-        on_image(index, picture(replace(request, width=32, height=48)))
 
 
 def test_there_are_commands_on_these_pages() -> None:

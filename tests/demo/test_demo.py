@@ -20,6 +20,7 @@ from loralathe.demo.play import CHAPTERS
 from loralathe.demo.settings import QUICK
 from loralathe.engine import plain_record
 from loralathe.tensorfiles import read_header
+from printed import fault
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,11 @@ class Told:
         return float(self.numbers[chapter][name].removesuffix(" %")) / 100
 
     def commands(self) -> list[list[str]]:
-        """Every command of the page, as a shell reads it."""
+        """Every command of the page, as a shell reads it, and bash, PowerShell and cmd.exe alike."""
         texts = re.findall(r"<pre>(lathe .*?)</pre>", self.page, re.DOTALL)
-        return [shlex.split(line)[1:] for text in texts for line in html.unescape(text).splitlines()]
+        lines = [line for text in texts for line in html.unescape(text).splitlines()]
+        assert {line: found for line in lines if (found := fault(line))} == {}
+        return [shlex.split(line)[1:] for line in lines]
 
 
 SHORTEST = replace(QUICK, steps=4, strengths=(0, 1), seeds=1, analyzed=1, proof_scenes=1, proof_seeds=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ from loralathe.rendering.vocabulary import vocabulary_of
 from rendering.conftest import make_checkpoint, make_lora
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-SMALL = ("--size", "64x64", "--steps", "1", "--device", "cpu")
+SMALL = {"modelspec.resolution": "64x64"}
+"""The models say their size, so that the commands run as they are printed."""
 
 
 def commands(page: str) -> list[str]:
@@ -45,8 +47,8 @@ def test_every_command_runs_in_the_order_of_the_page(
     monkeypatch.setenv(DATA_VARIABLE, str(parts))
     monkeypatch.chdir(tmp_path)
     first = make_checkpoint("sdxl")
-    write_safetensors(tmp_path / "baseA.safetensors", first)
-    write_safetensors(tmp_path / "baseB.safetensors", second_checkpoint(first, 0.02, 2))
+    write_safetensors(tmp_path / "baseA.safetensors", first, SMALL)
+    write_safetensors(tmp_path / "baseB.safetensors", second_checkpoint(first, 0.02, 2), SMALL)
     for seed, name in enumerate(("hina", "sailor")):
         write_safetensors(tmp_path / f"{name}.safetensors", make_lora("sdxl", seed=seed))
     for direction, sign, title in DIRECTIONS:
@@ -54,14 +56,14 @@ def test_every_command_runs_in_the_order_of_the_page(
         (tmp_path / f"{direction}.toml").write_text(text, encoding="utf-8")
         for made in ("B2", "lora2"):  # the demo has run its recipes, so what they save is there
             (tmp_path / f"{made}_{direction}.safetensors").write_bytes(b"what the demo left here")
-    write_settings(tmp_path / PROFILE, FULL.of_pictures())
+    write_settings(tmp_path / PROFILE, replace(FULL, steps=1).of_pictures())
     for command in commands("guide.md"):
         name, verb, *words = shlex.split(command)
         assert name == "lathe"
         if verb == "demo":
             continue  # test_demo.py
         rendered = verb in ("grid", "blocks") and "--weights" not in words
-        result = CliRunner().invoke(lathe, [verb, *words, *(SMALL if rendered else ())], prog_name="lathe")
+        result = CliRunner().invoke(lathe, [verb, *words], prog_name="lathe")
         assert result.exit_code == 0, f"{command}\n{result.output}"
         if rendered:
             assert list((tmp_path / words[words.index("--out") + 1]).glob("cells/*.png")), command

@@ -12,6 +12,7 @@ import pytest
 from loralathe.language import read_recipe
 from loralathe.strengths import AdapterUse, argument_text, has_tokens, read_argument
 from loralathe.studies.commands import cell_recipe
+from printed import fault
 from studies.fakes import request, use
 
 if sys.version_info >= (3, 11):
@@ -115,3 +116,20 @@ def test_recipe_cells_name_their_variables() -> None:
     assert recipe.command == 'lathe run "my recipe.toml" --set M=-0.35 --set rank=8'
     assert tomllib.loads(recipe.snippet) == {"variables": {"M": -0.35, "rank": 8}}
     assert recipe.notes == ("apply",)
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [
+        use(),
+        use("my models/hina.safetensors", 0.5),
+        use(blocks="1,0,0,0,0,0,0,1,1,1,1,1,0,0,0,0,0"),
+        use(blocks="IN04=0.3,*=0"),
+    ],
+)
+def test_the_command_of_a_cell_is_the_same_in_every_shell(adapter: AdapterUse) -> None:
+    made = cell_recipe(request(adapters=(adapter,)))
+    recipe = cell_recipe(request(), recipe_file="my recipe.toml", variables=(("M", -0.35),))
+    assert made is not None
+    assert recipe is not None
+    assert (fault(made.command), fault(recipe.command)) == (None, None)

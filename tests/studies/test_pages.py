@@ -131,7 +131,7 @@ def test_the_blocks_page(tmp_path: Path) -> None:
     assert dom.count('class="whisker"') == 12
     assert report.weights_list is not None
     assert report.weights_list in dom
-    assert "可以開始的分層權重" in dom
+    assert "可以當起點的分層權重" in dom
     assert "<title>hina：分層分析</title>" in dom
     assert "排序：依分層" in dom
     assert len(re.findall(r'<img[^>]*src="diffs/', dom)) == 12

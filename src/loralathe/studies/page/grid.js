@@ -9,7 +9,7 @@ const TEXT = {
         apply: "The recipe makes the checkpoint; this cell has adapters on top of it, listed under Settings.",
         hint: "← → ↑ ↓ move · Space compares · click zooms · Esc closes",
         rendering: "rendering…", adapters: "Adapters", seed: "Seed", sampler: "Sampler", size_: "Size", checkpoint: "Checkpoint" },
-  zh: { show: "格上顯示", size: "大小", dark: "深色", light: "淺色", nothing: "不顯示", copy: "複製", copied: "已複製",
+  zh: { show: "格子上顯示", size: "大小", dark: "深色", light: "淺色", nothing: "不顯示", copy: "複製", copied: "已複製",
         values: "數值", scores: "量測（與第 {} 格比較）", command: "融合成這一格的指令", recipe: "寫成配方", variables: "配方變數",
         prompt: "提示詞", negative: "反向提示詞", settings: "設定", close: "關閉", compare: "按住看參考圖", colon: "：",
         reference: "參考", cells: "格", missing: "尚未產生",
