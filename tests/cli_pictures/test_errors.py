@@ -68,7 +68,11 @@ CASES = {
     f"grid baseA.safetensors {QUICK} --prompt '<lora:kasumi:1>' --x seed=1,2 --dry-run": "no adapter is called 'kasumi'\n"
     "  fix:   give a path, or name the folder of your files with --lora-dir",
     f"grid baseA.safetensors --lora-dir . --dry-run {QUICK} --prompt '<lora:NAME:1>' --x s/r=NAME,hina": "no adapter "
-    "is called 'NAME'\n  where: .\n  fix:   give a path, or another --lora-dir",
+    "is called 'NAME'\n  where: .\n  fix:   the first value of prompt S/R is searched for and is a value, too: "
+    "write one that can be rendered in place of 'NAME', in the prompt as well",
+    f"grid baseA.safetensors --lora-dir . {QUICK} --prompt '<lora:hina:S>' --x 's/r=S,0.3,0.7'": "there are no block "
+    "weights called 'S'\n  fix:   the first value of prompt S/R is searched for and is a value, too: "
+    "write one that can be rendered in place of 'S', in the prompt as well",
     f"blocks baseA.safetensors --lora-dir . --dry-run {QUICK} --prompt '<lora:hinna:1>'": "no adapter is called 'hinna'\n"
     "  where: .\n  fix:   did you mean 'hina'?",
     f"{R} --dry-run --prompt '<lora:baseC:1>' --lora-dir .": "no adapter is called 'baseC'\n"

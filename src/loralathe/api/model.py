@@ -351,8 +351,15 @@ class PreparedGrid:
             if seeds.is_file():
                 shutil.copy(seeds, folder)
             plan = plan_of(replace(self.options, folder=Path(folder)))
-        self.model.check_cells([job.request for job in plan.jobs])
+        self._check_cells(plan)
         return plan
+
+    def _check_cells(self, plan: GridPlan) -> None:
+        """InputError for cells that cannot be rendered, such as those of a text that is a placeholder."""
+        from loralathe.studies import placeholders_explained
+
+        with placeholders_explained(plan.axes):
+            self.model.check_cells([job.request for job in plan.jobs])
 
     def notes(self, plan: GridPlan) -> list[str]:
         """What a run tells before the first picture: about axes, prompts and words."""
@@ -373,7 +380,7 @@ class PreparedGrid:
         from loralathe.studies import plan_of, run_grid
 
         plan = plan_of(self.options)  # mistakes in the axes are told before models are looked at
-        self.model.check_cells([job.request for job in plan.jobs])
+        self._check_cells(plan)
         return run_grid(self.options, self.model.renderer, self.model.options.progress)
 
 

@@ -12,6 +12,7 @@ from loralathe.lazy import lazy_names
 
 if TYPE_CHECKING:
     from loralathe.studies.analyzer import BlockEffect, BlockReport, BlocksOptions, analyze_blocks, bar_chart
+    from loralathe.studies.axes_prompt import placeholders_explained
     from loralathe.studies.context import Context, RecipeSource, gather_context
     from loralathe.studies.grid import GridOptions, GridResult, notes_of, plan_of, run_grid
     from loralathe.studies.metrics import changed_percentage, pixels_of
@@ -33,8 +34,8 @@ __all__ = [
     "DEFAULT_SCORERS", "BlockEffect", "BlockReport", "BlocksOptions", "CellResult", "CellStore", "Context",
     "GridOptions", "GridPlan", "GridResult", "IdentityScorer", "Position", "PromptScorer", "RecipeSource",
     "RecipeWeights", "Scored", "Scorer", "SeedBook", "WeightStudy", "analyze_blocks", "bar_chart",
-    "changed_percentage", "gather_context", "notes_of", "pixels_of", "plain_prompt", "plan_of", "run_grid",
-    "study_weights",
+    "changed_percentage", "gather_context", "notes_of", "pixels_of", "placeholders_explained",
+    "plain_prompt", "plan_of", "run_grid", "study_weights",
 ]  # fmt: skip
 
 __getattr__ = lazy_names(
@@ -47,6 +48,7 @@ __getattr__ = lazy_names(
             "analyze_blocks",
             "bar_chart",
         ),
+        "axes_prompt": ("placeholders_explained",),
         "context": (
             "Context",
             "RecipeSource",

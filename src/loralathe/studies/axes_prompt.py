@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise, permutations
 from math import factorial
@@ -13,6 +14,7 @@ from loralathe.studies.axis import Axis, AxisKind, AxisSpec, Stage, each
 from loralathe.studies.cell_builder import CellBuilder
 
 MAX_ORDERED = 6
+SEARCH = "Prompt S/R"
 
 
 def build_search_replace(spec: AxisSpec) -> Axis:
@@ -33,7 +35,25 @@ def build_search_replace(spec: AxisSpec) -> Axis:
         return replace(cell, request=replace(request, prompt=prompt, negative=negative))
 
     values = each(texts, lambda text: text or "—", change)
-    return Axis("Prompt S/R", values, 0.3, Stage.TEXT, spec.text)
+    return Axis(SEARCH, values, 0.3, Stage.TEXT, spec.text)
+
+
+@contextmanager
+def placeholders_explained(axes: Iterable[Axis]) -> Iterator[None]:
+    """An error that names the text which search and replace looks for says that it is a value, too."""
+    try:
+        yield
+    except InputError as error:
+        searched = [axis.values[0].label for axis in axes if axis.title == SEARCH]
+        found = next((text for text in searched if text and text in str(error.what)), None)
+        if found is None:
+            raise
+        raise InputError(
+            error.what,
+            where=error.where,
+            fix="the first value of prompt S/R is searched for and is a value, too: "
+            f"write one that can be rendered in place of '{found}', in the prompt as well",
+        ) from None
 
 
 def _check_occurs(search: str, cell: CellBuilder) -> None:

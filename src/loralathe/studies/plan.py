@@ -14,6 +14,7 @@ from pathlib import Path
 from loralathe.errors import InputError, option
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import show_number
+from loralathe.studies.axes_prompt import placeholders_explained
 from loralathe.studies.axes_request import SEED
 from loralathe.studies.axis import NOTHING, Axis, AxisValue, Stage
 from loralathe.studies.cell_builder import CellBuilder, pull_tags, settle_blocks
@@ -114,7 +115,8 @@ def plan_grid(
     visits = _work_order((x, y, z))
     for position in visits:
         chosen = tuple(axis.values[index] for axis, index in zip((x, y, z), position, strict=True))
-        cell = _finish(base, (x, y, z), chosen, context)
+        with placeholders_explained((x, y, z)):
+            cell = _finish(base, (x, y, z), chosen, context)
         cell = _vary(cell, position, (x, y, z), vary_seed)
         labels = (chosen[0].label, chosen[1].label, chosen[2].label)
         variables = _all_variables(cell, context)
