@@ -19,11 +19,11 @@ from loralathe.families import block_label
 CHUNK = 1 << 15
 """Elements that are measured at once."""
 
-EVERY = 4
-"""Of a slice of more than a band, one chunk of every fourth band is measured: 3 % of its elements.
+EVERY = 8
+"""Of a slice of more than a band, one chunk of every eighth band is measured: 2 % of its elements.
 
-Rounding errors of neighbours are independent, so that is exact enough: the shares of a layer of 1280 × 2048
-are off by the error divided by 280, those of a file by the error divided by 9000.
+Rounding errors of neighbours are independent, so that is exact enough: the shares of a layer of 1280 × 1280
+are off by the error divided by 180, those of SDXL by the error divided by 7000.
 """
 
 
