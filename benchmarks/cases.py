@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from benchmarks.bench import BLOCKS, EXTRACT_BOUND, INPUTS, MERGE_BOUND, RANK, Bench, Row
+from benchmarks.bench import BLOCKS, EXTRACT_BOUND, MERGE_BOUND, RANK, Bench, Row
 from benchmarks.machine import read_seconds
-from benchmarks.measure import Run, cool, middle, repeat, run_process, warm
+from benchmarks.measure import Run, cool, middle, repeat, run_process, settle, warm
 from benchmarks.svd import least_operations, module_shapes, svd_seconds
 
 
@@ -81,37 +81,24 @@ def hashing_cases(bench: Bench) -> Iterator[Row]:
 
 
 def rounding_cases(bench: Bench) -> Iterator[Row]:
-    """What it costs to say how much of what is added the file holds, in time and in processor seconds."""
+    """What it costs to say how much of what is added the file holds; see `benchmarks.told`."""
     for job, title in (("merge", "merge a LoRA"), ("weighted-sum", "weighted sum")):
-        recipe, paths = bench.recipe(job), [bench.path(name) for name in INPUTS[job]]
-
-        def run(*flags: str, recipe: Path = recipe, paths: list[Path] = paths) -> Run:
-            warm(*paths)
-            return bench.child(recipe, "--no-hash", *flags)
-
-        turns = repeat(bench.rounds, bench.seconds, lambda run=run: (run("--no-rounding"), run()))
-        without, told = zip(*turns, strict=True)
-        limit = bench.size("A") / bench.machine.write
-        for unit, measure in (("", _whole), (", processor seconds", _processor)):
-            found = replace(middle(told), whole=_median(told, measure), work=_median(told, measure))
-            seconds = _median(without, measure)
-            against = "the same, rounding not told"
+        recipe = bench.recipe(job)
+        settle()
+        found = run_process(["-m", "benchmarks.told", str(recipe)], bench.folder / "cache")
+        for unit in ("", " processor"):
+            run = replace(found, whole=found.facts[f"told{unit}"], work=found.facts[f"told{unit}"])
             yield Row(
-                bench.label, f"{title}, rounding told{unit}", found, len(told), against, seconds, limit,
-                "writing the output", MERGE_BOUND,
-            )  # fmt: skip
-
-
-def _whole(run: Run) -> float:
-    return run.whole
-
-
-def _processor(run: Run) -> float:
-    return run.facts["processor"]
-
-
-def _median(runs: Iterable[Run], measure: Callable[[Run], float]) -> float:
-    return statistics.median(map(measure, runs))
+                bench.label,
+                f"{title}, rounding told,{unit} seconds of one thread",
+                run,
+                1,
+                "the same in turns, rounding not told",
+                found.facts[f"plain{unit}"],
+                bench.size("A") / bench.machine.write,
+                "writing the output",
+                MERGE_BOUND,
+            )
 
 
 def extraction_cases(bench: Bench) -> Iterator[Row]:

@@ -1,6 +1,6 @@
 """One recipe in a process of its own, as a person would run it: `python -m benchmarks.child RECIPE.toml`.
 
-Prints a line of JSON: seconds from the first import to the end, of the work alone, and of the processor.
+Prints a line of JSON: seconds from the first import to the end, and of the work alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--no-hash", action="store_true")
-    parser.add_argument("--no-rounding", action="store_true", help="do not measure what rounding leaves")
     options = parser.parse_args()
 
     import torch  # noqa: F401 -- what a run needs anyhow; apart from the work, because it is a fixed cost
@@ -28,27 +27,17 @@ def main() -> None:
     from loralathe.engine import RunOptions, run_recipe
     from loralathe.language import read_recipe
 
-    if options.no_rounding:
-        _leave_out_rounding()
-    work, processor = time.perf_counter(), time.process_time()
+    work = time.perf_counter()
     run = RunOptions(
         device=options.device, threads=options.threads, hash_inputs=not options.no_hash, force=True
     )
     report = run_recipe(read_recipe(options.recipe), run)
     end = time.perf_counter()
-    found = {"whole": end - START, "work": end - work, "processor": time.process_time() - processor}
+    found = {"whole": end - START, "work": end - work}
     for extraction in report.extractions:
         total = extraction.total()
         found |= {"written": extraction.written, "kept": total.kept / (total.energy - total.outside)}
     print(json.dumps(found))
-
-
-def _leave_out_rounding() -> None:
-    """A run that no command makes, to see what its report costs."""
-    from loralathe.engine import execute
-
-    plain = execute.execute
-    execute.execute = lambda session, sinks, progress, held: plain(session, sinks, progress)
 
 
 if __name__ == "__main__":
