@@ -1,7 +1,8 @@
 """What it costs to say how much of what is added the file holds: `python -m benchmarks.told RECIPE.toml`.
 
-Every tensor of the recipe's one checkpoint is made twice, with the sums and without, in turns on one thread of
-one process. So other work on the machine meets both alike. Prints a line of JSON: seconds, and the processor's.
+Every tensor of the recipe's one checkpoint is made twice, with the sums and without, in turns on one thread
+of one process. So other work on the machine meets both alike. Prints a line of JSON: seconds, and processor
+seconds.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from loralathe.engine import (
     RunOptions,
     Session,
     Sinks,
+    WeightsOutput,
     Workspace,
     make_jobs,
     open_session,
@@ -38,6 +40,7 @@ from loralathe.progress import Cancel
 def context(session: Session, stack: ExitStack, held: Mapping[str, HeldSums]) -> Context:
     """A file of its own for one of the two; it never gets its name."""
     (output,) = session.plan.outputs
+    assert isinstance(output, WeightsOutput)
     path = output.save.file.with_name(f"out-{'told' if held else 'plain'}.safetensors")
     placed = replace(output, save=replace(output.save, file=path))
     sink = weights_sink(placed, {}, [], session.options)
