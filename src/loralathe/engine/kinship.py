@@ -138,9 +138,11 @@ def _nearest(
 
 def _limit(beyond: float, most: float, variables: Mapping[str, float]) -> str | None:
     """The bound of the variable that says how much is subtracted: its value, or what it has over 1."""
+    shown = float(f"{most:.1g}")
     for name, value in variables.items():
-        for sign, word in ((1.0, "above"), (-1.0, "below")):
-            for start in (0.0, 1.0):
-                if math.isclose(beyond, sign * value - start, abs_tol=1e-9):
-                    return f"{name} {word} {sign * (start + float(f'{most:.1g}')):g}"
+        for start in (0.0, 1.0):
+            if math.isclose(beyond, value - start, abs_tol=1e-9):
+                return f"{name} above {start + shown:g}"
+            if math.isclose(beyond, -value - start, abs_tol=1e-9):
+                return f"{name} below {-start - shown:g}"
     return None
