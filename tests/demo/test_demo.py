@@ -165,3 +165,8 @@ def test_the_numbers_are_those_of_a_character_that_travels(
     assert told.share("subtract", "identity_exact") > 0.7
     assert told.share("proof", "identity_model") > 0.7
     assert told.share("proof", "prompt_model") > 0.5
+    assert told.share("merge", "changed_found") < 0.95 * told.share("merge", "changed_uniform")
+    assert told.share("merge", "identity_found") > 0.9
+    assert told.share("merge", "others_found") >= told.share("merge", "others_uniform")
+    assert told.share("difference", "best") >= told.share("difference", "middle")
+    assert told.share("difference", "best_style") >= 0.9
