@@ -48,7 +48,7 @@ class SliceMeter:
             for name, part in (held.parts if changed else {}).items()
         }
         self.parts = {name: part for name, part in specialized.items() if not part.is_zero}
-        self.is_coarse = tensor.spec.dtype not in {"F16", *EXACT}
+        self.is_coarse = bool(self.parts) and tensor.spec.dtype not in {"F16", *EXACT}
         columns = max(1, tensor.unit.row_elements)
         self.is_whole = row_slice.rows * columns <= BAND
         self.step = max(1, CHUNK // columns)
