@@ -16,8 +16,10 @@ from loralathe import write_settings
 from loralathe.cli import lathe
 from loralathe.demo.family import DATA_VARIABLE
 from loralathe.demo.settings import DIRECTIONS, FULL, PROFILE, recipe_text
+from loralathe.rendering import LocalRenderer
 from loralathe.rendering.vocabulary import vocabulary_of
 from rendering.conftest import make_checkpoint, make_lora
+from studies.fakes import draw
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SMALL = {"modelspec.resolution": "64x64"}
@@ -45,6 +47,7 @@ def test_every_command_runs_in_the_order_of_the_page(
     tmp_path: Path, parts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(DATA_VARIABLE, str(parts))
+    monkeypatch.setattr(LocalRenderer, "render", draw)
     monkeypatch.chdir(tmp_path)
     first = make_checkpoint("sdxl")
     write_safetensors(tmp_path / "baseA.safetensors", first, SMALL)
