@@ -51,12 +51,12 @@ EXERCISES: dict[str, tuple[str, ...]] = {
     "A1111: X/Y/Z plot": (
         f'{GRID} «--x "steps = 10, 20"» «--y "cfg = 4..8 (+2)"» «--z "seed = 1-3"» ‹--no-legend›'
         " ‹--sub-grids› ‹--margin 8›",
-        f'{GRID} «--x "steps = 10, 20"» «--y "cfg = 4, 5"» ‹--vary-seed xy›',
+        f'{GRID} «--x "steps = 10, 20"» --y "cfg = 4, 5" ‹--vary-seed xy›',
         f'{GRID} ‹--x "seed = 1-3"›',
         f'{GRID} ‹--x "prompt s/r = smile, frown"›',
         f'{GRID} «--x "prompt order = a girl, smile"»',
         f'{GRID} «--x "sampler = Euler a, DPM++ 2M Karras"»',
-        f'{GRID} «--x "sampler = Euler a, Euler"» «--y "schedule = Karras, Exponential"»',
+        f'{GRID} --x "sampler = Euler a, Euler" «--y "schedule = Karras, Exponential"»',
         f'{GRID} ‹--x "checkpoint = a.safetensors, b.safetensors"› «--y "vae = none, c.safetensors"»',
         f'{GRID} «--x "clip skip = 1, 2"»',
         f'{GRID} «--x "size = 64x64, 128x64"»',

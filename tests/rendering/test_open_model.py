@@ -59,16 +59,17 @@ def test_a_state_dict_is_rendered_like_its_file(models: Path, tmp_path: Path) ->
 
 
 def test_the_cells_of_a_study_belong_to_the_tensors_of_a_state_dict(models: Path, tmp_path: Path) -> None:
-    """The same tensors find their cells again; others in the same folder are drawn anew."""
+    """The same tensors find their cells again; others are another study, drawn anew where it is replaced."""
     state = load_file(models / "base.safetensors")
     key = "model.diffusion_model.out.2.bias"
     other = state | {key: state[key] + 1.0}
     rendered = []
-    for tensors in (state, dict(state), other):
-        result = loralathe.grid(
-            tensors, x="cfg = 2, 4", output=tmp_path / "grid", scorers=["none"], device="cpu", **PICTURE
-        )
-        rendered.append(result.rendered)
+    into = {"x": "cfg = 2, 4", "output": tmp_path / "grid", "scorers": ["none"], "device": "cpu", **PICTURE}
+    for tensors in (state, dict(state)):
+        rendered.append(loralathe.grid(tensors, **into).rendered)
+    with pytest.raises(loralathe.InputError, match="belongs to another study"):
+        loralathe.grid(other, **into)
+    rendered.append(loralathe.grid(other, **into, force=True).rendered)
     assert rendered == [2, 0, 2]
 
 

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from checkpoints import write_safetensors
+from loralathe.adapters import ModelFolders
 from loralathe.progress import CallableSink, Event, Progress
 from loralathe.rendering import ImageRequest, LocalRenderer
 from loralathe.rendering.encoding import encode_text
-from loralathe.rendering.vocabulary import TOKENS, vocabulary_of
+from loralathe.rendering.prepare import prepare
+from loralathe.rendering.vocabulary import TOKENS, remarks_on, vocabulary_of
 from rendering.conftest import make_checkpoint
 
 KNOWN = ("cat", "tree", "a", "beret")
@@ -55,12 +57,11 @@ def test_unknown_words_are_told_once(small: Path, held: bool) -> None:
     )
     with LocalRenderer("cpu", weights=weights, progress=progress) as renderer:
         remark = "these words say nothing to this model: 'dog', 'fog'; this family knows: a, beret, cat, tree"
-        assert renderer.remarks([request]) == [remark]
         for _ in range(2):
             renderer.render([request], lambda index, image: None)
     assert [event.text for event in events if event.text].count(remark) == 1
 
 
 def test_known_words_are_not_told(small: Path) -> None:
-    with LocalRenderer("cpu") as renderer:
-        assert renderer.remarks([ImageRequest(str(small), prompt="a cat, beret", negative="tree")]) == []
+    request = ImageRequest(str(small), prompt="a cat, beret", negative="tree")
+    assert remarks_on([prepare(0, request, ModelFolders())], {}) == []

@@ -235,12 +235,15 @@ class OpenModel:
 
     def remarks(self, requests: Sequence[ImageRequest]) -> list[str]:
         """What a run tells of the prompts before it loads anything: what is odd, words without meaning."""
-        recipe = self.recipe
-        if (
-            recipe is not None
-        ):  # its result is not there yet; the model that it starts from has the same words
-            requests = [replace(request, checkpoint=str(recipe.first_model)) for request in requests]
-        return self.renderer.remarks(requests)
+        from loralathe.rendering.prepare import prepare
+        from loralathe.rendering.vocabulary import remarks_on
+
+        if self.recipe is not None:  # its result is not there yet, and has the words of what it starts from
+            first = str(self.recipe.first_model)
+            requests = [replace(request, checkpoint=first) for request in requests]
+        folders = ModelFolders(self.options.folders)
+        prepared = [prepare(index, request, folders) for index, request in enumerate(requests)]
+        return remarks_on(prepared, self._weights or {})
 
     def check_cells(self, requests: Sequence[ImageRequest]) -> None:
         """InputError for a checkpoint or an adapter of a cell that is nowhere, or is of another kind."""

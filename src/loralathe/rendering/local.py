@@ -21,10 +21,10 @@ from loralathe.rendering.latents import LatentRenderer, RenderSettings
 from loralathe.rendering.machine import batch_size_for, in_batches, pick_device, too_large
 from loralathe.rendering.model_cache import LoadSettings, ModelCache, OpenModel, WeightsInMemory
 from loralathe.rendering.prepare import Prepared, in_order_of_work, prepare
-from loralathe.rendering.prompts import told
 from loralathe.rendering.request import ImageRequest, OnImage
 from loralathe.rendering.runtime import Presets
 from loralathe.rendering.samplers import Prediction
+from loralathe.rendering.vocabulary import remarks_on
 
 DtypeName = Literal["fp32", "fp16", "bf16"]
 DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
@@ -81,8 +81,8 @@ class LocalRenderer:
             self.device, presets or Presets(), allow_unmatched, zero_empty_negative
         )
         self._load_settings = LoadSettings(self.device, DTYPES[name], prediction, low_vram)
-        held = {} if weights is None else weights
-        self._models = ModelCache(held, self._load_settings, keep_models, self._progress)
+        self._held = {} if weights is None else weights
+        self._models = ModelCache(self._held, self._load_settings, keep_models, self._progress)
         self._told: set[str] = set()
         self._hashes = FileHashes(enabled=hashes, in_memory=frozenset(weights or ()), progress=self._progress)
 
@@ -96,32 +96,14 @@ class LocalRenderer:
         """Close all models and files."""
         self._models.close()
 
-    def remarks(self, requests: Sequence[ImageRequest]) -> list[str]:
-        """What `render` tells of requests: what is odd in prompts, words that say nothing to a model.
-
-        Nothing is loaded. Raises InputError for names of samplers and adapters that are not known.
-        """
-        return self._remarks(self._prepared(requests))
-
-    def _prepared(self, requests: Sequence[ImageRequest]) -> list[Prepared]:
-        return [prepare(index, request, self._folders) for index, request in enumerate(requests)]
-
-    def _remarks(self, prepared: Sequence[Prepared]) -> list[str]:
-        words = []
-        for checkpoint in dict.fromkeys(one.request.checkpoint for one in prepared):
-            if (vocabulary := self._models.vocabulary(checkpoint)) is not None:
-                same = (one for one in prepared if one.request.checkpoint == checkpoint)
-                words.append(vocabulary.remark(text for one in same for text in one.texts()))
-        return told(issue for one in prepared for issue in one.issues) + [text for text in words if text]
-
     def render(self, requests: Sequence[ImageRequest], on_image: OnImage) -> None:
         """Render all requests; `on_image(index, picture)` as they finish. Infotext is in `picture.info`.
 
         Names, samplers and prompts of all requests are read first, so a mistake in the last one is
         reported before the first is rendered. Raises InputError and MachineError.
         """
-        prepared = self._prepared(requests)
-        for text in self._remarks(prepared):
+        prepared = [prepare(index, request, self._folders) for index, request in enumerate(requests)]
+        for text in remarks_on(prepared, self._held):
             if text not in self._told:
                 self._told.add(text)
                 self._progress.message(text)

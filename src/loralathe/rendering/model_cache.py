@@ -30,8 +30,6 @@ from loralathe.rendering.loading import (
 from loralathe.rendering.machine import library, release_memory
 from loralathe.rendering.runtime import LoadedAdapter, Share
 from loralathe.rendering.samplers import Prediction
-from loralathe.rendering.vocabulary import TABLE, Vocabulary, vocabulary_of
-from loralathe.tensorfiles import in_memory
 
 TEXTS_KEPT = 256
 
@@ -109,13 +107,6 @@ class ModelCache:
             if name is not None and name not in self._weights and not Path(name).is_dir():
                 with self._weights_of(name):
                     pass
-
-    def vocabulary(self, checkpoint: str) -> Vocabulary | None:
-        """The words that the model was taught, where its file tells; what is not there yet tells nothing."""
-        if checkpoint in self._weights:
-            held = self._weights[checkpoint]
-            return vocabulary_of(in_memory({key: held[key] for key in held if key.endswith(TABLE)}))
-        return vocabulary_of(Path(checkpoint)) if Path(checkpoint).is_file() else None
 
     def get(self, checkpoint: str, vae: str | None) -> OpenModel:
         """The model with that VAE (None: its own), open and on its device."""

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from loralathe.errors import few
 from loralathe.rendering.encoding import encode_text, text_of_token
-from loralathe.rendering.prompts import parse_emphasis
-from loralathe.tensorfiles import TensorFile, TensorInfo, open_tensorfile
+from loralathe.rendering.prepare import Prepared
+from loralathe.rendering.prompts import parse_emphasis, told
+from loralathe.tensorfiles import TensorFile, TensorInfo, in_memory, open_tensorfile
 
 TABLE = "token_embedding.weight"
 TOKENS = 49_408
@@ -48,6 +51,24 @@ class Vocabulary:
             return None
         named = few([f"'{word}'" for word in lacking.values()], 10)
         return f"these words say nothing to this model: {named}; this family knows: {few(self.words, LISTED)}"
+
+
+def vocabulary_in(checkpoint: str, held: Mapping[str, Mapping[str, Tensor]]) -> Vocabulary | None:
+    """That of a file, or of weights held in memory under that name; what is not there yet tells nothing."""
+    if checkpoint in held:
+        tensors = held[checkpoint]
+        return vocabulary_of(in_memory({name: tensors[name] for name in tensors if name.endswith(TABLE)}))
+    return vocabulary_of(Path(checkpoint)) if Path(checkpoint).is_file() else None
+
+
+def remarks_on(prepared: Sequence[Prepared], held: Mapping[str, Mapping[str, Tensor]]) -> list[str]:
+    """What to tell of requests before a model is loaded: what is odd in prompts, words that say nothing."""
+    words = []
+    for checkpoint in dict.fromkeys(one.request.checkpoint for one in prepared):
+        if (vocabulary := vocabulary_in(checkpoint, held)) is not None:
+            same = (one for one in prepared if one.request.checkpoint == checkpoint)
+            words.append(vocabulary.remark(text for one in same for text in one.texts()))
+    return told(issue for one in prepared for issue in one.issues) + [text for text in words if text]
 
 
 def vocabulary_of(path: Path) -> Vocabulary | None:
