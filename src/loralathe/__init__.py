@@ -13,8 +13,9 @@ from loralathe.lazy import lazy_names
 if TYPE_CHECKING:
     from loralathe import errors, progress
     from loralathe.adapters import label_of_kind
-    from loralathe.api import config, files, look, pictures, settings
+    from loralathe.api import config, estimates, files, look, pictures, settings
     from loralathe.api.config import *  # noqa: F403
+    from loralathe.api.estimates import *  # noqa: F403
     from loralathe.api.files import *  # noqa: F403
     from loralathe.api.look import *  # noqa: F403
     from loralathe.api.pictures import *  # noqa: F403
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     ]  # fmt: skip
     __all__ += errors.__all__
     __all__ += config.__all__
+    __all__ += estimates.__all__
     __all__ += files.__all__
     __all__ += look.__all__
     __all__ += pictures.__all__
@@ -109,7 +111,16 @@ _HOMES = {
     "version": ("__version__",),
     "words": ("LANGUAGES", "Catalogue", "read_catalogue"),
 }  # fmt: skip
-_OPEN = ("errors", "progress", "api.look", "api.files", "api.pictures", "api.settings", "api.config")
+_OPEN = (
+    "errors",
+    "progress",
+    "api.look",
+    "api.files",
+    "api.pictures",
+    "api.settings",
+    "api.config",
+    "api.estimates",
+)
 """Modules that give all names of their `__all__`."""
 __getattr__ = lazy_names(__name__, _HOMES, _OPEN)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from types import MappingProxyType
@@ -18,9 +19,17 @@ from loralathe.progress import Progress, Task
 from loralathe.rendering.decoding import decode, work_in_tiles
 from loralathe.rendering.infotext import CHUNK, FileHashes, infotext
 from loralathe.rendering.latents import LatentRenderer, RenderSettings
-from loralathe.rendering.machine import batch_size_for, in_batches, pick_device, too_large
+from loralathe.rendering.machine import (
+    batch_size_for,
+    device_label,
+    in_batches,
+    pick_device,
+    too_large,
+    usual_dtype,
+)
 from loralathe.rendering.model_cache import LoadSettings, ModelCache, OpenModel, WeightsInMemory
 from loralathe.rendering.prepare import Prepared, in_order_of_work, prepare
+from loralathe.rendering.rates import model_key, remember_rate
 from loralathe.rendering.request import ImageRequest, OnImage
 from loralathe.rendering.runtime import Presets
 from loralathe.rendering.samplers import Prediction
@@ -71,9 +80,10 @@ class LocalRenderer:
         if batch_size is not None and batch_size < 1:
             raise InputError(f"the batch size is {batch_size}", fix="give 1 or more")
         self.device = pick_device(device)
-        name = dtype or ("fp32" if self.device.type == "cpu" else "fp16")
+        name = dtype or usual_dtype(self.device.type)
         if name not in DTYPES:
             raise InputError(f"models are not computed in '{name}'", fix=f"choose one of {', '.join(DTYPES)}")
+        self._dtype = name
         self._progress = progress or Progress()
         self._batch_size = batch_size
         self._folders = ModelFolders(lora_dirs)
@@ -144,14 +154,23 @@ class LocalRenderer:
         """Images that can share batches: one model, size, sampler and number of steps."""
         done: list[tuple[Prepared, torch.Tensor]] = []
 
+        rates: list[float] = []
+
         def run(batch: Sequence[Prepared]) -> None:
-            before = task.done
+            before, moments = task.done, list[float]()
+
+            def stepped() -> None:
+                moments.append(time.perf_counter())
+                task.advance(len(batch))
+
             try:
-                latents = latent_renderer.latents(batch, lambda: task.advance(len(batch)))
+                latents = latent_renderer.latents(batch, stepped)
             except BaseException:
                 task.advance(before - task.done)  # steps of a failed batch do not count
                 raise
             done.extend(zip(batch, latents, strict=True))
+            if len(moments) > 1:  # the first step waits for what is loaded then
+                rates.append((moments[-1] - moments[0]) / (len(moments) - 1) / len(batch))
 
         def finish() -> None:
             if self._load_settings.low_vram:
@@ -165,6 +184,16 @@ class LocalRenderer:
             request.width, request.height, self.device, self._load_settings.dtype
         )
         in_batches(group, size, run, finish, self._progress.message)
+        if rates:
+            numbers = sum(weight.numel() for weight in opened.model.denoiser.parameters())
+            key = model_key(
+                opened.model.family.id,
+                numbers,
+                device_label(str(self.device)),
+                self._dtype,
+                low_vram=self._load_settings.low_vram,
+            )
+            remember_rate(key, (request.width, request.height), rates[-1])
 
     def _picture(self, opened: OpenModel, one: Prepared, latents: torch.Tensor) -> Image:
         title = f"image {one.index + 1} (seed {one.request.seed})"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from loralathe.engine import check_device
 from loralathe.errors import MachineError, is_out_of_memory, option
@@ -52,6 +53,25 @@ def pick_device(name: str) -> torch.device:
     # Apple's GPUs, which have no float64, will do.
     check_device(name, "auto, cpu, cuda or mps", float64=False)
     return torch.device(name)
+
+
+def planned_device(name: str) -> str:
+    """What `pick_device` would take; whether a device that is named is there is not asked."""
+    return pick_device(name).type if name == "auto" else name
+
+
+def usual_dtype(device: str) -> Literal["fp32", "fp16"]:
+    """What models are computed in where nothing is said."""
+    return "fp32" if device == "cpu" else "fp16"
+
+
+def device_label(device: str) -> str:
+    """A GPU by the name of its model, where it is here."""
+    import torch
+
+    match = re.fullmatch(r"cuda(?::(\d{1,3}))?", device)
+    index = int(match[1] or 0) if match else -1
+    return torch.cuda.get_device_name(index) if 0 <= index < torch.cuda.device_count() else device
 
 
 def batch_size_for(width: int, height: int, device: torch.device, dtype: torch.dtype) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loralathe import InputError, counted, few
+from loralathe.cli.estimates import estimate_rows
 from loralathe.cli.options import FilePath, PictureCommand, Share, Whole
 from loralathe.cli.picture_options import Profile, picture_options, take_model_options, take_picture_screen
 from loralathe.cli.screen import Screen, heading
@@ -168,8 +169,11 @@ def _from_weights(
 
 
 def _show_plan(screen: Screen, prepared: PreparedBlocks) -> None:
-    """--dry-run: which blocks, how many pictures."""
+    """--dry-run: which blocks, how many pictures, and what they will take."""
+    from loralathe import estimate
+
     plan, options = prepared.plan(), prepared.options
+    found = estimate(prepared, plan)
     for text in plan.issues:
         screen.note(text)
     screen.event(
@@ -179,6 +183,7 @@ def _show_plan(screen: Screen, prepared: PreparedBlocks) -> None:
         lacking=plan.lacking,
         pictures=plan.pictures,
         coarse=options.coarse,
+        estimate=found,
     )
     more = " at first, and more where a group matters" if options.coarse else ""
     rows = [
@@ -186,6 +191,7 @@ def _show_plan(screen: Screen, prepared: PreparedBlocks) -> None:
         *([("left out", f"{' '.join(plan.lacking)} (not in this family)")] if plan.lacking else []),
         ("weights", f"{plan.examined:g} for one block at a time, {plan.others:g} for all others"),
         ("pictures", f"{plan.pictures}: (blocks + 1) × {counted(options.seeds, 'seed')}{more}"),
+        *estimate_rows(found),
         ("into", str(options.folder)),
     ]
     title = counted(plan.first, "group" if options.coarse else "block")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loralathe import InputError, counted
+from loralathe.cli.estimates import estimate_rows
 from loralathe.cli.folders import folder_options
 from loralathe.cli.language import Data
 from loralathe.cli.options import FilePath, PictureCommand, Whole, variables_option
@@ -189,18 +190,27 @@ def _scorers(words: Sequence[str]) -> list[Any]:
 
 
 def _show_plan(screen: Screen, prepared: PreparedGrid) -> None:
-    """--dry-run: the size, what is there already, and the axes."""
+    """--dry-run: the size, what is there already, the axes, and what the rest will take."""
+    from loralathe import estimate
+
     plan, folder = prepared.plan(), prepared.options.folder
     for text in prepared.notes(plan):
         screen.note(text)
-    there = prepared.count_finished(plan)
+    there, found = prepared.count_finished(plan), estimate(prepared, plan)
     axes = {letter: _axis(plan, number) for number, letter in enumerate("xyz") if plan.axes[number].title}
     screen.event(
-        "plan", folder=folder, cells=len(plan.cells), pictures=len(plan.jobs), there=there, axes=axes
+        "plan",
+        folder=folder,
+        cells=len(plan.cells),
+        pictures=len(plan.jobs),
+        there=there,
+        axes=axes,
+        estimate=found,
     )
     rows = [
         *_axis_rows(plan),
         ("pictures", f"{len(plan.jobs)} distinct, {there} of them there already"),
+        *estimate_rows(found),
         ("into", str(folder)),
     ]
     screen.show(heading(f"would make a grid of {counted(len(plan.cells), 'cell')}"), Facts(rows))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loralathe import counted
+from loralathe.cli.estimates import estimate_rows
 from loralathe.cli.language import Data
 from loralathe.cli.options import FilePath, PictureCommand, Whole
 from loralathe.cli.picture_options import (
@@ -75,14 +76,22 @@ def render_command(checkpoint: Path, adapters: tuple[str, ...], dry_run: bool, *
 
 
 def _show_plan(screen: Screen, prepared: PreparedPictures) -> None:
+    from loralathe import estimate
+
     options, request, plan = prepared.options, prepared.options.request, prepared.plan()
     for text in plan.issues:
         screen.note(text)
     if options.output.is_file() and not options.force:
         screen.note(f"{options.output} exists: replace it with --force")
     seed = "random" if options.seed == RANDOM_SEED else str(request.seed)
+    found = estimate(prepared, plan)
     screen.event(
-        "plan", request=request.to_json(), seed=options.seed, count=options.count, output=options.output
+        "plan",
+        request=request.to_json(),
+        seed=options.seed,
+        count=options.count,
+        output=options.output,
+        estimate=found,
     )
     rows = [
         ("checkpoint", f"{request.checkpoint} ({prepared.model.family.label})"),
@@ -92,7 +101,7 @@ def _show_plan(screen: Screen, prepared: PreparedPictures) -> None:
         *([("negative", Data(request.negative))] if request.negative else []),
         ("sampler", f"{request.sampler}, {request.schedule}, {request.steps} steps, CFG {request.cfg:g}"),
         *([("clip skip", str(request.clip_skip))] if request.clip_skip > 1 else []),
-        ("size", f"{request.width}×{request.height}"),
+        *estimate_rows(found),
         ("seed", seed + (f" and {options.count - 1} after it" if options.count > 1 else "")),
         ("into", str(options.output)),
     ]

@@ -1,0 +1,82 @@
+"""What pictures that were prepared will take: how many steps, about how much time and memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loralathe.api.model import BlocksPlan, PicturePlan, PreparedBlocks, PreparedGrid, PreparedPictures
+
+if TYPE_CHECKING:
+    from loralathe.rendering import ImageRequest
+    from loralathe.rendering.estimate import Memory, Time
+    from loralathe.studies import GridPlan
+
+__all__ = ["Estimate", "estimate"]
+
+Prepared = PreparedPictures | PreparedGrid | PreparedBlocks
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of the pictures that are not there yet.
+
+    sizes: as "832×1216";  device: where they are made.  time: by rates that were measured on this machine.
+    memory: computed from the checkpoint's header; None where there is no file with one.
+    """
+
+    pictures: int
+    steps: int
+    sizes: tuple[str, ...]
+    device: str
+    time: Time
+    memory: Memory | None
+
+
+def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> Estimate:
+    """What `prepared.run()` will take; nothing is loaded.
+
+    plan: what `prepared.plan()` gave; a `coarse` analysis knows no more than its first round.
+    """
+    from loralathe.rendering.estimate import Time, denoiser_numbers, memory_of, time_of
+    from loralathe.rendering.machine import device_label, planned_device, usual_dtype
+    from loralathe.rendering.rates import model_key
+    from loralathe.tensorfiles import read_header
+
+    model, requests = prepared.model, _requests(prepared, plan)
+    family, low_vram = model.family, model.options.low_vram
+    device = planned_device(model.options.device)
+    dtype = model.options.dtype or usual_dtype(device)
+    file = Path(model.name if model.recipe is None else model.recipe.first_model)
+    time, memory = Time(None, None), None
+    if file.is_file():
+        tensors = read_header(file).tensors
+        numbers = denoiser_numbers(family, tensors)
+        key = model_key(family.id, numbers, device_label(device), dtype, low_vram=low_vram)
+        time = time_of(requests, key)
+        sizes = [(one.width, one.height) for one in requests]
+        largest = max(sizes, key=lambda size: size[0] * size[1], default=(8, 8))
+        memory = memory_of(family, tensors, largest, dtype, low_vram=low_vram)
+    return Estimate(
+        len(requests),
+        sum(one.steps for one in requests),
+        tuple(dict.fromkeys(f"{one.width}×{one.height}" for one in requests)),
+        device,
+        time,
+        memory,
+    )
+
+
+def _requests(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> list[ImageRequest]:
+    """Those that are still to be rendered."""
+    if isinstance(prepared, PreparedPictures):
+        return [prepared.options.request] * prepared.options.count
+    if isinstance(plan, BlocksPlan):
+        return [prepared.options.request] * plan.pictures
+    from loralathe.studies import CellStore
+
+    assert isinstance(prepared, PreparedGrid)
+    assert not isinstance(plan, PicturePlan)
+    store = CellStore(prepared.options.folder)
+    return [job.request for job in plan.jobs if not store.has(job.key)]

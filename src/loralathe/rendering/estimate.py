@@ -1,0 +1,88 @@
+"""What pictures will take, told before anything is loaded: memory from the model's header, time from rates.
+
+Memory is computed, not measured: the numbers of the networks in the dtype that is computed in, and the
+working memory of the U-Net and of the VAE by the picture's size. What the GPU's own libraries take, LoRAs
+and the rest of the program come on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+from loralathe.rendering.machine import BYTES_PER_LATENT
+from loralathe.rendering.rates import known_rate
+from loralathe.rendering.request import ImageRequest
+
+if TYPE_CHECKING:
+    from loralathe.families import Family
+    from loralathe.families.recognition import TensorLike
+
+TILE = 512
+"""Pixels of a side of what the VAE decodes at once with low_vram."""
+LIVE_IN_DECODER = 4
+"""Tensors as large as the widest at full size that decoding holds at once (1.02 to 1.3 of it, measured)."""
+WIDEST_IN_DECODER = "decoder.up.0.block.0.conv1.weight"
+"""The layer that takes the most channels at the picture's full size."""
+USUAL_CHANNELS = 256
+DTYPE_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on the device at the worst moment, for one picture at a time, and for each more of a batch."""
+
+    one: int
+    more: int
+
+
+@dataclass(frozen=True)
+class Time:
+    """Seconds of all steps, and the sizes at which a step was measured; None where none was yet."""
+
+    seconds: float | None
+    measured_at: str | None
+
+
+def memory_of(
+    family: Family, tensors: Mapping[str, TensorLike], size: tuple[int, int], dtype: str, *, low_vram: bool
+) -> Memory:
+    """Of pictures with this model. tensors: of the checkpoint's header."""
+    each = DTYPE_BYTES[dtype]
+    numbers = dict.fromkeys((component.id for component in family.components), 0)
+    for key, tensor in tensors.items():
+        if (component := family.component_of_key(key)) is not None:
+            numbers[component] += prod(tensor.shape)
+    weights = {name: count * each for name, count in numbers.items()}
+    width, height = size
+    steps = (width // 8) * (height // 8) * BYTES_PER_LATENT * each // 2
+    vae, unet = weights.pop("vae", 0), weights["unet"]
+    if low_vram:  # one network beside the VAE, then the VAE alone, which decodes in tiles
+        decoding = _decoding(tensors, min(width, TILE) * min(height, TILE), each)
+        return Memory(vae + max(*weights.values(), unet + steps, decoding), steps)
+    return Memory(vae + sum(weights.values()) + max(steps, _decoding(tensors, width * height, each)), steps)
+
+
+def _decoding(tensors: Mapping[str, TensorLike], pixels: int, each: int) -> int:
+    widest = (tensor.shape[1] for key, tensor in tensors.items() if key.endswith(WIDEST_IN_DECODER))
+    channels = next(widest, USUAL_CHANNELS)
+    return LIVE_IN_DECODER * channels * pixels * each
+
+
+def time_of(requests: Iterable[ImageRequest], key: str) -> Time:
+    """By the rates that pictures of such a model had on this device; key: see `model_key`."""
+    total, places = 0.0, set[str]()
+    for request in requests:
+        rate = known_rate(key, (request.width, request.height))
+        if rate is None:
+            return Time(None, None)
+        total += rate.seconds * request.steps
+        places.add(rate.size)
+    return Time(total, ", ".join(sorted(places)))
+
+
+def denoiser_numbers(family: Family, tensors: Mapping[str, TensorLike]) -> int:
+    """How many numbers the U-Net has, by which models of one family are told apart."""
+    return sum(prod(t.shape) for key, t in tensors.items() if family.component_of_key(key) == "unet")
