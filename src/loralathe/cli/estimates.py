@@ -25,6 +25,6 @@ def estimate_rows(found: Estimate) -> list[tuple[str, str]]:
     rows.append(("time", text))
     if found.memory is not None:
         more = f", {size(found.memory.more)} for each more at once"
-        where = "main memory" if found.device == "cpu" else f"memory of {found.device}"
-        rows.append(("memory", f"about {size(found.memory.one)} of {where} for one picture{more} (computed)"))
+        where = "in main memory" if found.device == "cpu" else f"on {found.device}"
+        rows.append(("memory", f"about {size(found.memory.one)} {where} for one picture{more} (computed)"))
     return rows
