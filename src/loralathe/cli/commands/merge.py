@@ -28,6 +28,7 @@ the name of a list: yours (--blocks, --presets) or a built-in one (ALL, INS, MID
 \b
 Examples:
   lathe merge baseA.safetensors hina.safetensors:0.7
+  lathe merge baseA hina:0.7 --checkpoint-dir models --lora-dir loras
   lathe merge baseA.safetensors hina.safetensors:0.7:te=0 style.safetensors:0.4:OUTALL
   lathe merge baseA.safetensors hina.safetensors --exclude "TE1 OUT03-OUT05 ff"
   lathe merge baseA.safetensors hina.safetensors:0.7:Face --blocks "Face=IN04=0.3,OUT00=0.5"

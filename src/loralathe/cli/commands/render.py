@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 
 EPILOG = """\b
 CHECKPOINT is one file or a diffusers folder. ADAPTER is PATH[:STRENGTH][:BLOCKS][:te=X][:unet=Y],
-as in lathe merge; with --lora-dir a name will do. Tags in the prompt come on top:
+as in lathe merge; a name will do. Tags in the prompt come on top:
 <lora:NAME:TE:UNET:lbw=LIST:lbwe=RULES:start=A:stop=B>.
 
 \b
 Examples:
   lathe render baseA.safetensors --prompt "a girl, smiling" --seed 1
   lathe render baseA.safetensors hina.safetensors:0.7:OUTALL --prompt "a girl" --count 4 -o hina
+  lathe render baseA hina:0.7 --settings girl.png --seed 2 --save-settings mine.toml
   lathe render baseA.safetensors --lora-dir loras --prompt "a girl <lora:hina:0.7:lbw=OUTALL>"
   lathe render baseA.safetensors --prompt girl --sampler "DPM++ 2M" --size 832x1216 -o girl.png
 """
