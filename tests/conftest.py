@@ -7,6 +7,7 @@ import os
 from hypothesis import settings
 
 os.environ["LORALATHE_CONFIG"] = os.devnull  # nobody's own folders: no test reads or writes them
+os.environ.setdefault("LORALATHE_CACHE", os.devnull)  # nor anybody's cache: tests that need one have theirs
 os.environ["LC_ALL"] = "C.UTF-8"  # the command speaks the language of the terminal: English here
 
 settings.register_profile("ci", derandomize=True)

@@ -44,7 +44,7 @@ def test_the_page_has_examples_of_every_command() -> None:
 
 
 def told(output: str) -> list[str]:
-    """The lines without what the size of the models here and the options QUICK decide."""
+    """The lines without what this machine and the size of the models here decide."""
     measured = r"  (size|steps|time|memory)  .*\n(              .*\n)*"
     return re.sub(measured, "", output, flags=re.MULTILINE).splitlines()
 

@@ -141,7 +141,11 @@ def _picture_options() -> list[Callable[[F], F]]:
             metavar="NAME",
             help="Noise schedule: Karras, Exponential, … Default: the sampler's own.",
         ),
-        click.option("--size", metavar="WxH", help="Width and height. Default: 512x512, SDXL 1024x1024."),
+        click.option(
+            "--size",
+            metavar="WxH",
+            help="Width and height. Default: what the model says, or 512x512, SDXL 1024x1024.",
+        ),
         click.option("--vae", metavar="FILE", help="Use this VAE instead of the checkpoint's."),
         click.option("--clip-skip", type=whole, default=1, metavar="N", help="Clip skip. Default: 1."),
     ]

@@ -22,7 +22,7 @@ class Rate:
 
 
 def model_key(family: str, numbers: int, device: str, dtype: str, *, low_vram: bool = False) -> str:
-    """What rates are remembered under; numbers: how many the U-Net has: small models of a family are quick."""
+    """What rates are remembered under; numbers: of the U-Net, for small models of a family are quick."""
     return f"{family} {numbers:.3g} {device} {dtype}{' low_vram' if low_vram else ''}"
 
 
