@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import nn
 from checkpoints import write_safetensors
 from loralathe.adapters import delta, load_factors, open_adapter
 
-lycoris: Any = pytest.importorskip("lycoris.modules", reason="needs lycoris-lora, the trainer's library")
+lycoris: Any = importlib.import_module("lycoris.modules")
 
 LINEAR = "lora_unet_mid_block_attentions_0_transformer_blocks_0_ff_net_2"
 UNIT, CONV = "lora_unet_mid_block_attentions_0_proj_in", "lora_unet_mid_block_resnets_0_conv1"
