@@ -9,12 +9,15 @@ import click
 
 from loralathe import InputError, counted, few
 from loralathe.cli.estimates import estimate_rows
+from loralathe.cli.language import say, say_label
 from loralathe.cli.options import FilePath, PictureCommand, Share, Whole
 from loralathe.cli.picture_options import Profile, picture_options, take_model_options, take_picture_screen
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Columns, Facts, figures, percent
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from loralathe import BlockReport, BlockWeight, PreparedBlocks, WeightStudy
 
 EPILOG = """\b
@@ -203,7 +206,7 @@ def show_blocks(screen: Screen, folder: Path, report: BlockReport) -> None:
     from loralathe import bar_chart
 
     screen.event("blocks", folder=folder, report=report)
-    screen.result(bar_chart(report, max(16, min(40, screen.console.width - BESIDE_THE_BARS))))
+    screen.result(_said(bar_chart(report, max(16, min(40, screen.console.width - BESIDE_THE_BARS)))))
     there = report.pictures - report.rendered
     by_name = {path.name: path for path in report.files}
     sheets = [str(path) for path in report.files if path.suffix == ".png"]
@@ -222,6 +225,14 @@ def show_blocks(screen: Screen, folder: Path, report: BlockReport) -> None:
     full = f"{report.strength:g}"
     screen.show(f"1 stands for the weight {full} of the range; the strength of a merge multiplies the list")
     screen.verbatim(*(f"  {line}" for line in pasted))
+
+
+def _said(chart: Table) -> Table:
+    """The chart with its words in the person's language."""
+    chart.title = say(str(chart.title))
+    for column in chart.columns:
+        column.header = say_label(str(column.header))
+    return chart
 
 
 def show_weights(screen: Screen, found: WeightStudy) -> None:
