@@ -96,7 +96,7 @@ def help_texts() -> tuple[str, ...]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spoken_language._Spoken, "language", "zh-TW")
         patch.setattr(spoken_language._Spoken, "catalogue", asked)
-        with PageContext(lathe, info_name="lathe") as top:
+        with PageContext(lathe, info_name="lathe", **lathe.context_settings) as top:
             lathe.get_help(top)
             assert isinstance(lathe, click.Group)
             for name in command_names():
