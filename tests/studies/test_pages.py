@@ -18,6 +18,7 @@ from loralathe.studies.grid import GridOptions, run_grid
 from loralathe.studies.metrics import Background
 from loralathe.studies.page import build
 from loralathe.studies.page.build import grid_page
+from loralathe.words import read_page
 from studies.fakes import FakeRenderer, request, use
 from studies.test_grid import Darkness
 
@@ -100,10 +101,7 @@ def test_the_grid_page_takes_the_width_of_its_window(tmp_path: Path) -> None:
 
 def test_axes_and_scores_of_the_program_have_chinese_names_on_the_page() -> None:
     folder = Path(build.__file__).parent
-    table = (
-        (folder / "grid.js").read_text(encoding="utf-8").partition("const CHINESE = {")[2].partition("};")[0]
-    )
-    known = {*re.findall(r'"([^"]+)": "', table), "VAE", "CFG", "LoRA", "SSIM", "pHash"}
+    known = {*read_page("zh-TW", "grid")["names"], "VAE", "CFG", "LoRA", "SSIM", "pHash"}
     sources = "".join(path.read_text(encoding="utf-8") for path in folder.parent.glob("axes*.py"))
     titles = set(re.findall(r'\b(?:Axis|decimal_axis)\("([^"]+)"', sources))
     assert len(titles) > 12
@@ -177,8 +175,8 @@ def test_importing_the_package_is_light() -> None:
 def test_every_word_of_a_page_is_in_both_languages_and_used(name: str) -> None:
     folder = Path(build.__file__).parent
     words, script = (folder / f"{name}.js").read_text(encoding="utf-8").split("\n};\n", 1)
-    english, chinese = (re.findall(r'\b(\w+): "', half) for half in words.split("  zh: {"))
-    assert english == chinese
+    english = re.findall(r'\b(\w+): "', words)
+    assert english == list(read_page("zh-TW", name)["texts"])
     page = (folder / f"{name}.html").read_text(encoding="utf-8")
     used = script + page + (folder / "common.js").read_text(encoding="utf-8")
     notes = ("steps", "tokens", "apply")  # of a cell's command; the data name them

@@ -4,6 +4,6 @@ The code is written in English; what shows a text asks the catalogue of the pers
 that the catalogue lacks is shown in English.
 """
 
-from loralathe.words.catalogue import LANGUAGES, Catalogue, read_catalogue
+from loralathe.words.catalogue import LANGUAGES, Catalogue, read_catalogue, read_page
 
-__all__ = ["LANGUAGES", "Catalogue", "read_catalogue"]
+__all__ = ["LANGUAGES", "Catalogue", "read_catalogue", "read_page"]

@@ -153,6 +153,14 @@ def read_catalogue(language: str) -> Catalogue:
     return Catalogue(entries, **tables)
 
 
+@lru_cache
+def read_page(language: str, page: str) -> dict[str, dict[str, str]]:
+    """The words of a page by their names in its script, in tables."""
+    file = files(__package__) / language / "pages" / f"{page}.toml"
+    tables: dict[str, dict[str, str]] = tomllib.loads(file.read_text("utf-8"))
+    return tables
+
+
 def catalogue_files(language: str) -> dict[str, str]:
     """What stands in each file of a language."""
     folder = files(__package__) / language

@@ -9,16 +9,7 @@ const TEXT = {
         brightness: "Difference ×{}", source: "source", diff: "diff", examined: "examined", others: "others", threshold: "threshold", seeds: "seeds", seed1: "seed", pictures: "pictures",
         groupNote: "Grey rows are groups that a coarse search left whole: their numbers are of all their blocks together.",
         oneSeed: "One seed says little: run with more seeds for intervals." },
-  zh: { title: "{}：分層分析", dark: "深色", light: "淺色", copy: "複製", copied: "已複製", close: "關閉", effects: "每一層改變了多少",
-        effectsNote: "長條：只有這一層換成受測權重時，變化超過門檻的色彩數值所占比例。線段：多個種子平均的 95 % 信賴區間。SSIM 是 1、GMSD 是 0 時，看不出任何改變。",
-        block: "分層", changed: "變化", interval: "95 %", ssim: "SSIM", gmsd: "GMSD", weight: "建議起點", order: "排序：{}",
-        byBlock: "依分層", byEffect: "依影響", weights: "可以當起點的分層權重",
-        weightsNote: "1 代表範圍裡較大的權重 {}，使用時會再乘上 LoRA 的權重。影響至少有最強那層一半的分層是 1，較弱的依比例降低。這只是起點，最後還是看圖決定。",
-        list: "清單寫法", byName: "名稱寫法", command: "用這組權重融合", sheet: "圖片", size: "大小", seed: "種子",
-        sheetNote: "第一張是所有分層都用 {others} 的圖；之後每一層兩張：那一層換成 {examined} 的圖，以及兩者的差異。",
-        brightness: "差異亮度 ×{}", source: "原圖", diff: "差異", examined: "受測權重", others: "其他層", threshold: "門檻", seeds: "個種子", seed1: "個種子", pictures: "張圖",
-        groupNote: "灰色列是粗略搜尋時沒有再細分的群組：數字代表整組一起的變化。",
-        oneSeed: "只有一個種子，參考價值有限；多跑幾個種子就會有信賴區間。" },
+  zh: data.words.texts,
 };
 const several = data.seeds.length > 1;
 let sorted = memory.get("sorted") === "true", seed = 0;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path, PurePath
 
@@ -14,15 +14,16 @@ from loralathe.strengths import AdapterUse, argument_text, show_number
 from loralathe.studies.drawing.grid import slot_of
 from loralathe.studies.plan import GridPlan, Position
 from loralathe.studies.results import CellResult
+from loralathe.words import read_page
 
 
 def _asset(name: str) -> str:
     return files("loralathe.studies.page").joinpath(name).read_text(encoding="utf-8")
 
 
-def fill_page(name: str, title: str, data: object) -> bytes:
-    """One self-contained page from `name`.html, `name`.js and the shared style and script."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+def fill_page(name: str, title: str, data: Mapping[str, object]) -> bytes:
+    """A self-contained page: `name`.html, `name`.js, the shared style and script, its words in Chinese."""
+    text = json.dumps({**data, "words": read_page("zh-TW", name)}, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     script = f"{_asset(name + '.js')}"

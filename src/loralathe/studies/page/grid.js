@@ -9,30 +9,15 @@ const TEXT = {
         apply: "The recipe makes the checkpoint; this cell has adapters on top of it, listed under Settings.",
         hint: "← → ↑ ↓ move · Space compares · click zooms · Esc closes",
         rendering: "rendering…", adapters: "Adapters", seed: "Seed", sampler: "Sampler", size_: "Size", checkpoint: "Checkpoint" },
-  zh: { show: "格子上顯示", size: "大小", dark: "深色", light: "淺色", nothing: "不顯示", copy: "複製", copied: "已複製",
-        values: "數值", scores: "量測（與第 {} 格比較）", command: "融合成這一格的指令", recipe: "寫成配方", variables: "配方變數",
-        prompt: "提示詞", negative: "反向提示詞", settings: "設定", close: "關閉", compare: "按住看參考圖", colon: "：",
-        reference: "參考", cells: "格", missing: "尚未產生",
-        base: "這一格就是基底模型本身，不需要融合。",
-        steps: "start、stop 步數只在算圖時有效；融合後的檔案每一步都會作用。",
-        tokens: "分層清單裡的 R、U、X 只在算圖時才有值；融合前請先換成數字。",
-        apply: "配方會產生模型；這一格另外還套用了 LoRA，列在「設定」裡。",
-        hint: "← → ↑ ↓ 移動 · 空白鍵比較 · 點一下放大 · Esc 關閉",
-        rendering: "算圖中…", adapters: "LoRA", seed: "種子", sampler: "取樣器", size_: "尺寸", checkpoint: "模型" },
+  zh: data.words.texts,
 };
 /* What the program calls axes, their values and scores, in Chinese; names of files, LoRAs and variables stay. */
-const CHINESE = {
-  "Seed": "種子", "Steps": "步數", "Clip skip": "CLIP 跳過層數", "Sampler": "取樣器", "Schedule": "排程", "Checkpoint": "模型", "Size": "尺寸",
-  "own VAE": "模型內建", "none": "無", "strength": "權重", "te": "文字編碼器權重", "unet": "U-Net 權重", "values": "分層數值", "Block ID": "分層",
-  "Original Weights": "原本的分層權重", "Prompt S/R": "提示詞替換", "Prompt order": "提示詞順序", "diff %": "差異 %", "identity": "相似度", "prompt": "符合提示詞",
-  "is hina": "像不像 Hina", "is sailor": "水手領", "caption": "符合提示詞",
-};
-const PARTS = [[/^in place of (.*)$/, "取代 $1"], [/^(.*) te$/, "$1 文字編碼器"], [/^(.*) unet$/, "$1 U-Net"], [/^(.*) blocks$/, "$1 分層權重"], [/^(.*) elements$/, "$1 元素規則"]];
+const PATTERNS = Object.entries(data.words.patterns).map(([pattern, chinese]) => [new RegExp(pattern), chinese]);
 
 function named(text) {
   if (language !== "zh") return text;
-  const part = PARTS.find(([pattern]) => pattern.test(text));
-  return CHINESE[text] ?? (part ? text.replace(...part) : text);
+  const part = PATTERNS.find(([pattern]) => pattern.test(text));
+  return data.words.names[text] ?? (part ? text.replace(...part) : text);
 }
 
 const [nx, ny, nz] = data.shape;
