@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def test_the_weights_to_paste_merge(here: Path, done: Run) -> None:
     meaning, weights, command = result.stdout.splitlines()[-3:]
     assert meaning == "1 stands for the weight 0.7 of the range; the strength of a merge multiplies the list"
     assert len(weights.strip().split(",")) == len(SD1.short_blocks)
-    merge = command.strip().removeprefix("lathe ").split()
+    merge = shlex.split(command.strip().removeprefix("lathe "))
     done(*merge, "--dry-run")
 
 

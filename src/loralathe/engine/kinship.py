@@ -21,6 +21,7 @@ from loralathe.engine.session import Session
 from loralathe.engine.sources import CheckpointSource
 from loralathe.families import FACTORED
 from loralathe.language import CheckpointLeaf, LinearExpression
+from loralathe.tensorfiles import to_torch_dtype
 
 SAMPLE = 1 << 23
 """Numbers of each checkpoint that are looked at, about."""
@@ -60,8 +61,9 @@ def distances(held: Sequence[CheckpointSource]) -> dict[frozenset[str], float]:
     """‖X − Y‖ relative to the larger, for each two, over a sample of the layers that a LoRA could change."""
     squares: dict[frozenset[str], list[float]] = {}
     norms: dict[str, list[float]] = {one.name: [] for one in held}
-    for key in _sampled(held):
-        weights = {one.name: one.file.read(one.tensors[key].name).float() for one in held}
+    keys = _shared(held)
+    for key in keys:
+        weights = {one.name: _middle(one, key, SAMPLE // len(keys)) for one in held}
         for name, weight in weights.items():
             norms[name].append(_square(weight))
         for one, other in combinations(weights, 2):
@@ -74,17 +76,25 @@ def distances(held: Sequence[CheckpointSource]) -> dict[frozenset[str], float]:
     }
 
 
-def _sampled(held: Sequence[CheckpointSource]) -> list[str]:
-    """Layers that all have, evenly spread over the model."""
+def _shared(held: Sequence[CheckpointSource]) -> list[str]:
+    """Layers that all have."""
     first = held[0]
     keys = {module.key for module in first.modules.values() if module.scope in FACTORED}
-    shared = [
+    return [
         key
         for key in sorted(keys)
-        if all(key in one.tensors and one.tensors[key].shape == first.tensors[key].shape for one in held)
+        if first.tensors[key].numel
+        and all(key in one.tensors and one.tensors[key].shape == first.tensors[key].shape for one in held)
     ]
-    every = max(1, sum(first.tensors[key].numel for key in shared) // SAMPLE)
-    return shared[::every]
+
+
+def _middle(source: CheckpointSource, key: str, count: int) -> torch.Tensor:
+    """So many numbers from the middle of a layer, or all; a part of each layer takes little memory."""
+    info = source.tensors[key]
+    size, count = info.nbytes // info.numel, min(count, info.numel)
+    raw = torch.empty(count * size, dtype=torch.uint8)
+    source.file.readinto(info, raw.numpy().data, (info.numel - count) // 2 * size)
+    return raw.view(to_torch_dtype(info.dtype)).float()
 
 
 def _square(values: torch.Tensor) -> float:
