@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/lathe demo --out demo-out
 
-test test-slow fuzz kills faults: export OMP_NUM_THREADS := 1
+test test-slow test-demo fuzz kills faults: export OMP_NUM_THREADS := 1
 fuzz kills: export PYTHONPATH := src:tests
 
 # mypy runs beside the tests: without its cache it takes most of a minute on one processor. It speaks at the end.
@@ -46,6 +46,9 @@ test test-slow: style
 	wait $$types; types=$$?; cat $(VENV)/mypy.txt; [ $$tests = 0 ] && [ $$types = 0 ]
 
 test-slow: SLOW := -m "slow or not slow"
+
+test-demo: $(STAMP)
+	$(BIN)/python -m pytest -n0 -m "demo and not slow" tests/demo
 
 style: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,9 +1,11 @@
-"""For all tests: one language, and nobody's own folders; on CI hypothesis draws the same examples."""
+"""For all tests: one language, nobody's own folders, the same examples on CI, and `quick(n)`."""
 
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 
+import pytest
 from hypothesis import settings
 
 os.environ["LORALATHE_CONFIG"] = os.devnull  # nobody's own folders: no test reads or writes them
@@ -13,3 +15,17 @@ os.environ["LC_ALL"] = "C.UTF-8"  # the command speaks the language of the termi
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test marked `quick(n)` only n cases, evenly spread, are quick; `make test-slow` runs all."""
+    cases: dict[tuple[str, int], list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if mark := item.get_closest_marker("quick"):
+            cases[item.nodeid.partition("[")[0], mark.args[0]].append(item)
+    for (_, count), found in cases.items():
+        kept = {number * len(found) // count for number in range(count)}
+        for number, item in enumerate(found):
+            if number not in kept:
+                item.add_marker(pytest.mark.slow)

@@ -85,6 +85,7 @@ def test_signals_leave_nothing_behind(tmp_path: Path, number: signal.Signals) ->
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.quick(1)
 @pytest.mark.skipif(sys.platform == "win32", reason="closes descriptors as Unix shells do")
 @pytest.mark.parametrize("lost", ["closed", "nobody reads", "full"])
 def test_a_lost_stdout_does_not_decide_whether_a_file_is_made(

@@ -22,6 +22,8 @@ from loralathe.engine import plain_record
 from loralathe.tensorfiles import read_header
 from printed import fault
 
+pytestmark = pytest.mark.demo
+
 
 @dataclass(frozen=True)
 class Told:

@@ -47,6 +47,7 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return all(one[key].dtype == other[key].dtype and torch.equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("kind", ["torch", "numpy"])
 def test_the_same_as_files(files: dict[str, Path], tmp_path: Path, step: str, kind: str) -> None:

@@ -135,6 +135,7 @@ def vae_file(kind: str, folder: Path, other: Tensors) -> Path:
 KINDS = ("whole checkpoint", "alone", "pickle", "diffusers", "old diffusers", "with prefix", "trainer")
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_vae_of_any_kind(folder: Path, a: Tensors, other: Tensors, kind: str) -> None:
     report = run(folder, vae=vae_file(kind, folder, other))
@@ -225,6 +226,7 @@ def test_a_part_of_a_vae_when_allowed(folder: Path, a: Tensors, other: Tensors) 
     assert torch.equal(found[f"{VAE}encoder.conv_in.weight"], a[f"{VAE}encoder.conv_in.weight"])
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [

@@ -85,6 +85,7 @@ def workers_there(monkeypatch: pytest.MonkeyPatch) -> list[Watch]:
     return watches
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "options",
     [
