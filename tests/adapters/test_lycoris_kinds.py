@@ -205,6 +205,7 @@ READ = [
 ]
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize(("name", "used"), READ, ids=[row[0] for row in READ])
 def test_whole_files_fit_the_model(tmp_path: Path, name: str, used: int) -> None:
     """Every module of the real files at full size, shapes against the checkpoint's."""
@@ -291,6 +292,7 @@ MAGNITUDES = {
 }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", MAGNITUDES)
 def test_dora_by_its_definition(tmp_path: Path, name: str) -> None:
     """W + 0.7·(V·g/|V| − W), V = W + Δ, over outputs or inputs; block weights hold for all of the change."""

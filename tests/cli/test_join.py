@@ -113,6 +113,7 @@ EXTRACTIONS = [
 ]
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize(("words", "formula"), EXTRACTIONS, ids=lambda item: " ".join(item)[:40])
 def test_options_as_formulas(done: Run, models: Path, tmp_path: Path, words: list[str], formula: str) -> None:
     out = tmp_path / "x.safetensors"

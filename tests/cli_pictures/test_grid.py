@@ -181,7 +181,11 @@ def test_a_dry_run_writes_nothing(here: Path, done: Run) -> None:
         "  x           hina: 0, 0.25, 0.5, 0.75, 1\n"
         + next(line + "\n" for line in result.stdout.splitlines() if line.startswith("  y "))
         + "  pictures    10 distinct, 0 of them there already\n"
-        "  into        baseA+hina-grid\n"
+        "  size        64×64\n"
+        "  steps       20 in all\n"
+        + next(line + "\n" for line in result.stdout.splitlines() if line.startswith("  time "))
+        + next(line + "\n" for line in result.stdout.splitlines() if line.startswith("  memory "))
+        + "  into        baseA+hina-grid\n"
     )
     assert sorted(here.rglob("*")) == before
 

@@ -165,7 +165,10 @@ def test_a_dry_run_shows_the_request_and_writes_nothing(here: Path, done: Run) -
         "  prompt      a girl\n"
         "  sampler     DPM++ 2M, Automatic, 20 steps, CFG 7\n"
         "  size        1024×1024\n"
-        "  seed        random and 2 after it\n"
+        "  steps       60 in all\n"
+        "  time        no step was measured here yet; 1 min 0 s at 1 second a step\n"
+        + next(line + "\n" for line in result.stdout.splitlines() if line.startswith("  memory "))
+        + "  seed        random and 2 after it\n"
         "  into        xl+xlora\n"
     )
     assert sorted(here.rglob("*")) == before

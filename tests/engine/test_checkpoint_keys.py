@@ -165,6 +165,7 @@ def test_rounding_leaves_the_further_channels_alone(tmp_path, A, B):
         assert verify(tmp_path / "out.safetensors", everything=True).ok
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("formula", ["0.5*A + 0.5*fp16(0.5*B + 0.5*C)", "0.5*A + 0.5*fp16(fp16(B) + C - A)"])
 def test_what_is_rounded_has_the_keys_of_its_own_first(tmp_path, A, B, formula):
     without = {key: value for key, value in B.items() if not key.startswith("first_stage_model.")}

@@ -46,6 +46,7 @@ CASES = {
 INNER = {"IN04", "IN05", "IN06", "IN07", "IN08"}
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("case", CASES)
 def test_strengths(family, evaluate, case):
     formula, strength = CASES[case]

@@ -72,6 +72,7 @@ def wanted_rank(kind, parameter, S):
     return 1 + int((sums < share * sums[-1]).sum())
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("kind", "parameter", "conv"),
     [("threshold", 0.02, 0.05), ("ratio", 0.6, 0.8), ("quantile", 0.5, 0.3), ("fro", 0.7, 0.5)],

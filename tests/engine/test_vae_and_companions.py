@@ -256,6 +256,7 @@ def test_metadata_of_nobody(folder: Path) -> None:
         run(folder, config_from="fist")
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("choice", "there", "expected"),
     [
@@ -369,6 +370,7 @@ def test_text_encoders_of_the_oldest_files(folder: Path, a: Tensors) -> None:
         assert all(torch.equal(found[key], wanted[key]) for key in wanted)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("dtype", [None, "bf16"])
 def test_made_again_and_verified_from_its_record(folder: Path, other: Tensors, dtype: str | None) -> None:
     vae = vae_file("pickle", folder, other)

@@ -78,6 +78,7 @@ CASES = [
 ]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("workshop", "kind"), CASES, indirect=["workshop"])
 def test_a_lora_changes_diffusers_models_as_it_changes_ours(workshop: Workshop, kind: str) -> None:
     extraction = workshop.extract(kind).extractions[0]

@@ -60,6 +60,7 @@ def test_every_kind_is_known() -> None:
         assert start.startswith(prefix) or prefix.startswith(start), kind
 
 
+@pytest.mark.quick(12)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", MADE)
 def test_what_peft_saves_is_named(tmp_path: Path, kind: str) -> None:

@@ -70,6 +70,7 @@ DEFINITIONS = {
 }
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("formula", DEFINITIONS)
 def test_methods_through_files(sd1, run, formula):
     check(sd1, run, formula, discard=ELSEWHERE)
@@ -167,6 +168,7 @@ def test_slerp_takes_a_block_list(sd1, run):
         np.testing.assert_allclose(found[key].double().numpy(), expected, rtol=1e-6, atol=1e-7, err_msg=key)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "delta", ["ties(A, B, C, density=0.3) - A", "ties(B - A, C - A, density=0.3)", "dare(lora, 0.5)"]
 )

@@ -125,6 +125,7 @@ def test_a_full_disk_keeps_what_was_to_be_replaced(forkserver: ForkServer, few: 
         assert contents(few) == before, fault
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", ["merge", "extraction", "grid"])
 @pytest.mark.parametrize("disturbance", ["pieces", "signals"])
 def test_short_writes_and_signals_change_nothing(

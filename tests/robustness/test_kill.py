@@ -106,6 +106,7 @@ def kill_many(
     return found
 
 
+@pytest.mark.slow
 def test_killed_three_times(forkserver: ForkServer, few: Path, few_finished: tuple[bytes, float]) -> None:
     kill_many(forkserver, few, few_finished, 3, seed=5)
 
@@ -123,6 +124,7 @@ def test_killed_fifty_times(forkserver: ForkServer, folder: Path, finished: tupl
     assert found["writing"] > 5, found
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize(
     ("trap", "whole"),
     [

@@ -131,6 +131,7 @@ def test_every_example_of_the_page_runs(sd1, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "x.safetensors").exists()
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("kind", ["torch", "numpy"])
 def test_state_dicts_in_and_out(sd1, tmp_path, kind):
     """merge, extract and resize on mappings give what they give on files, bit for bit."""
