@@ -212,7 +212,7 @@ WRITING = {
 }
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", WRITING)
 def test_a_dry_run_shows_the_plan_although_the_output_exists(
     run: Run, done: Run, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

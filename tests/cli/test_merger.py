@@ -71,7 +71,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     return paths
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("channels", [4, 8, 9])
 @pytest.mark.parametrize("m", [0.3, 1.0, -0.75])
 def test_add_difference(

@@ -58,6 +58,7 @@ def test_stdout_is_json_and_text_is_on_stderr(tmp_path: Path, models: Path) -> N
     assert json.loads(refused.stdout.splitlines()[-1])["event"] == "error"
 
 
+@pytest.mark.quick(1)
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_leave_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:

@@ -43,6 +43,7 @@ def test_the_commands_of_the_tiny_family_are_short() -> None:
         assert {"--size", "--cfg", "--negative"}.isdisjoint(command.split()), command
 
 
+@pytest.mark.demo
 def test_every_command_runs_in_the_order_of_the_page(
     tmp_path: Path, parts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

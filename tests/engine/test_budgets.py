@@ -147,6 +147,7 @@ def kept_in(lora):
     return sum(float(np.square(lora_delta(lora, name)).sum()) for name in lora_names(lora))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("depth", [64, 3])
 def test_a_size_is_kept_and_spent_best(extract, deltas, monkeypatch, depth):
     """Within 0.1 % of the optimum of the same bytes, whether spectra are known at once or bit by bit."""

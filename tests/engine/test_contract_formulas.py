@@ -45,6 +45,7 @@ WEIGHTS = [
 ]
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("formula", WEIGHTS)
 def test_these_are_weights(sd1, formula):
     session = typed(sd1, formula, blocks={"X": "*=0.5"}, variables={"M": 0.7, "M0": 2})

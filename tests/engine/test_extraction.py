@@ -96,11 +96,10 @@ def make_tuned(folder, *, te: float, unet: float, rank: int, seed: int = 7):
     )
 
 
-@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("rms", "allowed", "times"),
     [
-        (1e-4, 0.02, 4),
+        pytest.param(1e-4, 0.02, 4, marks=pytest.mark.slow),
         (1e-3, 0.01, 1),
         pytest.param(1e-4, 0.02, 1, marks=pytest.mark.slow),
         pytest.param(1e-3, 0.01, 4, marks=pytest.mark.slow),

@@ -135,6 +135,7 @@ CASES: dict[str, tuple[str, Callable[[str], float]]] = {
 }
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("case", CASES)
 def test_merging_is_the_float64_sum(flux, evaluate, case):
     formula, strength = CASES[case]

@@ -65,6 +65,7 @@ def inpainting() -> dict[str, torch.Tensor]:
     return {key: tensor for key, tensor in base.items() if key.startswith("model.")}
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("kind", ["lora", "loha", "lokr", "diff"])
 def test_an_adapter_of_4_channels_on_an_inpainting_model(
     tmp_path: Path, inpainting: dict[str, torch.Tensor], kind: str

@@ -69,6 +69,7 @@ SUMS = [
 ]
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize(("formula", "M", "sentence"), SUMS)
 def test_how_much_a_sum_bears(folder: Path, formula: str, M: float, sentence: str | None) -> None:
     found = said(folder, formula, M=M)

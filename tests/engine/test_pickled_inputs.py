@@ -45,7 +45,7 @@ def run(inputs: dict[str, Path], formula: str, dtype: str | None, output: Path) 
     return model_hash(output)
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", FORMULAS)
 def test_the_same_bytes(sd1: Family, pickled: dict[str, Path], tmp_path: Path, name: str) -> None:
     formula, dtype = FORMULAS[name]

@@ -42,7 +42,7 @@ BLOCKS = {
 }
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("name", "sign"), [("minus", "-"), ("plus", "+")])
 def test_recipe_of_the_article(family, name, sign):
     path = family.folder / f"{name}.toml"

@@ -135,7 +135,7 @@ def vae_file(kind: str, folder: Path, other: Tensors) -> Path:
 KINDS = ("whole checkpoint", "alone", "pickle", "diffusers", "old diffusers", "with prefix", "trainer")
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_vae_of_any_kind(folder: Path, a: Tensors, other: Tensors, kind: str) -> None:
     report = run(folder, vae=vae_file(kind, folder, other))
@@ -150,6 +150,7 @@ def test_a_vae_of_any_kind(folder: Path, a: Tensors, other: Tensors, kind: str) 
     assert report.weights[0].buckets["baked VAE"] == len(plain)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("formula", ["0.75*A + 0.25*O", "0.75*O + 0.25*A"])
 def test_sums_know_the_names_of_trainers(tmp_path: Path, a: Tensors, other: Tensors, formula: str) -> None:
     """The output has the names and shapes that every program reads, whichever model is the first."""

@@ -75,7 +75,7 @@ def made(folder: Path, formula: str, file: Path) -> Report:
     return run_recipe(recipe, RunOptions(threads=1))
 
 
-@pytest.mark.quick(4)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=pytest.mark.slow if kind == "size" else ()) for kind in FORMULAS]
 )

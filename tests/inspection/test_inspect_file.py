@@ -43,7 +43,7 @@ ONLY_LOOKED_AT = tuple(f"lora_lycoris_sdxl_{kind}" for kind in ("diag_oft", "glo
 """Adapters whose kind only `inspect` reads."""
 
 
-@pytest.mark.quick(24)
+@pytest.mark.quick(12)
 @pytest.mark.parametrize("name", FILES)
 def test_no_valid_file_is_refused(name: str, tmp_path: Path) -> None:
     specs = manifest(name)

@@ -37,6 +37,7 @@ def test_names_and_parts(workshop: Workshop, kind: str) -> None:
     assert len(modules) == MODULES[workshop.family][kind]
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("kind", ["linear", "conv"])
 def test_the_names_are_those_of_the_trainer(workshop: Workshop, kind: str) -> None:
     family = {"sd1": "sd15", "sdxl": "sdxl"}[workshop.family]
@@ -70,6 +71,7 @@ def unet_shapes(workshop: Workshop) -> dict[str, tuple[int, ...]]:
     }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("kind", ["conv", "wide"])
 def test_one_alpha_as_a_scalar(workshop: Workshop, kind: str) -> None:
     """diffusers mixes up alphas that differ; all readers take a scalar."""

@@ -22,6 +22,7 @@ def excess(A: Tensor, values: Tensor, rank: int, **options: int) -> float:
     return error(A, randomized_svd(A.float(), rank, **options)) / float(values[rank:].norm()) - 1
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("exponent", [0.5, 0.7, 1.0, 2.0])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_decaying_spectra_are_within_two_permille_of_the_optimum(

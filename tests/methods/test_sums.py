@@ -49,6 +49,7 @@ def coefficients(expression):
     return {leaf: total for leaf, total in sums.items() if any(total)}
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("call", EQUAL)
 def test_sums_are_their_formulas(sd1, call):
     found = coefficients(form_of(sd1, call, variables={"M": 0.5}))

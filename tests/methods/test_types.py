@@ -41,6 +41,7 @@ WEIGHTS = [
 ]
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("formula", WEIGHTS)
 def test_these_are_weights(sd1, formula):
     session = typed(sd1, formula)
@@ -88,6 +89,7 @@ ERRORS = {
 }
 
 
+@pytest.mark.quick(18)
 @pytest.mark.parametrize("formula", ERRORS)
 def test_these_are_errors_that_teach(sd1, formula):
     with pytest.raises(InputError) as caught:

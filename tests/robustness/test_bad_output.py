@@ -99,6 +99,7 @@ def test_a_folder_of_the_name(folder: Path) -> None:
     )
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("formula", [MERGE, "extract(B - A, rank=2)"])
 def test_a_folder_that_is_absent_is_made(folder: Path, formula: str) -> None:
     run_in(folder, formula, out="new/er/out.safetensors")

@@ -318,7 +318,7 @@ def test_formulas_of_all_kinds(sd1, tmp_path):
     assert found.ok, found.findings[:3]
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     "formula",
     [
