@@ -136,7 +136,7 @@ def test_no_exercise_is_left_over() -> None:
     assert all(MARK.search(line) for _, line in CASES)
 
 
-@pytest.mark.quick(40)
+@pytest.mark.quick(30)
 @pytest.mark.parametrize(("heading", "line"), CASES, ids=[plain(line)[6:80] for _, line in CASES])
 def test_the_command_succeeds(outcome: Callable[[str], tuple[str, ...]], heading: str, line: str) -> None:
     found = outcome(plain(line))

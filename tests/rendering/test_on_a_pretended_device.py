@@ -45,7 +45,7 @@ def requests_of(family: str, samplers: list[str]) -> list[ImageRequest]:
 @pytest.mark.parametrize(
     ("family", "samplers"),
     [
-        ("sd1", SAMPLERS[:FEW]),
+        pytest.param("sd1", SAMPLERS[:FEW], marks=pytest.mark.slow),
         pytest.param("sdxl", [], marks=pytest.mark.slow),
         pytest.param("sd1", SAMPLERS[FEW:], marks=pytest.mark.slow),
     ],

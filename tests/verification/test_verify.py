@@ -138,7 +138,7 @@ def test_any_bit_of_an_adapters_data(sd1, copy, data):
         assert any(finding.place == "metadata 'sshs_model_hash'" for finding in found.findings)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_bit_of_a_header(sd1, copy, data):
     """Keys, shapes, offsets, the record, every other entry, spaces at the end: an error or a finding.
