@@ -6,9 +6,8 @@ BIN := $(VENV)/bin
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
 endif
-# Tests run side by side, each with one thread of arithmetic. A file stays together, for its fixtures; files in the
-# order of their names, because those with few tests, which xdist would leave for the end, take longest.
-WORKERS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Tests run side by side, each with one thread of arithmetic. A file stays together, for its fixtures.
+WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
 STAMP := $(VENV)/.installed
 
 .PHONY: help demo test test-slow style lint fuzz kills faults bench bench-pictures chromium clean

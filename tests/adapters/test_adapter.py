@@ -42,6 +42,7 @@ def one_module(rank: int = 2, **extra: torch.Tensor) -> dict[str, torch.Tensor]:
     return {f"{MODULE}.{part}": tensor for part, tensor in parts.items()}
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("lora", "conv_rank", "family", "count"),
     [

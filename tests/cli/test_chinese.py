@@ -33,6 +33,7 @@ def test_help(done: Run) -> None:
     assert [english(page) for page in pages] == [[] for _ in pages]
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -86,6 +86,7 @@ def test_add_difference(
     np.testing.assert_array_equal(found[CONV_IN][:, 4:], load_file(first)[CONV_IN][:, 4:])
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("channels", [4, 8, 9])
 def test_weighted_sum(done: Run, models: Path, wide: dict[int, Path], tmp_path: Path, channels: int) -> None:
     first = wide.get(channels, models / "a.safetensors")

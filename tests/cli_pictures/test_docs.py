@@ -49,6 +49,7 @@ def told(output: str) -> list[str]:
     return re.sub(measured, "", output, flags=re.MULTILINE).splitlines()
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.command[6:60])
 def test_example(here: Path, done: Run, example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is printed, with a renderer that draws at once."""

@@ -154,6 +154,7 @@ CASES = {
 }  # fmt: skip
 
 
+@pytest.mark.quick(30)
 @pytest.mark.parametrize("line", CASES)
 def test_words(here: Path, run: Run, line: str) -> None:
     before = set(here.iterdir())

@@ -79,6 +79,7 @@ def test_the_live_page_is_told_before_the_first_picture(here: Path, done: Run) -
     assert "watch" not in done(*words).stderr, "every picture is there"
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("command", ["grid", "blocks"])
 def test_a_folder_of_another_study(here: Path, run: Run, done: Run, command: str) -> None:
     more = ["--x", "cfg = 1, 2"] if command == "grid" else ["--blocks", "MID"]

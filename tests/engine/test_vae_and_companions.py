@@ -257,7 +257,7 @@ def test_metadata_of_nobody(folder: Path) -> None:
         run(folder, config_from="fist")
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("choice", "there", "expected"),
     [

@@ -191,6 +191,7 @@ GRAMMAR: dict[str, Says] = {
 CASES = TYPES | NAMES | RANKS | BLOCKS | GRAMMAR
 
 
+@pytest.mark.quick(20)
 @pytest.mark.parametrize("formula", CASES, ids=lambda text: text[:40] or "empty")
 def test_a_formula_that_makes_no_sense(folder: Path, formula: str) -> None:
     with refused(folder, InputError) as fault:

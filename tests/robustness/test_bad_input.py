@@ -365,6 +365,7 @@ def replaced(folder: Path) -> None:
     os.replace(folder / "new", folder / "B.safetensors")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("change", [written_to, replaced, lambda folder: (folder / "B.safetensors").unlink()])
 def test_a_file_that_changes_while_it_is_read(folder: Path, change: Damage) -> None:
     """Mixed bytes under the hash of one of the two files would be worse than an error."""

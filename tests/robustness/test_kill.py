@@ -124,7 +124,7 @@ def test_killed_fifty_times(forkserver: ForkServer, folder: Path, finished: tupl
     assert found["writing"] > 5, found
 
 
-@pytest.mark.quick(5)
+@pytest.mark.quick(4)
 @pytest.mark.parametrize(
     ("trap", "whole"),
     [
