@@ -1,0 +1,54 @@
+/* Small parts that saved pages and the workshop's live pages share.
+   make, facts, number, copyText, copyable, zoomable, memory; speak(t) tells them the page's words. */
+"use strict";
+let say = (key) => key;
+export function speak(words) { say = words; }
+
+export const memory = {
+  get: (key) => { try { return localStorage.getItem("lathe." + key); } catch { return null; } },
+  set: (key, value) => { try { localStorage.setItem("lathe." + key, value); } catch { /* private mode */ } },
+};
+
+/* An element: properties, attributes, `on…` listeners, `style` as text; children that are null are left out. */
+export function make(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(props)) {
+    if (value === undefined) continue;
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (key === "style") node.style.cssText = value;
+    else if (key in node) node[key] = value;
+    else node.setAttribute(key, value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+export function facts(pairs) {
+  return make("dl", {}, ...pairs.flatMap(([key, value]) => [make("dt", { textContent: key }), make("dd", { textContent: value })]));
+}
+
+export const number = (value, digits = 3) => (value === null || value === undefined) ? "—" : String(+value.toFixed(digits));
+
+export async function copyText(text, button) {
+  try { await navigator.clipboard.writeText(text); }
+  catch {
+    const area = make("textarea", { value: text, style: "position:fixed;opacity:0" });
+    document.body.append(area); area.select(); document.execCommand("copy"); area.remove();
+  }
+  const before = say("copy");
+  button.textContent = say("copied");
+  setTimeout(() => { button.textContent = before; }, 1400);
+}
+
+export function copyable(text) {
+  const button = make("button", { type: "button", textContent: say("copy"), onclick: () => copyText(text, button) });
+  return make("div", { className: "copyable" }, make("pre", { textContent: text }), button);
+}
+
+/* A click on the image zooms `box`: to the picture's own size, or to the screen's where that is larger. */
+export function zoomable(image, width, height, box) {
+  image.style.setProperty("--own", width + "px");
+  image.style.setProperty("--ratio", width / height);
+  image.onclick = () => box.classList.toggle("full");
+  return image;
+}

@@ -1,0 +1,229 @@
+/* Jobs of the queue.
+
+   follow(id, handler(job)) → a function that ends it. handler is called at once and after every change; the
+       job has its cells and log; what was missed while the connection was lost is asked for again
+   jobCard(id, {compact, onjob(job)}) → {node, close()}: progress, time left, cancel, again, log, outputs, error
+   runner({page, text, request(), form, title(), onjob(job), start}) → {node, run(request?), again(), close()}
+       the button "run" and the card of the page's last job, which it finds again after a reload. Errors go to
+       `form`, beside their fields. page: the name that remembers the job
+   isOver(job), latest(page) → the id of the page's last job */
+import { del, fileUrl, get, post, subscribe } from "./api.js";
+import { draft } from "./state.js";
+import { announce, session, showDate, showSize, showTime, t } from "./words.js";
+import { accept, button, fold, notes, question, refuse } from "./parts.js";
+import { copyable, facts, make } from "./study/elements.js";
+
+const jobs = new Map();
+const followers = new Map();
+const listeners = new Set();
+let listening = false, paused = false;
+
+export const isOver = (job) => !["waiting", "running"].includes(job.state);
+export const latest = (page) => draft(page).get("job");
+
+function listen() {
+  if (listening) return;
+  listening = true;
+  subscribe("job", (job) => merge(job, job.id));
+  subscribe("cell", ({ job, ...cell }) => grow(job, "cells", cell, (one) => one.index === cell.index));
+  subscribe("log", ({ job, ...line }) => grow(job, "log", line, (one) => one.time === line.time && one.text === line.text));
+  subscribe("found", reload);
+  subscribe("hello", reload);
+}
+
+function merge(some, id) {
+  const before = jobs.get(id) ?? { cells: [], log: [] };
+  const job = { ...before, ...some };
+  jobs.set(id, job);
+  if (isOver(job) && before.state && !isOver(before)) {
+    announce(t("shell.said_" + job.state, job.title || job.command));
+    if (followers.get(id)?.size) load(id).catch(() => null);  // its report and outputs
+  }
+  tell(id);
+}
+
+function grow(id, part, item, same) {
+  const job = jobs.get(id);
+  if (!job) return;
+  const kept = job[part] ?? [];
+  const at = kept.findIndex(same);
+  if (at >= 0) kept[at] = item; else kept.push(item);
+  job[part] = kept;
+  tell(id);
+}
+
+function tell(id) {
+  for (const handler of [...(followers.get(id) ?? [])]) handler(jobs.get(id));
+  for (const listener of [...listeners]) listener();
+}
+
+async function load(id) {
+  const job = await get("jobs/" + encodeURIComponent(id));
+  jobs.set(id, job);
+  tell(id);
+}
+
+async function reload() {
+  await Promise.all([...followers].filter(([, set]) => set.size).map(([id]) => load(id).catch(() => null)));
+  if (listeners.size) await loadAll();
+}
+
+async function loadAll() {
+  const found = await get("jobs?limit=40");
+  paused = found.paused;
+  for (const job of found.jobs) jobs.set(job.id, { ...(jobs.get(job.id) ?? { cells: [], log: [] }), ...job });
+  for (const listener of [...listeners]) listener();
+}
+
+export function follow(id, handler) {
+  listen();
+  if (!followers.has(id)) followers.set(id, new Set());
+  followers.get(id).add(handler);
+  const job = jobs.get(id);
+  if (job?.report !== undefined || (job && !isOver(job))) handler(job);
+  load(id).catch((error) => handler({ id, state: "gone", error, cells: [], log: [] }));
+  return () => followers.get(id)?.delete(handler);
+}
+
+function bar(job) {
+  const { done = 0, total = 0, task = "", unit = "", seconds_left: left = null } = job.progress ?? {};
+  const share = total ? Math.min(1, done / total) : 0;
+  const fill = make("div", { className: "fill", style: `width:${100 * share}%` });
+  const track = make("div", { className: "meter" + (total ? "" : " unknown"), role: "progressbar", "aria-label": task || t("shell.progress"), "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(100 * share) }, fill);
+  const count = total ? (unit === "bytes" || unit === "B" ? `${showSize(done)} / ${showSize(total)}` : `${done} / ${total}${unit ? " " + unit : ""}`) : "";
+  const words = [task, count, left === null ? "" : t("shell.left", showTime(left))].filter(Boolean).join(" · ");
+  return make("div", { className: "progress" }, track, make("small", { textContent: words }));
+}
+
+function outputs(job) {
+  const of = { page: "shell.open_page", picture: "shell.open", model: "shell.download", data: "shell.open" };
+  return make("ul", { className: "outputs" }, ...(job.outputs ?? []).filter((output) => output.kind !== "picture" || job.outputs.length < 6).map((output) => {
+    const link = make("a", { href: output.url ?? fileUrl(output.name), target: "_blank", rel: "noopener", textContent: t(of[output.kind] ?? "shell.open") });
+    link.setAttribute("aria-label", `${link.textContent} ${output.name}`);
+    return make("li", {}, make("span", { className: "name", textContent: output.name }), make("small", { textContent: output.size ? showSize(output.size) : "" }), link);
+  }));
+}
+
+export function errorBox(error) {
+  return make("div", { className: "refusal", role: "alert" }, make("b", { textContent: error.what }), error.where ? make("span", { className: "where", textContent: error.where }) : null,
+    error.fix ? make("span", { className: "fix", textContent: error.fix }) : null);
+}
+
+export function jobCard(id, { compact = false, onjob = null } = {}) {
+  const head = make("div", { className: "job-head" }), body = make("div", { className: "job-body" });
+  const lines = make("pre", { className: "log" }), log = fold(t("shell.log"), lines), command = make("div", {});
+  const node = make("article", { className: "job" + (compact ? " compact" : "") }, head, body, ...(compact ? [] : [log, command]));
+  const act = (path, body = {}) => async () => { accept(node); try { await post(`jobs/${encodeURIComponent(id)}/${path}`, body); } catch (error) { refuse(node, error); } };
+  let drawn = "";
+  const stop = follow(id, (job) => {
+    onjob?.(job);
+    node.dataset.state = job.state;
+    const kind = [job.state, job.outputs?.length, Boolean(job.report), job.title, job.position].join();
+    if (kind !== drawn) {
+      drawn = kind;
+      const buttons = job.state === "gone" ? [] : isOver(job) ? (job.state === "done" ? [] : [button(t("shell.again"), act("again"), { kind: "small" })]) : [button(t("shell.cancel"), act("cancel"), { kind: "small" })];
+      head.replaceChildren(make("b", { className: "title", textContent: job.title || job.command || "" }), make("span", { className: "state", textContent: t("shell.state_" + job.state) }),
+        make("small", { textContent: job.created ? showDate(job.created) : "" }), make("span", { className: "spacer" }), ...buttons);
+      const line = job.command_line?.[session.system];
+      command.replaceChildren(...(line ? [fold(t("shell.command"), copyable(line))] : []));
+    }
+    body.replaceChildren(...[isOver(job) ? null : bar(job), job.error ? errorBox(job.error) : null, compact || !job.report ? null : report(job.report), compact || !isOver(job) ? null : outputs(job)].filter(Boolean));
+    log.hidden = !job.log?.length;
+    lines.textContent = (job.log ?? []).map((line) => line.text).join("\n");
+  });
+  return { node, close: stop };
+}
+
+function report({ rows = [], sentences = [] }) {
+  return make("div", { className: "report-of-job" }, rows.length ? facts(rows) : null, sentences.length ? notes(sentences) : null);
+}
+
+export function runner({ page, text, request, form, title = () => "", onjob = null, start = null }) {
+  const kept = draft(page), place = make("div", { className: "job-place" });
+  let card = null;
+  const go = button(text, () => run(), { kind: "main" });
+  const node = make("div", { className: "runner" }, make("div", { className: "row" }, go), place);
+
+  function show(id) {
+    card?.close();
+    card = id ? jobCard(id, { onjob: (job) => { if (job.state === "gone") { kept.set("job", null); place.replaceChildren(); return; } onjob?.(job); } }) : null;
+    if (card && kept.get("job") !== null) place.replaceChildren(card.node);
+  }
+
+  async function run(given = null) {
+    accept(form);
+    go.disabled = true;
+    try {
+      const wanted = given ?? request();
+      if (!wanted) return null;
+      const job = await post("jobs", { title: title(), ...wanted });
+      kept.set("job", job.id);
+      start?.(job);
+      show(job.id);
+      return job;
+    } catch (error) { refuse(form, error); return null; } finally { go.disabled = false; }
+  }
+
+  if (kept.get("job")) show(kept.get("job"));
+  return { node, button: go, run, close: () => card?.close() };
+}
+
+/* The queue, behind its button in the header: what runs, what waits, what was. */
+export function queuePanel(opener, panel) {
+  listen();
+  const cards = new Map();
+  const list = make("div", { className: "jobs" });
+  const hold = button("", async () => { await post(paused ? "queue/resume" : "queue/pause"); await loadAll(); }, { kind: "small" });
+  const shut = () => { panel.hidden = true; opener.setAttribute("aria-expanded", "false"); opener.focus(); };
+  panel.replaceChildren(make("div", { className: "top" }, make("h2", { textContent: t("shell.queue") }), hold, button(t("shell.close"), shut, { kind: "small" })), list);
+  panel.setAttribute("aria-label", t("shell.queue"));
+  panel.onkeydown = (event) => { if (event.key === "Escape") shut(); };
+  opener.onclick = () => {
+    panel.hidden = !panel.hidden;
+    opener.setAttribute("aria-expanded", String(!panel.hidden));
+    draw();
+    if (!panel.hidden) hold.focus();
+  };
+
+  function ordered() {
+    const all = [...jobs.values()].filter((job) => job.state !== "gone" && job.created);
+    const waiting = all.filter((job) => !isOver(job)).sort((a, b) => (a.state === "running" ? -1 : b.state === "running" ? 1 : (a.position ?? 0) - (b.position ?? 0)));
+    return [waiting, all.filter(isOver).sort((a, b) => b.created - a.created).slice(0, 20)];
+  }
+
+  function entry(job, waiting) {
+    const shown = cards.get(job.id) ?? jobCard(job.id, { compact: true });
+    cards.set(job.id, shown);
+    const at = waiting.indexOf(job);
+    const move = (before) => async () => { await post(`jobs/${encodeURIComponent(job.id)}/move`, { before }); await loadAll(); };
+    const remove = async () => {
+      if (!await question({ title: t("shell.delete_job"), text: job.title || job.command, yes: t("shell.delete"), danger: true })) return;
+      await del("jobs/" + encodeURIComponent(job.id));
+      jobs.delete(job.id);
+      draw();
+    };
+    const tools = job.state === "waiting" ? [at > 1 || waiting[0].state === "waiting" && at > 0 ? button("↑", move(waiting[at - 1].id), { kind: "small", label: t("shell.sooner") }) : null,
+      at < waiting.length - 1 ? button("↓", move(waiting[at + 2]?.id ?? null), { kind: "small", label: t("shell.later") }) : null] : isOver(job) ? [button("×", remove, { kind: "small", label: t("shell.delete_job") })] : [];
+    return make("div", { className: "entry" }, shown.node, make("div", { className: "side" }, ...tools));
+  }
+
+  function draw() {
+    const [waiting, over] = ordered();
+    const first = waiting[0];
+    const progress = first?.progress?.total ? ` ${first.progress.done}/${first.progress.total}` : "";
+    opener.textContent = paused ? t("shell.paused") : waiting.length ? `${t("shell.running")}${progress}${waiting.length > 1 ? " +" + (waiting.length - 1) : ""}` : t("shell.queue");
+    opener.classList.toggle("busy", waiting.length > 0 && !paused);
+    hold.textContent = t(paused ? "shell.resume" : "shell.pause");
+    if (panel.hidden) { for (const card of cards.values()) card.close(); cards.clear(); list.replaceChildren(); return; }
+    const order = [...waiting, ...over].map((job) => [job.id, job.state]).join();
+    if (list.dataset.order === order && list.childElementCount) return;
+    list.dataset.order = order;
+    const part = (key, some) => (some.length ? [make("h3", { textContent: t(key) }), ...some.map((job) => entry(job, waiting))] : []);
+    list.replaceChildren(...part("shell.now", waiting), ...part("shell.before", over));
+    if (!list.childElementCount) list.append(make("p", { className: "note", textContent: t("shell.no_jobs") }));
+  }
+
+  listeners.add(draw);
+  loadAll().catch(() => draw());
+}
+
