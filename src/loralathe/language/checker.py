@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from loralathe.errors import InputError, did_you_mean
 from loralathe.families import Family
 from loralathe.language.expressions import (
+    MOST_NESTED,
+    MOST_TERMS,
     AdapterLeaf,
     CheckpointLeaf,
     Leaf,
@@ -17,7 +20,7 @@ from loralathe.language.expressions import (
 )
 from loralathe.language.function import CallArguments
 from loralathe.language.methods import functions
-from loralathe.language.recipe import Recipe
+from loralathe.language.recipe import Recipe, steps_in_order
 from loralathe.language.syntax import Add, At, Call, Name, Negate, Node, Number, Product, Text, render
 from loralathe.strengths import BlockWeights, ElementRule, Strength
 
@@ -72,17 +75,21 @@ class TypeChecker:
 
     def _step(self, name: str) -> Value:
         if name not in self._steps:
-            where = f"{self.recipe.where}, step '{name}'"
-            try:
-                self._steps[name] = _Evaluation(self, where).value(self.recipe.steps[name])
-            except InputError as error:
-                if error.where is None:
-                    raise InputError(error.what, where=where, fix=error.fix) from None
-                if error.where.startswith(("block weights '", "element rules '")):
-                    place = f"{where}, {error.where}"
-                    raise InputError(error.what, where=place, fix=error.fix) from None
-                raise
+            for needed in steps_in_order(self.recipe, [name]):
+                if needed not in self._steps:
+                    self._steps[needed] = self._evaluated(needed)
         return self._steps[name]
+
+    def _evaluated(self, name: str) -> Value:
+        where = f"{self.recipe.where}, step '{name}'"
+        try:
+            return _Evaluation(self, where).value(self.recipe.steps[name])
+        except InputError as error:
+            if error.where is None:
+                raise InputError(error.what, where=where, fix=error.fix) from None
+            if error.where.startswith(("block weights '", "element rules '")):
+                raise InputError(error.what, where=f"{where}, {error.where}", fix=error.fix) from None
+            raise
 
 
 class _Evaluation:
@@ -96,6 +103,26 @@ class _Evaluation:
         return InputError(what, where=f"{self.where}, character {node.at + 1}: {render(node)}", fix=fix)
 
     def value(self, node: Node) -> Value:
+        """What a node stands for; InputError where that is more than anybody can compute with."""
+        value = self.unbounded(node)
+        if isinstance(value, float):
+            if not math.isfinite(value):
+                raise self.error("this number is too large", node, "write a smaller one")
+        elif value.size > MOST_TERMS:
+            raise self.error(
+                f"this is a sum of {value.size:,} terms; the most is {MOST_TERMS:,}",
+                node,
+                "a step counts wherever it is used: save it, and make the file an input of another recipe",
+            )
+        elif value.depth > MOST_NESTED:
+            raise self.error(
+                f"more than {MOST_NESTED} functions inside each other",
+                node,
+                "save a step between, and make the file an input of another recipe",
+            )
+        return value
+
+    def unbounded(self, node: Node) -> Value:
         if isinstance(node, Number):
             return node.value
         if isinstance(node, Name):

@@ -23,6 +23,12 @@ TOLERANCE = 1e-6
 CHANGE_SCRATCH = 10
 """Bands that the temporaries of an adapter take whose kind depends on the weights."""
 
+MOST_TERMS = 2000
+"""Terms of one value, those inside its leaves counted wherever they stand. Steps that double pass it soon."""
+
+MOST_NESTED = 50
+"""Leaves of a value inside each other, such as fp16(fp16(…))."""
+
 CANCELLED = 1e-12
 """Coefficients whose sum is this small beside its terms cancel exactly in decimal arithmetic."""
 
@@ -134,6 +140,17 @@ class LinearExpression(_HashedOnce):
         return LinearExpression(
             tuple(replace(term, strength=term.strength.times(factor)) for term in self.terms)
         )
+
+    @cached_property
+    def size(self) -> int:
+        """How many terms it has, those inside its leaves too, each as often as it stands there."""
+        return sum(1 + sum(inner.size for inner in inner_expressions(term.leaf)) for term in self.terms)
+
+    @cached_property
+    def depth(self) -> int:
+        """How many leaves stand inside each other."""
+        inside = (inner.depth for term in self.terms for inner in inner_expressions(term.leaf))
+        return 1 + max(inside, default=0)
 
     @cached_property
     def checkpoint_sum(self) -> float:

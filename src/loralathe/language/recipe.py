@@ -11,11 +11,13 @@ from typing import TypeVar
 from loralathe.errors import InputError, did_you_mean
 from loralathe.language.methods import functions
 from loralathe.language.parse import parse_expression
-from loralathe.language.syntax import At, Call, Name, Node, Text, children, plain_name, value_names
+from loralathe.language.syntax import At, Call, Name, Node, Text, children, depth, plain_name, value_names
 
 SOURCE = "source"
 FIRST = "first"
 T = TypeVar("T")
+MOST_LEVELS = 300
+"""Steps that need each other in a row, each with the levels of its formula: a third of what Python nests."""
 ADAPTER_METADATA = ("new", "first", "merge", "all", "minimal")
 
 
@@ -116,7 +118,7 @@ def make_recipe(
     recipe = Recipe(_named(inputs, where), nodes, texts, numbers, lists, saves, where)
     _check_finite(numbers, where)
     _check_names(recipe)
-    _check_circles(recipe)
+    _check_order(recipe)
     for save in recipe.saves:
         if save.step not in nodes:
             raise InputError(
@@ -217,22 +219,45 @@ def _check_names(recipe: Recipe) -> None:
                 )
 
 
-def _check_circles(recipe: Recipe) -> None:
-    done: set[str] = set()
+def steps_in_order(recipe: Recipe, steps: Iterable[str]) -> list[str]:
+    """`steps` and all that they need, each after those that it needs itself.
 
-    def visit(step: str, trail: tuple[str, ...]) -> None:
-        if step in trail:
-            circle = " → ".join((*trail[trail.index(step) :], step))
-            raise InputError(f"the steps go in a circle: {circle}", where=recipe.where)
-        if step in done:
-            return
-        for used in value_names(recipe.steps[step]):
-            if used.id in recipe.steps:
-                visit(used.id, (*trail, step))
-        done.add(step)
+    Raises InputError when they go in a circle.
+    """
+    order: dict[str, None] = {}
+    for step in steps:
+        trail = {} if step in order else {step: _steps_used(recipe, step)}
+        while trail:
+            current, rest = next(reversed(trail.items()))
+            needed = next((name for name in rest if name not in order), None)
+            if needed is None:
+                order[current] = None
+                del trail[current]
+            elif needed in trail:
+                names = list(trail)
+                circle = " → ".join((*names[names.index(needed) :], needed))
+                raise InputError(f"the steps go in a circle: {circle}", where=recipe.where)
+            else:
+                trail[needed] = _steps_used(recipe, needed)
+    return list(order)
 
-    for step in recipe.steps:
-        visit(step, ())
+
+def _steps_used(recipe: Recipe, step: str) -> Iterator[str]:
+    return (name.id for name in value_names(recipe.steps[step]) if name.id in recipe.steps)
+
+
+def _check_order(recipe: Recipe) -> None:
+    """No circles, and no chain that is longer than Python can follow."""
+    levels: dict[str, int] = {}
+    for name in steps_in_order(recipe, recipe.steps):
+        below = max((levels[used] for used in _steps_used(recipe, name)), default=0)
+        levels[name] = below + 1 + depth(recipe.steps[name])
+        if levels[name] > MOST_LEVELS:
+            raise InputError(
+                f"step '{name}' builds on others that build on others, more than {MOST_LEVELS} levels deep",
+                where=recipe.where,
+                fix="save a step between, and make the file an input of another recipe",
+            )
 
 
 def listing(names: Iterable[str]) -> str:

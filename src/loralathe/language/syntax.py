@@ -98,6 +98,11 @@ def children(node: Node) -> tuple[Node, ...]:
     return ()
 
 
+def depth(node: Node) -> int:
+    """Levels of a formula; a name and a number have 0, and a sum of n terms n - 1."""
+    return max((1 + depth(child) for child in children(node)), default=0)
+
+
 def value_names(node: Node) -> Iterator[Name]:
     """Names used as values or called, in reading order."""
     if isinstance(node, Name):

@@ -1,0 +1,101 @@
+"""Small inputs that ask for much: refused in a moment, and the bound is told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from loralathe.engine import RunOptions, run_recipe
+from loralathe.errors import InputError
+from loralathe.language import Recipe, Save, make_recipe
+from loralathe.verification import verify_file
+from robustness.workdir import refused
+
+QUICK = 5.0
+"""Seconds that a refusal may take."""
+
+
+@pytest.fixture
+def at_once() -> Iterator[None]:
+    start = time.monotonic()
+    yield
+    assert time.monotonic() - start < QUICK
+
+
+def recipe_of(folder: Path, steps: Mapping[str, str]) -> Recipe:
+    inputs = {name: folder / f"{name}.safetensors" for name in ("A", "B", "lora")}
+    last = next(reversed(steps))
+    return make_recipe(inputs=inputs, steps=steps, saves=[Save(last, folder / "out.safetensors")])
+
+
+def chain(first: str, then: Callable[[str], str], count: int) -> dict[str, str]:
+    """s0, s1, …: each made of the one before."""
+    return {"s0": first} | {f"s{number}": then(f"s{number - 1}") for number in range(1, count)}
+
+
+SAVE_BETWEEN = "save a step between, and make the file an input of another recipe"
+COUNTS = "a step counts wherever it is used: save it, and make the file an input of another recipe"
+TERMS = "this is a sum of 2,048 terms; the most is 2,000"
+GREEDY = {
+    "sums that double": (chain("A", lambda s: f"0.5*{s} + 0.5*{s}", 40), TERMS, COUNTS),
+    "roundings that double": (
+        chain("A", lambda s: f"0.5*fp16({s}) + 0.5*fp16({s})", 40),
+        "this is a sum of 3,070 terms; the most is 2,000",
+        COUNTS,
+    ),
+    "methods that double": (
+        chain("A", lambda s: f"slerp({s}, {s}, 0.5)", 40),
+        "this is a sum of 2,047 terms; the most is 2,000",
+        COUNTS,
+    ),
+    "extractions that double": (
+        chain("B - A", lambda s: f"extract({s}, rank=1) + extract({s}, rank=1)", 40),
+        None,
+        COUNTS,
+    ),
+    "100 roundings": (
+        chain("A", lambda s: f"fp16({s})", 100),
+        "more than 50 functions inside each other",
+        SAVE_BETWEEN,
+    ),
+    "1,200 steps": (
+        chain("A", lambda s: s, 1200),
+        "step 's300' builds on others that build on others, more than 300 levels deep",
+        SAVE_BETWEEN,
+    ),
+    "numbers that grow": (
+        chain("1e99", lambda s: f"{s}*{s}", 40) | {"out": "A + s39*lora"},
+        "this number is too large",
+        "write a smaller one",
+    ),
+}
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("case", GREEDY)
+def test_steps_that_ask_for_much(folder: Path, case: str) -> None:
+    steps, what, fix = GREEDY[case]
+    with refused(folder, InputError) as fault:
+        run_recipe(recipe_of(folder, steps), RunOptions(threads=1))
+    assert fault.error is not None
+    assert what in {None, fault.error.what}
+    assert fault.error.fix == fix
+
+
+@pytest.mark.quick(1)
+@pytest.mark.parametrize(
+    "steps",
+    [
+        {"n0": "0.01"} | chain("n0", lambda s: f"{s} + {s} - {s}", 60) | {"out": "A + s59*lora"},
+        chain("A", lambda s: f"fp16({s})", 49),
+        chain("A", lambda s: s, 299),
+        chain("A", lambda s: f"0.5*{s} + 0.5*{s}", 11),
+    ],
+    ids=["60 numbers", "49 roundings", "299 steps", "1,024 terms"],
+)
+def test_what_is_within_the_bounds_runs_and_is_verified(few: Path, steps: dict[str, str]) -> None:
+    run_recipe(recipe_of(few, steps), RunOptions(threads=1))
+    assert verify_file(few / "out.safetensors").ok
