@@ -55,9 +55,9 @@ TYPES: dict[str, Says] = {
         "subtract two different models, or merge something first: extract(A + 0.7*lora - A)",
     ),
     "A + 1e200*1e200*lora": (
-        "a strength is too large: inf",
-        "recipe, step 'out'",
-        "models hold numbers up to 3.4e38; write a smaller one",
+        "this number is too large",
+        f"{STEP}, character 5: 1e+200*1e+200",
+        "write a smaller one",
     ),
     'A + 1e38*lora@"IN04=9"': (
         "a strength is too large: 9e+38",
