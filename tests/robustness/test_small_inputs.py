@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from loralathe.adapters.notes import _of_config
 from loralathe.engine import RunOptions, run_recipe
+from loralathe.engine.patterns import found_by
 from loralathe.errors import InputError
 from loralathe.language import Recipe, Save, make_recipe
 from loralathe.verification import verify_file
@@ -99,3 +102,54 @@ def test_steps_that_ask_for_much(folder: Path, case: str) -> None:
 def test_what_is_within_the_bounds_runs_and_is_verified(few: Path, steps: dict[str, str]) -> None:
     run_recipe(recipe_of(few, steps), RunOptions(threads=1))
     assert verify_file(few / "out.safetensors").ok
+
+
+DISCARD = {
+    r"^(.|..)+(?=A)": "takes longer than 2 seconds",
+    "a{99999999999}": "repeats more than 10,000 times",
+    "((a{1000}){1000}){1000}": "repeats more than 10,000 times",
+    "a{, 20000}": "repeats more than 10,000 times",
+    "(" * 5000 + ")" * 5000: "is nested too deeply",
+    "a" * 10_001: "is longer than 10,000 characters",
+    "(": "is not a regular expression: missing ) at position 1",
+}
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("pattern", DISCARD, ids=lambda text: text[:12])
+def test_a_pattern_that_asks_for_much(few: Path, pattern: str) -> None:
+    names = "A", few / "A.safetensors"
+    saves = [Save("out", few / "out.safetensors", discard=pattern)]
+    recipe = make_recipe(inputs=dict([names]), steps={"out": "A"}, saves=saves)
+    with refused(few, InputError) as fault:
+        run_recipe(recipe, RunOptions(threads=1))
+    assert fault.error is not None
+    assert fault.error.what == f"discard = '{pattern:.80}' {DISCARD[pattern]}"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("^model_ema\\.", ["model_ema.x"]),
+        ("cond_stage|first_stage", ["first_stage.y"]),
+        (r"\.\d{1,2}\.", ["a.10.z"]),
+    ],
+)
+def test_patterns_as_people_paste_them(pattern: str, found: list[str]) -> None:
+    names = {name: name for name in ("model_ema.x", "first_stage.y", "a.10.z", "a.100.z")}
+    assert list(found_by(pattern, names, "step 'out'")) == found
+
+
+def test_many_patterns_of_peft(tmp_path: Path) -> None:
+    patterns = {f"layer{number}.q": 4 for number in range(2001)}
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"rank_pattern": patterns}))
+    with pytest.raises(InputError, match="rank_pattern has 2,001 entries; the most is 2,000"):
+        _of_config(tmp_path / "adapter_config.json")
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_pattern_for_each_module_of_peft(tmp_path: Path) -> None:
+    patterns = {f"blocks.{number}.attn.to_q": number + 1 for number in range(2000)}
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"rank_pattern": patterns}))
+    notes = _of_config(tmp_path / "adapter_config.json")
+    assert [notes.rank_of(f"x.blocks.{number}.attn.to_q") for number in range(2000)] == list(range(1, 2001))

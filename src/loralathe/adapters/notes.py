@@ -30,6 +30,8 @@ WRAPPER = "base_model.model."
 """How PEFT's own files start the names of all modules."""
 MOST = 1 << 20
 """Bytes of an adapter_config.json that is one."""
+MOST_PATTERNS = 2000
+"""Entries of one table of patterns, each of which is tried on each module; Flux has 500 modules."""
 READ = frozenset({"lora_alpha", "alpha", "alpha_pattern", "r", "rank_pattern", "use_rslora"})
 """Fields that say how large a change is."""
 VARIANTS = {
@@ -59,10 +61,10 @@ class Noted:
     """
 
     alpha: float | None = None
-    patterns: Mapping[str, float] = field(default_factory=dict, hash=False)
+    patterns: Mapping[re.Pattern[str], float] = field(default_factory=dict, hash=False)
     rooted: bool = False
     rank: int | None = None
-    ranks: Mapping[str, int] = field(default_factory=dict, hash=False)
+    ranks: Mapping[re.Pattern[str], int] = field(default_factory=dict, hash=False)
 
 
 NOTHING = Noted()
@@ -92,9 +94,9 @@ class Notes:
         return (self.configs.get("", NOTHING), name) if noted is None else (noted, path)
 
 
-def _first(patterns: Mapping[str, N], path: str, otherwise: N | None) -> N | None:
+def _first(patterns: Mapping[re.Pattern[str], N], path: str, otherwise: N | None) -> N | None:
     """PEFT takes the first pattern that the path ends with, from the start of a name on."""
-    return next((value for pattern, value in patterns.items() if re.fullmatch(pattern, path)), otherwise)
+    return next((value for pattern, value in patterns.items() if pattern.fullmatch(path)), otherwise)
 
 
 def read_notes(file: TensorFile, raw_names: Iterable[str]) -> Notes:
@@ -187,19 +189,21 @@ def _refuse_variants(fields: Mapping[str, object], where: str) -> None:
 
 def _patterns(
     fields: Mapping[str, object], name: str, read: Callable[[object, str], N], where: str
-) -> dict[str, N]:
+) -> dict[re.Pattern[str], N]:
     patterns = fields.get(name) or {}
     if not isinstance(patterns, dict):
         raise _unreadable(where, f"{name} is not a table")
+    if len(patterns) > MOST_PATTERNS:
+        raise _unreadable(where, f"{name} has {len(patterns):,} entries; the most is {MOST_PATTERNS:,}")
     return {_pattern(path, name, where): read(value, where) for path, value in patterns.items()}
 
 
-def _pattern(path: object, name: str, where: str) -> str:
+def _pattern(path: object, name: str, where: str) -> re.Pattern[str]:
     """PEFT's patterns are regular expressions, in practice plain paths; nothing else is run as one."""
     if not isinstance(path, str) or not re.fullmatch(r"\^?[\w.]+\$?", path, re.ASCII):
         raise _unreadable(where, f"{name} {path!r:.80} is not the path of a module")
     plain = path.strip("^$")
-    return plain if path.startswith("^") else rf"(?:.*\.)?(?:{plain})"
+    return re.compile(plain if path.startswith("^") else rf"(?:.*\.)?(?:{plain})")
 
 
 def _rank(value: object, where: str) -> int:

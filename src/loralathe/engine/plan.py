@@ -16,11 +16,11 @@ from loralathe.adapters import fits, fits_first_channels
 from loralathe.engine.coverage import AdapterCoverage
 from loralathe.engine.options import DTYPES, RunOptions
 from loralathe.engine.pairs import channel_notes, check_checkpoints
+from loralathe.engine.patterns import found_by
 from loralathe.engine.sidecars import (
     config_beside,
     config_target,
     copied_metadata,
-    discard_pattern,
     open_vae,
     refuse_checkpoint_choices,
 )
@@ -211,7 +211,6 @@ class Planner:
         if primary is None:
             raise InputError("the checkpoints cancel; nothing gives the output its tensors", where=where)
         target = target_dtype(save.dtype, where)
-        pattern = None if save.discard is None else discard_pattern(save.discard, where)
         source = self.sources.checkpoints[primary]
         others = [name for name in expression.checkpoints if name != primary]
         vae = None
@@ -219,16 +218,17 @@ class Planner:
             vae = open_vae(
                 save, save.vae, self.sources, primary, allow_unmatched=self.options.allow_unmatched
             )
-        tensors, discarded = [], []
+        named = {key: source.saved_as(key) for key in self.units_of(primary)}
+        discarded = () if save.discard is None else found_by(save.discard, named, where)
+        left_out, tensors = set(discarded), []
         for key, unit in self.units_of(primary).items():
-            if pattern is not None and pattern.search(source.saved_as(key)):
-                discarded.append(key)
+            if key in left_out:
                 continue
             if vae is not None and key in vae.tensors:
                 tensors.append(_baked(vae, unit, target))
             else:
                 tensors.append(self._tensor(expression, unit, primary, target, others))
-        if pattern is not None and not discarded:
+        if save.discard is not None and not discarded:
             raise InputError(
                 f"discard = '{save.discard}' matches no tensor",
                 where=where,
@@ -240,7 +240,7 @@ class Planner:
             expression,
             primary,
             tuple(tensors),
-            tuple(discarded),
+            discarded,
             (
                 *_notes(save, source.name, expression, tensors, config),
                 *channel_notes(expression, self.sources),

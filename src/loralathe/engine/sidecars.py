@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -101,14 +100,6 @@ def refuse_checkpoint_choices(save: Save, where: str) -> None:
                 where=where,
                 fix=f"leave {name} out",
             )
-
-
-def discard_pattern(text: str, where: str) -> re.Pattern[str]:
-    """The compiled `discard`; InputError when it is not a regular expression."""
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise InputError(f"discard = '{text}' is not a regular expression: {error}", where=where) from None
 
 
 def _config_of(path: Path) -> Path | None:
