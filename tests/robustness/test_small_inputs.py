@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from loralathe.engine import RunOptions, run_recipe
 from loralathe.engine.patterns import found_by
 from loralathe.errors import InputError
 from loralathe.language import Recipe, Save, make_recipe
+from loralathe.tensorfiles import read_header
 from loralathe.verification import verify_file
 from robustness.workdir import refused
 
@@ -153,3 +155,40 @@ def test_a_pattern_for_each_module_of_peft(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps({"rank_pattern": patterns}))
     notes = _of_config(tmp_path / "adapter_config.json")
     assert [notes.rank_of(f"x.blocks.{number}.attn.to_q") for number in range(2000)] == list(range(1, 2001))
+
+
+EMPTY = {"dtype": "F16", "shape": [0], "data_offsets": [0, 0]}
+MUCH = "the header holds more than 1,000,000 values; the most that is read is 50,000 tensors"
+HEADERS: dict[str, tuple[Callable[[], object], str]] = {
+    "empty tensors": (
+        lambda: {f"t{number}": EMPTY for number in range(50_001)},
+        "the header holds 50,001 tensors; the most that is read is 50,000",
+    ),
+    "empty lists": (
+        lambda: {"a": [[]] * 2_000_000},
+        MUCH,
+    ),
+    "empty metadata": (
+        lambda: {"__metadata__": {f"k{number}": "" for number in range(600_000)}},
+        MUCH,
+    ),
+}
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("name", HEADERS)
+def test_headers_that_hold_much(tmp_path: Path, name: str) -> None:
+    make, what = HEADERS[name]
+    text = json.dumps(make()).encode()
+    (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+    with pytest.raises(InputError) as caught:
+        read_header(tmp_path / "x.safetensors")
+    assert caught.value.what == what
+
+
+def test_long_metadata_is_no_amount(tmp_path: Path) -> None:
+    text = json.dumps(
+        {"__metadata__": {"ss_tag_frequency": '{"1girl": [1, 2], "\\"": {}}, ' * 50_000}}
+    ).encode()
+    (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+    assert read_header(tmp_path / "x.safetensors").metadata

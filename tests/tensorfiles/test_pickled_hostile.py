@@ -11,6 +11,7 @@ import re
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ import torch
 
 from loralathe.errors import InputError
 from loralathe.tensorfiles import open_tensorfile
+from loralathe.tensorfiles.pickled import contents
 
 PUT = b"\x80\x02"
 pytestmark = pytest.mark.timeout(60)
@@ -311,3 +313,40 @@ def test_an_archive_without_entries(tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
     path.write_bytes(b"PK\x03\x04" + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0, 0, 0, 4, 0))
     assert "it holds nothing" in refused(path).what
+
+
+def called(function: bytes, arguments: bytes, times: int) -> bytes:
+    """A program that calls a function again and again with what it made once."""
+    ready = function + b"q\x00" + arguments + b"q\x01"
+    return PUT + b"(" + ready + times * b"h\x00h\x01R" + b"t."
+
+
+PAIRS = b"(" + 1000 * b"X\x01\x00\x00\x00aN\x86" + b"l\x85"
+DISTINCT = b"(" + b"".join(b"X\x04\x00\x00\x00%04dN\x86" % n for n in range(1000)) + b"l\x85"
+GREEDY = {
+    "the same pairs": called(b"ccollections\nOrderedDict\n", PAIRS, 200_000),
+    "many dictionaries": called(b"ccollections\nOrderedDict\n", DISTINCT, 30_000),
+    "attributes": called(b"ctorch\nSize\n", b"(" + 20_000 * b"K\x01" + b"t\x85", 50_000),
+}
+
+
+@pytest.mark.parametrize("name", GREEDY)
+def test_calls_that_ask_for_much(tmp_path: Path, name: str) -> None:
+    start = time.monotonic()
+    assert "calls with more than 2,000,000 values" in refused(archive(tmp_path / "x.ckpt", GREEDY[name])).what
+    assert time.monotonic() - start < 5.0
+
+
+def test_many_names_of_the_same_bytes(tmp_path: Path) -> None:
+    whole = torch.zeros(1 << 18)
+    torch.save({"a": whole, "b": whole, "c": whole[:100]}, tmp_path / "tied.pt")
+    read_all(tmp_path / "tied.pt")
+    torch.save({f"t{number}": whole for number in range(40)}, tmp_path / "x.pt")
+    error = refused(tmp_path / "x.pt")
+    assert error.what.startswith("its tensors are 41,943,040 bytes, 39 times the file")
+
+
+def test_more_tensors_than_any_model_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "MAX_TENSORS", 10)
+    torch.save({f"t{number}": torch.zeros(1) for number in range(11)}, tmp_path / "x.pt")
+    assert refused(tmp_path / "x.pt").what == "the pickle holds 11 tensors; the most that is read is 10"

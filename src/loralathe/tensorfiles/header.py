@@ -7,8 +7,9 @@ This checks everything that the official library checks, and refuses duplicate k
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import prod
 from operator import attrgetter
 from types import MappingProxyType
@@ -20,6 +21,11 @@ from loralathe.tensorfiles.dtypes import DTYPES, alignment_rank
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000
 """The official library's limit."""
+MAX_TENSORS = 50_000
+"""Ten times what the largest image models have. A header of the format's size could name a million."""
+_MOST_VALUES = 20 * MAX_TENSORS
+_SMALL_HEADER = 1 << 20
+"""Bytes: what fits in here needs no counting before it is read."""
 METADATA_KEY = "__metadata__"
 _SIZE_LIMIT = 2**63
 
@@ -133,9 +139,12 @@ def header_length(prefix: bytes, file_size: int, where: str) -> int:
 
 def parse_header(text: bytes, file_size: int, where: str) -> Header:
     """Check the JSON part of a file of `file_size` bytes; an InputError names the tensor and the numbers."""
+    _check_amount(text, where)
     table = _load_json(text, where)
     metadata = _check_metadata(table.pop(METADATA_KEY, None), where)
     data_start = LENGTH_BYTES + len(text)
+    if len(table) > MAX_TENSORS:
+        raise _too_many(f"{len(table):,} tensors", f"{MAX_TENSORS:,}", where)
     infos = []
     for name, entry in table.items():
         try:
@@ -150,6 +159,30 @@ def parse_header(text: bytes, file_size: int, where: str) -> Header:
         MappingProxyType(metadata),
         data_start,
         file_size,
+    )
+
+
+def _check_amount(text: bytes, where: str) -> None:
+    """Refuse a header whose JSON would take many times its own size in memory; long texts are no matter."""
+    if len(text) > _SMALL_HEADER and sum(islice(_values(text), _MOST_VALUES + 1)) > _MOST_VALUES:
+        raise _too_many(f"more than {_MOST_VALUES:,} values", f"{MAX_TENSORS:,} tensors", where)
+
+
+def _values(text: bytes) -> Iterator[int]:
+    """Texts of a JSON text, and the values that stand between each two of them."""
+    text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    end = 0
+    while end < len(text):
+        begin = text.find(b'"', end) % (len(text) + 1)  # -1, there is none, becomes the end
+        yield 1 + sum(text.count(sign, end, begin) for sign in (b",", b"[", b"{"))
+        end = text.find(b'"', begin + 1) % (len(text) + 1) + 1
+
+
+def _too_many(what: str, most: str, where: str) -> InputError:
+    return InputError(
+        f"the header holds {what}; the most that is read is {most}",
+        where=where,
+        fix="no image model has so many; check that this is the file you meant",
     )
 
 

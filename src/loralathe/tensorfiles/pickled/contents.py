@@ -9,7 +9,14 @@ from types import MappingProxyType
 
 from loralathe.errors import InputError
 from loralathe.tensorfiles.dtypes import DTYPES
-from loralathe.tensorfiles.header import METADATA_KEY, Header, TensorInfo, TensorSpec, in_file_order
+from loralathe.tensorfiles.header import (
+    MAX_TENSORS,
+    METADATA_KEY,
+    Header,
+    TensorInfo,
+    TensorSpec,
+    in_file_order,
+)
 from loralathe.tensorfiles.pickled.containers import AGAIN, Saved, read_legacy, read_zip
 from loralathe.tensorfiles.pickled.known_names import Fault, TensorRef
 from loralathe.tensorfiles.pickled.views import View, in_a_row, span_of
@@ -18,6 +25,8 @@ _MAX_AXES = 32
 _SIZE_LIMIT = 2**63
 _LEAST_FILE = 1 << 20
 """Tensors that repeat one element may be larger than the file; in small files, up to this size."""
+_MOST_SHARED = 4
+"""Names may share bytes, as tied weights do: all tensors together take at most so many times the file."""
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "params")
 """Names under which trainers keep the model among their own things; web UIs look for the first."""
 EMBEDDING = "string_to_param"
@@ -60,6 +69,10 @@ def read_pickled(fd: int, size: int, start: bytes, where: str) -> Pickled:
 def _located(saved: Saved, size: int, where: str) -> Pickled:
     """The model's tensors as ranges of the file, or as views where they are not in a row."""
     found = find_state_dict(saved.value, saved.tensors)
+    if len(found.tensors) > MAX_TENSORS:
+        raise Fault(
+            f"the pickle holds {len(found.tensors):,} tensors; the most that is read is {MAX_TENSORS:,}"
+        )
     infos: dict[str, TensorInfo] = {}
     views: dict[str, View] = {}
     for name, ref in found.tensors.items():
@@ -74,6 +87,12 @@ def _located(saved: Saved, size: int, where: str) -> Pickled:
         else:
             views[name], begin = view, 0
         infos[name] = TensorInfo(name, ref.dtype, ref.shape, begin, begin + view.nbytes)
+    total = sum(info.nbytes for info in infos.values())
+    if total > max(_MOST_SHARED * size, _LEAST_FILE):
+        raise Fault(
+            f"its tensors are {total:,} bytes, {total // size} times the file: they are parts of each other",
+            "save the file again with a copy of each tensor",
+        )
     # As the safetensors library would order them: an output then has the same bytes from either kind of file.
     order = in_file_order(TensorSpec(info.name, info.dtype, info.shape) for info in infos.values())
     tensors = MappingProxyType({spec.name: infos[spec.name] for spec in order})

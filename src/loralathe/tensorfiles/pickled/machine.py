@@ -23,6 +23,8 @@ from loralathe.tensorfiles.pickled.known_names import (
 
 MAX_STEPS = 1_000_000
 """Six times what a large checkpoint with its optimizer takes."""
+MAX_GIVEN = 2_000_000
+"""Values that are given to calls: a tensor takes 14 of them."""
 MAX_INT_BYTES = 16
 HIGHEST_PROTOCOL = 5
 STOP = ord(".")
@@ -42,6 +44,7 @@ class Machine:
         self._stack: list[object] = []
         self._marked: list[list[object]] = []
         self._memo: dict[int, object] = {}
+        self._given = 0
         self.tensors = 0
         self.storages: dict[str, Storage] = {}
 
@@ -197,10 +200,18 @@ class Machine:
         arguments, function = self._pop(), self._pop()
         if not isinstance(arguments, tuple) or not isinstance(function, (Name, Opaque)):
             raise Fault(f"the pickle calls {_kind(function)}")
+        self._count(arguments)
         made = function.call(arguments) if isinstance(function, Name) else Opaque(function.name)
         # A parameter is the same tensor again, not another one.
         self.tensors += isinstance(made, TensorRef) and not (arguments and made is arguments[0])
         self._push(made)
+
+    def _count(self, arguments: tuple[object, ...]) -> None:
+        """A call looks at all that it is given, and a few bytes give the same list again and again."""
+        self._given += len(arguments)
+        self._given += sum(len(value) for value in arguments if isinstance(value, (list, tuple, dict)))
+        if self._given > MAX_GIVEN:
+            raise Fault(f"calls with more than {MAX_GIVEN:,} values")
 
     def new_object(self, with_keywords: bool = False) -> None:
         if with_keywords:
