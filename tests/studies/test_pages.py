@@ -58,13 +58,13 @@ const tap = (box) => { for (const kind of finger) say(kind, PointerEvent, box);
 """What a finger on a box sends, as browsers do."""
 
 TOUCHED = """
-tap(cellAt(1, 0, 0).box);
+tap(view.cellAt(1, 0, 0).box);
 const panel = !$("panel").hidden, tip = !$("tip").hidden;
 const title = document.querySelector("aside h2").textContent;
-tap(cellAt(1, 0, 0).box);
+tap(view.cellAt(1, 0, 0).box);
 const light = !$("light").hidden, wide = document.documentElement.scrollWidth;
 tap([...document.querySelectorAll(".light button")].find((button) => button.textContent === "←"));
-const moved = picked.labels, image = () => document.querySelector(".light img").getAttribute("src");
+const moved = view.picked.labels, image = () => document.querySelector(".light img").getAttribute("src");
 const before = image();
 tap([...document.querySelectorAll(".light button")].find((button) => button.textContent === "→"));
 say("pointerdown", PointerEvent, document.querySelector(".light .compare"));
@@ -174,10 +174,11 @@ def test_importing_the_package_is_light() -> None:
 @pytest.mark.parametrize("name", ["grid", "blocks"])
 def test_every_word_of_a_page_is_in_both_languages_and_used(name: str) -> None:
     folder = Path(build.__file__).parent
-    words, script = (folder / f"{name}.js").read_text(encoding="utf-8").split("\n};\n", 1)
+    words, script = (folder / f"{name}_view.js").read_text(encoding="utf-8").split("\n};\n", 1)
     english = re.findall(r'\b(\w+): "', words)
     assert english == list(read_page("zh-TW", name)["texts"])
     page = (folder / f"{name}.html").read_text(encoding="utf-8")
-    used = script + page + (folder / "common.js").read_text(encoding="utf-8")
+    others = (f"{name}.js", "common.js", "elements.js")
+    used = script + page + "".join((folder / file).read_text(encoding="utf-8") for file in others)
     notes = ("steps", "tokens", "apply")  # of a cell's command; the data name them
     assert [word for word in english if f'"{word}"' not in used and word not in notes] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path, PurePath
@@ -21,18 +22,22 @@ def _asset(name: str) -> str:
     return files("loralathe.studies.page").joinpath(name).read_text(encoding="utf-8")
 
 
+def _without_modules(script: str) -> str:
+    """A module's text as a part of one script, which works in a page that is a file."""
+    return re.sub(r"^import .*\n|^export ", "", script, flags=re.MULTILINE)
+
+
 def fill_page(name: str, title: str, data: Mapping[str, object]) -> bytes:
     """A self-contained page: `name`.html, `name`.js, the shared style and script, its words in Chinese."""
     text = json.dumps({**data, "words": read_page("zh-TW", name)}, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    script = f"{_asset(name + '.js')}"
-    common = _asset("common.js")
+    shared = [_without_modules(_asset(file)) for file in ("elements.js", f"{name}_view.js")]
     parts = {
         "title": html.escape(title),
         "style": _asset("style.css"),
         "data": text,
-        "script": common + "\n" + script,
+        "script": "\n".join(['"use strict";', *shared, _asset("common.js"), _asset(f"{name}.js")]),
     }
     page = _asset(f"{name}.html")
     for key in ("title", "style", "script", "data"):  # data last: it may hold what looks like a place

@@ -1,6 +1,5 @@
 /* Small parts that saved pages and the workshop's live pages share.
    make, facts, number, copyText, copyable, zoomable, memory; speak(t) tells them the page's words. */
-"use strict";
 let say = (key) => key;
 export function speak(words) { say = words; }
 
