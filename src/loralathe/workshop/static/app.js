@@ -2,21 +2,24 @@
 
    PAGES   the pages that there are, in the article's order: name → its module. A new page is a line here
            and `shell.page_NAME` in both catalogues of words. Those of NUMBERED are steps 1, 2, …
-   A page's module: export function open(root, app) → a function that cleans up, or nothing.
+   A page's module: export function open(root, app) → a function that cleans up, or nothing; or a Promise of it.
    app     {session, t, api, state, draft, go(name), announce(text)} */
 import * as api from "./api.js";
-import { queuePanel } from "./job.js";
+import { errorBox, queuePanel } from "./job.js";
 import { state, draft } from "./state.js";
 import { announce, language, session, setLanguage, t } from "./words.js";
 import { make, memory } from "./study/elements.js";
 
 const PAGES = {
+  test: () => import("./pages/test.js"),
+  blocks: () => import("./pages/blocks.js"),
+  proof: () => import("./pages/proof.js"),
 };
 const NUMBERED = ["test", "blocks", "merge", "extract", "carry", "difference", "proof", "recipe"];
 
 const $ = (id) => document.getElementById(id);
 const app = { session, t, api, state, draft, go, announce };
-let close = null, current = "";
+let close = null;
 
 export function go(name) {
   if (location.hash === "#" + name) route();
@@ -29,7 +32,6 @@ async function route() {
   if (!name) return;
   close?.();
   close = null;
-  current = name;
   closeMenu();
   document.title = `${t("shell.page_" + name)} · loralathe`;
   for (const link of $("nav").children) link.setAttribute("aria-current", link.dataset.page === name ? "page" : "false");
@@ -37,10 +39,13 @@ async function route() {
   $("page").replaceChildren(root);
   try {
     const page = await PAGES[name]();
-    if (current === name && root.isConnected) close = page.open(root, app) ?? null;
+    if (!root.isConnected) return;
+    const done = await page.open(root, app);
+    if (root.isConnected) close = done ?? null;
+    else done?.();
   } catch (error) {
-    root.replaceChildren(make("p", { className: "refusal", role: "alert", textContent: t("shell.broken", String(error.message ?? error)) }));
-    throw error;
+    root.prepend(errorBox(error.what ? error : { what: t("shell.broken", String(error.message ?? error)) }));
+    if (!error.what) throw error;
   }
   scrollTo(0, 0);
 }

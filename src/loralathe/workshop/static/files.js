@@ -120,7 +120,7 @@ export function loraRows({ value = [], onchange, base = () => "", ontrigger = nu
     const remove = button("×", () => { loras.splice(i, 1); draw(); tell(); }, { kind: "small", label: t("shell.remove_lora", nameOf(lora.file)) });
     const triggers = make("div", { className: "triggers" });
     if (ontrigger) showTriggers(triggers, lora.file, ontrigger);
-    return make("div", { className: "lora" }, make("div", { className: "head" }, picker.node, strengths ? strength.node : null, remove), triggers, details(lora, change));
+    return make("div", { className: "lora" }, make("div", { className: "head" }, picker.node, remove), strengths ? strength.node : null, triggers, details(lora, change));
   }
 
   draw();

@@ -32,11 +32,12 @@ function inputOf(option, value, change, base) {
     case "whole": return numberInput(given, change, { step: 1 });
     case "flag": return flagInput(given, change);
     case "choice": {
+      if (!option.choices?.length) return textInput(given, change);
       const free = option.default === null || option.default === undefined;
       return choiceInput(given ?? "", (text) => change(text === "" ? null : text), [...(free ? [["", t("shell.by_itself")]] : []), ...option.choices]);
     }
     case "file": return filePicker({ kind: option.of ?? "checkpoint", value: given ?? "", onchange: (name) => change(name || null), base, none: t("shell.by_itself") }).node;
-    case "list": return areaInput((given ?? []).join("\n"), (text) => change(text.split("\n").map((line) => line.trim()).filter(Boolean)), { placeholder: t("shell.one_a_line") });
+    case "list": case "files": return areaInput((given ?? []).join("\n"), (text) => change(text.split("\n").map((line) => line.trim()).filter(Boolean)), { placeholder: t("shell.one_a_line") });
     case "map": return areaInput(Object.entries(given ?? {}).map(([key, one]) => `${key}=${one}`).join("\n"), (text) => change(pairsOf(text)), { placeholder: t("shell.name_is_value") });
     default: return textInput(given, change);
   }
@@ -87,7 +88,7 @@ function sizeInput(value, onchange) {
 function seedInput(value, onchange) {
   const box = numberInput(value ?? -1, (number) => onchange(number ?? -1), { step: 1, min: -1 });
   const put = (number) => { box.value = number; onchange(number); };
-  return make("div", { className: "seed" }, box, button("🎲", () => put(-1), { kind: "small", label: t("shell.random_seed") }),
+  return make("div", { className: "seed" }, box, button("−1", () => put(-1), { kind: "small", label: t("shell.random_seed") }),
     button("1", () => put(1), { kind: "small", label: t("shell.seed_one") }));
 }
 

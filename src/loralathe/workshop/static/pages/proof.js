@@ -1,0 +1,55 @@
+/* Step 7: the same face over seeds and prompts, scored where a scorer is set. */
+import { filePicker, loraRows } from "../files.js";
+import { fieldsOf, optionsForm, planBox, settingsForm } from "../form.js";
+import { runner } from "../job.js";
+import { liveGrid } from "../live.js";
+import { areaInput, field, fold, note, section, textInput } from "../parts.js";
+import { label, loraWord } from "../state.js";
+import { make } from "../study/elements.js";
+
+const SCORING = ["scorers", "photo", "face_box", "reference"];
+
+/* Prompts as values of an axis: a prompt has commas, so it stands in quotes. */
+const quoted = (text) => `'${text.replaceAll("'", "''")}'`;
+
+export async function open(root, app) {
+  const { t, state } = app, kept = app.draft("proof"), choices = state.get();
+  const form = make("form", { className: "ask", onsubmit: (event) => event.preventDefault() }), pictures = make("div", {}), got = make("div", { className: "got" });
+  let grid = null, shown = null;
+  const given = { model: choices.merged || kept.get("model") || choices.base, loras: choices.merged ? [] : choices.loras, seeds: "1-4", prompts: choices.settings.prompt ?? "" };
+  const value = { model: given.model, loras: kept.get("loras") ?? given.loras, seeds: kept.get("seeds") ?? given.seeds, prompts: kept.get("prompts") || given.prompts };
+  const change = (name) => (next) => { value[name] = next; kept.set(name, next); plan.refresh(); };
+  const base = () => value.model;
+
+  const settings = await settingsForm({ values: { ...choices.settings, ...kept.get("settings", {}) }, skip: ["prompt", "seed"], base, onchange: change("settings") });
+  const options = await fieldsOf("grid");
+  const scoring = optionsForm({ options: options.filter((option) => SCORING.includes(option.name)), usual: SCORING, values: kept.get("scoring", {}), base, onchange: change("scoring") });
+  const picker = filePicker({ kind: "checkpoint", value: value.model, onchange: change("model") });
+  const rows = loraRows({ value: value.loras, base, onchange: change("loras") });
+  const prompts = areaInput(value.prompts, change("prompts"), { rows: 4 });
+
+  const request = () => {
+    const lines = value.prompts.split("\n").map((line) => line.trim()).filter(Boolean);
+    if (!value.model) return null;
+    const { prompt: _, seed: __, ...rest } = settings.values();
+    const axes = { x: `seed = ${value.seeds}`, ...(lines.length > 1 ? { y: `prompt s/r = ${lines.map(quoted).join(", ")}` } : {}) };
+    return { command: "grid", words: [value.model, ...value.loras.filter((lora) => lora.file).map(loraWord)], options: { ...rest, ...(lines.length ? { prompt: lines[0] } : {}), ...axes, ...scoring.values() } };
+  };
+  const plan = planBox({ request });
+  const run = runner({ page: "proof", text: t("proof.run"), form, request, title: () => t("proof.job", label(value.model)), onjob(job) {
+    if (job.id === shown) return;
+    shown = job.id;
+    grid?.close();
+    grid = liveGrid(job.id);
+    pictures.replaceChildren(section("", grid.node));
+  } });
+
+  form.append(section("", field({ name: "checkpoint", label: t("proof.model"), input: picker.node, wide: true }), fold(t("proof.loras"), rows.node)),
+    section("", field({ name: "prompt", label: t("proof.prompts"), input: prompts, help: t("proof.prompts_help"), wide: true }),
+      field({ name: "x", label: t("proof.seeds"), input: textInput(value.seeds, change("seeds")), help: "1-4   ·   1, 7, 42", wide: true }), fold(t("proof.settings"), settings.node)),
+    section(t("proof.scoring"), note(t("proof.scoring_note")), scoring.node));
+  if (!grid) pictures.append(make("section", { className: "card empty" }, note(t("proof.empty"))));
+  got.append(make("section", { className: "card go" }, run.node, plan.node), pictures);
+  root.append(make("h1", { textContent: t("proof.title") }), make("p", { className: "lead", textContent: t("proof.lead") }), make("div", { className: "two" }, form, got));
+  return () => { grid?.close(); run.close(); };
+}
