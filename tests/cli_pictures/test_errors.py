@@ -32,6 +32,12 @@ CASES = {
     "  fix:   give a path, or a name from the folder that --lora-dir names",
     f"{R} --sampler Eulre": "no sampler is called 'Eulre'\n  fix:   perhaps 'Euler' or 'Euler a'",
     f"{R} --schedule Karas": "no schedule is called 'Karas'\n  fix:   perhaps 'Karras'",
+    f"{R} --size 100000x100000": "the width 100000 is more than 8192 pixels\n  fix:   ask for 8192 at most",
+    f"{R} --size 64x1000000": "the height 1000000 is more than 8192 pixels\n  fix:   ask for 8192 at most",
+    f"{R} --steps 1000000000": "1000000000 steps are more than 10000\n  fix:   ask for 10000 at most",
+    f"{R} --count 1000000000": "the number of images is 1000000000\n  fix:   ask for 10,000 at most, several times",
+    f"{R} --negative {20_001 * 'a'}": "the negative prompt is 20,001 characters long; the most is 20,000\n"
+    "  fix:   the model sees little of so much: keep what matters",
     f"{R} --size 100x64": "the width 100 is not a multiple of 8\n  fix:   ask for 96, the nearest that is",
     f"{R} --size big": "'big' is not a size\n  where: --size\n  fix:   write width x height: --size 832x1216",
     f"{R} --seed -2": "Invalid value for '--seed': -2 is not in the range x>=-1\n  fix:   see lathe render --help",

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 RANDOM_SEED = -1
+MAX_COUNT = 10_000
+"""Images of one run."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,13 @@ class RenderOptions:
 
 
 def requests_of(options: RenderOptions) -> list[ImageRequest]:
-    """The images to render. Raises InputError for a count below 1 or seeds beyond 2^64 − 1."""
+    """The images to render. Raises InputError for none, too many, and for seeds beyond 2^64 − 1."""
     if options.count < 1:
         raise InputError(f"the number of images is {options.count}", fix="ask for 1 or more")
+    if options.count > MAX_COUNT:
+        raise InputError(
+            f"the number of images is {options.count}", fix=f"ask for {MAX_COUNT:,} at most, several times"
+        )
     first = secrets.randbelow(2**32) if options.seed == RANDOM_SEED else options.seed
     if first + options.count - 1 > MAX_SEED:
         raise InputError(f"seeds after {first} exceed 2^64 − 1", fix="start with a smaller seed")

@@ -22,6 +22,11 @@ REQUEST_VERSION = 1
 """Written into every stored request; raised when a field changes its meaning: old cells are then redone."""
 
 MAX_SEED = 2**64 - 1
+MAX_SIDE = 8192
+"""Pixels of a side: four times what web UIs offer."""
+MAX_STEPS = 10_000
+MAX_PROMPT = 20_000
+"""Characters: some fifty times 77 tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,8 @@ class ImageRequest:
     prompt:          may carry `<lora:…>` tags; `adapters` come on top of them.
     sampler, schedule: A1111's labels, e.g. "DPM++ 2M", "Karras"; "Automatic" is the sampler's own.
     clip_skip:       1 is the family's own layer; n ≥ 2 reads hidden state −n of every text encoder.
-    Raises InputError for a size that is not a multiple of 8, for fewer than 1 step and for a random seed.
+    Raises InputError for a size that is not a multiple of 8 or too large, for too long a prompt, for no
+    or too many steps, and for a random seed.
     """
 
     checkpoint: str
@@ -56,8 +62,22 @@ class ImageRequest:
                 raise InputError(
                     f"the {side} {value} is not a multiple of 8", fix=f"ask for {near}, the nearest that is"
                 )
+            if value > MAX_SIDE:
+                raise InputError(
+                    f"the {side} {value} is more than {MAX_SIDE} pixels", fix=f"ask for {MAX_SIDE} at most"
+                )
+        for name, text in (("prompt", self.prompt), ("negative prompt", self.negative)):
+            if len(text) > MAX_PROMPT:
+                raise InputError(
+                    f"the {name} is {len(text):,} characters long; the most is {MAX_PROMPT:,}",
+                    fix="the model sees little of so much: keep what matters",
+                )
         if self.steps < 1:
             raise InputError(f"{self.steps} steps make no image", fix="ask for at least 1 step")
+        if self.steps > MAX_STEPS:
+            raise InputError(
+                f"{self.steps} steps are more than {MAX_STEPS}", fix=f"ask for {MAX_STEPS} at most"
+            )
         if self.clip_skip < 1:
             raise InputError(
                 f"clip skip {self.clip_skip} does not exist", fix="1 is the last layer, 2 the one before it"
