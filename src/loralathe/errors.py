@@ -15,8 +15,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = [
-    "InputError", "LatheError", "MachineError", "Message", "counted", "did_you_mean", "few",
-    "is_out_of_memory", "option", "printable", "readable", "spelling_hint", "with_equals",
+    "InputError", "LatheError", "MachineError", "Message", "counted", "did_you_mean", "few", "inset",
+    "is_out_of_memory", "json_text", "option", "printable", "readable", "spelling_hint", "with_equals",
 ]  # fmt: skip
 
 Value = bool | int | float | str | Mapping[str, "str | float"] | None
@@ -106,7 +106,7 @@ class LatheError(Exception):
             lines.append(f"  where: {self.where.spelled(spell)}")
         if self.fix:
             lines.append(f"  fix:   {self.fix.spelled(spell)}")
-        return "\n".join(lines)
+        return "\n".join(map(inset, lines))
 
 
 class InputError(LatheError):
@@ -145,15 +145,35 @@ def few(names: Sequence[str], shown: int = 3, separator: str = ", ") -> str:
 
 LONGEST = 1000
 """Characters that are shown of one line of an error."""
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+)
+"""Controls, marks of direction, signs of no width, and ends of lines that are none to most programs."""
 
 
 def printable(text: str) -> str:
-    """`text` for a terminal: control characters, which move the cursor or worse, as `\\x1b`.
+    """`text` for people: what moves the cursor, turns the text round or is not seen, as `\\x1b`, `\\u202e`.
 
     Files and their names come from anywhere, and errors and tables repeat what they say.
     """
-    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    return _HIDDEN.sub(lambda match: _escape(match[0], "\\x{:02x}"), text)
+
+
+def _escape(sign: str, short: str) -> str:
+    code = ord(sign)
+    return short.format(code) if code < 0x100 else f"\\u{code:04x}"
+
+
+def json_text(value: object) -> str:
+    """JSON in one line, what `printable` does not let through as escapes, which mean the same."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return _HIDDEN.sub(lambda match: _escape(match[0], "\\u{:04x}"), text)
+
+
+def inset(text: str) -> str:
+    """`text` with its further lines set in: a name with a line break forges no line of ours."""
+    first, *rest = text.split("\n")
+    return "\n".join([first, *(line if line.startswith("    ") else f"    {line}" for line in rest)])
 
 
 def readable(text: str) -> str:

@@ -6,7 +6,6 @@ the work reports something, it also looks whether it was cancelled.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Literal, Protocol
 
-from loralathe.errors import Message, printable
+from loralathe.errors import Message, json_text, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -109,7 +108,7 @@ class JsonSink:
             return
         self._last = now
         print(
-            json.dumps({"event": event.kind} | asdict(event), ensure_ascii=False),
+            json_text({"event": event.kind} | asdict(event)),
             file=self._stream,
             flush=True,
         )

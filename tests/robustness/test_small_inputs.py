@@ -13,6 +13,7 @@ import pytest
 from loralathe.adapters.notes import _of_config
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.engine.patterns import found_by
+from loralathe.engine.record import parse_record
 from loralathe.errors import InputError
 from loralathe.language import Recipe, Save, make_recipe
 from loralathe.tensorfiles import read_header
@@ -192,3 +193,10 @@ def test_long_metadata_is_no_amount(tmp_path: Path) -> None:
     ).encode()
     (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
     assert read_header(tmp_path / "x.safetensors").metadata
+
+
+@pytest.mark.parametrize("value", [10**400, [1], "1", True, None])
+def test_a_variable_of_a_record_that_is_no_number(value: object) -> None:
+    record = {"version": "1", "save": "s", "steps": {"s": "A"}, "inputs": {}, "variables": {"M": value}}
+    with pytest.raises(InputError, match="the variable 'M' is not a number"):
+        parse_record({"loralathe": json.dumps(record)}, "x.safetensors")

@@ -25,7 +25,9 @@ from loralathe import (
     as_flag,
     command_line,
     did_you_mean,
+    inset,
     is_out_of_memory,
+    json_text,
     readable,
 )
 from loralathe.cli.language import say
@@ -101,14 +103,14 @@ def show_error(error: BaseException, words: Sequence[str]) -> int:
     if as_json:
         parts = {"what": shown.what, "where": shown.where, "fix": shown.fix}
         record = {"event": "error"} | {name: text and text.spelled(as_flag) for name, text in parts.items()}
-        print(json.dumps(record | {"exit_code": code}, ensure_ascii=False), flush=True)
+        print(json_text(record | {"exit_code": code}), flush=True)
     return code
 
 
 def _told(error: LatheError) -> str:
     """`error.text`, as the person reads it."""
     parts = {"lathe: error: ": error.what, "  where: ": error.where, "  fix:   ": error.fix}
-    return "\n".join(say(label) + say(text.spelled(as_flag)) for label, text in parts.items() if text)
+    return "\n".join(inset(say(label) + say(text.spelled(as_flag))) for label, text in parts.items() if text)
 
 
 def _corrected(words: Sequence[str], instead: Mapping[str, Sequence[str]]) -> str:

@@ -22,11 +22,12 @@ from loralathe import (
     SilentSink,
     Sink,
     as_flag,
+    inset,
     printable,
     readable,
 )
 from loralathe.cli.language import say
-from loralathe.cli.text import json_line
+from loralathe.cli.text import json_line, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -90,7 +91,8 @@ class Screen:
     def note(self, text: str) -> None:
         """Something worth knowing, on stderr."""
         if not self.quiet:
-            print(readable(say("lathe: note: ") + say(Message(text).spelled(as_flag))), file=sys.stderr)
+            told = say("lathe: note: ") + say(Message(text).spelled(as_flag))
+            print(readable(inset(told)), file=sys.stderr)
 
 
 class NoteSink:
@@ -144,4 +146,4 @@ def heading(text: str) -> RenderableType:
     """A line that opens a section."""
     from rich.text import Text
 
-    return Text(say(text), style="bold", no_wrap=True, overflow="ignore")
+    return Text(one_line(say(text)), style="bold", no_wrap=True, overflow="ignore")

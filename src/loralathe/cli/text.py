@@ -6,12 +6,12 @@ Tables are written out rather than as rich's tables, so that no line ends in spa
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loralathe import json_text
 from loralathe.cli.language import say, say_label
 from loralathe.cli.wide import cells, wrapped
 
@@ -96,6 +96,11 @@ INDENT = "  "
 GAP = "   "
 
 
+def one_line(text: str) -> str:
+    """A name as a cell of a table, whatever it holds."""
+    return text.replace("\n", "\\n")
+
+
 class Facts:
     """Labels and values in two aligned columns; a long value continues below itself."""
 
@@ -105,7 +110,7 @@ class Facts:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         from rich.text import Text
 
-        rows = [(say_label(label), say(value)) for label, value in self.rows]
+        rows = [(one_line(say_label(label)), say(value)) for label, value in self.rows]
         width = max([LABEL, *(cells(label) for label, _ in rows)])
         room = max(20, options.max_width - width - 4)
         for label, value in rows:
@@ -135,7 +140,7 @@ class Columns:
             [say_label(name) for name in self.names],
             [say_label(cell) for cell in self.total or ()],
         )
-        body = [[say(cell) for cell in row] for row in self.rows]
+        body = [[one_line(say(cell)) for cell in row] for row in self.rows]
         columns = zip(names, *body, *([total] if total else []), strict=True)
         widths = [max(map(cells, column)) for column in columns]
         gap = GAP
@@ -186,4 +191,4 @@ def _key(key: object) -> str:
 def json_line(event: str, **fields: object) -> str:
     """One event as a line of JSON."""
     record = {"event": event} | {name: jsonable(value) for name, value in fields.items()}
-    return json.dumps(record, ensure_ascii=False, allow_nan=False)
+    return json_text(record)

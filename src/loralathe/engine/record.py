@@ -261,9 +261,13 @@ class _Reader:
         return value
 
     def number(self, name: str, value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        try:
+            number = math.nan if isinstance(value, (bool, str)) else float(value)  # type: ignore[arg-type]
+        except (OverflowError, TypeError):  # an integer beyond 1e308, a list
+            number = math.nan
+        if not math.isfinite(number):
             _damaged(self.where, f"the variable '{name}' is not a number")
-        return float(value)
+        return number
 
     def input(self, name: str, value: object) -> RecordedInput:
         entry = self.table(value, f"the input '{name}'")
