@@ -13,7 +13,14 @@ import { make, memory } from "./study/elements.js";
 const PAGES = {
   test: () => import("./pages/test.js"),
   blocks: () => import("./pages/blocks.js"),
+  merge: () => import("./pages/merge.js"),
+  extract: () => import("./pages/extract.js"),
+  carry: () => import("./pages/carry.js"),
+  difference: () => import("./pages/difference.js"),
   proof: () => import("./pages/proof.js"),
+  recipe: () => import("./pages/recipe.js"),
+  history: () => import("./pages/history.js"),
+  library: () => import("./pages/library.js"),
 };
 const NUMBERED = ["test", "blocks", "merge", "extract", "carry", "difference", "proof", "recipe"];
 
