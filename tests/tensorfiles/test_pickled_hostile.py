@@ -332,9 +332,9 @@ GREEDY = {
 
 @pytest.mark.parametrize("name", GREEDY)
 def test_calls_that_ask_for_much(tmp_path: Path, name: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     assert "calls with more than 2,000,000 values" in refused(archive(tmp_path / "x.ckpt", GREEDY[name])).what
-    assert time.monotonic() - start < 5.0
+    assert time.process_time() - start < 5.0
 
 
 def test_many_names_of_the_same_bytes(tmp_path: Path) -> None:

@@ -40,6 +40,18 @@ def load_factors(adapter: Adapter, module: AdapterModule, dtype: torch.dtype | N
     return halves_swapped(scaled) if module.swapped else scaled
 
 
+def change_energy(adapter: Adapter, module: AdapterModule) -> float:
+    """‖Δ‖² of a module whose change is a difference by itself; raises as `load_factors` does."""
+    from loralathe.lowrank import factors_energy
+
+    if module.pieces:
+        return math.fsum(change_energy(adapter, piece) for _, piece in module.pieces)
+    energy = kind_that_reads(module.kind).energy
+    if energy is None:
+        return factors_energy(load_factors(adapter, module))
+    return energy(_data(adapter, module, None)) * module.scale**2
+
+
 def load_change(adapter: Adapter, module: AdapterModule, weight: Weight) -> MakeChange:
     """What makes rows of a module's change of `weight`, in fp32, at strength 1.
 

@@ -173,6 +173,7 @@ class Kind:
     delta_shape: from the header: what the tensors make. Raises InputError for those that make no sense.
                  None where the kind is recognised and not read.
     factors:     the difference as exact factors, without the scale
+    energy:      the sum of the squares of that difference, where it costs less than the factors
     change:      the change of a weight, for kinds that depend on it
     beside:      its tensors stand beside those of another kind, whose change it changes
     bare:        the same for names that show nothing and count only beside the kind's others, as `weight`
@@ -190,6 +191,7 @@ class Kind:
     parts: Mapping[str, str]
     delta_shape: Callable[[ModuleHeader], DeltaShape] | None = None
     factors: Callable[[ModuleData], Factors] | None = None
+    energy: Callable[[ModuleData], float] | None = None
     change: Callable[[ModuleData, Weight], MakeChange] | None = None
     beside: bool = False
     bare: Mapping[str, str] = field(default_factory=dict)

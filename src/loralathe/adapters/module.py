@@ -10,6 +10,7 @@ so the rank is the sum of the ranks, and nothing is rounded. Parts that a file l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -20,6 +21,8 @@ from loralathe.adapters.notes import Notes
 from loralathe.errors import InputError
 from loralathe.tensorfiles import TensorFile, TensorInfo
 
+LARGEST = 1 << 27
+"""Numbers of a layer: twice those of Flux's largest. A few kilobytes can claim far more."""
 SPARSE_BIAS = frozenset({"bias_indices", "bias_values", "bias_size"})
 """LyCORIS writes a sparse bias beside a LoRA; no program reads it."""
 
@@ -88,6 +91,12 @@ def read_module(
     made = own.delta_shape(header)
     if beside is not None and beside.delta_shape is not None:
         made = beside.delta_shape(replace(header, kind=beside.label, tensors=others, inside=made))
+    if math.prod(map(abs, made.shape)) > LARGEST:
+        raise InputError(
+            f"the {own.label} makes a layer of {list(made.shape)}, more than {LARGEST:,} numbers",
+            where=f"{file.path}, module '{raw_name}'",
+            fix="no model that is read has such a layer; get the file again, it is damaged or made to harm",
+        )
     alpha, divisor = None, made.divisor
     if alpha_part and divisor is None:
         # It has no effect: LyCORIS writes one that overflows fp16 to infinity.

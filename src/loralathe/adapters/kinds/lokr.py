@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from loralathe.adapters.kind import DeltaShape, Kind, ModuleData, ModuleHeader, Shapes, Tensors
 
 if TYPE_CHECKING:
-    from loralathe.lowrank import Factors
+    from loralathe.lowrank import Factors, Pair
 
 
 def delta_shape(header: ModuleHeader) -> DeltaShape:
@@ -84,7 +84,22 @@ def _rank(tensors: Tensors, small: tuple[int, ...], large: tuple[int, ...]) -> i
 
 def factors(module: ModuleData) -> Factors:
     """Factors of the ranks' product, or the delta itself where those were no thinner."""
-    from loralathe.lowrank import kronecker_factors, thin_pair, tucker_matrix
+    from loralathe.lowrank import kronecker_factors
+
+    return kronecker_factors(*_pairs(module), module.shape)
+
+
+def energy(module: ModuleData) -> float:
+    """‖w1 ⊗ w2‖² = ‖w1‖²·‖w2‖²."""
+    from loralathe.lowrank import Factors, factors_energy
+
+    pairs = [Factors(*pair, (pair[0].shape[0], pair[1].shape[1])) for pair in _pairs(module)]
+    return factors_energy(pairs[0]) * factors_energy(pairs[1])
+
+
+def _pairs(module: ModuleData) -> tuple[Pair, Pair]:
+    """w1 and w2, each as factors that are as thin as shapes tell."""
+    from loralathe.lowrank import thin_pair, tucker_matrix
 
     read, tensors = module.read, module.tensors
     if "lokr_w1" in tensors:
@@ -97,7 +112,7 @@ def factors(module: ModuleData) -> Factors:
         large = thin_pair(tucker_matrix(read("lokr_t2"), read("lokr_w2_a").T, read("lokr_w2_b")))
     else:
         large = thin_pair(read("lokr_w2_a"), read("lokr_w2_b"))
-    return kronecker_factors(small, large, module.shape)
+    return small, large
 
 
 PARTS = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
@@ -112,7 +127,7 @@ def _inputs(shapes: Shapes) -> int:
 
 KINDS = (
     Kind(
-        "lokr", "LoKr", {part: part for part in PARTS}, delta_shape, factors,
+        "lokr", "LoKr", {part: part for part in PARTS}, delta_shape, factors, energy,
         core=("lokr_t1", "lokr_t2"), refused=("lokr_t1",),
         ranked=("lokr_w1_b", "lokr_w2_b"), layered=("lokr_w2",), inputs=_inputs,
     ),
