@@ -3,11 +3,11 @@
    follow(id, handler(job)) → a function that ends it. handler is called at once and after every change; the
        job has its cells and log; what was missed while the connection was lost is asked for again
    jobCard(id, {compact, onjob(job)}) → {node, close()}: progress, time left, cancel, again, log, outputs, error
-   runner({page, text, request(), form, title(), onjob(job), start}) → {node, run(request?), again(), close()}
+   runner({page, text, request(), form, title(), onjob(job), start, plan}) → {node, run(request?), again(), close()}
        the button "run" and the card of the page's last job, which it finds again after a reload. Errors go to
-       `form`, beside their fields. page: the name that remembers the job
+       `form`, beside their fields. page: the name that remembers the job; plan: a planBox shown under the button
    isOver(job), latest(page) → the id of the page's last job */
-import { del, fileUrl, get, post, subscribe } from "./api.js";
+import { Refusal, del, fileUrl, get, post, subscribe } from "./api.js";
 import { draft } from "./state.js";
 import { announce, session, showDate, showSize, showTime, t } from "./words.js";
 import { accept, button, fold, notes, question, refuse } from "./parts.js";
@@ -138,11 +138,11 @@ function report({ rows = [], sentences = [] }) {
   return make("div", { className: "report-of-job" }, rows.length ? facts(rows) : null, sentences.length ? notes(sentences) : null);
 }
 
-export function runner({ page, text, request, form, title = () => "", onjob = null, start = null }) {
+export function runner({ page, text, request, form, title = () => "", onjob = null, start = null, plan = null }) {
   const kept = draft(page), place = make("div", { className: "job-place" });
   let card = null;
   const go = button(text, () => run(), { kind: "main" });
-  const node = make("div", { className: "runner" }, make("div", { className: "row" }, go), place);
+  const node = make("div", { className: "runner" }, make("div", { className: "row" }, go), plan?.node ?? null, place);
 
   function show(id) {
     card?.close();
@@ -155,7 +155,7 @@ export function runner({ page, text, request, form, title = () => "", onjob = nu
     go.disabled = true;
     try {
       const wanted = given ?? request();
-      if (!wanted) return null;
+      if (!wanted) throw new Refusal({ what: t("shell.no_model"), fix: t("shell.no_model_fix"), field: "checkpoint" });
       const job = await post("jobs", { title: title(), ...wanted });
       kept.set("job", job.id);
       start?.(job);

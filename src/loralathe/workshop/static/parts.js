@@ -68,6 +68,7 @@ export function numberInput(value, onchange, props = {}) {
 /* choices: texts, or [value, text]. */
 export function choiceInput(value, onchange, choices, props = {}) {
   const options = choices.map((one) => (Array.isArray(one) ? one : [one, one]));
+  if (value && !options.some(([key]) => key === value)) options.unshift([value, value]);
   const box = make("select", { ...props, onchange: changed(onchange, (select) => select.value) },
     ...options.map(([key, text]) => make("option", { value: key, textContent: text })));
   box.value = value ?? options[0]?.[0] ?? "";
@@ -126,6 +127,7 @@ export function refuse(root, error) {
   input?.setAttribute("aria-invalid", "true");
   input?.setAttribute("aria-errormessage", box.id);
   input?.focus();
+  place.addEventListener("input", () => accept(place.parentElement), { once: true });
 }
 
 export function accept(root) {

@@ -25,7 +25,7 @@ export async function open(root, app) {
   const options = (await fieldsOf("blocks")).filter((option) => option.name !== "adapter" && (USUAL.includes(option.name) || ["blocks", "rare"].includes(option.group)));
   const more = optionsForm({ options, skip: ["output", "force"], usual: USUAL, values: kept.get("options", {}), base, onchange: (values) => { kept.set("options", values); plan.refresh(); } });
   const list = blockList({ onchange: (text) => { put({ blocks: text }); preview.ask(); } });
-  const preview = previewOf(app, { form, base, loras, list: () => list.node });
+  const preview = previewOf(app, { form, base, loras });
 
   function put(some) { state.set({ loras: loras().map((one, i) => (i === at ? { ...one, ...some } : one)) }); }
 
@@ -36,7 +36,7 @@ export async function open(root, app) {
     which.replaceChildren(...[select, field({ name: "lora", label: "LoRA", input: pick.node, wide: true })].filter(Boolean));
   }
 
-  function changed() { drawWhich(); list.load(base(), lora()); plan.refresh(); preview.ask(); }
+  function changed() { drawWhich(); list.load(base(), lora()); plan.refresh(); }
 
   const request = () => {
     if (!base() || !lora()) return null;
@@ -44,7 +44,7 @@ export async function open(root, app) {
     return { command: "blocks", words, options: { ...settings.values(), ...more.values(), ...(words.length > 2 ? { adapter: label(lora().file) } : {}) } };
   };
   const plan = planBox({ request });
-  const run = runner({ page: "blocks", text: t("blocks.run"), form, request, title: () => t("blocks.job", label(lora()?.file)), onjob(job) {
+  const run = runner({ page: "blocks", text: t("blocks.run"), form, plan, request, title: () => t("blocks.job", label(lora()?.file)), onjob(job) {
     if (job.id === shown) return;
     shown = job.id;
     study?.close();
@@ -53,9 +53,9 @@ export async function open(root, app) {
   } });
 
   form.append(section("", field({ name: "checkpoint", label: t("blocks.base"), input: picker.node, wide: true }), which),
-    section(t("blocks.weights"), list.node), fold(t("blocks.settings"), section("", settings.node)));
+    section(t("blocks.weights"), list.node), section("", fold(t("blocks.settings"), settings.node)));
   const got = make("div", { className: "got" }, section(t("blocks.preview"), preview.node),
-    make("section", { className: "card" }, make("h2", { textContent: t("blocks.analyzer") }), more.node, run.node, plan.node));
+    make("section", { className: "card" }, make("h2", { textContent: t("blocks.analyzer") }), more.node, run.node));
   root.append(make("div", { className: "two wide-ask" }, form, got), results);
   changed();
   return () => { study?.close(); run.close(); preview.close(); };
@@ -66,7 +66,7 @@ function previewOf(app, { form, base, loras }) {
   const { t, api } = app, kept = app.draft("blocks");
   const place = make("div", { className: "preview" }, note(t("blocks.no_preview"))), state = make("div", {});
   let card = null, running = null, turn = 0, before = null, now = null, wanted = false;
-  const follow = flagInput(kept.get("follow", false), (on) => { kept.set("follow", on); if (on) render(); });
+  const follow = flagInput(kept.get("follow", true), (on) => { kept.set("follow", on); if (on) render(); });
   const against = button(t("blocks.compare"), () => compare({ first: { src: before.src, text: before.text }, second: { src: now.src, text: now.text }, width: now.width, height: now.height }), { kind: "small" });
   against.hidden = true;
   const node = make("div", {}, row(button(t("blocks.render"), () => render()), make("label", { className: "flag" }, follow, t("blocks.follow")), against), state, place);

@@ -36,7 +36,7 @@ export async function open(root, app) {
     return { command: "grid", words: [value.model, ...value.loras.filter((lora) => lora.file).map(loraWord)], options: { ...rest, ...(lines.length ? { prompt: lines[0] } : {}), ...axes, ...scoring.values() } };
   };
   const plan = planBox({ request });
-  const run = runner({ page: "proof", text: t("proof.run"), form, request, title: () => t("proof.job", label(value.model)), onjob(job) {
+  const run = runner({ page: "proof", text: t("proof.run"), form, plan, request, title: () => t("proof.job", label(value.model)), onjob(job) {
     if (job.id === shown) return;
     shown = job.id;
     grid?.close();
@@ -49,7 +49,7 @@ export async function open(root, app) {
       field({ name: "x", label: t("proof.seeds"), input: textInput(value.seeds, change("seeds")), help: "1-4   ·   1, 7, 42", wide: true }), fold(t("proof.settings"), settings.node)),
     section(t("proof.scoring"), note(t("proof.scoring_note")), scoring.node));
   if (!grid) pictures.append(make("section", { className: "card empty" }, note(t("proof.empty"))));
-  got.append(make("section", { className: "card go" }, run.node, plan.node), pictures);
+  got.append(make("section", { className: "card go" }, run.node), pictures);
   root.append(make("h1", { textContent: t("proof.title") }), make("p", { className: "lead", textContent: t("proof.lead") }), make("div", { className: "two" }, form, got));
   return () => { grid?.close(); run.close(); };
 }

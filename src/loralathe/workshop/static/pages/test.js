@@ -29,7 +29,7 @@ export async function open(root, app) {
 
   const request = () => (base() ? { command: "grid", words: modelWords(), options: { ...settings.values(), ...axes.options(), ...more.values() } } : null);
   const plan = planBox({ request });
-  const run = runner({ page: "test", text: t("test.run"), form, request, title: () => t("test.job", [label(base()), ...loras().map((lora) => label(lora.file))].join(" + ")), onjob: show });
+  const run = runner({ page: "test", text: t("test.run"), form, plan, request, title: () => t("test.job", [label(base()), ...loras().map((lora) => label(lora.file))].join(" + ")), onjob: show });
   let shown = null, grid = null;
 
   function show(job) {
@@ -65,7 +65,7 @@ export async function open(root, app) {
     section("", field({ name: "checkpoint", label: t("test.base"), input: picker.node, wide: true }), make("h3", { textContent: t("test.loras") }), rows.node, taken),
     section("", settings.node),
     section(t("test.axes"), row(single, cross, swap), axes.node, fold(t("test.more"), more.node)));
-  got.prepend(make("section", { className: "card go" }, run.node, plan.node));
+  got.prepend(make("section", { className: "card go" }, run.node));
   if (!grid) pictures.append(make("section", { className: "card empty" }, note(t("test.empty"))));
   return () => { grid?.close(); run.close(); };
 }
