@@ -37,10 +37,15 @@ B2    = { file = "hina_B.safetensors" }
 lora2 = { file = "hina_special.safetensors" }
 """
 
+STYLES = """name,prompt,negative_prompt
+film,"film still of {prompt}, grain",blurry
+sharp,"sharp <lora:hina:0.7>",
+"""
+
 
 @pytest.fixture(scope="session")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """baseA, baseB (SD 1.5), xl (SDXL), hina, mio, xlora, the folder loras, article.toml; never changed."""
+    """baseA, baseB (SD 1.5), xl (SDXL), hina, mio, xlora, loras, article.toml, styles.csv; never changed."""
     folder = tmp_path_factory.mktemp("studio")
     first = make_checkpoint("sd1")
     write_safetensors(folder / "baseA.safetensors", first, SMALL)
@@ -53,6 +58,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
         # One file with two names: whoever says `hina` means it.
         os.link(folder / f"{name}.safetensors", folder / "loras" / f"{name}.safetensors")
     (folder / "article.toml").write_text(RECIPE, encoding="utf-8")
+    (folder / "styles.csv").write_text(STYLES, encoding="utf-8")
     return folder
 
 

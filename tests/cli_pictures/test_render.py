@@ -177,3 +177,24 @@ def test_a_dry_run_shows_the_request_and_writes_nothing(here: Path, done: Run) -
 def test_sdxl_renders(here: Path, done: Run) -> None:
     done("render", "xl.safetensors", "xlora.safetensors:0.5", "--prompt", "a girl", *QUICK, "-o", "g.png")
     assert pixels("g.png").std() > 5
+
+
+def test_styles_stand_in_the_prompt_and_in_the_infotext(here: Path, done: Run) -> None:
+    styles = ("--styles", "styles.csv", "--style", "film", "--style", "sharp")
+    done("render", "baseA.safetensors", "--prompt", "a girl", *QUICK, *styles, "-o", "g.png")
+    reading = read_infotext(png_text(Path("g.png")) or "")
+    assert reading.prompt == "film still of a girl, grain, sharp <lora:hina:0.7>"
+    assert reading.negative == "blurry"
+
+
+def test_a_profile_keeps_styles_beside_the_prompt(here: Path, done: Run) -> None:
+    words = ("--prompt", "a girl", "--styles", "styles.csv", "--style", "film", "--save-settings", "p.toml")
+    done("render", "baseA.safetensors", *words, *QUICK, "-o", "g.png")
+    result = done("render", "baseA.safetensors", "--settings", "p.toml", "--dry-run", "--json")
+    assert '"prompt": "film still of a girl, grain"' in result.stdout
+
+
+def test_a_style_needs_its_file(here: Path, run: Run) -> None:
+    result = run("render", "baseA.safetensors", "--prompt", "a girl", "--style", "film")
+    assert "no file of styles is given" in result.stderr
+    assert "--styles styles.csv" in result.stderr

@@ -129,7 +129,7 @@ def test_a_profile_is_saved_and_read_again(here: Path, done: Run, run: Run) -> N
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("stepps = 3", "a profile has no field 'stepps'\n  where: p.toml\n  fix:   did you mean 'steps'?"),
+        ("stepps = 3", "a profile has no field 'stepps'\n  where: p.toml\n  fix:   did you mean 'steps'"),
         ("lora_dir = '.'", "a profile has no field 'lora_dir'"),
         ("steps = '3'", "'steps' must be a whole number\n  where: p.toml\n  fix:   write steps = 20"),
         ("steps = true", "'steps' must be a whole number"),

@@ -210,11 +210,12 @@ class OpenModel:
             check_family(use.file, self.family)
         sampler, schedule = canonical_names(picture.sampler, picture.schedule)
         width, height = picture.sides(self._usual_size())
+        prompt, negative = picture.texts()
         return ImageRequest(
             checkpoint=self.name,
             vae=None if picture.vae is None else str(picture.vae),
-            prompt=picture.text,
-            negative=picture.negative,
+            prompt=prompt,
+            negative=negative,
             seed=0 if picture.seed == RANDOM_SEED else picture.seed,
             steps=picture.steps,
             cfg=picture.cfg,

@@ -82,6 +82,7 @@ class Picture:
     prompt: needed, be it ""; may carry <lora:…> tags, (emphasis:1.2), AND, …;  seed: −1 draws one.
     sampler, schedule: as A1111 calls them;  size: "832x1216", None is the family's own.
     vae: another than the checkpoint's;  clip_skip: 1 is the family's own layer.
+    styles: A1111's styles.csv;  style: names of styles in it, put around the prompts in this order.
     """
 
     prompt: str | None = None
@@ -94,6 +95,8 @@ class Picture:
     size: str | tuple[int, int] | None = None
     vae: PathLike | None = None
     clip_skip: int = 1
+    styles: PathLike | None = None
+    style: Sequence[str] = ()
 
     @property
     def text(self) -> str:
@@ -105,6 +108,20 @@ class Picture:
                 f"an empty prompt is {option('prompt', '')}",
             )
         return self.prompt
+
+    def texts(self) -> tuple[str, str]:
+        """(prompt, negative prompt) with the styles. InputError for a style that is not in the file."""
+        if not self.style:
+            return self.text, self.negative
+        from loralathe.rendering.styles import apply_styles, read_styles
+
+        if self.styles is None:
+            raise InputError(
+                "no file of styles is given",
+                where=option("style", self.style[0]),
+                fix=f"name it: {option('styles', 'styles.csv')}",
+            )
+        return apply_styles(self.text, self.negative, self.style, read_styles(Path(self.styles)))
 
     def sides(self, default: tuple[int, int]) -> tuple[int, int]:
         """(width, height); InputError for what is no size; the request says whether it is possible."""
@@ -133,6 +150,8 @@ class PictureKeywords(TypedDict, total=False):
     size: str | tuple[int, int] | None
     vae: PathLike | None
     clip_skip: int
+    styles: PathLike | None
+    style: Sequence[str]
 
 
 class RenderKeywords(PictureKeywords, total=False):

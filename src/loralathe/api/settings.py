@@ -18,17 +18,21 @@ if TYPE_CHECKING:
 
 __all__ = ["SETTINGS", "Settings", "read_settings", "write_settings"]
 
-Value = str | int | float | bool
+Value = str | int | float | bool | list[str]
 
 SETTINGS: Mapping[str, type] = {
     "prompt": str, "negative": str, "seed": int, "steps": int, "cfg": float, "sampler": str, "schedule": str,
-    "size": str, "vae": str, "clip_skip": int, "device": str, "dtype": str, "low_vram": bool, "batch": int,
+    "size": str, "vae": str, "clip_skip": int, "styles": str, "style": list,
+    "device": str, "dtype": str, "low_vram": bool, "batch": int,
     "prediction": str, "hashes": bool, "missing_blocks": int, "allow_unmatched": bool,
 }  # fmt: skip
 """What a profile may hold: fields of `Picture`, and those of `ModelOptions` that are plain values."""
 
-_KINDS = {str: "a text in quotes", int: "a whole number", float: "a number", bool: "true or false"}
-_EXAMPLES = {str: '"…"', int: "20", float: "7.5", bool: "true"}
+_KINDS = {
+    str: "a text in quotes", int: "a whole number", float: "a number", bool: "true or false",
+    list: "a list of texts",
+}  # fmt: skip
+_EXAMPLES = {str: '"…"', int: "20", float: "7.5", bool: "true", list: '["…"]'}
 _PNG = b"\x89PNG\r\n"
 _ENTRIES = {
     "Steps": "steps", "Sampler": "sampler", "Schedule type": "schedule", "CFG scale": "cfg", "Seed": "seed",
@@ -65,7 +69,7 @@ def read_settings(path: PathLike) -> Settings:
 
 def write_settings(path: PathLike, values: Mapping[str, object], *, force: bool = False) -> None:
     """Write a profile of those values that are not None; one that says the same may be there already."""
-    given = {name: values[name] for name in SETTINGS if values.get(name) is not None}
+    given = {name: values[name] for name in SETTINGS if values.get(name) not in (None, (), [])}
     text = "".join(f"{name} = {_toml(value)}\n" for name, value in given.items())
     try:
         data = text.encode()
@@ -79,6 +83,8 @@ def write_settings(path: PathLike, values: Mapping[str, object], *, force: bool 
 def _toml(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(toml_text(str(one)) for one in value)}]"
     return repr(value).removesuffix(".0") if isinstance(value, (int, float)) else toml_text(str(value))
 
 
@@ -97,14 +103,17 @@ def _from_profile(file: Path) -> Settings:
                 f"'{name}' must be {_KINDS[kind]}", where=str(file), fix=f"write {name} = {_EXAMPLES[kind]}"
             )
         values[name] = value
-    if "vae" in values:  # relative to the file's folder, as in recipes
-        values["vae"] = str(file.parent / str(values["vae"]))
+    for name in ("vae", "styles"):  # relative to the file's folder, as in recipes
+        if name in values:
+            values[name] = str(file.parent / str(values[name]))
     return Settings(values)
 
 
 def _is_of(value: object, kind: type) -> bool:
     if kind is bool or isinstance(value, bool):
         return kind is bool and isinstance(value, bool)
+    if kind is list:
+        return isinstance(value, list) and all(isinstance(one, str) for one in value)
     return isinstance(value, (int, float) if kind is float else kind)
 
 

@@ -148,6 +148,15 @@ def _picture_options() -> list[Callable[[F], F]]:
         ),
         click.option("--vae", metavar="FILE", help="Use this VAE instead of the checkpoint's."),
         click.option("--clip-skip", type=whole, default=1, metavar="N", help="Clip skip. Default: 1."),
+        click.option(
+            "--styles", type=FilePath(), metavar="FILE", help="A file of styles: A1111's styles.csv."
+        ),
+        click.option(
+            "--style",
+            multiple=True,
+            metavar="NAME",
+            help="Put this style of --styles around the prompts; repeatable.",
+        ),
     ]
 
 
