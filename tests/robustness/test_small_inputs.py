@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import struct
 import time
@@ -10,18 +11,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from checkpoints import write_safetensors
 from loralathe.adapters import change_energy, load_factors, open_adapter
+from loralathe.adapters.alphas import read_alpha
 from loralathe.adapters.notes import _of_config
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.engine.patterns import found_by
 from loralathe.engine.record import parse_record
-from loralathe.errors import InputError
+from loralathe.errors import InputError, MachineError
 from loralathe.inspection import block_norms
 from loralathe.language import Recipe, Save, make_recipe
 from loralathe.lowrank import factors_energy
-from loralathe.tensorfiles import read_header
+from loralathe.tensorfiles import open_tensorfile, read_header
 from loralathe.verification import verify_file
 from robustness.workdir import refused
 
@@ -231,3 +234,23 @@ def test_norms_of_a_kronecker_product(tmp_path: Path, monkeypatch: pytest.Monkey
         assert change_energy(adapter, module) == pytest.approx(wanted, rel=1e-6)
     monkeypatch.setattr("loralathe.lowrank.kronecker_factors", None)
     assert block_norms(lokr(tmp_path / "x.safetensors", 100))[-1].elements == 10**8
+
+
+def test_an_alpha_that_is_complex(tmp_path: Path) -> None:
+    file = lokr(tmp_path / "x.safetensors", 2)
+    tensors = load_file(file)
+    (name,) = (name for name in tensors if name.endswith("alpha"))
+    write_safetensors(file, {**tensors, name: torch.tensor(1j)})
+    with open_tensorfile(file) as opened, pytest.raises(InputError, match="alpha is of dtype C64"):
+        read_alpha(opened, opened.info(name))
+
+
+def test_too_many_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    file = lokr(tmp_path / "x.safetensors", 2)
+    monkeypatch.setattr("builtins.open", full)
+    with pytest.raises(MachineError) as caught:
+        read_header(file)
+    assert "ulimit -n" in str(caught.value.fix)

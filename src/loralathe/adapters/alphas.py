@@ -9,7 +9,7 @@ import math
 import struct
 
 from loralathe.errors import InputError
-from loralathe.tensorfiles import TensorFile, TensorInfo
+from loralathe.tensorfiles import DTYPES, TensorFile, TensorInfo
 
 _FORMATS = {
     "F64": "<d", "F32": "<f", "F16": "<e",
@@ -42,6 +42,11 @@ def read_scalar(file: TensorFile, info: TensorInfo) -> float:
     if info.dtype == "BF16":  # the upper half of a float32
         return float(struct.unpack("<f", b"\0\0" + data)[0])
     layout = _FORMATS.get(info.dtype)
+    if layout is None and not (DTYPES[info.dtype].is_float or info.dtype == "BOOL"):
+        raise InputError(
+            f"alpha is of dtype {info.dtype}; it should be a plain number",
+            where=f"{file.path}, tensor '{info.name}'",
+        )
     if layout is None:
         return float(file.read(info.name).item())
     return float(struct.unpack(layout, data)[0])

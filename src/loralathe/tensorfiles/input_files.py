@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from loralathe.errors import InputError, close_matches
+from loralathe.errors import InputError, MachineError, close_matches
 from loralathe.tensorfiles.file_names import stored_path
 from loralathe.tensorfiles.positional import read_at
 
@@ -51,6 +52,12 @@ def open_regular(path: Path, wanted: str = "") -> BinaryIO:
     try:
         return open(stored_path(path), "rb", buffering=0)
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise MachineError(
+                "no more files can be open at once",
+                where=str(path),
+                fix="close other programs, or raise the limit of open files (ulimit -n)",
+            ) from error
         raise InputError(
             f"cannot be opened: {error.strerror}", where=str(path), fix="check the file's permissions"
         ) from error
