@@ -55,6 +55,17 @@ CASES = {
     "  fix:   see lathe extract --help",
     "add-difference {a} {b} {c}": "Missing option '-m' / '--multiplier'\n"
     "  fix:   see lathe add-difference --help",
+    "merge {a} {hina}:0.7:FOO": "there are no block weights called 'FOO'\n"
+    "  where: the merge, step 'merged'\n  fix:   known names: ALL NONE ALL0.5 INS IND INALL MIDD OUTD OUTS "
+    "OUTALL; define one with --blocks NAME=LIST",
+    "merge {a} {hina} -o {hina}": "the output is one of the inputs\n  where: {hina}\n"
+    "  fix:   choose another output name",
+    "weighted-sum {a} {b} -a 0.5": "there is no option '-a'\n"
+    "  fix:   see lathe weighted-sum --help",
+    "weighted-sum {a} {b} -m 0.5 -o {c}": "the output exists\n  where: {c}\n"
+    "  fix:   choose another name, or replace it with --force",
+    "merge {a} {hina} --metadata foo": "nothing called 'foo' to copy metadata from\n"
+    "  where: step 'merged'\n  fix:   one of first, new, merge, all, none, a",
     "merge {hina} {a}": "this is a LoRA, not a checkpoint\n  where: {hina}\n"
     "  fix:   the base comes first, its LoRAs after it",
     "merge {a} {b}": "this is not a LoRA\n  where: {b}\n"

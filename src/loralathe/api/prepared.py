@@ -54,10 +54,11 @@ class Prepared:
             plan = replace(session.plan, warnings=(*session.plan.warnings, *base_warnings(session)))
             return Planned(plan, tuple(input_uses(session)), tuple(existing))
 
-    def run(self) -> Report:
+    def run(self, begins: Callable[[], None] | None = None) -> Report:
+        """begins: called once all that headers can tell is checked, before the first tensor is read."""
         from loralathe.engine import run_recipe
 
-        return run_recipe(self.recipe, self.options, self.progress)
+        return run_recipe(self.recipe, self.options, self.progress, begins)
 
 
 class Function(Protocol, Generic[P]):

@@ -138,7 +138,8 @@ def _usage(error: click.ClickException) -> InputError:
     fix = f"see {command} --help"
     if isinstance(error, click.NoSuchOption) and isinstance(error.ctx, click.Context):
         what = f"there is no option '{error.option_name}'"
-        names = [name for parameter in error.ctx.command.params for name in parameter.opts]
+        options = (one for one in error.ctx.command.params if isinstance(one, click.Option))
+        names = [name for one in options for name in one.opts]
         hint = did_you_mean(error.option_name, names)
         fix = f"{hint} {fix}" if hint else fix
     return InputError(what, fix=fix)

@@ -67,21 +67,21 @@ SHARES = {
 
 
 def show_and_run(prepared: Prepared, screen: Screen, dry_run: bool, *, in_formulas: bool = False) -> None:
-    """Show the recipe; run it and show its report, or with --dry-run its plan.
+    """Show the recipe, once nothing speaks against it; run it and show its report, or with --dry-run its plan.
 
     in_formulas: options such as rank=64 stand in the person's formulas, not on the command line.
     """
-    show_recipe(screen, prepared)
-    if unused := unused_names(prepared.recipe):
-        screen.note(f"nothing that is saved uses {', '.join(unused)}")
     if dry_run:
-        show_plan(screen, prepared.plan(), prepared.options.force)
+        planned = prepared.plan()
+        show_recipe(screen, prepared)
+        show_plan(screen, planned, prepared.options.force)
     else:
-        show_report(screen, prepared.run(), in_formulas=in_formulas)
+        report = prepared.run(lambda: show_recipe(screen, prepared))
+        show_report(screen, report, in_formulas=in_formulas)
 
 
 def show_recipe(screen: Screen, prepared: Prepared) -> None:
-    """Formulas, and the files, numbers and lists that their names stand for."""
+    """Formulas, and the files, numbers and lists that their names stand for; a note of what nothing uses."""
     recipe, steps = prepared.recipe, prepared.formulas
     screen.event(
         "recipe",
@@ -103,6 +103,8 @@ def show_recipe(screen: Screen, prepared: Prepared) -> None:
     rows += [(name, f"{value:g}") for name, value in recipe.variables.items()]
     rows += list(recipe.blocks.items())
     screen.show(Facts((Data(name), Data(text)) for name, text in rows))
+    if unused := unused_names(recipe):
+        screen.note(f"nothing that is saved uses {', '.join(unused)}")
 
 
 def show_plan(screen: Screen, planned: Planned, force: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -27,16 +27,25 @@ if TYPE_CHECKING:
     from loralathe.engine.sinks import AdapterSink, WeightsSink
 
 
-def run_recipe(recipe: Recipe, options: RunOptions | None = None, progress: Progress | None = None) -> Report:
+def run_recipe(
+    recipe: Recipe,
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+    begins: Callable[[], None] | None = None,
+) -> Report:
     """Make every saved step of a recipe; the outputs appear whole at the end, or not at all.
+
+    begins: called once all that headers can tell is checked, before the first tensor is read.
 
     Raises InputError for the person's mistakes, MachineError for a full disk or too little memory.
     """
     with open_session(recipe, options) as session:
-        return run_session(session, progress)
+        return run_session(session, progress, begins)
 
 
-def run_session(session: Session, progress: Progress | None = None) -> Report:
+def run_session(
+    session: Session, progress: Progress | None = None, begins: Callable[[], None] | None = None
+) -> Report:
     """Run a planned session; see `run_recipe`."""
     started = time.monotonic()
     # Before torch is imported, so that "the output exists" comes at once.
@@ -61,6 +70,8 @@ def run_session(session: Session, progress: Progress | None = None) -> Report:
                 adapters[step] = adapter_sink(output, family, inputs, session.options)
                 stack.callback(adapters[step].abort)
         held = held_sums(session)
+        if begins is not None:
+            begins()
         budgets = execute(session, Sinks(weights, adapters), progress or Progress(), held)
         sinks, found = weights | adapters, hashes.result()
         session.sources.require_unchanged()

@@ -42,7 +42,7 @@ def check_output(
         if same_file(target, source):
             raise InputError(
                 "the output is one of the inputs",
-                where=f"{where} is {source}",
+                where=where if where == str(source) else f"{where} is the same file as {source}",
                 fix="choose another output name",
             )
     if os.path.lexists(target) and not force:
