@@ -64,7 +64,7 @@ def test_reports(
     ("words", "said"),
     [
         (["megre"], "沒有「megre」這個指令；是不是要寫「merge」？"),
-        (["merge", "a.safetensors"], "缺少引數「LoRA…」"),
+        (["merge", "a.safetensors"], "缺少參數「LoRA…」"),
         (["inspect", "--hahs", "a.safetensors"], "是不是要寫「--hash」或「--threads」？"),
         (["inspect", "aa.safetensors"], "沒有這個檔案"),
         (["merge", "a.safetensors", "hina.safetensors:0.7:NOWHERE"], "沒有名為「NOWHERE」的分層權重"),

@@ -60,8 +60,7 @@ CASES = {
     "OUTALL; define one with --blocks NAME=LIST",
     "merge {a} {hina} -o {hina}": "the output is one of the inputs\n  where: {hina}\n"
     "  fix:   choose another output name",
-    "weighted-sum {a} {b} -a 0.5": "there is no option '-a'\n"
-    "  fix:   see lathe weighted-sum --help",
+    "weighted-sum {a} {b} -a 0.5": "there is no option '-a'\n  fix:   see lathe weighted-sum --help",
     "weighted-sum {a} {b} -m 0.5 -o {c}": "the output exists\n  where: {c}\n"
     "  fix:   choose another name, or replace it with --force",
     "merge {a} {hina} --metadata foo": "nothing called 'foo' to copy metadata from\n"

@@ -72,7 +72,19 @@ def test_compare_shows_blocks_and_total(done: Run, models: Path) -> None:
     assert shown[0] == "weights of X and Y"
     assert shown[3].startswith("  verdict     one is a fine-tune of the other, or both are of one parent")
     assert any(line.strip().startswith("OUT11") for line in shown)
-    assert shown[-1].split()[0] == "total"
+    total = next(number for number, line in enumerate(shown) if line.startswith("  total"))
+    assert shown[total + 1].startswith("  columns     cosine: ")
+    assert shown[-2].startswith("              they differ by: ‖X−Y‖ relative to the larger")
+
+
+def test_columns_are_explained(done: Run, models: Path) -> None:
+    """Of every table that is not one of plain counts."""
+    a, hina, style = (models / f"{name}.safetensors" for name in ("a", "hina", "style"))
+    blocks = done("blocks", "--weights", a, hina, style).stdout
+    for name in ("‖Δ‖/‖W‖", "energy %", "effective", "90 %, 99 %", "cosine, up, down"):
+        assert f" {name}: " in blocks
+    assert "up, down: " in done("compare", hina, style).stdout
+    assert "norm: size of all numbers together" in done("inspect", "--norms", a).stdout
 
 
 def test_compare_equal_files(done: Run, models: Path) -> None:

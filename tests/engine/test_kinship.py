@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from checkpoints import second_checkpoint, tiny_checkpoint, write_safetensors
-from loralathe.engine import open_session
+from loralathe.engine import kinship, open_session
 from loralathe.engine.kinship import distances, kinship_remarks
+from loralathe.inspection import compare_files
 from loralathe.language import Save, make_recipe
 from rendering.conftest import shallow
 
@@ -52,6 +53,24 @@ def test_how_far_models_are_apart(folder: Path) -> None:
     # ‖B‖² = (1 + 0.41²)·‖A‖², and two models of independent numbers are √2 apart.
     assert apart[frozenset("AB")] == pytest.approx(0.41 / (1 + 0.41**2) ** 0.5, rel=0.02)
     assert apart[frozenset("AX")] == pytest.approx(2**0.5, rel=0.02)
+
+
+def test_the_advice_names_the_distance_of_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of models with the same text encoder, whose larger layers differ more than those that are sampled."""
+    monkeypatch.setattr(kinship, "SAMPLE", 1 << 17)
+    A = shallow(tiny_checkpoint("sd1", seed=1, width_divisor=16, std=STD))
+    larger = {key: tensor + 0.5 * tensor.roll(1) for key, tensor in A.items() if tensor.numel() > 20_000}
+    slightly = {key: 1.1 * tensor for key, tensor in A.items() if tensor.numel() < 2_000}
+    B = {key: tensor if key.startswith("cond") else (larger | slightly).get(key, tensor)
+         for key, tensor in A.items()}  # fmt: skip
+    files = {name: tmp_path / f"{name}.safetensors" for name in "AB"}
+    for name, tensors in zip("AB", (A, B), strict=True):
+        write_safetensors(files[name], tensors)
+    recipe = make_recipe(inputs=files, steps={"x": "2*A - B"}, saves=[Save("x", tmp_path / "x.safetensors")])
+    with open_session(recipe) as session:
+        (apart,) = distances(list(session.sources.checkpoints.values())).values()
+    found = compare_files(files["A"], files["B"]).verdict
+    assert apart == pytest.approx(found.numbers["distance"], rel=0.02)
 
 
 LITTLE = "these bases share little ("

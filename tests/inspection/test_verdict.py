@@ -80,7 +80,7 @@ def test_how_near_two_models_are(tmp_path: Path, model: Tensors, size: float, ki
     assert found[0] == kind
     if kind == "share little":
         assert "(they differ by 3" in found[1]
-        assert "by more than 0.2 of their difference breaks pictures" in found[1]
+        assert "X + M × (X − Y), M above 0.2 will break pictures" in found[1]
 
 
 def test_loras(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ REASONS = {
     "text encoder": "in text encoders that are switched off",
 }
 """Why modules have the ranks that they have."""
+NEARLY_ALL = 0.99
+"""The block that holds least of what is added is named where it holds less than this."""
 SHARES = {
     "kept %": "is in the LoRA",
     "cut off %": "lies beyond its rank",
@@ -67,7 +69,7 @@ SHARES = {
 
 
 def show_and_run(prepared: Prepared, screen: Screen, dry_run: bool, *, in_formulas: bool = False) -> None:
-    """Show the recipe, once nothing speaks against it; run it and show its report, or with --dry-run its plan.
+    """Show the recipe once nothing speaks against it, and the report; or with --dry-run the plan.
 
     in_formulas: options such as rank=64 stand in the person's formulas, not on the command line.
     """
@@ -279,10 +281,9 @@ def _held(rounding: RoundingReport) -> list[tuple[str, str]]:
         rows.append(
             ("parts", " · ".join(f"{name} {signed_percent(held)}" for name, held in total.parts.items()))
         )
-    if worst is not None:
-        rows.append(
-            ("worst", f"{worst.block}: {signed_percent(worst.held)}, error {signed_percent(worst.error)}")
-        )
+    if worst is not None and worst.held is not None and worst.held < NEARLY_ALL:
+        least = f"{signed_percent(worst.held)} in {worst.block}, error {signed_percent(worst.error)}"
+        rows.append(("least held", least))
     return rows
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe import json_text
-from loralathe.cli.language import say, say_label
+from loralathe.cli.language import ENGLISH, Data, say, say_label, spoken
 from loralathe.cli.wide import cells, wrapped
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB")
 COUNT_UNITS = ("", " thousand", " million", " billion")
+CHINESE_COUNT_UNITS = ("", " 萬", " 億")
 DTYPES = {"F16": "fp16", "BF16": "bf16", "F32": "fp32", "F64": "fp64"}
 
 
@@ -34,11 +35,12 @@ def size(count: float) -> str:
 
 
 def amount(count: float) -> str:
-    """`3.47 billion`."""
-    for unit in COUNT_UNITS:
-        if count < 999.5 or unit == COUNT_UNITS[-1]:
-            return f"{count:.3g}{unit}" if unit else f"{count:.0f}"
-        count /= 1000.0
+    """`3.47 billion`; in Chinese, which counts in ten thousands, `34.7 億`."""
+    step, units = (1000.0, COUNT_UNITS) if spoken() == ENGLISH else (10000.0, CHINESE_COUNT_UNITS)
+    for unit in units:
+        if count < step - 0.5 or unit == units[-1]:
+            return f"{count:.3g}{unit}" if unit and count < 99.5 else f"{count:.0f}{unit}"
+        count /= step
     raise AssertionError
 
 
@@ -63,11 +65,11 @@ def percent(share: float) -> str:
 
 
 def signed_percent(share: float | None) -> str:
-    """`99.87 %`, `-3.21 %`, `1,024 %`; None where nothing is added that could be held."""
+    """`99.87 %`, `100.00 %`, `-3.21 %`, `1,024 %`; None where nothing is added that could be held."""
     if share is None:
         return "nothing added"
     value = 100.0 * share
-    return f"{round(value, 2) + 0.0:.2f} %" if abs(value) < 100.0 else f"{value:,.0f} %"
+    return f"{round(value, 2) + 0.0:.2f} %" if abs(value) < 999.5 else f"{value:,.0f} %"
 
 
 def dtype_name(name: str) -> str:
@@ -162,6 +164,19 @@ class Columns:
         if total:
             yield Text(rule, style="dim", no_wrap=True)
             yield line(total, "bold")
+
+
+def legend(meanings: Mapping[str, str]) -> Facts:
+    """What the columns of the table above say, a line for each."""
+    colon = ": " if spoken() == ENGLISH else "："
+    texts = [Data(f"{say_label(name)}{colon}{say(meaning)}") for name, meaning in meanings.items()]
+    return Facts([("columns" if number == 0 else "", text) for number, text in enumerate(texts)])
+
+
+def laid_out(meanings: Mapping[str, str], indent: str = "") -> str:
+    """The same, for a help page."""
+    width = max(map(len, meanings))
+    return "\n".join(f"{indent}{name:<{width}}   {meaning}" for name, meaning in meanings.items())
 
 
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None

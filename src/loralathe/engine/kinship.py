@@ -58,22 +58,33 @@ def kinship_remarks(
 
 
 def distances(held: Sequence[CheckpointSource]) -> dict[frozenset[str], float]:
-    """‖X − Y‖ relative to the larger, for each two, over a sample of the layers that a LoRA could change."""
-    squares: dict[frozenset[str], list[float]] = {}
-    norms: dict[str, list[float]] = {one.name: [] for one in held}
+    """‖X − Y‖ relative to the larger, for each two, over the layers that differ and a LoRA could change.
+
+    The middle of each layer stands for all of it.
+    """
+    apart: dict[frozenset[str], list[float]] = {
+        frozenset((one.name, other.name)): [] for one, other in combinations(held, 2)
+    }
+    norms: dict[tuple[frozenset[str], str], list[float]] = {
+        (pair, name): [] for pair in apart for name in pair
+    }
     keys = _shared(held)
     for key in keys:
         weights = {one.name: _middle(one, key, SAMPLE // len(keys)) for one in held}
-        for name, weight in weights.items():
-            norms[name].append(_square(weight))
-        for one, other in combinations(weights, 2):
-            squares.setdefault(frozenset((one, other)), []).append(_square(weights[one] - weights[other]))
-    total = {name: math.fsum(found) for name, found in norms.items()}
-    return {
-        pair: math.sqrt(math.fsum(found) / largest)
-        for pair, found in squares.items()
-        if (largest := max(total[name] for name in pair)) > 0
-    }
+        squares = {name: _square(weight) for name, weight in weights.items()}
+        for pair, found in apart.items():
+            x, y = (weights[name] for name in pair)
+            share = held[0].tensors[key].numel / x.numel()
+            if difference := _square(x - y):
+                found.append(share * difference)
+                for name in pair:
+                    norms[pair, name].append(share * squares[name])
+    return {pair: _relative(found, [norms[pair, name] for name in pair]) for pair, found in apart.items()}
+
+
+def _relative(differences: Iterable[float], norms: Iterable[Iterable[float]]) -> float:
+    largest = max(map(math.fsum, norms))
+    return math.sqrt(math.fsum(differences) / largest) if largest > 0 else 0.0
 
 
 def _shared(held: Sequence[CheckpointSource]) -> list[str]:

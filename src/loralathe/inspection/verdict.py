@@ -80,8 +80,8 @@ def _models(pairs: Pairs, differing: Sequence[Pair]) -> Remark:
     if distance >= FAR:
         most = MOST_BEYOND / distance
         text = (
-            f"models that share little ({share}): an add-difference that goes beyond either of them by more "
-            f"than {most:.1g} of their difference breaks pictures"
+            f"models that share little ({share}): in an add-difference such as X + M × (X − Y), "
+            f"M above {most:.1g} will break pictures"
         )
         return remark("share little", text, distance=distance, most=most)
     return remark("fine-tune", f"one is a fine-tune of the other, or both are of one parent ({share})",

@@ -13,24 +13,28 @@ from loralathe.cli.language import say, say_label
 from loralathe.cli.options import FilePath, PictureCommand, Share, Whole
 from loralathe.cli.picture_options import Profile, picture_options, take_model_options, take_picture_screen
 from loralathe.cli.screen import Screen, heading
-from loralathe.cli.text import Columns, Facts, figures, percent
+from loralathe.cli.text import Columns, Facts, figures, laid_out, legend, percent
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from loralathe import BlockReport, BlockWeight, PreparedBlocks, WeightStudy
 
-EPILOG = """\b
+MEANINGS = {
+    "‖Δ‖/‖W‖": "size of the change beside the weights that it changes, at strength 1",
+    "energy %": "share of the block in the whole change, of its squares",
+    "effective": "how many directions count, exp of the entropy of the singular values",
+    "90 %, 99 %": "how many singular values hold this share of the energy, mean over the layers",
+}
+BESIDE_ANOTHER = {"cosine, up, down": "against a second LoRA, as in lathe compare"}
+EPILOG = f"""\b
 In pictures: one block after the other gets the first weight of --range, while all others have the
 second. Each picture is compared with the one in which all blocks have the second weight. This
 takes one picture more than there are blocks, for every seed.
 
 \b
 In weights (--weights): this is instant, nothing is rendered.
-  ‖Δ‖/‖W‖     size of the change beside the weights that it changes, at strength 1
-  effective   how many directions count: exp of the entropy of the singular values
-  90 %, 99 %  how many singular values hold this share of the energy, mean over the layers
-  cosine, up, down   against a second LoRA, as in lathe compare
+{laid_out(MEANINGS | BESIDE_ANOTHER, "  ")}
 
 \b
 Examples:
@@ -251,7 +255,7 @@ def show_weights(screen: Screen, found: WeightStudy) -> None:
     lines = [_row(block, share, width, bool(found.other)) for block, share in shares]
     total = _row(found.total, 0.0, width, bool(found.other))
     screen.result(heading("blocks by their weights, at strength 1"), Facts(rows), "")
-    screen.result(Columns(columns, lines, total))
+    screen.result(Columns(columns, lines, total), legend(MEANINGS | (BESIDE_ANOTHER if found.other else {})))
 
 
 def _row(block: BlockWeight, share: float, width: int, compared: bool) -> list[str]:

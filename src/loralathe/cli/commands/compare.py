@@ -12,20 +12,29 @@ from loralathe import as_flag, few
 from loralathe.cli.folders import folder_options
 from loralathe.cli.options import FilePath, LatheCommand, Whole, showing_options
 from loralathe.cli.screen import Screen, heading
-from loralathe.cli.text import Columns, Facts, counts
+from loralathe.cli.text import Columns, Facts, counts, laid_out, legend
 
 if TYPE_CHECKING:
     from loralathe import BlockComparison, Comparison
 
-EPILOG = """\b
+MEANINGS = {
+    "cosine": "1 for the same direction, 0 for nothing in common, of all numbers together",
+    "‖Y‖/‖X‖": "how large Y is, relative to X",
+    "‖X−Y‖/‖X‖": "how large the difference is, relative to X",
+}
+OF_DIRECTIONS = {
+    "up, down": "share of a layer's main directions, of outputs and of inputs, that both have",
+}
+OF_DISTANCE = {
+    "they differ by": "‖X−Y‖ relative to the larger, over differing layers that a LoRA could change",
+}
+"""What the verdict on two models says, and the advice of other commands."""
+EPILOG = f"""\b
 The verdict says in a sentence what the numbers mean: the same file, the same up to rounding, a
-LoRA merged in, a fine-tune, models that share little. The columns of the table:
+LoRA merged in, a fine-tune, models that share little. Its words, and the columns of the table:
 
 \b
-cosine      angle between all numbers of X and of Y: 1 the same direction, 0 nothing in common
-‖Y‖/‖X‖     how much larger Y is
-‖X−Y‖/‖X‖   how large the difference is, relative to X
-up, down    how much of the main directions of a layer's outputs and inputs both share, 0 to 1
+{laid_out(OF_DISTANCE | MEANINGS | OF_DIRECTIONS)}
 
 \b
 Examples:
@@ -87,6 +96,8 @@ def show_comparison(screen: Screen, found: Comparison) -> None:
         columns += [f"up{_k(found)}", f"down{_k(found)}"] if overlap else []
         rows = [_row(block, overlap) for block in found.blocks]
         screen.result("", Columns(columns, rows, _row(found.total, overlap)))
+        distance = OF_DISTANCE if found.of == "weights" and "distance" in found.verdict.numbers else {}
+        screen.result(legend(MEANINGS | (OF_DIRECTIONS if overlap else {}) | distance))
 
 
 def _title(found: Comparison) -> str:

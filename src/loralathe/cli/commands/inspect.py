@@ -15,7 +15,7 @@ from loralathe.cli.folders import folder_options
 from loralathe.cli.language import Data, say
 from loralathe.cli.options import FilePath, LatheCommand, showing_options
 from loralathe.cli.screen import Screen, heading
-from loralathe.cli.text import Columns, Facts, amount, counts, dtype_shares, figures, size
+from loralathe.cli.text import Columns, Facts, amount, counts, dtype_shares, figures, legend, size
 
 if TYPE_CHECKING:
     from loralathe import AdapterFacts, BlockModules, CheckpointFacts, Inspection, Norm, Part
@@ -42,6 +42,11 @@ SUMMARY = (
 RECORD = "loralathe"
 """The entry of metadata that holds the recipe; it is shown by itself."""
 LONGEST = 200
+NORMS = {
+    "norm": "size of all numbers together, the root of the sum of their squares",
+    "rms": "size of one number, the root of the mean of their squares",
+}
+"""Columns of --norms."""
 GROUPS = 16
 """Lines of key groups that are shown; --json has them all."""
 
@@ -54,7 +59,7 @@ GROUPS = 16
     epilog=EPILOG,
 )
 @click.argument("files", nargs=-1, required=True, type=FilePath(), metavar="FILE…")
-@click.option("--norms", is_flag=True, help="Norm of each block's weights, or of what a LoRA adds to it.")
+@click.option("--norms", is_flag=True, help="Size of each block's weights, or of what a LoRA adds to them.")
 @click.option("--hash", "hashes", is_flag=True, help="AutoV1, AutoV2, and kohya's hashes of the weights.")
 @folder_options()
 @showing_options
@@ -121,7 +126,7 @@ def show_inspection(
     groups = (rows, _parts(seen), _metadata(seen.metadata), _recipe(seen.record), (hashes or {}).items())
     screen.result(*(Facts(group) for group in groups if group))
     if norms is not None:
-        screen.result("", _norm_table(norms, seen.kind))
+        screen.result("", _norm_table(norms, seen.kind), legend(NORMS))
 
 
 def _event(
