@@ -2,7 +2,7 @@
 
    liveGrid(id, {onuse(loras, cell), onredo(cell, job)}) → {node, close()}: the pictures of a grid as they
        come; the chosen cell below, to compare with another, to take its strengths on, to redo, to make it large
-   liveBlocks(id, {onadvice(list)}) → {node, close()}: bars of a block study that grow, then its pictures
+   liveBlocks(id, {onadvice(list, strength)}) → {node, close()}: bars of a block study that grow, then its pictures
    usesOf(cell) → the cell's LoRAs as [{name, strength, te, unet, blocks, elements}] */
 import { get, subscribe } from "./api.js";
 import { compare } from "./compare.js";
@@ -137,7 +137,7 @@ export function liveBlocks(id, { onadvice = null } = {}) {
   const node = make("div", { className: "live-blocks" });
   let view = null, data = null;
   const redraw = () => {
-    const advice = onadvice && data.list ? row(button(t("live.advice"), () => onadvice(data.list), { kind: "main" })) : null;
+    const advice = onadvice && data.list ? row(button(t("live.advice"), () => onadvice(data.list, data.strength), { kind: "main" })) : null;
     const weights = view.weightsCard();
     if (advice) weights.append(advice);
     node.replaceChildren(make("p", { className: "note", textContent: view.summary() }), view.effectsCard(), data.list || data.byName ? weights : "", view.sheetCard());

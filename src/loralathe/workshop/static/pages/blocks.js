@@ -48,12 +48,21 @@ export async function open(root, app) {
     if (job.id === shown) return;
     shown = job.id;
     study?.close();
-    study = liveBlocks(job.id, { onadvice: (text) => { list.set(text); list.node.scrollIntoView({ block: "nearest" }); } });
+    study = liveBlocks(job.id, { onadvice: apply });
     results.replaceChildren(study.node);
   } });
 
+  /* The advice is a list for the larger weight of the range: that is the strength that goes with it. */
+  function apply(text, strength) {
+    put({ strength });
+    list.set(text);
+    applied.replaceChildren(note(t("blocks.applied", strength)), row(button(t("blocks.to_merge"), () => app.go("merge"), { kind: "small" })));
+    list.node.scrollIntoView({ block: "nearest" });
+  }
+
+  const applied = make("div", { className: "taken", role: "status" });
   form.append(section("", field({ name: "checkpoint", label: t("blocks.base"), input: picker.node, wide: true }), which),
-    section(t("blocks.weights"), list.node), section("", fold(t("blocks.settings"), settings.node)));
+    section(t("blocks.weights"), list.node, applied), section("", fold(t("blocks.settings"), settings.node)));
   const got = make("div", { className: "got" }, section(t("blocks.preview"), preview.node),
     make("section", { className: "card" }, make("h2", { textContent: t("blocks.analyzer") }), more.node, run.node));
   root.append(make("div", { className: "two wide-ask" }, form, got), results);
