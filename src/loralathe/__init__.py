@@ -13,11 +13,12 @@ from loralathe.lazy import lazy_names
 if TYPE_CHECKING:
     from loralathe import errors, progress
     from loralathe.adapters import label_of_kind
-    from loralathe.api import config, estimates, files, look, pictures, settings
+    from loralathe.api import config, estimates, files, look, names, pictures, settings
     from loralathe.api.config import *  # noqa: F403
     from loralathe.api.estimates import *  # noqa: F403
     from loralathe.api.files import *  # noqa: F403
     from loralathe.api.look import *  # noqa: F403
+    from loralathe.api.names import *  # noqa: F403
     from loralathe.api.pictures import *  # noqa: F403
     from loralathe.api.settings import *  # noqa: F403
     from loralathe.commands import as_flag, command_line
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     __all__ += estimates.__all__
     __all__ += files.__all__
     __all__ += look.__all__
+    __all__ += names.__all__
     __all__ += pictures.__all__
     __all__ += progress.__all__
     __all__ += settings.__all__
@@ -115,6 +117,7 @@ _OPEN = (
     "errors",
     "progress",
     "api.look",
+    "api.names",
     "api.files",
     "api.pictures",
     "api.settings",

@@ -45,17 +45,17 @@ def quoted(word: str, system: str = os.name) -> str:
     return shlex.quote(word) if _REPLACED & set(word) else f'"{word}"'
 
 
-def as_flag(name: str, value: Value) -> str:
+def as_flag(name: str, value: Value, system: str = os.name) -> str:
     """The command line's spelling of an option: `--rank 8`, `--allow-unmatched`, `--set M=0.7`."""
     word = _OTHER_NAMES.get(name, name.replace("_", "-"))
     flag = SHORT.get(name) or f"--{'no-' * (value is False)}{word}"
     if value is None or isinstance(value, bool):
         return flag
     words = [f"{key}={one}" for key, one in value.items()] if isinstance(value, Mapping) else [str(value)]
-    return " ".join(f"{flag} {quoted(word)}" for word in words)
+    return " ".join(f"{flag} {quoted(word, system)}" for word in words)
 
 
-def command_line(command: str, *words: str, **options: Value) -> str:
-    """`lathe COMMAND WORDS… --option value …`, each word quoted as it needs."""
-    flags = (as_flag(name, value) for name, value in options.items() if value != {})
-    return " ".join(["lathe", command, *map(quoted, words), *flags])
+def command_line(command: str, *words: str, system: str = os.name, **options: Value) -> str:
+    """`lathe COMMAND WORDS… --option value …`, each word quoted as shells of the system (`os.name`) need it."""
+    flags = (as_flag(name, value, system) for name, value in options.items() if value != {})
+    return " ".join(["lathe", command, *(quoted(word, system) for word in words), *flags])

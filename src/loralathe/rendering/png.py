@@ -9,6 +9,8 @@ from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
+from loralathe.tensorfiles import require_readable
+
 DAMAGE = (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError)
 """Pillow raises each of these for some damaged file."""
 
@@ -26,7 +28,11 @@ def png_bytes(image: Image.Image, text: dict[str, str] | None = None, *, compres
 
 
 def read_picture(path: Path, formats: tuple[str, ...] | None = None) -> Image.Image:
-    """The whole picture in RGB, its text chunks in `info`. Raises one of DAMAGE for a file that is none."""
+    """The whole picture in RGB, its text chunks in `info`. Raises one of DAMAGE for a file that is none.
+
+    InputError for one outside of the folders that the process is kept to.
+    """
+    require_readable(path)
     with Image.open(path, formats=formats) as image:
         picture: Image.Image = image.convert("RGB")
         picture.info = dict(image.info)

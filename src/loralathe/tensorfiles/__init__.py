@@ -13,6 +13,7 @@ from loralathe.tensorfiles.atomic import (
     write_text,
     write_whole,
 )
+from loralathe.tensorfiles.confined import confine, require_readable
 from loralathe.tensorfiles.dtypes import DTYPES, from_torch_dtype, tensor_bytes, to_torch_dtype
 from loralathe.tensorfiles.file_names import name_key, stored_path
 from loralathe.tensorfiles.hashes import autov1, content_hash, legacy_hash, model_hash
@@ -35,9 +36,9 @@ from loralathe.tensorfiles.writers import AdapterWriter, CheckpointWriter, adapt
 __all__ = [
     "DTYPES", "LENGTH_BYTES", "MODEL_SUFFIXES", "AdapterWriter", "CheckpointWriter", "Header", "MemoryPath",
     "StagedFile", "TensorFile", "TensorInfo", "TensorSpec", "adapter_file_size", "autov1", "cache_folder",
-    "check_is_file", "check_output", "config_file", "content_hash", "digest_of", "encode_header",
+    "check_is_file", "check_output", "config_file", "confine", "content_hash", "digest_of", "encode_header",
     "free_space", "from_torch_dtype", "in_file_order", "in_memory", "join_files", "legacy_hash",
     "made_folders", "model_hash", "name_key", "open_tensorfile", "read_at", "read_header", "read_small",
-    "read_text", "real_path", "remove_stale", "remove_stale_in", "same_file", "stage_bytes", "stored_path",
+    "read_text", "real_path", "remove_stale", "remove_stale_in", "require_readable", "same_file", "stage_bytes", "stored_path",
     "tensor_bytes", "to_torch_dtype", "write_at", "write_text", "write_whole",
 ]  # fmt: skip

@@ -26,6 +26,7 @@ from pathlib import Path
 from types import FrameType
 
 from loralathe.errors import InputError, option
+from loralathe.tensorfiles.confined import require_writable
 from loralathe.tensorfiles.outputs import check_output, free_space, write_error
 from loralathe.tensorfiles.positional import write_at
 
@@ -52,6 +53,7 @@ class StagedFile:
     def __init__(self, target: Path, *, replace: bool) -> None:
         self.target = target
         self._final = Path(os.path.realpath(target))
+        require_writable(self._final)
         self._replace = replace
         remove_stale(self._final)
         try:

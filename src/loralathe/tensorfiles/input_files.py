@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from loralathe.errors import InputError, MachineError, close_matches
+from loralathe.tensorfiles.confined import require_readable
 from loralathe.tensorfiles.file_names import stored_path
 from loralathe.tensorfiles.positional import read_at
 
@@ -29,6 +30,7 @@ def check_is_file(path: Path, wanted: str = "") -> None:
 
     wanted: how to fix it, where the file need not be a model.
     """
+    require_readable(path)
     try:
         mode = stored_path(path).stat().st_mode
     except (FileNotFoundError, NotADirectoryError):

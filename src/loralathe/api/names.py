@@ -1,0 +1,64 @@
+"""Names that forms offer: samplers, schedules, block lists; and the folders that a process is kept to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from loralathe.api.arguments import PathLike
+from loralathe.tensorfiles import confine
+
+__all__ = ["block_list", "confine", "preset_lists", "sampler_names", "schedule_names", "write_preset"]
+
+
+def sampler_names() -> tuple[str, ...]:
+    """As A1111 calls them."""
+    from loralathe.rendering.samplers import SAMPLERS
+
+    return tuple(SAMPLERS)
+
+
+def schedule_names() -> tuple[str, ...]:
+    """As A1111 calls them; "Automatic" is the sampler's own."""
+    from loralathe.rendering.samplers import SCHEDULES
+
+    return tuple(SCHEDULES)
+
+
+def block_list(text: str, family: str, presets: Mapping[str, str] | None = None) -> list[tuple[str, float]]:
+    """A list of block weights, or the name of one, as (block, weight) in the order of the family's blocks.
+
+    family: its id, such as "sdxl". Raises InputError for lists and names that the family does not have.
+    """
+    from loralathe.families import family_by_id
+    from loralathe.strengths import parse_block_weights
+
+    found = parse_block_weights(text, family_by_id(family), presets or {})
+    return list(found.weights)
+
+
+def preset_lists(path: PathLike) -> dict[str, str]:
+    """Name → list, of a file such as lbwpresets.txt; empty where there is none."""
+    from pathlib import Path
+
+    from loralathe.strengths import read_preset_file
+
+    return dict(read_preset_file(Path(path)).presets) if Path(path).is_file() else {}
+
+
+def write_preset(path: PathLike, name: str, text: str | None) -> None:
+    """Add or replace a list in such a file, or remove it (None); the other lines stay as they are.
+
+    Raises InputError for a name or a list that the file cannot hold.
+    """
+    from pathlib import Path
+
+    from loralathe.errors import InputError
+    from loralathe.tensorfiles import write_whole
+
+    if not name.strip() or set(name) & set(":\n\r") or (text is not None and set(text) & set("\n\r")):
+        raise InputError("a preset's name has no colon, and is one line as its list", fix="choose another name")
+    file = Path(path)
+    lines: Iterable[str] = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    kept = [line for line in lines if line.partition(":")[0].strip() != name.strip()]
+    kept += [] if text is None else [f"{name.strip()}:{text.strip()}"]
+    write_whole(file, "".join(f"{line}\n" for line in kept).encode())

@@ -1,0 +1,46 @@
+"""The folders that a process is kept to, where others say what it reads and writes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from loralathe.errors import InputError
+from loralathe.tensorfiles.user_folders import cache_folder
+
+
+class _Kept:
+    reading: tuple[Path, ...] | None = None
+    writing: tuple[Path, ...] = ()
+
+
+def confine(reading: Iterable[str | os.PathLike[str]], writing: Iterable[str | os.PathLike[str]]) -> None:
+    """From now on, read a person's files only in these folders, and write only in those; for good.
+
+    The program's own cache may be written to, too.
+    """
+    cache = cache_folder()
+    own = () if cache is None else (cache,)
+    _Kept.writing = tuple(Path(os.path.realpath(one)) for one in (*writing, *own))
+    _Kept.reading = (*(Path(os.path.realpath(one)) for one in reading), *_Kept.writing)
+
+
+def require_readable(path: Path) -> None:
+    """InputError for a file outside of the folders, wherever links lead."""
+    if _Kept.reading is not None:
+        _require(path, _Kept.reading)
+
+
+def require_writable(path: Path) -> None:
+    """InputError for a file outside of the folders that may be written to."""
+    if _Kept.reading is not None:
+        _require(path, _Kept.writing)
+
+
+def _require(path: Path, folders: tuple[Path, ...]) -> None:
+    real = Path(os.path.realpath(path))
+    if not any(real.is_relative_to(folder) for folder in folders):
+        raise InputError(
+            "this is outside of the folders that may be used", where=str(path), fix="choose a file in them"
+        )

@@ -1,0 +1,210 @@
+"""Requests: which function of the library, its words and options, as JSON; checked, and as a call or a command.
+
+A request is `{"command": "grid", "words": ["checkpoints/a", "loras/hina:0.7"], "options": {"prompt": "…"}}`: the
+names are those of Python. Files are names of places, so that no request reaches a file outside of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loralathe import InputError, command_line, did_you_mean, option
+from loralathe.workshop.fields import FIELDS, options_of
+from loralathe.workshop.places import MODELS, OUT, Places
+
+MOST_WORDS = 64
+LONGEST_TEXT = 20_000
+PICTURES = ("render", "grid", "blocks")
+STUDIES = ("grid", "blocks")
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a function takes. words: what its positional arguments are; the last kind may repeat with *."""
+
+    words: tuple[str, ...]
+    ending: str = ""
+
+
+COMMANDS: Mapping[str, Command] = {
+    "render": Command(("checkpoint", "lora*"), ".png"),
+    "grid": Command(("checkpoint", "lora*")),
+    "blocks": Command(("checkpoint", "lora*")),
+    "merge": Command(("checkpoint", "lora*"), ".safetensors"),
+    "combine": Command(("lora*",), ".safetensors"),
+    "extract": Command(("checkpoint", "checkpoint"), ".safetensors"),
+    "resize": Command(("lora",), ".safetensors"),
+    "add_difference": Command(("checkpoint", "checkpoint", "checkpoint", "number"), ".safetensors"),
+    "weighted_sum": Command(("checkpoint", "checkpoint", "number"), ".safetensors"),
+    "convert": Command(("checkpoint",), ".safetensors"),
+    "run": Command(("recipe",)),
+    "compare": Command(("file", "file")),
+    "verify": Command(("file",)),
+    "block_weights": Command(("checkpoint", "lora", "lora?")),
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A checked request. words, options: as they came;  call: the arguments with files as paths."""
+
+    command: str
+    words: tuple[str | float, ...]
+    options: Mapping[str, Any]
+    call_words: tuple[str | float, ...] = ()
+    call_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def line(self, system: str) -> str:
+        """The command that does the same, for a shell of `posix` or `nt`, from the folder of the results."""
+        shown = {name: value for name, value in self.call_options.items() if name not in _FOLDERS}
+        if "output" in shown:
+            shown["output"] = os.path.relpath(shown["output"])
+        words = [os.path.relpath(word) if _is_path(word) else str(word) for word in self.call_words]
+        if self.command == "add_difference" or self.command == "weighted_sum":
+            shown["multiplier"] = words.pop()
+        name = self.command.replace("_", "-")
+        if self.command == "block_weights":
+            name, shown = "blocks", {"weights": True, **shown}
+        return command_line(name, *words, system=system, **shown)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"command": self.command, "words": list(self.words), "options": dict(self.options)}
+
+
+_FOLDERS = ("lora_dir", "checkpoint_dir", "vae_dir")
+_NO_CHECKPOINT_DIR = ("combine", "resize")
+
+
+def read_request(given: object, places: Places) -> Request:
+    """The request in JSON. InputError, its option named, for what no request may hold."""
+    if not isinstance(given, Mapping):
+        raise InputError("a request is a JSON object", fix='{"command": "grid", "words": […], "options": {…}}')
+    command, words, options = given.get("command"), given.get("words", []), given.get("options", {})
+    found = COMMANDS.get(command) if isinstance(command, str) else None
+    if found is None:
+        fix = did_you_mean(str(command), COMMANDS) or f"commands are {', '.join(COMMANDS)}"
+        raise InputError(f"there is no command '{command}'", fix=fix)
+    if not isinstance(words, Sequence) or isinstance(words, str) or len(words) > MOST_WORDS:
+        raise InputError(f"'words' is a list of at most {MOST_WORDS}", fix='"words": ["checkpoints/a.safetensors"]')
+    if not isinstance(options, Mapping):
+        raise InputError("'options' is a JSON object", fix='"options": {"prompt": "…"}')
+    kinds = found.words[1:] if "recipe" in options else found.words
+    call_words = tuple(_word(word, kind, places) for word, kind in zip(words, _kinds(kinds, words), strict=True))
+    call = {name: _option(str(command), str(name), value, places) for name, value in options.items()}
+    call = {name: value for name, value in call.items() if value is not None}
+    call |= _folders_for(str(command), places)
+    return Request(str(command), tuple(words), dict(options), call_words, call)
+
+
+def _folders_for(command: str, places: Places) -> dict[str, list[str]]:
+    loras, checkpoints = places.folders("lora"), places.folders("checkpoint")
+    found = {"lora_dir": [str(one) for one in loras]}
+    if command not in _NO_CHECKPOINT_DIR:
+        found["checkpoint_dir"] = [str(one) for one in checkpoints]
+    if command == "grid":
+        found["vae_dir"] = [str(one) for one in places.folders("vae") if one != places.out]
+    return found
+
+
+def _kinds(kinds: Sequence[str], words: Sequence[object]) -> list[str]:
+    """The kind of each word. InputError for too few or too many."""
+    optional = sum(kind[-1] in "*?" for kind in kinds)
+    least, many = len(kinds) - optional, bool(kinds) and kinds[-1].endswith("*")
+    if len(words) < least or (len(words) > len(kinds) and not many):
+        wanted = ", ".join(kind.rstrip("*?") for kind in kinds)
+        raise InputError(f"{len(words)} words are given", where=option("words"), fix=f"it takes: {wanted}")
+    plain = [kind.rstrip("*?") for kind in kinds]
+    return [*plain[: len(words)], *[plain[-1]] * (len(words) - len(plain))]
+
+
+def _word(word: object, kind: str, places: Places) -> str | float:
+    if kind == "number":
+        if isinstance(word, bool) or not isinstance(word, (int, float)):
+            raise InputError(f"'{word}' is not a number", where=option("multiplier"), fix="write it as 0.5")
+        return word
+    if not isinstance(word, str) or len(word) > LONGEST_TEXT:
+        raise InputError("a file is called by its name", where=option(kind), fix="choose it from the list")
+    if not word:
+        raise InputError(f"no {kind} is chosen", where=option(kind), fix="choose one from the list")
+    if kind != "lora":
+        return str(places.file(word))
+    name, strengths = split_strengths(word)
+    return f"{places.file(name)}{strengths}"
+
+
+def split_strengths(word: str) -> tuple[str, str]:
+    """`loras/hina.safetensors:0.7:OUTALL` → its name, and the rest with its colon."""
+    name, colon, rest = word.partition(":")
+    return name, colon + rest
+
+
+def _option(command: str, name: str, value: object, places: Places) -> Any:
+    known = options_of(command)
+    if name not in known or name in _FOLDERS:
+        fix = did_you_mean(name, known) or f"options are {', '.join(known)}"
+        raise InputError(f"there is no option '{name}'", where=option(name), fix=fix)
+    if value is None or value == "":
+        return None if name != "prompt" else value
+    kind = FIELDS[name].kind
+    if name == "output":
+        return str(places.output(_text(name, value), COMMANDS[command].ending))
+    if kind == "file":
+        return str(places.file(_text(name, value)))
+    if kind == "files":
+        return [str(places.file(_text(name, one))) for one in _list(name, value)]
+    if name == "scorers":
+        return [_scorer(_text(name, one), places) for one in _list(name, value)]
+    return _plain(name, kind, value)
+
+
+def _plain(name: str, kind: str, value: Any) -> Any:
+    if kind == "flag" and isinstance(value, bool):
+        return value
+    if kind == "number" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    if kind == "whole" and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if kind in ("text", "lines", "choice") and not isinstance(value, (Mapping, list, bool)):
+        return _text(name, str(value))
+    if kind == "list":
+        return [_text(name, one) for one in _list(name, value)]
+    if kind == "map" and isinstance(value, Mapping) and len(value) <= MOST_WORDS:
+        return {_text(name, key): one if isinstance(one, (int, float)) else _text(name, one) for key, one in value.items()}
+    wanted = {"flag": "true or false", "number": "a number", "whole": "a whole number", "map": "an object"}
+    raise InputError(f"'{value}' is not {wanted.get(kind, 'a text')}", where=option(name), fix="correct it")
+
+
+def _list(name: str, value: object) -> list[object]:
+    if not isinstance(value, list) or len(value) > MOST_WORDS:
+        raise InputError(f"this is a list of at most {MOST_WORDS}", where=option(name), fix="write it as [\"…\"]")
+    return value
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT or "\x00" in value:
+        raise InputError(f"a text of at most {LONGEST_TEXT} characters is needed", where=option(name), fix="shorten it")
+    return value
+
+
+def _scorer(word: str, places: Places) -> str:
+    name, equals, file = word.partition("=")
+    return f"{name}={places.file(file)}" if equals else word
+
+
+def _is_path(word: str | float) -> bool:
+    return isinstance(word, str) and os.path.isabs(word)
+
+
+def inputs_of(request: Request) -> list[str]:
+    """Names of the files that a request reads."""
+    found = [split_strengths(word)[0] for word in request.words if isinstance(word, str)]
+    found += [one for name, one in request.options.items() if isinstance(one, str) and FIELDS[name].kind == "file"]
+    return [_with_ending(one) for one in found]
+
+
+def _with_ending(name: str) -> str:
+    return name if Path(name).suffix.lower() in (*MODELS, ".toml") or name.startswith(OUT + "/recipes") else f"{name}.safetensors"

@@ -1,0 +1,190 @@
+"""The options of every command as fields of a form: what they hold, how they are called, where they stand.
+
+Names are those of Python. Labels are what A1111, LBW, SuperMerger and Kohya call the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Say = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Field:
+    """kind: text, lines, number, whole, flag, choice, file, files, list or map.
+
+    group: usual, picture, model, axes, ranks, saving or rare.  of: which files, for a file.
+    """
+
+    kind: str
+    group: str
+    label: str
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    of: str = ""
+    help: str = ""
+
+
+_FAMILIES_OWN = "empty: the model's own"
+_DTYPES = ("fp16", "bf16", "fp32")
+
+PICTURE: Mapping[str, Field] = {
+    "prompt": Field("lines", "usual", "Prompt", ""),
+    "negative": Field("lines", "usual", "Negative prompt", ""),
+    "steps": Field("whole", "picture", "Sampling steps", 20),
+    "sampler": Field("choice", "picture", "Sampling method", "DPM++ 2M"),
+    "schedule": Field("choice", "picture", "Schedule type", "Automatic"),
+    "cfg": Field("number", "picture", "CFG scale", 7.0),
+    "seed": Field("whole", "picture", "Seed", -1, help="-1 draws one"),
+    "size": Field("text", "picture", "Size", "", help="832x1216; empty: the model's own"),
+    "vae": Field("file", "picture", "VAE", of="vae", help=_FAMILIES_OWN),
+    "clip_skip": Field("whole", "picture", "Clip skip", 1),
+}
+MODEL: Mapping[str, Field] = {
+    "device": Field("text", "model", "Device", "auto", help="auto, cpu, cuda, cuda:1, mps"),
+    "dtype": Field("choice", "model", "Precision", None, ("fp32", "fp16", "bf16")),
+    "low_vram": Field("flag", "model", "Low VRAM", False, help="networks come to the device in turn"),
+    "batch": Field("whole", "model", "Batch size", None, help="empty: what fits"),
+    "prediction": Field("choice", "model", "Prediction", None, ("epsilon", "v")),
+    "hashes": Field("flag", "model", "Hashes in the infotext", False),
+    "lists": Field("map", "model", "Block weight lists", help="NAME=LIST, one a line"),
+    "presets": Field("file", "model", "Preset file", of="preset", help="LBW's lbwpresets.txt"),
+    "element_presets": Field("file", "model", "Element preset file", of="preset"),
+    "missing_blocks": Field("choice", "model", "Weight of blocks that a list lacks", None, ("0", "1")),
+    "allow_unmatched": Field("flag", "model", "Leave out modules without a place", False),
+}
+RENDER: Mapping[str, Field] = {
+    "count": Field("whole", "usual", "Batch count", 1, help="pictures, seeds counting up"),
+}
+GRID: Mapping[str, Field] = {
+    "x": Field("text", "axes", "X axis", "", help="NAME = VALUES"),
+    "y": Field("text", "axes", "Y axis", "", help="NAME = VALUES"),
+    "z": Field("text", "axes", "Z axis", "", help="NAME = VALUES"),
+    "recipe": Field("file", "axes", "Recipe", of="recipe", help="draw what it makes, in memory"),
+    "step": Field("text", "axes", "Step of the recipe", "", help="empty: the checkpoint that it saves"),
+    "variables": Field("map", "axes", "Variables of the recipe", help="NAME=NUMBER, one a line"),
+    "max_cells": Field("whole", "rare", "Most cells", 400),
+    "redo": Field("list", "rare", "Draw again", help="column,row[,sheet], one a line"),
+    "vary_seed": Field("text", "rare", "Vary the seed along", "", help="x, y, z or several: xy"),
+    "scorers": Field("list", "rare", "Scorers", help="NAME=FILE, one a line"),
+    "photo": Field("files", "rare", "Photos of the person", of="picture"),
+    "face_box": Field("text", "rare", "Where the face is", "", help="left,top,right,bottom, each 0 to 1"),
+    "reference": Field("text", "rare", "Cell to compare with", "1,1"),
+    "legend": Field("flag", "rare", "Draw legend", True),
+    "margin": Field("whole", "rare", "Grid margins (px)", 4),
+    "sub_grids": Field("flag", "rare", "Include sub grids", False),
+}
+BLOCKS: Mapping[str, Field] = {
+    "range": Field("text", "usual", "Range", "0.5,1", help="weight of the block, and of all others"),
+    "blocks": Field("text", "usual", "Blocks", "", help="12ALL, 17ALL, 20ALL, 26ALL, or names; empty: all"),
+    "adapter": Field("text", "usual", "LoRA to analyse", "", help="where there are several"),
+    "seeds": Field("whole", "usual", "Number of seeds", 1),
+    "threshold": Field("whole", "usual", "Difference threshold", 20),
+    "te": Field("flag", "rare", "Text encoders one by one", False),
+    "coarse": Field("flag", "rare", "Groups first, then halves of what matters", False),
+    "coarse_floor": Field("number", "rare", "Least share of a group that matters", 0.1),
+    "color": Field("choice", "rare", "Difference colour", "black", ("black", "white")),
+    "swap": Field("flag", "rare", "Blocks as columns", False),
+}
+STUDY: Mapping[str, Field] = {
+    "title": Field("text", "rare", "Title", ""),
+    "embed": Field("flag", "rare", "Pictures inside the page", False),
+}
+ADAPTERS: Mapping[str, Field] = {
+    "te": Field("number", "rare", "Text encoder weight", 1.0),
+    "unet": Field("number", "rare", "UNet weight", 1.0),
+    "blocks": Field("map", "rare", "Block weight lists", help="NAME=LIST, one a line"),
+    "elements": Field("list", "rare", "Elements", help="blocks:elements:value, one a line"),
+    "include": Field("text", "rare", "Only these blocks and layers", ""),
+    "exclude": Field("text", "rare", "Without these blocks and layers", ""),
+}
+RANKS: Mapping[str, Field] = {
+    "rank": Field("whole", "ranks", "Network Rank (Dimension)", None),
+    "conv_rank": Field("whole", "ranks", "Conv Dimension (Rank)", None, help="empty: none of them"),
+    "energy": Field("number", "ranks", "Share to keep", None, help="0.95: the smallest file that keeps 95 %"),
+    "size": Field("text", "ranks", "File size", "", help="100MB: the best LoRA of this size"),
+    "ranks": Field("map", "rare", "Other rules of ranks", help="ratio=0.1, one a line"),
+}
+EXTRACT: Mapping[str, Field] = {
+    "te1": Field("flag", "rare", "Text encoder 1", None),
+    "te2": Field("flag", "rare", "Text encoder 2", None),
+    "te3": Field("flag", "rare", "Text encoder 3", None),
+    "alpha": Field("number", "rare", "alpha", 1.0, help="alpha · tuned − beta · base"),
+    "beta": Field("number", "rare", "beta", 1.0),
+    "min_diff": Field("number", "rare", "Minimum difference", None),
+    "exact": Field("flag", "rare", "Full decompositions", False),
+    "pad_ranks": Field("flag", "rare", "One rank everywhere", False),
+    "keep_noise": Field("flag", "rare", "Keep what is only rounding", False),
+}
+OUTPUT: Mapping[str, Field] = {
+    "output": Field("text", "usual", "Name", ""),
+    "force": Field("flag", "rare", "Replace what is there", False),
+}
+FILES: Mapping[str, Field] = {
+    "dtype": Field("choice", "saving", "Save precision", None, _DTYPES),
+    "threads": Field("whole", "rare", "Threads", None),
+    "memory": Field("text", "rare", "Memory", "", help="2GB: the most that is used"),
+    "allow_unmatched": Field("flag", "rare", "Leave out modules without a place", False),
+    "missing_blocks": Field("choice", "rare", "Weight of blocks that a list lacks", None, ("0", "1")),
+    "check_finite": Field("flag", "rare", "Stop at NaN and infinity", False),
+    "hash_inputs": Field("flag", "rare", "Record hashes of the inputs", True),
+    "presets": Field("file", "rare", "Preset file", of="preset"),
+}
+SAVE: Mapping[str, Field] = {
+    "vae": Field("file", "saving", "Bake in VAE", of="vae"),
+    "discard": Field("text", "saving", "Discard weights with matching name", "", help="a regular expression"),
+    "metadata": Field("map", "saving", "Metadata", help="NAME=TEXT, one a line"),
+    "metadata_from": Field("text", "saving", "Metadata of", ""),
+    "config_from": Field("text", "saving", "Config of", ""),
+}
+LORA_METADATA = {"metadata": Field("choice", "saving", "Metadata", "new", ("new", "first", "merge", "all", "minimal"))}
+
+OPTIONS: Mapping[str, Mapping[str, Field]] = {
+    "render": {**PICTURE, **MODEL, **RENDER, **OUTPUT},
+    "grid": {**PICTURE, **GRID, **MODEL, **STUDY, **OUTPUT},
+    "blocks": {**PICTURE, **BLOCKS, **MODEL, **STUDY, **OUTPUT},
+    "merge": {**OUTPUT, **FILES, **SAVE, **ADAPTERS},
+    "combine": {**OUTPUT, **RANKS, **FILES, **ADAPTERS, **LORA_METADATA},
+    "extract": {**OUTPUT, **RANKS, **FILES, **EXTRACT, "metadata": Field("choice", "saving", "Metadata", "new", ("new", "minimal"))},
+    "resize": {**OUTPUT, **RANKS, **FILES, **LORA_METADATA},
+    "add_difference": {**OUTPUT, **FILES, **SAVE},
+    "weighted_sum": {**OUTPUT, **FILES, **SAVE},
+    "convert": {**OUTPUT, **FILES, **SAVE},
+    "run": {"variables": GRID["variables"], "blocks": ADAPTERS["blocks"], "output": OUTPUT["output"], "force": OUTPUT["force"], **FILES},
+    "compare": {"base": Field("file", "usual", "Base", of="checkpoint"), "rank": RANKS["rank"], "threads": FILES["threads"]},
+    "verify": {"everything": Field("flag", "usual", "Every tensor", False), "share": Field("number", "rare", "Share of each block", 0.02), "threads": FILES["threads"]},
+    "block_weights": {"allow_unmatched": MODEL["allow_unmatched"], "threads": FILES["threads"]},
+}  # fmt: skip
+"""Command → its options. `presets`, folders and progress are the workshop's own."""
+
+
+def options_of(command: str) -> Mapping[str, Field]:
+    """Name → field."""
+    return OPTIONS[command]
+
+
+def forms(say: Say, choices: Mapping[str, Sequence[str]]) -> dict[str, list[dict[str, Any]]]:
+    """Command → its fields as JSON, in a person's language.
+
+    choices: those that only the program with its libraries knows, by the option's name.
+    """
+    return {
+        command: [_form(name, one, say, choices) for name, one in found.items()]
+        for command, found in OPTIONS.items()
+    }
+
+
+def _form(name: str, one: Field, say: Say, choices: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "group": one.group,
+        "kind": one.kind,
+        "default": one.default,
+        "choices": list(one.choices or choices.get(name, ())),
+        "of": one.of or None,
+        "label": say(one.label),
+        "help": say(one.help) if one.help else "",
+    }

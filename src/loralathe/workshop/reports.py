@@ -1,0 +1,191 @@
+"""What the program found, as rows, sentences and charts of the API; in the process that computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import loralathe
+from loralathe.workshop.errors import as_json
+
+if TYPE_CHECKING:
+    from loralathe import (
+        Comparison,
+        ExtractionReport,
+        Planned,
+        Prepared,
+        PreparedBlocks,
+        PreparedGrid,
+        PreparedPictures,
+        Report,
+        Verification,
+        WeightStudy,
+    )
+
+Rows = list[tuple[str, str]]
+BUCKETS = {
+    "changed": "changed",
+    "copied": "copied",
+    "baked VAE": "from the other VAE",
+    "strength 0": "copied, as their strength is 0",
+    "only in the first": "copied, as the other models lack them",
+    "other shape": "copied, as another model has them in other shapes",
+    "kept by rule": "never merged (position ids, marks)",
+}
+
+
+def megabytes(nbytes: int) -> str:
+    """`1,234 MB`, `6.94 GB`."""
+    return f"{nbytes / 1e9:.2f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:,.1f} MB"
+
+
+def of_plan(prepared: Prepared) -> dict[str, Any]:
+    """What making files would do: what is written and read, notes, the recipe."""
+    planned: Planned = prepared.plan()
+    rows: Rows = [("formula", text) for text in prepared.formulas.values()]
+    outputs = []
+    for output in planned.plan.outputs:
+        path = output.save.file
+        outputs.append({"path": str(path), "exists": path in planned.existing})
+        size = output.nbytes if isinstance(output, loralathe.WeightsOutput) else output.max_nbytes
+        rows.append(("file", f"{Path(path).name}, {megabytes(size)}"))
+        if isinstance(output, loralathe.WeightsOutput):
+            rows.append(("tensors", _buckets(output.buckets)))
+    rows += [("reads", f"{use.name}: {megabytes(use.nbytes)} of {megabytes(use.of)}") for use in planned.reads]
+    recipe = loralathe.recipe_text(prepared.recipe)
+    return {"rows": rows, "notes": list(map(str, planned.plan.warnings)), "outputs": outputs, "recipe": recipe}
+
+
+def _buckets(held: Mapping[str, int]) -> str:
+    return ", ".join(f"{held[name]:,} {text}" for name, text in BUCKETS.items() if held.get(name))
+
+
+def of_picture_plan(
+    command: str, prepared: PreparedPictures | PreparedGrid | PreparedBlocks
+) -> dict[str, Any]:
+    """What pictures would take: how many, how large, how long, how much memory."""
+    plan: Any = prepared.plan()
+    found = loralathe.estimate(prepared, plan)
+    if command == "grid":
+        notes = prepared.notes(plan)  # type: ignore[union-attr]
+        pictures = len(plan.jobs)
+        there = prepared.count_finished(plan)  # type: ignore[union-attr]
+        rows: Rows = [
+            (letter, f"{axis.title}: {', '.join(value.label for value in axis.values)}")
+            for letter, axis in zip("xyz", plan.axes, strict=True)
+            if axis.title
+        ]
+        rows.append(("pictures", f"{pictures} distinct, {there} of them there already"))
+    else:
+        notes, pictures = list(plan.issues), found.pictures
+        rows = [("pictures", f"{pictures:,}")]
+    rows.append(("size", ", ".join(found.sizes)))
+    rows.append(("steps", f"{found.steps:,}"))
+    if found.memory is not None:
+        rows.append(("memory", megabytes(found.memory.one)))
+    return {
+        "rows": rows,
+        "notes": list(map(str, notes)),
+        "outputs": [],
+        "recipe": None,
+        "pictures": pictures,
+        "seconds": found.time.seconds,
+    }
+
+
+def of_report(report: Report) -> dict[str, Any]:
+    """What was made: rows, sentences that call for an act, shares by block of an extraction."""
+    rows: Rows = []
+    sentences = [str(text) for text in report.warnings]
+    outputs, blocks = [], None
+    for made in report.extractions:
+        total = made.total()
+        rows += [("modules", f"{made.written:,}"), ("kept", _percent(total.kept, total.energy))]
+        blocks = _shares(made)
+        sentences += [str(one.text) for one in made.remarks]
+        outputs += [str(made.path)] if made.path else []
+    for weights in report.weights:
+        rows.append(("tensors", _buckets(weights.buckets)))
+        sentences += [str(one.text) for one in weights.remarks]
+        outputs += [str(weights.path)] if weights.path else []
+    rows.append(("time", f"{report.seconds:.1f} s"))
+    found = {"rows": rows, "sentences": sentences, "blocks": blocks, "data": None}
+    return {"outputs": outputs, "report": found}
+
+
+def _shares(made: ExtractionReport) -> list[dict[str, Any]]:
+    found = []
+    for block in made.blocks():
+        energy = block.energy or 1.0
+        outside = block.outside / energy
+        kept = block.kept / energy
+        found.append({"name": block.block, "kept": kept, "outside": outside, "cut": max(0.0, 1 - kept - outside)})
+    return found
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "–"
+
+
+def of_answer(found: Comparison | Verification | WeightStudy) -> dict[str, Any]:
+    """A comparison, a check or a study of weights: its rows and its data."""
+    data = plain(found)
+    blocks = data.get("blocks") if isinstance(data, dict) else None
+    rows: Rows = []
+    sentences = []
+    if isinstance(found, loralathe.Verification):
+        rows = [("result", "the file is what its record says" if found.ok else "the file is not what its record says")]
+    if isinstance(found, loralathe.Comparison):
+        sentences = [str(found.verdict.text)]
+    return {"outputs": [], "report": {"rows": rows, "sentences": sentences, "blocks": blocks, "data": data}}
+
+
+def plain(found: Any) -> Any:
+    """Data for JSON: dataclasses as objects, paths as texts."""
+    if is_dataclass(found) and not isinstance(found, type):
+        return {name: plain(value) for name, value in asdict(found).items()}
+    if isinstance(found, Mapping):
+        return {str(name): plain(value) for name, value in found.items()}
+    if isinstance(found, str) or not isinstance(found, Iterable):
+        return found if isinstance(found, (str, int, float, bool, type(None))) else str(found)
+    return [plain(one) for one in found]
+
+
+def choices() -> dict[str, Any]:
+    """Names of samplers and schedules, and an example of each axis."""
+    return {
+        "choices": {"sampler": list(loralathe.sampler_names()), "schedule": list(loralathe.schedule_names())},
+        "axes": list(loralathe.axis_examples()),
+    }
+
+
+def of_recipe(path: str) -> dict[str, Any]:
+    """What a recipe's text says, or its mistakes."""
+    try:
+        recipe = loralathe.read_recipe(Path(path))
+    except loralathe.LatheError as error:
+        return {"errors": [as_json(error)], "variables": {}, "steps": [], "saves": []}
+    formulas = loralathe.Prepared(recipe, loralathe.RunOptions()).formulas
+    return {
+        "errors": [],
+        "variables": dict(recipe.variables),
+        "steps": [[name, text] for name, text in formulas.items()],
+        "saves": [[save.step, str(save.file)] for save in recipe.saves],
+    }
+
+
+def of_list(text: str, checkpoint: str, presets: Mapping[str, str]) -> dict[str, Any]:
+    """A list of block weights, or the name of one, by the blocks of a checkpoint's family."""
+    family = loralathe.inspect(checkpoint).family
+    if family is None:
+        raise loralathe.InputError("this model has no blocks that are known", where=checkpoint)
+    return {"blocks": [list(pair) for pair in loralathe.block_list(text, family, presets)], "kind": family}
+
+
+def recorded(path: str) -> dict[str, Any]:
+    """The recipe in a file that we made."""
+    return {"recipe": str(loralathe.recorded_recipe(path))}
+
+

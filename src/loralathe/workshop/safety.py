@@ -1,0 +1,149 @@
+"""Who may ask: loopback, this host's name, this page; a token for everybody else. And what pages may do."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import logging
+from collections.abc import Iterable
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+COOKIE = "lathe-token"
+MARK = "x-lathe"
+LARGEST_BODY = 4 << 20
+LARGEST_UPLOAD = 64 << 20
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "font-src 'self'; frame-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+SANDBOX = "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: 'self'"
+"""For pages and files of people's folders: whatever is in them, it has no origin and reaches nothing."""
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+log = logging.getLogger("loralathe.workshop")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class Guard:
+    """Refuses, in words and in the log, what does not come from a page of this server."""
+
+    def __init__(self, app: ASGIApp, *, hosts: Iterable[str], token: str | None) -> None:
+        self._app, self._hosts, self._token = app, {host.lower() for host in hosts}, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        refusal = self._refusal(scope, headers)
+        if refusal is not None:
+            log.warning("refused %s %s: %s", scope["method"], scope["path"], refusal[1])
+            what = {"what": refusal[1], "where": "", "fix": refusal[2], "field": None}
+            await JSONResponse({"error": what}, refusal[0])(scope, receive, send)
+            return
+        if (entering := self._entering(scope)) is not None:
+            await entering(scope, receive, send)
+            return
+        await self._app(scope, self._bounded(scope, receive), self._marked(send))
+
+    def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str, str] | None:
+        host = _host_of(headers.get("host", ""))
+        if host not in self._hosts:
+            return 421, "this server is not called so", "open the address that it printed"
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+            return 403, "the request comes from another site", "use the pages of this server"
+        if headers.get("sec-fetch-site") == "cross-site" and scope["path"] != "/":
+            return 403, "the request comes from another site", "use the pages of this server"
+        changing = scope["method"] not in ("GET", "HEAD")
+        if changing and headers.get(MARK) != "1":
+            return 403, "the header X-Lathe is missing", "send X-Lathe: 1 with every request that changes something"
+        if int(headers.get("content-length") or 0) > _largest(scope):
+            return 413, f"more than {_largest(scope) >> 20} MB were sent", "send a smaller file"
+        if self._token is not None and not self._knows(headers) and not self._asks_in(scope):
+            return 401, "the token is missing", "open the address that the server printed, with its token"
+        return None
+
+    def _knows(self, headers: Headers) -> bool:
+        assert self._token is not None
+        bearer = headers.get("authorization", "").removeprefix("Bearer ")
+        return _same(bearer, self._token) or _same(_cookie(headers), self._token)
+
+    def _asks_in(self, scope: Scope) -> bool:
+        """The address with the token, as it was printed."""
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        return scope["path"] == "/" and self._token is not None and _same(given, self._token)
+
+    def _entering(self, scope: Scope) -> Response | None:
+        if self._token is None or not self._asks_in(scope):
+            return None
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(COOKIE, self._token, httponly=True, samesite="strict", max_age=30 * 86400)
+        return answer
+
+    @staticmethod
+    def _bounded(scope: Scope, receive: Receive) -> Receive:
+        largest, seen = _largest(scope), 0
+
+        async def bounded() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > largest:
+                raise ValueError("the body is longer than it may be")
+            return message
+
+        return bounded
+
+    @staticmethod
+    def _marked(send: Send) -> Send:
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Content-Security-Policy", POLICY)
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        return marked
+
+
+def _largest(scope: Scope) -> int:
+    return LARGEST_UPLOAD if scope["path"] == "/api/look" else LARGEST_BODY
+
+
+def _host_of(header: str) -> str:
+    """`127.0.0.1:7870` → `127.0.0.1`, `[::1]:7870` → `[::1]`."""
+    host, colon, port = header.rpartition(":")
+    return (host if colon and port.isdigit() else header).lower()
+
+
+def _cookie(headers: Headers) -> str:
+    try:
+        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return ""
+    return found.value if found else ""
+
+
+def _same(one: str, other: str) -> bool:
+    return hmac.compare_digest(one.encode(), other.encode())
