@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from loralathe.api.names import *  # noqa: F403
     from loralathe.api.pictures import *  # noqa: F403
     from loralathe.api.settings import *  # noqa: F403
-    from loralathe.commands import as_flag, command_line
+    from loralathe.commands import as_flag, command_for, command_line
     from loralathe.engine import (
         AdapterCoverage,
         AdapterOutput,
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from loralathe.tensorfiles import in_memory, write_text
     from loralathe.verification import BlockCheck, Verification
     from loralathe.version import __version__
-    from loralathe.words import LANGUAGES, Catalogue, read_catalogue
+    from loralathe.words import LANGUAGES, Catalogue, read_catalogue, read_page
 
     __all__ = [
         "LANGUAGES", "AdapterCoverage", "AdapterFacts", "AdapterOutput", "AdapterUse", "BlockCheck",
@@ -74,9 +74,11 @@ if TYPE_CHECKING:
         "CheckpointFacts", "Comparison", "ExtractOptions", "ExtractionReport", "GridPlan", "GridResult",
         "Held", "InputUse", "Inspection", "Norm", "Part", "Recipe", "Remark", "Report", "RoundingReport",
         "RunOptions", "Save", "Verification", "WeightStudy", "WeightsOutput", "WeightsReport",
-        "__version__", "as_flag", "bar", "bar_chart", "command_line", "component_name", "family_by_id",
+        "__version__", "as_flag", "bar", "bar_chart", "command_for", "command_line",
+        "component_name", "family_by_id",
         "in_memory", "label_of_kind", "make_recipe", "parse_number", "parse_size", "parse_whole",
-        "read_catalogue", "read_recipe", "recipe_text", "shorthand", "unused_names", "write_text",
+        "read_catalogue", "read_page", "read_recipe", "recipe_text", "shorthand", "unused_names",
+        "write_text",
     ]  # fmt: skip
     __all__ += errors.__all__
     __all__ += config.__all__
@@ -90,7 +92,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "adapters": ("label_of_kind",),
-    "commands": ("as_flag", "command_line"),
+    "commands": ("as_flag", "command_for", "command_line"),
     "engine": (
         "AdapterCoverage", "AdapterOutput", "BlockEnergy", "ExtractionReport", "Held", "InputUse",
         "Remark", "Report", "RoundingReport", "RunOptions", "WeightsOutput", "WeightsReport",
@@ -111,7 +113,7 @@ _HOMES = {
     "tensorfiles": ("in_memory", "write_text"),
     "verification": ("BlockCheck", "Verification"),
     "version": ("__version__",),
-    "words": ("LANGUAGES", "Catalogue", "read_catalogue"),
+    "words": ("LANGUAGES", "Catalogue", "read_catalogue", "read_page"),
 }  # fmt: skip
 _OPEN = (
     "errors",

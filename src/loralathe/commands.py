@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from loralathe.errors import Value
 
@@ -55,7 +55,12 @@ def as_flag(name: str, value: Value, system: str = os.name) -> str:
     return " ".join(f"{flag} {quoted(word, system)}" for word in words)
 
 
-def command_line(command: str, *words: str, system: str = os.name, **options: Value) -> str:
-    """`lathe COMMAND WORDS… --option value …`, each word quoted as shells of the system (`os.name`) need it."""
+def command_line(command: str, *words: str, **options: Value) -> str:
+    """`lathe COMMAND WORDS… --option value …`, each word quoted as this system's shells need it."""
+    return command_for(os.name, command, words, options)
+
+
+def command_for(system: str, command: str, words: Iterable[str], options: Mapping[str, Value]) -> str:
+    """The same for the shells of a system, an `os.name`."""
     flags = (as_flag(name, value, system) for name, value in options.items() if value != {})
     return " ".join(["lathe", command, *(quoted(word, system) for word in words), *flags])

@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from loralathe.demo.family import TinyFamily, unpack_family
     from loralathe.demo.judge import family_scorers
     from loralathe.demo.play import DemoOptions, DemoResult, run_demo
+    from loralathe.demo.settings import start_of_forms
 
-__all__ = ["DemoOptions", "DemoResult", "TinyFamily", "family_scorers", "run_demo", "unpack_family"]
+__all__ = [
+    "DemoOptions", "DemoResult", "TinyFamily", "family_scorers", "run_demo", "start_of_forms",
+    "unpack_family",
+]  # fmt: skip
 
 __getattr__ = lazy_names(
     __name__,
@@ -23,5 +27,6 @@ __getattr__ = lazy_names(
         "play": ("DemoOptions", "DemoResult", "run_demo"),
         "family": ("TinyFamily", "unpack_family"),
         "judge": ("family_scorers",),
+        "settings": ("start_of_forms",),
     },
 )

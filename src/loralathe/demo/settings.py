@@ -184,3 +184,12 @@ def recipe_text(direction: str, sign: str, title: str, blocks: str) -> str:
         model=model_of(direction),
         lora=lora_of(direction),
     )
+
+
+def start_of_forms() -> dict[str, object]:
+    """What forms hold at first, so that the family can be tried at once; files by the workshop's names."""
+    return {
+        "checkpoint": f"checkpoints/{BASE_A}",
+        "loras": [{"file": f"loras/{HINA}", "strength": STRENGTH}],
+        "settings": {"prompt": f"hina, {SCENES[0]}", **FULL.of_pictures()},
+    }

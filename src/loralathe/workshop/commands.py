@@ -1,7 +1,7 @@
-"""Requests: which function of the library, its words and options, as JSON; checked, and as a call or a command.
+"""Requests in JSON: a function of the library, its words and options; checked, as a call and as a command.
 
-A request is `{"command": "grid", "words": ["checkpoints/a", "loras/hina:0.7"], "options": {"prompt": "…"}}`: the
-names are those of Python. Files are names of places, so that no request reaches a file outside of them.
+For instance {"command": "grid", "words": ["checkpoints/a", "loras/hina:0.7"], "options": {"prompt": "…"}}.
+The names are those of Python. Files are names of places, so no request reaches a file outside of them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loralathe import InputError, command_line, did_you_mean, option
-from loralathe.workshop.fields import FIELDS, options_of
-from loralathe.workshop.places import MODELS, OUT, Places
+from loralathe import InputError, command_for, did_you_mean, option
+from loralathe.workshop.fields import OPTIONS
+from loralathe.workshop.places import MODELS, Places
 
 MOST_WORDS = 64
 LONGEST_TEXT = 20_000
@@ -63,13 +63,13 @@ class Request:
         shown = {name: value for name, value in self.call_options.items() if name not in _FOLDERS}
         if "output" in shown:
             shown["output"] = os.path.relpath(shown["output"])
-        words = [os.path.relpath(word) if _is_path(word) else str(word) for word in self.call_words]
-        if self.command == "add_difference" or self.command == "weighted_sum":
+        words = [os.path.relpath(str(word)) if _is_path(word) else str(word) for word in self.call_words]
+        if self.command in ("add_difference", "weighted_sum"):
             shown["multiplier"] = words.pop()
         name = self.command.replace("_", "-")
         if self.command == "block_weights":
             name, shown = "blocks", {"weights": True, **shown}
-        return command_line(name, *words, system=system, **shown)
+        return command_for(system, name, words, shown)
 
     def as_json(self) -> dict[str, Any]:
         return {"command": self.command, "words": list(self.words), "options": dict(self.options)}
@@ -82,18 +82,24 @@ _NO_CHECKPOINT_DIR = ("combine", "resize")
 def read_request(given: object, places: Places) -> Request:
     """The request in JSON. InputError, its option named, for what no request may hold."""
     if not isinstance(given, Mapping):
-        raise InputError("a request is a JSON object", fix='{"command": "grid", "words": […], "options": {…}}')
+        raise InputError(
+            "a request is a JSON object", fix='{"command": "grid", "words": […], "options": {…}}'
+        )
     command, words, options = given.get("command"), given.get("words", []), given.get("options", {})
     found = COMMANDS.get(command) if isinstance(command, str) else None
     if found is None:
         fix = did_you_mean(str(command), COMMANDS) or f"commands are {', '.join(COMMANDS)}"
         raise InputError(f"there is no command '{command}'", fix=fix)
     if not isinstance(words, Sequence) or isinstance(words, str) or len(words) > MOST_WORDS:
-        raise InputError(f"'words' is a list of at most {MOST_WORDS}", fix='"words": ["checkpoints/a.safetensors"]')
+        raise InputError(
+            f"'words' is a list of at most {MOST_WORDS}", fix='"words": ["checkpoints/a.safetensors"]'
+        )
     if not isinstance(options, Mapping):
         raise InputError("'options' is a JSON object", fix='"options": {"prompt": "…"}')
     kinds = found.words[1:] if "recipe" in options else found.words
-    call_words = tuple(_word(word, kind, places) for word, kind in zip(words, _kinds(kinds, words), strict=True))
+    call_words = tuple(
+        _word(word, kind, places) for word, kind in zip(words, _kinds(kinds, words), strict=True)
+    )
     call = {name: _option(str(command), str(name), value, places) for name, value in options.items()}
     call = {name: value for name, value in call.items() if value is not None}
     call |= _folders_for(str(command), places)
@@ -143,13 +149,13 @@ def split_strengths(word: str) -> tuple[str, str]:
 
 
 def _option(command: str, name: str, value: object, places: Places) -> Any:
-    known = options_of(command)
+    known = OPTIONS[command]
     if name not in known or name in _FOLDERS:
         fix = did_you_mean(name, known) or f"options are {', '.join(known)}"
         raise InputError(f"there is no option '{name}'", where=option(name), fix=fix)
     if value is None or value == "":
         return None if name != "prompt" else value
-    kind = FIELDS[name].kind
+    kind = known[name].kind
     if name == "output":
         return str(places.output(_text(name, value), COMMANDS[command].ending))
     if kind == "file":
@@ -173,20 +179,27 @@ def _plain(name: str, kind: str, value: Any) -> Any:
     if kind == "list":
         return [_text(name, one) for one in _list(name, value)]
     if kind == "map" and isinstance(value, Mapping) and len(value) <= MOST_WORDS:
-        return {_text(name, key): one if isinstance(one, (int, float)) else _text(name, one) for key, one in value.items()}
+        return {
+            _text(name, key): one if isinstance(one, (int, float)) else _text(name, one)
+            for key, one in value.items()
+        }
     wanted = {"flag": "true or false", "number": "a number", "whole": "a whole number", "map": "an object"}
     raise InputError(f"'{value}' is not {wanted.get(kind, 'a text')}", where=option(name), fix="correct it")
 
 
 def _list(name: str, value: object) -> list[object]:
     if not isinstance(value, list) or len(value) > MOST_WORDS:
-        raise InputError(f"this is a list of at most {MOST_WORDS}", where=option(name), fix="write it as [\"…\"]")
+        raise InputError(
+            f"this is a list of at most {MOST_WORDS}", where=option(name), fix='write it as ["…"]'
+        )
     return value
 
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str) or len(value) > LONGEST_TEXT or "\x00" in value:
-        raise InputError(f"a text of at most {LONGEST_TEXT} characters is needed", where=option(name), fix="shorten it")
+        raise InputError(
+            f"a text of at most {LONGEST_TEXT} characters is needed", where=option(name), fix="shorten it"
+        )
     return value
 
 
@@ -202,9 +215,11 @@ def _is_path(word: str | float) -> bool:
 def inputs_of(request: Request) -> list[str]:
     """Names of the files that a request reads."""
     found = [split_strengths(word)[0] for word in request.words if isinstance(word, str)]
-    found += [one for name, one in request.options.items() if isinstance(one, str) and FIELDS[name].kind == "file"]
+    known = OPTIONS[request.command]
+    files = [name for name in request.options if known[name].kind == "file"]
+    found += [str(request.options[name]) for name in files if request.options[name]]
     return [_with_ending(one) for one in found]
 
 
 def _with_ending(name: str) -> str:
-    return name if Path(name).suffix.lower() in (*MODELS, ".toml") or name.startswith(OUT + "/recipes") else f"{name}.safetensors"
+    return name if Path(name).suffix.lower() in (*MODELS, ".toml") else f"{name}.safetensors"

@@ -24,5 +24,3 @@ def as_json(error: LatheError) -> dict[str, Any]:
 def said(found: dict[str, Any], say: Callable[[str], str]) -> dict[str, Any]:
     """The same in a person's language."""
     return {**found, **{name: say(found[name]) for name in ("what", "where", "fix") if found.get(name)}}
-
-

@@ -140,7 +140,9 @@ SAVE: Mapping[str, Field] = {
     "metadata_from": Field("text", "saving", "Metadata of", ""),
     "config_from": Field("text", "saving", "Config of", ""),
 }
-LORA_METADATA = {"metadata": Field("choice", "saving", "Metadata", "new", ("new", "first", "merge", "all", "minimal"))}
+LORA_METADATA = {
+    "metadata": Field("choice", "saving", "Metadata", "new", ("new", "first", "merge", "all", "minimal"))
+}
 
 OPTIONS: Mapping[str, Mapping[str, Field]] = {
     "render": {**PICTURE, **MODEL, **RENDER, **OUTPUT},
@@ -148,22 +150,37 @@ OPTIONS: Mapping[str, Mapping[str, Field]] = {
     "blocks": {**PICTURE, **BLOCKS, **MODEL, **STUDY, **OUTPUT},
     "merge": {**OUTPUT, **FILES, **SAVE, **ADAPTERS},
     "combine": {**OUTPUT, **RANKS, **FILES, **ADAPTERS, **LORA_METADATA},
-    "extract": {**OUTPUT, **RANKS, **FILES, **EXTRACT, "metadata": Field("choice", "saving", "Metadata", "new", ("new", "minimal"))},
+    "extract": {
+        **OUTPUT,
+        **RANKS,
+        **FILES,
+        **EXTRACT,
+        "metadata": Field("choice", "saving", "Metadata", "new", ("new", "minimal")),
+    },
     "resize": {**OUTPUT, **RANKS, **FILES, **LORA_METADATA},
     "add_difference": {**OUTPUT, **FILES, **SAVE},
     "weighted_sum": {**OUTPUT, **FILES, **SAVE},
     "convert": {**OUTPUT, **FILES, **SAVE},
-    "run": {"variables": GRID["variables"], "blocks": ADAPTERS["blocks"], "output": OUTPUT["output"], "force": OUTPUT["force"], **FILES},
-    "compare": {"base": Field("file", "usual", "Base", of="checkpoint"), "rank": RANKS["rank"], "threads": FILES["threads"]},
-    "verify": {"everything": Field("flag", "usual", "Every tensor", False), "share": Field("number", "rare", "Share of each block", 0.02), "threads": FILES["threads"]},
+    "run": {
+        "variables": GRID["variables"],
+        "blocks": ADAPTERS["blocks"],
+        "output": OUTPUT["output"],
+        "force": OUTPUT["force"],
+        **FILES,
+    },
+    "compare": {
+        "base": Field("file", "usual", "Base", of="checkpoint"),
+        "rank": RANKS["rank"],
+        "threads": FILES["threads"],
+    },
+    "verify": {
+        "everything": Field("flag", "usual", "Every tensor", False),
+        "share": Field("number", "rare", "Share of each block", 0.02),
+        "threads": FILES["threads"],
+    },
     "block_weights": {"allow_unmatched": MODEL["allow_unmatched"], "threads": FILES["threads"]},
-}  # fmt: skip
+}
 """Command → its options. `presets`, folders and progress are the workshop's own."""
-
-
-def options_of(command: str) -> Mapping[str, Field]:
-    """Name → field."""
-    return OPTIONS[command]
 
 
 def forms(say: Say, choices: Mapping[str, Sequence[str]]) -> dict[str, list[dict[str, Any]]]:

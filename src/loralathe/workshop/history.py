@@ -45,10 +45,19 @@ def _parent(
 
 def _of_file(name: str, one: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "id": name, "job": None, "name": name, "kind": "file", "command": None, "title": PurePosixPath(name).stem,
-        "time": one.get("modified"), "thumbnail": one.get("thumbnail"), "outputs": [], "parents": [],
-        "made": bool(one.get("made")), "gone": not one,
-    }  # fmt: skip
+        "id": name,
+        "job": None,
+        "name": name,
+        "kind": "file",
+        "command": None,
+        "title": PurePosixPath(name).stem,
+        "time": one.get("modified"),
+        "thumbnail": one.get("thumbnail"),
+        "outputs": [],
+        "parents": [],
+        "made": bool(one.get("made")),
+        "gone": not one,
+    }
 
 
 def _of_job(job: Job, parents: list[str]) -> dict[str, Any]:
@@ -57,8 +66,16 @@ def _of_job(job: Job, parents: list[str]) -> dict[str, Any]:
     name = models[0]["name"] if models else job["folder"]
     shown = job["title"] or (PurePosixPath(name).stem if name else job["command"])
     return {
-        "id": job["id"], "job": job["id"], "name": name, "kind": "file" if models else "study",
-        "command": job["command"], "title": shown, "time": job["ended"],
-        "thumbnail": pictures[0]["url"] if pictures else None, "outputs": job["outputs"], "parents": parents,
-        "made": True, "gone": False,
-    }  # fmt: skip
+        "id": job["id"],
+        "job": job["id"],
+        "name": name,
+        "kind": "file" if models else "study",
+        "command": job["command"],
+        "title": shown,
+        "time": job["ended"],
+        "thumbnail": pictures[0]["url"] if pictures else None,
+        "outputs": job["outputs"],
+        "parents": parents,
+        "made": True,
+        "gone": False,
+    }

@@ -15,18 +15,8 @@ from loralathe.workshop.commands import Request, inputs_of, read_request
 from loralathe.workshop.errors import as_json
 from loralathe.workshop.events import Events
 from loralathe.workshop.places import Places
-from loralathe.workshop.process import Died, Process
-from loralathe.workshop.store import (
-    CANCELLED,
-    DONE,
-    FAILED,
-    INTERRUPTED,
-    LIVE,
-    RUNNING,
-    WAITING,
-    Job,
-    Store,
-)
+from loralathe.workshop.process import DiedError, Process
+from loralathe.workshop.store import CANCELLED, DONE, FAILED, INTERRUPTED, LIVE, RUNNING, WAITING, Job, Store
 
 
 class Jobs:
@@ -122,12 +112,17 @@ class Jobs:
         self._tell(number)
         try:
             request = read_request(job["request"], self._places)
-            message = {"id": number, "kind": "job", "command": request.command, "words": request.call_words,
-                       "options": request.call_options}  # fmt: skip
+            message = {
+                "id": number,
+                "kind": "job",
+                "command": request.command,
+                "words": request.call_words,
+                "options": request.call_options,
+            }
             last = await self._process.work(message, lambda event: self._heard(number, event))
         except InputError as error:  # a file may be gone since
             self._end(number, FAILED, error=as_json(error))
-        except Died as died:
+        except DiedError as died:
             self._end(number, FAILED, error=as_json(_killed(died)))
         except asyncio.CancelledError:
             self._end(number, INTERRUPTED)
@@ -175,7 +170,9 @@ class Jobs:
             outputs = [self._output(path) for path in last.get("outputs", [])]
             folder = last.get("folder") and self._places.name(last["folder"])
             kept = {"folder": folder} if folder else {}
-            self._end(number, DONE, outputs=[one for one in outputs if one], report=last.get("report"), **kept)
+            self._end(
+                number, DONE, outputs=[one for one in outputs if one], report=last.get("report"), **kept
+            )
             self._events.tell("library", {})
 
     def _output(self, path: str) -> dict[str, Any] | None:
@@ -201,23 +198,40 @@ class Jobs:
         request = job["request"]
         queue = self._store.queue()
         found = {
-            "id": job["id"], "command": job["command"], "words": request["words"], "options": request["options"],
-            "title": job["title"], "state": job["state"], "created": job["created"], "started": job["started"],
-            "ended": job["ended"], "progress": job["progress"], "error": job["error"], "outputs": job["outputs"],
-            "page": job["folder"] is not None and job["command"] in ("grid", "blocks"), "report": job["report"],
-            "command_line": job["line"], "folder": job["folder"], "paused": self.paused,
+            "id": job["id"],
+            "command": job["command"],
+            "words": request["words"],
+            "options": request["options"],
+            "title": job["title"],
+            "state": job["state"],
+            "created": job["created"],
+            "started": job["started"],
+            "ended": job["ended"],
+            "progress": job["progress"],
+            "error": job["error"],
+            "outputs": job["outputs"],
+            "page": job["folder"] is not None and job["command"] in ("grid", "blocks"),
+            "report": job["report"],
+            "command_line": job["line"],
+            "folder": job["folder"],
+            "paused": self.paused,
             "position": queue.index(job["id"]) + 1 if job["id"] in queue else 0,
-        }  # fmt: skip
+        }
         if whole:
             found["log"] = self._store.lines(job["id"])
             found["cells"] = [
-                {"index": one["index"], "total": one["total"], "url": f"/files/{one['path']}", "labels": one["labels"]}
+                {
+                    "index": one["index"],
+                    "total": one["total"],
+                    "url": f"/files/{one['path']}",
+                    "labels": one["labels"],
+                }
                 for one in self._store.cells(job["id"])
-            ]  # fmt: skip
+            ]
         return found
 
 
-def _killed(died: Died) -> MachineError:
+def _killed(died: DiedError) -> MachineError:
     if str(died) == "SIGKILL":
         fix = "most likely memory ran out: use a smaller size, fewer pictures at once, or Low VRAM"
     else:

@@ -1,4 +1,4 @@
-"""The files of the folders: what they are, read from their headers once and kept; found by name and family."""
+"""The files of the folders: what they are, read from their headers once and kept."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class Library:
         return sorted(found, key=lambda one: (one["label"].casefold(), one["name"]))
 
     def _in(self, place: Place) -> Iterable[Facts]:
-        for name, entry in _models(place.folder):
+        others = {one.folder for one in self._places if one != place}
+        for name, entry in _models(place.folder, others):
             try:
                 status = entry.stat()
             except OSError:  # deleted since the folder was read
@@ -60,17 +61,30 @@ class Library:
         facts: Facts = known[2] if known is not None and same else {"state": "reading"}
         return {
             "kind": None if place.kind == "out" else place.kind,
-            "family": None, "family_label": "", "rank": None, "kinds": [], "triggers": [], "tags": [],
-            "resolution": None, "made": False, "thumbnail": facts.get("picture") and f"/api/thumbnail?name={name}",
-            "fits": None, "reason": "",
+            "family": None,
+            "family_label": "",
+            "rank": None,
+            "kinds": [],
+            "triggers": [],
+            "tags": [],
+            "resolution": None,
+            "made": False,
+            "thumbnail": facts.get("picture") and f"/api/thumbnail?name={name}",
+            "fits": None,
+            "reason": "",
             **{key: value for key, value in facts.items() if key != "picture"},
-            "name": name, "label": path.stem, "size": status.st_size, "modified": status.st_mtime,
-        }  # fmt: skip
+            "name": name,
+            "label": path.stem,
+            "size": status.st_size,
+            "modified": status.st_mtime,
+        }
 
     def _belongs(self, one: Facts, place: Place, kinds: set[str]) -> bool:
         """Files of results, and files that lie in the wrong folder, go by what they are."""
-        kind = one.get("is") or (place.kind if place.kind != "out" else None)
-        return kind in kinds if kind is not None else place.kind != "out"
+        kind = one.get("is") or one["kind"]
+        if kind not in kinds or place.kind in ("out", kind):
+            return kind in kinds
+        return not any(other.kind == kind and other.folder == place.folder for other in self._places)
 
     def list(self, kind: str, *, search: str, family: str, base: str, offset: int, limit: int) -> Facts:
         """A part of the files of a kind, as the API gives it."""
@@ -80,8 +94,7 @@ class Library:
         found = [
             one
             for one in files
-            if (not family or one["family"] == family)
-            and all(word in _searched(one) for word in wanted)
+            if (not family or one["family"] == family) and all(word in _searched(one) for word in wanted)
         ]
         shown = found[offset : offset + limit]
         if base:
@@ -121,8 +134,11 @@ class Library:
                 self._events.tell("library", {})
 
 
-def _models(folder: Path) -> Iterable[tuple[str, os.DirEntry[str]]]:
-    """Model files below a folder by their paths in it; links that lead to folders are not followed."""
+def _models(folder: Path, others: set[Path]) -> Iterable[tuple[str, os.DirEntry[str]]]:
+    """Model files below a folder by their paths in it, without those of other places.
+
+    Links that lead to folders are not followed.
+    """
     waiting = [("", folder)]
     while waiting:
         prefix, place = waiting.pop()
@@ -134,6 +150,8 @@ def _models(folder: Path) -> Iterable[tuple[str, os.DirEntry[str]]]:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir(follow_symlinks=False):
+                if Path(entry.path) in others:
+                    continue
                 waiting.append((f"{prefix}{entry.name}/", Path(entry.path)))
             elif entry.name.lower().endswith(MODELS) and entry.is_file():
                 yield prefix + entry.name, entry
@@ -226,8 +244,16 @@ def details(path: Path) -> Facts:
     if found.adapter:
         rows.append(("dialect", found.adapter.dialect))
         rows.append(("ranks", ", ".join(f"{rank} × {count}" for rank, count in found.adapter.ranks.items())))
-        rows.append(("alphas", ", ".join(f"{alpha} × {count}" for alpha, count in found.adapter.alphas.items())))
+        rows.append(
+            ("alphas", ", ".join(f"{alpha} × {count}" for alpha, count in found.adapter.alphas.items()))
+        )
     if found.note:
         rows.append(("note", found.note))
     parts = [[one.name, one.tensors, one.parameters, one.nbytes] for one in found.parts]
-    return {"what": found.what, "rows": rows, "metadata": dict(found.metadata), "record": found.record, "parts": parts}
+    return {
+        "what": found.what,
+        "rows": rows,
+        "metadata": dict(found.metadata),
+        "record": found.record,
+        "parts": parts,
+    }

@@ -78,11 +78,12 @@ class Places:
     def name(self, path: str | os.PathLike[str]) -> str | None:
         """What a file is called here; None for one outside of the folders. Links do not lead out."""
         real = Path(os.path.realpath(path))
-        for name, root in self._real.items():
-            if real.is_relative_to(root):
-                inside = real.relative_to(root).as_posix()
-                return name if inside == "." else f"{name}/{inside}"
-        return None
+        roots = [name for name, root in self._real.items() if real.is_relative_to(root)]
+        if not roots:
+            return None
+        name = max(roots, key=lambda one: len(self._real[one].parts))
+        inside = real.relative_to(self._real[name]).as_posix()
+        return name if inside == "." else f"{name}/{inside}"
 
     def _contains(self, name: str, path: Path) -> bool:
         return Path(os.path.realpath(path)).is_relative_to(self._real[name])
@@ -103,4 +104,6 @@ def _checked(rest: str, name: str) -> list[str]:
 
 
 def _outside(name: str) -> InputError:
-    return InputError("this is outside of the folders of the workshop", where=name, fix="choose a file in them")
+    return InputError(
+        "this is outside of the folders of the workshop", where=name, fix="choose a file in them"
+    )

@@ -19,7 +19,7 @@ GRACE = 20.0
 Receive = Callable[[Mapping[str, Any]], None]
 
 
-class Died(Exception):
+class DiedError(Exception):
     """The process is gone; the text says how."""
 
 
@@ -37,14 +37,22 @@ class Process:
         """Start it, so that its libraries are loaded when the first request comes."""
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "loralathe.workshop.worker", self._folders,
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LINE, cwd=self._cwd,
+                sys.executable,
+                "-m",
+                "loralathe.workshop.worker",
+                self._folders,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                limit=LINE,
+                cwd=self._cwd,
                 start_new_session=os.name != "nt",
-            )  # fmt: skip
+            )
         return self._process
 
-    async def work(self, message: Mapping[str, Any], receive: Receive = lambda event: None) -> Mapping[str, Any]:
-        """The last event of a request: done, failed or cancelled. Raises Died when the process goes away."""
+    async def work(
+        self, message: Mapping[str, Any], receive: Receive = lambda event: None
+    ) -> Mapping[str, Any]:
+        """The last event of a request: done, failed or cancelled. Raises DiedError when it goes away."""
         async with self._free:
             process = await self.start()
             assert process.stdin is not None
@@ -54,21 +62,26 @@ class Process:
                 process.stdin.write(json.dumps(message).encode() + b"\n")
                 await process.stdin.drain()
                 while line := await process.stdout.readline():
-                    event = json.loads(line)
+                    event: Mapping[str, Any] = json.loads(line)
                     if event["event"] in ("done", "failed", "cancelled"):
                         return event
                     receive(event)
             except (ConnectionError, ValueError) as error:
                 await self.kill()
-                raise Died(str(error)) from error
+                raise DiedError(str(error)) from error
             finally:
                 self._current = None
-            raise Died(_how(await process.wait()))
+            raise DiedError(_how(await process.wait()))
 
     async def cancel(self, number: object) -> None:
         """Ask the request to end; when it does not within a while, its process is ended."""
         process = self._process
-        if process is None or process.returncode is not None or process.stdin is None or number != self._current:
+        if (
+            process is None
+            or process.returncode is not None
+            or process.stdin is None
+            or number != self._current
+        ):
             return
         with contextlib.suppress(ConnectionError):
             process.stdin.write(json.dumps({"kind": "cancel", "id": number}).encode() + b"\n")

@@ -53,13 +53,20 @@ def of_plan(prepared: Prepared) -> dict[str, Any]:
         rows.append(("file", f"{Path(path).name}, {megabytes(size)}"))
         if isinstance(output, loralathe.WeightsOutput):
             rows.append(("tensors", _buckets(output.buckets)))
-    rows += [("reads", f"{use.name}: {megabytes(use.nbytes)} of {megabytes(use.of)}") for use in planned.reads]
+    rows += [
+        ("reads", f"{use.name}: {megabytes(use.nbytes)} of {megabytes(use.of)}") for use in planned.reads
+    ]
     recipe = loralathe.recipe_text(prepared.recipe)
-    return {"rows": rows, "notes": list(map(str, planned.plan.warnings)), "outputs": outputs, "recipe": recipe}
+    return {
+        "rows": rows,
+        "notes": list(map(str, planned.plan.warnings)),
+        "outputs": outputs,
+        "recipe": recipe,
+    }
 
 
 def _buckets(held: Mapping[str, int]) -> str:
-    return ", ".join(f"{held[name]:,} {text}" for name, text in BUCKETS.items() if held.get(name))
+    return " · ".join(f"{held[name]:,} {text}" for name, text in BUCKETS.items() if held.get(name))
 
 
 def of_picture_plan(
@@ -121,7 +128,9 @@ def _shares(made: ExtractionReport) -> list[dict[str, Any]]:
         energy = block.energy or 1.0
         outside = block.outside / energy
         kept = block.kept / energy
-        found.append({"name": block.block, "kept": kept, "outside": outside, "cut": max(0.0, 1 - kept - outside)})
+        found.append(
+            {"name": block.block, "kept": kept, "outside": outside, "cut": max(0.0, 1 - kept - outside)}
+        )
     return found
 
 
@@ -136,7 +145,12 @@ def of_answer(found: Comparison | Verification | WeightStudy) -> dict[str, Any]:
     rows: Rows = []
     sentences = []
     if isinstance(found, loralathe.Verification):
-        rows = [("result", "the file is what its record says" if found.ok else "the file is not what its record says")]
+        rows = [
+            (
+                "result",
+                "the file is what its record says" if found.ok else "the file is not what its record says",
+            )
+        ]
     if isinstance(found, loralathe.Comparison):
         sentences = [str(found.verdict.text)]
     return {"outputs": [], "report": {"rows": rows, "sentences": sentences, "blocks": blocks, "data": data}}
@@ -187,5 +201,3 @@ def of_list(text: str, checkpoint: str, presets: Mapping[str, str]) -> dict[str,
 def recorded(path: str) -> dict[str, Any]:
     """The recipe in a file that we made."""
     return {"recipe": str(loralathe.recorded_recipe(path))}
-
-

@@ -18,10 +18,14 @@ MARK = "x-lathe"
 LARGEST_BODY = 4 << 20
 LARGEST_UPLOAD = 64 << 20
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-    "font-src 'self'; frame-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; font-src 'self'; frame-src 'self'; form-action 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'"
 )
-SANDBOX = "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: 'self'"
+SANDBOX = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data: 'self'"
+)
 """For pages and files of people's folders: whatever is in them, it has no origin and reaches nothing."""
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -43,10 +47,17 @@ def is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """Refuses, in words and in the log, what does not come from a page of this server."""
+    """Refuses, in words and in the log, what does not come from a page of this server.
 
-    def __init__(self, app: ASGIApp, *, hosts: Iterable[str], token: str | None) -> None:
-        self._app, self._hosts, self._token = app, {host.lower() for host in hosts}, token
+    hosts: what the server may be called, None is anything: then everybody needs the token.
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: Iterable[str] | None, token: str | None) -> None:
+        self._app, self._hosts, self._token = (
+            app,
+            None if hosts is None else {host.lower() for host in hosts},
+            token,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,7 +77,7 @@ class Guard:
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str, str] | None:
         host = _host_of(headers.get("host", ""))
-        if host not in self._hosts:
+        if self._hosts is not None and host not in self._hosts:
             return 421, "this server is not called so", "open the address that it printed"
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
@@ -75,7 +86,11 @@ class Guard:
             return 403, "the request comes from another site", "use the pages of this server"
         changing = scope["method"] not in ("GET", "HEAD")
         if changing and headers.get(MARK) != "1":
-            return 403, "the header X-Lathe is missing", "send X-Lathe: 1 with every request that changes something"
+            return (
+                403,
+                "the header X-Lathe is missing",
+                "send X-Lathe: 1 with every request that changes something",
+            )
         if int(headers.get("content-length") or 0) > _largest(scope):
             return 413, f"more than {_largest(scope) >> 20} MB were sent", "send a smaller file"
         if self._token is not None and not self._knows(headers) and not self._asks_in(scope):

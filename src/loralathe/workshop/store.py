@@ -55,9 +55,18 @@ class Store:
         self._db.execute(
             "insert into jobs (id, command, request, title, state, position, created, line, inputs, outputs)"
             " values (?,?,?,?,?,?,?,?,?,'[]')",
-            (number, request["command"], json.dumps(request), title, WAITING, last + 1, now, json.dumps(line),
-             json.dumps(inputs)),
-        )  # fmt: skip
+            (
+                number,
+                request["command"],
+                json.dumps(request),
+                title,
+                WAITING,
+                last + 1,
+                now,
+                json.dumps(line),
+                json.dumps(inputs),
+            ),
+        )
         return self.job(number)
 
     def change(self, number: str, **values: Any) -> None:
@@ -70,7 +79,9 @@ class Store:
         """InputError for one that is not there."""
         row = self._db.execute("select * from jobs where id = ?", (number,)).fetchone()
         if row is None:
-            raise InputError("there is no such job", where=number, fix="it was deleted: look into the history")
+            raise InputError(
+                "there is no such job", where=number, fix="it was deleted: look into the history"
+            )
         return _job(row)
 
     def jobs(self, limit: int = 200) -> list[Job]:
@@ -127,9 +138,14 @@ class Store:
     def cells(self, number: str) -> list[dict[str, Any]]:
         rows = self._db.execute("select * from cells where job = ? order by number", (number,))
         return [
-            {"index": row["number"], "total": row["total"], "path": row["path"], "labels": json.loads(row["labels"])}
+            {
+                "index": row["number"],
+                "total": row["total"],
+                "path": row["path"],
+                "labels": json.loads(row["labels"]),
+            }
             for row in rows
-        ]  # fmt: skip
+        ]
 
     def facts(self, path: str, size: int, mtime: int) -> dict[str, Any] | None:
         """What was read of a file; None where it is another one by now."""

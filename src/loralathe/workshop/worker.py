@@ -185,7 +185,10 @@ class Worker:
         result = prepared.run()
         if command == "grid":
             return {"outputs": [str(one) for one in result.files], "folder": str(folder)}
-        return {"outputs": [str(one) for one in sorted(folder.iterdir()) if one.is_file()], "folder": str(folder)}
+        return {
+            "outputs": [str(one) for one in sorted(folder.iterdir()) if one.is_file()],
+            "folder": str(folder),
+        }
 
 
 def _model_options() -> frozenset[str]:
@@ -197,81 +200,6 @@ def _model_options() -> frozenset[str]:
 MODEL_OPTIONS = _model_options()
 REPORT_IT = "this is a fault of ours: tell us what you did, with the lines of the server's window"
 ANSWERS = ("compare", "verify", "block_weights")
-QUESTIONS:
-            return QUESTIONS[kind](*words, **options)
-        planning = kind == "plan"
-        if command in PICTURES:
-            return self._pictures(command, words, options, planning=planning)
-        if command in ANSWERS:
-            if planning:
-                return {"rows": [], "notes": [], "outputs": [], "recipe": None}
-            found = getattr(loralathe, command)(*words, **options, progress=self._progress)
-            return reports.of_answer(found)
-        prepared = getattr(loralathe, command).prepare(*words, **options, progress=self._progress)
-        return reports.of_plan(prepared) if planning else reports.of_report(prepared.run())
-
-    def _pictures(
-        self, command: str, words: list[Any], options: dict[str, Any], *, planning: bool
-    ) -> dict[str, Any]:
-        """Pictures; where memory runs out, again with fewer at once."""
-        opening = {name: options.pop(name) for name in list(options) if name in MODEL_OPTIONS}
-        if (weight := opening.get("missing_blocks")) is not None:
-            opening["missing_blocks"] = int(weight)
-        while True:
-            try:
-                return self._opened(command, words, options, opening, planning=planning)
-            except Exception as error:
-                batch = opening.get("batch")
-                if batch == 1 or not loralathe.is_out_of_memory(error):
-                    raise
-                self._models.close()
-                opening["batch"] = BATCH if batch is None else max(1, batch // 2)
-                self._progress.message(f"out of memory: going on with {opening['batch']} pictures at once")
-
-    def _opened(
-        self,
-        command: str,
-        words: list[Any],
-        options: dict[str, Any],
-        opening: dict[str, Any],
-        *,
-        planning: bool,
-    ) -> dict[str, Any]:
-        if "recipe" not in options:
-            model = self._models.open(words[0], opening)
-            return self._with(model, command, words[1:], options, planning=planning)
-        rest = dict(options)
-        recipe, step, variables = (rest.pop(name, None) for name in ("recipe", "step", "variables"))
-        self._models.close()
-        with loralathe.open_recipe(recipe, step, variables, **opening, progress=self._progress) as made:
-            return self._with(made, command, words, rest, planning=planning)
-
-    def _with(
-        self, model: OpenModel, command: str, adapters: list[Any], options: dict[str, Any], *, planning: bool
-    ) -> dict[str, Any]:
-        prepared = getattr(model, f"prepare_{command}")(*adapters, **options)
-        if planning:
-            return reports.of_picture_plan(command, prepared)
-        if command == "render":
-            return {"outputs": [str(one) for one in prepared.run()]}
-        folder = prepared.options.folder
-        result = prepared.run()
-        if command == "grid":
-            return {"outputs": [str(one) for one in result.files], "folder": str(folder)}
-        return {"outputs": [str(one) for one in sorted(folder.iterdir()) if one.is_file()], "folder": str(folder)}
-
-
-def _model_options() -> frozenset[str]:
-    from dataclasses import fields
-
-    return frozenset(one.name for one in fields(loralathe.ModelOptions))
-
-
-MODEL_OPTIONS = _model_options()
-REPORT_IT = "this is a fault of ours: tell us what you did, with the lines of the server's window"
-OUT_OF_MEMORY = loralathe.MachineError(
-    "the memory is not enough", fix="use a smaller size, fewer pictures at once or Low VRAM"
-)
 QUESTIONS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "choices": reports.choices,
     "recipe": reports.of_recipe,
