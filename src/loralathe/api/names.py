@@ -56,9 +56,7 @@ def write_preset(path: PathLike, name: str, text: str | None) -> None:
     from loralathe.tensorfiles import write_whole
 
     if not name.strip() or set(name) & set(":\n\r") or (text is not None and set(text) & set("\n\r")):
-        raise InputError(
-            "a preset's name has no colon, and is one line as its list", fix="choose another name"
-        )
+        raise InputError("this cannot be the name of a list", fix="use one line without a colon")
     file = Path(path)
     lines: Iterable[str] = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     kept = [line for line in lines if line.partition(":")[0].strip() != name.strip()]

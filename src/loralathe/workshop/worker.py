@@ -11,6 +11,7 @@ import json
 import os
 import queue
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -236,7 +237,18 @@ def main() -> None:
     threading.Thread(target=listen, daemon=True).start()
     worker = Worker(Speaker(stream))
     folders = json.loads(sys.argv[1])
-    loralathe.confine(folders["reading"], folders["writing"])
+    with tempfile.TemporaryDirectory() as own:
+        tempfile.tempdir = own
+        loralathe.confine(folders["reading"], [*folders["writing"], own])
+        work_off(worker, waiting, tokens)
+
+
+def work_off(
+    worker: Worker,
+    waiting: queue.Queue[Mapping[str, Any] | None],
+    tokens: dict[object, loralathe.Cancel],
+) -> None:
+    """Do what comes, one after the other, until there is nothing more to come."""
     while (message := waiting.get()) is not None:
         worker.work(message, tokens[message["id"]])
         tokens.pop(message["id"], None)
