@@ -8,6 +8,8 @@
    state.begin(start)        what the server proposes, where nothing has been chosen yet
    draft(page)               what a page itself remembers: .get(name, default), .set(name, value)
    loraWord(lora)            "loras/hina.safetensors:0.7:te=0.5:lbw=OUTALL", as a request's word
+   intoFolder(request)       the request of a study with the name of its folder: the same study finds its
+                             finished pictures again, also with more values on an axis; another has its own
    modelWords()              [base, …loras] of the choices;  label(file): the name without place and ending */
 
 const KEY = "lathe.workshop";
@@ -62,3 +64,19 @@ export function loraWord(lora) {
 export const modelWords = () => [choices.base, ...choices.loras.filter((lora) => lora.file).map(loraWord)];
 
 export const label = (file) => (file ?? "").split("/").pop().replace(/\.(safetensors|ckpt|pt|pth|bin)$/i, "");
+
+/* FNV-1a: short, and only to tell studies apart. */
+function digest(text) {
+  let sum = 0x811c9dc5;
+  for (const byte of new TextEncoder().encode(text)) sum = Math.imul(sum ^ byte, 0x01000193) >>> 0;
+  return sum.toString(36);
+}
+
+export function intoFolder(request) {
+  const { x = "", y = "", z = "", redo, force, title, ...rest } = request.options;
+  const axes = [x, y, z].map((axis) => axis.split("=")[0].trim());
+  const random = !(rest.seed >= 0) && !axes.includes("seed") ? Date.now() : 0;
+  const same = [request.words, Object.entries(rest).sort(([one], [other]) => (one < other ? -1 : 1)), axes, random];
+  const files = request.words.filter((word) => typeof word === "string").map((word) => label(word.split(":")[0]));
+  return { ...request, options: { ...request.options, output: `${request.command}/${files.join("+").slice(0, 60)}-${digest(JSON.stringify(same))}` } };
+}

@@ -7,7 +7,7 @@ import { fieldsOf, optionsForm, planBox, settingsForm } from "../form.js";
 import { isOver, jobCard, runner } from "../job.js";
 import { liveBlocks } from "../live.js";
 import { button, choiceInput, debounce, field, flagInput, fold, note, refuse, row, section } from "../parts.js";
-import { label, loraWord, newLora } from "../state.js";
+import { intoFolder, label, loraWord, newLora } from "../state.js";
 import { make } from "../study/elements.js";
 
 const USUAL = ["range", "blocks", "seeds", "threshold"];
@@ -41,7 +41,7 @@ export async function open(root, app) {
   const request = () => {
     if (!base() || !lora()) return null;
     const words = [base(), ...loras().filter((one) => one.file).map((one, i) => loraWord(i === at ? { ...one, strength: 1, blocks: "" } : one))];
-    return { command: "blocks", words, options: { ...settings.values(), ...more.values(), ...(words.length > 2 ? { adapter: label(lora().file) } : {}) } };
+    return intoFolder({ command: "blocks", words, options: { ...settings.values(), ...more.values(), ...(words.length > 2 ? { adapter: label(lora().file) } : {}) } });
   };
   const plan = planBox({ request });
   const run = runner({ page: "blocks", text: t("blocks.run"), form, plan, request, title: () => t("blocks.job", label(lora()?.file)), onjob(job) {

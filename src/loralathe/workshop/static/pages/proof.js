@@ -4,7 +4,7 @@ import { fieldsOf, optionsForm, planBox, settingsForm } from "../form.js";
 import { runner } from "../job.js";
 import { liveGrid } from "../live.js";
 import { areaInput, field, fold, note, section, textInput } from "../parts.js";
-import { label, loraWord } from "../state.js";
+import { intoFolder, label, loraWord } from "../state.js";
 import { make } from "../study/elements.js";
 
 const SCORING = ["scorers", "photo", "face_box", "reference"];
@@ -33,7 +33,7 @@ export async function open(root, app) {
     if (!value.model) return null;
     const { prompt: _, seed: __, ...rest } = settings.values();
     const axes = { x: `seed = ${value.seeds}`, ...(lines.length > 1 ? { y: `prompt s/r = ${lines.map(quoted).join(", ")}` } : {}) };
-    return { command: "grid", words: [value.model, ...value.loras.filter((lora) => lora.file).map(loraWord)], options: { ...rest, ...(lines.length ? { prompt: lines[0] } : {}), ...axes, ...scoring.values() } };
+    return intoFolder({ command: "grid", words: [value.model, ...value.loras.filter((lora) => lora.file).map(loraWord)], options: { ...rest, ...(lines.length ? { prompt: lines[0] } : {}), ...axes, ...scoring.values() } });
   };
   const plan = planBox({ request });
   const run = runner({ page: "proof", text: t("proof.run"), form, plan, request, title: () => t("proof.job", label(value.model)), onjob(job) {
@@ -47,7 +47,7 @@ export async function open(root, app) {
   form.append(section("", field({ name: "checkpoint", label: t("proof.model"), input: picker.node, wide: true }), fold(t("proof.loras"), rows.node)),
     section("", field({ name: "prompt", label: t("proof.prompts"), input: prompts, help: t("proof.prompts_help"), wide: true }),
       field({ name: "x", label: t("proof.seeds"), input: textInput(value.seeds, change("seeds")), help: "1-4   ·   1, 7, 42", wide: true }), fold(t("proof.settings"), settings.node)),
-    section(t("proof.scoring"), note(t("proof.scoring_note")), scoring.node));
+    section(t("proof.scoring"), note(t("proof.scoring_note")), make("div", { className: "spaced" }, scoring.node)));
   if (!grid) pictures.append(make("section", { className: "card empty" }, note(t("proof.empty"))));
   got.append(make("section", { className: "card go" }, run.node), pictures);
   root.append(make("h1", { textContent: t("proof.title") }), make("p", { className: "lead", textContent: t("proof.lead") }), make("div", { className: "two" }, form, got));

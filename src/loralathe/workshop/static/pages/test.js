@@ -5,7 +5,7 @@ import { fieldsOf, optionsForm, planBox, settingsForm } from "../form.js";
 import { runner } from "../job.js";
 import { liveGrid } from "../live.js";
 import { button, field, fold, note, row, section } from "../parts.js";
-import { label, modelWords } from "../state.js";
+import { intoFolder, label, modelWords } from "../state.js";
 import { make } from "../study/elements.js";
 
 const ELSEWHERE = ["x", "y", "z", "recipe", "step", "variables", "output", "redo"];
@@ -27,7 +27,7 @@ export async function open(root, app) {
   const swap = button(t("test.swap"), () => { const [x, y, z] = axes.get(); axes.set([y, x, z]); }, { kind: "small" });
   cross.hidden = choices.loras.length < 2;
 
-  const request = () => (base() ? { command: "grid", words: modelWords(), options: { ...settings.values(), ...axes.options(), ...more.values() } } : null);
+  const request = () => (base() ? intoFolder({ command: "grid", words: modelWords(), options: { ...settings.values(), ...axes.options(), ...more.values() } }) : null);
   const plan = planBox({ request });
   const run = runner({ page: "test", text: t("test.run"), form, plan, request, title: () => t("test.job", [label(base()), ...loras().map((lora) => label(lora.file))].join(" + ")), onjob: show });
   let shown = null, grid = null;
