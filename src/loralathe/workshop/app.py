@@ -72,13 +72,13 @@ class Workshop:
         self.looker = Process(folders, str(self.places.out))
         self.jobs = Jobs(self.store, self.process, self.places, self.events)
         self.version = __version__
-        self._choices: dict[str, Any] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The queue and the reading of files go on beside the server."""
-        self._tasks = [asyncio.create_task(self.jobs.run()), asyncio.create_task(self.library.run())]
+        work = (self.jobs.run(), self.library.run(), self._warm())
+        self._tasks = [asyncio.create_task(one) for one in work]
         try:
             yield
         finally:
@@ -105,10 +105,18 @@ class Workshop:
         return last
 
     async def choices(self) -> Mapping[str, Any]:
-        """Names of samplers, schedules and axes, asked for once."""
-        if self._choices is None:
-            self._choices = dict(await self.ask("choices"))
-        return self._choices
+        """Names of samplers, schedules and axes: asked for once in each version."""
+        name = f"choices of {self.version}"
+        found: Mapping[str, Any] | None = self.store.kept(name)
+        if found is None:
+            found = dict(await self.ask("choices"))
+            self.store.keep(name, found)
+        return found
+
+    async def _warm(self) -> None:
+        """Start the process that answers, before the first page asks."""
+        with contextlib.suppress(MachineError, RefusedError, OSError):
+            await self.ask("choices")
 
 
 class RefusedError(Exception):

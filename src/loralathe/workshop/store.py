@@ -23,6 +23,7 @@ create table if not exists lines (job text, time real, text text);
 create index if not exists lines_by_job on lines (job);
 create table if not exists cells (job text, number integer, total integer, path text, labels text,
     primary key (job, number));
+create table if not exists kept (name text primary key, value text);
 create table if not exists files (path text primary key, size integer, mtime integer, facts text);
 """
 WAITING, RUNNING, DONE = "waiting", "running", "done"
@@ -146,6 +147,14 @@ class Store:
             }
             for row in rows
         ]
+
+    def kept(self, name: str) -> Any:
+        """A value that was kept under a name; None where there is none."""
+        row = self._db.execute("select value from kept where name = ?", (name,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def keep(self, name: str, value: object) -> None:
+        self._db.execute("insert or replace into kept values (?,?)", (name, json.dumps(value)))
 
     def facts(self, path: str, size: int, mtime: int) -> dict[str, Any] | None:
         """What was read of a file; None where it is another one by now."""
