@@ -2,7 +2,7 @@
 import { filePicker } from "../files.js";
 import { settingsForm } from "../form.js";
 import { frame, maker, pictures, seedAxis, setOrigin } from "../making.js";
-import { button, chips, field, fold, note, numberInput, rangeInput, row, section } from "../parts.js";
+import { button, chips, field, fold, note, numberInput, rangeInput, refuse, row, section } from "../parts.js";
 import { label, newLora, loraWord } from "../state.js";
 import { make } from "../study/elements.js";
 
@@ -34,8 +34,11 @@ export async function open(root, app) {
     if (file) next.replaceChildren(note(t("carry.made", label(file))), row(button(t("carry.to_difference"), () => app.go("difference"), { kind: "small" })));
   }
 
-  const test = () => shown.run({ command: "grid", words: base() && lora() ? [base(), `${lora()}:1`] : [base(), lora()],
-    options: { ...settings.values(), x: `${label(lora())} strength = ${values.values().join(", ")}`, y: seedAxis(seeds.value || 1) }, title: t("carry.test") });
+  function test() {
+    if (!base() || !lora()) { refuse(form, { what: t("making.missing") }); return; }
+    const x = `${label(lora())} strength = ${values.values().join(", ")}`;
+    shown.run({ command: "grid", words: [base(), `${lora()}:1`], options: { ...settings.values(), x, y: seedAxis(+seeds.value || 1) }, title: t("carry.test") });
+  }
 
   form.append(section("", field({ name: "checkpoint", label: t("carry.base"), input: onto.node, wide: true }), field({ name: "lora", label: t("carry.lora"), input: carried.node, wide: true })),
     section(t("carry.test"), note(t("carry.test_note")), values.node, field({ name: "seeds", label: t("making.seeds"), input: seeds }), row(button(t("carry.test_run"), test)), fold(t("making.settings"), settings.node)),

@@ -50,7 +50,7 @@ export async function open(root, app) {
       const plan = await api.post("plan", { command: "add_difference", words: [...files(), multiplier()], options: { output: RECIPE } });
       await api.put("recipes/" + RECIPE, { text: plan.recipe });
     } catch (error) { refuse(form, error); return; }
-    await shown.run({ command: "grid", words: [], options: { ...settings.values(), recipe: `out/recipes/${RECIPE}.toml`, x: `M = ${axis.value}`, y: seedAxis(seeds.value || 1) }, title: t("difference.sweep") });
+    await shown.run({ command: "grid", words: [], options: { ...settings.values(), recipe: `out/recipes/${RECIPE}.toml`, x: `M = ${axis.value}`, y: seedAxis(+seeds.value || 1) }, title: t("difference.sweep") });
   }
 
   async function measure() {

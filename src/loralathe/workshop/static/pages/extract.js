@@ -2,7 +2,7 @@
 import { filePicker } from "../files.js";
 import { settingsForm } from "../form.js";
 import { frame, maker, originOf, pictures, seedAxis, setOrigin } from "../making.js";
-import { button, chips, field, fold, note, numberInput, row, section } from "../parts.js";
+import { button, chips, field, fold, note, numberInput, refuse, row, section } from "../parts.js";
 import { rankSweep } from "../ranks.js";
 import { sharesChart } from "../shares.js";
 import { label } from "../state.js";
@@ -41,11 +41,12 @@ export async function open(root, app) {
   const table = make("div", { "aria-live": "polite" });
   const sweep = rankSweep({ key: "extract", form, table, ondone: look, onpick: (rank, file) => { state.set({ extracted: file }); next.replaceChildren(note(t("extract.taken", rank)), row(button(t("extract.to_carry"), () => app.go("carry"), { kind: "small" }))); } });
   const start = button(t("extract.compare_ranks"), () => {
-    if (words()) sweep.start({ words: words(), ranks: ranks.values(), name: suggest() });
+    if (!words()) refuse(form, { what: t("making.missing") });
+    else sweep.start({ words: words(), ranks: ranks.values(), name: suggest() });
   });
 
   function look(files) {
-    const options = settings.values(), y = "lora = " + files.map((file) => label(file)).join(", "), x = seedAxis(seeds.value || 1);
+    const options = settings.values(), y = "lora = " + files.map((file) => label(file)).join(", "), x = seedAxis(+seeds.value || 1);
     original.run({ command: "grid", words: [tuned()], options: { ...options, x }, title: t("extract.look_tuned") });
     shown.run({ command: "grid", words: [base(), `${files[0]}:1`], options: { ...options, x, y }, title: t("extract.look") });
   }

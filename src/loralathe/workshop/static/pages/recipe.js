@@ -21,14 +21,15 @@ B1    = "B + 0.8*lora1"
 B2    = "B1 - M*(B - A)"
 
 [save]
-B2 = { file = "hina_B.safetensors", dtype = "fp16" }
+B2 = { file = "../hina_B.safetensors", dtype = "fp16" }
 `;
 
 export async function open(root, app) {
   const { t, api, state } = app, kept = app.draft("recipe"), { form, got } = frame(root, "recipe");
   root.querySelector(".two").classList.add("wide-left");
   const choices = state.get();
-  const start = () => EXAMPLE(choices.base || "checkpoints/baseA.safetensors", choices.loras[0]?.file || "loras/hina.safetensors", choices.second || "checkpoints/baseB.safetensors");
+  const below = (file, otherwise) => (file || otherwise).split("/").slice(1).join("/");
+  const start = () => EXAMPLE(below(choices.base, "/baseA.safetensors"), below(choices.loras[0]?.file, "/hina.safetensors"), below(choices.second, "/baseB.safetensors"));
   const text = areaInput(kept.get("text") ?? start(), (value) => { kept.set("text", value); numbers(); check(); }, { className: "toml", rows: 18, wrap: "off" });
   const lines = make("pre", { className: "lines", "aria-hidden": "true" }), errors = make("div", { className: "mistakes", role: "status" }), steps = make("div", {}), variables = make("div", { className: "fields" });
   const name = textInput(kept.get("name", "recipe"), (value) => { kept.set("name", value.trim()); });
