@@ -2,7 +2,7 @@
 
    fileDetails(found, app, done)   details of GET file or POST look, with buttons to go on
    showFile(name, app)                 the same in a window
-   goOn(file, app, done)               the buttons alone: [{name, kind}] */
+   goOn(file, app, done)               the buttons alone, by its kind */
 import { get, query } from "./api.js";
 import { errorBox } from "./job.js";
 import { button, dialog, fold, row } from "./parts.js";
@@ -10,8 +10,9 @@ import { label, newLora } from "./state.js";
 import { showSize, t } from "./words.js";
 import { copyable, facts, make } from "./study/elements.js";
 
-export function goOn({ name, kind }, app, done = () => null) {
+export function goOn({ name, kind, is }, app, done = () => null) {
   const { state } = app;
+  kind ??= is;
   const act = (text, change, page) => button(t("details." + text), () => { done(); change(); app.go(page); }, { kind: "small" });
   if (kind === "checkpoint") return [
     act("as_base", () => state.set({ base: name }), "test"),

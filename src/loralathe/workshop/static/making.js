@@ -88,7 +88,8 @@ export function pictures({ key, form, title = "", onuse = null, ondone = null })
   function close() { grid?.close(); card?.close(); grid = card = null; }
   function show(id) {
     close();
-    const place = section(title);
+    const place = section("");
+    place.setAttribute("aria-label", title);
     grid = liveGrid(id, { onuse });
     card = jobCard(id, { compact: true, onjob: (job) => {
       if (job.state === "gone") { kept.set(key, null); node.replaceChildren(); } else if (job.state === "done") ondone?.(job);

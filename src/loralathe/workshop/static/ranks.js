@@ -6,6 +6,7 @@ import { post } from "./api.js";
 import { follow, isOver } from "./job.js";
 import { modelOf } from "./making.js";
 import { accept, button, question, refuse, section } from "./parts.js";
+import { changed } from "./shares.js";
 import { draft } from "./state.js";
 import { showSize, t } from "./words.js";
 import { make } from "./study/elements.js";
@@ -66,8 +67,8 @@ export function rankSweep({ key, form, table, ondone, onpick }) {
 
 /* The report's row of what is kept; its label is in the person's language, so that the shares of blocks count. */
 function keptOf(job) {
-  const blocks = job?.report?.blocks;
-  if (!blocks?.length) return "";
+  const blocks = changed(job?.report?.blocks ?? []);
+  if (!blocks.length) return "";
   const least = blocks.reduce((low, block) => (block.kept < low.kept ? block : low));
   return t("extract.least", (100 * least.kept).toFixed(1), least.name);
 }

@@ -1,5 +1,6 @@
 /* sharesChart(blocks): what an extraction kept of each block, as bars: kept, truncated, outside.
-   blocks: [{name, kept, cut, outside, rank}], shares from 0 to 1. */
+   blocks: [{name, kept, cut, outside, rank}], shares from 0 to 1.
+   changed(blocks): those in which there was something to keep */
 import { t } from "./words.js";
 import { make } from "./study/elements.js";
 
@@ -16,7 +17,10 @@ function drawn(tag, attributes, text = null) {
 
 const percent = (share) => `${(100 * share).toFixed(share > 0.9995 || share < 0.0995 ? 1 : 0)} %`;
 
-export function sharesChart(blocks) {
+export const changed = (blocks) => blocks.filter((block) => block.kept > 0 || block.outside > 0);
+
+export function sharesChart(all) {
+  const blocks = changed(all);
   const svg = drawn("svg", { viewBox: `0 0 ${LEFT + WIDE + RIGHT} ${LINE * blocks.length}`, class: "shares", role: "img", "aria-label": t("extract.chart") });
   blocks.forEach((block, i) => {
     const line = drawn("g", { transform: `translate(0 ${i * LINE})` });

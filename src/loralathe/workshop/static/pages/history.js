@@ -6,6 +6,8 @@ import { label } from "../state.js";
 import { showDate } from "../words.js";
 import { facts, make } from "../study/elements.js";
 
+const isRecipe = (node) => (node.name ?? "").endsWith(".toml");
+
 export function open(root, app) {
   const { t, api } = app, said = make("div", { role: "status" }), tree = make("div", { className: "tree" }), chosen = new Set();
   const compare = button("", compareTwo);
@@ -46,21 +48,26 @@ export function open(root, app) {
   }
 
   function entry(node, byId) {
-    const file = node.kind === "file" && node.name, title = node.title || (file ? label(node.name) : node.command ?? "");
+    const file = node.kind === "file" && node.name && !node.gone && !isRecipe(node), title = node.title || (file ? label(node.name) : node.command ?? "");
     const parents = node.parents.map((id) => byId.get(id)).filter(Boolean).map((one) => one.title || label(one.name));
     const pick = file ? flagInput(chosen.has(node.id), (on) => { if (on) chosen.add(node.id); else chosen.delete(node.id); count(); }, { "aria-label": t("history.choose", title) }) : null;
     const picture = node.thumbnail ? make("img", { src: node.thumbnail, alt: "", loading: "lazy" }) : make("span", { className: "blank " + node.kind });
-    const about = [node.command ?? "", node.time ? showDate(node.time) : "", parents.length ? t("history.from", parents.join(", ")) : ""].filter(Boolean).join(" · ");
-    const box = make("div", { className: "node " + (node.made ? "made" : "given") }, pick, picture, make("div", { className: "words" }, make("b", { textContent: title }), make("small", { textContent: about })), row(...tools(node, file, title)));
-    return box;
+    const about = [node.gone ? t("shell.state_gone") : "", (node.command ?? "").replaceAll("_", " "), node.time ? showDate(node.time) : "", parents.length ? t("history.from", parents.join(", ")) : ""].filter(Boolean).join(" · ");
+    return make("div", { className: "node " + (node.made ? "made" : "given") }, pick, picture, make("div", { className: "words" }, make("b", { textContent: title }), make("small", { textContent: about })), row(...tools(node, file, title)));
   }
 
   function tools(node, file, title) {
     const small = (text, act, kind = "small") => button(t("history." + text), act, { kind, label: `${t("history." + text)}: ${title}` });
     const page = node.outputs?.find((output) => output.kind === "page");
     const open = page ? make("a", { href: page.url, target: "_blank", rel: "noopener", textContent: t("shell.open_page") }) : null;
+    if (isRecipe(node)) return node.gone ? [] : [small("to_recipe", () => toRecipe(node))];
     return [file ? small("details", () => showFile(node.name, app)) : null, file ? small("go_on", () => goFrom(node)) : null, open,
       node.job ? small("again", () => again(node)) : null, file && node.made ? small("verify", () => verify(node)) : null, node.job ? small("delete", () => remove(node, title)) : null].filter(Boolean);
+  }
+
+  function toRecipe(node) {
+    app.draft("recipe").set("asked", label(node.name).replace(/\.toml$/, ""));
+    app.go("recipe");
   }
 
   async function attempt(act) { said.replaceChildren(); try { await act(); } catch (error) { said.replaceChildren(errorBox(error)); said.scrollIntoView({ block: "nearest" }); } }
@@ -91,7 +98,7 @@ export function open(root, app) {
     } catch (error) { place.replaceChildren(errorBox(error)); }
   }
 
-  root.append(make("h1", { textContent: t("history.title") }), make("p", { className: "lead", textContent: t("history.lead") }), section("", row(search, compare), said, tree));
+  root.append(make("h1", { textContent: t("history.title") }), make("p", { className: "lead", textContent: t("history.lead") }), section("", make("div", { className: "row shelf-head" }, search, compare), said, tree));
   load();
   const renew = debounce(300, load), stops = [api.subscribe("library", renew), api.subscribe("job", (job) => { if (isOver(job)) renew(); })];
   return () => stops.forEach((stop) => stop());

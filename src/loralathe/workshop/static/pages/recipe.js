@@ -94,17 +94,17 @@ export async function open(root, app) {
       known.replaceChildren(make("option", { value: "", textContent: t("recipe.open") }), ...all.map((one) => make("option", { value: one, textContent: one })));
     } catch (error) { refuse(form, error); }
   }
-  known.onchange = async () => {
-    if (!known.value) return;
+  known.onchange = () => { if (known.value) load(known.value); };
+  async function load(called) {
     try {
-      const found = await api.get("recipes/" + encodeURIComponent(known.value));
-      kept.set("own", own = known.value);
-      kept.set("name", name.value = known.value);
+      const found = await api.get("recipes/" + encodeURIComponent(called));
+      kept.set("own", own = called);
+      kept.set("name", name.value = called);
       kept.set("text", text.value = found.text);
       numbers();
       check();
     } catch (error) { refuse(form, error); }
-  };
+  }
 
   const request = () => (sound && saved?.startsWith(kept.get("name", "recipe") + "\n") ? { command: "run", words: [file()], options: { variables: used() } } : null);
   const plan = planBox({ request });
@@ -124,6 +124,6 @@ export async function open(root, app) {
   got.append(make("section", { className: "card go" }, run.node, plan.node), section(t("recipe.variables"), variables), sweeping, shown.node);
   numbers();
   await list();
-  check();
+  if (kept.get("asked")) { await load(kept.get("asked")); kept.set("asked", ""); } else check();
   return () => { run.close(); shown.close(); };
 }
