@@ -6,6 +6,7 @@
    usesOf(cell) → the cell's LoRAs as [{name, strength, te, unet, blocks, elements}] */
 import { get, subscribe } from "./api.js";
 import { compare } from "./compare.js";
+import { growingBars } from "./growing.js";
 import { follow, isOver } from "./job.js";
 import { button, choiceInput, row } from "./parts.js";
 import { studyWords, language, t } from "./words.js";
@@ -44,16 +45,16 @@ function studyOf(id, kind, show, onchange = null) {
     try {
       const found = await get(`jobs/${encodeURIComponent(id)}/page`);
       if (open && found.kind === kind) { data = found.data; show(data); }
-    } catch (error) { if (error.status !== 404) throw error; } finally { asking = false; }
+    } catch (error) { if (!error.what) throw error; /* not there yet: its event comes */ } finally { asking = false; }
     if (again && open) { again = false; ask(); }
   }
   const unheard = subscribe("page", ({ job }) => { if (job === id) ask(); });
   const stop = follow(id, (job) => {
     if (!open || job.state === "gone") return;
-    const ended = isOver(job), first = over === null, cells = job.cells?.length && !data;
-    if ((first && job.state !== "waiting") || (ended && over === false) || cells) ask();
+    const ended = isOver(job), first = over === null;
+    if ((first && job.state !== "waiting") || (ended && over === false)) ask();
     over = ended;
-    if (data) onchange?.(job);
+    onchange?.(job, data);
   });
   return () => { open = false; unheard(); stop(); };
 }
@@ -119,6 +120,7 @@ export function liveGrid(id, { onuse = null, onredo = null } = {}) {
   panel.hidden = true;
   const stop = studyOf(id, "grid", show, (next) => {
     job = next;
+    if (!data) return;
     let some = false;
     for (const cell of next.cells ?? []) {
       const changed = fill(data, cell);
@@ -142,10 +144,16 @@ export function liveBlocks(id, { onadvice = null } = {}) {
     if (advice) weights.append(advice);
     node.replaceChildren(make("p", { className: "note", textContent: view.summary() }), view.effectsCard(), data.list || data.byName ? weights : "", view.sheetCard());
   };
+  let growing = null;
   const stop = studyOf(id, "blocks", (found) => {
     data = found;
     view = blocksView({ data, t: blockWord, light: $("light"), redraw });
     redraw();
+  }, (job) => {
+    if (data || isOver(job) || !job.cells?.length) return;
+    growing ??= growingBars(job.options?.threshold ?? 20);
+    if (!growing.node.isConnected) node.replaceChildren(growing.node);
+    for (const cell of job.cells) growing.add(cell);
   });
   const escape = (event) => { if (event.key === "Escape") view?.closeLight(); };
   addEventListener("keydown", escape);
