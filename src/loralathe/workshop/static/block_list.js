@@ -7,6 +7,7 @@ import { accept, button, debounce, field, note, question, refuse, row, textInput
 import { t } from "./words.js";
 import { make } from "./study/elements.js";
 
+const SHORT = [12, 17];
 const isText = (name) => /^(TE\d*|CLIP|T5|BASE)$/i.test(name);
 const sameBlock = (one, other) => one === other || (/^(M00|MID)$/.test(one) && /^(M00|MID)$/.test(other)) || (one === "BASE" && isText(other));
 
@@ -39,6 +40,12 @@ export function blockList({ onchange }) {
     }));
   }
 
+  /* Without the blocks that the LoRA has no weights in, where the rest is a list that LBW knows, too. */
+  function inUse(all) {
+    const some = all.filter(([name]) => name === "BASE" || energyOf(name) > 0);
+    return SHORT.includes(some.length) ? some : all;
+  }
+
   const energyOf = (name) => energies.filter((one) => sameBlock(name, one.name)).reduce((sum, one) => sum + one.energy, 0);
 
   /* A preset's name or a list, read by the model's blocks. */
@@ -47,7 +54,7 @@ export function blockList({ onchange }) {
     if (!model.lora) return;
     try {
       const found = await post("list", { list: given.trim() || "ALL", checkpoint: model.base, lora: model.lora.file });
-      blocks = found.blocks.map(([name, value]) => [name, +value]);
+      blocks = inUse(found.blocks.map(([name, value]) => [name, +value]));
       box.value = blocks.map(([, value]) => +value.toFixed(3)).join(",");
       drawRows();
       if (!quiet) tell();
@@ -89,9 +96,9 @@ export function blockList({ onchange }) {
     try {
       const found = await post("ask", { command: "block_weights", words: [base, lora.file], options: {} });
       if (model.lora?.file !== lora.file || model.base !== base) return;
-      const total = found.blocks.reduce((sum, one) => sum + one.energy, 0) || 1;
-      energies = found.blocks.map((one) => ({ name: one.name, energy: one.energy / total }));
-      if (!blocks.length) blocks = energies.map((one) => [one.name, 1]);
+      energies = found.blocks.map((one) => ({ name: one.block, energy: one.share }));
+      blocks = inUse(blocks);
+      box.value = blocks.map(([, value]) => +value.toFixed(3)).join(",");
       drawRows();
     } catch (error) { refuse(node, error); }
   }
