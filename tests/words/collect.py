@@ -12,10 +12,11 @@ HOLE = "\0"
 WORDS = re.compile(r"[^\W\d_A-Z][^\W\d_]")
 NOT_SHOWN = frozenset({
     "AssertionError", "AttributeError", "IndexError", "KeyError", "NotImplementedError", "RuntimeError",
-    "TypeError", "TypeVar", "ValueError", "cast", "compile", "encode", "endswith", "finditer", "fullmatch",
-    "getattr", "match", "partition", "search", "split", "startswith", "sub",
+    "TypeError", "TypeVar", "ValueError", "cast", "compile", "encode", "endswith", "execute", "executemany",
+    "executescript", "finditer", "fullmatch", "getattr", "match", "partition", "search", "split",
+    "startswith", "sub", "warning",
 })  # fmt: skip
-"""Functions whose texts are patterns, names, or for programmers."""
+"""Functions whose texts are patterns, names, SQL, or for programmers."""
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:

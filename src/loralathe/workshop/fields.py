@@ -60,9 +60,9 @@ RENDER: Mapping[str, Field] = {
     "count": Field("whole", "usual", "Batch count", 1, help="pictures, seeds counting up"),
 }
 GRID: Mapping[str, Field] = {
-    "x": Field("text", "axes", "X axis", "", help="NAME = VALUES"),
-    "y": Field("text", "axes", "Y axis", "", help="NAME = VALUES"),
-    "z": Field("text", "axes", "Z axis", "", help="NAME = VALUES"),
+    "x": Field("text", "axes", "X axis", "", help="for example: cfg = 4..8 (+2)"),
+    "y": Field("text", "axes", "Y axis", "", help="for example: cfg = 4..8 (+2)"),
+    "z": Field("text", "axes", "Z axis", "", help="for example: cfg = 4..8 (+2)"),
     "recipe": Field("file", "axes", "Recipe", of="recipe", help="draw what it makes, in memory"),
     "step": Field("text", "axes", "Step of the recipe", "", help="empty: the checkpoint that it saves"),
     "variables": Field("map", "axes", "Variables of the recipe", help="NAME=NUMBER, one a line"),
@@ -112,7 +112,7 @@ EXTRACT: Mapping[str, Field] = {
     "te1": Field("flag", "rare", "Text encoder 1", None),
     "te2": Field("flag", "rare", "Text encoder 2", None),
     "te3": Field("flag", "rare", "Text encoder 3", None),
-    "alpha": Field("number", "rare", "alpha", 1.0, help="alpha · tuned − beta · base"),
+    "alpha": Field("number", "rare", "alpha", 1.0, help="alpha × the finetuned model − beta × the base"),
     "beta": Field("number", "rare", "beta", 1.0),
     "min_diff": Field("number", "rare", "Minimum difference", None),
     "exact": Field("flag", "rare", "Full decompositions", False),

@@ -122,7 +122,7 @@ class Api:
 
     async def fields(self, asked: Asked) -> dict[str, Any]:
         choices = (await self.shop.choices())["choices"]
-        found = forms(sayer(asked), choices)
+        found = forms(labeller(asked), choices)
         return {
             "commands": {
                 name: {"words": list(COMMANDS[name].words), "options": one} for name, one in found.items()

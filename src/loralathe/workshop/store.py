@@ -13,19 +13,6 @@ from typing import Any
 from loralathe import InputError
 
 VERSION = 1
-SCHEMA = """
-create table if not exists jobs (
-    id text primary key, command text, request text, title text, state text, position real,
-    created real, started real, ended real, progress text, error text, outputs text, folder text,
-    report text, line text, inputs text);
-create index if not exists jobs_by_state on jobs (state, position);
-create table if not exists lines (job text, time real, text text);
-create index if not exists lines_by_job on lines (job);
-create table if not exists cells (job text, number integer, total integer, path text, labels text,
-    primary key (job, number));
-create table if not exists kept (name text primary key, value text);
-create table if not exists files (path text primary key, size integer, mtime integer, facts text);
-"""
 WAITING, RUNNING, DONE = "waiting", "running", "done"
 FAILED, CANCELLED, INTERRUPTED = "failed", "cancelled", "interrupted"
 LIVE = (WAITING, RUNNING)
@@ -43,7 +30,19 @@ class Store:
         self._db.row_factory = sqlite3.Row
         self._db.execute("pragma journal_mode=wal")
         self._db.execute("pragma synchronous=normal")
-        self._db.executescript(SCHEMA)
+        self._db.executescript("""
+            create table if not exists jobs (
+                id text primary key, command text, request text, title text, state text, position real,
+                created real, started real, ended real, progress text, error text, outputs text, folder text,
+                report text, line text, inputs text);
+            create index if not exists jobs_by_state on jobs (state, position);
+            create table if not exists lines (job text, time real, text text);
+            create index if not exists lines_by_job on lines (job);
+            create table if not exists cells (job text, number integer, total integer, path text, labels text,
+                primary key (job, number));
+            create table if not exists kept (name text primary key, value text);
+            create table if not exists files (path text primary key, size integer, mtime integer, facts text);
+        """)
 
     def close(self) -> None:
         self._db.close()
