@@ -76,8 +76,8 @@ class Places:
         return path.with_name(path.name + ending) if ending and path.suffix.lower() != ending else path
 
     def name(self, path: str | os.PathLike[str]) -> str | None:
-        """What a file is called here; None for one outside of the folders. Links do not lead out."""
-        real = Path(os.path.realpath(path))
+        """What a file is called here, one below `out` if relative; None for one outside. Links do not lead out."""
+        real = Path(os.path.realpath(self.out / path))
         roots = [name for name, root in self._real.items() if real.is_relative_to(root)]
         if not roots:
             return None

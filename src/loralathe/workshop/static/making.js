@@ -13,7 +13,7 @@ import { fieldsOf, optionsForm, planBox } from "./form.js";
 import { jobCard, runner } from "./job.js";
 import { liveGrid } from "./live.js";
 import { accept, button, field, question, refuse, section, textInput } from "./parts.js";
-import { draft } from "./state.js";
+import { draft, intoFolder } from "./state.js";
 import { t } from "./words.js";
 import { make } from "./study/elements.js";
 
@@ -100,7 +100,7 @@ export function pictures({ key, form, title = "", onuse = null, ondone = null })
   async function run(request) {
     accept(form);
     try {
-      const job = await post("jobs", request);
+      const job = await post("jobs", intoFolder(request));
       kept.set(key, job.id);
       show(job.id);
       return job;

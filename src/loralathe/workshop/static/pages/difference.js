@@ -6,7 +6,7 @@ import { button, field, fold, note, numberInput, rangeInput, refuse, row, sectio
 import { label } from "../state.js";
 import { make } from "../study/elements.js";
 
-const RECIPE = "difference-sweep", FROM = -1, TO = 1;
+const FROM = -1, TO = 1;
 
 export async function open(root, app) {
   const { t, state, api } = app, kept = app.draft("difference"), { form, got } = frame(root, "difference");
@@ -45,12 +45,13 @@ export async function open(root, app) {
 
   /* The recipe of the very merge, its M an axis: each model is computed in memory, and no file is written. */
   async function sweep() {
+    const recipe = "difference-" + label(primary()).replaceAll(/[^\w.-]+/g, "_");
     if (!files()) { refuse(form, { what: t("making.missing") }); return; }
     try {
-      const plan = await api.post("plan", { command: "add_difference", words: [...files(), multiplier()], options: { output: RECIPE } });
-      await api.put("recipes/" + RECIPE, { text: plan.recipe });
+      const plan = await api.post("plan", { command: "add_difference", words: [...files(), multiplier()], options: { output: recipe } });
+      await api.put("recipes/" + encodeURIComponent(recipe), { text: plan.recipe });
     } catch (error) { refuse(form, error); return; }
-    await shown.run({ command: "grid", words: [], options: { ...settings.values(), recipe: `out/recipes/${RECIPE}.toml`, x: `M = ${axis.value}`, y: seedAxis(+seeds.value || 1) }, title: t("difference.sweep") });
+    await shown.run({ command: "grid", words: [], options: { ...settings.values(), recipe: `out/recipes/${recipe}.toml`, x: `M = ${axis.value}`, y: seedAxis(+seeds.value || 1) }, title: t("difference.sweep") });
   }
 
   async function measure() {
