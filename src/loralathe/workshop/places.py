@@ -76,7 +76,7 @@ class Places:
         return path.with_name(path.name + ending) if ending and path.suffix.lower() != ending else path
 
     def name(self, path: str | os.PathLike[str]) -> str | None:
-        """What a file is called here, below `out` if relative; None for one outside. Links do not lead out."""
+        """What a file is called here; None for one outside. A relative path is below `out`."""
         real = Path(os.path.realpath(self.out / path))
         roots = [name for name, root in self._real.items() if real.is_relative_to(root)]
         if not roots:

@@ -52,7 +52,7 @@ export function open(root, app) {
     const parents = node.parents.map((id) => byId.get(id)).filter(Boolean).map((one) => one.title || label(one.name));
     const pick = file ? flagInput(chosen.has(node.id), (on) => { if (on) chosen.add(node.id); else chosen.delete(node.id); count(); }, { "aria-label": t("history.choose", title) }) : null;
     const picture = node.thumbnail ? make("img", { src: node.thumbnail, alt: "", loading: "lazy" }) : make("span", { className: "blank " + node.kind });
-    const about = [node.gone ? t("shell.state_gone") : "", (node.command ?? "").replaceAll("_", " "), node.time ? showDate(node.time) : "", parents.length ? t("history.from", parents.join(", ")) : ""].filter(Boolean).join(" · ");
+    const about = [node.gone && !isRecipe(node) ? t("shell.state_gone") : "", (node.command ?? "").replaceAll("_", " "), node.time ? showDate(node.time) : "", parents.length ? t("history.from", parents.join(", ")) : ""].filter(Boolean).join(" · ");
     return make("div", { className: "node " + (node.made ? "made" : "given") }, pick, picture, make("div", { className: "words" }, make("b", { textContent: title }), make("small", { textContent: about })), row(...tools(node, file, title)));
   }
 
@@ -60,7 +60,7 @@ export function open(root, app) {
     const small = (text, act, kind = "small") => button(t("history." + text), act, { kind, label: `${t("history." + text)}: ${title}` });
     const page = node.outputs?.find((output) => output.kind === "page");
     const open = page ? make("a", { href: page.url, target: "_blank", rel: "noopener", textContent: t("shell.open_page") }) : null;
-    if (isRecipe(node)) return node.gone ? [] : [small("to_recipe", () => toRecipe(node))];
+    if (isRecipe(node)) return [small("to_recipe", () => toRecipe(node))];
     return [file ? small("details", () => showFile(node.name, app)) : null, file ? small("go_on", () => goFrom(node)) : null, open,
       node.job ? small("again", () => again(node)) : null, file && node.made ? small("verify", () => verify(node)) : null, node.job ? small("delete", () => remove(node, title)) : null].filter(Boolean);
   }
