@@ -10,13 +10,14 @@ endif
 WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-slow style lint fuzz kills faults bench bench-pictures chromium clean
+.PHONY: help demo ui test test-slow style lint fuzz kills faults bench bench-pictures chromium clean
 SECONDS ?= 120
 SEED ?= 0
 KILLS ?= 1000
 
 help:
 	@echo "make demo       the article's method on tiny models: demo-out/report.html"
+	@echo "make ui         the workshop, in your browser"
 	@echo "make test       lint and tests (a few minutes)"
 	@echo "make test-slow  all tests, the slow ones too"
 	@echo "make fuzz       broken inputs of every kind for SECONDS=120, from SEED=0"
@@ -31,6 +32,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e ".[render,ui,dev]"
 	@touch $@
+
+ui: $(STAMP)
+	$(BIN)/lathe ui
 
 demo: $(STAMP)
 	$(BIN)/lathe demo --out demo-out

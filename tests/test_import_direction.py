@@ -64,6 +64,18 @@ def test_relative_absolute_and_lazy_imports_are_seen(tmp_path: Path):
     assert circles(graph) == [["loralathe.engine.x", "loralathe.engine.y"]]
 
 
+def test_the_workshop_is_a_client_of_the_face() -> None:
+    """It imports names of `loralathe`, and its own; nothing else of the program."""
+    found = {
+        f"{source.path}: {one.module}"
+        for source in sources_of(REPO).values()
+        if source.top == "workshop"
+        for one in source.imports
+        if one.module != "loralathe" and not f"{one.module}.".startswith("loralathe.workshop.")
+    }
+    assert not found
+
+
 def test_the_command_line_is_a_client_of_the_faces() -> None:
     """It imports names of `loralathe`, of the demo and the workshop, and its own; nothing else."""
     faces = {"loralathe", "loralathe.demo", "loralathe.workshop"}

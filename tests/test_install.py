@@ -12,7 +12,7 @@ import pytest
 
 from printed import ROOT, commands_in
 
-PAGES = ("README.md", "README.zh-TW.md", "docs/pictures.md", "docs/pictures.zh-TW.md")
+PAGES = ("README.md", "README.zh-TW.md", "docs/pictures.md", "docs/pictures.zh-TW.md", "docs/workshop.md")
 LINES = sorted({
     line for page in PAGES for line in commands_in((ROOT / page).read_text("utf-8")) if line.startswith("pip")
 })  # fmt: skip

@@ -56,3 +56,4 @@ def demo_command(out: Path, quick: bool, as_json: bool, quiet: bool) -> None:
         raise KeyboardInterrupt(f"what is finished is kept in {out}; the same command goes on") from None
     screen.event("demo", folder=out, report=result.report, chapters=result.numbers())
     screen.show(f"The story is told in {result.report.resolve()}")
+    screen.show("Try it yourself in the browser: lathe ui")

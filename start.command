@@ -1,0 +1,3 @@
+#!/bin/sh
+# For a double click on macOS: the same as start.sh.
+exec "$(dirname "$0")/start.sh" "$@"
