@@ -102,8 +102,17 @@ def read_request(given: object, places: Places) -> Request:
     )
     call = {name: _option(str(command), str(name), value, places) for name, value in options.items()}
     call = {name: value for name, value in call.items() if value is not None}
+    if "output" not in call and "output" in OPTIONS[str(command)] and command != "run":
+        call["output"] = str(places.output(_named_after(str(command), call_words), found.ending))
     call |= _folders_for(str(command), places)
     return Request(str(command), tuple(words), dict(options), call_words, call)
+
+
+def _named_after(command: str, words: Sequence[str | float]) -> str:
+    """`baseA+hina-grid`: what a result is called where nobody said so."""
+    names = [Path(word).name.partition(":")[0] for word in words if isinstance(word, str)]
+    stems = dict.fromkeys(Path(name).stem for name in names)
+    return f"{'+'.join(stems)[:80] or 'result'}-{command.replace('_', '-')}"
 
 
 def _folders_for(command: str, places: Places) -> dict[str, list[str]]:
