@@ -38,7 +38,7 @@ clip_skip = 2
 INFOTEXT = """a girl, <lora:hina:0.7:lbw=OUTALL>
 Negative prompt: blurry
 Steps: 9, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 5.5, Seed: 11, Size: 128x64, \
-Model: animeXL, Model hash: 0123456789, Clip skip: 2, Hires upscale: 2, Version: v1.10.1"""
+Model: animeXL, Model hash: 0123456789, Clip skip: 2, Hires resize: 64x64, Version: v1.10.1"""
 
 
 def planned(done: Run, *words: object) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def test_the_settings_of_a_picture_without_its_files(here: Path, done: Run) -> N
     notes = done("render", "baseA.safetensors", "--settings", "girl.png", "--dry-run").stderr
     assert "girl.png" in notes
     assert "Model animeXL, <lora:hina:0.7:lbw=OUTALL>" in notes
-    assert "Hires upscale" in notes
+    assert "Hires resize" in notes
 
 
 def test_a_picture_of_ours_makes_itself_again(here: Path, done: Run) -> None:
@@ -85,6 +85,15 @@ def test_a_picture_of_ours_makes_itself_again(here: Path, done: Run) -> None:
     assert "Model baseA" in result.stderr
     with Image.open("1.png") as first, Image.open("2.png") as second:
         assert first.tobytes() == second.tobytes()
+
+
+def test_hires_fix_of_a_picture(here: Path, done: Run) -> None:
+    hires = "Denoising strength: 0.4, Hires upscale: 1.5, Hires steps: 3, Hires upscaler: Latent (nearest)"
+    picture(here / "g.png", f"a girl\nSteps: 9, Sampler: Euler, Seed: 1, Size: 64x64, {hires}")
+    found = planned(done, "--settings", "g.png", "--hires-steps", 5)["hires"]
+    assert found == {"scale": 1.5, "upscaler": "Latent (nearest)", "steps": 5, "denoising": 0.4}
+    picture(here / "i.png", "a girl\nSteps: 9, Sampler: Euler, Seed: 1, Denoising strength: 0.4")
+    assert "Denoising strength" in done("render", "baseA", "--settings", "i.png", "--dry-run").stderr
 
 
 def test_a_profile_is_saved_and_read_again(here: Path, done: Run, run: Run) -> None:

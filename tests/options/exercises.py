@@ -45,6 +45,8 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         ' «--prompt "(a girl:1.2) [smile:frown:0.5] AND sea"» «--negative blurry» «--vae c.safetensors»'
         ' «--sampler "Euler a"» «--schedule Karras» «--steps 4» «--cfg 5» «--size 64x64» «--count 2»'
         " ‹--batch 2› «--seed 7» «--clip-skip 2» ‹--low-vram› ‹--dtype fp32› «-o girl.png»",
+        '‹lathe render a.safetensors› --dry-run --prompt "a girl"'
+        " «--hires 2 --hires-upscaler Lanczos --hires-steps 2 --hires-denoising 0.5»",
         '‹lathe render a.safetensors› --dry-run --prompt "a girl" «--styles styles.csv --style film»',
         *tags("<lora:hina:0.7>", "<lyco:hina:0.7>"),
         '‹lathe render a.safetensors hina.safetensors:0.7› --dry-run --seed 1 --prompt "a girl"',
@@ -61,6 +63,8 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         f'{GRID} ‹--x "checkpoint = a.safetensors, b.safetensors"› «--y "vae = none, c.safetensors"»',
         f'{GRID} «--x "clip skip = 1, 2"»',
         f'{GRID} «--x "size = 64x64, 128x64"»',
+        f'{GRID} «--hires 2 --x "denoising = 0.3, 0.5"» «--y "hires steps = 1, 2"»'
+        ' «--z "hires upscaler = Latent, Lanczos"»',
     ),
     "LoRA Block Weight: tags and words": (
         *tags(

@@ -11,6 +11,7 @@ import pytest
 from loralathe.errors import InputError
 from loralathe.families import FAMILIES, block_lists
 from loralathe.families.sdxl import SDXL
+from loralathe.rendering import Hires
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import parse_block_weights, read_block_text, select_blocks
 from loralathe.studies.axes import AXIS_KINDS, parse_axis
@@ -75,6 +76,18 @@ def cells(
 )
 def test_plain_fields(text: str, name: str, expected: list[object]) -> None:
     assert [getattr(cell, name) for cell in cells(text)] == expected
+
+
+def test_hires_fix() -> None:
+    base = request(hires=Hires(2))
+    for text, name, expected in (
+        ("denoising = 0.3, 0.5", "denoising", [0.3, 0.5]),
+        ("hires steps = 0, 9", "steps", [0, 9]),
+        ("hires upscaler = lanczos, Latent", "upscaler", ["Lanczos", "Latent"]),
+    ):
+        assert [getattr(cell.hires, name) for cell in cells(text, base=base)] == expected
+    with pytest.raises(InputError, match="changes nothing without it"):
+        cells("denoising = 0.5")
 
 
 def test_size() -> None:

@@ -55,13 +55,13 @@ def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> E
         numbers = denoiser_numbers(family, tensors)
         key = model_key(family.id, numbers, device_label(device), dtype, low_vram=low_vram)
         time = time_of(requests, key)
-        sizes = [(one.width, one.height) for one in requests]
+        sizes = [one.size for one in requests]
         largest = max(sizes, key=lambda size: size[0] * size[1], default=(8, 8))
         memory = memory_of(family, tensors, largest, dtype, low_vram=low_vram)
     return Estimate(
         len(requests),
-        sum(one.steps for one in requests),
-        tuple(dict.fromkeys(f"{one.width}×{one.height}" for one in requests)),
+        sum(one.all_steps for one in requests),
+        tuple(dict.fromkeys("×".join(map(str, one.size)) for one in requests)),
         device,
         time,
         memory,

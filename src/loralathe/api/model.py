@@ -225,6 +225,7 @@ class OpenModel:
             height=height,
             clip_skip=picture.clip_skip,
             adapters=uses,
+            hires=picture.second_pass(),
         )
 
     def _usual_size(self) -> tuple[int, int]:

@@ -7,7 +7,15 @@ from collections.abc import Iterable, Mapping
 from loralathe.api.arguments import PathLike
 from loralathe.tensorfiles import confine
 
-__all__ = ["block_list", "confine", "preset_lists", "sampler_names", "schedule_names", "write_preset"]
+__all__ = [
+    "block_list",
+    "confine",
+    "preset_lists",
+    "sampler_names",
+    "schedule_names",
+    "upscaler_names",
+    "write_preset",
+]
 
 
 def sampler_names() -> tuple[str, ...]:
@@ -15,6 +23,13 @@ def sampler_names() -> tuple[str, ...]:
     from loralathe.rendering.samplers import SAMPLERS
 
     return tuple(SAMPLERS)
+
+
+def upscaler_names() -> tuple[str, ...]:
+    """Of hires fix, as A1111 calls them."""
+    from loralathe.rendering import UPSCALERS
+
+    return tuple(UPSCALERS)
 
 
 def schedule_names() -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from loralathe.errors import InputError, did_you_mean, option
 
 if TYPE_CHECKING:
     from loralathe.progress import Progress
+    from loralathe.rendering import Hires
     from loralathe.studies import Position, Scorer
 
 RANDOM_SEED = -1
@@ -82,6 +83,7 @@ class Picture:
     prompt: needed, be it ""; may carry <lora:…> tags, (emphasis:1.2), AND, …;  seed: −1 draws one.
     sampler, schedule: as A1111 calls them;  size: "832x1216", None is the family's own.
     vae: another than the checkpoint's;  clip_skip: 1 is the family's own layer.
+    hires: hires fix, enlarging so many times; upscaler, steps (0: as the first pass) and denoising of it.
     styles: A1111's styles.csv;  style: names of styles in it, put around the prompts in this order.
     """
 
@@ -97,6 +99,10 @@ class Picture:
     clip_skip: int = 1
     styles: PathLike | None = None
     style: Sequence[str] = ()
+    hires: float | None = None
+    hires_upscaler: str = "Latent"
+    hires_steps: int = 0
+    hires_denoising: float = 0.7
 
     @property
     def text(self) -> str:
@@ -122,6 +128,14 @@ class Picture:
                 fix=f"name it: {option('styles', 'styles.csv')}",
             )
         return apply_styles(self.text, self.negative, self.style, read_styles(Path(self.styles)))
+
+    def second_pass(self) -> Hires | None:
+        """Hires fix, where it is asked for."""
+        if self.hires is None:
+            return None
+        from loralathe.rendering import Hires
+
+        return Hires(self.hires, self.hires_upscaler, self.hires_steps, self.hires_denoising)
 
     def sides(self, default: tuple[int, int]) -> tuple[int, int]:
         """(width, height); InputError for what is no size; the request says whether it is possible."""
@@ -152,6 +166,10 @@ class PictureKeywords(TypedDict, total=False):
     clip_skip: int
     styles: PathLike | None
     style: Sequence[str]
+    hires: float | None
+    hires_upscaler: str
+    hires_steps: int
+    hires_denoising: float
 
 
 class RenderKeywords(PictureKeywords, total=False):

@@ -23,6 +23,7 @@ Value = str | int | float | bool | list[str]
 SETTINGS: Mapping[str, type] = {
     "prompt": str, "negative": str, "seed": int, "steps": int, "cfg": float, "sampler": str, "schedule": str,
     "size": str, "vae": str, "clip_skip": int, "styles": str, "style": list,
+    "hires": float, "hires_upscaler": str, "hires_steps": int, "hires_denoising": float,
     "device": str, "dtype": str, "low_vram": bool, "batch": int,
     "prediction": str, "hashes": bool, "missing_blocks": int, "allow_unmatched": bool,
 }  # fmt: skip
@@ -36,7 +37,8 @@ _EXAMPLES = {str: '"…"', int: "20", float: "7.5", bool: "true", list: '["…"]
 _PNG = b"\x89PNG\r\n"
 _ENTRIES = {
     "Steps": "steps", "Sampler": "sampler", "Schedule type": "schedule", "CFG scale": "cfg", "Seed": "seed",
-    "Size": "size", "Clip skip": "clip_skip",
+    "Size": "size", "Clip skip": "clip_skip", "Hires upscale": "hires", "Hires upscaler": "hires_upscaler",
+    "Hires steps": "hires_steps", "Denoising strength": "hires_denoising",
 }  # fmt: skip
 """Entries of infotext, and the fields that they are."""
 _SETS_NOTHING = frozenset({
@@ -123,10 +125,16 @@ def _from_picture(file: Path) -> Settings:
     found = picture_notes(file)
     tagged = lift_tags(found.prompt)
     values: dict[str, Value] = {"prompt": tagged.prompt.strip(), "negative": found.negative}
-    for entry, name in _ENTRIES.items():
-        if entry in found.entries:
-            values[name] = _value(found.entries[entry], SETTINGS[name], f"{file}, {entry}")
+    for entry in _taken(found.entries):
+        name = _ENTRIES[entry]
+        values[name] = _value(found.entries[entry], SETTINGS[name], f"{file}, {entry}")
     return Settings(values, tuple(_not_taken(file.name, found.entries, tagged.adapters)))
+
+
+def _taken(entries: Mapping[str, str]) -> list[str]:
+    """Those that are fields. A denoising strength without hires fix is that of img2img."""
+    known = [entry for entry in _ENTRIES if entry in entries]
+    return known if "Hires upscale" in entries else [one for one in known if one != "Denoising strength"]
 
 
 def _value(text: str, kind: type, where: str) -> Value:
@@ -144,6 +152,6 @@ def _not_taken(name: str, entries: Mapping[str, str], adapters: Iterable[Adapter
     files += map(tag_text, adapters)
     if files:
         yield f"the files that {name} was made with are not taken, give those that you want: {few(files, 9)}"
-    others = [entry for entry in entries if entry not in _ENTRIES and entry not in _SETS_NOTHING]
+    others = [entry for entry in entries if entry not in _taken(entries) and entry not in _SETS_NOTHING]
     if others:
         yield f"{name} has settings that do not exist here: {few(others, 9)}"

@@ -108,7 +108,8 @@ COMMON_NAMES = frozenset({
 })  # fmt: skip
 PICTURE_NAMES = frozenset({
     "prompt", "negative", "seed", "count", "steps", "cfg", "sampler", "schedule", "size", "vae", "clip_skip",
-    "styles", "style", "settings", "save_settings",
+    "styles", "style", "hires", "hires_upscaler", "hires_steps", "hires_denoising", "settings",
+    "save_settings",
 })  # fmt: skip
 MACHINE_NAMES = frozenset({"low_vram", "batch", "prediction"}) | COMMON_NAMES
 

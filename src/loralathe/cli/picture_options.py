@@ -74,7 +74,8 @@ def _from_settings(ctx: click.Context, param: click.Parameter, file: Path | None
 def picture_options(lists: str = "--blocks") -> Callable[[F], F]:
     """The options of the model and of one picture; `lists` is the flag that names a block list."""
     return stack([
-        *_adapter_options(lists), *_settings_options(), *_picture_options(), *_machine_options()
+        *_adapter_options(lists), *_settings_options(), *_picture_options(),
+        *_hires_options(), *_machine_options()
     ])  # fmt: skip
 
 
@@ -156,6 +157,34 @@ def _picture_options() -> list[Callable[[F], F]]:
             multiple=True,
             metavar="NAME",
             help="Put this style of --styles around the prompts; repeatable.",
+        ),
+    ]
+
+
+def _hires_options() -> list[Callable[[F], F]]:
+    return [
+        click.option(
+            "--hires", type=Number(), metavar="X", help="Hires fix: enlarge X times, in a second pass."
+        ),
+        click.option(
+            "--hires-upscaler",
+            default="Latent",
+            metavar="NAME",
+            help="How hires fix enlarges: Latent, Latent (nearest-exact), Lanczos, … Default: Latent.",
+        ),
+        click.option(
+            "--hires-steps",
+            type=Whole(min=0),
+            default=0,
+            metavar="N",
+            help="Steps of the second pass; 0 is as many as --steps. Default: 0.",
+        ),
+        click.option(
+            "--hires-denoising",
+            type=Number(),
+            default=0.7,
+            metavar="X",
+            help="How much the second pass makes anew, 0 to 1. Default: 0.7.",
         ),
     ]
 

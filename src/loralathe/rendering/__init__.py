@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loralathe.lazy import lazy_names
+from loralathe.rendering.hires import UPSCALERS, Hires
 from loralathe.rendering.request import ImageRequest, OnImage, Renderer
 
 if TYPE_CHECKING:
     from loralathe.rendering.local import LocalRenderer
     from loralathe.rendering.runtime import Presets
 
-__all__ = ["ImageRequest", "LocalRenderer", "OnImage", "Presets", "Renderer"]
+__all__ = ["UPSCALERS", "Hires", "ImageRequest", "LocalRenderer", "OnImage", "Presets", "Renderer"]
 
 _HOMES = {"local": ("LocalRenderer",), "runtime": ("Presets",)}
 

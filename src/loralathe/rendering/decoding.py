@@ -71,3 +71,9 @@ def to_image(pixels: torch.Tensor) -> Image.Image:
     """(3, height, width) in −1 … 1 → RGB, rounded to nearest."""
     levels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
     return Image.fromarray(levels.permute(1, 2, 0).cpu().numpy())
+
+
+def to_pixels(picture: Image.Image, device: torch.device) -> torch.Tensor:
+    """RGB → (3, height, width) in −1 … 1, float32."""
+    levels = torch.from_numpy(np.asarray(picture, dtype=np.float32)).to(device)
+    return levels.permute(2, 0, 1) / 127.5 - 1

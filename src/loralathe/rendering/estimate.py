@@ -75,11 +75,12 @@ def time_of(requests: Iterable[ImageRequest], key: str) -> Time:
     """By the rates that pictures of such a model had on this device; key: see `model_key`."""
     total, places = 0.0, set[str]()
     for request in requests:
-        rate = known_rate(key, (request.width, request.height))
-        if rate is None:
-            return Time(None, None)
-        total += rate.seconds * request.steps
-        places.add(rate.size)
+        for one in request.passes:
+            rate = known_rate(key, (one.width, one.height))
+            if rate is None:
+                return Time(None, None)
+            total += rate.seconds * one.steps
+            places.add(rate.size)
     return Time(total, ", ".join(sorted(places)))
 
 

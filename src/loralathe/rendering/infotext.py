@@ -38,7 +38,7 @@ class Hashes:
 
 def infotext(request: ImageRequest, hashes: Hashes | None = None) -> str:
     """The text A1111 would write for `request`. Adapters beside the prompt become tags in it."""
-    hashes = hashes or Hashes()
+    hashes, hires = hashes or Hashes(), request.hires
     sampler, schedule = canonical_names(request.sampler, request.schedule)
     tags = [tag_text(replace(use, file=Path(use.file).stem)) for use in request.adapters]
     entries: dict[str, object] = {
@@ -52,8 +52,12 @@ def infotext(request: ImageRequest, hashes: Hashes | None = None) -> str:
         "Model": _stem(request.checkpoint),
         "VAE hash": request.vae and hashes.vae and hashes.vae[:10],
         "VAE": request.vae and Path(request.vae).name,
+        "Denoising strength": hires and _short(hires.denoising),
         "Clip skip": request.clip_skip if request.clip_skip > 1 else None,
         "RNG": "CPU",
+        "Hires upscale": hires and _short(hires.scale),
+        "Hires steps": hires and (hires.steps or None),
+        "Hires upscaler": hires and hires.upscaler,
         "Lora hashes": ", ".join(f"{_plain(n)}: {h[:12]}" for n, h in hashes.adapters.items()) or None,
         "Rendered by": f"loralathe {__version__}",
     }

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 import torch
 
+from loralathe.rendering.decoding import Tell
 from loralathe.rendering.encoding import Conditioning, TextJob, encode_texts
 from loralathe.rendering.guidance import Guide, GuidedNetwork
 from loralathe.rendering.model_cache import OpenModel
-from loralathe.rendering.prepare import Prepared
+from loralathe.rendering.prepare import Prepared, Prompts
 from loralathe.rendering.prompts import PartPlan
 from loralathe.rendering.runtime import Presets, RowShares, Share, share_of, strength_of
-from loralathe.rendering.sampling import OnStep, SeededNoise, latent_shape, sample
+from loralathe.rendering.sampling import OnStep, SeededNoise, Start, latent_shape, sample
+from loralathe.rendering.upscaling import enlarge
 from loralathe.strengths import AdapterUse
 
 TextKey = tuple[object, ...]
@@ -32,9 +34,10 @@ class RenderSettings:
 class LatentRenderer:
     """Turns prepared requests into latents on one open model."""
 
-    def __init__(self, opened: OpenModel, settings: RenderSettings) -> None:
+    def __init__(self, opened: OpenModel, settings: RenderSettings, tell: Tell = lambda text: None) -> None:
         self._opened = opened
         self._settings = settings
+        self._tell = tell
 
     def shares(self, one: Prepared) -> tuple[Share, ...]:
         """The adapters of an image. InputError for files and block lists that do not fit the model."""
@@ -42,20 +45,39 @@ class LatentRenderer:
 
     def latents(self, batch: Sequence[Prepared], on_step: OnStep = lambda: None) -> torch.Tensor:
         """(batch, 4, h, w) float32. All requests must be alike in `Prepared.like`."""
+        request, texts = batch[0].request, self._texts(batch)
+        made = self._run(batch, texts, 0, None, on_step)
+        if (hires := request.hires) is None:
+            return made
+        large = enlarge(self._opened.model.vae, made, hires.upscaler, request.size, self._tell)
+        if hires.denoising == 0:
+            return large
+        return self._run(batch, texts, 1, Start(large, hires.denoising), on_step)
+
+    def _run(
+        self,
+        batch: Sequence[Prepared],
+        texts: dict[TextKey, Conditioning],
+        number: int,
+        start: Start | None,
+        on_step: OnStep,
+    ) -> torch.Tensor:
+        """The first pass (0) or the second (1), each with the noise of its seed from the beginning."""
         first, device, model = batch[0], self._settings.device, self._opened.model
-        request = first.request
-        texts = self._texts(batch)
-        guides = [self._guide(one, texts) for one in batch]
+        one_pass = first.request.passes[number]
+        width, height = one_pass.width, one_pass.height
+        guides = [self._guide(one, texts, one.passes[number]) for one in batch]
         seeds = [one.request.seed for one in batch]
-        noise = SeededNoise(seeds, latent_shape(model, request.width, request.height), device)
-        with GuidedNetwork(model, guides, request.width, request.height, device) as network:
+        noise = SeededNoise(seeds, latent_shape(model, width, height), device)
+        with GuidedNetwork(model, guides, width, height, device) as network:
             return sample(
                 model,
                 network,
                 noise,
                 sampler=first.sampler,
                 schedule=first.schedule,
-                steps=request.steps,
+                steps=one_pass.steps,
+                start=start,
                 on_step=on_step,
             )
 
@@ -67,18 +89,19 @@ class LatentRenderer:
             self._opened.shares[key] = share_of(adapter, strength)
         return self._opened.shares[key]
 
-    def _guide(self, one: Prepared, texts: dict[TextKey, Conditioning]) -> Guide:
+    def _guide(self, one: Prepared, texts: dict[TextKey, Conditioning], prompts: Prompts) -> Guide:
         def steps_of(part: PartPlan) -> list[Conditioning]:
             return [texts[self._key(one, text)] for text in part.texts]
 
         negative = None
         if one.guided:
-            (only,) = one.negative.parts
+            (only,) = prompts.negative.parts
             negative = steps_of(only)
             if self._reads_as_zeros(one):
                 negative = [negative[0].blank()] * len(negative)
-        parts = tuple((part.weight, steps_of(part)) for part in one.plan.parts)
-        return Guide(one.request.cfg, parts, negative, self._shares_by_step(one))
+        parts = tuple((part.weight, steps_of(part)) for part in prompts.plan.parts)
+        steps = len(prompts.plan.parts[0].texts)
+        return Guide(one.request.cfg, parts, negative, self._shares_by_step(one, steps))
 
     def _reads_as_zeros(self, one: Prepared) -> bool:
         return (
@@ -87,11 +110,9 @@ class LatentRenderer:
             and one.request.negative == ""
         )
 
-    def _shares_by_step(self, one: Prepared) -> list[RowShares]:
+    def _shares_by_step(self, one: Prepared, steps: int) -> list[RowShares]:
         pairs = [(use, share) for use, share in zip(one.uses, self.shares(one), strict=True) if share.unet]
-        return [
-            tuple(share for use, share in pairs if use.active_at(step)) for step in range(one.request.steps)
-        ]
+        return [tuple(share for use, share in pairs if use.active_at(step)) for step in range(steps)]
 
     def _texts(self, batch: Sequence[Prepared]) -> dict[TextKey, Conditioning]:
         """The conditioning of every text of a batch; texts of earlier batches are not encoded again."""
@@ -99,14 +120,13 @@ class LatentRenderer:
         wanted: dict[int, dict[TextKey, TextJob]] = {}
         for one in batch:
             shares = tuple(share for share in self.shares(one) if share.te)
-            for plan in (one.plan, one.negative) if one.guided else (one.plan,):
-                for text in plan.distinct_texts():
-                    key = self._key(one, text)
-                    known = self._opened.recall(key)
-                    if known is not None:
-                        found[key] = known
-                    else:
-                        wanted.setdefault(one.request.clip_skip, {})[key] = TextJob(text, shares)
+            for text in one.encoded_texts():
+                key = self._key(one, text)
+                known = self._opened.recall(key)
+                if known is not None:
+                    found[key] = known
+                else:
+                    wanted.setdefault(one.request.clip_skip, {})[key] = TextJob(text, shares)
         for clip_skip, jobs in wanted.items():
             encoded = encode_texts(self._opened.model, list(jobs.values()), clip_skip, self._settings.device)
             for key, conditioning in zip(jobs, encoded, strict=True):

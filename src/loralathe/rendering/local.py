@@ -120,7 +120,7 @@ class LocalRenderer:
         order = in_order_of_work(prepared)
         for (checkpoint, vae), _ in order:
             self._models.check(checkpoint, vae)
-        steps = sum(request.steps for request in requests)
+        steps = sum(request.all_steps for request in requests)
         exact = full_precision() if self._load_settings.dtype == torch.float32 else nullcontext()
         with torch.inference_mode(), exact, self._progress.task("rendering", steps, "step") as task:
             for (checkpoint, vae), groups in order:
@@ -136,7 +136,7 @@ class LocalRenderer:
     ) -> None:
         """All images of one model. No reference to it stays, so its memory is free for the next one."""
         opened = self._models.get(checkpoint, vae)
-        latent_renderer = LatentRenderer(opened, self._settings)
+        latent_renderer = LatentRenderer(opened, self._settings, self._progress.message)
         for group in groups:
             for one in group:  # an adapter that does not fit is an error before the first step
                 latent_renderer.shares(one)
@@ -169,6 +169,7 @@ class LocalRenderer:
                 task.advance(before - task.done)  # steps of a failed batch do not count
                 raise
             done.extend(zip(batch, latents, strict=True))
+            del moments[batch[0].request.steps :]  # the rate is that of the first pass
             if len(moments) > 1:  # the first step waits for what is loaded then
                 rates.append((moments[-1] - moments[0]) / (len(moments) - 1) / len(batch))
 
@@ -180,9 +181,7 @@ class LocalRenderer:
                 on_image(one.index, self._picture(opened, one, latents))
 
         request = group[0].request
-        size = self._batch_size or batch_size_for(
-            request.width, request.height, self.device, self._load_settings.dtype
-        )
+        size = self._batch_size or batch_size_for(*request.size, self.device, self._load_settings.dtype)
         in_batches(group, size, run, finish, self._progress.message)
         if rates:
             numbers = sum(weight.numel() for weight in opened.model.denoiser.parameters())

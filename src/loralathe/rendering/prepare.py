@@ -13,14 +13,24 @@ from loralathe.strengths import AdapterUse, require_counted_once
 
 
 @dataclass(frozen=True)
+class Prompts:
+    """Which text guides which step of one pass, and away from which."""
+
+    plan: PromptPlan
+    negative: PromptPlan
+
+    def texts(self) -> tuple[str, ...]:
+        return (*self.plan.distinct_texts(), *self.negative.distinct_texts())
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A request and everything its words mean. Files of `uses` are paths."""
 
     index: int
     request: ImageRequest
     uses: tuple[AdapterUse, ...]
-    plan: PromptPlan
-    negative: PromptPlan
+    passes: tuple[Prompts, ...]
     sampler: str
     schedule: str
     issues: tuple[Issue, ...]
@@ -28,16 +38,22 @@ class Prepared:
     @property
     def guided(self) -> bool:
         """Whether a negative prompt takes part: CFG 1 without AND needs none and costs half."""
-        return self.request.cfg != 1.0 or len(self.plan.parts) > 1
+        return self.request.cfg != 1.0 or len(self.passes[0].plan.parts) > 1
 
     def texts(self) -> tuple[str, ...]:
         """What is encoded, in all steps."""
-        return (*self.plan.distinct_texts(), *self.negative.distinct_texts())
+        return tuple(text for prompts in self.passes for text in prompts.texts())
+
+    def encoded_texts(self) -> tuple[str, ...]:
+        """Those that take part: the negative prompt does only where it guides."""
+        if self.guided:
+            return self.texts()
+        return tuple(text for prompts in self.passes for text in prompts.plan.distinct_texts())
 
     def like(self) -> tuple[object, ...]:
         """Requests with equal values here can share a batch."""
         r = self.request
-        return (r.width, r.height, r.steps, self.sampler, self.schedule, self.guided)
+        return (r.width, r.height, r.steps, r.hires, self.sampler, self.schedule, self.guided)
 
 
 def prepare(index: int, request: ImageRequest, folders: ModelFolders) -> Prepared:
@@ -49,10 +65,18 @@ def prepare(index: int, request: ImageRequest, folders: ModelFolders) -> Prepare
         for uses in (tagged.adapters, request.adapters)
     )
     require_counted_once(given, named)
-    plan = plan_prompt(tagged.prompt, request.steps)
-    negative = plan_prompt(request.negative, request.steps, composable=False)
-    issues = (*tagged.issues, *plan.issues, *negative.issues)
-    return Prepared(index, request, (*named, *given), plan, negative, sampler, schedule, issues)
+    passes = tuple(_prompts(request, tagged.prompt, number) for number, _ in enumerate(request.passes))
+    issues = (*tagged.issues, *passes[0].plan.issues, *passes[0].negative.issues)
+    return Prepared(index, request, (*named, *given), passes, sampler, schedule, issues)
+
+
+def _prompts(request: ImageRequest, prompt: str, number: int) -> Prompts:
+    """Of the first pass (0) or the second (1)."""
+    steps, after = request.passes[number].steps, request.steps if number else 0
+    return Prompts(
+        plan_prompt(prompt, steps, after=after),
+        plan_prompt(request.negative, steps, composable=False, after=after),
+    )
 
 
 def in_order_of_work(

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from loralathe.errors import InputError
+from loralathe.rendering.hires import Hires, whole_steps
 from loralathe.strengths import AdapterUse
 
 if TYPE_CHECKING:
@@ -30,6 +31,15 @@ MAX_PROMPT = 20_000
 
 
 @dataclass(frozen=True, slots=True)
+class Pass:
+    """One run of the sampler: its steps, and the size of the picture in it."""
+
+    steps: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
 class ImageRequest:
     """One image. Equal requests give equal images (one machine, one set of versions).
 
@@ -37,6 +47,7 @@ class ImageRequest:
     prompt:          may carry `<lora:…>` tags; `adapters` come on top of them.
     sampler, schedule: A1111's labels, e.g. "DPM++ 2M", "Karras"; "Automatic" is the sampler's own.
     clip_skip:       1 is the family's own layer; n ≥ 2 reads hidden state −n of every text encoder.
+    width, height:   of the first pass;  hires: a second pass at a larger size, which `size` then is.
     Raises InputError for a size that is not a multiple of 8 or too large, for too long a prompt, for no
     or too many steps, and for a random seed.
     """
@@ -54,6 +65,7 @@ class ImageRequest:
     height: int = 512
     clip_skip: int = 1
     adapters: tuple[AdapterUse, ...] = ()
+    hires: Hires | None = None
 
     def __post_init__(self) -> None:
         for side, value in (("width", self.width), ("height", self.height)):
@@ -90,10 +102,46 @@ class ImageRequest:
         if not math.isfinite(self.cfg):
             raise InputError(f"the CFG scale {self.cfg} is not a finite number")
         object.__setattr__(self, "cfg", float(self.cfg))  # one name for 7 and 7.0
+        if self.hires is not None:
+            self._check_second_pass(self.hires)
+
+    def _check_second_pass(self, hires: Hires) -> None:
+        second = self.passes[-1]
+        if max(second.width, second.height) > MAX_SIDE:
+            raise InputError(
+                f"hires fix makes {second.width}×{second.height}, more than {MAX_SIDE} pixels",
+                fix="a smaller scale, or a smaller size",
+            )
+        if hires.denoising and whole_steps(second.steps, hires.denoising) > MAX_STEPS:
+            raise InputError(
+                f"the denoising strength {hires.denoising:g} is too small for {second.steps} steps",
+                fix="fewer steps in the second pass, or 0, which only enlarges",
+            )
+
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        """The runs of the sampler, one after the other. A second one that makes nothing anew has no steps."""
+        first = Pass(self.steps, self.width, self.height)
+        if (hires := self.hires) is None:
+            return (first,)
+        steps = (hires.steps or self.steps) if hires.denoising else 0
+        return first, Pass(steps, hires.enlarged(self.width), hires.enlarged(self.height))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the finished picture."""
+        return self.passes[-1].width, self.passes[-1].height
+
+    @property
+    def all_steps(self) -> int:
+        return sum(one.steps for one in self.passes)
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON values, with the version."""
-        return {"version": REQUEST_VERSION, **asdict(self), "adapters": [asdict(a) for a in self.adapters]}
+        found = {"version": REQUEST_VERSION, **asdict(self), "adapters": [asdict(a) for a in self.adapters]}
+        if self.hires is None:  # keys of pictures without it stay what they were
+            del found["hires"]
+        return found
 
     def key(self) -> str:
         """64 hex digits that name this request: SHA-256 of its canonical JSON."""

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from loralathe.rendering.guidance import GuidedNetwork
+from loralathe.rendering.hires import whole_steps
 from loralathe.rendering.loading import Model
 from loralathe.rendering.samplers import SAMPLERS, NoiseLevels, sigmas_for
-from loralathe.rendering.samplers.timestepped import run_scheduler, scheduler_for
+from loralathe.rendering.samplers.timestepped import run_from, run_scheduler, scheduler_for
 
 LATENT_SCALE = 8
 """Pixels per latent, each way."""
 
 OnStep = Callable[[], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What a second pass starts from: clean latents (batch, 4, h, w), and how much is made anew."""
+
+    latents: torch.Tensor
+    denoising: float
 
 
 class SeededNoise:
@@ -47,19 +57,27 @@ def sample(
     sampler: str,
     schedule: str,
     steps: int,
+    start: Start | None = None,
     on_step: OnStep = lambda: None,
 ) -> torch.Tensor:
-    """Latents (batch, 4, h, w) in float32. `sampler` and `schedule` by their canonical names."""
+    """Latents (batch, 4, h, w) in float32. `sampler` and `schedule` by their canonical names.
+
+    With a `start` these are the last `steps` steps of a longer schedule (A1111's rule).
+    """
+    whole = steps if start is None else whole_steps(steps, start.denoising)
     chosen = SAMPLERS[sampler]
     if chosen.solver is None:
         scheduler = scheduler_for(sampler, model.prediction, zero_terminal_snr=model.zero_terminal_snr)
         predict = _telling_steps(network, on_step)
-        return run_scheduler(scheduler, predict, noise(), steps, noise.generators)
+        if start is None:
+            return run_scheduler(scheduler, predict, noise(), steps, noise.generators)
+        return run_from(scheduler, predict, start.latents, noise(), (steps, whole), noise.generators)
     levels = NoiseLevels.of(model.pictures.aligned, zero_terminal_snr=model.zero_terminal_snr)
-    sigmas = sigmas_for(chosen, schedule, steps, levels)
+    sigmas = sigmas_for(chosen, schedule, whole, levels)[-(steps + 1) :]
     predict = _telling_steps(network, on_step)
     denoise = clean_estimate(predict, levels, v=model.prediction == "v_prediction")
-    return chosen.solver(denoise, noise() * sigmas[0], sigmas, noise)
+    noisy = noise() * sigmas[0] if start is None else start.latents + noise() * sigmas[0]
+    return chosen.solver(denoise, noisy, sigmas, noise)
 
 
 Predict = Callable[[torch.Tensor, float, int], torch.Tensor]

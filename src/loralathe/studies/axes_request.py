@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from loralathe.adapters import ModelFolders, close_files
 from loralathe.errors import InputError, option, spelling_hint, visible
+from loralathe.rendering.hires import UPSCALERS
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import find_name, match_name, name_hint, parse_ints, parse_texts
 from loralathe.studies.axis import Axis, AxisKind, AxisSpec, AxisValue, decimal_axis, each
@@ -52,6 +53,34 @@ def build_cfg(spec: AxisSpec) -> Axis:
         return replace(cell, request=replace(cell.request, cfg=cfg))
 
     return decimal_axis("CFG", spec, 0.0, apply, frozenset({"the CFG scale"}))
+
+
+def build_denoising(spec: AxisSpec) -> Axis:
+    def apply(cell: CellBuilder, strength: float) -> CellBuilder:
+        return replace(cell, request=_with_hires(cell.request, denoising=strength))
+
+    return decimal_axis("Denoising", spec, 0.0, apply, frozenset({"the denoising strength"}))
+
+
+def build_hires_steps(spec: AxisSpec) -> Axis:
+    counts = parse_ints(spec.text)
+    _at_least(counts, 0, "the second pass takes 1 step or more, or 0 for as many as the first")
+    values = _field(counts, str, lambda request, n: _with_hires(request, steps=n))
+    return Axis("Hires steps", values, 0.2, text=spec.text, sets=frozenset({"the steps of hires fix"}))
+
+
+def build_hires_upscaler(spec: AxisSpec) -> Axis:
+    names = [_known(text, tuple(UPSCALERS), "upscaler") for text in _texts(spec)]
+    values = _field(names, str, lambda request, name: _with_hires(request, upscaler=name))
+    return Axis("Hires upscaler", values, 0.1, text=spec.text, sets=frozenset({"the upscaler"}))
+
+
+def _with_hires(request: ImageRequest, **changes: Any) -> ImageRequest:
+    if request.hires is None:
+        raise InputError(
+            "an axis of hires fix changes nothing without it", fix=f"give a scale: {option('hires', 2)}"
+        )
+    return replace(request, hires=replace(request.hires, **changes))
 
 
 def _at_least(numbers: Sequence[int], least: int, what: str) -> None:
@@ -181,5 +210,10 @@ REQUEST_KINDS: tuple[AxisKind, ...] = (
     ),
     AxisKind(("vae",), build_vae, example="vae = none, sdxl_vae"),
     AxisKind(("clip skip",), build_clip_skip, example="clip skip = 1, 2"),
+    AxisKind(("denoising", "denoising strength"), build_denoising, example="denoising = 0.3, 0.5, 0.7"),
+    AxisKind(("hires steps",), build_hires_steps, example="hires steps = 10, 20"),
+    AxisKind(
+        ("hires upscaler", "upscaler"), build_hires_upscaler, example="hires upscaler = Latent, Lanczos"
+    ),
     AxisKind(("size",), build_size, example="size = 832x1216, 1024x1024"),
 )

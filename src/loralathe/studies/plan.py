@@ -90,7 +90,7 @@ class GridPlan:
 def _scene(request: ImageRequest) -> tuple[object, ...]:
     """What a picture is of, whatever makes it."""
     words = (" ".join(text.split()) for text in (request.prompt, request.negative))
-    return (request.seed, *words, request.width, request.height)
+    return (request.seed, *words, *request.size)
 
 
 def plan_grid(

@@ -42,6 +42,12 @@ PICTURE: Mapping[str, Field] = {
     "size": Field("text", "picture", "Size", "", help="832x1216; empty: the model's own"),
     "vae": Field("file", "picture", "VAE", of="vae", help=_FAMILIES_OWN),
     "clip_skip": Field("whole", "picture", "Clip skip", 1),
+    "hires": Field("number", "picture", "Hires. fix: upscale by", None, help="empty: no second pass"),
+    "hires_upscaler": Field("choice", "picture", "Upscaler", "Latent"),
+    "hires_steps": Field("whole", "picture", "Hires steps", 0, help="0: as many as the first pass"),
+    "hires_denoising": Field("number", "picture", "Denoising strength", 0.7),
+    "styles": Field("file", "picture", "Styles file", of="preset", help="A1111's styles.csv"),
+    "style": Field("list", "picture", "Styles", help="names, one a line"),
 }
 MODEL: Mapping[str, Field] = {
     "device": Field("text", "model", "Device", "auto", help="auto, cpu, cuda, cuda:1, mps"),

@@ -170,7 +170,11 @@ def plain(found: Any) -> Any:
 def choices() -> dict[str, Any]:
     """Names of samplers and schedules, and an example of each axis."""
     return {
-        "choices": {"sampler": list(loralathe.sampler_names()), "schedule": list(loralathe.schedule_names())},
+        "choices": {
+            "sampler": list(loralathe.sampler_names()),
+            "schedule": list(loralathe.schedule_names()),
+            "hires_upscaler": list(loralathe.upscaler_names()),
+        },
         "axes": list(loralathe.axis_examples()),
     }
 

@@ -76,6 +76,16 @@ def render_command(checkpoint: Path, adapters: tuple[str, ...], dry_run: bool, *
         screen.show(str(path))
 
 
+def _second_pass(prepared: PreparedPictures) -> list[tuple[str, str]]:
+    """A row about hires fix, where it is asked for."""
+    request = prepared.options.request
+    if (hires := request.hires) is None:
+        return []
+    steps = request.passes[-1].steps
+    text = f"{hires.scale:g} times by {hires.upscaler}, {steps} steps, denoising {hires.denoising:g}"
+    return [("hires fix", text)]
+
+
 def _show_plan(screen: Screen, prepared: PreparedPictures) -> None:
     from loralathe import estimate
 
@@ -101,6 +111,7 @@ def _show_plan(screen: Screen, prepared: PreparedPictures) -> None:
         ("prompt", Data(plan.prompt)),
         *([("negative", Data(request.negative))] if request.negative else []),
         ("sampler", f"{request.sampler}, {request.schedule}, {request.steps} steps, CFG {request.cfg:g}"),
+        *_second_pass(prepared),
         *([("clip skip", str(request.clip_skip))] if request.clip_skip > 1 else []),
         *estimate_rows(found),
         ("seed", seed + (f" and {options.count - 1} after it" if options.count > 1 else "")),

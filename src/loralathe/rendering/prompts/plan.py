@@ -42,12 +42,16 @@ class PromptPlan:
         return tuple(dict.fromkeys(text for part in self.parts for text in part.texts))
 
 
-def plan_prompt(prompt: str, steps: int, *, composable: bool = True) -> PromptPlan:
-    """Plan a prompt without tags. A negative prompt is not composable: its AND is a word."""
+def plan_prompt(prompt: str, steps: int, *, composable: bool = True, after: int = 0) -> PromptPlan:
+    """Plan a prompt without tags. A negative prompt is not composable: its AND is a word.
+
+    after: steps of a first pass. In the second one a step N counts from the start of the first, a fraction
+    of 1 to 2 is one of the second pass, and alternation starts again (A1111's rule).
+    """
     parts, issues = split_parts(prompt) if composable else ((Part(prompt),), [])
     plans = []
     for part in parts:
-        texts, odd = expand_schedule(part.text, steps)
+        texts, odd = expand_schedule(part.text, steps, after)
         offset = prompt.find(part.text)
         issues += [Issue(issue.position + offset, issue.message, issue.excerpt) for issue in odd]
         plans.append(PartPlan(part.weight, texts))
@@ -116,9 +120,9 @@ class Switch:
     after: Script
     when: str
 
-    def chosen(self, step: int, steps: int) -> Script:
+    def chosen(self, step: int, steps: int, after: int) -> Script:
         value = float(self.when)
-        switch = int(value * steps) if "." in self.when else int(value)
+        switch = int((value - bool(after)) * steps) if "." in self.when else int(value) - after
         return self.before if step < switch else self.after
 
 
@@ -128,7 +132,7 @@ class Alternation:
 
     options: tuple[Script, ...]
 
-    def chosen(self, step: int, steps: int) -> Script:
+    def chosen(self, step: int, steps: int, after: int) -> Script:
         return self.options[step % len(self.options)]
 
 
@@ -138,18 +142,19 @@ class Script:
 
     parts: tuple[str | Switch | Alternation, ...] = ()
 
-    def at(self, step: int, steps: int) -> str:
-        """The text in sampler step `step` of `steps`."""
+    def at(self, step: int, steps: int, after: int = 0) -> str:
+        """The text in sampler step `step` of `steps`; `after` as for `plan_prompt`."""
         return "".join(
-            part if isinstance(part, str) else part.chosen(step, steps).at(step, steps) for part in self.parts
+            part if isinstance(part, str) else part.chosen(step, steps, after).at(step, steps, after)
+            for part in self.parts
         )
 
 
-def expand_schedule(prompt: str, steps: int) -> tuple[tuple[str, ...], list[Issue]]:
+def expand_schedule(prompt: str, steps: int, after: int = 0) -> tuple[tuple[str, ...], list[Issue]]:
     """The text of every step, `steps` long, and what looked like a schedule but is not one."""
     parser = _Parser(prompt)
     sequence = parser.sequence(closers="")
-    return tuple(sequence.at(step, steps) for step in range(steps)), parser.issues
+    return tuple(sequence.at(step, steps, after) for step in range(steps)), parser.issues
 
 
 class _Parser:

@@ -28,8 +28,9 @@ class Scheduler(Protocol):
     timesteps: torch.Tensor
     init_noise_sigma: float
 
-    def set_timesteps(self, num_inference_steps: int) -> None: ...
+    def set_timesteps(self, num_inference_steps: int, **more: Any) -> None: ...
     def scale_model_input(self, sample: torch.Tensor, timestep: Any) -> torch.Tensor: ...
+    def add_noise(self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: Any) -> Any: ...
     def step(self, model_output: torch.Tensor, timestep: Any, sample: torch.Tensor, **more: Any) -> Any: ...
 
 
@@ -81,10 +82,47 @@ def run_scheduler(
     """Latents from `noise` (batch, 4, h, w); image i draws any later noise from generators[i]."""
     scheduler.set_timesteps(steps)
     x = noise * scheduler.init_noise_sigma
+    extra = len(scheduler.timesteps) - steps  # PLMS evaluates its first step twice
+    return _walk(scheduler, predict, x, list(scheduler.timesteps), extra, generators)
+
+
+def run_from(
+    scheduler: Scheduler,
+    predict: Predict,
+    latents: torch.Tensor,
+    noise: torch.Tensor,
+    steps: tuple[int, int],
+    generators: Sequence[torch.Generator],
+) -> torch.Tensor:
+    """The last steps[0] of steps[1] steps, from clean `latents` (batch, 4, h, w) with that much noise."""
+    last, whole = steps
+    _set_times(scheduler, min(whole, TRAIN_STEPS))
+    twice = len(scheduler.timesteps) - len(set(scheduler.timesteps.tolist()))
+    times = sorted(set(scheduler.timesteps.tolist()), reverse=True)[-last:]
+    walked = scheduler.timesteps.new_tensor([times[0], *times[1 : 1 + twice], *times[1:]])
+    x = scheduler.add_noise(latents, noise, walked[:1])
+    return _walk(scheduler, predict, x, list(walked), min(twice, len(times) - 1), generators)
+
+
+def _set_times(scheduler: Scheduler, steps: int) -> None:
+    """LCM knows 50 training steps unless it is told to take more."""
+    known = inspect.signature(scheduler.set_timesteps).parameters
+    more = {"original_inference_steps": max(steps, 50)} if "original_inference_steps" in known else {}
+    scheduler.set_timesteps(steps, **more)
+
+
+def _walk(
+    scheduler: Scheduler,
+    predict: Predict,
+    x: torch.Tensor,
+    times: Sequence[torch.Tensor],
+    extra: int,
+    generators: Sequence[torch.Generator],
+) -> torch.Tensor:
+    """Step through `times`; the first `extra` evaluations are of the first step."""
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     more = {"generator": list(generators)} if takes_generator else {}
-    extra = len(scheduler.timesteps) - steps  # PLMS evaluates its first step twice
-    for evaluation, time in enumerate(scheduler.timesteps):
+    for evaluation, time in enumerate(times):
         out = predict(scheduler.scale_model_input(x, time), float(time), max(evaluation - extra, 0))
         x = scheduler.step(out, time, x, **more, return_dict=False)[0]
     return x

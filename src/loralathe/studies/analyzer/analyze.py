@@ -99,10 +99,10 @@ def begin_study(options: BlocksOptions) -> Study:
     options = replace(options, identify=cache(options.identify))
     cell = pull_tags(CellBuilder(options.request), options.context)
     index = _adapter_index(cell.request, options.adapter)
-    if min(options.request.width, options.request.height) < SSIM_WINDOW:
+    if min(options.request.size) < SSIM_WINDOW:
         raise InputError(
             "pictures this small cannot be analysed",
-            where=f"{options.request.width}×{options.request.height}",
+            where="×".join(map(str, options.request.size)),
             fix="take at least 16×16",
         )
     seeds = tuple(options.request.seed + offset for offset in range(max(1, options.seeds)))

@@ -127,8 +127,8 @@ def blocks_page(options: BlocksOptions, report: BlockReport) -> bytes:
         "list": report.weights_list,
         "byName": report.weights_by_name,
         "command": report.recipe.command if report.recipe else None,
-        "width": options.request.width,
-        "height": options.request.height,
+        "width": options.request.size[0],
+        "height": options.request.size[1],
         "pictures": report.pictures,
         "prompt": options.request.prompt,
     }
@@ -154,7 +154,7 @@ def sheet_of_seed(report: BlockReport, options: BlocksOptions, index: int, store
     weights = f"{show_number(report.examined)} / {show_number(report.others)}"
     title = f"{report.adapter}   {weights}   seed {report.seeds[index]}"
     top = max(percentages, default=0) or 1
-    slot = (options.request.width, options.request.height)
+    slot = options.request.size
     sheet = Sheet(
         columns=tuple(names) if options.swap else kinds,
         rows=kinds[::-1] if options.swap else tuple(names),

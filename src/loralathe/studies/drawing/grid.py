@@ -42,7 +42,8 @@ class Part:
 
 def slot_of(plan: GridPlan) -> tuple[int, int]:
     """The slot that holds every cell of the plan."""
-    return max(c.request.width for c in plan.cells), max(c.request.height for c in plan.cells)
+    sizes = [cell.request.size for cell in plan.cells]
+    return max(width for width, _ in sizes), max(height for _, height in sizes)
 
 
 def sheet_of(plan: GridPlan, part: Part, look: GridLook, scale: float = 1.0) -> Sheet:
@@ -102,7 +103,8 @@ def _pictures(
         image = open_cell(cell.key)
         if image is None or scale == 1:
             return image
-        target = max(1, round(cell.request.width * scale)), max(1, round(cell.request.height * scale))
+        width, height = cell.request.size
+        target = max(1, round(width * scale)), max(1, round(height * scale))
         return image if image.size == target else image.resize(target, Image.Resampling.LANCZOS)
 
     return picture

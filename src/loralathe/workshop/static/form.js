@@ -15,7 +15,7 @@ import { areaInput, button, choiceInput, debounce, field, flagInput, fold, notes
 import { copyable, facts, make } from "./study/elements.js";
 
 const PICTURE = ["prompt", "negative", "sampler", "schedule", "steps", "cfg", "seed", "size"];
-const PICTURE_RARE = ["vae", "clip_skip", "device", "dtype", "low_vram", "batch", "prediction", "missing_blocks", "allow_unmatched", "hashes"];
+const PICTURE_RARE = ["vae", "clip_skip", "hires", "hires_upscaler", "hires_steps", "hires_denoising", "styles", "style", "device", "dtype", "low_vram", "batch", "prediction", "missing_blocks", "allow_unmatched", "hashes"];
 let asked = null;
 
 export async function fieldsOf(command) {
