@@ -7,10 +7,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
+from checkpoints import write_safetensors
 from loralathe.cli import lathe
+from loralathe.engine.record import KEY
 from loralathe.language import read_recipe
+from loralathe.tensorfiles import read_header
 
 
 def run(*words: object) -> Result:
@@ -52,9 +56,60 @@ def test_run_makes_the_file_again(sd1, made, tmp_path):
     result = run("run", made, "--search", sd1.folder, "-o", tmp_path / "again.safetensors")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "again.safetensors").read_bytes() == made.read_bytes()
-    refused = run("run", made, "--search", sd1.folder)
-    assert refused.exit_code == 2
-    assert "the output exists" in refused.stderr
+
+
+@pytest.mark.parametrize("flag", ["--force", "--dry-run"])
+def test_a_file_is_made_again_only_where_the_person_says(sd1, made, flag):
+    before = made.read_bytes()
+    result = run("run", made, "--search", sd1.folder, flag)
+    assert result.exit_code == 2
+    assert "made again only where you say" in result.stderr
+    assert "give -o FILE" in result.stderr
+    assert made.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("recorded", "written"),
+    [
+        ("/etc/x.safetensors", "x.safetensors"),
+        ("..\\..\\y.ckpt", "y.ckpt"),
+        ("C:z.pt", "z.pt"),
+        ("a/..", "A"),
+    ],
+)
+def test_a_recipe_from_a_record_names_files_without_folders(sd1, tmp_path, recorded, written):
+    record = json.loads(read_header(sd1.checkpoint).metadata[KEY])
+    record["inputs"]["A"]["file"] = recorded
+    record["inputs"]["V"] = {"file": "../../vae.safetensors"}
+    record["options"]["vae"] = "V"
+    strange = tmp_path / "strange.safetensors"
+    write_safetensors(strange, {"x": torch.zeros(1)}, {KEY: json.dumps(record)})
+    assert run("run", strange, "--write-recipe", tmp_path / "r.toml").exit_code == 0
+    found = read_recipe(tmp_path / "r.toml")
+    assert found.inputs["A"] == tmp_path / written
+    assert found.saves[0].file == strange
+    assert found.saves[0].vae == tmp_path / "vae.safetensors"
+
+
+def test_a_recipe_that_saves_elsewhere_says_so_first(sd1, tmp_path):
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    recipe = folder / "r.toml"
+    recipe.write_text(
+        f'[inputs]\nA = "{sd1.path("A").as_posix()}"\n[steps]\nB = "A"\nC = "A"\n'
+        '[save]\nB = "../far.safetensors"\nC = "near.safetensors"\n',
+        encoding="utf-8",
+    )
+    said = "the recipe writes outside of its own folder: "
+    dry = run("run", recipe, "--dry-run")
+    assert dry.exit_code == 0, dry.output
+    assert f"lathe: note: {said}{folder / '..' / 'far.safetensors'}\n" in dry.stderr
+    real = run("run", recipe, "--json")
+    first = json.loads(real.stdout.splitlines()[0])
+    assert (first["event"], said in first["text"]) == ("message", True)
+    assert (tmp_path / "far.safetensors").exists()
+    told = run("run", recipe, "-o", f"B={tmp_path / 'mine.safetensors'}", "--dry-run")
+    assert said not in told.stderr
 
 
 def test_run_with_another_value(sd1, made, tmp_path):

@@ -315,7 +315,7 @@ def run(
     """Make every file that a recipe saves, in one pass over its inputs; whole at the end, or not at all.
 
     recipe: a TOML file, a `Recipe`, or a file that loralathe made: that one is made again from its record,
-    the same bytes on the same machine and version (give `output`, or `force=True` to replace it).
+    the same bytes on the same machine and version, where `output` says.
     inputs, variables, blocks, output, dtype: win over what the recipe says.
     search: folders where a recorded recipe's inputs may be, beside its own and lora_dir, checkpoint_dir.
     options, keywords: `RunOptions`, or its fields one by one.
@@ -323,12 +323,23 @@ def run(
     Raises InputError for the person's mistakes (a missing or malformed recipe, unknown names, a recipe that
     saves nothing), MachineError for a full disk or too little memory.
     """
+    from loralathe.language import Recipe
+
+    if not isinstance(recipe, Recipe) and _has_record(Path(recipe)) and not output:
+        raise InputError(
+            "a file is made again only where you say",
+            where=str(recipe),
+            fix=f"give {option('output', 'FILE')}",
+        )
     settings = run_options(options, keywords, progress)
     places, folders = search_of(keywords), [Path(folder) for folder in search]
     found, settings = _opened(recipe, places.files(inputs), folders, places, settings, progress)
     found = found.with_variables(dict(variables or {}))
     found = replace(found, blocks={**found.blocks, **(blocks or {})})
-    return Prepared(_redirected(found, output, dtype), settings, progress)
+    redirected = _redirected(found, output, dtype)
+    if not isinstance(recipe, Recipe) and progress is not None:
+        recipes.tell_far_outputs(Path(recipe), found, redirected, progress)
+    return Prepared(redirected, settings, progress)
 
 
 def plan(

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe.api.arguments import beside, formula_name
-from loralathe.errors import InputError, option
+from loralathe.errors import InputError, few, option
 from loralathe.language import DEFAULT_RANK, RULES, InputNames, stem
 
 if TYPE_CHECKING:
     from loralathe.language import Recipe
+    from loralathe.progress import Progress
     from loralathe.strengths import AdapterUse
 
 MERGED, EXTRACTED, RESULT = "merged", "lora", "result"
@@ -221,6 +222,18 @@ def _one_step(
 def with_saving(recipe: Recipe, choices: Mapping[str, object]) -> Recipe:
     """The recipe with these fields of `Save` for all that it saves."""
     return replace(recipe, saves=tuple(replace(save, **choices) for save in recipe.saves))  # type: ignore[arg-type]
+
+
+def tell_far_outputs(path: Path, read: Recipe, changed: Recipe, progress: Progress) -> None:
+    """A message of the files that the recipe itself, not the person, saves outside of its own folder.
+
+    read, changed: the recipe as it was read from `path`, and with the outputs that the person named.
+    """
+    folder, own = path.parent.resolve(), {save.file for save in read.saves}
+    files = [str(save.file) for save in changed.saves if save.file in own]
+    far = [file for file in files if not Path(file).resolve().is_relative_to(folder)]
+    if far:
+        progress.message(f"the recipe writes outside of its own folder: {few(far)}")
 
 
 def _call(function: str, values: str, arguments: Mapping[str, object]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import cast
 
 from loralathe.engine import RUN_CHOICES, Record, RecordedInput, RunOptions, check_device, read_record
@@ -60,12 +60,21 @@ def device_here(recorded: str, progress: Progress) -> str:
 
 
 def record_as_toml(path: Path, record: Record, given: Mapping[str, Path] | None = None) -> Message:
-    """The recorded recipe as TOML, to be kept or edited; inputs under the names they had, unless `given`."""
-    files = {name: Path(entry.file) for name, entry in record.inputs.items()} | dict(given or {})
+    """The recorded recipe as TOML, to be kept or edited; inputs under the names they had, unless `given`.
+
+    A record comes from anybody: only names of its files are kept, so that nothing is read elsewhere.
+    """
+    files = {name: Path(_file_name(entry) or name) for name, entry in record.inputs.items()}
+    files |= dict(given or {})
     recipe = record.recipe(files, Path(path.name))
     lines = [f"made by loralathe {record.version} as {path.name}"]
     choices = " ".join(_choices(record, recipe))
     return Message(recipe_text(recipe, [*lines, f"run it with: {choices}"] if choices else lines))
+
+
+def _file_name(entry: RecordedInput) -> str:
+    """Without folders and drives, as Windows spells them too; empty where nothing else is there."""
+    return PureWindowsPath(entry.file).name.strip(". ")
 
 
 def _choices(record: Record, recipe: Recipe) -> list[str]:
