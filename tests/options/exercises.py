@@ -144,7 +144,7 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         " «--bake-vae c.safetensors» ‹--force›",
         f'lathe eval "A" {FILES} «--discard "^model_ema"»',
         f'lathe eval "A + 0.7*hina" {FILES} && ‹lathe verify out.safetensors›'
-        " && ‹lathe run out.safetensors› -o again.safetensors",
+        " && ‹lathe run out.safetensors -o again.safetensors›",
         '‹lathe grid --recipe mix.toml› --prompt girl --seed 1 --dry-run «--x "M = 0, 0.5"»',
         f'{GRID} «--x "checkpoint = a.safetensors, b.safetensors"»',
         f'{GRID} «--x "seed = 1-3"»',

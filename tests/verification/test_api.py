@@ -44,9 +44,16 @@ def test_every_name_is_there_for_readers_and_type_checkers():
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("loralathe."):
             names = [alias.name for alias in node.names]
             typed.update(importlib.import_module(node.module).__all__ if names == ["*"] else names)
-    assert typed - {"lazy_names", "files", "look", "pictures", "settings", "config", "estimates"} == set(
-        loralathe.__all__
-    )
+    assert typed - {
+        "lazy_names",
+        "names",
+        "files",
+        "look",
+        "pictures",
+        "settings",
+        "config",
+        "estimates",
+    } == set(loralathe.__all__)
     for name in loralathe.__all__:
         assert getattr(loralathe, name) is not None
     assert set(loralathe.__all__) <= set(dir(loralathe))

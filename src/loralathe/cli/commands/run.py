@@ -26,8 +26,8 @@ from loralathe.cli.screen import Screen
 EPILOG = """\b
 A recipe is a TOML file with [inputs], [variables], [blocks], [steps] and [save]; paths in it are
 relative to its folder. Or it is a file that loralathe made: it is made again from its own record,
-byte for byte on the same machine and version, in the file that -o names. Its inputs are looked for
-by content, in its folder and in those of --search; NAME=FILE names them.
+byte for byte on the same machine and version, in the file that -o names. Its inputs are looked
+for by content, in its folder and in those of --search; NAME=FILE names them.
 
 \b
 Examples:
