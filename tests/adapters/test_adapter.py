@@ -259,6 +259,25 @@ def test_a_lora_of_another_family_is_told_apart(
     )
 
 
+@pytest.mark.parametrize(
+    ("notes", "told"), [({}, None), ({"ss_v2": "True"}, "SD 2"), ({"ss_v2": "False"}, "SD 1.5")]
+)
+def test_a_family_is_named_only_where_the_file_tells(
+    tmp_path: Path, notes: dict[str, str], told: str | None
+) -> None:
+    """A small LoKr may be for any family that has the layer."""
+    module = MODULE.partition(".")[0]
+    tensors = {f"{module}.lokr_w{number}": torch.ones(2, 2) for number in (1, 2)}
+    path = write_safetensors(tmp_path / "lora.safetensors", tensors, notes)
+    base = header("ckpt_sdxl_base")
+    with open_adapter(path, SDXL) as adapter:
+        fit = check_against(adapter, SDXL.modules(base.tensors), base.tensors)
+        with pytest.raises(InputError) as caught:
+            require_fit(adapter, fit, "SDXL")
+    claim = f"this one is made for {told}; " if told else ""
+    assert caught.value.fix == f"{claim}use a LoRA made for SDXL"
+
+
 def test_a_whole_lora_of_another_family_is_told_apart(tmp_path: Path) -> None:
     """Tiny widths: only names and ranks of tensors can tell."""
     path = write_safetensors(tmp_path / "a.safetensors", tiny_lora("sd1", rank=1, alpha=1, seed=0))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 
 import click
 import pytest
 
+from cli.kit import Run
+from loralathe.cli import lathe
+from loralathe.cli.app import command_names
 from loralathe.cli.guard import guarded
 from loralathe.errors import InputError, MachineError
 
@@ -63,11 +67,24 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("name", command_names())
+def test_advice_names_options_that_the_command_has(
+    run: Run, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    command = lathe.get_command(click.Context(lathe), name)
+    monkeypatch.setattr(command, "invoke", lambda _: raising(MemoryError())())  # type: ignore[operator]
+    monkeypatch.setattr(command, "parse_args", lambda *_: [])
+    result = run(name)
+    assert result.exit_code == 3
+    advised = set(re.findall("--[a-z]+", result.stderr))
+    assert advised == {"--memory", "--threads"} & {flag for one in command.params for flag in one.opts}
+
+
 @pytest.mark.parametrize(("error", "code", "text"), CASES, ids=lambda case: type(case).__name__)
 def test_codes_and_texts(
     capsys: pytest.CaptureFixture[str], error: BaseException, code: int, text: str
 ) -> None:
-    assert guarded(raising(error), []) == code  # type: ignore[arg-type]
+    assert guarded(raising(error), [], lambda: ["--memory", "--threads"]) == code  # type: ignore[arg-type]
     shown = capsys.readouterr()
     assert shown.err == text
     assert shown.out == ""

@@ -16,7 +16,7 @@ from loralathe.adapters.kinds import bias_parts, changing_kind, kind_by_part
 from loralathe.adapters.kinds.difference import LORA_BIAS
 from loralathe.adapters.module import SPARSE_BIAS, AdapterModule, fused_module, read_module
 from loralathe.adapters.notes import read_notes
-from loralathe.adapters.origin import own_family
+from loralathe.adapters.origin import own_family, told_family
 from loralathe.errors import InputError, LatheError
 from loralathe.families import BIAS, Family
 from loralathe.tensorfiles import TensorFile, open_tensorfile, read_header
@@ -39,9 +39,9 @@ class Adapter(AbstractContextManager["Adapter"]):
     metadata: Mapping[str, str] = field(hash=False)
 
     @cached_property
-    def made_for(self) -> Family:
-        """The family that the file itself is for."""
-        return own_family(self.file.header, detect_adapter(self.file.header, str(self.file.path)))
+    def made_for(self) -> Family | None:
+        """The family that the file itself is for, None where it does not tell."""
+        return told_family(self.file.header, detect_adapter(self.file.header, str(self.file.path)))
 
     @property
     def changing_kind(self) -> Kind | None:

@@ -118,7 +118,7 @@ def require_fit(adapter: Adapter, fit: Fit, base_label: str, *, allow_unmatched:
         return
     where = str(adapter.file.path)
     fix = f"use a LoRA made for {base_label}"
-    if adapter.made_for is not adapter.family:
+    if adapter.made_for not in (None, adapter.family):
         fix = f"this one is made for {adapter.made_for.label}; {fix}"
     too_wide = next((one for one in fit.mismatched if one.is_too_wide(adapter.family)), None)
     if too_wide is not None:

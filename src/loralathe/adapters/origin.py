@@ -15,18 +15,26 @@ Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
 
 
 def own_family(header: Header, detected: AdapterDetected) -> Family:
-    """The family that an adapter was made for, as far as its header tells.
+    """The family that an adapter was made for; where nothing tells, the oldest."""
+    oldest = (family for family in detected.families if not family.words.v2)
+    return told_family(header, detected) or next(oldest, detected.families[0])
+
+
+def told_family(header: Header, detected: AdapterDetected) -> Family | None:
+    """The family that an adapter was made for, as far as its header tells; None where it does not.
 
     SD 1 and SD 2 share all names, and a LoRA of few modules may fit SDXL too. The inputs of layers that read
     the text tell them apart, else the axes of layers that are convolutions in one and linear in the other,
-    else the trainer's note, else it is the oldest family.
+    else the trainer's note.
     """
+    candidates = detected.families
+    if len(candidates) == 1:
+        return candidates[0]
     raw = group_by_module(header.tensors.keys()).parts
     shapes: Shapes = {
         name: {part: header.tensors[key].shape for part, key in raw[raw_name].items()}
         for raw_name, name in detected.names.items()
     }
-    candidates = detected.families
     for family in candidates:
         if any(inputs_of(found) == inputs for found, inputs in _evidence(shapes, family.evidence.columns)):
             return family
@@ -36,11 +44,9 @@ def own_family(header: Header, detected: AdapterDetected) -> Family:
         for family in candidates
     ]  # fmt: skip
     if any(axes):
-        return next(
-            (family for family, fits in zip(candidates, axes, strict=True) if fits == {True}), candidates[0]
-        )
-    noted = header.metadata.get("ss_v2") == "True"
-    return next((family for family in candidates if family.words.v2 is noted), candidates[0])
+        return next((family for family, fits in zip(candidates, axes, strict=True) if fits == {True}), None)
+    noted = {"True": True, "False": False}.get(header.metadata.get("ss_v2", ""))
+    return next((family for family in candidates if family.words.v2 is noted), None)
 
 
 def _evidence(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
+from functools import partial
 
 import click
 
@@ -81,7 +82,14 @@ class LazyGroup(click.Group):
         given, language = take_language(sys.argv[1:] if args is None else args)
         speak(language)
         words = _flagged(given)
-        sys.exit(guarded(lambda: super(LazyGroup, self).main(words, prog_name, standalone_mode=False), words))
+        run = partial(super().main, words, prog_name, standalone_mode=False)
+        sys.exit(guarded(run, words, partial(_flags, words[:1])))
+
+
+def _flags(words: list[str]) -> list[str]:
+    """The options of the command that the words call."""
+    command = lathe.get_command(click.Context(lathe), *words) if words else None
+    return [flag for option in command.params for flag in option.opts] if command else []
 
 
 def _flagged(words: list[str]) -> list[str]:

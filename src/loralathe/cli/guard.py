@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import FrameType
 
 import click
@@ -35,12 +35,16 @@ from loralathe.cli.screen import TOKEN
 
 DONE, BUG, INPUT, MACHINE, INTERRUPTED = 0, 1, 2, 3, 130
 DEBUG = "LATHE_DEBUG"
+Flags = Collection[str]
 _WHOLE = "is not a whole number"
 """What click means by "not a valid integer range"."""
 
 
-def guarded(run: Callable[[], object], words: Sequence[str]) -> int:
-    """Run a command; the exit code, every error shown on stderr (with --json on stdout, too)."""
+def guarded(run: Callable[[], object], words: Sequence[str], flags: Callable[[], Flags] = tuple) -> int:
+    """Run a command; the exit code, every error shown on stderr (with --json on stdout, too).
+
+    flags: the options that the command has, for advice.
+    """
     try:
         code = run()
     except click.exceptions.NoArgsIsHelpError as error:
@@ -53,7 +57,7 @@ def guarded(run: Callable[[], object], words: Sequence[str]) -> int:
             raise
         if os.environ.get(DEBUG):
             traceback.print_exc()
-        return show_error(error, words)
+        return show_error(error, words, flags())
     return code if isinstance(code, int) else DONE
 
 
@@ -92,9 +96,9 @@ def lost_text(failure: OSError) -> int:
     return show_error(error, sys.argv[1:])
 
 
-def show_error(error: BaseException, words: Sequence[str]) -> int:
+def show_error(error: BaseException, words: Sequence[str], flags: Flags = ()) -> int:
     """Print `lathe: error: …` with its where and fix; the exit code."""
-    known, as_json = explained(error), "--json" in words
+    known, as_json = explained(error, flags), "--json" in words
     if known and known.instead:
         known.fix = Message(_corrected(words, known.instead))
     code = known.exit_code if known else BUG
@@ -118,14 +122,14 @@ def _corrected(words: Sequence[str], instead: Mapping[str, Sequence[str]]) -> st
     return command_line(*(right for word in words for right in instead.get(word, [word])))
 
 
-def explained(error: BaseException) -> LatheError | None:
+def explained(error: BaseException, flags: Flags = ()) -> LatheError | None:
     """The error in our family's words; None for what nobody foresaw."""
     if isinstance(error, LatheError):
         return error
     if isinstance(error, click.ClickException):
         return _usage(error)
     if is_out_of_memory(error):
-        return _memory(error)
+        return _memory(error, flags)
     if isinstance(error, OSError):
         return _system(error)
     return None
@@ -145,16 +149,16 @@ def _usage(error: click.ClickException) -> InputError:
     return InputError(what, fix=fix)
 
 
-def _memory(error: BaseException) -> MachineError:
+def _memory(error: BaseException, flags: Flags) -> MachineError:
     """Of a GPU or of the machine; the first sentence of torch's text says which GPU library it was."""
     first = str(error).partition("\n")[0].partition(". ")[0]
     on_gpu = any(name in first for name in ("CUDA", "CUBLAS", "CUSOLVER", "HIP", "XPU"))
-    otherwise = "leave --device out" if on_gpu else "close other programs"
-    return MachineError(
-        "not enough memory",
-        where=first if on_gpu else None,
-        fix=f"give a smaller --memory or fewer --threads, or {otherwise}",
-    )
+    fix = "leave --device out" if on_gpu else "close other programs"
+    if "--memory" in flags:
+        fix = f"give a smaller --memory or fewer --threads, or {fix}"
+    elif "--threads" in flags:
+        fix = f"give fewer --threads, or {fix}"
+    return MachineError("not enough memory", where=first if on_gpu else None, fix=fix)
 
 
 def _system(error: OSError) -> MachineError:
