@@ -56,7 +56,7 @@ def _of_file(name: str, one: Mapping[str, Any]) -> dict[str, Any]:
         "outputs": [],
         "parents": [],
         "made": bool(one.get("made")),
-        "gone": not one,
+        "gone": not one and not name.endswith(".toml"),
     }
 
 

@@ -106,11 +106,12 @@ def of_report(report: Report) -> dict[str, Any]:
     """What was made: rows, sentences that call for an act, shares by block of an extraction."""
     rows: Rows = []
     sentences = [str(text) for text in report.warnings]
-    outputs, blocks = [], None
+    outputs, blocks, data = [], None, None
     for made in report.extractions:
         total = made.total()
         rows += [("modules", f"{made.written:,}"), ("kept", _percent(total.kept, total.energy))]
         blocks = _shares(made)
+        data = {"kept": total.kept / total.energy if total.energy else None}
         sentences += [str(one.text) for one in made.remarks]
         outputs += [str(made.path)] if made.path else []
     for weights in report.weights:
@@ -118,16 +119,16 @@ def of_report(report: Report) -> dict[str, Any]:
         sentences += [str(one.text) for one in weights.remarks]
         outputs += [str(weights.path)] if weights.path else []
     rows.append(("time", f"{report.seconds:.1f} s"))
-    found = {"rows": rows, "sentences": sentences, "blocks": blocks, "data": None}
+    found = {"rows": rows, "sentences": sentences, "blocks": blocks, "data": data}
     return {"outputs": outputs, "report": found}
 
 
 def _shares(made: ExtractionReport) -> list[dict[str, Any]]:
     found = []
     for block in made.blocks():
-        energy = block.energy or 1.0
-        outside = block.outside / energy
-        kept = block.kept / energy
+        if not block.energy:
+            continue  # nothing changed there
+        outside, kept = block.outside / block.energy, block.kept / block.energy
         found.append(
             {"name": block.block, "kept": kept, "outside": outside, "cut": max(0.0, 1 - kept - outside)}
         )

@@ -83,7 +83,15 @@ class Api:
     async def file(self, asked: Asked) -> dict[str, Any]:
         name = asked.query_params.get("name", "")
         path = self.shop.places.file(name)
-        return self._details(path, asked) | {"name": name, **self.shop.library.facts(path)}
+        facts = self.shop.library.facts(path)
+        picture = f"/api/thumbnail?name={name}" if facts.get("picture") else None
+        known = {key: value for key, value in facts.items() if key not in ("is", "picture")}
+        return self._details(path, asked) | {
+            "name": name,
+            "kind": facts.get("is"),
+            "thumbnail": picture,
+            **known,
+        }
 
     def _details(self, path: Path, asked: Asked) -> dict[str, Any]:
         found, say, label = details(path), sayer(asked), labeller(asked)
@@ -200,8 +208,12 @@ class Api:
         self.shop.jobs.pause(asked.path_params["act"] == "pause")
         return {"paused": self.shop.jobs.paused}
 
-    async def page(self, asked: Asked) -> dict[str, Any]:
-        return page_data(self.shop.store.job(asked.path_params["id"]), self.shop.places)
+    async def page(self, asked: Asked) -> Any:
+        job = self.shop.store.job(asked.path_params["id"])
+        try:
+            return page_data(job, self.shop.places)
+        except InputError as error:  # its first picture is not there yet
+            return JSONResponse({"error": said(as_json(error), sayer(asked))}, 404)
 
     async def presets(self, asked: Asked) -> dict[str, Any]:
         return {"lists": preset_lists(self._presets())}
