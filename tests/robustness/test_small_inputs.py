@@ -14,16 +14,16 @@ import torch
 from safetensors.torch import load_file
 
 from checkpoints import write_safetensors
-from loralathe.adapters import change_energy, load_factors, open_adapter
+from loralathe.adapters import load_factors, load_product, open_adapter
 from loralathe.adapters.alphas import read_alpha
 from loralathe.adapters.notes import _of_config
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.engine.patterns import found_by
 from loralathe.engine.record import parse_record
 from loralathe.errors import InputError, MachineError
-from loralathe.inspection import block_norms
+from loralathe.inspection import block_norms, compare_files
 from loralathe.language import Recipe, Save, make_recipe
-from loralathe.lowrank import factors_energy
+from loralathe.lowrank import factors_energy, product_energy
 from loralathe.tensorfiles import open_tensorfile, read_header
 from loralathe.verification import verify_file
 from robustness.workdir import refused
@@ -231,9 +231,34 @@ def test_norms_of_a_kronecker_product(tmp_path: Path, monkeypatch: pytest.Monkey
     with open_adapter(file) as adapter:
         (module,) = adapter.modules.values()
         wanted = factors_energy(load_factors(adapter, module))
-        assert change_energy(adapter, module) == pytest.approx(wanted, rel=1e-6)
+        assert product_energy(load_product(adapter, module)) == pytest.approx(wanted, rel=1e-6)
     monkeypatch.setattr("loralathe.lowrank.kronecker_factors", None)
     assert block_norms(lokr(tmp_path / "x.safetensors", 100))[-1].elements == 10**8
+
+
+def loha(path: Path, out: int, width: int) -> Path:
+    """A LoHa of rank 1 + 1 that makes a whole layer."""
+    name = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+    torch.manual_seed(1)
+    shapes = {"w1_a": (out, 1), "w1_b": (1, width), "w2_a": (out, 1), "w2_b": (1, width)}
+    write_safetensors(path, {f"{name}.hada_{part}": torch.randn(shape) for part, shape in shapes.items()})
+    return path
+
+
+@pytest.mark.parametrize("product", ["LoKr", "LoHa", "wide LoHa"])
+def test_comparing_large_products(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, product: str) -> None:
+    monkeypatch.setattr("loralathe.lowrank.kronecker_factors", None)
+    monkeypatch.setattr("loralathe.lowrank.hadamard_factors", None)
+    x, y = tmp_path / "x.safetensors", tmp_path / "y.safetensors"
+    for path in (x, y):
+        if product == "LoKr":
+            lokr(path, 100)
+        else:
+            loha(path, *((5, 4_000_000) if product == "wide LoHa" else (4200, 4200)))
+    found = compare_files(x, y, threads=1)
+    assert found.identical
+    assert found.total.cosine == pytest.approx(1.0)
+    assert found.total.up == (pytest.approx(1.0) if product == "LoKr" else None)
 
 
 def test_an_alpha_that_is_complex(tmp_path: Path) -> None:

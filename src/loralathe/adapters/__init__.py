@@ -16,7 +16,7 @@ from loralathe.adapters.detect import (
     is_usable,
     no_adapter,
 )
-from loralathe.adapters.factors import change_energy, delta, load_change, load_factors, widened
+from loralathe.adapters.factors import delta, load_change, load_factors, load_product, widened
 from loralathe.adapters.fit import (
     Fit,
     Mismatch,
@@ -53,7 +53,6 @@ __all__ = [
     "adapter_kinds",
     "address_of_raw",
     "canonical_of_raw",
-    "change_energy",
     "changing_kind_of_file",
     "check_against",
     "close_files",
@@ -72,6 +71,7 @@ __all__ = [
     "label_of_kind",
     "load_change",
     "load_factors",
+    "load_product",
     "models_below",
     "no_adapter",
     "open_adapter",

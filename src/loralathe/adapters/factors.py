@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from loralathe.adapters.adapter import Adapter
-    from loralathe.lowrank import Factors
+    from loralathe.lowrank import Factors, Product
 
 
 def load_factors(adapter: Adapter, module: AdapterModule, dtype: torch.dtype | None = None) -> Factors:
@@ -40,16 +40,17 @@ def load_factors(adapter: Adapter, module: AdapterModule, dtype: torch.dtype | N
     return halves_swapped(scaled) if module.swapped else scaled
 
 
-def change_energy(adapter: Adapter, module: AdapterModule) -> float:
-    """‖Δ‖² of a module whose change is a difference by itself; raises as `load_factors` does."""
-    from loralathe.lowrank import factors_energy
+def load_product(adapter: Adapter, module: AdapterModule) -> Product:
+    """The change of a module to be measured, rows as the file has them, alpha / rank inside.
 
-    if module.pieces:
-        return math.fsum(change_energy(adapter, piece) for _, piece in module.pieces)
-    energy = kind_that_reads(module.kind).energy
-    if energy is None:
-        return factors_energy(load_factors(adapter, module))
-    return energy(_data(adapter, module, None)) * module.scale**2
+    A product of small matrices stays one, however large the layer. Raises as `load_factors` does.
+    """
+    from loralathe.lowrank import Plain
+
+    make = kind_that_reads(module.kind).product
+    if make is None or module.pieces:
+        return Plain(load_factors(adapter, module))
+    return make(_data(adapter, module, None)).scaled(module.scale)
 
 
 def load_change(adapter: Adapter, module: AdapterModule, weight: Weight) -> MakeChange:

@@ -18,7 +18,7 @@ from loralathe.tensorfiles import DTYPES, TensorInfo
 if TYPE_CHECKING:
     import torch
 
-    from loralathe.lowrank import Factors
+    from loralathe.lowrank import Factors, Hadamard, Kronecker
 
 ANY = -1
 """A size that a module's tensors do not tell, in the shape of a kind that depends on the weight."""
@@ -173,7 +173,7 @@ class Kind:
     delta_shape: from the header: what the tensors make. Raises InputError for those that make no sense.
                  None where the kind is recognised and not read.
     factors:     the difference as exact factors, without the scale
-    energy:      the sum of the squares of that difference, where it costs less than the factors
+    product:     the difference as a product of small matrices, without the scale: to be measured, not applied
     change:      the change of a weight, for kinds that depend on it
     beside:      its tensors stand beside those of another kind, whose change it changes
     bare:        the same for names that show nothing and count only beside the kind's others, as `weight`
@@ -191,7 +191,7 @@ class Kind:
     parts: Mapping[str, str]
     delta_shape: Callable[[ModuleHeader], DeltaShape] | None = None
     factors: Callable[[ModuleData], Factors] | None = None
-    energy: Callable[[ModuleData], float] | None = None
+    product: Callable[[ModuleData], Hadamard | Kronecker] | None = None
     change: Callable[[ModuleData, Weight], MakeChange] | None = None
     beside: bool = False
     bare: Mapping[str, str] = field(default_factory=dict)

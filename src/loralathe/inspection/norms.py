@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loralathe.adapters import Adapter, AdapterModule, change_energy, open_adapter, shows_adapter
+from loralathe.adapters import Adapter, AdapterModule, load_product, open_adapter, shows_adapter
 from loralathe.engine import in_parallel
 from loralathe.errors import InputError
 from loralathe.families import (
@@ -21,6 +21,7 @@ from loralathe.families import (
     label_of_key,
     label_of_module,
 )
+from loralathe.lowrank import product_energy
 from loralathe.progress import Progress
 from loralathe.tensorfiles import DTYPES, Header, TensorFile, TensorInfo, open_tensorfile, to_torch_dtype
 
@@ -84,7 +85,7 @@ def _weights(file: TensorFile, progress: Progress, threads: int | None) -> list[
 
 def _deltas(adapter: Adapter, progress: Progress, threads: int | None) -> list[Norm]:
     def one(module: AdapterModule) -> _One:
-        energy = change_energy(adapter, module)
+        energy = product_energy(load_product(adapter, module))
         label = label_of_module(adapter.family, module.name)
         return _One(label, math.prod(module.shape), energy)
 

@@ -11,27 +11,33 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from loralathe.adapters import Adapter, load_factors, open_adapter
+from loralathe.adapters import Adapter, AdapterModule, load_factors, load_product, open_adapter
 from loralathe.engine import in_parallel, modules_by_key, tensors_by_name
 from loralathe.errors import InputError, option
 from loralathe.families import FACTORED, Family, Module, label_of_module
 from loralathe.inspection.merged_lora import merged_rank
 from loralathe.inspection.norms import chunks, family_of, is_computable, labels_of, read_flat, squares
 from loralathe.lowrank import (
-    Factors,
+    Overlap,
+    Plain,
+    Product,
     compare_directions,
     compress,
-    factors_energy,
-    inner,
+    kronecker_directions,
+    product_energy,
+    product_inner,
     randomized_svd,
     relative_rounding,
     rounding_noise_energy,
+    same_numbers,
 )
 from loralathe.progress import Progress
 from loralathe.tensorfiles import TensorFile, TensorInfo, open_tensorfile
 
 LEADING = 16
 """Directions of a dense delta whose overlap is measured, unless the person says otherwise."""
+DECOMPOSED = 1 << 24
+"""Numbers of a layer that a LoHa or LoKr fills and that is still decomposed: more than in SDXL's largest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class Pair:
 
     xx = ‖x‖², yy = ‖y‖², xy = ⟨x, y⟩, dd = ‖x − y‖²;  equal: the same values everywhere.
     up, down: shared part of the leading output and input directions (`lowrank.compare_directions`),
-    None where it has no meaning (vectors, a delta of zero).
+    None where it has no meaning (vectors, a delta of zero), and of layers larger than DECOMPOSED.
     noise: mean ‖rounding error‖² of one rounding of x;  is_layer: whether a LoRA could change it.
     """
 
@@ -84,9 +90,7 @@ def pair_adapters(x: Path, y: Path, rank: int | None, progress: Progress, thread
         fitting = [name for name in shared if one.modules[name].shape == other.modules[name].shape]
 
         def compare(name: str) -> Pair:
-            first = load_factors(one, one.modules[name])
-            second = load_factors(other, other.modules[name])
-            found = _compare(name, label_of_module(one.family, name), first, second, rank)
+            found = _compare((one, other), name, rank)
             # Both factors are rounded, so their product carries two roundings.
             noise = 2.0 * relative_rounding(_coarsest(_dtype(one, name), _dtype(other, name))) ** 2 * found.xx
             return replace(found, noise=noise, is_layer=True)
@@ -105,16 +109,39 @@ def pair_adapters(x: Path, y: Path, rank: int | None, progress: Progress, thread
         )
 
 
-def _compare(name: str, block: str, x: Factors, y: Factors, rank: int | None) -> Pair:
-    xx, yy, xy = factors_energy(x), factors_energy(y), inner(x, y)
+def _compare(adapters: tuple[Adapter, Adapter], name: str, rank: int | None) -> Pair:
+    modules = [adapter.modules[name] for adapter in adapters]
+    pairs = list(zip(adapters, modules, strict=True))
+    if modules[0].swapped == modules[1].swapped:
+        x, y = (load_product(*pair) for pair in pairs)
+    else:
+        x, y = (Plain(load_factors(*pair)) for pair in pairs)
+    equal = same_numbers(x, y)
+    xx, yy, xy = product_energy(x), product_energy(y), product_inner(x, y)
     up = down = None
-    if xx > 0 and yy > 0:
-        overlap = compare_directions(compress([x], [1.0], rank), compress([y], [1.0], rank))
+    if xx > 0 and yy > 0 and (overlap := _directions(pairs, x, y, rank)) is not None:
         up, down = overlap.up, overlap.down
-    equal = x.up.equal(y.up) and x.down.equal(y.down)
     # In float64, so that what two nearly equal deltas do not share survives the subtraction.
     dd = 0.0 if equal else max(xx + yy - 2.0 * xy, 0.0)
-    return Pair(name, block, math.prod(x.shape), xx, yy, xy, dd, equal, up, down)
+    label = label_of_module(adapters[0].family, name)
+    return Pair(name, label, math.prod(modules[0].shape), xx, yy, xy, dd, equal, up, down)
+
+
+def _directions(
+    pairs: Sequence[tuple[Adapter, AdapterModule]], x: Product, y: Product, rank: int | None
+) -> Overlap | None:
+    """Of two Kronecker products from their factors; None where a product would be too large to decompose."""
+    plain = isinstance(x, Plain) and isinstance(y, Plain)
+    if not plain and (found := kronecker_directions(x, y, rank)) is not None:
+        return found
+    if not plain and math.prod(pairs[0][1].shape) > DECOMPOSED:
+        return None
+    factors = [
+        product.factors if isinstance(product, Plain) else load_factors(*pair)
+        for product, pair in zip((x, y), pairs, strict=True)
+    ]
+    one, other = (compress([each], [1.0], rank) for each in factors)
+    return compare_directions(one, other)
 
 
 def _coarsest(*dtypes: str) -> str:

@@ -159,3 +159,8 @@ def thin_pair(left: Tensor, right: Tensor | None = None) -> Pair:
 def tucker_matrix(core: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """Σ_rs core[r, s, k, l] · left[o, r] · right[s, i], as (o, i·k·l)."""
     return torch.einsum("rskl,or,si->oikl", core, left, right).flatten(1)
+
+
+def tucker_sides(core: Tensor, left: Tensor, right: Tensor) -> Pair:
+    """The matrix that `tucker_matrix` makes of (r, o) and (s, i), as (o, r) and (r, i·k·l)."""
+    return left.T, torch.einsum("rskl,si->rikl", core, right).flatten(1)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from loralathe.adapters.kind import DeltaShape, Kind, ModuleData, ModuleHeader, Shapes, smaller_side
 
 if TYPE_CHECKING:
-    from loralathe.lowrank import Factors
+    from loralathe.lowrank import Factors, Hadamard
 
 SIDES = ("1", "2")
 CORES = ("hada_t1", "hada_t2")
@@ -64,6 +64,17 @@ def factors(module: ModuleData) -> Factors:
     return dense_factors((made[0] * made[1]).reshape(module.shape))
 
 
+def product(module: ModuleData) -> Hadamard:
+    """(w1_a·w1_b) ∘ (w2_a·w2_b) as it stands; a core goes into the right side."""
+    from loralathe.lowrank import Hadamard, tucker_sides
+
+    read = module.read
+    sides = [(read(f"hada_w{side}_a"), read(f"hada_w{side}_b")) for side in SIDES]
+    if "hada_t1" in module.tensors:
+        sides = [tucker_sides(read(core), *side) for core, side in zip(CORES, sides, strict=True)]
+    return Hadamard(*sides)
+
+
 def _inputs(shapes: Shapes) -> int:
     """Of w1_b (r, in); where a core is, of the same."""
     shape = shapes.get("hada_w1_b", ())
@@ -72,7 +83,7 @@ def _inputs(shapes: Shapes) -> int:
 
 KINDS = (
     Kind(
-        "loha", "LoHa", {part: part for part in (*NEEDED, *CORES)}, delta_shape, factors,
+        "loha", "LoHa", {part: part for part in (*NEEDED, *CORES)}, delta_shape, factors, product,
         core=CORES, ranked=("hada_w1_b",), inputs=_inputs,
     ),
 )  # fmt: skip

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from loralathe.adapters.kind import DeltaShape, Kind, ModuleData, ModuleHeader, Shapes, Tensors
 
 if TYPE_CHECKING:
-    from loralathe.lowrank import Factors, Pair
+    from loralathe.lowrank import Factors, Kronecker, Pair
 
 
 def delta_shape(header: ModuleHeader) -> DeltaShape:
@@ -89,12 +89,11 @@ def factors(module: ModuleData) -> Factors:
     return kronecker_factors(*_pairs(module), module.shape)
 
 
-def energy(module: ModuleData) -> float:
-    """‖w1 ⊗ w2‖² = ‖w1‖²·‖w2‖²."""
-    from loralathe.lowrank import Factors, factors_energy
+def product(module: ModuleData) -> Kronecker:
+    """w1 ⊗ w2 as it stands."""
+    from loralathe.lowrank import Factors, Kronecker
 
-    pairs = [Factors(*pair, (pair[0].shape[0], pair[1].shape[1])) for pair in _pairs(module)]
-    return factors_energy(pairs[0]) * factors_energy(pairs[1])
+    return Kronecker(*(Factors(*pair, (pair[0].shape[0], pair[1].shape[1])) for pair in _pairs(module)))
 
 
 def _pairs(module: ModuleData) -> tuple[Pair, Pair]:
@@ -127,7 +126,7 @@ def _inputs(shapes: Shapes) -> int:
 
 KINDS = (
     Kind(
-        "lokr", "LoKr", {part: part for part in PARTS}, delta_shape, factors, energy,
+        "lokr", "LoKr", {part: part for part in PARTS}, delta_shape, factors, product,
         core=("lokr_t1", "lokr_t2"), refused=("lokr_t1",),
         ranked=("lokr_w1_b", "lokr_w2_b"), layered=("lokr_w2",), inputs=_inputs,
     ),
