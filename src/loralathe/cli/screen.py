@@ -26,7 +26,7 @@ from loralathe import (
     printable,
     readable,
 )
-from loralathe.cli.language import say
+from loralathe.cli.language import say, say_label
 from loralathe.cli.text import json_line, one_line
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class SayingSink:
         self._sink = sink
 
     def emit(self, event: Event) -> None:
-        self._sink.emit(replace(event, task=say(event.task), text=say(event.text)))
+        self._sink.emit(replace(event, task=say_label(event.task), text=say(event.text)))
 
 
 class FlagSink:

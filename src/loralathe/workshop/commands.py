@@ -131,7 +131,7 @@ def _kinds(kinds: Sequence[str], words: Sequence[object]) -> list[str]:
     least, many = len(kinds) - optional, bool(kinds) and kinds[-1].endswith("*")
     if len(words) < least or (len(words) > len(kinds) and not many):
         wanted = ", ".join(kind.rstrip("*?") for kind in kinds)
-        raise InputError(f"{len(words)} words are given", fix=f"it takes: {wanted}")
+        raise InputError(f"{len(words)} words are given", fix=f"the words are {wanted}")
     plain = [kind.rstrip("*?") for kind in kinds]
     return [*plain[: len(words)], *[plain[-1]] * (len(words) - len(plain))]
 

@@ -24,7 +24,6 @@ from loralathe import (
     LatheError,
     picture_notes,
     preset_lists,
-    read_catalogue,
     read_settings,
     write_preset,
     write_settings,
@@ -35,11 +34,11 @@ from loralathe.workshop.commands import COMMANDS, read_request
 from loralathe.workshop.errors import as_json, said
 from loralathe.workshop.fields import forms
 from loralathe.workshop.history import history
+from loralathe.workshop.language import labeller, language_of, sayer
 from loralathe.workshop.library import details, thumbnail_of
 from loralathe.workshop.pages import page_data, words_of
 from loralathe.workshop.safety import SANDBOX, Guard, is_loopback
 
-LANGUAGE = "lathe-language"
 PRESETS = "lbwpresets.txt"
 _NAME = re.compile(r"[^\\/:*?\"<>|\x00-\x1f.][^\\/:*?\"<>|\x00-\x1f]{0,79}")
 
@@ -96,6 +95,7 @@ class Api:
     def _details(self, path: Path, asked: Asked) -> dict[str, Any]:
         found, say, label = details(path), sayer(asked), labeller(asked)
         found["rows"] = [[label(key), say(text)] for key, text in found["rows"]]
+        found["parts"] = [[label(name), *numbers] for name, *numbers in found["parts"]]
         return {"label": path.stem, "size": path.stat().st_size, **found}
 
     async def thumbnail(self, asked: Asked) -> Response:
@@ -427,31 +427,13 @@ def _system() -> str:
     return "nt" if os.name == "nt" else "posix"
 
 
-def language_of(asked: Asked) -> str:
-    """The cookie's, else the browser's."""
-    chosen = asked.cookies.get(LANGUAGE)
-    if chosen in ("en", "zh-TW"):
-        return chosen
-    return "zh-TW" if asked.headers.get("accept-language", "").lower().lstrip().startswith("zh") else "en"
-
-
-def sayer(asked: Asked) -> Callable[[str], str]:
-    """Texts of the program in the person's language."""
-    language = language_of(asked)
-    return str if language == "en" else read_catalogue(language).say
-
-
-def labeller(asked: Asked) -> Callable[[str], str]:
-    language = language_of(asked)
-    return str if language == "en" else read_catalogue(language).label
-
-
 def translated_job(job: dict[str, Any], asked: Asked) -> dict[str, Any]:
-    say = sayer(asked)
+    say, label = sayer(asked), labeller(asked)
     if job.get("error"):
         job["error"] = said(job["error"], say)
     if job.get("progress"):
-        job["progress"] = {**job["progress"], "task": say(job["progress"]["task"])}
+        names = ("task", "unit")
+        job["progress"] = job["progress"] | {name: label(job["progress"][name]) for name in names}
     if job.get("report"):
         job["report"] = _translated(job["report"], asked)
     if job.get("log"):

@@ -10,8 +10,11 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from loralathe.workshop.language import sayer
 
 COOKIE = "lathe-token"
 MARK = "x-lathe"
@@ -67,7 +70,8 @@ class Guard:
         refusal = self._refusal(scope, headers)
         if refusal is not None:
             log.warning("refused %s %s: %s", scope["method"], scope["path"], refusal[1])
-            what = {"what": refusal[1], "where": "", "fix": refusal[2], "field": None}
+            say = sayer(HTTPConnection(scope))
+            what = {"what": say(refusal[1]), "where": "", "fix": say(refusal[2]), "field": None}
             await JSONResponse({"error": what}, refusal[0])(scope, receive, send)
             return
         if (entering := self._entering(scope)) is not None:

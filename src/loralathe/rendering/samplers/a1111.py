@@ -95,8 +95,9 @@ def _find(name: str, known: dict[str, str]) -> str | None:
 
 def _unknown(kind: str, name: str, known: object) -> InputError:
     names = list(known) if isinstance(known, (dict, list)) else []
-    near = close_matches(name, names) or names
-    return InputError(f"no {kind} is called '{name}'", fix=f"perhaps {' or '.join(repr(n) for n in near)}")
+    near = " or ".join(map(repr, close_matches(name, names)))
+    fix = f"perhaps {near}" if near else f"known: {', '.join(names)}"
+    return InputError(f"no {kind} is called '{name}'", fix=fix)
 
 
 def sigmas_for(sampler: Sampler, schedule: str, steps: int, noise_levels: levels.NoiseLevels) -> list[float]:
