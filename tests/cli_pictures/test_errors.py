@@ -31,6 +31,8 @@ CASES = {
     f"{G} --x lora=hina,hinako2000": "there is no adapter 'hinako2000'\n"
     "  fix:   give a path, or a name from the folder that --lora-dir names",
     f"{R} --sampler Eulre": "no sampler is called 'Eulre'\n  fix:   perhaps 'Euler' or 'Euler a'",
+    f"{R} --schedule xyz": "no schedule is called 'xyz'\n  fix:   known: Automatic, Uniform, Karras, "
+    "Exponential, Polyexponential, SGM Uniform, KL Optimal, Align Your Steps, Simple, Normal, DDIM",
     f"{R} --schedule Karas": "no schedule is called 'Karas'\n  fix:   perhaps 'Karras'",
     f"{R} --size 100000x100000": "the width 100000 is more than 8192 pixels\n  fix:   ask for 8192 at most",
     f"{R} --size 64x1000000": "the height 1000000 is more than 8192 pixels\n  fix:   ask for 8192 at most",
@@ -91,7 +93,8 @@ CASES = {
     "  where: hina.safetensors\n"
     "  fix:   give the base model here; a LoRA is added to it, as in 'base + 0.7*lora'",
     f"{G} --dry-run --x baseC=0,1 --lora-dir .": "there is no axis 'baseC'\n  fix:   take one of seed, steps, cfg, "
-    "sampler, schedule, checkpoint, vae, clip skip, size, prompt s/r, prompt order, strength, te, unet, lora, blocks, "
+    "sampler, schedule, checkpoint, vae, clip skip, denoising, hires steps, hires upscaler, size, prompt s/r, "
+    "prompt order, strength, te, unet, lora, blocks, "
     "elements, values, block id, original weights; the help of grid shows examples",
     f"{G} --dry-run --x 'lora = hina, xlora' --lora-dir .": OTHER_FAMILY,
     f"blocks baseA.safetensors --lora-dir . --dry-run {QUICK} --prompt '<lora:xlora:1>'": OTHER_FAMILY,
@@ -130,7 +133,8 @@ CASES = {
     "  fix:   steps are: A1, lora1, B2, lora2",
     f"grid --recipe article.toml --x N=1,2 {QUICK}": "there is no axis 'N'\n"
     "  fix:   take the recipe's variables M, rank, or one of seed, steps, cfg, sampler, schedule, checkpoint, "
-    "vae, clip skip, size, prompt s/r, prompt order, strength, te, unet, lora, blocks, elements, values, "
+    "vae, clip skip, denoising, hires steps, hires upscaler, size, prompt s/r, prompt order, strength, te, unet, lora, "
+    "blocks, elements, values, "
     "block id, original weights; the help of grid shows examples",
     f"blocks baseA.safetensors {QUICK}": "no LoRA is given to examine\n"
     "  fix:   give it after the checkpoint, or as a <lora:…> tag in the prompt",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loralathe.words import Catalogue
+from loralathe.words import Catalogue, read_catalogue
 
 BOOK = Catalogue(
     {
@@ -55,3 +55,16 @@ def test_labels_are_names_of_rows_only() -> None:
 )
 def test_texts_are_found(english: str, chinese: str) -> None:
     assert BOOK.say(english) == chinese
+
+
+@pytest.mark.parametrize(
+    ("english", "chinese"),
+    [
+        ("the formula, step 'lora', character 1: resize(A)", "公式，步驟「lora」，第 1 個字元：resize(A)"),
+        ("resize() needs a delta; this is weights", "resize() 需要差異；這是權重"),
+        ("there is no sampler 'Foo'", "沒有「Foo」這個取樣器"),
+        ("A: 44.8 MB of 53.0 MB", "A：53.0 MB 之中的 44.8 MB"),
+    ],
+)
+def test_texts_of_the_program(english: str, chinese: str) -> None:
+    assert read_catalogue("zh-TW").say(english) == chinese
