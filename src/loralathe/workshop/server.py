@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -34,7 +35,8 @@ def serve(options: Options, ready: Callable[[str], None], *, browser: bool = Tru
     )
     server = uvicorn.Server(config)
     threading.Thread(target=_announce, args=(server, address, ready, browser), daemon=True).start()
-    server.run(sockets=[listening])
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
+        server.run(sockets=[listening])
 
 
 def _check_folders(options: Options) -> None:
