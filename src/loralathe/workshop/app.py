@@ -86,8 +86,7 @@ class Workshop:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            await self.process.stop()
-            await self.looker.stop()
+            await asyncio.gather(self.process.stop(), self.looker.stop())
             self.store.close()
 
     async def ask(self, kind: str, **message: Any) -> Mapping[str, Any]:

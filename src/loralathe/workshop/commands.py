@@ -18,6 +18,7 @@ from loralathe.workshop.places import MODELS, Places
 
 MOST_WORDS = 64
 LONGEST_TEXT = 20_000
+LONGEST_NAME = 80
 PICTURES = ("render", "grid", "blocks")
 STUDIES = ("grid", "blocks")
 
@@ -88,19 +89,20 @@ def read_request(given: object, places: Places) -> Request:
     command, words, options = given.get("command"), given.get("words", []), given.get("options", {})
     found = COMMANDS.get(command) if isinstance(command, str) else None
     if found is None:
-        fix = did_you_mean(str(command), COMMANDS) or f"commands are {', '.join(COMMANDS)}"
-        raise InputError(f"there is no command '{command}'", fix=fix)
+        shown = str(command)[:LONGEST_NAME]
+        fix = did_you_mean(shown, COMMANDS) or f"commands are {', '.join(COMMANDS)}"
+        raise InputError(f"there is no command '{shown}'", fix=fix)
     if not isinstance(words, Sequence) or isinstance(words, str) or len(words) > MOST_WORDS:
         raise InputError(
             f"'words' is a list of at most {MOST_WORDS}", fix='"words": ["checkpoints/a.safetensors"]'
         )
     if not isinstance(options, Mapping):
         raise InputError("'options' is a JSON object", fix='"options": {"prompt": "…"}')
-    kinds = found.words[1:] if "recipe" in options else found.words
+    kinds = found.words[1:] if options.get("recipe") else found.words
     call_words = tuple(
         _word(word, kind, places) for word, kind in zip(words, _kinds(kinds, words), strict=True)
     )
-    call = {name: _option(str(command), str(name), value, places) for name, value in options.items()}
+    call = {name: _option(str(command), name, value, places) for name, value in options.items()}
     call = {name: value for name, value in call.items() if value is not None}
     if "output" not in call and "output" in OPTIONS[str(command)] and command != "run":
         call["output"] = str(places.output(_named_after(str(command), call_words), found.ending))
@@ -159,7 +161,8 @@ def split_strengths(word: str) -> tuple[str, str]:
 
 def _option(command: str, name: str, value: object, places: Places) -> Any:
     known = OPTIONS[command]
-    if name not in known or name in _FOLDERS:
+    if name not in known:
+        name = name[:LONGEST_NAME]
         fix = did_you_mean(name, known) or f"options are {', '.join(known)}"
         raise InputError(f"there is no option '{name}'", where=option(name), fix=fix)
     if value is None or value == "":
@@ -219,6 +222,12 @@ def _scorer(word: str, places: Places) -> str:
 
 def _is_path(word: str | float) -> bool:
     return isinstance(word, str) and os.path.isabs(word)
+
+
+def output_of(request: Mapping[str, Any], places: Places) -> str | None:
+    """The path of what a checked request makes; None where it says no name."""
+    name = request["options"].get("output")
+    return str(places.output(str(name), COMMANDS[request["command"]].ending)) if name else None
 
 
 def inputs_of(request: Request) -> list[str]:

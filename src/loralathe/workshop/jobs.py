@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import sqlite3
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from loralathe import InputError, MachineError
-from loralathe.workshop.commands import Request, inputs_of, read_request
+from loralathe import InputError, MachineError, option
+from loralathe.workshop.commands import Request, inputs_of, output_of, read_request
 from loralathe.workshop.errors import as_json
 from loralathe.workshop.events import Events
-from loralathe.workshop.places import Places
+from loralathe.workshop.places import MODELS, Places
 from loralathe.workshop.process import DiedError, Process
+from loralathe.workshop.safety import log
 from loralathe.workshop.store import CANCELLED, DONE, FAILED, INTERRUPTED, LIVE, RUNNING, WAITING, Job, Store
+
+REST_SECONDS = 5.0
 
 
 class Jobs:
@@ -40,14 +44,12 @@ class Jobs:
 
     def _require_free(self, request: Request) -> None:
         """InputError where a job that waits or runs makes the same file."""
-        output = request.call_options.get("output")
+        output = output_of(request.as_json(), self._places)
         for job in self._store.jobs() if output else ():
-            if job["state"] in LIVE:
-                other = read_request(job["request"], self._places).call_options.get("output")
-                if other == output:
-                    raise InputError(
-                        "another job is about to make this", where="output", fix="choose another name"
-                    )
+            if job["state"] in LIVE and output_of(job["request"], self._places) == output:
+                raise InputError(
+                    "another job is about to make this", where=option("output"), fix="choose another name"
+                )
 
     async def cancel(self, number: str) -> None:
         """One that waits is cancelled at once, one that runs as soon as it can stop cleanly."""
@@ -79,18 +81,18 @@ class Jobs:
         if job["state"] == RUNNING:
             raise InputError("the job runs", fix="cancel it first")
         if files:
-            for name in job["outputs"]:
-                self._remove(self._places.locate(name["name"]))
+            for output in job["outputs"]:
+                self._places.locate(output["name"]).unlink(missing_ok=True)
             if job["folder"]:
-                self._remove(self._places.locate(job["folder"]))
+                self._remove_study(self._places.locate(job["folder"]))
         self._store.delete(number)
         self._events.tell("job", {"id": number, "state": "deleted"})
 
-    def _remove(self, path: Path) -> None:
-        if path.is_dir() and path != self._places.out:
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    @staticmethod
+    def _remove_study(folder: Path) -> None:
+        """The folder, unless it holds models or another study, too."""
+        if all(one.suffix.lower() not in MODELS and one.name != "study.json" for one in folder.rglob("*/*")):
+            shutil.rmtree(folder, ignore_errors=True)
 
     async def run(self) -> None:
         """Work off the queue for as long as the server lives."""
@@ -103,7 +105,11 @@ class Jobs:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            await self._one(job)
+            try:
+                await self._one(job)
+            except (OSError, sqlite3.Error) as error:  # such as a full disk: it goes on when there is room
+                log.error("the queue rests: %s", error)
+                await asyncio.sleep(REST_SECONDS)
 
     async def _one(self, job: Job) -> None:
         number = job["id"]

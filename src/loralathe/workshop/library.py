@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import sqlite3
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,6 +27,7 @@ FRESH_SECONDS = 2.0
 """A file that changed so lately may still be copied: it is read when it has come to rest."""
 
 Facts = dict[str, Any]
+LEADS_OUT: Facts = {"state": "broken", "reason": "a link that leads out of the folders", "picture": None}
 
 
 class Library:
@@ -50,10 +53,19 @@ class Library:
                 status = entry.stat()
             except OSError:  # deleted since the folder was read
                 continue
-            yield self._entry(f"{place.name}/{name}", Path(entry.path), status, place)
+            leads_out = entry.is_symlink() and self._places.name(entry.path) is None
+            known = (status.st_size, status.st_mtime_ns, LEADS_OUT) if leads_out else None
+            yield self._entry(f"{place.name}/{name}", Path(entry.path), status, place, known)
 
-    def _entry(self, name: str, path: Path, status: os.stat_result, place: Place) -> Facts:
-        known = self._known.get(str(path))
+    def _entry(
+        self,
+        name: str,
+        path: Path,
+        status: os.stat_result,
+        place: Place,
+        known: tuple[int, int, Facts] | None,
+    ) -> Facts:
+        known = known or self._known.get(str(path))
         same = known is not None and known[:2] == (status.st_size, status.st_mtime_ns)
         if not same:
             self._wanted[str(path)] = (path, status.st_size, status.st_mtime_ns)
@@ -115,7 +127,8 @@ class Library:
     def _keep(self, path: str, known: tuple[int, int, Facts]) -> None:
         self._known[path] = known
         if time.time() - known[1] / 1e9 > FRESH_SECONDS:
-            self._store.keep_facts(path, *known)
+            with contextlib.suppress(sqlite3.Error):  # a full disk: it is read again next time
+                self._store.keep_facts(path, *known)
 
     async def run(self) -> None:
         """Read what is put up for reading, in a thread, and tell pages now and then."""
@@ -147,7 +160,7 @@ def _models(folder: Path, others: set[Path]) -> Iterable[tuple[str, os.DirEntry[
         except OSError:  # a folder that may not be read holds nothing that can be used
             continue
         for entry in entries:
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or not _is_text(entry.name):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 if Path(entry.path) in others:
@@ -155,6 +168,15 @@ def _models(folder: Path, others: set[Path]) -> Iterable[tuple[str, os.DirEntry[
                 waiting.append((f"{prefix}{entry.name}/", Path(entry.path)))
             elif entry.name.lower().endswith(MODELS) and entry.is_file():
                 yield prefix + entry.name, entry
+
+
+def _is_text(name: str) -> bool:
+    """Whether it can be told: a name in the bytes of another system's language cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _searched(one: Facts) -> str:
@@ -231,7 +253,7 @@ def _thumbnail(path: Path) -> str | None:
 def thumbnail_of(library: Library, path: Path) -> Path:
     """The picture beside a model; InputError where there is none."""
     found = library.facts(path).get("picture")
-    if not found:
+    if not found or not os.path.isfile(found):
         raise InputError("there is no picture beside this file", where=path.name)
     return Path(found)
 

@@ -13,6 +13,8 @@ from loralathe import InputError, did_you_mean
 OUT = "out"
 MODELS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 LONGEST = 400
+OWN = ("profiles", "recipes", "lbwpresets.txt", "workshop.sqlite")
+"""What the workshop itself keeps in `out`."""
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
@@ -63,16 +65,22 @@ class Places:
         endings = [""] if path.suffix.lower() in MODELS else ["", *MODELS]
         for ending in endings:
             found = path.with_name(path.name + ending)
-            if found.is_file() and self.name(found):
+            if os.path.isfile(found) and self.name(found):
                 return found
-        if path.is_dir():
+        if os.path.isdir(path):
             raise InputError("this is a folder, not a file", where=name, fix="choose a file in it")
         raise InputError("there is no such file", where=name, fix="it was moved or deleted: choose another")
 
     def output(self, name: str, ending: str = "") -> Path:
-        """Where a result called `name` goes, inside `out`; InputError for names that are no names."""
+        """Where a result called `name` goes, inside `out`; InputError for names that are no names.
+
+        Other places that lie in `out`, and what the workshop keeps there itself, are no places for results.
+        """
         name = name.removeprefix(OUT + "/")
         path = self.locate(f"{OUT}/{name}")
+        kept = name.partition("/")[0].casefold() in OWN
+        if kept or not str(self.name(path)).startswith(OUT + "/"):
+            raise InputError(f"'{name}' is taken", fix="choose another name")
         return path.with_name(path.name + ending) if ending and path.suffix.lower() != ending else path
 
     def name(self, path: str | os.PathLike[str]) -> str | None:

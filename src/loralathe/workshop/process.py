@@ -54,15 +54,17 @@ class Process:
     ) -> Mapping[str, Any]:
         """The last event of a request: done, failed or cancelled. Raises DiedError when it goes away."""
         async with self._free:
-            process = await self.start()
-            assert process.stdin is not None
-            assert process.stdout is not None
             self._current = message["id"]
             try:
+                process = await self.start()
+                assert process.stdin is not None
+                assert process.stdout is not None
                 process.stdin.write(json.dumps(message).encode() + b"\n")
                 await process.stdin.drain()
                 while line := await process.stdout.readline():
                     event: Mapping[str, Any] = json.loads(line)
+                    if event["id"] != message["id"]:
+                        continue  # of a request that nobody waits for any more
                     if event["event"] in ("done", "failed", "cancelled"):
                         return event
                     receive(event)
@@ -75,22 +77,19 @@ class Process:
 
     async def cancel(self, number: object) -> None:
         """Ask the request to end; when it does not within a while, its process is ended."""
-        process = self._process
-        if (
-            process is None
-            or process.returncode is not None
-            or process.stdin is None
-            or number != self._current
-        ):
-            return
-        with contextlib.suppress(ConnectionError):
-            process.stdin.write(json.dumps({"kind": "cancel", "id": number}).encode() + b"\n")
-            await process.stdin.drain()
-        for _ in range(int(GRACE / 0.1)):
-            await asyncio.sleep(0.1)
+        for waited in range(int(GRACE / 0.1)):
             if self._current != number:
                 return
+            if waited % 10 == 0:  # again: it may have come before the request
+                await self._tell_cancel(number)
+            await asyncio.sleep(0.1)
         await self.kill()
+
+    async def _tell_cancel(self, number: object) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(ConnectionError):
+                self._process.stdin.write(json.dumps({"kind": "cancel", "id": number}).encode() + b"\n")
+                await self._process.stdin.drain()
 
     async def kill(self) -> None:
         process = self._process

@@ -22,6 +22,7 @@ from starlette.staticfiles import StaticFiles
 from loralathe import (
     InputError,
     LatheError,
+    MachineError,
     picture_notes,
     preset_lists,
     read_settings,
@@ -37,7 +38,8 @@ from loralathe.workshop.history import history
 from loralathe.workshop.language import labeller, language_of, sayer
 from loralathe.workshop.library import details, thumbnail_of
 from loralathe.workshop.pages import page_data, words_of
-from loralathe.workshop.safety import SANDBOX, Guard, is_loopback
+from loralathe.workshop.places import MODELS
+from loralathe.workshop.safety import SANDBOX, Guard, is_loopback, log
 
 PRESETS = "lbwpresets.txt"
 _NAME = re.compile(r"[^\\/:*?\"<>|\x00-\x1f.][^\\/:*?\"<>|\x00-\x1f]{0,79}")
@@ -112,13 +114,20 @@ class Api:
             if given is None or isinstance(given, str):
                 raise InputError("no file was sent", fix="send it as multipart, in the field 'file'")
             with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / ("file" + Path(given.filename or "").suffix[:12])
+                name = Path(given.filename or "file").name
+                suffix = next((one for one in MODELS if name.lower().endswith(one)), "")
+                path = Path(folder) / f"file{suffix}"
                 path.write_bytes(await given.read())
-                return self._looked(path, asked)
+                try:
+                    return self._looked(path, asked)
+                except LatheError as error:
+                    told = as_json(error)
+                    where = told["where"].replace(str(path), name)
+                    raise RefusedError({**told, "where": where}) from error
 
     def _looked(self, path: Path, asked: Asked) -> dict[str, Any]:
         with path.open("rb") as file:
-            is_picture = file.read(4) == b"\x89PNG"
+            is_picture = file.read(6) == b"\x89PNG\r\n"
         if not is_picture:
             return {"kind": "model", **self._details(path, asked)}
         found = read_settings(path)
@@ -205,7 +214,10 @@ class Api:
         return self._job(self.shop.store.job(number), asked)
 
     async def queue(self, asked: Asked) -> dict[str, Any]:
-        self.shop.jobs.pause(asked.path_params["act"] == "pause")
+        act = asked.path_params["act"]
+        if act not in ("pause", "resume"):
+            raise InputError(f"a queue cannot '{act}'", fix="pause or resume")
+        self.shop.jobs.pause(act == "pause")
         return {"paused": self.shop.jobs.paused}
 
     async def page(self, asked: Asked) -> Any:
@@ -227,8 +239,13 @@ class Api:
         return self.shop.places.out / PRESETS
 
     async def profiles(self, asked: Asked) -> dict[str, Any]:
-        folder = self.shop.places.out / "profiles"
-        return {one.stem: dict(read_settings(one).values) for one in sorted(folder.glob("*.toml"))}
+        found = {}
+        for one in sorted((self.shop.places.out / "profiles").glob("*.toml")):
+            try:
+                found[one.stem] = dict(read_settings(one).values)
+            except LatheError as error:  # somebody wrote it by hand: the others can be used
+                log.warning("passed over %s", error)
+        return found
 
     async def profile(self, asked: Asked) -> dict[str, Any]:
         path = self._named("profiles", asked.path_params["name"])
@@ -238,6 +255,10 @@ class Api:
             settings = (await _body(asked)).get("settings")
             if not isinstance(settings, Mapping):
                 raise InputError("'settings' is a JSON object")
+            with tempfile.TemporaryDirectory() as own:
+                tried = Path(own) / path.name
+                write_settings(tried, settings)
+                read_settings(tried)
             path.parent.mkdir(exist_ok=True)
             write_settings(path, settings, force=True)
         return await self.profiles(asked)
@@ -245,17 +266,16 @@ class Api:
     def _named(self, folder: str, name: str) -> Path:
         if not _NAME.fullmatch(name):
             raise InputError(f"'{name}' cannot be a name", fix="letters, digits, spaces, at most 80")
-        return self.shop.places.output(f"{folder}/{name}.toml")
+        return self.shop.places.locate(f"out/{folder}/{name}.toml")
 
     async def recipe_check(self, asked: Asked) -> dict[str, Any]:
         text = str((await _body(asked)).get("text", ""))
-        path = self.shop.places.output("recipes/.checked.toml")
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        try:
+        folder = self.shop.places.locate("out/recipes")
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=folder) as own:
+            path = Path(own) / "recipe.toml"
+            path.write_text(text, encoding="utf-8")
             found = dict(await self.shop.ask("recipe", words=[str(path)]))
-        finally:
-            path.unlink(missing_ok=True)
         errors = [said(one, sayer(asked)) | _place_in(one, text) for one in found["errors"]]
         return {**{key: found[key] for key in ("variables", "steps", "saves")}, "errors": errors}
 
@@ -394,6 +414,10 @@ def answering(answer: Answer) -> Callable[[Asked], Awaitable[Response]]:
             return JSONResponse({"error": said(refused.error, sayer(asked))}, 422)
         except LatheError as error:
             return JSONResponse({"error": said(as_json(error), sayer(asked))}, 422)
+        except OSError as error:
+            log.warning("%s %s: %s", asked.method, asked.url.path, error)
+            refused = MachineError(f"the system refused: {error.strerror or error}")
+            return JSONResponse({"error": said(as_json(refused), sayer(asked))}, 500)
         return found if isinstance(found, Response) else JSONResponse(found)
 
     return endpoint
@@ -401,7 +425,9 @@ def answering(answer: Answer) -> Callable[[Asked], Awaitable[Response]]:
 
 async def _not_found(asked: Asked, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    what = {"what": sayer(asked)("there is nothing at this address"), "where": "", "fix": "", "field": None}
+    known = error.status_code in (404, 405)
+    text = "there is nothing at this address" if known else "what was sent cannot be read"
+    what = {"what": sayer(asked)(text), "where": "" if known else error.detail, "fix": "", "field": None}
     return JSONResponse({"error": what}, error.status_code)
 
 
@@ -410,8 +436,11 @@ async def _study_style(folder: Path) -> Response:
 
 
 async def _body(asked: Asked) -> dict[str, Any]:
+    """What was sent: JSON without NaN, infinity and halves of characters, which no answer could hold."""
+    body = await asked.body()
     try:
-        found = json.loads(await asked.body())
+        found = json.loads(body)
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         raise InputError("the request is not JSON", fix='send {"command": "grid", …}') from error
     if not isinstance(found, dict):
@@ -420,7 +449,7 @@ async def _body(asked: Asked) -> dict[str, Any]:
 
 
 def _count(text: str | None, default: int) -> int:
-    return min(int(text), 100_000) if text and text.isdecimal() and len(text) < 7 else default
+    return min(int(text), 100_000) if text and re.fullmatch("[0-9]{1,6}", text) else default
 
 
 def _system() -> str:

@@ -7,7 +7,7 @@ import ipaddress
 import logging
 from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
@@ -36,7 +36,13 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+Refusal = tuple[int, str, str]
+"""The answer's status, what is wrong, and how to mend it."""
 log = logging.getLogger("loralathe.workshop")
+
+
+class TooLargeError(Exception):
+    """More was sent than its header said, or than may be."""
 
 
 def is_loopback(host: str) -> bool:
@@ -69,22 +75,22 @@ class Guard:
         headers = Headers(scope=scope)
         refusal = self._refusal(scope, headers)
         if refusal is not None:
-            log.warning("refused %s %s: %s", scope["method"], scope["path"], refusal[1])
-            say = sayer(HTTPConnection(scope))
-            what = {"what": say(refusal[1]), "where": "", "fix": say(refusal[2]), "field": None}
-            await JSONResponse({"error": what}, refusal[0])(scope, receive, send)
+            await _refused(scope, refusal)(scope, receive, send)
             return
         if (entering := self._entering(scope)) is not None:
             await entering(scope, receive, send)
             return
-        await self._app(scope, self._bounded(scope, receive), self._marked(send))
+        try:
+            await self._app(scope, self._bounded(scope, receive), self._marked(send))
+        except TooLargeError:  # nothing was answered yet: bodies are read before
+            await _refused(scope, _too_large(scope))(scope, receive, send)
 
-    def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str, str] | None:
+    def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
         host = _host_of(headers.get("host", ""))
         if self._hosts is not None and host not in self._hosts:
             return 421, "this server is not called so", "open the address that it printed"
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+        origin, own = headers.get("origin"), headers.get("host", "").lower()
+        if origin is not None and origin.lower() not in (f"http://{own}", f"https://{own}"):
             return 403, "the request comes from another site", "use the pages of this server"
         if headers.get("sec-fetch-site") == "cross-site" and scope["path"] != "/":
             return 403, "the request comes from another site", "use the pages of this server"
@@ -96,7 +102,7 @@ class Guard:
                 "send X-Lathe: 1 with every request that changes something",
             )
         if int(headers.get("content-length") or 0) > _largest(scope):
-            return 413, f"more than {_largest(scope) >> 20} MB were sent", "send a smaller file"
+            return _too_large(scope)
         if self._token is not None and not self._knows(headers) and not self._asks_in(scope):
             return 401, "the token is missing", "open the address that the server printed, with its token"
         return None
@@ -127,7 +133,7 @@ class Guard:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > largest:
-                raise ValueError("the body is longer than it may be")
+                raise TooLargeError
             return message
 
         return bounded
@@ -144,6 +150,17 @@ class Guard:
             await send(message)
 
         return marked
+
+
+def _refused(scope: Scope, refusal: Refusal) -> Response:
+    log.warning("refused %s %s: %s", scope["method"], scope["path"], refusal[1])
+    say = sayer(HTTPConnection(scope))
+    what = {"what": say(refusal[1]), "where": "", "fix": say(refusal[2]), "field": None}
+    return JSONResponse({"error": what}, refusal[0])
+
+
+def _too_large(scope: Scope) -> Refusal:
+    return 413, f"more than {_largest(scope) >> 20} MB were sent", "send a smaller file"
 
 
 def _largest(scope: Scope) -> int:

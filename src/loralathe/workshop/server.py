@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import tempfile
 import threading
 import time
 import webbrowser
@@ -12,7 +13,7 @@ from typing import Any
 
 import uvicorn
 
-from loralathe import InputError, MachineError, option
+from loralathe import InputError, MachineError, confine, option
 from loralathe.workshop.app import Options, Workshop
 from loralathe.workshop.routes import application
 
@@ -35,7 +36,9 @@ def serve(options: Options, ready: Callable[[str], None], *, browser: bool = Tru
     )
     server = uvicorn.Server(config)
     threading.Thread(target=_announce, args=(server, address, ready, browser), daemon=True).start()
-    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
+    with tempfile.TemporaryDirectory() as own, contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends it
+        tempfile.tempdir = own
+        confine([one.folder for one in workshop.places], [options.out, own])
         server.run(sockets=[listening])
 
 
