@@ -17,6 +17,7 @@ _OTHER_NAMES = {
     "everything": "all",
     "hash_inputs": "hash",
     "hashes": "hash",
+    "other_vae": "vae",
     "scorers": "scorer",
     "vae": "bake-vae",
     "variables": "set",
@@ -51,7 +52,10 @@ def as_flag(name: str, value: Value, system: str = os.name) -> str:
     flag = SHORT.get(name) or f"--{'no-' * (value is False)}{word}"
     if value is None or isinstance(value, bool):
         return flag
-    words = [f"{key}={one}" for key, one in value.items()] if isinstance(value, Mapping) else [str(value)]
+    if isinstance(value, Mapping):
+        words = [f"{key}={one}" for key, one in value.items()]
+    else:
+        words = list(value) if isinstance(value, (list, tuple)) else [str(value)]
     return " ".join(f"{flag} {quoted(word, system)}" for word in words)
 
 
@@ -62,5 +66,5 @@ def command_line(command: str, *words: str, **options: Value) -> str:
 
 def command_for(system: str, command: str, words: Iterable[str], options: Mapping[str, Value]) -> str:
     """The same for the shells of a system, an `os.name`."""
-    flags = (as_flag(name, value, system) for name, value in options.items() if value != {})
+    flags = (as_flag(name, value, system) for name, value in options.items() if value not in ({}, []))
     return " ".join(["lathe", command, *(quoted(word, system) for word in words), *flags])

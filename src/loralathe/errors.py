@@ -19,7 +19,7 @@ __all__ = [
     "is_out_of_memory", "json_text", "option", "printable", "readable", "spelling_hint", "with_equals",
 ]  # fmt: skip
 
-Value = bool | int | float | str | Mapping[str, "str | float"] | None
+Value = bool | int | float | str | Mapping[str, "str | float"] | Sequence[str] | None
 """What an option is set to; a mapping for those that are given by name; None where only its name is said."""
 Spell = Callable[[str, Value], str]
 """How a door writes an option and its value."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 
 import pytest
 
 import loralathe
 from loralathe.api import arguments, picture_options
-from loralathe.workshop.commands import COMMANDS
+from loralathe.cli import lathe
+from loralathe.workshop.commands import COMMANDS, Request
 from loralathe.workshop.fields import OPTIONS, forms
 
-OWN = {"options", "progress", "lora_dir", "checkpoint_dir", "vae_dir"}
+OWN = {"options", "progress", "lora_dir", "checkpoint_dir", "vae_dir", "search", "inputs"}
 """What the workshop gives itself."""
 KEYWORDS = {
     "render": picture_options.OpenRenderKeywords,
@@ -29,11 +31,27 @@ KEYWORDS = {
 RECIPE = {"recipe", "step", "variables"}
 """A grid of what a recipe makes: another function of the library."""
 
+EXAMPLES = {
+    "text": "a",
+    "lines": "a",
+    "number": 0.5,
+    "whole": 1,
+    "flag": True,
+    "choice": "a",
+    "file": "/a",
+    "files": ["/a", "/b"],
+    "list": ["a", "b"],
+    "map": {"a": "b"},
+}
+NO_LISTS = ("extract", "resize", "add_difference", "weighted_sum", "convert")
+WITHOUT = {(command, option) for command in NO_LISTS for option in ("presets", "missing_blocks")}
+"""Options that do nothing there: they have no strengths."""
+
 
 def keywords_of(command: str) -> set[str]:
     """What its function takes by name, its keywords and theirs."""
     parameters = inspect.signature(getattr(loralathe, command)).parameters.values()
-    found = {one.name for one in parameters if one.kind is one.KEYWORD_ONLY}
+    found = {one.name for one in parameters if one.default is not one.empty}
     return found | set(getattr(KEYWORDS.get(command), "__annotations__", {}))
 
 
@@ -44,7 +62,22 @@ def test_every_command_has_fields() -> None:
 @pytest.mark.parametrize("command", sorted(OPTIONS))
 def test_every_option_has_a_field(command: str) -> None:
     fields = set(OPTIONS[command]) - (RECIPE if command == "grid" else set())
-    assert fields == keywords_of(command) - OWN
+    assert fields == keywords_of(command) - OWN - {"other"}  # a LoRA that is one of the words
+
+
+@pytest.mark.parametrize("command", sorted(OPTIONS))
+def test_the_command_that_is_shown_has_only_options_that_are_there(command: str) -> None:
+    name = "blocks" if command == "block_weights" else command.replace("_", "-")
+    found = lathe.get_command(None, name)  # type: ignore[arg-type]
+    assert found is not None
+    known = {flag for one in found.params for flag in (*one.opts, *one.secondary_opts)}
+    for option, field in OPTIONS[command].items():
+        value = {**EXAMPLES, "ranks": {"mode": "linear_ratio"}}.get(option, EXAMPLES[field.kind])
+        line = Request(command, (), {}, ("1",), {option: not field.default if value is True else value})
+        flags = [word for word in shlex.split(line.line("posix")) if word.startswith("-")]
+        if (command, option) not in WITHOUT:
+            assert flags
+            assert set(flags) <= known
 
 
 def test_fields_as_json() -> None:

@@ -6,7 +6,9 @@ The names are those of Python. Files are names of places, so no request reaches 
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,10 +62,8 @@ class Request:
     call_options: Mapping[str, Any] = field(default_factory=dict)
 
     def line(self, system: str) -> str:
-        """The command that does the same, for a shell of `posix` or `nt`, from the folder of the results."""
-        shown = {name: value for name, value in self.call_options.items() if name not in _FOLDERS}
-        if "output" in shown:
-            shown["output"] = os.path.relpath(shown["output"])
+        """The command that does the same, for a shell of `posix` or `nt`, from the folder of the server."""
+        shown = self._spelled()
         words = [os.path.relpath(str(word)) if _is_path(word) else str(word) for word in self.call_words]
         if self.command in ("add_difference", "weighted_sum"):
             shown["multiplier"] = words.pop()
@@ -72,11 +72,37 @@ class Request:
             name, shown = "blocks", {"weights": True, **shown}
         return command_for(system, name, words, shown)
 
+    def _spelled(self) -> dict[str, Any]:
+        """The options by the names that they have on the command line."""
+        texts = " ".join(str(self.call_options.get(name, "")) for name in ("prompt", "negative", *"xyz"))
+        shown: dict[str, Any] = {}
+        for name, value in self.call_options.items():
+            if name in _FOLDERS:  # only for names without a path: in tags and in axes
+                if _NAMED_IN_TEXTS[name].search(texts):
+                    shown[name] = [os.path.relpath(one) for one in value]
+            elif name == "ranks":
+                shown |= value
+            elif name == "metadata" and isinstance(value, Mapping):
+                shown["metadata_json"] = json.dumps(value, ensure_ascii=False)
+            elif name == "output":
+                shown[name] = os.path.relpath(value)
+            else:
+                spelled = _FLAGS | (_FLAGS_OF_PICTURES if self.command in PICTURES else {})
+                shown[spelled.get(name, name)] = value
+        return shown
+
     def as_json(self) -> dict[str, Any]:
         return {"command": self.command, "words": list(self.words), "options": dict(self.options)}
 
 
 _FOLDERS = ("lora_dir", "checkpoint_dir", "vae_dir")
+_NAMED_IN_TEXTS = {
+    "lora_dir": re.compile("lora|lyco", re.IGNORECASE),
+    "checkpoint_dir": re.compile("checkpoint", re.IGNORECASE),
+    "vae_dir": re.compile("vae", re.IGNORECASE),
+}
+_FLAGS = {"metadata_from": "metadata", "config_from": "copy_config"}
+_FLAGS_OF_PICTURES = {"lists": "blocks", "vae": "other_vae"}
 _NO_CHECKPOINT_DIR = ("combine", "resize")
 
 

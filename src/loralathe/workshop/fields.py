@@ -6,7 +6,7 @@ Names are those of Python. Labels are what A1111, LBW, SuperMerger and Kohya cal
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 Say = Callable[[str], str]
@@ -130,6 +130,7 @@ OUTPUT: Mapping[str, Field] = {
     "force": Field("flag", "rare", "Replace what is there", False),
 }
 FILES: Mapping[str, Field] = {
+    "device": replace(MODEL["device"], group="rare"),
     "dtype": Field("choice", "saving", "Save precision", None, _DTYPES),
     "threads": Field("whole", "rare", "Threads", None),
     "memory": Field("text", "rare", "Memory", "", help="2GB: the most that is used"),
@@ -182,6 +183,9 @@ OPTIONS: Mapping[str, Mapping[str, Field]] = {
     "verify": {
         "everything": Field("flag", "usual", "Every tensor", False),
         "share": Field("number", "rare", "Share of each block", 0.02),
+        "least": Field("whole", "rare", "Fewest tensors of a block", 2),
+        "seed": Field("whole", "rare", "Seed of the choice", 0),
+        "exact": Field("flag", "rare", "Bit for bit", True),
         "threads": FILES["threads"],
     },
     "block_weights": {"allow_unmatched": MODEL["allow_unmatched"], "threads": FILES["threads"]},

@@ -91,7 +91,9 @@ class Jobs:
     @staticmethod
     def _remove_study(folder: Path) -> None:
         """The folder, unless it holds models or another study, too."""
-        if all(one.suffix.lower() not in MODELS and one.name != "study.json" for one in folder.rglob("*/*")):
+        inside = list(folder.rglob("*"))
+        studies = sum(one.name == "study.json" for one in inside)
+        if studies < 2 and not any(one.suffix.lower() in MODELS for one in inside):
             shutil.rmtree(folder, ignore_errors=True)
 
     async def run(self) -> None:

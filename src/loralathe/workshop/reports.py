@@ -195,6 +195,14 @@ def of_recipe(path: str) -> dict[str, Any]:
     }
 
 
+def of_picture(path: str) -> dict[str, Any]:
+    """The settings that a picture was made with, and its infotext."""
+    found, reading = loralathe.read_settings(path), loralathe.picture_notes(path)
+    entries = ", ".join(f"{key}: {value}" for key, value in reading.entries.items())
+    text = "\n".join([reading.prompt, f"Negative prompt: {reading.negative}", entries])
+    return {"settings": dict(found.values), "notes": list(found.notes), "infotext": text}
+
+
 def of_list(text: str, checkpoint: str, presets: Mapping[str, str]) -> dict[str, Any]:
     """A list of block weights, or the name of one, by the blocks of a checkpoint's family."""
     family = loralathe.inspect(checkpoint).family

@@ -23,7 +23,6 @@ from loralathe import (
     InputError,
     LatheError,
     MachineError,
-    picture_notes,
     preset_lists,
     read_settings,
     write_preset,
@@ -113,29 +112,31 @@ class Api:
             given = form.get("file")
             if given is None or isinstance(given, str):
                 raise InputError("no file was sent", fix="send it as multipart, in the field 'file'")
-            with tempfile.TemporaryDirectory() as folder:
+            with tempfile.TemporaryDirectory(prefix=".", dir=self.shop.places.out) as folder:
                 name = Path(given.filename or "file").name
                 suffix = next((one for one in MODELS if name.lower().endswith(one)), "")
                 path = Path(folder) / f"file{suffix}"
                 path.write_bytes(await given.read())
                 try:
-                    return self._looked(path, asked)
+                    return await self._looked(path, asked)
                 except LatheError as error:
-                    told = as_json(error)
-                    where = told["where"].replace(str(path), name)
-                    raise RefusedError({**told, "where": where}) from error
+                    raise RefusedError(_renamed(as_json(error), path, name)) from error
+                except RefusedError as refused:
+                    raise RefusedError(_renamed(refused.error, path, name)) from refused
 
-    def _looked(self, path: Path, asked: Asked) -> dict[str, Any]:
+    async def _looked(self, path: Path, asked: Asked) -> dict[str, Any]:
         with path.open("rb") as file:
             is_picture = file.read(6) == b"\x89PNG\r\n"
         if not is_picture:
             return {"kind": "model", **self._details(path, asked)}
-        found = read_settings(path)
-        notes = [sayer(asked)(note) for note in found.notes]
-        reading = picture_notes(path)
-        text = "\n".join([reading.prompt, f"Negative prompt: {reading.negative}"])
-        text += "\n" + ", ".join(f"{key}: {value}" for key, value in reading.entries.items())
-        return {"kind": "picture", "settings": dict(found.values), "notes": notes, "infotext": text}
+        found = await self.shop.ask("picture", words=[str(path)])
+        notes = [sayer(asked)(note) for note in found["notes"]]
+        return {
+            "kind": "picture",
+            "settings": found["settings"],
+            "notes": notes,
+            "infotext": found["infotext"],
+        }
 
     async def fields(self, asked: Asked) -> dict[str, Any]:
         choices = (await self.shop.choices())["choices"]
@@ -416,8 +417,8 @@ def answering(answer: Answer) -> Callable[[Asked], Awaitable[Response]]:
             return JSONResponse({"error": said(as_json(error), sayer(asked))}, 422)
         except OSError as error:
             log.warning("%s %s: %s", asked.method, asked.url.path, error)
-            refused = MachineError(f"the system refused: {error.strerror or error}")
-            return JSONResponse({"error": said(as_json(refused), sayer(asked))}, 500)
+            told = as_json(MachineError(f"the system refused: {error.strerror or error}"))
+            return JSONResponse({"error": said(told, sayer(asked))}, 500)
         return found if isinstance(found, Response) else JSONResponse(found)
 
     return endpoint
@@ -446,6 +447,11 @@ async def _body(asked: Asked) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError("the request is not a JSON object", fix='send {"command": "grid", …}')
     return found
+
+
+def _renamed(error: dict[str, Any], path: Path, name: str) -> dict[str, Any]:
+    """The same error of a file that somebody sent, by its own name."""
+    return {**error, "where": error["where"].replace(str(path), name)}
 
 
 def _count(text: str | None, default: int) -> int:

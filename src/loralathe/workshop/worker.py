@@ -205,6 +205,7 @@ QUESTIONS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "choices": reports.choices,
     "recipe": reports.of_recipe,
     "list": reports.of_list,
+    "picture": reports.of_picture,
     "recorded": reports.recorded,
 }
 
