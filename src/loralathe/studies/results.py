@@ -12,6 +12,7 @@ from typing import TypeAlias
 from loralathe.studies.axis import Axis
 from loralathe.studies.commands import CellRecipe
 from loralathe.studies.plan import Cell, GridPlan
+from loralathe.studies.study_file import json_file
 
 Scores: TypeAlias = Mapping[str, float | None]
 
@@ -84,7 +85,7 @@ def results_csv(plan: GridPlan, results: Sequence[CellResult]) -> bytes:
                 result.recipe.command if result.recipe else "",
             ]
         )
-    return b"\xef\xbb\xbf" + buffer.getvalue().encode()
+    return b"\xef\xbb\xbf" + buffer.getvalue().encode("utf-8", "backslashreplace")
 
 
 def _number(value: float | None) -> str:
@@ -112,10 +113,7 @@ def results_json(plan: GridPlan, results: Sequence[CellResult]) -> bytes:
         }
         for result in results
     ]
-    return (
-        json.dumps({"version": 1, "axes": axes, "cells": cells}, ensure_ascii=False, indent=1).encode()
-        + b"\n"
-    )
+    return json_file({"version": 1, "axes": axes, "cells": cells}) + b"\n"
 
 
 _LETTERS = "XYZ"

@@ -20,6 +20,7 @@ from loralathe.progress import Progress
 from loralathe.rendering.png import DAMAGE, png_bytes, read_picture
 from loralathe.rendering.request import MAX_SEED, Renderer
 from loralathe.studies.plan import Job, describe_variables
+from loralathe.studies.study_file import json_file
 from loralathe.tensorfiles import remove_stale_in, write_whole
 
 
@@ -41,7 +42,7 @@ class CellStore:
     def put(self, job: Job, image: Image.Image) -> None:
         fields = {"key": job.key, "request": job.request.to_json(), "variables": dict(job.variables)}
         write_whole(self.picture(job.key), png_bytes(image))
-        write_whole(self.description(job.key), json.dumps(fields, ensure_ascii=False, indent=1).encode())
+        write_whole(self.description(job.key), json_file(fields))
 
     def open(self, key: str) -> Image.Image:
         """The picture in RGB, its text chunks in `info`. Raises MachineError when it is damaged."""

@@ -75,6 +75,11 @@ def _place(file: str, folder: Path) -> str:
         return file
 
 
+def json_file(value: object) -> bytes:
+    """As JSON to read; a file name that is no text has half characters, which JSON spells."""
+    return json.dumps(value, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
+
+
 def claim_folder(folder: Path, study: Identity, *, force: bool) -> None:
     """Write down whose the folder is. InputError for a folder of another study, unless it may be replaced."""
     before = _read(folder / STUDY_FILE)
@@ -85,7 +90,7 @@ def claim_folder(folder: Path, study: Identity, *, force: bool) -> None:
             fix=f"choose another with {option('output', 'FOLDER')}, or replace it: {option('force', True)}",
         )
     text = {"version": VERSION, "facts": study.facts, "axes": study.axes}
-    write_whole(folder / STUDY_FILE, json.dumps(text, ensure_ascii=False, indent=1).encode() + b"\n")
+    write_whole(folder / STUDY_FILE, json_file(text) + b"\n")
 
 
 def foreign_folder_note(folder: Path, study: Identity, *, force: bool) -> list[str]:

@@ -195,8 +195,9 @@ def _bar(bar: Bar, top: float) -> str:
     interval = f"{max(bar.low, 0.0):.1f} – {bar.high:.1f}"
     whisker = f'<u style="left:{low:.2f}%;width:{high - low:.2f}%"></u>' if high > low else ""
     return (
-        f'<tr><th scope=row>{bar.name}</th><td class="track"><i style="width:{mean:.2f}%"></i>{whisker}</td>'
-        f"<td>{bar.mean:.1f} %<small>{interval}</small></td><td>{bar.weight}</td>"
+        f"<tr><th scope=row>{html.escape(bar.name)}</th>"
+        f'<td class="track"><i style="width:{mean:.2f}%"></i>{whisker}</td>'
+        f"<td>{bar.mean:.1f} %<small>{interval}</small></td><td>{html.escape(bar.weight)}</td>"
         f"<td>{_picture(bar.picture, bar.name)}</td><td>{_picture(bar.difference, bar.name)}</td></tr>"
     )
 

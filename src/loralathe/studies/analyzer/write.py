@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from loralathe.studies.metrics import difference_picture, pixels_of
 from loralathe.studies.page.build import fill_page, picture_source
 from loralathe.studies.results import own_text
 from loralathe.studies.store import CellStore
+from loralathe.studies.study_file import json_file
 from loralathe.tensorfiles import write_whole
 
 
@@ -84,14 +84,14 @@ def blocks_csv(report: BlockReport) -> bytes:
                 *(f"{value:.6g}" for value in effect.changed.values),
             ]
         )
-    return b"\xef\xbb\xbf" + buffer.getvalue().encode()
+    return b"\xef\xbb\xbf" + buffer.getvalue().encode("utf-8", "backslashreplace")
 
 
 def blocks_json(report: BlockReport) -> bytes:
     """The whole report."""
     fields = asdict(replace(report, files=()))
     del fields["files"]
-    return json.dumps({"version": 1} | fields, ensure_ascii=False, indent=1).encode() + b"\n"
+    return json_file({"version": 1} | fields) + b"\n"
 
 
 def blocks_page(options: BlocksOptions, report: BlockReport) -> bytes:

@@ -9,7 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path, PurePath
+from typing import Any
 
+from loralathe.errors import printable
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import AdapterUse, argument_text, show_number
 from loralathe.studies.drawing.grid import slot_of
@@ -29,12 +31,13 @@ def _without_modules(script: str) -> str:
 
 def fill_page(name: str, title: str, data: Mapping[str, object]) -> bytes:
     """A self-contained page: `name`.html, `name`.js, the shared style and script, its words in Chinese."""
-    text = json.dumps({**data, "words": read_page("zh-TW", name)}, ensure_ascii=False, separators=(",", ":"))
+    words = {"words": read_page("zh-TW", name)}
+    text = json.dumps({**_shown(data), **words}, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     shared = [_without_modules(_asset(file)) for file in ("elements.js", f"{name}_view.js")]
     parts = {
-        "title": html.escape(title),
+        "title": html.escape(printable(title)),
         "style": _asset("style.css"),
         "data": text,
         "script": "\n".join(['"use strict";', *shared, _asset("common.js"), _asset(f"{name}.js")]),
@@ -42,7 +45,16 @@ def fill_page(name: str, title: str, data: Mapping[str, object]) -> bytes:
     page = _asset(f"{name}.html")
     for key in ("title", "style", "script", "data"):  # data last: it may hold what looks like a place
         page = page.replace("{{" + key + "}}", parts[key])
-    return page.encode()
+    return page.encode("utf-8", "backslashreplace")  # of a name that is no text, as JSON spells it
+
+
+def _shown(value: Any) -> Any:
+    """The same with texts as people see them: names and prompts come from anywhere."""
+    if isinstance(value, Mapping):
+        return {printable(key): _shown(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_shown(inner) for inner in value]
+    return printable(value) if isinstance(value, str) else value
 
 
 def picture_source(file: str, folder: Path, *, embed: bool) -> str:
