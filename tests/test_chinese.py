@@ -14,7 +14,7 @@ PAGES = sorted([
     *(ROOT / "docs").glob("*.zh-TW.md"),
     SOURCE / "demo/report/zh-TW.toml",
     *(SOURCE / "studies/page").glob("*.js"),
-    *(SOURCE / "words/zh-TW").glob("*.toml"),
+    *(SOURCE / "words/zh-TW").rglob("*.toml"),
 ])  # fmt: skip
 ODD = [
     "圖表", "箝制", "這一家", "判決", "再繞一圈", "的車床", "偏置", "文件", "數據", "默認",
