@@ -110,7 +110,7 @@ class Jobs:
             try:
                 await self._one(job)
             except (OSError, sqlite3.Error) as error:  # such as a full disk: it goes on when there is room
-                log.error("the queue rests: %s", error)
+                log.warning("the queue rests: %s", error)
                 await asyncio.sleep(REST_SECONDS)
 
     async def _one(self, job: Job) -> None:
