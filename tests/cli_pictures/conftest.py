@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from checkpoints import second_checkpoint, write_safetensors
 from cli.kit import done, quiet_surroundings, run
@@ -58,6 +59,9 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
         # One file with two names: whoever says `hina` means it.
         os.link(folder / f"{name}.safetensors", folder / "loras" / f"{name}.safetensors")
     (folder / "article.toml").write_text(RECIPE, encoding="utf-8")
+    (folder / "embeddings").mkdir()
+    width = first["cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"].shape[1]
+    write_safetensors(folder / "embeddings" / "badhand.safetensors", {"emb_params": torch.ones(2, width)})
     (folder / "styles.csv").write_text(STYLES, encoding="utf-8")
     return folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -198,3 +199,13 @@ def test_a_style_needs_its_file(here: Path, run: Run) -> None:
     result = run("render", "baseA.safetensors", "--prompt", "a girl", "--style", "film")
     assert "no file of styles is given" in result.stderr
     assert "--styles styles.csv" in result.stderr
+
+
+def test_an_embedding_is_named_in_a_prompt_and_hashed(here: Path, done: Run) -> None:
+    words = ("--prompt", "a girl", "--negative", "BadHand", *QUICK, "--hash")
+    done("render", "baseA.safetensors", *words, "--embeddings", "embeddings", "-o", "1.png")
+    done("render", "baseA.safetensors", *words, "-o", "2.png")
+    found = read_infotext(png_text(Path("1.png")) or "").entries["TI hashes"]
+    digest = hashlib.sha256(Path("embeddings/badhand.safetensors").read_bytes()).hexdigest()
+    assert found == f"badhand: {digest[:12]}"
+    assert not np.array_equal(pixels("1.png"), pixels("2.png"))

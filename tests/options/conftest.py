@@ -55,6 +55,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "mix.toml").write_text(MIX, encoding="utf-8")
     (folder / "note.json").write_text('{"note": "mine"}', encoding="utf-8")
     (folder / "lbwpresets.txt").write_text(f"Mine:{','.join('10' * 8)},1\n", encoding="utf-8")
+    (folder / "embeddings").mkdir()
+    write_safetensors(folder / "embeddings" / "badhand.safetensors", {"emb_params": torch.ones(2, 12)})
     (folder / "styles.csv").write_text("name,prompt,negative_prompt\nfilm,film still,\n", encoding="utf-8")
     (folder / "elempresets.txt").write_text("OFF:IN05-OUT05:attn1:0\n", encoding="utf-8")
     return folder

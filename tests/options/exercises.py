@@ -45,6 +45,7 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         ' «--prompt "(a girl:1.2) [smile:frown:0.5] AND sea"» «--negative blurry» «--vae c.safetensors»'
         ' «--sampler "Euler a"» «--schedule Karras» «--steps 4» «--cfg 5» «--size 64x64» «--count 2»'
         " ‹--batch 2› «--seed 7» «--clip-skip 2» ‹--low-vram› ‹--dtype fp32› «-o girl.png»",
+        "‹lathe render a.safetensors› --dry-run «--prompt badhand --embeddings embeddings»",
         '‹lathe render a.safetensors› --dry-run --prompt "a girl"'
         " «--hires 2 --hires-upscaler Lanczos --hires-steps 2 --hires-denoising 0.5»",
         '‹lathe render a.safetensors› --dry-run --prompt "a girl" «--styles styles.csv --style film»',

@@ -11,7 +11,7 @@ from typing import Any
 import diffusers
 import torch
 
-from loralathe.rendering.encoding import encode_text
+from loralathe.rendering.clip_tokens import encode_text
 from loralathe.rendering.loading import FileWeights, open_model
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

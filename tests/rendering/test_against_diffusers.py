@@ -14,7 +14,7 @@ import torch
 
 from loralathe.adapters import ModelFolders
 from loralathe.rendering import ImageRequest, LocalRenderer
-from loralathe.rendering.encoding import encode_text
+from loralathe.rendering.clip_tokens import encode_text
 from loralathe.rendering.latents import LatentRenderer, RenderSettings
 from loralathe.rendering.loading import MemoryWeights, Model, open_model
 from loralathe.rendering.model_cache import OpenModel

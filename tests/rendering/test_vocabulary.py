@@ -11,7 +11,7 @@ from checkpoints import write_safetensors
 from loralathe.adapters import ModelFolders
 from loralathe.progress import CallableSink, Event, Progress
 from loralathe.rendering import ImageRequest, LocalRenderer
-from loralathe.rendering.encoding import encode_text
+from loralathe.rendering.clip_tokens import encode_text
 from loralathe.rendering.prepare import prepare
 from loralathe.rendering.vocabulary import TOKENS, remarks_on, vocabulary_of
 from rendering.conftest import make_checkpoint

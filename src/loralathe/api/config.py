@@ -15,7 +15,7 @@ from loralathe.tensorfiles import config_file, write_whole
 
 __all__ = ["REMEMBERED", "config_file", "forget", "read_config", "remember"]
 
-REMEMBERED = ("lora_dir", "checkpoint_dir", "vae_dir")
+REMEMBERED = ("lora_dir", "checkpoint_dir", "vae_dir", "embeddings")
 
 
 def read_config() -> dict[str, tuple[Path, ...]]:

@@ -203,7 +203,9 @@ class OpenModel:
     def _request(self, adapters: Sequence[PathLike | AdapterUse], picture: Picture) -> ImageRequest:
         """What all pictures have in common; a random seed stands as 0. Checks names, numbers and families."""
         from loralathe.rendering import ImageRequest
+        from loralathe.rendering.embedding_names import with_embeddings
         from loralathe.rendering.samplers import canonical_names
+        from loralathe.studies.context import files_by_name
 
         uses = adapters_of(adapters, self.options.folders)
         for use in () if self.options.allow_unmatched else uses:
@@ -211,7 +213,7 @@ class OpenModel:
         sampler, schedule = canonical_names(picture.sampler, picture.schedule)
         width, height = picture.sides(self._usual_size())
         prompt, negative = picture.texts()
-        return ImageRequest(
+        request = ImageRequest(
             checkpoint=self.name,
             vae=None if picture.vae is None else str(picture.vae),
             prompt=prompt,
@@ -227,6 +229,7 @@ class OpenModel:
             adapters=uses,
             hires=picture.second_pass(),
         )
+        return with_embeddings(request, files_by_name(folders_of(self.options.embeddings)))
 
     def _usual_size(self) -> tuple[int, int]:
         """What the model says of itself, else the family's."""
@@ -301,6 +304,7 @@ class OpenModel:
             lora_dirs=self.options.folders,
             checkpoint_dirs=folders_of(self.options.checkpoint_dir),
             vae_dirs=folders_of(choices.vae_dir) if choices else (),
+            embedding_dirs=folders_of(self.options.embeddings),
             presets=self.lists.blocks,
             element_presets=self.lists.elements,
             recipe=self.recipe,

@@ -32,6 +32,7 @@ class ModelOptions:
     prediction: epsilon or v, where the checkpoint does not say.
     hashes:   the pictures' infotext has hashes of the files.
     lora_dir, checkpoint_dir: folders in which files are found by name, besides the current one.
+    embeddings: folders of textual-inversion embeddings, which prompts name by their files' names.
     lists, presets, element_presets: block lists by name, a file of them, and a file of element rules.
     missing_blocks: weight of blocks that a list lacks; None makes them an error.
     allow_unmatched: leave out modules of a LoRA that have no place in the model.
@@ -45,6 +46,7 @@ class ModelOptions:
     hashes: bool = False
     lora_dir: Folders = ()
     checkpoint_dir: Folders = ()
+    embeddings: Folders = ()
     lists: Mapping[str, str] = field(default_factory=dict)
     presets: Presets | None = None
     element_presets: PathLike | None = None
@@ -68,6 +70,7 @@ class ModelKeywords(TypedDict, total=False):
     hashes: bool
     lora_dir: Folders
     checkpoint_dir: Folders
+    embeddings: Folders
     lists: Mapping[str, str]
     presets: Presets | None
     element_presets: PathLike | None

@@ -42,7 +42,7 @@ _ENTRIES = {
 }  # fmt: skip
 """Entries of infotext, and the fields that they are."""
 _SETS_NOTHING = frozenset({
-    "Model", "Model hash", "VAE", "VAE hash", "Lora hashes", "Version", "Rendered by", "RNG",
+    "Model", "Model hash", "VAE", "VAE hash", "Lora hashes", "TI hashes", "Version", "Rendered by", "RNG",
 })  # fmt: skip
 """Entries that name files and programs."""
 

@@ -12,7 +12,7 @@ import click
 from loralathe.cli.options import FilePath, stack
 
 F = TypeVar("F", bound=Callable[..., object])
-FILES = {"lora_dir": "LoRAs", "checkpoint_dir": "checkpoints", "vae_dir": "VAEs"}
+FILES = {"lora_dir": "LoRAs", "checkpoint_dir": "checkpoints", "vae_dir": "VAEs", "embeddings": "embeddings"}
 FOLDERS = ("lora_dir", "checkpoint_dir")
 
 

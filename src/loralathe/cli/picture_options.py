@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from loralathe.cli.folders import folder_options
+from loralathe.cli.folders import FOLDERS, folder_options
 from loralathe.cli.options import FilePath, Number, Whole, lists_option, preset_options, stack, take_screen
 from loralathe.cli.screen import Screen
 
@@ -16,8 +16,8 @@ F = TypeVar("F", bound=Callable[..., object])
 
 RANDOM_SEED = -1
 MODEL = (
-    "lora_dir", "checkpoint_dir", "lists", "presets", "element_presets", "missing_blocks", "device", "dtype",
-    "low_vram", "batch", "prediction", "hashes", "allow_unmatched",
+    "lora_dir", "checkpoint_dir", "embeddings", "lists", "presets", "element_presets", "missing_blocks",
+    "device", "dtype", "low_vram", "batch", "prediction", "hashes", "allow_unmatched",
 )  # fmt: skip
 """Options of the model that the pictures share; all others are of the pictures."""
 
@@ -223,7 +223,7 @@ def _machine_options() -> list[Callable[[F], F]]:
         click.option(
             "--allow-unmatched", is_flag=True, help="Leave out LoRA modules that have no place in the model."
         ),
-        folder_options(),
+        folder_options(*FOLDERS, "embeddings"),
         click.option("--dry-run", is_flag=True, help="Show what would be rendered, and stop."),
         click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout, text on stderr."),
         click.option("-q", "--quiet", is_flag=True, help="Show nothing but errors."),

@@ -4,39 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
 
 from loralathe.errors import InputError
+from loralathe.rendering.embeddings import Embedding, EmbeddingTable, encode_with, vectors_in_place
 from loralathe.rendering.loading import Model, TextEncoder
-from loralathe.rendering.machine import library
 from loralathe.rendering.prompts import Chunk, cut_chunks, parse_emphasis
 from loralathe.rendering.runtime import Fitting, RowShares, terms_of_batch
 
 ROWS_AT_ONCE = 32
 """Chunks through a text encoder at once."""
-
-
-@cache
-def _tokenizer() -> Any:
-    return library("instant_clip_tokenizer").Tokenizer()
-
-
-def encode_text(text: str) -> list[int]:
-    """Ids of `text` in CLIP's vocabulary of 49,408, without start and end.
-
-    The package carries the vocabulary, so nothing is fetched.
-    """
-    ids: list[int] = _tokenizer().encode(text)
-    return ids
-
-
-def text_of_token(token: int) -> str:
-    """The text of one id; a blank at its end says that a word ends there."""
-    text: str = _tokenizer().decode([token])
-    return text
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,22 +37,28 @@ class Conditioning:
 
 @dataclass(frozen=True)
 class TextJob:
-    """One text to encode, under the adapters of one image."""
+    """One text to encode, under the adapters and with the embeddings of one image."""
 
     text: str
     shares: RowShares
+    embeddings: tuple[Embedding, ...] = ()
 
 
 def encode_texts(
-    model: Model, jobs: Sequence[TextJob], clip_skip: int, device: torch.device
+    model: Model,
+    jobs: Sequence[TextJob],
+    clip_skip: int,
+    device: torch.device,
+    table: EmbeddingTable | None = None,
 ) -> list[Conditioning]:
     """Encode all jobs, many chunks at once; every job sees its own adapter strengths."""
-    chunks = [cut_chunks(parse_emphasis(job.text)[0], encode_text) for job in jobs]
+    chunks = [cut_chunks(parse_emphasis(job.text)[0], encode_with(job.embeddings)) for job in jobs]
     rows = [(chunk, job.shares) for job, own in zip(jobs, chunks, strict=True) for chunk in own]
     per_encoder = []
-    for encoder in model.encoders:
+    for number, encoder in enumerate(model.encoders):
+        vectors = table.vectors[number] if table and table.vectors else None
         parts = [
-            encode_rows(model, encoder, rows[start : start + ROWS_AT_ONCE], clip_skip, device)
+            encode_rows(model, encoder, rows[start : start + ROWS_AT_ONCE], clip_skip, device, vectors)
             for start in range(0, len(rows), ROWS_AT_ONCE)
         ]
         pooled = [p for _, p in parts if p is not None]
@@ -94,14 +79,18 @@ def encode_rows(
     rows: Sequence[tuple[Chunk, RowShares]],
     clip_skip: int,
     device: torch.device,
+    vectors: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """(rows, 77, width) with emphasis applied, and (rows, pooled width) or None."""
+    """(rows, 77, width) with emphasis applied, and (rows, pooled width) or None.
+
+    vectors: of embeddings, for ids beyond CLIP's table.
+    """
     ids = torch.tensor([chunk.ids(encoder.reading.padding) for chunk, _ in rows], device=device)
     terms = terms_of_batch([shares for _, shares in rows], text_side=True, device=device)
     own = {name: found for name, found in terms.items() if name.startswith(encoder.reading.component + ".")}
-    with Fitting(model) as fitting:
+    with Fitting(model) as fitting, vectors_in_place(encoder, ids, vectors) as plain:
         fitting.fit(own)
-        out: Any = encoder.network(input_ids=ids, output_hidden_states=True)
+        out: Any = encoder.network(input_ids=plain, output_hidden_states=True)
         z = read_layer(encoder, out.hidden_states, clip_skip, model.name)  # the last norm may be changed, too
     weights = torch.tensor([chunk.row_weights() for chunk, _ in rows], device=device, dtype=z.dtype)
     return emphasised(z, weights), out.text_embeds if encoder.reading.pooled else None

@@ -29,11 +29,12 @@ _FEWEST = 3
 
 @dataclass(frozen=True)
 class Hashes:
-    """Hashes that infotext names files by: SHA-256 of checkpoint and VAE, and of adapters by name."""
+    """Hashes that infotext names files by: SHA-256, of adapters and embeddings by their names."""
 
     model: str | None = None
     vae: str | None = None
     adapters: Mapping[str, str] = field(default_factory=dict)
+    embeddings: Mapping[str, str] = field(default_factory=dict)
 
 
 def infotext(request: ImageRequest, hashes: Hashes | None = None) -> str:
@@ -58,7 +59,8 @@ def infotext(request: ImageRequest, hashes: Hashes | None = None) -> str:
         "Hires upscale": hires and _short(hires.scale),
         "Hires steps": hires and (hires.steps or None),
         "Hires upscaler": hires and hires.upscaler,
-        "Lora hashes": ", ".join(f"{_plain(n)}: {h[:12]}" for n, h in hashes.adapters.items()) or None,
+        "Lora hashes": _by_name(hashes.adapters),
+        "TI hashes": _by_name(hashes.embeddings),
         "Rendered by": f"loralathe {__version__}",
     }
     last = ", ".join(f"{key}: {_quoted(value)}" for key, value in entries.items() if value is not None)
@@ -138,6 +140,10 @@ def _stem(name: str) -> str:
     return path.stem if path.suffix in MODEL_SUFFIXES else path.name
 
 
+def _by_name(hashes: Mapping[str, str]) -> str | None:
+    return ", ".join(f"{_plain(name)}: {digest[:12]}" for name, digest in hashes.items()) or None
+
+
 def _plain(name: str) -> str:
     return name.replace(":", "").replace(",", "")
 
@@ -155,7 +161,8 @@ class FileHashes:
         if not self._enabled:
             return Hashes()
         adapters = {Path(use.file).stem: self._of_adapter(use.file) for use in uses}
-        return Hashes(self._of_file(request.checkpoint), self._of_file(request.vae), adapters)
+        embeddings = {Path(f).stem: content_hash(f, progress=self._progress) for f in request.embeddings}
+        return Hashes(self._of_file(request.checkpoint), self._of_file(request.vae), adapters, embeddings)
 
     def _of_file(self, name: str | None) -> str | None:
         if name is None or name in self._in_memory or not Path(name).is_file():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from loralathe.rendering.decoding import Tell
+from loralathe.rendering.embeddings import Embedding
 from loralathe.rendering.encoding import Conditioning, TextJob, encode_texts
 from loralathe.rendering.guidance import Guide, GuidedNetwork
 from loralathe.rendering.model_cache import OpenModel
@@ -42,6 +43,10 @@ class LatentRenderer:
     def shares(self, one: Prepared) -> tuple[Share, ...]:
         """The adapters of an image. InputError for files and block lists that do not fit the model."""
         return tuple(self._share(use, one.request.seed) for use in one.uses)
+
+    def embeddings(self, one: Prepared) -> tuple[Embedding, ...]:
+        """Those that an image's prompts name. InputError for files that do not fit the model."""
+        return tuple(self._opened.embeddings.of(file) for file in one.request.embeddings)
 
     def latents(self, batch: Sequence[Prepared], on_step: OnStep = lambda: None) -> torch.Tensor:
         """(batch, 4, h, w) float32. All requests must be alike in `Prepared.like`."""
@@ -120,21 +125,29 @@ class LatentRenderer:
         wanted: dict[int, dict[TextKey, TextJob]] = {}
         for one in batch:
             shares = tuple(share for share in self.shares(one) if share.te)
+            embeddings = self.embeddings(one)
             for text in one.encoded_texts():
                 key = self._key(one, text)
                 known = self._opened.recall(key)
                 if known is not None:
                     found[key] = known
                 else:
-                    wanted.setdefault(one.request.clip_skip, {})[key] = TextJob(text, shares)
+                    wanted.setdefault(one.request.clip_skip, {})[key] = TextJob(text, shares, embeddings)
         for clip_skip, jobs in wanted.items():
-            encoded = encode_texts(self._opened.model, list(jobs.values()), clip_skip, self._settings.device)
+            encoded = encode_texts(
+                self._opened.model,
+                list(jobs.values()),
+                clip_skip,
+                self._settings.device,
+                self._opened.embeddings,
+            )
             for key, conditioning in zip(jobs, encoded, strict=True):
                 found[key] = conditioning
                 self._opened.remember(key, conditioning)
         return found
 
     def _key(self, one: Prepared, text: str) -> TextKey:
-        """The key of an encoding: text, clip skip, and the strengths in the text encoders."""
+        """The key of an encoding: text, clip skip, the strengths in the text encoders, and embeddings."""
         strengths = tuple((id(share.adapter), share.te_key) for share in self.shares(one) if share.te)
-        return (text, one.request.clip_skip, strengths)
+        vectors = tuple(embedding.ids for embedding in self.embeddings(one))
+        return (text, one.request.clip_skip, strengths, vectors)

@@ -138,8 +138,9 @@ class LocalRenderer:
         opened = self._models.get(checkpoint, vae)
         latent_renderer = LatentRenderer(opened, self._settings, self._progress.message)
         for group in groups:
-            for one in group:  # an adapter that does not fit is an error before the first step
+            for one in group:  # an adapter or embedding that does not fit is an error before the first step
                 latent_renderer.shares(one)
+                latent_renderer.embeddings(one)
         for group in groups:
             self._render_group(opened, latent_renderer, group, task, on_image)
 

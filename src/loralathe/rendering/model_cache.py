@@ -16,6 +16,7 @@ from loralathe.errors import InputError, MachineError, is_out_of_memory, option
 from loralathe.families import Family
 from loralathe.progress import Progress
 from loralathe.rendering.decoding import work_in_tiles
+from loralathe.rendering.embeddings import EmbeddingTable
 from loralathe.rendering.encoding import Conditioning
 from loralathe.rendering.families import how_drawn
 from loralathe.rendering.loading import (
@@ -48,6 +49,9 @@ class OpenModel:
     texts: OrderedDict[tuple[object, ...], Conditioning] = field(default_factory=OrderedDict)
     own_vae: Any = None
     stamp: Stamp = None
+
+    def __post_init__(self) -> None:
+        self.embeddings = EmbeddingTable(self.model)
 
     def adapter(self, path: str, *, allow_unmatched: bool) -> LoadedAdapter:
         """The adapter file, opened once; a file that was written again is opened again."""

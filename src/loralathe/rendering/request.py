@@ -48,6 +48,7 @@ class ImageRequest:
     sampler, schedule: A1111's labels, e.g. "DPM++ 2M", "Karras"; "Automatic" is the sampler's own.
     clip_skip:       1 is the family's own layer; n ≥ 2 reads hidden state −n of every text encoder.
     width, height:   of the first pass;  hires: a second pass at a larger size, which `size` then is.
+    embeddings:      files of the embeddings that the prompts name, see `with_embeddings`.
     Raises InputError for a size that is not a multiple of 8 or too large, for too long a prompt, for no
     or too many steps, and for a random seed.
     """
@@ -66,6 +67,7 @@ class ImageRequest:
     clip_skip: int = 1
     adapters: tuple[AdapterUse, ...] = ()
     hires: Hires | None = None
+    embeddings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for side, value in (("width", self.width), ("height", self.height)):
@@ -139,8 +141,9 @@ class ImageRequest:
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON values, with the version."""
         found = {"version": REQUEST_VERSION, **asdict(self), "adapters": [asdict(a) for a in self.adapters]}
-        if self.hires is None:  # keys of pictures without it stay what they were
-            del found["hires"]
+        for name in ("hires", "embeddings"):  # keys of pictures without them stay what they were
+            if not getattr(self, name):
+                del found[name]
         return found
 
     def key(self) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from torch import Tensor
 
 from loralathe.errors import few
-from loralathe.rendering.encoding import encode_text, text_of_token
+from loralathe.rendering.clip_tokens import encode_text, text_of_token
 from loralathe.rendering.prepare import Prepared
 from loralathe.rendering.prompts import parse_emphasis, told
 from loralathe.tensorfiles import TensorFile, TensorInfo, in_memory, open_tensorfile

@@ -41,6 +41,7 @@ class Context:
     loras: Mapping[str, str] = field(default_factory=dict)
     checkpoints: Mapping[str, str] = field(default_factory=dict)
     vaes: Mapping[str, str] = field(default_factory=dict)
+    embeddings: Mapping[str, str] = field(default_factory=dict)
     samplers: tuple[str, ...] = ()
     schedules: tuple[str, ...] = ()
     presets: Mapping[str, str] = field(default_factory=dict)
@@ -56,6 +57,7 @@ def gather_context(
     lora_dirs: Iterable[Path] = (),
     checkpoint_dirs: Iterable[Path] = (),
     vae_dirs: Iterable[Path] = (),
+    embedding_dirs: Iterable[Path] = (),
     presets: Mapping[str, str] | None = None,
     element_presets: Mapping[str, str] | None = None,
     recipe: RecipeSource | None = None,
@@ -67,6 +69,7 @@ def gather_context(
         loras=files_by_name(lora_dirs),
         checkpoints=files_by_name(checkpoint_dirs),
         vaes=files_by_name(vae_dirs),
+        embeddings=files_by_name(embedding_dirs),
         samplers=tuple(SAMPLERS),
         schedules=("Automatic", *SCHEDULES),
         presets=dict(presets or {}),

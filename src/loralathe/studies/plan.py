@@ -12,6 +12,7 @@ from math import prod
 from pathlib import Path
 
 from loralathe.errors import InputError, option
+from loralathe.rendering.embedding_names import with_embeddings
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import show_number
 from loralathe.studies.axes_prompt import placeholders_explained
@@ -180,7 +181,8 @@ def _finish(
                 cell = value.apply(cell)
         if stage is Stage.TEXT:
             cell = pull_tags(cell, context)
-    return settle_blocks(cell, context)
+    cell = settle_blocks(cell, context)
+    return replace(cell, request=with_embeddings(cell.request, context.embeddings))
 
 
 def _vary(
@@ -252,6 +254,8 @@ def request_key(
     fields = request.to_json()
     fields["checkpoint"] = identify(request.checkpoint) if recipe is None else [recipe, *variables]
     fields["vae"] = None if request.vae is None else identify(request.vae)
+    if request.embeddings:
+        fields["embeddings"] = [identify(file) for file in request.embeddings]
     for use in fields["adapters"]:
         use["file"] = identify(use["file"])
     text = json.dumps([SCHEME, fields], sort_keys=True, ensure_ascii=False, separators=(",", ":"))

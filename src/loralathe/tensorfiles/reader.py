@@ -32,9 +32,14 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         return file.header
 
 
-def open_tensorfile(path: str | os.PathLike[str]) -> TensorFile:
-    """Open a model file for reading; errors as `read_header`. Close it, or use it in a `with` block."""
-    return MemoryTensorFile(path) if isinstance(path, MemoryPath) else TensorFile(path)
+def open_tensorfile(path: str | os.PathLike[str], *, embedding: bool = False) -> TensorFile:
+    """Open a model file for reading; errors as `read_header`. Close it, or use it in a `with` block.
+
+    embedding: a textual-inversion embedding is meant, whose pickle keeps its vectors elsewhere.
+    """
+    if isinstance(path, MemoryPath):
+        return MemoryTensorFile(path)
+    return TensorFile(path, embedding=embedding)
 
 
 class TensorFile(AbstractContextManager["TensorFile"]):
@@ -48,14 +53,16 @@ class TensorFile(AbstractContextManager["TensorFile"]):
     identity: (st_dev, st_ino), equal for every name of the same file.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, embedding: bool = False) -> None:
         self.path = stored_path(Path(path))
         self._file = open_regular(self.path)
         try:
             status = os.fstat(self._file.fileno())
             self.identity = (status.st_dev, status.st_ino)
             self._opened = _stamp(status)
-            self.format, found = _read_structure(self._file.fileno(), self.path, status.st_size)
+            self.format, found = _read_structure(
+                self._file.fileno(), self.path, status.st_size, embedding=embedding
+            )
             self.header, self.left_out, self.lost = found.header, found.left_out, found.lost
             self._views = found.views
         except BaseException:
@@ -160,13 +167,13 @@ def _stamp(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _read_structure(fd: int, path: Path, size: int) -> tuple[str, Pickled]:
+def _read_structure(fd: int, path: Path, size: int, *, embedding: bool) -> tuple[str, Pickled]:
     """The format of a file and what it holds."""
     where = str(path)
     start = bytearray(min(size, _PEEK))
     read_at(fd, memoryview(start), 0, where)
     if is_pickle(bytes(start)):
-        return "pickle", read_pickled(fd, size, bytes(start), where)
+        return "pickle", read_pickled(fd, size, bytes(start), where, embedding=embedding)
     check_content(path, bytes(start), size)
     text = bytearray(header_length(bytes(start[:LENGTH_BYTES]), size, where))
     read_at(fd, memoryview(text), LENGTH_BYTES, where)

@@ -7,8 +7,10 @@ from loralathe.rendering.prompts.plan import PartPlan, PromptPlan, expand_schedu
 from loralathe.rendering.prompts.tags import lift_tags
 from loralathe.rendering.prompts.text import (
     BREAK,
+    TOKENS,
     Chunk,
     Issue,
+    Unit,
     WeightedText,
     cut_chunks,
     parse_emphasis,
@@ -16,6 +18,19 @@ from loralathe.rendering.prompts.text import (
 )
 
 __all__ = [
-    "BREAK", "Chunk", "Issue", "PartPlan", "PromptPlan", "WeightedText", "cut_chunks", "expand_schedule",
-    "lift_tags", "parse_emphasis", "plan_prompt", "split_parts", "told",
+    "BREAK",
+    "TOKENS",
+    "Chunk",
+    "Issue",
+    "PartPlan",
+    "PromptPlan",
+    "Unit",
+    "WeightedText",
+    "cut_chunks",
+    "expand_schedule",
+    "lift_tags",
+    "parse_emphasis",
+    "plan_prompt",
+    "split_parts",
+    "told",
 ]  # fmt: skip

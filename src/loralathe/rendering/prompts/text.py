@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from loralathe.errors import readable
 from loralathe.families import Padding
@@ -130,6 +131,8 @@ def _joined(found: list[WeightedText]) -> list[WeightedText]:
 START, END, COMMA = 49406, 49407, 267
 """Ids of CLIP's byte-pair vocabulary (49,408 entries), the same in every CLIP text encoder."""
 
+Unit: TypeAlias = int | tuple[int, ...]
+"""A token, or the vectors of an embedding, which stay in one chunk."""
 TOKENS = 75
 """Of a chunk, without start and end."""
 BACKTRACK = 20
@@ -166,7 +169,7 @@ class _Open:
         return Chunk(tuple(self.tokens), tuple(self.weights))
 
 
-def cut_chunks(pieces: Sequence[WeightedText], encode: Callable[[str], Sequence[int]]) -> tuple[Chunk, ...]:
+def cut_chunks(pieces: Sequence[WeightedText], encode: Callable[[str], Sequence[Unit]]) -> tuple[Chunk, ...]:
     """Cut `pieces` as A1111 does into chunks of start, 75 tokens, end; at least one. BREAK ends a chunk.
 
     When the 76th token is not a comma and a comma stands among the last 20, everything after that comma moves
@@ -179,7 +182,15 @@ def cut_chunks(pieces: Sequence[WeightedText], encode: Callable[[str], Sequence[
             done.append(current.close())
             current = _Open()
             continue
-        for token in encode(piece.text):
+        for unit in encode(piece.text):
+            if isinstance(unit, tuple):
+                if len(current.tokens) + len(unit) > TOKENS:
+                    done.append(current.close())
+                    current = _Open()
+                for vector in unit:
+                    current.add(vector, piece.weight)
+                continue
+            token = unit
             if len(current.tokens) == TOKENS:
                 current = _overflow(current, token, done)
             current.add(token, piece.weight)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from types import MappingProxyType
@@ -52,23 +52,23 @@ class Pickled:
     lost: int = 0
 
 
-def read_pickled(fd: int, size: int, start: bytes, where: str) -> Pickled:
+def read_pickled(fd: int, size: int, start: bytes, where: str, *, embedding: bool = False) -> Pickled:
     """Read the structure of a file of torch.save; `start` is its first bytes. No tensor data is read.
 
     Raises InputError, which names the wrong byte, name or tensor, and says how to fix it.
     """
     try:
         if start.startswith(ZIP_START):
-            return _located(read_zip(fd, size, where), size, where)
-        return _located(read_legacy(fd, size, where), size, where)
+            return _located(read_zip(fd, size, where), size, where, embedding)
+        return _located(read_legacy(fd, size, where), size, where, embedding)
     except Fault as fault:
         at = "" if fault.at is None else f", byte {fault.at:,} of its pickle"
         raise InputError(fault.what, where=f"{where}{at}", fix=fault.fix or AGAIN) from None
 
 
-def _located(saved: Saved, size: int, where: str) -> Pickled:
+def _located(saved: Saved, size: int, where: str, embedding: bool) -> Pickled:
     """The model's tensors as ranges of the file, or as views where they are not in a row."""
-    found = find_state_dict(saved.value, saved.tensors)
+    found = find_state_dict(saved.value, saved.tensors, (EMBEDDING,) if embedding else WRAPPERS)
     if len(found.tensors) > MAX_TENSORS:
         raise Fault(
             f"the pickle holds {len(found.tensors):,} tensors; the most that is read is {MAX_TENSORS:,}"
@@ -137,12 +137,12 @@ class StateDict:
     lost: int
 
 
-def find_state_dict(value: object, tensors_in_file: int) -> StateDict:
+def find_state_dict(value: object, tensors_in_file: int, wrappers: Sequence[str]) -> StateDict:
     """The model's tensors; Fault when the pickle does not hold a dictionary of them."""
     left_out: list[str] = []
     held = value if isinstance(value, dict) else {}
     for _ in range(_DEEPEST):
-        inner = next((name for name in WRAPPERS if isinstance(held.get(name), dict)), None)
+        inner = next((name for name in wrappers if isinstance(held.get(name), dict)), None)
         if inner is None:
             break
         left_out += (name for name in held if name != inner)
