@@ -16,6 +16,7 @@ from cli_pictures.conftest import QUICK
 from cli_pictures.test_render import pixels
 from loralathe.rendering import ImageRequest, LocalRenderer
 from loralathe.studies.recipes import RecipeWeights
+from studies.fakes import draw
 
 GRID = ("grid", "baseA.safetensors", "hina.safetensors", "--prompt", "a girl", *QUICK)
 
@@ -194,3 +195,18 @@ def test_scorers_and_look(here: Path, done: Run) -> None:
     done(*GRID, "--x", "hina = 0, 1", "--scorer", "none", "--no-legend", "--margin", "0", "-o", "out")
     assert pixels("out/grid.png").shape == (64, 128, 3)
     assert "SSIM" not in rows("out")[0]
+
+
+def test_hires_fix_and_embeddings_are_of_the_study(
+    here: Path, done: Run, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalRenderer, "render", draw)
+    words = ("grid", "baseA.safetensors", "--prompt", "a badhand", "--x", "seed = 1, 2", "-o", "g")
+    more = ("--embeddings", "embeddings", "--hires-denoising", "0.5")
+    for _ in range(2):
+        done(*words, *more, "--hires", "2")
+    facts = json.loads(Path("g/study.json").read_text())["facts"]
+    assert facts["hires denoising"] == 0.5
+    assert [Path(file).name for file in facts["embeddings"]] == ["badhand.safetensors"]
+    other = run(*words, *more, "--hires", "1.5")
+    assert "not the same: hires scale" in other.stderr

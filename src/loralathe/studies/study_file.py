@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from loralathe.errors import InputError, option
+from loralathe.rendering.hires import Hires
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import argument_text
 from loralathe.tensorfiles import write_whole
@@ -23,7 +24,7 @@ VERSION = 1
 Facts = Mapping[str, object]
 Axes = Mapping[str, Sequence[str]]
 _FILES = ("checkpoint", "vae")
-_WORDS = ("prompt", "negative", "adapters")
+_APART = ("prompt", "negative", "adapters", "hires", "embeddings")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def identity_of(
     """
     cells = list(cells)
     facts: dict[str, object] = {"kind": kind, "prompt": request.prompt, "negative": request.negative, **more}
-    for name in (field.name for field in fields(ImageRequest) if field.name not in _WORDS):
+    for name in (field.name for field in fields(ImageRequest) if field.name not in _APART):
         values = {getattr(cell, name) for cell in cells}
         if len(values) == 1:
             value = values.pop()
@@ -60,8 +61,14 @@ def identity_of(
     loras = {tuple(use.file for use in cell.adapters) for cell in cells}
     if len(loras) == 1:
         facts["LoRAs"] = [_place(file, folder) for file in loras.pop()]
+    if len(embeddings := {cell.embeddings for cell in cells}) == 1 and (files := embeddings.pop()):
+        facts["embeddings"] = [_place(file, folder) for file in files]
     if len({cell.adapters for cell in cells}) == 1:
         facts["strengths"] = [argument_text(replace(use, file="")) for use in cells[0].adapters]
+    if all(cell.hires for cell in cells):
+        for name in (field.name for field in fields(Hires)):
+            if len(found := {getattr(cell.hires, name) for cell in cells}) == 1:
+                facts[f"hires {name}"] = found.pop()
     return Identity(facts, {title: list(values) for title, values in axes.items()})
 
 
