@@ -30,7 +30,7 @@ from loralathe import (
     json_text,
     readable,
 )
-from loralathe.cli.language import say
+from loralathe.cli.language import say, say_flag
 from loralathe.cli.screen import TOKEN
 
 DONE, BUG, INPUT, MACHINE, INTERRUPTED = 0, 1, 2, 3, 130
@@ -114,7 +114,7 @@ def show_error(error: BaseException, words: Sequence[str], flags: Flags = ()) ->
 def _told(error: LatheError) -> str:
     """`error.text`, as the person reads it."""
     parts = {"lathe: error: ": error.what, "  where: ": error.where, "  fix:   ": error.fix}
-    return "\n".join(inset(say(label) + say(text.spelled(as_flag))) for label, text in parts.items() if text)
+    return "\n".join(inset(say(label) + say(text.spelled(say_flag))) for label, text in parts.items() if text)
 
 
 def _corrected(words: Sequence[str], instead: Mapping[str, Sequence[str]]) -> str:

@@ -9,6 +9,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from loralathe import as_flag
+
 if TYPE_CHECKING:
     from loralathe import Catalogue
 
@@ -58,6 +60,20 @@ def say_label(text: str) -> str:
 def say_placeholder(text: str) -> str:
     """FILE, NAME=NUMBER and the like, which stand for a value in help pages."""
     return text if _Spoken.catalogue is None else _Spoken.catalogue.placeholders.get(text, text)
+
+
+def say_flag(name: str, value: bool | float | str | Mapping[str, str | float] | None) -> str:
+    """An option as the command line writes it; what stands for a value as in help pages."""
+    if isinstance(value, str):
+        value = say_placeholder(value)
+    elif isinstance(value, Mapping):
+        value = {say_placeholder(key): say_placeholder(str(one)) for key, one in value.items()}
+    return as_flag(name, value)
+
+
+def say_after(label: str, text: str) -> str:
+    """`label: text`, both as they are, with the colon of the language."""
+    return label + (": " if _Spoken.catalogue is None else "：") + text
 
 
 def language_of(surroundings: Mapping[str, str]) -> str:

@@ -176,7 +176,7 @@ def _adapter(output: AdapterOutput) -> tuple[str, dict[str, object], list[tuple[
         "passes": 2 if options.budget else 1,
     }
     rows = [
-        ("size", f"at most {size(output.max_nbytes)}, {dtype_name(output.dtype)}"),
+        ("size", f"at most {size(output.max_nbytes)}, stored as {dtype_name(output.dtype)}"),
         ("rank", _rank_text(options)),
         ("looks at", counted(modules, "module")),
     ]
@@ -262,7 +262,7 @@ def _event(screen: Screen, report: Report, remarks: Mapping[str, Sequence[Remark
 
 def _show_weights(screen: Screen, weights: WeightsReport) -> None:
     screen.show(heading(f"→ {weights.path}"))
-    stored = f"as in {weights.primary}" if weights.dtype == "source" else weights.dtype
+    stored = f"as in {weights.primary}" if weights.dtype == "source" else f"stored as {weights.dtype}"
     rows = [
         ("size", f"{size(weights.nbytes)}, {stored}"),
         ("tensors", _buckets(weights.buckets, weights.discarded)),

@@ -26,7 +26,7 @@ from loralathe import (
     printable,
     readable,
 )
-from loralathe.cli.language import say, say_label
+from loralathe.cli.language import say, say_flag, say_label
 from loralathe.cli.text import json_line, one_line
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Screen:
     def note(self, text: str) -> None:
         """Something worth knowing, on stderr."""
         if not self.quiet:
-            told = say("lathe: note: ") + say(Message(text).spelled(as_flag))
+            told = say("lathe: note: ") + say(Message(text).spelled(say_flag))
             print(readable(inset(told)), file=sys.stderr)
 
 

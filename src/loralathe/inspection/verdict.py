@@ -96,7 +96,7 @@ def _changes(items: Sequence[Pair], thing: str) -> Remark:
     if not sums.xx or not sums.yy:
         return remark("nothing in common", f"one {thing} is empty", **numbers)
     ratio = math.sqrt(sums.yy / sums.xx)
-    if abs(cosine) >= PARALLEL:
+    if abs(cosine) >= PARALLEL and f"{math.copysign(ratio, cosine):.3g}" != "1":
         sign = "" if cosine > 0 else "-"
         text = f"the same {thing} at another strength: Y is {sign}{ratio:.3g} × X"
         return remark("strength", text, ratio=math.copysign(ratio, cosine), **numbers)

@@ -64,7 +64,7 @@ def _number_fix(text: str, example: str) -> str:
         return f"numbers have no '_': {text.replace('_', '')}"
     if _COMMA.fullmatch(text) and "." in example:
         return f"a decimal has a point: {text.replace(',', '.')}"
-    return spelling_hint(text) or f"write it like {example}"
+    return spelling_hint(text) or f"write one such as {example}"
 
 
 def parse_size(text: str, meaning: str = "size", *, where: str | None = None) -> int:

@@ -28,11 +28,14 @@ TABLES = ("labels", "nouns", "placeholders")
 _WORD = re.compile(r"[A-Za-z]{2}")
 _COUNT = re.compile(r"(\s*[\d,.]+) (.+)", re.DOTALL)
 _IN_BRACKETS = re.compile(r"(.+) \((.+)\)")
+_QUOTED_NAMES = re.compile(r"'[^']*'(?:(?:, | or | and | / )'[^']*')*")
+_BETWEEN_NAMES = {", ": "、", " or ": "或", " and ": "與", " / ": "／"}
+_MORE = re.compile(r"(.*) and ([\d,]+) more", re.DOTALL)
 _STRONG_SEPARATOR = " · "
 """No text of ours holds it: what stands between two of them is cut before anything else is tried."""
-_AFTER_A_LABEL = ": "
-_SEPARATORS = {"\n": "\n", "; ": "；", ", ": "，", _AFTER_A_LABEL: "："}
-"""What stands between texts side by side, here and there; the first that occurs cuts them."""
+_AFTER_A_LABEL, _BETWEEN = ": ", ", "
+_SEPARATORS = {"\n": "\n", "; ": "；", _BETWEEN: "，", _AFTER_A_LABEL: "："}
+"""What stands between texts side by side, here and there; the first that occurs cuts them. Names have 、."""
 
 
 class Catalogue:
@@ -68,6 +71,8 @@ class Catalogue:
 
     def find(self, text: str) -> str | None:
         """`text` in this language, or None."""
+        if _QUOTED_NAMES.fullmatch(text):
+            return _in_corners(text)
         if not _WORD.search(text):
             return None
         return self._entry(text) or self._composed(text)
@@ -98,11 +103,21 @@ class Catalogue:
                 return None
             if kind in ("n", "q"):
                 parts.append(given)
+            elif kind == "m":
+                parts.append(self._names(given))
             elif kind == "w":
                 parts.append(self.placeholders.get(given, given))
             else:
                 parts.append(self.label(given) if kind in ("l", "t") else self.say(given))
         return joined(parts)
+
+    def _names(self, text: str) -> str:
+        """`a, 'b', no block and 7 more`: names in a row; the few that are ours are translated."""
+        if match := _MORE.fullmatch(text):
+            return f"{self._names(match[1])}，另有 {match[2]} 個"
+        if _QUOTED_NAMES.fullmatch(text):
+            return _in_corners(text)
+        return "、".join(self.labels.get(name) or self._exact.get(name, name) for name in text.split(", "))
 
     def _composed(self, text: str) -> str | None:
         """`722 changed`, `position ids (1)`, a text with another after it, and texts side by side."""
@@ -112,6 +127,9 @@ class Catalogue:
         for ending, other in self._endings.items():
             if text.endswith(ending):
                 return joined([self.label(text.removesuffix(ending)), other])
+        if match := _IN_BRACKETS.fullmatch(text):
+            if first := self._exact.get(match[1]):
+                return f"{first}（{self.label(match[2])}）"
         for separator, here in _SEPARATORS.items():
             if separator in text:
                 return self._list(text, separator, here)
@@ -137,7 +155,17 @@ class Catalogue:
             found[0] = self.labels.get(parts[0]) or found[0]
         if not any(found):
             return None
-        return here.join(other or part for other, part in zip(found, parts, strict=True))
+        text = found[0] or first
+        for before, other, part in zip(found, found[1:], others, strict=False):
+            between = here if before or other or separator != _BETWEEN else "、"
+            text += between + (other or part)
+        return text
+
+
+def _in_corners(text: str) -> str:
+    """`'a', 'b' or 'c'` with the quotes of Chinese."""
+    names = re.split(r"(?<=')(, | or | and | / )(?=')", text)
+    return "".join(_BETWEEN_NAMES.get(part) or f"「{part[1:-1]}」" for part in names)
 
 
 @lru_cache

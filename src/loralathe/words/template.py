@@ -2,8 +2,8 @@
 
 A value may be a text of ours, too, and is then translated; a value in quotes is a name and is not. The
 translation may say more of a value: `{1:n}` is a number, `{1:s}` is short, `{1:t}` must be a text of ours,
-`{1:l}` may be the name of a row, `{1:q}` is data as if it stood in quotes, and `{1:w}` is a placeholder
-although it does. Spaces between the scripts come by themselves.
+`{1:l}` may be the name of a row, `{1:m}` is a list of names, `{1:q}` is data as if it stood in quotes, and
+`{1:w}` is a placeholder although it does. Spaces between the scripts come by themselves.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-_VALUE = re.compile(r"('?)\{(\d+)(?::([lnqstw]))?\}")
+_VALUE = re.compile(r"('?)\{(\d+)(?::([lmnqstw]))?\}")
 _PATTERNS = {
     "n": r"\s*[-−+<≤]?\d[\d,.]*(?:e[-+]?\d+)?(?: ?(?:%|[kMGT]i?B|bytes|s|×))?",
     "s": r"\S+(?: \S+){0,2}",

@@ -244,7 +244,8 @@ def show_weights(screen: Screen, found: WeightStudy) -> None:
     screen.event("weights", weights=found)
     rows = [("checkpoint", str(found.checkpoint)), ("adapter", str(found.adapter))]
     rows += [("beside", str(found.other))] if found.other else []
-    rows += [("unmatched", f"{len(found.unmatched)}: {few(found.unmatched)}")] if found.unmatched else []
+    if found.unmatched:
+        rows.append(("unmatched", f"{counted(len(found.unmatched), 'module')}: {few(found.unmatched)}"))
     room = screen.console.width - NUMBERS - (COMPARED if found.other else 0)
     width = min(room, WIDEST) if room >= NARROWEST else 0
     columns = ["block", *(["‖Δ‖/‖W‖".ljust(width), ""] if width else ["‖Δ‖/‖W‖"])]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loralathe import as_flag, few
+from loralathe import as_flag, counted, few
 from loralathe.cli.folders import folder_options
 from loralathe.cli.options import FilePath, LatheCommand, Whole, showing_options
 from loralathe.cli.screen import Screen, heading
@@ -123,7 +123,8 @@ def _facts(found: Comparison, items: str) -> list[tuple[str, str]]:
         ("other shape", found.reshaped),
         ("integers", found.unequal_integers),
     )
-    rows += [(label, f"{len(names)}: {few(names)}") for label, names in named if names]
+    noun = items.removesuffix("s")
+    rows += [(label, f"{counted(len(names), noun)}: {few(names)}") for label, names in named if names]
     if found.recast:
         rows.append(("other dtype", f"{found.recast} {items}"))
     return rows

@@ -12,7 +12,7 @@ import click
 
 from loralathe import counted, few
 from loralathe.cli.folders import folder_options
-from loralathe.cli.language import Data, say
+from loralathe.cli.language import Data, say, say_after
 from loralathe.cli.options import FilePath, LatheCommand, showing_options
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Columns, Facts, amount, counts, dtype_shares, figures, legend, size
@@ -116,7 +116,7 @@ def show_inspection(
 ) -> None:
     """Show one file; norms and hashes where they were asked for."""
     _event(screen, seen, norms, hashes)
-    screen.result(*([] if first else [""]), heading(Data(f"{seen.path.name}: {say(seen.what)}")))
+    screen.result(*([] if first else [""]), heading(Data(say_after(seen.path.name, say(seen.what)))))
     rows = _general(seen)
     if seen.checkpoint:
         rows += _checkpoint(seen.checkpoint)
@@ -161,7 +161,7 @@ def _checkpoint(found: CheckpointFacts) -> list[tuple[str, str]]:
     rows = [
         ("layout", f"original, {found.in_channels} input channels"),
         ("predicts", f"{found.prediction} ({source})" if found.prediction else source),
-        ("blocks", f"{len(found.long_blocks)}: {shorthand(found.long_blocks)}"),
+        ("blocks", f"{len(found.long_blocks)} in all: {shorthand(found.long_blocks)}"),
         ("", f"{len(found.short_blocks)} with attention: {shorthand(found.short_blocks)}"),
     ]
     if found.kept_by_rule:
@@ -188,7 +188,7 @@ def _adapter(found: AdapterFacts, family_id: str | None) -> list[tuple[str, str]
         rows += _coverage(found.coverage)
         rows += [("not in", " ".join(found.missing))] if found.missing else []
     if found.unmatched:
-        rows.append(("unmatched", f"{len(found.unmatched)}: {few(found.unmatched)}"))
+        rows.append(("unmatched", f"{counted(len(found.unmatched), 'module')}: {few(found.unmatched)}"))
     return rows
 
 
@@ -228,6 +228,8 @@ def _parts(seen: Inspection) -> list[tuple[str, str]]:
 
 def _part(part: Part) -> str:
     tensors = counted(part.tensors, "tensor")
+    if not part.parameters:
+        return f"{tensors} without numbers, a mark"
     return f"{amount(part.parameters)} parameters, {tensors}, {dtype_shares(part.dtypes)}"
 
 
