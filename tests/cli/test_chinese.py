@@ -16,6 +16,13 @@ EXAMPLE = re.compile(r"lathe [a-z-]+(?: [\w.:-]+)*|^    (?:lathe|      --).*|^  
 NAMES = ("position id", "prompt s/r", "prompt order", "block id", "Add difference", "multitask prompt tuning")
 
 
+HALF_WIDTH = re.compile(
+    r"'[^'\s]*'|[\u4e00-\u9fff）」] ?[,:;](?=\s)|, (?=\S*[\u4e00-\u9fff])|(?<!,)[a-zA-Z], [a-z]"
+)
+"""Quotes and commas of English, around Chinese or between names."""
+ODD = re.compile(r"no block|\bother\b| × [A-Z]\d\d|\d (?:s|min)\b|million|thousand|=LIST")
+
+
 @pytest.fixture(autouse=True)
 def chinese(monkeypatch: pytest.MonkeyPatch, quiet_surroundings: None) -> None:
     monkeypatch.setenv("LC_ALL", "zh_TW.UTF-8")
@@ -26,6 +33,12 @@ def english(text: str) -> list[str]:
     for name in NAMES:
         text = text.replace(name, "")
     return ENGLISH.findall(EXAMPLE.sub("", text))
+
+
+def odd(text: str) -> list[str]:
+    """What a person who reads Chinese stumbles over; formulas and commands left out."""
+    lines = [line for line in EXAMPLE.sub("", text).splitlines() if "(" not in line]
+    return [found[0] for line in lines for rule in (HALF_WIDTH, ODD) for found in rule.finditer(line)]
 
 
 def test_help(done: Run) -> None:
@@ -58,6 +71,7 @@ def test_reports(
     result = done(*(word.format(out=tmp_path) for word in words))
     assert said in result.output
     assert english(result.output) == []
+    assert odd(result.output) == []
 
 
 @pytest.mark.parametrize(
@@ -83,6 +97,14 @@ def test_reports(
         (["compare", "a.safetensors", "hina.safetensors"], "LoRA 與模型不能互相比較"),
         (["merge", "a.safetensors", "hina.safetensors", "--memory", "1kB"], "記憶體太少"),
         (["grid", "--x", "seed = 1"], "沒有東西可以畫"),
+        (["merge", "a.safetensors", "hina.safetensors", "--te", "high"], "請寫 0.7 這樣的數字"),
+        (["merge", "a.safetensors", "hina.safetensors", "--dtype", "fp8"], "不是「source」、「fp16」、"),
+        (
+            ["merge", "a.safetensors", "hina.safetensors", "--metadata", "b"],
+            "first、new、merge、all、none、a",
+        ),
+        (["merge", "a.safetensors", "hina.safetensors:1:1,2,3"], "適用的清單是 17：BASE"),
+        (["eval", "A + ties(A)", "A=a.safetensors"], "第 5 個字元：ties(A)"),
     ],
 )
 def test_errors(run: Run, models: Path, words: list[str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +113,7 @@ def test_errors(run: Run, models: Path, words: list[str], said: str, monkeypatch
     assert result.exit_code == 2
     assert said in result.stderr
     assert english(result.stderr) == []
+    assert odd(result.stderr) == []
 
 
 def test_files_do_not_change_with_the_language(

@@ -11,13 +11,13 @@ from cli.kit import Run
 CASES = {
     "megre a b": "there is no command 'megre'; did you mean 'merge'?\n  fix:   see lathe --help",
     "xyzzy": "there is no command 'xyzzy'; commands are add-difference, blocks, combine, compare, config, "
-    "convert, demo, eval, extract, grid, inspect, merge, render, resize, run, verify, weighted-sum\n"
+    "convert, demo, eval, extract, grid, inspect, merge, render, resize, run, ui, verify, weighted-sum\n"
     "  fix:   see lathe --help",
     "--verison": "there is no option '--verison'\n  fix:   did you mean '--version'? see lathe --help",
     "merge {a}": "Missing argument 'ADAPTER…'\n  fix:   see lathe merge --help",
     "merge {a} {hina} --block X=1": "there is no option '--block'\n"
     "  fix:   did you mean '--blocks' or '--missing-blocks'? see lathe merge --help",
-    "merge {a} {hina} --te high": "Invalid value for '--te': 'high' is not a number; write it like 0.7\n"
+    "merge {a} {hina} --te high": "Invalid value for '--te': 'high' is not a number; write one such as 0.7\n"
     "  fix:   see lathe merge --help",
     "merge {a} {hina} --unet nan": "Invalid value for '--unet': 'nan' is not a finite number; "
     "write a finite number such as 0.7\n"
@@ -51,7 +51,7 @@ CASES = {
     "in the range x>=1\n"
     "  fix:   see lathe extract --help",
     "extract {b} {a} --rank 32,64": "Invalid value for '--rank' / '--dim' / '--linear-dim': '32,64' is not "
-    "a whole number; write it like 20\n"
+    "a whole number; write one such as 20\n"
     "  fix:   see lathe extract --help",
     "add-difference {a} {b} {c}": "Missing option '-m' / '--multiplier'\n"
     "  fix:   see lathe add-difference --help",
@@ -69,6 +69,10 @@ CASES = {
     "  fix:   the base comes first, its LoRAs after it",
     "merge {a} {b}": "this is not a LoRA\n  where: {b}\n"
     "  fix:   to mix two checkpoints, use weighted-sum or add-difference",
+    "combine {hina} {a}": "this is not a LoRA\n  where: {a}\n"
+    "  fix:   to mix two checkpoints, use weighted-sum or add-difference",
+    "resize {a} --rank 4": "this is not a LoRA\n  where: {a}\n"
+    "  fix:   to mix two checkpoints, use weighted-sum or add-difference",
     "extract {a} {hina}": "this is a LoRA, not a checkpoint\n  where: {hina}\n"
     "  fix:   to work on LoRAs without a checkpoint, use combine or resize",
     "convert {a}": "nothing would be converted\n  where: {a}\n"
@@ -78,7 +82,7 @@ CASES = {
     "eval A {a}": "an input is written NAME=VALUE\n  where: '{a}'\n"
     '  fix:   lathe eval "A + 0.7*hina" A=base.safetensors hina=hina.safetensors',
     "eval A A={a} A={b}": "'A' is given twice\n  where: 'A={b}'\n  fix:   keep one of them",
-    "eval A A={a} --set M=x": "'x' is not a number\n  where: --set M=x\n  fix:   write it like 0.7",
+    "eval A A={a} --set M=x": "'x' is not a number\n  where: --set M=x\n  fix:   write one such as 0.7",
     "compare {a} {hina}": "an adapter and a checkpoint cannot be compared\n"
     "  where: {hina} is an adapter, {a} is not\n"
     "  fix:   merge the adapter first, or extract one from the checkpoint: lathe extract TUNED BASE",

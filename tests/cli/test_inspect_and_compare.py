@@ -11,14 +11,14 @@ from cli.kit import Run
 
 CHECKPOINT = """\
 a.safetensors: SD 1.5 checkpoint
-  size        2.2 MB, 1,131 tensors, 1.03 million parameters, fp16 and 77 × I64
+  size        2.2 MB, 1,131 tensors, 1.03 million parameters, fp16, 77 stored as I64
   layout      original, 4 input channels
   predicts    epsilon (SD 1.5 default)
-  blocks      26: BASE IN00…IN11 MID OUT00…OUT11
+  blocks      26 in all: BASE IN00…IN11 MID OUT00…OUT11
               17 with attention: BASE IN01 IN02 IN04 IN05 IN07 IN08 MID OUT03…OUT11
   kept as is  position ids (1)
   U-Net           854 thousand parameters, 686 tensors, fp16
-  text encoder 1  90.2 thousand parameters, 197 tensors, fp16 and 77 × I64
+  text encoder 1  90.2 thousand parameters, 197 tensors, fp16, 77 stored as I64
   VAE             85.7 thousand parameters, 248 tensors, fp16
   modelspec.title  first
 """

@@ -121,7 +121,7 @@ def test_a_malformed_tag_is_told_with_its_place_and_the_rest_is_rendered(here: P
     result = done("render", "baseA.safetensors", "--prompt", "a girl <lora:hina:x=y>", *QUICK, "-o", "1.png")
     assert result.stderr == (
         "lathe: note: prompt, character 19: the tag is left out: x= 'y' is not a number; "
-        "write it like 0.7 (near 'x=y>')\n"
+        "write one such as 0.7 (near 'x=y>')\n"
     )
     done("render", "baseA.safetensors", "--prompt", "a girl ", *QUICK, "-o", "2.png")
     assert np.array_equal(pixels("1.png"), pixels("2.png"))

@@ -367,7 +367,7 @@ ERRORS = [
      "strength '1e999' is not a finite number\n  where: 'hina:1e999'\n"
      "  fix:   write a finite number such as 0.7"),
     ("§1 no number", "hina:te=big", "sd1",
-     "te= 'big' is not a number\n  where: 'hina:te=big'\n  fix:   write it like 0.7"),
+     "te= 'big' is not a number\n  where: 'hina:te=big'\n  fix:   write one such as 0.7"),
     ("§1 empty item", "hina::0.7", "sd1",
      "an item between two ':' is empty\n  where: 'hina::0.7'\n"
      "  fix:   write PATH[:STRENGTH][:BLOCKS][:te=X][:unet=Y][:lbw=B][:lbwe=E]"),

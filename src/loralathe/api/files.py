@@ -175,6 +175,7 @@ def combine(
             "there is no adapter to combine", fix='combine("hina.safetensors:0.7", "b.safetensors")'
         )
     uses, held = search_of(keywords).uses(adapters)
+    require_kinds((), [held.get(use.file, use.path) for use in uses])
     rules = (texts(elements), texts(include), texts(exclude))
     scaled = [recipes.adjusted(use, *rules, te, unet) for use in uses]
     arguments = _arguments(ranks, rank=rank, conv_rank=conv_rank, energy=energy, size=size)
@@ -202,6 +203,7 @@ def resize(
     arguments = _arguments(ranks, rank=rank, conv_rank=conv_rank, energy=energy, size=size)
     path = search_of(keywords).lora(lora, "lora")
     recipe = recipes.resize_recipe(path, arguments, as_output(output), dtype, metadata)
+    require_kinds((), [path])
     return Prepared(recipe, run_options(options, keywords, progress), progress)
 
 

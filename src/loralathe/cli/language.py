@@ -67,7 +67,7 @@ def say_flag(name: str, value: bool | float | str | Mapping[str, str | float] | 
     if isinstance(value, str):
         value = say_placeholder(value)
     elif isinstance(value, Mapping):
-        value = {say_placeholder(key): say_placeholder(str(one)) for key, one in value.items()}
+        return " ".join(as_flag(name, say_placeholder(f"{key}={one}")) for key, one in value.items())
     return as_flag(name, value)
 
 

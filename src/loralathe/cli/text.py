@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loralathe import counted, json_text
+from loralathe import json_text
 from loralathe.cli.language import ENGLISH, Data, say, say_after, say_label, spoken
 from loralathe.cli.wide import cells, wrapped
 
@@ -51,15 +51,15 @@ def figures(value: float, digits: int = 3) -> str:
 
 def duration(seconds: float) -> str:
     """`0.8 s`, `42 s`, `3 min 5 s`, `2 h 10 min`; in Chinese `3 分 5 秒`."""
-    second, minute, hour = (" s", " min", " h") if spoken() == ENGLISH else (" 秒", " 分", " 小時")
+    second, minute, hour = ("s", "min", "h") if spoken() == ENGLISH else ("秒", "分", "小時")
     if seconds < 9.95:
-        return f"{seconds:.1f}{second}"
+        return f"{seconds:.1f} {second}"
     whole = round(seconds)
     if whole < 60:
-        return f"{whole}{second}"
+        return f"{whole} {second}"
     if whole < 3600:
-        return f"{whole // 60}{minute} {whole % 60}{second}"
-    return f"{whole // 3600}{hour} {whole % 3600 // 60}{minute}"
+        return f"{whole // 60} {minute} {whole % 60} {second}"
+    return f"{whole // 3600} {hour} {whole % 3600 // 60} {minute}"
 
 
 def percent(share: float) -> str:
@@ -83,13 +83,13 @@ def dtype_name(name: str) -> str:
 
 
 def dtype_shares(parameters: Mapping[str, int]) -> str:
-    """`fp16`, `fp16 96 %, fp32 4 %`, or `fp16, 77 values as I64` where the rest is next to nothing."""
+    """`fp16`, `fp16 96 %, fp32 4 %`, or `fp16, 77 stored as I64` where the rest is next to nothing."""
     total = sum(parameters.values()) or 1
     large = {name: count for name, count in parameters.items() if count / total >= 0.005}
     shares = [f"{dtype_name(name)} {100 * count / total:.0f} %" for name, count in large.items()]
     main = [dtype_name(next(iter(large)))] if len(large) == 1 else shares
     small = [
-        f"{counted(count, 'value')} as {dtype_name(name)}"
+        f"{count:,} stored as {dtype_name(name)}"
         for name, count in parameters.items()
         if count and name not in large
     ]

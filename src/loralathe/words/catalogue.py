@@ -33,8 +33,8 @@ _BETWEEN_NAMES = {", ": "、", " or ": "或", " and ": "與", " / ": "／"}
 _MORE = re.compile(r"(.*) and ([\d,]+) more", re.DOTALL)
 _STRONG_SEPARATOR = " · "
 """No text of ours holds it: what stands between two of them is cut before anything else is tried."""
-_AFTER_A_LABEL, _BETWEEN = ": ", ", "
-_SEPARATORS = {"\n": "\n", "; ": "；", _BETWEEN: "，", _AFTER_A_LABEL: "："}
+_AFTER_A_LABEL, _BETWEEN, _BETWEEN_LISTS = ": ", ", ", "; "
+_SEPARATORS = {"\n": "\n", _BETWEEN_LISTS: "；", _BETWEEN: "，", _AFTER_A_LABEL: "："}
 """What stands between texts side by side, here and there; the first that occurs cuts them. Names have 、."""
 
 
@@ -112,12 +112,19 @@ class Catalogue:
         return joined(parts)
 
     def _names(self, text: str) -> str:
-        """`a, 'b', no block and 7 more`: names in a row; the few that are ours are translated."""
+        """`2 modules: a, no block and 7 more`: names in a row; only what has several words can be ours."""
+        if _BETWEEN_LISTS in text:
+            return "；".join(map(self._names, text.split(_BETWEEN_LISTS)))
+        before, colon, names = text.partition(_AFTER_A_LABEL)
+        if colon and (label := before if before.isdigit() else self.find(before)):
+            return f"{label}：{self._names(names)}"
         if match := _MORE.fullmatch(text):
             return f"{self._names(match[1])}，另有 {match[2]} 個"
         if _QUOTED_NAMES.fullmatch(text):
             return _in_corners(text)
-        return "、".join(self.labels.get(name) or self._exact.get(name, name) for name in text.split(", "))
+        return "、".join(
+            self._exact.get(name, name) if " " in name else name for name in text.split(_BETWEEN)
+        )
 
     def _composed(self, text: str) -> str | None:
         """`722 changed`, `position ids (1)`, a text with another after it, and texts side by side."""
@@ -127,9 +134,8 @@ class Catalogue:
         for ending, other in self._endings.items():
             if text.endswith(ending):
                 return joined([self.label(text.removesuffix(ending)), other])
-        if match := _IN_BRACKETS.fullmatch(text):
-            if first := self._exact.get(match[1]):
-                return f"{first}（{self.label(match[2])}）"
+        if (match := _IN_BRACKETS.fullmatch(text)) and (first := self._exact.get(match[1])):
+            return f"{first}（{self.label(match[2])}）"
         for separator, here in _SEPARATORS.items():
             if separator in text:
                 return self._list(text, separator, here)
