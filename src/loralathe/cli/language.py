@@ -62,7 +62,7 @@ def say_placeholder(text: str) -> str:
     return text if _Spoken.catalogue is None else _Spoken.catalogue.placeholders.get(text, text)
 
 
-def say_flag(name: str, value: bool | float | str | Mapping[str, str | float] | None) -> str:
+def say_flag(name: str, value: float | str | Mapping[str, str | float] | Sequence[str] | None) -> str:
     """An option as the command line writes it; what stands for a value as in help pages."""
     if isinstance(value, str):
         value = say_placeholder(value)
