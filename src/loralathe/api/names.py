@@ -9,6 +9,7 @@ from loralathe.tensorfiles import confine
 
 __all__ = [
     "block_list",
+    "builtin_lists",
     "confine",
     "preset_lists",
     "sampler_names",
@@ -49,6 +50,14 @@ def block_list(text: str, family: str, presets: Mapping[str, str] | None = None)
 
     found = parse_block_weights(text, family_by_id(family), presets or {})
     return list(found.weights)
+
+
+def builtin_lists() -> tuple[str, ...]:
+    """Names of the block lists that are known without a file, of all families together."""
+    from loralathe.families import FAMILIES
+    from loralathe.strengths import builtin_names
+
+    return tuple(dict.fromkeys(name for family in FAMILIES for name in builtin_names(family)))
 
 
 def preset_lists(path: PathLike) -> dict[str, str]:

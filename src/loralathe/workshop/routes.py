@@ -23,6 +23,7 @@ from loralathe import (
     InputError,
     LatheError,
     MachineError,
+    builtin_lists,
     preset_lists,
     read_settings,
     write_preset,
@@ -229,12 +230,13 @@ class Api:
             return JSONResponse({"error": said(as_json(error), sayer(asked))}, 404)
 
     async def presets(self, asked: Asked) -> dict[str, Any]:
-        return {"lists": preset_lists(self._presets())}
+        builtin = {name: name for name in builtin_lists()}  # a name stands for its list wherever one is read
+        return {"lists": preset_lists(self._presets()), "builtin": builtin}
 
     async def preset(self, asked: Asked) -> dict[str, Any]:
         text = None if asked.method == "DELETE" else str((await _body(asked)).get("list", ""))
         write_preset(self._presets(), asked.path_params["name"], text)
-        return {"lists": preset_lists(self._presets())}
+        return await self.presets(asked)
 
     def _presets(self) -> Path:
         return self.shop.places.out / PRESETS
