@@ -13,8 +13,8 @@ from loralathe.cli import lathe
 from loralathe.workshop.commands import COMMANDS, Request
 from loralathe.workshop.fields import OPTIONS, forms
 
-OWN = {"options", "progress", "lora_dir", "checkpoint_dir", "vae_dir", "search", "inputs"}
-"""What the workshop gives itself."""
+OWN = {"options", "progress", "lora_dir", "checkpoint_dir", "vae_dir", "embeddings", "search", "inputs"}
+"""Folders and what the workshop gives itself; it has no folder of embeddings yet."""
 KEYWORDS = {
     "render": picture_options.OpenRenderKeywords,
     "grid": picture_options.OpenGridKeywords,
