@@ -325,7 +325,11 @@ def test_discard(folder: Path, a: Tensors) -> None:
     gone = {key for key in a if key.startswith("cond_stage") or key.endswith(".bias")}
     assert found.keys() == a.keys() - gone
     assert report.weights[0].discarded == len(gone)
-    for bad, what in (("no such name", "matches no tensor"), ("(", "not a regular expression")):
+    for bad, what in (
+        ("no such name", "matches no tensor"),
+        (".", "matches every tensor"),
+        ("(", "not a regular expression"),
+    ):
         with pytest.raises(InputError, match=what):
             run(folder, discard=bad)
     with pytest.raises(InputError, match="this step is an adapter"):

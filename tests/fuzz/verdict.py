@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+import tomllib
+
 from fuzz.case import Case
 from fuzz.sandbox import Contents
 
 GOOD, INPUT, MACHINE = 0, 2, 3
 LONGEST = 20_000
 """Characters of an error text: who reads more?"""
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What moves the cursor, turns text round, ends a line unseen."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,9 @@ def _uses_little_memory(case: Case, outcome: Outcome) -> str | None:
 def _says_what(case: Case, outcome: Outcome) -> str | None:
     if outcome.code == GOOD:
         return None
-    lines = [line for line in outcome.err.splitlines() if line.startswith("lathe: error: ")]
+    lines = [
+        line for line in outcome.err.splitlines() if line.startswith(("lathe: error: ", "lathe: 錯誤："))
+    ]
     if len(lines) != 1 or len(lines[0]) < len("lathe: error: ") + 5:
         return f"{len(lines)} lines say what is wrong: {_last(outcome.err)}"
     return None
@@ -77,8 +82,6 @@ def _is_for_people(case: Case, outcome: Outcome) -> str | None:
     for mark in ("Traceback (most recent", "RecursionError", "object at 0x", "maximum recursion"):
         if mark in text:
             return f"'{mark}' in the text"
-    if "--json" in case.words:  # whose stdout is for programs
-        text = outcome.err
     control = _CONTROL.search(text)
     if control:
         return f"the control character {control[0]!r} reaches the terminal"
@@ -118,6 +121,19 @@ def _leaves_nothing_half_done(case: Case, outcome: Outcome) -> str | None:
     return f"left {', '.join(broken)}" if broken else None
 
 
+def _names_files_without_folders(case: Case, outcome: Outcome) -> str | None:
+    """A recipe from a stranger's record."""
+    written = [file for option, file in pairwise(case.words) if option == "--write-recipe"]
+    if not written or outcome.code != GOOD or "--dry-run" in case.words:
+        return None
+    assert outcome.folder is not None
+    recipe = tomllib.loads((outcome.folder / written[0]).read_text("utf-8"))
+    files = [*recipe.get("inputs", {}).values(), *(save["file"] for save in recipe["save"].values())]
+    files += [save["vae"] for save in recipe["save"].values() if "vae" in save]
+    far = [file for file in files if re.search(r"[/\\]|^\.*$|^\w:", file)]
+    return f"the recipe names {far[0]!r}" if far else None
+
+
 def _is_whole(outcome: Outcome, name: str) -> bool:
     """Judged by the official library, not by ours."""
     from safetensors import SafetensorError, safe_open
@@ -145,4 +161,5 @@ PROMISES: tuple[Callable[[Case, Outcome], str | None], ...] = (
     _does_nothing_else,
     _leaves_inputs,
     _leaves_nothing_half_done,
+    _names_files_without_folders,
 )

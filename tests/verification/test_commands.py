@@ -142,6 +142,17 @@ def test_the_recipe_as_toml(made, tmp_path):
     assert made.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["A.safetensors", "new.ckpt", "link.toml"])
+def test_a_recipe_takes_no_place_of_a_model(sd1, made, tmp_path, name):
+    model = Path(shutil.copyfile(sd1.path("A"), tmp_path / "A.safetensors"))
+    before = model.read_bytes()
+    (tmp_path / "link.toml").symlink_to(model)
+    result = run("run", made, "--write-recipe", tmp_path / name, "--force")
+    assert result.exit_code == 2
+    assert "this is the name of a model file" in result.stderr
+    assert model.read_bytes() == before
+
+
 def test_recipe_files_take_other_inputs(sd1, made, tmp_path):
     target = tmp_path / "B1.toml"
     run("run", made, "--write-recipe", target)

@@ -234,6 +234,12 @@ class Planner:
                 where=where,
                 fix=f"it is searched in names such as '{source.saved_as(next(iter(source.tensors)))}'",
             )
+        if not tensors:
+            raise InputError(
+                f"discard = '{save.discard}' matches every tensor, nothing would be saved",
+                where=where,
+                fix="write a pattern that leaves some: '^model_ema' matches names that begin so",
+            )
         config = config_beside(save, self.sources.paths, [primary, *others])
         return WeightsOutput(
             save,

@@ -27,7 +27,8 @@ from types import FrameType
 
 from loralathe.errors import InputError, option
 from loralathe.tensorfiles.confined import require_writable
-from loralathe.tensorfiles.outputs import check_output, free_space, write_error
+from loralathe.tensorfiles.input_files import MODEL_SUFFIXES
+from loralathe.tensorfiles.outputs import check_output, free_space, real_path, write_error
 from loralathe.tensorfiles.positional import write_at
 
 _FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0)
@@ -186,8 +187,18 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str, *, force: bool, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
-    """Write a text that a person asked for, in UTF-8; errors as `check_output`, for a file of any suffix."""
+    """Write a text that a person asked for, in UTF-8; errors as `check_output`.
+
+    Its file may have any suffix but those of models, which are too large to lose to a slip.
+    """
     check_output(path, inputs, force, suffix=None)
+    for name in (path, real_path(path)):
+        if name.name.casefold().endswith(MODEL_SUFFIXES):
+            raise InputError(
+                "this is the name of a model file, not of a text",
+                where=str(path) if name == path else f"{path} is a link to {name}",
+                fix="choose another output name",
+            )
     with made_folders([path]):
         stage_bytes(path, text.encode("utf-8"), replace=force).commit()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 from fuzz.case import Case
-from fuzz.targets import files, formulas, lists, options, pickles, pictures, recipes, records
+from fuzz.targets import files, formulas, greedy, lists, names, options, pickles, pictures, recipes, records
 
 Draw = Callable[[Random, Path], Case]
 """(random numbers, folder of the sound files) → a case."""
@@ -26,6 +26,12 @@ TARGETS: dict[str, Draw] = {
     "element rules": lists.element_rule,
     "recipes": recipes.recipe,
     "records": records.record,
+    "written recipes": names.written_recipe,
+    "names in every output": names.output,
+    "PEFT configs": names.peft_config,
+    "doubling and deep recipes": greedy.recipe,
+    "discard patterns": greedy.discard,
+    "products of extreme sides": greedy.product,
     "prompts": pictures.prompt,
     "axes": pictures.axis,
     "diffusers folders": pictures.diffusers_folder,
