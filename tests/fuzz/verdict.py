@@ -69,10 +69,9 @@ def _uses_little_memory(case: Case, outcome: Outcome) -> str | None:
 def _says_what(case: Case, outcome: Outcome) -> str | None:
     if outcome.code == GOOD:
         return None
-    lines = [
-        line for line in outcome.err.splitlines() if line.startswith(("lathe: error: ", "lathe: 錯誤："))
-    ]
-    if len(lines) != 1 or len(lines[0]) < len("lathe: error: ") + 5:
+    starts = ("lathe: error: ", "lathe: 錯誤：")
+    lines = [line for line in outcome.err.splitlines() if line.startswith(starts)]
+    if len(lines) != 1 or len(lines[0].removeprefix(starts[0]).removeprefix(starts[1])) < 5:
         return f"{len(lines)} lines say what is wrong: {_last(outcome.err)}"
     return None
 
