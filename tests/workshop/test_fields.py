@@ -14,7 +14,7 @@ from loralathe.workshop.commands import COMMANDS, Request
 from loralathe.workshop.fields import OPTIONS, forms
 
 OWN = {"options", "progress", "lora_dir", "checkpoint_dir", "vae_dir", "embeddings", "search", "inputs"}
-"""Folders and what the workshop gives itself; it has no folder of embeddings yet."""
+"""Folders and what the workshop gives itself."""
 KEYWORDS = {
     "render": picture_options.OpenRenderKeywords,
     "grid": picture_options.OpenGridKeywords,

@@ -26,7 +26,7 @@ DATABASE = "workshop.sqlite"
 class Options:
     """What is served, and where.
 
-    checkpoints, loras, vaes: folders that are only read;  out: the folder of all that is made.
+    checkpoints, loras, vaes, embeddings: folders that are only read;  out: the folder of all that is made.
     host, port: the address;  token: asked of everybody where the address is not this machine's own.
     start: what the forms hold at first: checkpoint, loras, settings.  demo: the tiny family is served.
     """
@@ -35,6 +35,7 @@ class Options:
     checkpoints: Sequence[Path] = ()
     loras: Sequence[Path] = ()
     vaes: Sequence[Path] = ()
+    embeddings: Sequence[Path] = ()
     host: str = "127.0.0.1"
     port: int = 7870
     start: Mapping[str, Any] = field(default_factory=dict)
@@ -46,6 +47,7 @@ class Options:
             ("checkpoints", "checkpoint", self.checkpoints),
             ("loras", "lora", self.loras),
             ("vaes", "vae", self.vaes),
+            ("embeddings", "embedding", self.embeddings),
         )
         for name, kind, folders in kinds:
             for number, folder in enumerate(folders, 1):

@@ -95,7 +95,7 @@ class Request:
         return {"command": self.command, "words": list(self.words), "options": dict(self.options)}
 
 
-_FOLDERS = ("lora_dir", "checkpoint_dir", "vae_dir")
+_FOLDERS = ("lora_dir", "checkpoint_dir", "vae_dir", "embeddings")
 _NAMED_IN_TEXTS = {
     "lora_dir": re.compile("lora|lyco", re.IGNORECASE),
     "checkpoint_dir": re.compile("checkpoint", re.IGNORECASE),
@@ -150,7 +150,9 @@ def _folders_for(command: str, places: Places) -> dict[str, list[str]]:
         found["checkpoint_dir"] = [str(one) for one in checkpoints]
     if command == "grid":
         found["vae_dir"] = [str(one) for one in places.folders("vae") if one != places.out]
-    return found
+    if command in PICTURES:
+        found["embeddings"] = [str(one) for one in places.folders("embedding") if one != places.out]
+    return {name: folders for name, folders in found.items() if folders}
 
 
 def _kinds(kinds: Sequence[str], words: Sequence[object]) -> list[str]:

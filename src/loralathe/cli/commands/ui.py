@@ -32,15 +32,22 @@ LAYOUTS = {
         "checkpoints": ("models/Stable-diffusion",),
         "loras": ("models/Lora", "models/LyCORIS"),
         "vaes": ("models/VAE",),
+        "embeddings": ("embeddings",),
     },
     "comfyui": {
         "checkpoints": ("models/checkpoints", "models/diffusion_models"),
         "loras": ("models/loras",),
         "vaes": ("models/vae",),
+        "embeddings": ("models/embeddings",),
     },
 }
 """Where A1111, Forge and ComfyUI keep their files."""
-REMEMBERED = {"checkpoints": "checkpoint_dir", "loras": "lora_dir", "vaes": "vae_dir"}
+REMEMBERED = {
+    "checkpoints": "checkpoint_dir",
+    "loras": "lora_dir",
+    "vaes": "vae_dir",
+    "embeddings": "embeddings",
+}
 
 
 def _folder(name: str, what: str) -> Callable[[F], F]:
@@ -58,6 +65,7 @@ def _folder(name: str, what: str) -> Callable[[F], F]:
 @_folder("checkpoints", "checkpoints")
 @_folder("loras", "LoRAs")
 @_folder("vaes", "VAEs")
+@_folder("embeddings", "embeddings")
 @click.option("--webui", type=FilePath(), metavar="DIR", help="Folder of A1111 or Forge: use its models.")
 @click.option("--comfyui", type=FilePath(), metavar="DIR", help="Folder of ComfyUI: use its models.")
 @click.option(
@@ -125,4 +133,4 @@ def _demo(out: Path) -> tuple[dict[str, list[Path]], dict[str, Any]]:
 
     folder = out / "demo"
     unpack_family(folder)
-    return {"checkpoints": [folder], "loras": [folder], "vaes": []}, start_of_forms()
+    return {"checkpoints": [folder], "loras": [folder], "vaes": [], "embeddings": []}, start_of_forms()
