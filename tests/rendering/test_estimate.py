@@ -67,13 +67,32 @@ def test_the_table_of_the_page_is_computed_so(page: str) -> None:
 def test_time_is_told_by_steps_that_were_measured_and_only_then(cache: Path) -> None:
     key = model_key("sdxl", 1_000_000, "cpu", "fp32")
     requests = [ImageRequest("a", steps=10, width=64, height=side) for side in (64, 128)]
-    assert time_of(requests, key).seconds is None
+    assert time_of(requests, key, 1_000_000, "cpu").seconds is None
     remember_rate(key, (64, 64), 0.5)
-    found = time_of(requests, key)
+    found = time_of(requests, key, 1_000_000, "cpu")
     assert (found.seconds, found.measured_at) == (10 * 0.5 + 10 * 1.0, "64×64")
     remember_rate(key, (64, 128), 3.0)
-    assert time_of(requests, key).seconds == 10 * 0.5 + 10 * 3.0
+    assert time_of(requests, key, 1_000_000, "cpu").seconds == 10 * 0.5 + 10 * 3.0
     assert known_rate(model_key("sdxl", 2_000_000, "cpu", "fp32"), (64, 64)) is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "side", "device", "seconds"),
+    [
+        (10_740_000, 128, "cpu", (0.05, 0.3)),
+        (860_000_000, 512, "cpu", (2, 10)),
+        (2_570_000_000, 1024, "cpu", (20, 120)),
+        (2_570_000_000, 1024, "cuda:0", (0.1, 1.5)),
+    ],
+)
+def test_without_a_measured_step_the_size_of_the_model_tells(
+    numbers: int, side: int, device: str, seconds: tuple[float, float]
+) -> None:
+    """A step of the tiny family, of SD 1.5 and of SDXL, and of SDXL on a GPU."""
+    found = time_of([ImageRequest("a", steps=1, width=side, height=side)], "none", numbers, device)
+    assert (found.seconds, found.measured_at) == (None, None)
+    assert found.guess is not None
+    assert seconds[0] < found.guess < seconds[1]
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "{", '{"k": 3}', '{"k": {"64": 1}}', '{"k": {"64×64": "x"}}'])

@@ -49,12 +49,12 @@ def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> E
     device = planned_device(model.options.device)
     dtype = model.options.dtype or usual_dtype(device)
     file = Path(model.name if model.recipe is None else model.recipe.first_model)
-    time, memory = Time(None, None), None
+    time, memory = Time(), None
     if file.is_file():
         tensors = read_header(file).tensors
         numbers = denoiser_numbers(family, tensors)
         key = model_key(family.id, numbers, device_label(device), dtype, low_vram=low_vram)
-        time = time_of(requests, key)
+        time = time_of(requests, key, numbers, device)
         sizes = [one.size for one in requests]
         largest = max(sizes, key=lambda size: size[0] * size[1], default=(8, 8))
         memory = memory_of(family, tensors, largest, dtype, low_vram=low_vram)

@@ -16,13 +16,14 @@ def estimate_rows(found: Estimate) -> list[tuple[str, str]]:
         return []
     rows = [("sizes" if len(found.sizes) > 1 else "size", ", ".join(found.sizes))] if found.sizes else []
     rows.append(("steps", f"{found.steps:,} in all"))
-    if found.time.seconds is not None:
-        text = (
-            f"about {duration(found.time.seconds)} for the steps (measured here at {found.time.measured_at})"
-        )
-    else:
-        text = f"no step was measured here yet; {duration(found.steps)} at 1 second a step"
-    rows.append(("time", text))
+    time = found.time
+    if time.seconds is not None:
+        text = f"about {duration(time.seconds)} for the steps (measured here at {time.measured_at})"
+        rows.append(("time", text))
+    elif time.guess is not None:
+        guess = duration(time.guess)
+        text = f"about {guess} for the steps (a guess by the model's size, none was measured here yet)"
+        rows.append(("time", text))
     if found.memory is not None:
         more = f", {size(found.memory.more)} for each more at once"
         where = "in main memory" if found.device == "cpu" else f"on {found.device}"
