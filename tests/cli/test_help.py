@@ -114,7 +114,9 @@ def test_help_is_a_command_too(done: Run, run: Run) -> None:
 SAYS = [
     ("extract", "Without it (or --conv) they are left out", "no LoRA can hold"),
     ("resize", "One of these four is needed", "an upper limit with"),
-    ("merge", "Of no use to this command: sums are always computed on the CPU", "Where LoRAs are extracted"),
+    ("merge", "Worker threads", "--device"),
+    ("add-difference", "Worker threads", "--device"),
+    ("extract", "--device", "Of no use"),
     ("compare", "The verdict says in a sentence what the numbers mean", "leading directions"),
 ]
 

@@ -74,10 +74,35 @@ def test_wide_characters_line_up(done: Run, name: str) -> None:
 
 def test_lines_end_between_words_and_wide_characters() -> None:
     assert wrapped("把檔案 file.safetensors 裡的 VAE 放進「結果」。", 12) == [
-        "把檔案 file.", "safetensors", "裡的 VAE 放", "進「結果」。",
+        "把檔案 file.", "safetensors", "裡的 VAE", "放進", "「結果」。",
     ]  # fmt: skip
     assert wrapped("三個字，再來", 7) == ["三個", "字，再", "來"]
+    assert wrapped("輸出的檔案。預設：依輸入檔命名，放在第一個輸入檔旁邊。", 40) == [
+        "輸出的檔案。預設：依輸入檔命名，", "放在第一個輸入檔旁邊。",
+    ]  # fmt: skip
+    assert wrapped("指定模型預測的是什麼：epsilon 或 v。", 35) == ["指定模型預測的是什麼：", "epsilon 或 v。"]
     assert wrapped("  kept as it is", 20) == ["  kept as it is"]
+
+
+@pytest.mark.parametrize("name", ["extract", "grid", "merge", "render", "run"])
+def test_no_line_of_help_is_a_character_alone(done: Run, name: str) -> None:
+    lines = [line.strip() for line in done("help", name, *CHINESE).stdout.splitlines()]
+    assert [line for line in lines if 0 < cells(line) < 8 and not line.endswith(("：", "]"))] == []
+
+
+def test_notes_and_errors_are_folded_on_a_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never a command to copy, and nothing where the text goes into a pipe."""
+    words = ("merge", "a", "--lora-dir", "/nowhere", "hina:0.7,sailor:0.4,amber:0.3,mio:0.2")
+    whole = run(*words).stderr
+    monkeypatch.setattr("loralathe.cli.screen.stderr_width", lambda: 60)
+    shown = run(*words).stderr
+    command = next(line for line in whole.splitlines() if "fix:" in line)
+    assert len(command) > 60
+    assert command in shown.splitlines()
+    assert " ".join(shown.split()) == " ".join(whole.split())
+    others = [line for line in shown.splitlines() if line != command]
+    assert max(map(cells, others)) <= 60
+    assert len(others) > len(whole.splitlines()) - 1
 
 
 def test_json_and_exit_codes_have_no_language(run: Run, tmp_path: Path) -> None:

@@ -12,7 +12,10 @@ from cli_pictures.conftest import QUICK
 from rendering.conftest import make_checkpoint
 from rendering.test_vocabulary import taught
 
-WORDS = "lathe: note: these words say nothing to this model: 'dog'; this family knows: a, beret, cat, tree\n"
+WORDS = (
+    "lathe: note: these words say nothing to this model: 'dog'\n"
+    "    it knows these, one by one or together: a, beret, cat, tree\n"
+)
 SMALL = ("small.safetensors", "hina.safetensors", "--prompt", "a dog, cat", *QUICK)
 RECIPE = """
 [inputs]

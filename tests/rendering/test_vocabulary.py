@@ -56,7 +56,10 @@ def test_unknown_words_are_told_once(small: Path, held: bool) -> None:
         "m" if held else str(small), prompt="a dog, cat", negative="fog", steps=1, width=64, height=64
     )
     with LocalRenderer("cpu", weights=weights, progress=progress) as renderer:
-        remark = "these words say nothing to this model: 'dog', 'fog'; this family knows: a, beret, cat, tree"
+        remark = (
+            "these words say nothing to this model: 'dog', 'fog'\n"
+            "it knows these, one by one or together: a, beret, cat, tree"
+        )
         for _ in range(2):
             renderer.render([request], lambda index, image: None)
     assert [event.text for event in events if event.text].count(remark) == 1

@@ -96,6 +96,20 @@ def test_other_files_are_told_apart_by_content(tmp_path: Path, kind: str) -> Non
     assert caught.value.fix
 
 
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("model.safetensors", "download the model file itself"),
+        ("README.md", "give a model file, such as base.safetensors"),
+    ],
+)
+def test_only_what_is_called_a_model_should_be_downloaded_again(tmp_path: Path, name: str, fix: str) -> None:
+    (tmp_path / name).write_text("Dear diary, this is no model at all.")
+    with pytest.raises(InputError) as caught:
+        open_tensorfile(tmp_path / name)
+    assert caught.value.fix == fix
+
+
 @pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".pth", ".bin", ".CKPT", ".safetensors", ""])
 def test_content_decides_not_the_suffix(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"model{suffix}"

@@ -28,10 +28,9 @@ from loralathe import (
     inset,
     is_out_of_memory,
     json_text,
-    readable,
 )
 from loralathe.cli.language import say, say_flag
-from loralathe.cli.screen import TOKEN
+from loralathe.cli.screen import TOKEN, tell
 
 DONE, BUG, INPUT, MACHINE, INTERRUPTED = 0, 1, 2, 3, 130
 DEBUG = "LATHE_DEBUG"
@@ -103,7 +102,7 @@ def show_error(error: BaseException, words: Sequence[str], flags: Flags = ()) ->
         known.fix = Message(_corrected(words, known.instead))
     code = known.exit_code if known else BUG
     shown = known or _bug(error)
-    print(readable(_told(shown)), file=sys.stderr)
+    tell(_told(shown))
     if as_json:
         parts = {"what": shown.what, "where": shown.where, "fix": shown.fix}
         record = {"event": "error"} | {name: text and text.spelled(as_flag) for name, text in parts.items()}

@@ -168,12 +168,11 @@ def take_screen(options: dict[str, Any]) -> Screen:
     return Screen(options.pop("as_json"), options.pop("quiet"))
 
 
-EXTRACTING = "Where singular values are computed: cpu, cuda, cuda:1. Default: cpu."
-SUMMING = "Of no use to this command: sums are always computed on the CPU. It is there for scripts."
+def common_options(dtype: str | None = "source", *, only_sums: bool = False) -> Callable[[F], F]:
+    """The options of every command that writes model files. dtype: the default, None for none.
 
-
-def common_options(dtype: str | None = "source", device: str = EXTRACTING) -> Callable[[F], F]:
-    """The options of every command that writes model files. dtype: the default, None for none."""
+    only_sums: --device changes nothing, since sums are computed on the CPU; scripts may give it.
+    """
     default = f" Default: {dtype}." if dtype else ""
     return stack([
         click.option("--force", is_flag=True, help="Replace a file that exists."),
@@ -201,7 +200,8 @@ def common_options(dtype: str | None = "source", device: str = EXTRACTING) -> Ca
             "--device",
             default="cpu",
             metavar="NAME",
-            help=device,
+            hidden=only_sums,
+            help="Where singular values are computed: cpu, cuda, cuda:1. Default: cpu.",
         ),
         threads_option(),
         click.option(

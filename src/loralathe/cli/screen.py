@@ -6,6 +6,7 @@ With --json, stdout holds JSON lines only and people's text moves to stderr.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,6 +29,7 @@ from loralathe import (
 )
 from loralathe.cli.language import say, say_flag, say_label
 from loralathe.cli.text import json_line, one_line
+from loralathe.cli.wide import folded
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -92,7 +94,18 @@ class Screen:
         """Something worth knowing, on stderr."""
         if not self.quiet:
             told = say("lathe: note: ") + say(Message(text).spelled(say_flag))
-            print(readable(inset(told)), file=sys.stderr)
+            tell(inset(told))
+
+
+def tell(text: str) -> None:
+    """A note or an error on stderr; its lines are folded where a terminal shows them."""
+    width = stderr_width()
+    print(readable(text if width is None else folded(text, width)), file=sys.stderr)
+
+
+def stderr_width() -> int | None:
+    """Columns of the terminal that shows stderr; None where it is none."""
+    return shutil.get_terminal_size().columns if sys.stderr.isatty() else None
 
 
 class NoteSink:

@@ -50,7 +50,10 @@ class Vocabulary:
         if not lacking:
             return None
         named = few([f"'{word}'" for word in lacking.values()], 10)
-        return f"these words say nothing to this model: {named}; this family knows: {few(self.words, LISTED)}"
+        known = few(self.words, LISTED)
+        return (
+            f"these words say nothing to this model: {named}\nit knows these, one by one or together: {known}"
+        )
 
 
 def vocabulary_in(checkpoint: str, held: Mapping[str, Mapping[str, Tensor]]) -> Vocabulary | None:

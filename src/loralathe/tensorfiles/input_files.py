@@ -22,7 +22,9 @@ LARGEST_SMALL_FILE = 16 << 20
 """Bytes. What people write by hand is a thousandth of it; a larger file was given by mistake."""
 _TAR_MARK = slice(257, 262)
 _CONVERT = "load it with the torch that wrote it, and save its state_dict() with a newer torch.save"
-_NOT_A_MODEL = "download the model file itself"
+_DOWNLOAD = "download the model file itself"
+"""Of a file that is called as models are."""
+_CHOOSE = "give a model file, such as base.safetensors"
 
 
 def check_is_file(path: Path, wanted: str = "") -> None:
@@ -121,7 +123,8 @@ def check_content(path: Path, start: bytes, size: int) -> None:
 
     start: the first 512 or more bytes of the file, fewer when it is shorter. size: of the file, in bytes.
     """
-    where = str(path)
+    where, suffix = str(path), path.suffix.casefold()
+    fix = _DOWNLOAD if suffix in MODEL_SUFFIXES else _CHOOSE
     if size == 0:
         raise InputError("the file is empty", where=where, fix="download or copy it again")
     if start[_TAR_MARK] == b"ustar":
@@ -129,20 +132,20 @@ def check_content(path: Path, start: bytes, size: int) -> None:
     if start[4:8] == bytes(4):
         return  # the upper half of a possible header length, which no text or GGUF file has
     if start.startswith(b"version https://git-lfs"):
-        fix = "run `git lfs pull`, or download the file itself"
-        raise InputError("a Git LFS pointer, not the model", where=where, fix=fix)
+        pull = "run `git lfs pull`, or download the file itself"
+        raise InputError("a Git LFS pointer, not the model", where=where, fix=pull)
     if start.startswith(_PICTURE_MARKS):
-        raise InputError("a picture, not a model", where=where, fix=_NOT_A_MODEL)
+        raise InputError("a picture, not a model", where=where, fix=fix)
     if start.startswith(b"GGUF"):
         raise InputError("a GGUF file, which is not read", where=where, fix="use the safetensors version")
     if start.lstrip()[:1] == b"<":
-        raise InputError("a web page, not a model", where=where, fix=_NOT_A_MODEL)
+        raise InputError("a web page, not a model", where=where, fix=fix)
     if size < 10:
         raise InputError(f"truncated: only {size} bytes", where=where, fix="download or copy it again")
     if _is_text(start):
-        raise InputError("a text file, not a model", where=where, fix=_NOT_A_MODEL)
-    if path.suffix.casefold() in _PICKLE_SUFFIXES:
-        raise InputError("neither a file of torch.save nor of safetensors", where=where, fix=_NOT_A_MODEL)
+        raise InputError("a text file, not a model", where=where, fix=fix)
+    if suffix in _PICKLE_SUFFIXES:
+        raise InputError("neither a file of torch.save nor of safetensors", where=where, fix=fix)
 
 
 def is_pickle(start: bytes) -> bool:

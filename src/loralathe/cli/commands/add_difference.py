@@ -9,7 +9,6 @@ import click
 
 from loralathe.cli.folders import folder_options
 from loralathe.cli.options import (
-    SUMMING,
     FilePath,
     LatheCommand,
     Number,
@@ -43,7 +42,7 @@ Examples:
 @saving_options("A, B, C")
 @output_option
 @folder_options()
-@common_options(device=SUMMING)
+@common_options(only_sums=True)
 def add_difference_command(a: Path, b: Path, c: Path, multiplier: float, **options: Any) -> None:
     """Compute A + M × (B − C): what B has over C, added to A."""
     import loralathe

@@ -9,7 +9,6 @@ import click
 
 from loralathe.cli.folders import folder_options
 from loralathe.cli.options import (
-    SUMMING,
     FilePath,
     LatheCommand,
     common_options,
@@ -37,7 +36,7 @@ Examples:
 @saving_options("A")
 @output_option
 @folder_options()
-@common_options(device=SUMMING)
+@common_options(only_sums=True)
 def convert_command(a: Path, **options: Any) -> None:
     """Write checkpoint A as safetensors: in another dtype, with another VAE, without some tensors.
 

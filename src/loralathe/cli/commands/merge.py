@@ -9,7 +9,6 @@ import click
 
 from loralathe.cli.folders import folder_options
 from loralathe.cli.options import (
-    SUMMING,
     FilePath,
     LatheCommand,
     adapter_options,
@@ -48,7 +47,7 @@ Examples:
 @saving_options("BASE's name")
 @output_option
 @folder_options()
-@common_options(device=SUMMING)
+@common_options(only_sums=True)
 def merge_command(base: Path, adapters: tuple[str, ...], dry_run: bool, **options: Any) -> None:
     """Merge LoRAs into the checkpoint BASE.
 

@@ -9,7 +9,6 @@ import click
 
 from loralathe.cli.folders import folder_options
 from loralathe.cli.options import (
-    SUMMING,
     FilePath,
     LatheCommand,
     Number,
@@ -38,7 +37,7 @@ Example:
 @saving_options("A, B")
 @output_option
 @folder_options()
-@common_options(device=SUMMING)
+@common_options(only_sums=True)
 def weighted_sum_command(a: Path, b: Path, multiplier: float, **options: Any) -> None:
     """Compute (1 − M) × A + M × B: 0 gives A, 1 gives B."""
     import loralathe
