@@ -21,9 +21,8 @@ from rendering.conftest import Tensors
 from studies.fakes import draw
 
 __all__ = ["quiet_surroundings"]
+READMES = ("README.md", "README.zh-TW.md")
 PAGES = (
-    "README.md",
-    "README.zh-TW.md",
     "docs/loras.md",
     "docs/api.md",
     "docs/semantics.md",
@@ -38,7 +37,9 @@ COMMANDS = sorted(
     }
 )
 CHECKPOINTS = ("baseA", "baseB", "base", "tuned", "merged", "B1")
-ADAPTERS = ("hina", "hina2", "hina_again", "style", "mio")
+ADAPTERS = ("hina", "hina2", "sailor", "style", "mio")
+DEMO = ("baseA", "baseB", "hina", "sailor", "B1")
+"""What `lathe demo` leaves, and the README's commands start from."""
 VAE = ("encoder.conv_in", "decoder.conv_out", "quant_conv", "post_quant_conv")
 """All that is kept of it: its other tensors would take longer than everything else."""
 
@@ -69,14 +70,19 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save({"state_dict": first}, folder / "old.ckpt")
     vae = {key.removeprefix("first_stage_model."): tensor for key, tensor in first.items() if "stage" in key}
     torch.save({"state_dict": vae}, folder / "anime.vae.pt")
-    (recipe,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    (folder / "article.toml").write_text(recipe, encoding="utf-8")
+    (folder / "article.toml").write_text(recipe_of("README.md"), encoding="utf-8")
     noted = Image.new("RGB", (8, 8))
     noted.info["parameters"] = "a girl\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 8x8"
     (folder / "girl.png").write_bytes(png_bytes(noted))
     made = CliRunner().invoke(lathe, ["run", str(folder / "article.toml")], prog_name="lathe")
     assert made.exit_code == 0, made.output
     return folder
+
+
+def recipe_of(page: str) -> str:
+    """The only recipe that a page prints."""
+    (recipe,) = re.findall(r"```toml\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+    return str(recipe)
 
 
 def scales(lora: Tensors) -> Tensors:
@@ -111,8 +117,9 @@ def here(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_there_are_commands_on_these_pages() -> None:
-    assert len(COMMANDS) > 30
-    named = {command.split()[1] for command in COMMANDS}
+    commands = [*COMMANDS, *commands_of("README.md")]
+    assert len(commands) > 25
+    named = {command.split()[1] for command in commands}
     assert named >= {
         "inspect",
         "merge",
@@ -139,3 +146,30 @@ def test_a_command_runs_as_it_is_printed(
             (here / name).symlink_to(shelf / name)
     result = CliRunner().invoke(lathe, words, prog_name="lathe")
     assert result.exit_code == 0, result.output
+
+
+def commands_of(page: str) -> list[str]:
+    return [line for line in commands_in((ROOT / page).read_text("utf-8")) if line.startswith("lathe ")]
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_a_readme_runs_from_top_to_bottom(
+    page: str, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder that holds what the demo leaves and the page's own recipe, and nothing else."""
+    for name in DEMO:
+        (tmp_path / f"{name}.safetensors").symlink_to(shelf / f"{name}.safetensors")
+    (tmp_path / "article.toml").write_text(recipe_of(page), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(LocalRenderer, "render", draw)
+    first, *commands = commands_of(page)
+    assert first == "lathe demo"
+    assert "lathe demo\ncd demo-out\n" in (ROOT / page).read_text("utf-8")
+    for command in commands:
+        result = CliRunner().invoke(lathe, shlex.split(command)[1:], prog_name="lathe")
+        assert result.exit_code == 0, f"{command}\n{result.output}"
+
+
+def test_both_readmes_print_the_same_recipe() -> None:
+    english, chinese = (re.sub(" *#.*", "", recipe_of(page)) for page in READMES)
+    assert english == chinese
