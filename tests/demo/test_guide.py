@@ -1,4 +1,7 @@
-"""Every command of the guide runs, on small models that draw nothing; both languages have the same ones."""
+"""Every command of the guide runs, on small models that draw nothing; both languages have the same ones.
+
+What the guide quotes is what the program prints: in English as its commands do, in Chinese by the catalogue.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,23 @@ import pytest
 from click.testing import CliRunner
 
 from checkpoints import second_checkpoint, write_safetensors
+from cli.kit import Run, quiet_surroundings, run
 from demo.conftest import PACKAGED
-from loralathe import write_settings
+from loralathe import read_catalogue, write_settings
 from loralathe.cli import lathe
-from loralathe.demo.family import DATA_VARIABLE
+from loralathe.demo.family import DATA_VARIABLE, find_family, unpack_family
 from loralathe.demo.settings import DIRECTIONS, FULL, PROFILE, recipe_text
+from loralathe.progress import Progress
 from loralathe.rendering import LocalRenderer
 from loralathe.rendering.vocabulary import vocabulary_of
 from rendering.conftest import make_checkpoint, make_lora
 from studies.fakes import draw
 
+__all__ = ["quiet_surroundings", "run"]
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+ENTER = "cd demo-out"
+TITLE = "[Lora] 減法拆分融合 - 製作專屬特徵人物"
+"""Of the article, the only words that the guide quotes from elsewhere."""
 SMALL = {"modelspec.resolution": "64x64"}
 """The models say their size, so that the commands run as they are printed."""
 
@@ -35,6 +44,7 @@ def commands(page: str) -> list[str]:
 def test_both_languages_have_the_same_commands() -> None:
     assert commands("guide.md") == commands("guide.zh-TW.md")
     assert len(commands("guide.md")) > 20
+    assert commands("guide.md")[:2] == ["lathe demo", ENTER]
 
 
 def test_the_commands_of_the_tiny_family_are_short() -> None:
@@ -62,6 +72,8 @@ def test_every_command_runs_in_the_order_of_the_page(
             (tmp_path / f"{made}_{direction}.safetensors").write_bytes(b"what the demo left here")
     write_settings(tmp_path / PROFILE, replace(FULL, steps=1).of_pictures())
     for command in commands("guide.md"):
+        if command == ENTER:
+            continue
         name, verb, *words = shlex.split(command)
         assert name == "lathe"
         if verb == "demo":
@@ -71,6 +83,44 @@ def test_every_command_runs_in_the_order_of_the_page(
         assert result.exit_code == 0, f"{command}\n{result.output}"
         if rendered:
             assert list((tmp_path / words[words.index("--out") + 1]).glob("cells/*.png")), command
+
+
+def quotes(page: str, marks: str) -> list[str]:
+    """What stands between quotation marks, outside of code."""
+    prose = re.sub(r"```.*?```|`[^`]*`", "`", (DOCS / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    return [found for found in re.findall(marks, " ".join(prose.split())) if found != TITLE]
+
+
+def test_quotes_in_chinese_are_those_of_the_program() -> None:
+    """Of the same texts, in the same order, as the catalogue has them."""
+    english, chinese = quotes("guide.md", '"([^"]*)"'), quotes("guide.zh-TW.md", "「([^」]*)」")
+    catalogue = read_catalogue("zh-TW")
+    assert chinese == [catalogue.label(text) for text in english]
+    assert len(english) >= 7
+
+
+def test_quotes_about_loras_are_those_of_the_program() -> None:
+    """The reports of extract, combine and resize."""
+    quoted = [text for text in quotes("loras.md", '"([^"]*)"') if text]
+    catalogue = read_catalogue("zh-TW")
+    assert [text for text in quoted if catalogue.label(text) == text] == []
+    assert len(quoted) >= 7
+
+
+@pytest.mark.demo
+def test_what_the_guide_quotes_is_printed(
+    tmp_path: Path, real_family: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its commands about files, on the models that ship."""
+    monkeypatch.chdir(tmp_path)
+    unpack_family(tmp_path, find_family(real_family), Progress())
+    printed = ""
+    for command in commands("guide.md"):
+        _, verb, *words = shlex.split(command)
+        if verb in ("merge", "extract", "compare", "add-difference") and "exact.safetensors" not in words:
+            printed += run(verb, *words).stdout
+    shown = " ".join(printed.split())
+    assert [text for text in quotes("guide.md", '"([^"]*)"') if text not in shown] == []
 
 
 @pytest.mark.parametrize("page", ["guide.md", "guide.zh-TW.md"])

@@ -38,6 +38,12 @@ def test_every_chapter_has_its_texts() -> None:
         assert {f"{key}.title", f"{key}.lead", f"{key}.reading"} <= words_of("en").keys()
 
 
+def test_a_column_that_a_chapter_explains_is_called_so() -> None:
+    for language, marks in (("en", "“{}”"), ("zh-TW", "「{}」")):
+        words = words_of(language)
+        assert marks.format(words["labels.col_kept"]) in words["again.reading"].replace("“E", "“e")
+
+
 def test_the_chinese_text_is_traditional() -> None:
     only_simplified = set("们这个来时为会对发说过还样种应试层从见图权让测间开关网络图评")
     assert not only_simplified & set("".join(words_of("zh-TW").values()))

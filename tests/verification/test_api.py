@@ -125,6 +125,7 @@ def test_every_example_of_the_page_runs(sd1, tmp_path, monkeypatch, capsys):
     """All in one folder, one after the other, as a reader would."""
     for name, source in (("baseA", "A"), ("baseB", "B"), ("hina", "lora")):
         shutil.copyfile(sd1.path(source), tmp_path / f"{name}.safetensors")
+    (tmp_path / "B1.safetensors").write_bytes(b"what the demo left here")
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert len(blocks) >= 6
