@@ -10,7 +10,7 @@ endif
 WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo ui test test-slow style lint fuzz kills faults bench bench-pictures chromium clean
+.PHONY: help demo ui test test-slow test-browser style lint fuzz kills faults bench bench-pictures chromium clean
 SECONDS ?= 120
 SEED ?= 0
 KILLS ?= 1000
@@ -20,6 +20,7 @@ help:
 	@echo "make ui         the workshop, in your browser"
 	@echo "make test       lint and tests (a few minutes)"
 	@echo "make test-slow  all tests, the slow ones too"
+	@echo "make test-browser  the workshop by clicks and keys, in Chromium"
 	@echo "make fuzz       broken inputs of every kind for SECONDS=120, from SEED=0"
 	@echo "make kills      SIGKILL at KILLS=1000 moments of merges, extractions and grids"
 	@echo "make faults     a disk that fails at every single call"
@@ -39,7 +40,7 @@ ui: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/lathe demo --out demo-out
 
-test test-slow test-demo fuzz kills faults: export OMP_NUM_THREADS := 1
+test test-slow test-demo test-browser fuzz kills faults: export OMP_NUM_THREADS := 1
 fuzz kills: export PYTHONPATH := src:tests
 
 # mypy runs beside the tests: without its cache it takes most of a minute on one processor. It speaks at the end.
@@ -48,10 +49,15 @@ test test-slow: style
 	$(BIN)/python -m pytest $(WORKERS) $(SLOW); tests=$$?; \
 	wait $$types; types=$$?; cat $(VENV)/mypy.txt; [ $$tests = 0 ] && [ $$types = 0 ]
 
-test-slow: SLOW := -m "slow or not slow"
+test-slow: SLOW := -m "(slow or not slow) and not browser"
 
 test-demo: $(STAMP)
 	$(BIN)/python -m pytest -n0 -m "demo and not slow" tests/demo
+
+# Where Chromium is not and cannot be had, its tests say so and are skipped.
+test-browser: $(STAMP)
+	-@$(MAKE) --no-print-directory chromium
+	$(BIN)/python -m pytest -n0 -m browser tests/in_browser
 
 style: $(STAMP)
 	$(BIN)/ruff check .

@@ -41,17 +41,21 @@ class Answer:
 
 
 class Workshop:
-    """One on `folder/models`, where checkpoints and LoRAs lie; results go to `folder/out`."""
+    """One on `folder/models`, where checkpoints and LoRAs lie; results go to `folder/out`.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.out, self.models = folder, folder / "out", folder / "models"
+    demo: none of them is named, so that it opens on the tiny family, with its prompt and settings.
+    """
+
+    def __init__(self, folder: Path, *, demo: bool = False) -> None:
+        self.folder, self.out = folder, folder / "out"
+        self.models = self.out / "demo" if demo else folder / "models"
+        self.folders = [] if demo else ["--checkpoints", str(self.models), "--loras", str(self.models)]
         self.out.mkdir(exist_ok=True)
         self.log = folder / "server.log"
         self.start()
 
-    def start(self) -> None:
-        words = ["ui", "--json", "--no-browser", "--port", "0", "--out", str(self.out)]
-        words += ["--checkpoints", str(self.models), "--loras", str(self.models)]
+    def start(self, port: int = 0) -> None:
+        words = ["ui", "--json", "--no-browser", "--port", str(port), "--out", str(self.out), *self.folders]
         environment = {**os.environ, "PYTHONPATH": str(SOURCES), "OMP_NUM_THREADS": "1"}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
