@@ -29,8 +29,8 @@ export async function open(root, app) {
 
   const request = () => (base() ? intoFolder({ command: "grid", words: modelWords(), options: { ...settings.values(), ...axes.options(), ...more.values() } }) : null);
   const plan = planBox({ request });
-  const run = runner({ page: "test", text: t("test.run"), form, plan, request, title: () => t("test.job", [label(base()), ...loras().map((lora) => label(lora.file))].join(" + ")), onjob: show });
   let shown = null, grid = null;
+  const run = runner({ page: "test", text: t("test.run"), form, plan, request, title: () => t("test.job", [label(base()), ...loras().map((lora) => label(lora.file))].join(" + ")), onjob: show });
 
   function show(job) {
     if (job.id === shown) return;
