@@ -41,7 +41,7 @@ def facts(text: str) -> dict[str, str]:
 def test_a_dry_run_says_what_it_takes(here: Path, done: Run, words: tuple[str, ...], steps: str) -> None:
     shown = facts(done(*words, "--dry-run").stdout)
     assert (shown["size"], shown["steps"]) == ("64×64", steps)
-    assert "no step was measured here yet" in shown["time"]
+    assert "a guess by the model's size" in shown["time"]
     assert "MB in main memory for one picture" in shown["memory"]
     assert "(computed)" in shown["memory"]
     low = facts(done(*words, "--dry-run", "--low-vram").stdout)
