@@ -83,7 +83,8 @@ def _serve() -> None:
     torch.set_num_threads(1)
     # Runs hear signals even if the tests ignore them, as in the background of a shell.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     for line in sys.stdin:
         pid = os.fork()
         if not pid:
