@@ -32,7 +32,11 @@ writer.write("t", bytes(1000))
 spool = AdapterWriter(path.with_name("adapter.safetensors"), {})
 spool.add("a", "U8", (3,), b"abc")
 """
-WAIT = "print('ready', flush=True); time.sleep(600)"
+WAIT = """
+print("ready", flush=True)
+while True:
+    time.sleep(0.1)  # Python acts on a signal that comes just before a sleep only after it
+"""
 
 
 @pytest.fixture(autouse=True)
