@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 import shlex
+from pathlib import Path
 
 import pytest
 
 import loralathe
 from loralathe.api import arguments, picture_options
 from loralathe.cli import lathe
-from loralathe.workshop.commands import COMMANDS, Request
+from loralathe.workshop.commands import COMMANDS, Request, read_request
 from loralathe.workshop.fields import OPTIONS, forms
+from loralathe.workshop.places import Place, Places
 
 OWN = {"options", "progress", "lora_dir", "checkpoint_dir", "vae_dir", "embeddings", "search", "inputs"}
 """Folders and what the workshop gives itself."""
@@ -87,3 +89,22 @@ def test_fields_as_json() -> None:
     kinds = {one["kind"] for fields in found.values() for one in fields}
     assert kinds <= {"text", "lines", "number", "whole", "choice", "flag", "file", "files", "list", "map"}
     assert all(one["of"] for fields in found.values() for one in fields if one["kind"].startswith("file"))
+
+
+def test_folders_of_embeddings_reach_pictures_and_their_command(tmp_path: Path) -> None:
+    for name in ("out", "models", "words"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "models" / "a.safetensors").write_bytes(b"")
+    places = Places([
+        Place("out", "out", tmp_path / "out"),
+        Place("checkpoints", "checkpoint", tmp_path / "models"),
+        Place("embeddings", "embedding", tmp_path / "words"),
+    ])  # fmt: skip
+    found = read_request(
+        {"command": "render", "words": ["checkpoints/a"], "options": {"prompt": "x"}}, places
+    )
+    assert found.call_options["embeddings"] == [str(tmp_path / "words")]
+    flags = shlex.split(found.line("posix"))
+    assert Path(flags[flags.index("--embeddings") + 1]).resolve() == (tmp_path / "words").resolve()
+    merge = {"command": "merge", "words": ["checkpoints/a", "checkpoints/a"], "options": {}}
+    assert "embeddings" not in read_request(merge, places).call_options

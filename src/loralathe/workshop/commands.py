@@ -77,8 +77,10 @@ class Request:
         texts = " ".join(str(self.call_options.get(name, "")) for name in ("prompt", "negative", *"xyz"))
         shown: dict[str, Any] = {}
         for name, value in self.call_options.items():
-            if name in _FOLDERS:  # only for names without a path: in tags and in axes
-                if _NAMED_IN_TEXTS[name].search(texts):
+            if (
+                name in _FOLDERS
+            ):  # only where a name may be meant: in tags and in axes, or any word of a prompt
+                if name not in _NAMED_IN_TEXTS or _NAMED_IN_TEXTS[name].search(texts):
                     shown[name] = [os.path.relpath(one) for one in value]
             elif name == "ranks":
                 shown |= value
