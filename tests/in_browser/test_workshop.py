@@ -22,6 +22,16 @@ def small(visitor: Visitor) -> None:
     visitor.input("steps").fill("1")
 
 
+OPEN_ALL = "for (const one of document.querySelectorAll('main details')) one.open = true"
+
+
+def long(visitor: Visitor) -> None:
+    """One picture after the other, so that there is a middle."""
+    visitor.input("steps").fill("150")
+    visitor.page.evaluate(OPEN_ALL)
+    visitor.input("batch").fill("1")
+
+
 def test_a_grid_is_made_by_clicks(either: Visitor) -> None:
     either.open("test")
     small(either)
@@ -76,6 +86,37 @@ def test_a_file_is_replaced_only_after_a_question(visitor: Visitor) -> None:
     visitor.button("making.replace_yes").click()
     visitor.ends()
     assert path.read_bytes() != before
+
+
+def test_a_reload_finds_the_job_which_can_be_cancelled(visitor: Visitor) -> None:
+    visitor.open("test")
+    long(visitor)
+    visitor.button("test.run").click()
+    visitor.page.locator("main .stage td img").first.wait_for(timeout=60_000)
+    visitor.page.reload()
+    visitor.ends("running")
+    visitor.page.locator("main .stage td img").first.wait_for()
+    visitor.page.locator("main article.job").get_by_role("button", name=visitor.t("shell.cancel")).click()
+    visitor.ends("cancelled")
+    assert visitor.complaints == []
+
+
+def test_after_a_kill_of_the_server_the_job_goes_on(visitor: Visitor) -> None:
+    visitor.open("test")
+    long(visitor)
+    visitor.input("seed").fill("7")
+    visitor.button("test.run").click()
+    visitor.page.locator("main .stage td img").first.wait_for(timeout=60_000)
+    port = int(visitor.shop.host.rpartition(":")[2])
+    visitor.shop.kill()
+    visitor.page.get_by_text(visitor.t("shell.lost")).wait_for()
+    visitor.shop.start(port)
+    visitor.ends("interrupted")
+    visitor.page.locator("main article.job").get_by_role("button", name=visitor.t("shell.again")).click()
+    visitor.ends("done")
+    again = visitor.shop.get("jobs?limit=1")["jobs"][0]
+    assert again["state"] == "done"
+    assert len(visitor.shop.get(f"jobs/{again['id']}")["cells"]) == 6
 
 
 def test_an_error_shows_beside_its_field(either: Visitor) -> None:

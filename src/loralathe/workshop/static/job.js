@@ -2,8 +2,9 @@
 
    follow(id, handler(job)) → a function that ends it. handler is called at once and after every change; the
        job has its cells and log; what was missed while the connection was lost is asked for again
-   jobCard(id, {compact, onjob(job)}) → {node, close()}: progress, time left, cancel, again, log, outputs, error
-   runner({page, text, request(), form, title(), onjob(job), start, plan}) → {node, run(request?), again(), close()}
+   jobCard(id, {compact, onjob(job), onagain(job)}) → {node, close()}: progress, time left, cancel, again, log, outputs, error;
+       onagain is told the new job that "again" began
+   runner({page, text, request(), form, title(), onjob(job), start, plan}) → {node, button, run(request?), close()}
        the button "run" and the card of the page's last job, which it finds again after a reload. Errors go to
        `form`, beside their fields. page: the name that remembers the job; plan: a planBox shown under the button
    isOver(job), latest(page) → the id of the page's last job */
@@ -109,11 +110,17 @@ export function errorBox(error) {
     error.fix ? make("span", { className: "fix", textContent: error.fix }) : null);
 }
 
-export function jobCard(id, { compact = false, onjob = null } = {}) {
+export function jobCard(id, { compact = false, onjob = null, onagain = null } = {}) {
   const head = make("div", { className: "job-head" }), body = make("div", { className: "job-body" });
   const lines = make("pre", { className: "log" }), log = fold(t("shell.log"), lines), command = make("div", {});
   const node = make("article", { className: "job" + (compact ? " compact" : "") }, head, body, ...(compact ? [] : [log, command]));
-  const act = (path, body = {}) => async () => { accept(node); try { await post(`jobs/${encodeURIComponent(id)}/${path}`, body); } catch (error) { refuse(node, error); } };
+  const act = (path, then = null) => async () => {
+    accept(node);
+    try {
+      const job = await post(`jobs/${encodeURIComponent(id)}/${path}`);
+      then?.(job);
+    } catch (error) { refuse(node, error); }
+  };
   let drawn = "";
   const stop = follow(id, (job) => {
     onjob?.(job);
@@ -121,7 +128,7 @@ export function jobCard(id, { compact = false, onjob = null } = {}) {
     const kind = [job.state, job.outputs?.length, Boolean(job.report), job.title, job.position].join();
     if (kind !== drawn) {
       drawn = kind;
-      const buttons = job.state === "gone" ? [] : isOver(job) ? (job.state === "done" ? [] : [button(t("shell.again"), act("again"), { kind: "small" })]) : [button(t("shell.cancel"), act("cancel"), { kind: "small" })];
+      const buttons = job.state === "gone" ? [] : isOver(job) ? (job.state === "done" ? [] : [button(t("shell.again"), act("again", onagain), { kind: "small" })]) : [button(t("shell.cancel"), act("cancel"), { kind: "small" })];
       head.replaceChildren(make("b", { className: "title", textContent: job.title || job.command || "" }), make("span", { className: "state", textContent: t("shell.state_" + job.state) }),
         make("small", { textContent: job.created ? showDate(job.created) : "" }), make("span", { className: "spacer" }), ...buttons);
       const line = job.command_line?.[session.system];
@@ -146,8 +153,14 @@ export function runner({ page, text, request, form, title = () => "", onjob = nu
 
   function show(id) {
     card?.close();
-    card = id ? jobCard(id, { onjob: (job) => { if (job.state === "gone") { kept.set("job", null); place.replaceChildren(); return; } onjob?.(job); } }) : null;
+    card = id ? jobCard(id, { onjob: (job) => { if (job.state === "gone") { kept.set("job", null); place.replaceChildren(); return; } onjob?.(job); }, onagain: begin }) : null;
     if (card && kept.get("job") !== null) place.replaceChildren(card.node);
+  }
+
+  function begin(job) {
+    kept.set("job", job.id);
+    start?.(job);
+    show(job.id);
   }
 
   async function run(given = null) {
@@ -157,9 +170,7 @@ export function runner({ page, text, request, form, title = () => "", onjob = nu
       const wanted = given ?? request();
       if (!wanted) throw new Refusal({ what: t("shell.no_model"), fix: t("shell.no_model_fix"), field: "checkpoint" });
       const job = await post("jobs", { title: title(), ...wanted });
-      kept.set("job", job.id);
-      start?.(job);
-      show(job.id);
+      begin(job);
       return job;
     } catch (error) { refuse(form, error); return null; } finally { go.disabled = false; }
   }

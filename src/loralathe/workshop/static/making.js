@@ -93,16 +93,16 @@ export function pictures({ key, form, title = "", onuse = null, ondone = null })
     grid = liveGrid(id, { onuse });
     card = jobCard(id, { compact: true, onjob: (job) => {
       if (job.state === "gone") { kept.set(key, null); node.replaceChildren(); } else if (job.state === "done") ondone?.(job);
-    } });
+    }, onagain: begin });
     place.append(card.node, grid.node);
     node.replaceChildren(place);
   }
+  function begin(job) { kept.set(key, job.id); show(job.id); }
   async function run(request) {
     accept(form);
     try {
       const job = await post("jobs", intoFolder(request));
-      kept.set(key, job.id);
-      show(job.id);
+      begin(job);
       return job;
     } catch (error) { refuse(form, error); return null; }
   }
