@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from loralathe.api.settings import *  # noqa: F403
     from loralathe.commands import as_flag, command_for, command_line
     from loralathe.engine import (
+        BUCKETS,
         AdapterCoverage,
         AdapterOutput,
         BlockEnergy,
@@ -69,7 +70,8 @@ if TYPE_CHECKING:
     from loralathe.words import LANGUAGES, Catalogue, read_catalogue, read_page
 
     __all__ = [
-        "LANGUAGES", "AdapterCoverage", "AdapterFacts", "AdapterOutput", "AdapterUse", "BlockCheck",
+        "BUCKETS", "LANGUAGES", "AdapterCoverage", "AdapterFacts", "AdapterOutput", "AdapterUse",
+        "BlockCheck",
         "BlockComparison", "BlockEnergy", "BlockModules", "BlockReport", "BlockWeight", "Catalogue",
         "CheckpointFacts", "Comparison", "ExtractOptions", "ExtractionReport", "GridPlan", "GridResult",
         "Held", "InputUse", "Inspection", "Norm", "Part", "Recipe", "Remark", "Report", "RoundingReport",
@@ -94,7 +96,7 @@ _HOMES = {
     "adapters": ("label_of_kind",),
     "commands": ("as_flag", "command_for", "command_line"),
     "engine": (
-        "AdapterCoverage", "AdapterOutput", "BlockEnergy", "ExtractionReport", "Held", "InputUse",
+        "BUCKETS", "AdapterCoverage", "AdapterOutput", "BlockEnergy", "ExtractionReport", "Held", "InputUse",
         "Remark", "Report", "RoundingReport", "RunOptions", "WeightsOutput", "WeightsReport",
     ),
     "families": ("component_name", "family_by_id", "shorthand"),

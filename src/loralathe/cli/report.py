@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from loralathe import Message, as_flag, counted, few, unused_names
+from loralathe import BUCKETS, Message, as_flag, counted, few, unused_names
 from loralathe.cli.language import Data
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Columns, Facts, counts, dtype_name, percent, signed_percent, size
@@ -33,16 +33,6 @@ if TYPE_CHECKING:
         WeightsReport,
     )
 
-BUCKETS = {
-    "changed": "changed",
-    "copied": "copied",
-    "baked VAE": "from the other VAE",
-    "strength 0": "copied, as their strength is 0",
-    "only in the first": "copied, as the other models lack them",
-    "other shape": "copied, as another model has them in other shapes",
-    "kept by rule": "never merged (position ids, marks)",
-}
-"""What became of a checkpoint's tensors."""
 REASONS = {
     "joined": "side by side, without loss",
     "budget": "cut to fit the budget",

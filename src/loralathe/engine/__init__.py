@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         read_record,
     )
     from loralathe.engine.remarks import FAR, MOST_BEYOND, UNRELATED, Remark, remark
-    from loralathe.engine.report import BudgetReport, ExtractionReport, Report, WeightsReport
+    from loralathe.engine.report import BUCKETS, BudgetReport, ExtractionReport, Report, WeightsReport
     from loralathe.engine.results import evaluate_weights, run_recipe, run_session
     from loralathe.engine.row_slice import RowSliceJob, run_job
     from loralathe.engine.session import (
@@ -72,7 +72,7 @@ _HOMES = {
         "read_record",
     ),
     "remarks": ("FAR", "MOST_BEYOND", "UNRELATED", "Remark", "remark"),
-    "report": ("BudgetReport", "ExtractionReport", "Report", "WeightsReport"),
+    "report": ("BUCKETS", "BudgetReport", "ExtractionReport", "Report", "WeightsReport"),
     "results": ("evaluate_weights", "run_recipe", "run_session"),
     "row_slice": ("RowSliceJob", "run_job"),
     "session": (
@@ -91,7 +91,7 @@ _HOMES = {
 }
 
 __all__ = [
-    "FAR", "KEY", "MOST_BEYOND", "RUN_CHOICES", "UNRELATED", "AdapterCoverage", "AdapterOutput",
+    "BUCKETS", "FAR", "KEY", "MOST_BEYOND", "RUN_CHOICES", "UNRELATED", "AdapterCoverage", "AdapterOutput",
     "BlockEnergy", "BudgetReport", "BudgetSurvey", "Context", "Extracted", "ExtractionReport", "Held",
     "InputUse", "Job", "ModuleAddress", "ModuleRecord", "Output", "Plan", "Record", "RecordedInput", "Remark",
     "Report", "RoundingReport", "RowSlice", "RowSliceJob", "RunOptions", "Session", "Sinks", "Sources",

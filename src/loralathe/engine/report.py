@@ -21,6 +21,18 @@ if TYPE_CHECKING:
     import torch
 
 
+BUCKETS = {
+    "changed": "changed",
+    "copied": "copied",
+    "baked VAE": "from the other VAE",
+    "strength 0": "copied, as their strength is 0",
+    "only in the first": "copied, as the other models lack them",
+    "other shape": "copied, as another model has them in other shapes",
+    "kept by rule": "never merged (position ids, marks)",
+}
+"""What became of a checkpoint's tensors, in words for people; in the order in which they are told."""
+
+
 @dataclass(frozen=True, slots=True)
 class BudgetReport:
     """How a budget over all modules was spent.

@@ -108,6 +108,18 @@ _FLAGS_OF_PICTURES = {"lists": "blocks", "vae": "other_vae"}
 _NO_CHECKPOINT_DIR = ("combine", "resize")
 
 
+def read_json(body: bytes) -> dict[str, Any]:
+    """What was sent: an object without NaN, infinity and halves of characters, which no answer could hold."""
+    try:
+        found = json.loads(body)
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise InputError("the request is not JSON", fix='send {"command": "grid", …}') from error
+    if not isinstance(found, dict):
+        raise InputError("the request is not a JSON object", fix='send {"command": "grid", …}')
+    return found
+
+
 def read_request(given: object, places: Places) -> Request:
     """The request in JSON. InputError, its option named, for what no request may hold."""
     if not isinstance(given, Mapping):

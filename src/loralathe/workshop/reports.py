@@ -25,15 +25,6 @@ if TYPE_CHECKING:
     )
 
 Rows = list[tuple[str, str]]
-BUCKETS = {
-    "changed": "changed",
-    "copied": "copied",
-    "baked VAE": "from the other VAE",
-    "strength 0": "copied, as their strength is 0",
-    "only in the first": "copied, as the other models lack them",
-    "other shape": "copied, as another model has them in other shapes",
-    "kept by rule": "never merged (position ids, marks)",
-}
 
 
 def megabytes(nbytes: int) -> str:
@@ -66,7 +57,7 @@ def of_plan(prepared: Prepared) -> dict[str, Any]:
 
 
 def _buckets(held: Mapping[str, int]) -> str:
-    return " · ".join(f"{held[name]:,} {text}" for name, text in BUCKETS.items() if held.get(name))
+    return " · ".join(f"{held[name]:,} {text}" for name, text in loralathe.BUCKETS.items() if held.get(name))
 
 
 def of_picture_plan(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tempfile
@@ -19,30 +18,18 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from loralathe import (
-    InputError,
-    LatheError,
-    MachineError,
-    builtin_lists,
-    preset_lists,
-    read_settings,
-    write_preset,
-    write_settings,
-    write_text,
-)
+from loralathe import InputError, LatheError, MachineError
 from loralathe.workshop.app import RefusedError, Workshop
-from loralathe.workshop.commands import COMMANDS, read_request
+from loralathe.workshop.commands import COMMANDS, read_json, read_request
 from loralathe.workshop.errors import as_json, said
 from loralathe.workshop.fields import forms
 from loralathe.workshop.history import history
-from loralathe.workshop.language import labeller, language_of, sayer
+from loralathe.workshop.kept import Kept
+from loralathe.workshop.language import labeller, language_of, sayer, translated_job, translated_report
 from loralathe.workshop.library import details, thumbnail_of
 from loralathe.workshop.pages import page_data, words_of
 from loralathe.workshop.places import MODELS
 from loralathe.workshop.safety import SANDBOX, Guard, is_loopback, log
-
-PRESETS = "lbwpresets.txt"
-_NAME = re.compile(r"[^\\/:*?\"<>|\x00-\x1f.][^\\/:*?\"<>|\x00-\x1f]{0,79}")
 
 Answer = Callable[[Asked], Awaitable[Any]]
 
@@ -52,6 +39,7 @@ class Api:
 
     def __init__(self, workshop: Workshop) -> None:
         self.shop = workshop
+        self.kept = Kept(workshop)
 
     async def session(self, asked: Asked) -> dict[str, Any]:
         shop = self.shop
@@ -153,7 +141,7 @@ class Api:
         return [{"example": one, "name": one.partition("=")[0].strip()} for one in examples]
 
     async def plan(self, asked: Asked) -> dict[str, Any]:
-        request = read_request(await _body(asked), self.shop.places)
+        request = read_request(read_json(await asked.body()), self.shop.places)
         message = {"command": request.command, "words": request.call_words, "options": request.call_options}
         found = dict(await self.shop.ask("plan", **message))
         say, label = sayer(asked), labeller(asked)
@@ -171,20 +159,20 @@ class Api:
         }
 
     async def ask(self, asked: Asked) -> dict[str, Any]:
-        request = read_request(await _body(asked), self.shop.places)
+        request = read_request(read_json(await asked.body()), self.shop.places)
         message = {"command": request.command, "words": request.call_words, "options": request.call_options}
-        return _translated(dict(await self.shop.ask("job", **message))["report"], asked)
+        return translated_report(dict(await self.shop.ask("job", **message))["report"], asked)
 
     async def list_of(self, asked: Asked) -> dict[str, Any]:
-        body = await _body(asked)
+        body = read_json(await asked.body())
         checkpoint = str(self.shop.places.file(str(body.get("checkpoint", ""))))
-        presets = preset_lists(self._presets())
+        presets = self.kept.lists()
         found = await self.shop.ask("list", words=[str(body.get("list", "")), checkpoint, presets])
         return {"blocks": found["blocks"], "kind": found["kind"]}
 
     async def jobs(self, asked: Asked) -> Any:
         if asked.method == "POST":
-            job = self.shop.jobs.add(await _body(asked))
+            job = self.shop.jobs.add(read_json(await asked.body()))
             return JSONResponse(self._job(job, asked), 201)
         limit = _count(asked.query_params.get("limit"), 50)
         return {
@@ -209,7 +197,7 @@ class Api:
         elif act == "again":
             return JSONResponse(self._job(self.shop.jobs.again(number), asked), 201)
         elif act == "move":
-            before = (await _body(asked)).get("before")
+            before = read_json(await asked.body()).get("before")
             self.shop.jobs.move(number, str(before) if before else None)
         else:
             raise InputError(f"a job cannot '{act}'", fix="cancel, again or move")
@@ -228,74 +216,6 @@ class Api:
             return page_data(job, self.shop.places)
         except InputError as error:  # its first picture is not there yet
             return JSONResponse({"error": said(as_json(error), sayer(asked))}, 404)
-
-    async def presets(self, asked: Asked) -> dict[str, Any]:
-        builtin = {name: name for name in builtin_lists()}  # a name stands for its list wherever one is read
-        return {"lists": preset_lists(self._presets()), "builtin": builtin}
-
-    async def preset(self, asked: Asked) -> dict[str, Any]:
-        text = None if asked.method == "DELETE" else str((await _body(asked)).get("list", ""))
-        write_preset(self._presets(), asked.path_params["name"], text)
-        return await self.presets(asked)
-
-    def _presets(self) -> Path:
-        return self.shop.places.out / PRESETS
-
-    async def profiles(self, asked: Asked) -> dict[str, Any]:
-        found = {}
-        for one in sorted((self.shop.places.out / "profiles").glob("*.toml")):
-            try:
-                found[one.stem] = dict(read_settings(one).values)
-            except LatheError as error:  # somebody wrote it by hand: the others can be used
-                log.warning("passed over %s", error)
-        return found
-
-    async def profile(self, asked: Asked) -> dict[str, Any]:
-        path = self._named("profiles", asked.path_params["name"])
-        if asked.method == "DELETE":
-            path.unlink(missing_ok=True)
-        else:
-            settings = (await _body(asked)).get("settings")
-            if not isinstance(settings, Mapping):
-                raise InputError("'settings' is a JSON object")
-            with tempfile.TemporaryDirectory() as own:
-                tried = Path(own) / path.name
-                write_settings(tried, settings)
-                read_settings(tried)
-            path.parent.mkdir(exist_ok=True)
-            write_settings(path, settings, force=True)
-        return await self.profiles(asked)
-
-    def _named(self, folder: str, name: str) -> Path:
-        if not _NAME.fullmatch(name):
-            raise InputError(f"'{name}' cannot be a name", fix="letters, digits, spaces, at most 80")
-        return self.shop.places.locate(f"out/{folder}/{name}.toml")
-
-    async def recipe_check(self, asked: Asked) -> dict[str, Any]:
-        text = str((await _body(asked)).get("text", ""))
-        folder = self.shop.places.locate("out/recipes")
-        folder.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".", dir=folder) as own:
-            path = Path(own) / "recipe.toml"
-            path.write_text(text, encoding="utf-8")
-            found = dict(await self.shop.ask("recipe", words=[str(path)]))
-        errors = [said(one, sayer(asked)) | _place_in(one, text) for one in found["errors"]]
-        return {**{key: found[key] for key in ("variables", "steps", "saves")}, "errors": errors}
-
-    async def recipes(self, asked: Asked) -> dict[str, Any]:
-        folder = self.shop.places.out / "recipes"
-        return {"recipes": sorted(one.stem for one in folder.glob("*.toml") if not one.name.startswith("."))}
-
-    async def recipe(self, asked: Asked) -> dict[str, Any]:
-        path = self._named("recipes", asked.path_params["name"])
-        if asked.method == "PUT":
-            write_text(path, str((await _body(asked)).get("text", "")), force=True)
-        elif asked.method == "DELETE":
-            path.unlink(missing_ok=True)
-            return {}
-        if not path.is_file():
-            raise InputError("there is no such recipe", where=path.stem, fix="choose another")
-        return {"name": f"out/recipes/{path.name}", "text": path.read_text(encoding="utf-8")}
 
     async def recorded(self, asked: Asked) -> dict[str, Any]:
         path = self.shop.places.file(asked.query_params.get("name", ""))
@@ -394,13 +314,13 @@ def _table(api: Api) -> list[tuple[str, Answer, list[str]]]:
         ("jobs/{id}/page", api.page, get),
         ("jobs/{id}/{act}", api.act, post),
         ("queue/{act}", api.queue, post),
-        ("presets", api.presets, get),
-        ("presets/{name}", api.preset, ["PUT", "DELETE"]),
-        ("profiles", api.profiles, get),
-        ("profiles/{name}", api.profile, ["PUT", "DELETE"]),
-        ("recipe", api.recipe_check, post),
-        ("recipes", api.recipes, get),
-        ("recipes/{name}", api.recipe, ["GET", "PUT", "DELETE"]),
+        ("presets", api.kept.presets, get),
+        ("presets/{name}", api.kept.preset, ["PUT", "DELETE"]),
+        ("profiles", api.kept.profiles, get),
+        ("profiles/{name}", api.kept.profile, ["PUT", "DELETE"]),
+        ("recipe", api.kept.recipe_check, post),
+        ("recipes", api.kept.recipes, get),
+        ("recipes/{name}", api.kept.recipe, ["GET", "PUT", "DELETE"]),
         ("recorded", api.recorded, get),
         ("history", api.history, get),
         ("events", api.events, get),
@@ -438,19 +358,6 @@ async def _study_style(folder: Path) -> Response:
     return FileResponse(folder / "style.css", media_type="text/css")
 
 
-async def _body(asked: Asked) -> dict[str, Any]:
-    """What was sent: JSON without NaN, infinity and halves of characters, which no answer could hold."""
-    body = await asked.body()
-    try:
-        found = json.loads(body)
-        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise InputError("the request is not JSON", fix='send {"command": "grid", …}') from error
-    if not isinstance(found, dict):
-        raise InputError("the request is not a JSON object", fix='send {"command": "grid", …}')
-    return found
-
-
 def _renamed(error: dict[str, Any], path: Path, name: str) -> dict[str, Any]:
     """The same error of a file that somebody sent, by its own name."""
     return {**error, "where": error["where"].replace(str(path), name)}
@@ -462,35 +369,3 @@ def _count(text: str | None, default: int) -> int:
 
 def _system() -> str:
     return "nt" if os.name == "nt" else "posix"
-
-
-def translated_job(job: dict[str, Any], asked: Asked) -> dict[str, Any]:
-    say, label = sayer(asked), labeller(asked)
-    if job.get("error"):
-        job["error"] = said(job["error"], say)
-    if job.get("progress"):
-        names = ("task", "unit")
-        job["progress"] = job["progress"] | {name: label(job["progress"][name]) for name in names}
-    if job.get("report"):
-        job["report"] = _translated(job["report"], asked)
-    if job.get("log"):
-        job["log"] = [{**line, "text": say(line["text"])} for line in job["log"]]
-    return job
-
-
-def _translated(report: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
-    say, label = sayer(asked), labeller(asked)
-    rows = [[label(key), say(text)] for key, text in report["rows"]]
-    return {**report, "rows": rows, "sentences": [say(text) for text in report["sentences"]]}
-
-
-def _place_in(error: Mapping[str, Any], text: str) -> dict[str, int | None]:
-    """Line and column of a recipe's mistake, by the words of its place."""
-    where = f"{error['what']} {error['where']}"
-    if found := re.search(r"line (\d+)(?:,? column (\d+))?", where):
-        return {"line": int(found[1]), "column": int(found[2] or 1)}
-    if found := re.search(r"step '(\w+)'(?:, character (\d+))?", where):
-        for number, line in enumerate(text.splitlines(), 1):
-            if begin := re.match(rf'\s*"?{re.escape(found[1])}"?\s*=\s*["\']?', line):
-                return {"line": number, "column": begin.end() + int(found[2] or 1)}
-    return {"line": None, "column": None}

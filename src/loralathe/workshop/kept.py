@@ -1,0 +1,143 @@
+"""What a person keeps beside the results: block lists, profiles of settings, recipes."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request as Asked
+
+from loralathe import (
+    SETTINGS,
+    InputError,
+    LatheError,
+    builtin_lists,
+    did_you_mean,
+    preset_lists,
+    read_settings,
+    write_preset,
+    write_settings,
+    write_text,
+)
+from loralathe.workshop.app import Workshop
+from loralathe.workshop.commands import read_json
+from loralathe.workshop.errors import said
+from loralathe.workshop.fields import OPTIONS
+from loralathe.workshop.language import sayer
+from loralathe.workshop.safety import log
+
+PRESETS = "lbwpresets.txt"
+_FILES = {name for name, field in OPTIONS["render"].items() if field.kind == "file"}
+_NAME = re.compile(r"[^\\/:*?\"<>|\x00-\x1f.][^\\/:*?\"<>|\x00-\x1f]{0,79}")
+
+
+class Kept:
+    """The functions behind `presets`, `profiles`, `recipe` and `recipes`."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._shop = workshop
+
+    async def presets(self, asked: Asked) -> dict[str, Any]:
+        builtin = {name: name for name in builtin_lists()}  # a name stands for its list wherever one is read
+        return {"lists": self.lists(), "builtin": builtin}
+
+    async def preset(self, asked: Asked) -> dict[str, Any]:
+        text = None if asked.method == "DELETE" else str(read_json(await asked.body()).get("list", ""))
+        write_preset(self._presets(), asked.path_params["name"], text)
+        return await self.presets(asked)
+
+    def lists(self) -> dict[str, str]:
+        """The person's block lists by name."""
+        return preset_lists(self._presets())
+
+    def _presets(self) -> Path:
+        return self._shop.places.out / PRESETS
+
+    async def profiles(self, asked: Asked) -> dict[str, Any]:
+        found = {}
+        for one in sorted((self._shop.places.out / "profiles").glob("*.toml")):
+            try:
+                found[one.stem] = self._named_files(read_settings(one).values)
+            except LatheError as error:  # somebody wrote it by hand: the others can be used
+                log.warning("passed over %s", error)
+        return found
+
+    async def profile(self, asked: Asked) -> dict[str, Any]:
+        path = self._named("profiles", asked.path_params["name"])
+        if asked.method == "DELETE":
+            path.unlink(missing_ok=True)
+        else:
+            settings = self._settings(read_json(await asked.body()).get("settings"))
+            with tempfile.TemporaryDirectory() as own:
+                tried = Path(own) / path.name
+                write_settings(tried, settings)
+                read_settings(tried)
+            path.parent.mkdir(exist_ok=True)
+            write_settings(path, settings, force=True)
+        return await self.profiles(asked)
+
+    def _settings(self, given: object) -> dict[str, Any]:
+        """Settings as a profile holds them: files by their paths. InputError for what is no setting."""
+        if not isinstance(given, Mapping):
+            raise InputError("'settings' is a JSON object")
+        for name in given:
+            if name not in SETTINGS:
+                fix = did_you_mean(str(name), SETTINGS) or f"settings are {', '.join(SETTINGS)}"
+                raise InputError(f"there is no setting '{str(name)[:80]}'", fix=fix)
+        found = dict(given)
+        for name in _FILES & found.keys():
+            found[name] = str(self._shop.places.file(str(found[name]))) if found[name] else None
+        return found
+
+    def _named_files(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The same with files as the workshop calls them, without those that are in none of its folders."""
+        found = dict(values)
+        for name in _FILES & found.keys():
+            found[name] = self._shop.places.name(found[name])
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _named(self, folder: str, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise InputError(f"'{name}' cannot be a name", fix="letters, digits, spaces, at most 80")
+        return self._shop.places.locate(f"out/{folder}/{name}.toml")
+
+    async def recipe_check(self, asked: Asked) -> dict[str, Any]:
+        text = str(read_json(await asked.body()).get("text", ""))
+        folder = self._shop.places.locate("out/recipes")
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=folder) as own:
+            path = Path(own) / "recipe.toml"
+            path.write_text(text, encoding="utf-8")
+            found = dict(await self._shop.ask("recipe", words=[str(path)]))
+        errors = [said(one, sayer(asked)) | _place_in(one, text) for one in found["errors"]]
+        return {**{key: found[key] for key in ("variables", "steps", "saves")}, "errors": errors}
+
+    async def recipes(self, asked: Asked) -> dict[str, Any]:
+        folder = self._shop.places.out / "recipes"
+        return {"recipes": sorted(one.stem for one in folder.glob("*.toml") if not one.name.startswith("."))}
+
+    async def recipe(self, asked: Asked) -> dict[str, Any]:
+        path = self._named("recipes", asked.path_params["name"])
+        if asked.method == "PUT":
+            write_text(path, str(read_json(await asked.body()).get("text", "")), force=True)
+        elif asked.method == "DELETE":
+            path.unlink(missing_ok=True)
+            return {}
+        if not path.is_file():
+            raise InputError("there is no such recipe", where=path.stem, fix="choose another")
+        return {"name": f"out/recipes/{path.name}", "text": path.read_text(encoding="utf-8")}
+
+
+def _place_in(error: Mapping[str, Any], text: str) -> dict[str, int | None]:
+    """Line and column of a recipe's mistake, by the words of its place."""
+    where = f"{error['what']} {error['where']}"
+    if found := re.search(r"line (\d+)(?:,? column (\d+))?", where):
+        return {"line": int(found[1]), "column": int(found[2] or 1)}
+    if found := re.search(r"step '(\w+)'(?:, character (\d+))?", where):
+        for number, line in enumerate(text.splitlines(), 1):
+            if begin := re.match(rf'\s*"?{re.escape(found[1])}"?\s*=\s*["\']?', line):
+                return {"line": number, "column": begin.end() + int(found[2] or 1)}
+    return {"line": None, "column": None}
