@@ -13,6 +13,8 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Message
 
+from loralathe.workshop.commands import plain_value
+from loralathe.workshop.fields import OPTIONS
 from loralathe.workshop.safety import COOKIE, LARGEST_BODY, LARGEST_UPLOAD, Guard
 from workshop.kit import QUICK, Workshop, request
 
@@ -367,3 +369,24 @@ def test_an_account_of_what_was_refused_is_in_the_log(shop: Workshop) -> None:
     log = shop.log.read_text()
     assert "another site" in log
     assert "Traceback" not in log
+
+
+def test_a_profile_holds_settings_and_files_by_their_names(shop: Workshop) -> None:
+    given = {"prompt": "", "steps": 7, "low_vram": False, "missing_blocks": "0", "vae": BASE}
+    found = shop.ask("PUT", "/api/profiles/mine", {"settings": given})
+    assert found.status == 200
+    assert shop.get("profiles")["mine"] == {"steps": 7, "low_vram": False, "missing_blocks": 0, "vae": BASE}
+    refused = shop.ask("PUT", "/api/profiles/mine", {"settings": {"stepz": 7}})
+    assert (refused.status, refused.error["fix"]) == (422, "did you mean 'steps' or 'style'?")
+    assert shop.ask("PUT", "/api/profiles/mine", {"settings": {"vae": "vaes/../x"}}).status == 422
+    assert shop.ask("DELETE", "/api/profiles/mine").status == 200
+
+
+def test_a_choice_of_numbers_is_a_number(shop: Workshop) -> None:
+    asked = {
+        "command": "merge",
+        "words": [BASE, "loras/hina.safetensors"],
+        "options": {"missing_blocks": "1"},
+    }
+    assert "--missing-blocks 1" in shop.ask("POST", "/api/plan", asked).json["command_line"]["posix"]
+    assert plain_value(OPTIONS["merge"]["missing_blocks"], "missing_blocks", "1") == 1

@@ -10,12 +10,13 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as made_with
 from pathlib import Path
 from typing import Any
 
 from loralathe import InputError, command_for, did_you_mean, option
-from loralathe.workshop.fields import OPTIONS
+from loralathe.workshop.fields import OPTIONS, Field
 from loralathe.workshop.places import MODELS, Places
 
 MOST_WORDS = 64
@@ -59,7 +60,7 @@ class Request:
     words: tuple[str | float, ...]
     options: Mapping[str, Any]
     call_words: tuple[str | float, ...] = ()
-    call_options: Mapping[str, Any] = field(default_factory=dict)
+    call_options: Mapping[str, Any] = made_with(default_factory=dict)
 
     def line(self, system: str) -> str:
         """The command that does the same, for a shell of `posix` or `nt`, from the folder of the server."""
@@ -218,17 +219,21 @@ def _option(command: str, name: str, value: object, places: Places) -> Any:
         return [str(places.file(_text(name, one))) for one in _list(name, value)]
     if name == "scorers":
         return [_scorer(_text(name, one), places) for one in _list(name, value)]
-    return _plain(name, kind, value)
+    return plain_value(known[name], name, value)
 
 
-def _plain(name: str, kind: str, value: Any) -> Any:
+def plain_value(field: Field, name: str, value: Any) -> Any:
+    """The value of an option that names no file, as Python takes it. InputError for one of another kind."""
+    kind = field.kind
+    if kind == "choice" and not isinstance(value, (Mapping, list, bool)):
+        return next((one for one in field.choices if str(one) == str(value)), _text(name, str(value)))
     if kind == "flag" and isinstance(value, bool):
         return value
     if kind == "number" and isinstance(value, (int, float)) and not isinstance(value, bool):
         return value
     if kind == "whole" and isinstance(value, int) and not isinstance(value, bool):
         return value
-    if kind in ("text", "lines", "choice") and not isinstance(value, (Mapping, list, bool)):
+    if kind in ("text", "lines") and not isinstance(value, (Mapping, list, bool)):
         return _text(name, str(value))
     if kind == "list":
         return [_text(name, one) for one in _list(name, value)]

@@ -23,7 +23,7 @@ class Field:
     group: str
     label: str
     default: Any = None
-    choices: tuple[str, ...] = ()
+    choices: tuple[str | int, ...] = ()
     of: str = ""
     help: str = ""
 
@@ -59,7 +59,7 @@ MODEL: Mapping[str, Field] = {
     "lists": Field("map", "model", "Block weight lists", help="NAME=LIST, one a line"),
     "presets": Field("file", "model", "Preset file", of="preset", help="LBW's lbwpresets.txt"),
     "element_presets": Field("file", "model", "Element preset file", of="preset"),
-    "missing_blocks": Field("choice", "model", "Weight of blocks that a list lacks", None, ("0", "1")),
+    "missing_blocks": Field("choice", "model", "Weight of blocks that a list lacks", None, (0, 1)),
     "allow_unmatched": Field("flag", "model", "Leave out modules without a place", False),
 }
 RENDER: Mapping[str, Field] = {
@@ -135,7 +135,7 @@ FILES: Mapping[str, Field] = {
     "threads": Field("whole", "rare", "Threads", None),
     "memory": Field("text", "rare", "Memory", "", help="2GB: the most that is used"),
     "allow_unmatched": Field("flag", "rare", "Leave out modules without a place", False),
-    "missing_blocks": Field("choice", "rare", "Weight of blocks that a list lacks", None, ("0", "1")),
+    "missing_blocks": Field("choice", "rare", "Weight of blocks that a list lacks", None, (0, 1)),
     "check_finite": Field("flag", "rare", "Stop at NaN and infinity", False),
     "hash_inputs": Field("flag", "rare", "Record hashes of the inputs", True),
     "presets": Field("file", "rare", "Preset file", of="preset"),

@@ -23,14 +23,15 @@ from loralathe import (
     write_text,
 )
 from loralathe.workshop.app import Workshop
-from loralathe.workshop.commands import read_json
+from loralathe.workshop.commands import plain_value, read_json
 from loralathe.workshop.errors import said
 from loralathe.workshop.fields import OPTIONS
 from loralathe.workshop.language import sayer
 from loralathe.workshop.safety import log
 
 PRESETS = "lbwpresets.txt"
-_FILES = {name for name, field in OPTIONS["render"].items() if field.kind == "file"}
+_FIELDS = OPTIONS["render"]
+_FILES = {name for name, field in _FIELDS.items() if field.kind == "file"}
 _NAME = re.compile(r"[^\\/:*?\"<>|\x00-\x1f.][^\\/:*?\"<>|\x00-\x1f]{0,79}")
 
 
@@ -87,10 +88,13 @@ class Kept:
             if name not in SETTINGS:
                 fix = did_you_mean(str(name), SETTINGS) or f"settings are {', '.join(SETTINGS)}"
                 raise InputError(f"there is no setting '{str(name)[:80]}'", fix=fix)
-        found = dict(given)
-        for name in _FILES & found.keys():
-            found[name] = str(self._shop.places.file(str(found[name]))) if found[name] else None
-        return found
+        said = {name: value for name, value in given.items() if value not in (None, "")}
+        return {name: self._setting(name, value) for name, value in said.items()}
+
+    def _setting(self, name: str, value: object) -> object:
+        if name in _FILES:
+            return str(self._shop.places.file(str(value)))
+        return plain_value(_FIELDS[name], name, value)
 
     def _named_files(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The same with files as the workshop calls them, without those that are in none of its folders."""

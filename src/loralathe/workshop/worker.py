@@ -143,8 +143,6 @@ class Worker:
     ) -> dict[str, Any]:
         """Pictures; where memory runs out, again with fewer at once."""
         opening = {name: options.pop(name) for name in list(options) if name in MODEL_OPTIONS}
-        if (weight := opening.get("missing_blocks")) is not None:
-            opening["missing_blocks"] = int(weight)
         while True:
             try:
                 return self._opened(command, words, options, opening, planning=planning)
