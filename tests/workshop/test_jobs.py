@@ -137,6 +137,7 @@ def test_a_killed_worker_fails_its_job_in_words_and_the_queue_goes_on(shop: Work
     assert shop.ask("POST", "/api/plan", request("compare", [BASE, BASE])).status == 200
 
 
+@pytest.mark.slow  # make test-browser has the same through a page
 def test_after_a_kill_the_job_is_interrupted_and_again_loses_no_cell(shop: Workshop) -> None:
     number = str(study(shop, "plug", 20)["id"])
     waiting = shop.add("compare", [BASE, BASE])["id"]
@@ -173,6 +174,7 @@ def test_deleting_a_job_takes_its_files_and_no_others(shop: Workshop) -> None:
     assert shop.ask("GET", f"/api/jobs/{number}").error
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("command", "words", "options"),
     [
