@@ -38,6 +38,7 @@ NOT_SHOWN = {
     "demo/settings.py": "prompts and recipes",
     "studies/drawing/text.py": "names of fonts",
     "studies/results.py": "infotext",
+    "workshop/openapi.py": "a document for programs",
     "workshop/events.py": "the protocol of events",
 }
 OF_OTHERS = ("click.toml", "system.toml")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -390,3 +391,21 @@ def test_a_choice_of_numbers_is_a_number(shop: Workshop) -> None:
     }
     assert "--missing-blocks 1" in shop.ask("POST", "/api/plan", asked).json["command_line"]["posix"]
     assert plain_value(OPTIONS["merge"]["missing_blocks"], "missing_blocks", "1") == 1
+
+
+def test_the_api_describes_itself(shop: Workshop) -> None:
+    """Every address is there with a sentence, and all that the document refers to."""
+    found = shop.get("openapi.json")
+    text = json.dumps(found)
+    names = set(found["components"]["schemas"])
+    assert {one.rpartition("/")[2] for one in re.findall(r"#/components/schemas/\w+", text)} <= names
+    for path, methods in found["paths"].items():
+        for method in set(methods) - {"parameters"}:
+            assert methods[method]["summary"], path
+    assert {"/api/jobs", "/api/jobs/{id}/{act}", "/api/recipes/{name}", "/api/events"} <= set(found["paths"])
+    assert found["components"]["schemas"]["merge"]["properties"]["options"]["properties"][
+        "missing_blocks"
+    ] == {
+        "description": "Weight of blocks that a list lacks",
+        "enum": [0, 1],
+    }

@@ -42,10 +42,12 @@ class Kept:
         self._shop = workshop
 
     async def presets(self, asked: Asked) -> dict[str, Any]:
+        """Block lists: the own ones, and names of those that are built in."""
         builtin = {name: name for name in builtin_lists()}  # a name stands for its list wherever one is read
         return {"lists": self.lists(), "builtin": builtin}
 
     async def preset(self, asked: Asked) -> dict[str, Any]:
+        """Keep a block list under a name, or remove it."""
         text = None if asked.method == "DELETE" else str(read_json(await asked.body()).get("list", ""))
         write_preset(self._presets(), asked.path_params["name"], text)
         return await self.presets(asked)
@@ -58,6 +60,7 @@ class Kept:
         return self._shop.places.out / PRESETS
 
     async def profiles(self, asked: Asked) -> dict[str, Any]:
+        """Settings of pictures by name."""
         found = {}
         for one in sorted((self._shop.places.out / "profiles").glob("*.toml")):
             try:
@@ -67,6 +70,7 @@ class Kept:
         return found
 
     async def profile(self, asked: Asked) -> dict[str, Any]:
+        """Keep settings under a name, or remove them."""
         path = self._named("profiles", asked.path_params["name"])
         if asked.method == "DELETE":
             path.unlink(missing_ok=True)
@@ -109,6 +113,7 @@ class Kept:
         return self._shop.places.locate(f"out/{folder}/{name}.toml")
 
     async def recipe_check(self, asked: Asked) -> dict[str, Any]:
+        """What the text of a recipe says, or its mistakes with their places."""
         text = str(read_json(await asked.body()).get("text", ""))
         folder = self._shop.places.locate("out/recipes")
         folder.mkdir(exist_ok=True)
@@ -120,10 +125,12 @@ class Kept:
         return {**{key: found[key] for key in ("variables", "steps", "saves")}, "errors": errors}
 
     async def recipes(self, asked: Asked) -> dict[str, Any]:
+        """Names of the recipes that are kept."""
         folder = self._shop.places.out / "recipes"
         return {"recipes": sorted(one.stem for one in folder.glob("*.toml") if not one.name.startswith("."))}
 
     async def recipe(self, asked: Asked) -> dict[str, Any]:
+        """One recipe: its text; keep one; remove it."""
         path = self._named("recipes", asked.path_params["name"])
         if asked.method == "PUT":
             write_text(path, str(read_json(await asked.body()).get("text", "")), force=True)

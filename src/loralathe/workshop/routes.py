@@ -27,6 +27,7 @@ from loralathe.workshop.history import history
 from loralathe.workshop.kept import Kept
 from loralathe.workshop.language import labeller, language_of, sayer, translated_job, translated_report
 from loralathe.workshop.library import details, thumbnail_of
+from loralathe.workshop.openapi import openapi
 from loralathe.workshop.pages import page_data, words_of
 from loralathe.workshop.places import MODELS
 from loralathe.workshop.safety import SANDBOX, Guard, is_loopback, log
@@ -42,6 +43,7 @@ class Api:
         self.kept = Kept(workshop)
 
     async def session(self, asked: Asked) -> dict[str, Any]:
+        """Version, language, folders, and what the forms hold at first."""
         shop = self.shop
         places = [{"name": one.name, "kind": one.kind, "folder": str(one.folder)} for one in shop.places]
         return {
@@ -55,6 +57,7 @@ class Api:
         }
 
     async def library(self, asked: Asked) -> dict[str, Any]:
+        """Files of a kind, by words and family; with `base`, whether each fits it."""
         query = asked.query_params
         found = self.shop.library.list(
             query.get("kind", "checkpoint"),
@@ -70,6 +73,7 @@ class Api:
         return found
 
     async def file(self, asked: Asked) -> dict[str, Any]:
+        """One file: what it is, its metadata, parts and record."""
         name = asked.query_params.get("name", "")
         path = self.shop.places.file(name)
         facts = self.shop.library.facts(path)
@@ -89,6 +93,7 @@ class Api:
         return {"label": path.stem, "size": path.stat().st_size, **found}
 
     async def thumbnail(self, asked: Asked) -> Response:
+        """The picture beside a model."""
         path = self.shop.places.file(asked.query_params.get("name", ""))
         picture = thumbnail_of(self.shop.library, path)
         if self.shop.places.name(picture) is None:
@@ -128,6 +133,7 @@ class Api:
         }
 
     async def fields(self, asked: Asked) -> dict[str, Any]:
+        """The options of every command as fields of a form."""
         choices = (await self.shop.choices())["choices"]
         found = forms(labeller(asked), choices)
         return {
@@ -137,10 +143,12 @@ class Api:
         }
 
     async def axes(self, asked: Asked) -> list[dict[str, Any]]:
+        """An example of every kind of axis."""
         examples = (await self.shop.choices())["axes"]
         return [{"example": one, "name": one.partition("=")[0].strip()} for one in examples]
 
     async def plan(self, asked: Asked) -> dict[str, Any]:
+        """What a request would do, in words and sizes; nothing is written."""
         request = read_request(read_json(await asked.body()), self.shop.places)
         message = {"command": request.command, "words": request.call_words, "options": request.call_options}
         found = dict(await self.shop.ask("plan", **message))
@@ -159,11 +167,13 @@ class Api:
         }
 
     async def ask(self, asked: Asked) -> dict[str, Any]:
+        """A short question, answered beside the queue: block_weights, compare or verify."""
         request = read_request(read_json(await asked.body()), self.shop.places)
         message = {"command": request.command, "words": request.call_words, "options": request.call_options}
         return translated_report(dict(await self.shop.ask("job", **message))["report"], asked)
 
     async def list_of(self, asked: Asked) -> dict[str, Any]:
+        """A list of block weights, or the name of one, by blocks."""
         body = read_json(await asked.body())
         checkpoint = str(self.shop.places.file(str(body.get("checkpoint", ""))))
         presets = self.kept.lists()
@@ -171,6 +181,7 @@ class Api:
         return {"blocks": found["blocks"], "kind": found["kind"]}
 
     async def jobs(self, asked: Asked) -> Any:
+        """The latest jobs; or a request, put into the queue."""
         if asked.method == "POST":
             job = self.shop.jobs.add(read_json(await asked.body()))
             return JSONResponse(self._job(job, asked), 201)
@@ -181,6 +192,7 @@ class Api:
         }
 
     async def job(self, asked: Asked) -> dict[str, Any]:
+        """One job with its log and pictures; or forget it, with `files=true` what it made, too."""
         number = asked.path_params["id"]
         if asked.method == "DELETE":
             self.shop.jobs.delete(number, files=asked.query_params.get("files") == "true")
@@ -191,6 +203,7 @@ class Api:
         return translated_job(self.shop.jobs.shown(job, whole=whole), asked)
 
     async def act(self, asked: Asked) -> Any:
+        """Cancel a job, do it again, or move it before another one."""
         number, act = asked.path_params["id"], asked.path_params["act"]
         if act == "cancel":
             await self.shop.jobs.cancel(number)
@@ -204,6 +217,7 @@ class Api:
         return self._job(self.shop.store.job(number), asked)
 
     async def queue(self, asked: Asked) -> dict[str, Any]:
+        """No further job starts, or they do again."""
         act = asked.path_params["act"]
         if act not in ("pause", "resume"):
             raise InputError(f"a queue cannot '{act}'", fix="pause or resume")
@@ -211,6 +225,7 @@ class Api:
         return {"paused": self.shop.jobs.paused}
 
     async def page(self, asked: Asked) -> Any:
+        """The data of a study's page, its pictures as addresses."""
         job = self.shop.store.job(asked.path_params["id"])
         try:
             return page_data(job, self.shop.places)
@@ -218,13 +233,17 @@ class Api:
             return JSONResponse({"error": said(as_json(error), sayer(asked))}, 404)
 
     async def recorded(self, asked: Asked) -> dict[str, Any]:
+        """The recipe in a file that loralathe made."""
         path = self.shop.places.file(asked.query_params.get("name", ""))
         return {"recipe": (await self.shop.ask("recorded", words=[str(path)]))["recipe"]}
 
     async def history(self, asked: Asked) -> dict[str, Any]:
+        """What was made from what."""
         return {"nodes": history(self.shop.store, self.shop.library)}
 
     async def events(self, asked: Asked) -> Response:
+        """Server-sent events: hello, job, cell, log, page, library."""
+
         def translate(event: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
             if event == "job" and "command" in data:
                 return translated_job(dict(data), asked)
@@ -269,7 +288,9 @@ _SERVED = {
 def application(workshop: Workshop) -> Starlette:
     """The whole server."""
     api = Api(workshop)
-    routes = [Route("/api/" + path, answering(one), methods=methods) for path, one, methods in _table(api)]
+    table = _table(api)
+    routes = [Route("/api/" + path, answering(one), methods=methods) for path, one, methods in table]
+    routes.append(Route("/api/openapi.json", lambda asked: JSONResponse(openapi(table)), methods=["GET"]))
     with (
         as_file(files("loralathe.studies.page")) as study,
         as_file(files("loralathe.workshop") / "static") as static,

@@ -5,7 +5,8 @@
        what does not fit `base` is grey, with the reason. none: the text of the choice "no file".
    loraRows({value: [lora], onchange([lora]), base: () => name, ontrigger(word), strengths})
        → {node, set([lora])}: rows of LoRAs as in state.js, with strength, text encoder, U-Net, block list, elements
-   fileInfo(name) → Promise of GET file, remembered until the library changes */
+   fileInfo(name) → Promise of GET file, remembered until the library changes
+   showFound(found, {said, families, more, offset}): what an answer of GET library says of the whole */
 import { get, query, subscribe } from "./api.js";
 import { label as nameOf, newLora } from "./state.js";
 import { showSize, t } from "./words.js";
@@ -77,14 +78,19 @@ function chooseFile({ kind, chosen, base, title, none }) {
       if (again) list.replaceChildren(...(none && !asked.search ? [line(take, { name: "", label: none, fits: null, state: "ready" }, chosen)] : []));
       list.append(...found.files.map((file) => line(take, file, chosen)));
       offset += found.files.length;
-      more.hidden = offset >= found.total;
-      state.textContent = found.total ? t("shell.files_found", found.total) + (found.reading ? " · " + t("shell.files_reading", found.reading) : "") : t("shell.no_files");
-      const before = families.value;
-      families.replaceChildren(...[["", t("shell.all_families")], ...found.families].map(([id, text]) => make("option", { value: id, textContent: text })));
-      families.value = before;
+      showFound(found, { said: state, families, more, offset });
     }
     load(true);
   });
+}
+
+/* What a part of the library says of the whole: how many files, whether there are more, their families. */
+export function showFound(found, { said, families, more, offset }) {
+  more.hidden = offset >= found.total;
+  said.textContent = found.total ? t("shell.files_found", found.total) + (found.reading ? " · " + t("shell.files_reading", found.reading) : "") : t("shell.no_files");
+  const before = families.value;
+  families.replaceChildren(...[["", t("shell.all_families")], ...found.families].map(([id, text]) => make("option", { value: id, textContent: text })));
+  families.value = before;
 }
 
 function line(take, file, chosen) {

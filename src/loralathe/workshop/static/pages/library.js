@@ -1,5 +1,6 @@
 /* The files of the person's folders; any file or picture that is dropped is looked into. */
 import { fileDetails, showFile } from "../details.js";
+import { showFound } from "../files.js";
 import { errorBox } from "../job.js";
 import { choose } from "../making.js";
 import { button, choiceInput, debounce, dialog, note, notes, row, section, textInput } from "../parts.js";
@@ -29,11 +30,7 @@ export function open(root, app) {
     if (again) list.replaceChildren();
     list.append(...found.files.map(card));
     offset += found.files.length;
-    more.hidden = offset >= found.total;
-    said.textContent = found.total ? t("shell.files_found", found.total) + (found.reading ? " · " + t("shell.files_reading", found.reading) : "") : t("shell.no_files");
-    const before = families.value;
-    families.replaceChildren(...[["", t("shell.all_families")], ...found.families].map(([id, text]) => make("option", { value: id, textContent: text })));
-    families.value = before;
+    showFound(found, { said, families, more, offset });
   }
 
   function card(file) {
