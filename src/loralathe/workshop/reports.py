@@ -79,10 +79,9 @@ def of_picture_plan(
     else:
         notes, pictures = list(plan.issues), found.pictures
         rows = [("pictures", f"{pictures:,}")]
-    rows.append(("size", ", ".join(found.sizes)))
-    rows.append(("steps", f"{found.steps:,}"))
-    if found.memory is not None:
-        rows.append(("memory", megabytes(found.memory.one)))
+    if found.sizes:  # else all pictures are there
+        rows += [("size", ", ".join(found.sizes)), ("steps", f"{found.steps:,}")]
+        rows += [] if found.memory is None else [("memory", megabytes(found.memory.one))]
     return {
         "rows": rows,
         "notes": list(map(str, notes)),
