@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -222,6 +222,7 @@ SAVES = {
     metadata=st.dictionaries(TEXTS, TEXTS, max_size=3),
     discard=st.none() | TEXTS,
 )
+@example(variables={}, metadata={'say "A:\tb"': 'A:"b', "k": "C:\r\n"}, discard="A:\x1f")
 def test_toml_reads_back(tmp_path_factory, variables, metadata, discard):
     variables = {f"v_{name}": value for name, value in variables.items()}
     recipe = make_recipe(

@@ -16,8 +16,10 @@ if sys.version_info >= (3, 11):
 else:  # pragma: no cover -- the same parser under its older name
     import tomli as tomllib
 
-_WINDOWS_PATH = re.compile(r"""^(?P<line>[^#'\n]*"[A-Za-z]:\\(?!\\).*)$""", re.MULTILINE)
+_WINDOWS_PATH = re.compile(r"""^(?P<line>[^#'\n]*"[A-Za-z]:\\(?!\\|u[0-9A-Fa-f]{4}).*)$""", re.MULTILINE)
 """`"C:\\temp"` with one backslash: TOML refuses it, or reads a tab where it says `\\t`."""
+_LIKE_A_PATH = re.compile(r"""(?<="[A-Za-z]:)\\(["bfnrt])""")
+_NUMBERED = {mark: f"\\u{ord(sign):04x}" for mark, sign in zip('"bfnrt', '"\b\f\n\r\t', strict=True)}
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -62,5 +64,6 @@ def toml_key(name: str) -> str:
 
 
 def toml_text(value: str) -> str:
-    """A basic string: JSON's escapes are TOML's; DEL has one only in TOML."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    """A basic string: JSON's escapes are TOML's, DEL's is TOML's alone; none looks like a Windows path."""
+    text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return _LIKE_A_PATH.sub(lambda found: _NUMBERED[found[1]], text)
