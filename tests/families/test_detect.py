@@ -96,6 +96,16 @@ def test_smaller_and_rebuilt_models_are_no_damaged_ones() -> None:
             detect_checkpoint(header(chroma))
 
 
+def test_a_file_of_two_families_is_none() -> None:
+    both = {**checkpoints.manifest("ckpt_sdxl_base")}
+    both |= {f"{UNET}{key}": spec for key, spec in checkpoints.manifest("ckpt_flux_dev").items()}
+    with pytest.raises(InputError, match="the tensors of two model families, SDXL and Flux") as caught:
+        detect_checkpoint(header(both), "both.safetensors")
+    assert caught.value.where == (
+        f"both.safetensors: {UNET}input_blocks.0.0.weight (SDXL), {UNET}img_in.weight (Flux)"
+    )
+
+
 @pytest.mark.parametrize("missing", ["first_stage_model.", "conditioner.embedders.1."])
 def test_components_may_be_left_out(missing: str) -> None:
     found = detect_checkpoint(header(without("ckpt_sdxl_base", lambda key: key.startswith(missing))))

@@ -11,6 +11,7 @@ from loralathe.adapters.foreign import foreign_kind, refusal
 from loralathe.adapters.keys import RawModules, group_by_module, kind_of_module, shows_adapter
 from loralathe.adapters.kinds import changing_kind, is_read, label_of_kind, read_labels
 from loralathe.adapters.notes import foreign_beside
+from loralathe.adapters.plausible import plausible_families
 from loralathe.errors import InputError, close_matches, few
 from loralathe.families import (
     FAMILIES,
@@ -32,8 +33,8 @@ KOHYA_STARTS = ("lora_", "lycoris_", "oft_unet_")
 class AdapterDetected:
     """What an adapter's header tells.
 
-    families:      those whose names it uses, equally well; SD 1.5 and SD 2 share all names, the
-                   shapes of a base tell them apart
+    families:      those whose names it uses, equally well, and whose shapes and depth it may have; SD 1.5
+                   and SD 2 share all names, the shapes of a base tell them apart
     dialect:       'kohya' (flat names), 'diffusers' (`.lora.down`), 'peft' (`lora_A`), 'dotted' (other)
     names:         raw module name → canonical name in the first of `families`
     unmatched:     raw names of modules that family does not have
@@ -77,6 +78,7 @@ def detect_adapter(
         named = {family: _canonical_names(family, raw) for family in FAMILIES}
     most = max(len(names) for names in named.values())
     fitting = tuple(family for family, names in named.items() if len(names) == most)
+    fitting = plausible_families(fitting, named[fitting[0]], raw.parts, header.tensors)
     names = named[fitting[0]]
     unmatched = tuple(module for module in raw.parts if module not in names)
     other = family_of_words(unmatched) if unmatched else None
@@ -109,8 +111,7 @@ def address_of_raw(family: Family, raw_name: str) -> LayerAddress | None:
     wrapped = raw_name.startswith("base_model.model.")
     folder, _, path = raw_name.removeprefix("base_model.model.").partition(".")
     if folder == "diffusion_model" and not wrapped:
-        name = family.module_named(f"unet.{path}")
-        return LayerAddress(name) if name else None
+        return family.component("unet").address_of_original(path)
     if wrapped:
         folder, path = family.component("unet").folder, raw_name.removeprefix("base_model.model.")
     component = next((one for one in family.components if one.folder == folder), None)

@@ -25,7 +25,7 @@ def told_family(header: Header, detected: AdapterDetected) -> Family | None:
 
     SD 1 and SD 2 share all names, and a LoRA of few modules may fit SDXL too. The inputs of layers that read
     the text tell them apart, else the axes of layers that are convolutions in one and linear in the other,
-    else the trainer's note.
+    else the trainer's note, else that it goes to the last block of just one of them.
     """
     candidates = detected.families
     if len(candidates) == 1:
@@ -45,8 +45,17 @@ def told_family(header: Header, detected: AdapterDetected) -> Family | None:
     ]  # fmt: skip
     if any(axes):
         return next((family for family, fits in zip(candidates, axes, strict=True) if fits == {True}), None)
-    noted = {"True": True, "False": False}.get(header.metadata.get("ss_v2", ""))
-    return next((family for family in candidates if family.words.v2 is noted), None)
+    noted = [family for family in candidates if family.words.are_in(header.metadata)]
+    v2 = {"True": True, "False": False}.get(header.metadata.get("ss_v2", ""))
+    paths = [name.partition(".")[2] for name in detected.names.values() if name.startswith("unet.")]
+    for told in (
+        noted,
+        [family for family in candidates if family.words.v2 is v2][:1],
+        [family for family in candidates if family.denoiser.fills(paths)],
+    ):
+        if len(told) == 1:
+            return told[0]
+    return None
 
 
 def _evidence(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Literal, Protocol
 
-from loralathe.families.layers import Found, Layer, LayerTable, Part, Scope, Transform, fill, flat
+from loralathe.families.layers import Found, Layer, LayerTable, Part, Rows, Scope, Transform, fill, flat
 from loralathe.families.recognition import DENOISER_PREFIX
 
 BIAS = ".bias"
@@ -43,14 +43,27 @@ class Module:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A tensor, or an equal row slice of one, that makes up a tensor of the diffusers layout.
+    """A tensor, or a row slice of one, that makes up a tensor of the diffusers layout.
 
     diffusers tensor = transform(original[rows of part]); `conv1x1_to_linear` drops two axes of size 1.
+    slot, ratios: it is this one of slices of so many inputs of the layer, see `rows`
     """
 
     key: str
     part: Part | None
     transform: Transform
+    slot: int | None = None
+    ratios: tuple[int, ...] = ()
+
+    def rows(self, height: int) -> range:
+        """Which rows of the original tensor, of `height` rows, it is."""
+        first, count, total = 0, 1, 1
+        if self.part is not None:
+            (first, total) = self.part
+        elif self.slot is not None:
+            first, count, total = sum(self.ratios[: self.slot]), self.ratios[self.slot], sum(self.ratios)
+        unit = height // total
+        return range(first * unit, (first + count) * unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +116,14 @@ class Denoiser(Protocol):
         """Block of a layer or tensor; None for those in no block."""
         ...
 
+    def holds(self, paths: Iterable[str]) -> bool:
+        """Whether its lists name the blocks of all these layers: it is as deep as they tell."""
+        ...
+
+    def fills(self, paths: Iterable[str]) -> bool:
+        """Whether these layers go to its last block in every row of blocks that they touch."""
+        ...
+
     def borrowed_blocks(self) -> Mapping[str, tuple[str, ...]]:
         """Block → layers in no block that merges of whole models weigh like it."""
         ...
@@ -119,6 +140,7 @@ class Component:
              paths adapters write
     implied: path start that old files leave out of their keys (CLIP's inner `text_model.`)
     bare:    how keys begin in files that leave out the prefix (a Flux transformer alone)
+    others:  what some files have in place of the prefix
     renamed: parts of keys in some files → what most files have there
     last_layer_unused: the deepest encoder layer is never read (SD 2 reads the one before)
     block:   of all its modules, for a text encoder;  structure: of the U-Net or transformer
@@ -134,6 +156,7 @@ class Component:
     spelling: Literal["original", "diffusers"] = "original"
     implied: str = ""
     bare: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     last_layer_unused: bool = False
     block: str | None = None
@@ -147,16 +170,21 @@ class Component:
 
     @cached_property
     def _starts(self) -> tuple[str, ...]:
-        return (self.root, *self.bare)
+        return (self.root, *self.others, *self.bare)
 
     def owns(self, key: str) -> bool:
         return key.startswith(self._starts)
 
     def path(self, key: str) -> str | None:
-        """The key behind the prefix; None for what stands beside the layers (`logit_scale`)."""
-        if key.startswith(self.prefix):
-            return key[len(self.prefix) :]
-        return key if self.bare and key.startswith(self.bare) else None
+        """The key behind the prefix as most files have it; None for what stands beside the layers."""
+        prefix = next((one for one in (self.prefix, *self.others) if key.startswith(one)), None)
+        if prefix is None and not (self.bare and key.startswith(self.bare)):
+            return None
+        relative = key[len(prefix or "") :]
+        for part, today in self.renamed.items():
+            if part in relative:
+                return relative.replace(part, today)
+        return relative
 
     @cached_property
     def tensor(self) -> Callable[[str], Found[tuple[tuple[Layer, str], ...]] | None]:
@@ -181,16 +209,15 @@ class Component:
 
     def modern_key(self, key: str) -> str:
         """The key as most files name it today: with the prefix, and with CLIP's inner `text_model.`."""
-        if not key.startswith(self.root):
-            return self.prefix + key
-        for part, today in self.renamed.items():
-            if part in key:
-                return key.replace(part, today)
-        if not self.implied or not key.startswith(self.prefix):
+        relative = self.path(key)
+        if relative is None:
             return key
-        full = f"{self.prefix}{self.implied}{key[len(self.prefix) :]}"
+        usual = self.prefix + relative
+        if not self.implied or relative.startswith(self.implied):
+            return usual
+        full = f"{self.prefix}{self.implied}{relative}"
         found = self.tensor(full) is not None or full.endswith("embeddings.position_ids")
-        return full if found and not key.startswith(self.prefix + self.implied) else key
+        return full if found else usual
 
     def modern_shape(self, key: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape under a modern key as most files have it: some store 1×1 convolutions as matrices."""
@@ -238,39 +265,58 @@ class Component:
             path = name[len(prefix) :]
             if (found := self.table.by_flat.find(path)) is not None:
                 return self._address(*found, renamed=flat(fill(found[0].name, found[1])) != path)
-            if (slot := self.table.by_flat_slot.find(path)) is not None:
-                (entry, index), number = slot
-                return self._address(entry, number, index)
+            if (rows := self.table.by_flat_rows.find(path)) is not None:
+                return self._address_of_rows(*rows)
         return None
+
+    def address_of_original(self, path: str) -> LayerAddress | None:
+        """The layer that a path of the original layout means, or the rows of one that adapters name so."""
+        if (found := self.table.by_name.find(path)) is not None:
+            return self._address(*found)
+        rows = self.table.by_original_rows.find(path)
+        return self._address_of_rows(*rows) if rows is not None else None
 
     def address_of_diffusers(self, path: str) -> LayerAddress | None:
         """The layer that a path of the diffusers layout means."""
-        if (found := self.table.by_diffusers.find(path)) is not None:
+        if (found := self.table.by_alias.find(path)) is not None:
             return self._address(*found, renamed=True)
-        if (slot := self.table.by_slot.find(path)) is not None:
-            (entry, index), number = slot
-            return self._address(entry, number, index)
-        return None
+        rows = self.table.by_rows.find(path)
+        return self._address_of_rows(*rows) if rows is not None else None
 
-    def _address(
-        self, entry: Layer, number: str | None, slot: int | None = None, *, renamed: bool = False
-    ) -> LayerAddress:
+    def _address(self, entry: Layer, number: str | None, *, renamed: bool = False) -> LayerAddress:
         """renamed: the name is the diffusers one, and so is the order of the rows."""
         swapped = renamed and entry.transform == "halves_swapped"
-        return LayerAddress(f"{self.id}.{fill(entry.name, number)}", slot, entry.ratios, swapped)
+        return LayerAddress(f"{self.id}.{fill(entry.name, number)}", swapped=swapped)
+
+    def _address_of_rows(self, rows: Rows, number: str | None) -> LayerAddress:
+        entry, split, slot = rows
+        return LayerAddress(f"{self.id}.{fill(entry.name, number)}", slot, split.ratios)
 
     def piece_of_diffusers(self, diffusers_key: str) -> Piece | None:
         """The piece of the original layout that makes up this tensor of the diffusers layout."""
+        found = self.table.by_diffusers.find(diffusers_key)
+        if found is not None and found[0].bare:
+            return Piece(self.prefix + fill(found[0].weight, found[1]), None, "none")
         path, _, role = diffusers_key.rpartition(".")
+        if role not in ("weight", "bias"):
+            return None
+        slot: int | None = None
+        ratios: tuple[int, ...] = ()
         found = self.table.by_diffusers.find(path)
-        if found is None or role not in ("weight", "bias"):
+        if found is None and (rows := self.table.by_rows.find(path)) is not None:
+            (entry, split, slot), number = rows
+            if entry.diffusers is not None or split is not entry.splits[0]:
+                return None
+            found, ratios = (entry, number), split.ratios
+        if found is None or found[0].bare:
             return None
         entry, number = found
         tensor = entry.weight if role == "weight" else entry.bias
         if tensor is None:
             return None
-        transform = entry.transform if role == "weight" else "none"
-        return Piece(self.prefix + fill(tensor, number), entry.part, transform)
+        kept = role == "weight" or entry.transform == "halves_swapped"
+        transform = entry.transform if kept else "none"
+        return Piece(self.prefix + fill(tensor, number), entry.part, transform, slot, ratios)
 
 
 def denoiser_component(
@@ -279,12 +325,14 @@ def denoiser_component(
     *,
     folder: str = "unet",
     bare: tuple[str, ...] = (),
+    others: tuple[str, ...] = (),
+    renamed: Mapping[str, str] | None = None,
     kohya: tuple[str, ...] = (),
 ) -> Component:
     """The U-Net or transformer of a single-file checkpoint.
 
-    spelling: how sd-scripts writes its adapter names;  bare: how keys begin where the prefix is left out.
-    kohya: how else names of adapters may begin.
+    spelling: how sd-scripts writes its adapter names;  bare: how keys begin where the prefix is left out;
+    others, renamed: see `Component`;  kohya: how else names of adapters may begin.
     """
     return Component(
         id="unet",
@@ -294,6 +342,8 @@ def denoiser_component(
         folder=folder,
         layers=structure.layers,
         bare=bare,
+        others=others,
+        renamed=renamed or {},
         kohya=("lora_unet_", "lycoris_", "oft_unet_", *kohya),
         spelling=spelling,
         structure=structure,

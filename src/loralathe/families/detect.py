@@ -45,9 +45,11 @@ def detect_checkpoint(header: HeaderLike, name: str | None = None) -> Detected:
     and what it lacks.
     """
     tensors = header.tensors
-    family = next((known for known in FAMILIES if known.signature.matches(tensors)), None)
+    family, *others = [known for known in FAMILIES if known.signature.matches(tensors)] or [None]
     if family is None:
         raise _unrecognised(tensors, name)
+    if others:
+        raise _fits_two(family, others[0], tensors, name)
     kin = next((kind for kind in family.unread if kind.matches(tensors)), None)
     if kin is not None:
         raise _unread(kin.what, kin.fix, name)
@@ -127,6 +129,18 @@ def _unrecognised(tensors: Mapping[str, TensorLike], name: str | None) -> InputE
         f"no known model family; the nearest is {nearest.label}",
         where=_in_file(name, reasons),
         fix="check that the file is complete and a base model, not a part of one",
+    )
+
+
+def _fits_two(
+    one: Family, other: Family | None, tensors: Mapping[str, TensorLike], name: str | None
+) -> InputError:
+    assert other is not None
+    shown = [f"{next(family.signature.found(tensors))} ({family.label})" for family in (one, other)]
+    return InputError(
+        f"this file holds the tensors of two model families, {one.label} and {other.label}",
+        where=_in_file(name, ", ".join(shown)),
+        fix="two models were saved into one file; get each in a file of its own",
     )
 
 

@@ -29,9 +29,11 @@ class ShapeEvidence:
     """Shapes by which an adapter is told from one for another family that has the same names.
 
     columns: end of a module's name → inputs of that layer;  axes: the same → axes of its weight
+    ratios:  the same → (rows, inputs) of its weight, both in any unit: true at every width
     """
 
     columns: Mapping[str, int] = field(default_factory=dict)
+    ratios: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     axes: Mapping[str, int] = field(default_factory=dict)
 
 

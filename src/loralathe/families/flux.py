@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from loralathe.families.components import Component, denoiser_component
 from loralathe.families.encoders import clip_layers, t5_layers
-from loralathe.families.family import Family, register
+from loralathe.families.family import Family, ShapeEvidence, register
 from loralathe.families.layers import Layer, bare_layer, layer, split_layer
 from loralathe.families.metadata import MetadataWords, ModelName
 from loralathe.families.recognition import DENOISER_PREFIX, KeyRule, Signature, UnreadFile
@@ -93,6 +93,13 @@ TRANSFORMER = Transformer(
     optional={"guidance_in.": GUIDANCE},
     marked=(GUIDANCE, "dev", "schnell"),
 )
+RATIOS = {
+    **{f".{stream}_mlp.0": (4, 1) for stream in STREAMS},
+    **{f".{stream}_mlp.2": (1, 4) for stream in STREAMS},
+    ".linear1": (7, 1),
+    ".linear2": (1, 5),
+}
+"""(rows, inputs) by which Flux.2, of the same names, is told apart at the same width."""
 FLUX_MODEL = ModelName("flux1", "flux-1-dev", "1024x1024")  # sd-scripts calls every Flux so, schnell too
 
 FLUX = register(
@@ -128,14 +135,13 @@ FLUX = register(
                 ),
             ),
         ),
+        evidence=ShapeEvidence(ratios=RATIOS),
         components=(
             denoiser_component(
                 TRANSFORMER,
                 "original",
                 folder="transformer",
-                bare=tuple(
-                    f"{name}." for name in ("double_blocks", "single_blocks", "final_layer", *INPUT_LAYERS)
-                ),
+                bare=TRANSFORMER.starts(),
                 kohya=("lora_transformer_",),
             ),
             Component(

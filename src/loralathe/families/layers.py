@@ -8,7 +8,7 @@ structure (`input_blocks.4.1`) are spelled out, so a layer that the family lacks
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 Scope = Literal["linear", "conv", "outside", "vector"]
@@ -23,18 +23,34 @@ ANY = "#"
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """Names for row slices of a layer.
+
+    paths:    of the slices in order; empty for a slice that no name stands for
+    ratios:   rows of each of them, in inputs of the layer
+    original: adapters use these names behind the original layout's prefix, too
+    """
+
+    paths: tuple[str, ...]
+    ratios: tuple[int, ...]
+    original: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
     """One layer of a component; every name is relative to the component's key prefix.
 
     name:      canonical path; what an adapter's module is called after the component
-    diffusers: path in the diffusers layout; None where that layout has no place for it
+    diffusers: path in the diffusers layout; None where that layout splits it, or has no place for it
     weight:    tensor in the original layout
-    bias:      the same for its bias; None where the layer is a bare tensor
+    bias:      the same for its bias; None where it has none
     part:      (i, n): the layer is the i-th of n equal row slices of those tensors
     transform: what turns the original weight into the diffusers one; halves_swapped: of its rows
-    slots:     paths in the diffusers layout of its row slices, where that one splits it (q, k, v; the MLP)
-    ratios:    rows of each of them, in inputs of the layer
     kernel:    height and width of a convolution that adapters change, 0 for everything else
+    splits:    names for its row slices (q, k, v; the MLP). Without a diffusers path, the first is the
+               diffusers layout; the others are names that adapters use
+    aliases:   other names of the whole layer that adapters use, in place of the diffusers path
+    bare:      the tensor has no `.weight` behind its diffusers path either
     """
 
     name: str
@@ -45,8 +61,9 @@ class Layer:
     part: Part | None = None
     transform: Transform = "none"
     kernel: int = 0
-    slots: tuple[str, ...] = ()
-    ratios: tuple[int, ...] = ()
+    splits: tuple[Split, ...] = ()
+    aliases: tuple[str, ...] = ()
+    bare: bool = False
 
 
 def layer(
@@ -57,11 +74,15 @@ def layer(
     original: str | None = None,
     transform: Transform = "none",
     kernel: int = 0,
+    bias: bool = True,
+    splits: tuple[Split, ...] = (),
+    aliases: tuple[str, ...] = (),
 ) -> Layer:
     """A layer whose tensors are `original.weight` and `original.bias`; names default to `name`."""
     stem = name if original is None else original
     path = name if diffusers == "" else diffusers
-    return Layer(name, path, f"{stem}.weight", f"{stem}.bias", scope, None, transform, kernel)
+    tensors = (f"{stem}.weight", f"{stem}.bias" if bias else None)
+    return Layer(name, path, *tensors, scope, None, transform, kernel, splits, aliases)
 
 
 def bare_layer(name: str, diffusers: str, tensor: str) -> Layer:
@@ -69,11 +90,27 @@ def bare_layer(name: str, diffusers: str, tensor: str) -> Layer:
     return Layer(name, diffusers, tensor, None, "vector")
 
 
+def parameter(name: str, diffusers: str, scope: Scope = "outside") -> Layer:
+    """A tensor that has no `.weight` behind its name in either layout."""
+    return Layer(name, diffusers, name, None, scope, bare=True)
+
+
 def split_layer(
-    name: str, slots: tuple[str, ...], scope: Scope, ratios: tuple[int, ...] | None = None
+    name: str,
+    slots: tuple[str, ...],
+    scope: Scope,
+    ratios: tuple[int, ...] | None = None,
+    *,
+    bias: bool = True,
+    original: bool = False,
 ) -> Layer:
     """A layer that is several in the diffusers layout, square ones where no `ratios` are given."""
-    return replace(layer(name, None, scope), slots=slots, ratios=ratios or (1,) * len(slots))
+    split = Split(slots, ratios or (1,) * len(slots), original)
+    return layer(name, None, scope, bias=bias, splits=(split,))
+
+
+Rows = tuple[Layer, Split, int]
+"""A row slice of a layer: the layer, one of its splits, the number in it."""
 
 
 def flat(dotted: str) -> str:
@@ -118,27 +155,38 @@ def _is_number(token: str) -> bool:
 
 
 class LayerTable:
-    """All layers of one component, found by any of their names."""
+    """All layers of one component, found by any of their names.
+
+    Rows of a layer are found as (layer, which of its splits, which slice).
+    """
 
     def __init__(self, layers: Iterable[Layer]) -> None:
         self.layers = tuple(layers)
         names: dict[str, Layer] = {}
         paths: dict[str, Layer] = {}
+        aliases: dict[str, Layer] = {}
         flats: dict[str, Layer] = {}
         tensors: dict[str, list[tuple[Layer, str]]] = {}
-        slots = {path: (entry, i) for entry in self.layers for i, path in enumerate(entry.slots)}
+        rows: dict[str, Rows] = {}
         for entry in self.layers:
             names.setdefault(entry.name, entry)
             flats.setdefault(flat(entry.name), entry)
             if entry.diffusers is not None:
                 paths.setdefault(entry.diffusers, entry)
-                flats.setdefault(flat(entry.diffusers), entry)
+            for split in entry.splits:
+                rows |= {path: (entry, split, i) for i, path in enumerate(split.paths) if path}
+            for path in (*entry.aliases, *((entry.diffusers,) if entry.diffusers else ())):
+                aliases.setdefault(path, entry)
+                flats.setdefault(flat(path), entry)
             tensors.setdefault(entry.weight, []).append((entry, "weight"))
             if entry.bias is not None:
                 tensors.setdefault(entry.bias, []).append((entry, "bias"))
+        original = {path: found for path, found in rows.items() if found[1].original}
         self.by_name = TemplateIndex(names, ".")
         self.by_diffusers = TemplateIndex(paths, ".")
+        self.by_alias = TemplateIndex(aliases, ".")
         self.by_flat = TemplateIndex(flats, "_")
-        self.by_slot = TemplateIndex(slots, ".")
-        self.by_flat_slot = TemplateIndex({flat(path): found for path, found in slots.items()}, "_")
+        self.by_rows = TemplateIndex(rows, ".")
+        self.by_original_rows = TemplateIndex(original, ".")
+        self.by_flat_rows = TemplateIndex({flat(path): found for path, found in rows.items()}, "_")
         self.by_tensor = TemplateIndex({key: tuple(found) for key, found in tensors.items()}, ".")

@@ -7,6 +7,7 @@ read `ss_base_model_version`, `ss_v2` and `modelspec.architecture` to tell famil
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 DYNAMIC = "Dynamic"
@@ -29,6 +30,7 @@ class MetadataWords:
     epsilon, v: the model, by what it predicts;  implementation: whose code it is, for modelspec
     module: the trainer's;  v2: value of `ss_v2`
     tells_prediction: whether modelspec names it (a flow has no name there)
+    others: what else trainers call the model, in `ss_base_model_version` or the architecture
     """
 
     epsilon: ModelName
@@ -37,6 +39,15 @@ class MetadataWords:
     module: str = "networks.lora"
     v2: bool = False
     tells_prediction: bool = True
+    others: tuple[str, ...] = ()
+
+    def are_in(self, metadata: Mapping[str, str]) -> bool:
+        """Whether a trainer noted that a LoRA is for this family."""
+        spec = metadata.get("modelspec.architecture", "").partition("/")[0]
+        told = {spec.casefold(), metadata.get("ss_base_model_version", "").casefold()}
+        models = (self.epsilon, self.v)
+        own = (*self.others, *(name for model in models for name in (model.version, model.spec)))
+        return not told.isdisjoint(name.casefold() for name in own)
 
 
 @dataclass(frozen=True, slots=True)

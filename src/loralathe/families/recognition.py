@@ -57,6 +57,10 @@ class Signature:
     def matches(self, tensors: Mapping[str, TensorLike]) -> bool:
         return next(self.complaints(tensors), None) is None
 
+    def found(self, tensors: Mapping[str, TensorLike]) -> Iterator[str]:
+        """Its keys that the file has."""
+        return (prefix + key for key in self.has for prefix in self.prefixes if prefix + key in tensors)
+
     def share(self, tensors: Mapping[str, TensorLike]) -> float:
         """Share of the wanted keys that are there, 0 to 1."""
         return max(self._there(prefix, tensors) for prefix in self.prefixes) / len(self.has)

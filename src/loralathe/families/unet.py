@@ -7,7 +7,7 @@ diffusers counts inside each level; the layers inside a place keep their names o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -152,6 +152,12 @@ class UNet:
         side = {"input_blocks": "IN", "output_blocks": "OUT"}.get(stage)
         block = f"{side}{int(number):02d}" if side and number.isdigit() else None
         return block if block in self._blocks else None
+
+    def holds(self, paths: Iterable[str]) -> bool:
+        return True
+
+    def fills(self, paths: Iterable[str]) -> bool:
+        return False
 
     def borrowed_blocks(self) -> Mapping[str, tuple[str, ...]]:
         """As SuperMerger has it."""
