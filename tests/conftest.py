@@ -13,6 +13,8 @@ os.environ.setdefault("LORALATHE_CACHE", os.devnull)  # nor anybody's cache: tes
 os.environ["LC_ALL"] = "C.UTF-8"  # the command speaks the language of the terminal: English here
 
 settings.register_profile("ci", derandomize=True)
+settings.register_profile("many", max_examples=5000, deadline=None, print_blob=True)
+"""pytest --hypothesis-profile=many"""
 if os.environ.get("CI"):
     settings.load_profile("ci")
 

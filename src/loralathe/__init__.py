@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from loralathe.studies.analyzer import bar
     from loralathe.studies.plan import GridPlan
     from loralathe.studies.weights import BlockWeight, WeightStudy
-    from loralathe.tensorfiles import in_memory, write_text
+    from loralathe.tensorfiles import in_memory, read_text, write_text
     from loralathe.verification import BlockCheck, Verification
     from loralathe.version import __version__
     from loralathe.words import LANGUAGES, Catalogue, read_catalogue, read_page
@@ -79,7 +79,7 @@ if TYPE_CHECKING:
         "__version__", "as_flag", "bar", "bar_chart", "command_for", "command_line",
         "component_name", "family_by_id",
         "in_memory", "label_of_kind", "make_recipe", "parse_number", "parse_size", "parse_whole",
-        "read_catalogue", "read_page", "read_recipe", "recipe_text", "shorthand", "unused_names",
+        "read_catalogue", "read_page", "read_recipe", "read_text", "recipe_text", "shorthand", "unused_names",
         "write_text",
     ]  # fmt: skip
     __all__ += errors.__all__
@@ -112,7 +112,7 @@ _HOMES = {
     "studies.analyzer": ("bar",),
     "studies.plan": ("GridPlan",),
     "studies.weights": ("BlockWeight", "WeightStudy"),
-    "tensorfiles": ("in_memory", "write_text"),
+    "tensorfiles": ("in_memory", "read_text", "write_text"),
     "verification": ("BlockCheck", "Verification"),
     "version": ("__version__",),
     "words": ("LANGUAGES", "Catalogue", "read_catalogue", "read_page"),

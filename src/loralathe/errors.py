@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = [
     "InputError", "LatheError", "MachineError", "Message", "counted", "did_you_mean", "few", "inset",
-    "is_out_of_memory", "json_text", "option", "printable", "readable", "spelling_hint", "with_equals",
+    "is_out_of_memory", "json_text", "option", "printable", "readable", "spelling_hint", "whole",
+    "with_equals",
 ]  # fmt: skip
 
 Value = bool | int | float | str | Mapping[str, "str | float"] | Sequence[str] | None
@@ -162,6 +163,11 @@ def printable(text: str) -> str:
 def _escape(sign: str, short: str) -> str:
     code = ord(sign)
     return short.format(code) if code < 0x100 else f"\\u{code:04x}"
+
+
+def whole(text: str) -> str:
+    """`text` as UTF-8 can hold it: halves of characters spelt `\\udcff`, as names of files may have them."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def json_text(value: object) -> str:

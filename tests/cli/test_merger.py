@@ -180,7 +180,7 @@ def test_merge_and_eval_take_them_too(done: Run, models: Path, tmp_path: Path) -
     ("given", "what"),
     [
         ("{bad", "the metadata is not JSON"),
-        ("nowhere.json", "the metadata cannot be read"),
+        ("nowhere.json", "no such file"),
         ("{}", None),
     ],
 )

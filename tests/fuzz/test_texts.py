@@ -24,7 +24,7 @@ from loralathe.strengths import (
     read_argument,
 )
 
-quick = settings(deadline=None, max_examples=150)
+quick = settings(deadline=None, max_examples=max(150, settings().max_examples))
 
 
 def near(*words: str) -> st.SearchStrategy[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from loralathe.api.arguments import Folders, folders_of
 from loralathe.errors import InputError, MachineError, did_you_mean
 from loralathe.language import read_toml, toml_text
-from loralathe.tensorfiles import config_file, write_whole
+from loralathe.tensorfiles import config_file, text_bytes, write_whole
 
 __all__ = ["REMEMBERED", "config_file", "forget", "read_config", "remember"]
 
@@ -69,5 +69,5 @@ def _write(config: Mapping[str, tuple[Path, ...]]) -> Path:
         for name in REMEMBERED
         if name in config
     ]
-    write_whole(file, "".join(lines).encode("utf-8"))
+    write_whole(file, text_bytes("".join(lines), str(file)))
     return file

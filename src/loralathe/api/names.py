@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from loralathe.api.arguments import PathLike
 from loralathe.tensorfiles import confine
@@ -76,13 +76,9 @@ def write_preset(path: PathLike, name: str, text: str | None) -> None:
     """
     from pathlib import Path
 
-    from loralathe.errors import InputError
-    from loralathe.tensorfiles import write_whole
+    from loralathe.strengths import with_preset
+    from loralathe.tensorfiles import read_text, text_bytes, write_whole
 
-    if not name.strip() or set(name) & set(":\n\r") or (text is not None and set(text) & set("\n\r")):
-        raise InputError("this cannot be the name of a list", fix="use one line without a colon")
     file = Path(path)
-    lines: Iterable[str] = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    kept = [line for line in lines if line.partition(":")[0].strip() != name.strip()]
-    kept += [] if text is None else [f"{name.strip()}:{text.strip()}"]
-    write_whole(file, "".join(f"{line}\n" for line in kept).encode())
+    content = read_text(file, "preset file") if file.exists() else ""
+    write_whole(file, text_bytes(with_preset(content, name, text), str(file)))

@@ -11,7 +11,7 @@ from loralathe.api.arguments import PathLike
 from loralathe.api.look import picture_notes
 from loralathe.errors import InputError, did_you_mean, few
 from loralathe.language import read_toml, toml_text
-from loralathe.tensorfiles import check_is_file, write_text
+from loralathe.tensorfiles import check_is_file, text_bytes, write_text
 
 if TYPE_CHECKING:
     from loralathe.strengths import AdapterUse
@@ -73,12 +73,10 @@ def write_settings(path: PathLike, values: Mapping[str, object], *, force: bool 
     """Write a profile of those values that are not None; one that says the same may be there already."""
     given = {name: values[name] for name in SETTINGS if values.get(name) not in (None, (), [])}
     text = "".join(f"{name} = {_toml(value)}\n" for name, value in given.items())
-    try:
-        data = text.encode()
-    except UnicodeEncodeError:  # half of a pair, which a command line can hold
-        raise InputError("the settings hold half a character, which no file can hold") from None
     file = Path(path)
-    if not (file.is_file() and file.read_bytes() == data):
+    data = text_bytes(text, str(file))
+    same = file.is_file() and file.stat().st_size == len(data) and file.read_bytes() == data
+    if not same:
         write_text(file, text, force=force)
 
 

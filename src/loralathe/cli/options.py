@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from loralathe import LANGUAGES, InputError, spelling_hint, with_equals
+from loralathe import LANGUAGES, InputError, read_text, spelling_hint, with_equals
 from loralathe.cli.help_page import PageContext
 from loralathe.cli.language import FLAG
 from loralathe.cli.screen import Screen
@@ -401,14 +401,7 @@ def _metadata(ctx: click.Context, param: click.Parameter, given: str | None) -> 
     text, where = given, "--metadata-json"
     if not given.lstrip().startswith("{"):
         where = given
-        try:
-            text = Path(given).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"the metadata cannot be read: {error}",
-                where=where,
-                fix='give a file, or text such as \'{"a": "b"}\'',
-            ) from None
+        text = read_text(given, "JSON file")
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:

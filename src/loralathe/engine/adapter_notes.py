@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from loralathe.engine.plan import AdapterOutput
 from loralathe.engine.session import Session
 from loralathe.engine.sidecars import whole_copies
-from loralathe.errors import InputError, did_you_mean
+from loralathe.errors import InputError, did_you_mean, whole
 from loralathe.families import AdapterNotes, adapter_metadata
 from loralathe.language import ADAPTER_METADATA, FIRST, Save
 
@@ -54,7 +54,7 @@ def _mode(save: Save) -> str:
 
 def title_of(output: AdapterOutput) -> str:
     """What an adapter calls itself."""
-    return output.save.title or output.save.file.stem
+    return output.save.title or whole(output.save.file.stem)
 
 
 def _own(session: Session, output: AdapterOutput) -> dict[str, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from loralathe.engine.options import RunOptions
-from loralathe.errors import InputError
+from loralathe.errors import InputError, whole
 from loralathe.tensorfiles import MemoryPath, read_header
 from loralathe.version import __version__
 
@@ -74,7 +74,7 @@ def write_record(session: Session, output: Output, hashes: Mapping[str, str] | N
     steps = recipe.steps.keys() & used_names(recipe, (output.save.step,))
     used = {name.id for step in steps for name in value_names(recipe.steps[step])}
     inputs = {
-        name: {"file": plan.inputs[name].name, "size": plan.sizes[name]}
+        name: {"file": whole(plan.inputs[name].name), "size": plan.sizes[name]}
         | ({"sha256": known[name]} if run.hash_inputs else {})
         for name in [*recipe.inputs, *([output.vae] if output.vae else [])]
         if name in used or name == output.vae

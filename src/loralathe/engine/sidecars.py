@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loralathe.adapters import fits
 from loralathe.engine.sources import CheckpointSource, Sources
-from loralathe.errors import InputError, counted, did_you_mean, few, option
+from loralathe.errors import InputError, counted, did_you_mean, few, option, whole
 from loralathe.families import vae_keys
 from loralathe.language import Save
 from loralathe.tensorfiles import MemoryPath, TensorFile, TensorInfo, same_file
@@ -46,7 +46,7 @@ def copied_metadata(
         return {}
     if choice == "new":
         needed = {key: text for key, text in held[used[0]].items() if key in NEEDED}
-        return needed | {"modelspec.title": save.title or save.file.stem}
+        return needed | {"modelspec.title": save.title or whole(save.file.stem)}
     if choice == "all":
         loras = [sources.adapters[name].metadata for name in adapters]
         return dict(held[used[0]]) | whole_copies([*held.values(), *loras])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from loralathe.adapters import ModelFolders
-from loralathe.errors import InputError, did_you_mean
+from loralathe.errors import InputError, did_you_mean, printable, whole
 from loralathe.language.recipe import Recipe, Save, listing, make_recipe
 from loralathe.language.toml_file import read_toml, toml_key, toml_text
 
@@ -128,7 +128,7 @@ def recipe_text(recipe: Recipe, comments: Iterable[str] = ()) -> str:
         "steps": {name: toml_text(text) for name, text in recipe.texts.items()},
         "save": {save.step: _inline(_save_entries(save)) for save in recipe.saves},
     }
-    head = [f"# {' '.join(line.split())}" for line in comments]
+    head = [f"# {printable(whole(' '.join(line.split())))}" for line in comments]
     parts = ["\n".join(head)] if head else []
     parts += ["\n".join(_lines(name, entries)) for name, entries in tables.items() if entries]
     return "\n\n".join(parts) + "\n"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from loralathe.errors import InputError, half_width
+from loralathe.errors import InputError, half_width, json_text
 from loralathe.tensorfiles import read_text
 
 if sys.version_info >= (3, 11):
@@ -20,6 +19,8 @@ _WINDOWS_PATH = re.compile(r"""^(?P<line>[^#'\n]*"[A-Za-z]:\\(?!\\|u[0-9A-Fa-f]{
 """`"C:\\temp"` with one backslash: TOML refuses it, or reads a tab where it says `\\t`."""
 _LIKE_A_PATH = re.compile(r"""(?<="[A-Za-z]:)\\(["bfnrt])""")
 _NUMBERED = {mark: f"\\u{ord(sign):04x}" for mark, sign in zip('"bfnrt', '"\b\f\n\r\t', strict=True)}
+_OF_OPTIONS = re.compile("[\ufdd0-\ufdd2]")
+"""What `errors.option` marks options in messages with: a recipe may be one."""
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -64,6 +65,6 @@ def toml_key(name: str) -> str:
 
 
 def toml_text(value: str) -> str:
-    """A basic string: JSON's escapes are TOML's, DEL's is TOML's alone; none looks like a Windows path."""
-    text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    """A basic string: JSON's escapes are TOML's. None looks like a Windows path or an option of ours."""
+    text = _OF_OPTIONS.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text(value))
     return _LIKE_A_PATH.sub(lambda found: _NUMBERED[found[1]], text)

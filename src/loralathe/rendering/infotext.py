@@ -63,7 +63,9 @@ def infotext(request: ImageRequest, hashes: Hashes | None = None) -> str:
         "TI hashes": _by_name(hashes.embeddings),
         "Rendered by": f"loralathe {__version__}",
     }
-    last = ", ".join(f"{key}: {_quoted(value)}" for key, value in entries.items() if value is not None)
+    last = ", ".join(
+        f"{key}: {quoted_entry(str(value))}" for key, value in entries.items() if value is not None
+    )
     lines = [" ".join([request.prompt, *tags]).strip()]
     if request.negative:
         lines.append(f"Negative prompt: {request.negative}")
@@ -117,9 +119,10 @@ def png_text(path: Path) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _quoted(value: object) -> str:
-    text = str(value)
-    return json.dumps(text, ensure_ascii=False) if re.search(r"[,:\n]", text) else text
+def quoted_entry(text: str) -> str:
+    """A value of the last line: in JSON's quotes where it needs them to be read back, as A1111 writes it."""
+    plain = text and text == text.strip() and text[0] != '"' and not re.search(r"[,:\n]", text)
+    return text if plain else json.dumps(text, ensure_ascii=False)
 
 
 def _unquoted(text: str) -> str:

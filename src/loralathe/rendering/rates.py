@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from loralathe.errors import MachineError
-from loralathe.tensorfiles import cache_folder, write_whole
+from loralathe.errors import InputError, MachineError
+from loralathe.tensorfiles import cache_folder, read_text, write_whole
 
 FILE = "rates.json"
 
@@ -55,12 +55,12 @@ def _file() -> Path | None:
 def _read(file: Path) -> dict[str, dict[str, float]]:
     """What is remembered; nothing where the file is absent or damaged."""
     try:
-        found = json.loads(file.read_text("utf-8"))
+        found = json.loads(read_text(file, "JSON file"))
         return {
             str(model): {size: float(seconds) for size, seconds in rates.items() if _pixels(size) > 0}
             for model, rates in found.items()
         }
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+    except (InputError, ValueError, AttributeError, TypeError, RecursionError):
         return {}
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loralathe.errors import InputError, did_you_mean, option
+from loralathe.tensorfiles import read_small
 
 PLACEHOLDER = "{prompt}"
 
@@ -25,19 +26,20 @@ class Style:
 def read_styles(file: Path) -> dict[str, Style]:
     """Styles by name. A byte order mark, line breaks within quotes and A1111's old column `text` are read."""
     try:
-        text = file.read_bytes().decode("utf-8-sig")  # line breaks as they are
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_small(file, "styles file").decode("utf-8-sig")  # line breaks as they are
+        rows = csv.DictReader(io.StringIO(text, newline=""))
+        found = list(rows)
+    except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             f"the styles cannot be read: {error}", where=str(file), fix="give A1111's styles.csv"
         ) from error
-    rows = csv.DictReader(io.StringIO(text, newline=""))
     if "name" not in (rows.fieldnames or ()):
         raise InputError(
             "the first line does not name the columns",
             where=str(file),
             fix="the first line is name,prompt,negative_prompt",
         )
-    styles = (_style(row) for row in rows if row["name"] and not row["name"].startswith("#"))
+    styles = (_style(row) for row in found if row["name"] and not row["name"].startswith("#"))
     return {style.name: style for style in styles}
 
 

@@ -30,6 +30,7 @@ from loralathe.strengths.presets import (
     read_element_preset_file,
     read_preset_file,
     spelled_out,
+    with_preset,
 )
 from loralathe.strengths.strength import Strength, check_blocks, effective, in_float32, resolve
 from loralathe.strengths.text import (
@@ -67,5 +68,5 @@ __all__ = [
     "parse_elements", "parse_floats", "parse_ints", "parse_number", "parse_size", "parse_texts",
     "parse_whole", "read_argument", "read_block_text", "read_element_preset_file", "read_preset_file",
     "read_tag", "require_counted_once", "resolve", "same_adapter", "seeded_tokens", "select_blocks",
-    "selection_rules", "show_number", "spelled_out", "split_items", "tag_text", "term_text",
+    "selection_rules", "show_number", "spelled_out", "split_items", "tag_text", "term_text", "with_preset",
 ]  # fmt: skip

@@ -118,6 +118,28 @@ def read_preset_file(path: Path) -> PresetFile:
     return PresetFile(path, presets, tuple(problems))
 
 
+def with_preset(content: str, name: str, text: str | None) -> str:
+    """A preset file's content with this list added, replaced or (None) removed; other lines stay.
+
+    Raises InputError for what would not be read back.
+    """
+    name = name.strip()
+    if not name or set(name) & set(":,=#") or len(name.splitlines()) > 1:
+        raise InputError("this cannot be the name of a list", fix="use one line without : , = and #")
+    lines = content.splitlines(keepends=True)
+    kept = "".join(line for line in lines if line.partition(":")[0].strip() != name)
+    if text is None:
+        return kept
+    line = f"{name}:{text.strip()}"
+    why = _why_unusable(line, name, text.strip())
+    if why is None and len(line.splitlines()) > 1:
+        why = "a list is one line"
+    if why is not None:
+        raise InputError(f"'{name}' cannot be kept: {why}", fix="write weights: 1,0,0.5,…, or IN04=0.5,*=0")
+    ended = kept if kept.endswith("\n") or not kept else f"{kept}\n"
+    return f"{ended}{line}\n"
+
+
 def _why_unusable(text: str, name: str, values: str) -> str | None:
     """None for a usable line."""
     if "#" in text:

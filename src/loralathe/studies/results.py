@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from loralathe.rendering.infotext import quoted_entry
 from loralathe.studies.axis import Axis
 from loralathe.studies.commands import CellRecipe
 from loralathe.studies.plan import Cell, GridPlan
-from loralathe.studies.study_file import json_file
+from loralathe.studies.study_file import csv_file, json_file
 
 Scores: TypeAlias = Mapping[str, float | None]
 
@@ -47,45 +45,29 @@ class CellResult:
 
 
 def results_csv(plan: GridPlan, results: Sequence[CellResult]) -> bytes:
-    """UTF-8 with a byte-order mark, so that spreadsheets read Chinese text as it is."""
+    """A row for every cell."""
     axes = [(index, axis.title) for index, axis in enumerate(plan.axes) if axis.title]
     titles = {title for _, title in axes}
     # A variable that an axis sweeps has the axis' column already.
     variables = [name for name, _ in results[0].cell.variables if name not in titles] if results else []
     names = list(results[0].scores) if results else []
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(
-        [
-            "x",
-            "y",
-            "z",
-            *(title for _, title in axes),
-            *variables,
-            *names,
-            *REQUEST_FIELDS,
-            "prompt",
-            "done",
-            "file",
-            "command",
-        ]
-    )
+    heads = [*(title for _, title in axes), *variables, *names, *REQUEST_FIELDS]
+    rows: list[Sequence[object]] = [["x", "y", "z", *heads, "prompt", "done", "file", "command"]]
     for result in results:
         cell = result.cell
-        writer.writerow(
-            [
-                *(index + 1 for index in cell.position),
-                *(cell.labels[index] for index, _ in axes),
-                *(value for name, value in cell.variables if name in variables),
-                *(_number(result.scores[name]) for name in names),
-                *(getattr(cell.request, field) for field in REQUEST_FIELDS),
-                cell.request.prompt,
-                int(result.done),
-                result.file,
-                result.recipe.command if result.recipe else "",
-            ]
-        )
-    return b"\xef\xbb\xbf" + buffer.getvalue().encode("utf-8", "backslashreplace")
+        row = [
+            *(index + 1 for index in cell.position),
+            *(cell.labels[index] for index, _ in axes),
+            *(value for name, value in cell.variables if name in variables),
+            *(_number(result.scores[name]) for name in names),
+            *(getattr(cell.request, field) for field in REQUEST_FIELDS),
+            cell.request.prompt,
+            int(result.done),
+            result.file,
+            result.recipe.command if result.recipe else "",
+        ]
+        rows.append(row)
+    return csv_file(rows)
 
 
 def _number(value: float | None) -> str:
@@ -139,13 +121,11 @@ def own_text(info: Mapping[str | tuple[int, int], object]) -> dict[str, str]:
 def _axis_parts(letter: str, axis: Axis) -> list[str]:
     if not axis.title:
         return []
-    parts = [f"{letter} Type: {_quoted(axis.title)}", f"{letter} Values: {_quoted(axis.text.strip())}"]
+    parts = [
+        f"{letter} Type: {quoted_entry(axis.title)}",
+        f"{letter} Values: {quoted_entry(axis.text.strip())}",
+    ]
     fixed = ", ".join(value.label for value in axis.values)
     if axis.seeds and "-1" in axis.text:
-        parts.append(f"Fixed {letter} Values: {_quoted(fixed)}")
+        parts.append(f"Fixed {letter} Values: {quoted_entry(fixed)}")
     return parts
-
-
-def _quoted(value: str) -> str:
-    """JSON quotes when the value holds a comma, a colon or a new line, as A1111 does."""
-    return json.dumps(value, ensure_ascii=False) if any(c in value for c in ",:\n") else value

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from loralathe.errors import MachineError
+from loralathe.errors import InputError, MachineError
 from loralathe.progress import Progress
 from loralathe.rendering.png import DAMAGE, png_bytes, read_picture
 from loralathe.rendering.request import MAX_SEED, Renderer
 from loralathe.studies.plan import Job, describe_variables
 from loralathe.studies.study_file import json_file
-from loralathe.tensorfiles import remove_stale_in, write_whole
+from loralathe.tensorfiles import read_text, remove_stale_in, write_whole
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,8 @@ class SeedBook:
 
     def _read(self) -> list[int]:
         try:
-            found = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):  # none yet, or not ours: new seeds are drawn
+            found = json.loads(read_text(self._path, "JSON file"))
+        except (InputError, ValueError, RecursionError):  # none yet, or not ours: new seeds are drawn
             return []
         seeds = found if isinstance(found, list) else []
         return [seed for seed in seeds if type(seed) is int and 0 <= seed <= MAX_SEED]

@@ -6,6 +6,8 @@ place: then only pictures that are missing are made.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +18,7 @@ from loralathe.errors import InputError, option
 from loralathe.rendering.hires import Hires
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import argument_text
-from loralathe.tensorfiles import write_whole
+from loralathe.tensorfiles import read_text, write_whole
 
 STUDY_FILE = "study.json"
 VERSION = 1
@@ -87,6 +89,14 @@ def json_file(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
 
 
+def csv_file(rows: Iterable[Sequence[object]]) -> bytes:
+    """UTF-8 with a byte-order mark, so that spreadsheets read Chinese text as it is."""
+    buffer = io.StringIO()
+    # As in RFC 4180: texts with either sign are quoted.
+    csv.writer(buffer, lineterminator="\r\n").writerows(rows)
+    return b"\xef\xbb\xbf" + buffer.getvalue().encode("utf-8", "backslashreplace")
+
+
 def claim_folder(folder: Path, study: Identity, *, force: bool) -> None:
     """Write down whose the folder is. InputError for a folder of another study, unless it may be replaced."""
     before = _read(folder / STUDY_FILE)
@@ -111,9 +121,9 @@ def foreign_folder_note(folder: Path, study: Identity, *, force: bool) -> list[s
 def _read(path: Path) -> Identity | None:
     """None where nothing is written down, or what is there is not ours: it is replaced."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_text(path, "JSON file"))
         return Identity(
             dict(found["facts"]), {title: list(values) for title, values in found["axes"].items()}
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (InputError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

@@ -10,6 +10,7 @@ from loralathe.tensorfiles.atomic import (
     remove_stale,
     remove_stale_in,
     stage_bytes,
+    text_bytes,
     write_text,
     write_whole,
 )
@@ -40,6 +41,6 @@ __all__ = [
     "digest_of", "encode_header", "free_space", "from_torch_dtype", "in_file_order", "in_memory",
     "join_files", "legacy_hash", "made_folders", "model_hash", "name_key", "open_tensorfile", "read_at",
     "read_header", "read_small", "read_text", "real_path", "remove_stale", "remove_stale_in",
-    "require_readable", "same_file", "stage_bytes", "stored_path", "tensor_bytes", "to_torch_dtype",
-    "write_at", "write_text", "write_whole",
+    "require_readable", "same_file", "stage_bytes", "stored_path", "tensor_bytes", "text_bytes",
+    "to_torch_dtype", "write_at", "write_text", "write_whole",
 ]  # fmt: skip

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from loralathe.errors import InputError, option
+from loralathe.errors import InputError, option, whole
 from loralathe.tensorfiles.confined import require_writable
 from loralathe.tensorfiles.input_files import MODEL_SUFFIXES
 from loralathe.tensorfiles.outputs import check_output, free_space, real_path, write_error
@@ -200,7 +200,20 @@ def write_text(path: Path, text: str, *, force: bool, inputs: Iterable[str | os.
                 fix="choose another output name",
             )
     with made_folders([path]):
-        stage_bytes(path, text.encode("utf-8"), replace=force).commit()
+        stage_bytes(path, text_bytes(text, str(path)), replace=force).commit()
+
+
+def text_bytes(text: str, where: str) -> bytes:
+    """In UTF-8; InputError, with the file that was to hold it, for halves of characters."""
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        found = error.object[max(0, error.start - 20) : error.end + 20]
+        raise InputError(
+            f"'{whole(found)}' holds half a character, which no file can hold",
+            where=where,
+            fix="if it is the name of a file or of a folder, rename that",
+        ) from None
 
 
 def stage_bytes(target: Path, data: bytes, *, replace: bool, size: int | None = None) -> StagedFile:

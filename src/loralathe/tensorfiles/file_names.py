@@ -10,12 +10,12 @@ import os
 import unicodedata
 from pathlib import Path
 
-from loralathe.errors import visible
+from loralathe.errors import visible, whole
 
 
 def name_key(name: str) -> str:
     """Equal for names that look alike: one Unicode normal form, no invisible characters."""
-    return unicodedata.normalize("NFC", visible(name))
+    return unicodedata.normalize("NFC", visible(whole(name)))
 
 
 def stored_path(path: Path) -> Path:

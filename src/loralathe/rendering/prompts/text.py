@@ -73,17 +73,21 @@ BREAK = WeightedText(None)
 
 def parse_emphasis(prompt: str) -> tuple[list[WeightedText], list[Issue]]:
     """`prompt` in order, neighbours of one weight joined; an issue where a weight is not a number."""
-    found: list[WeightedText] = []
+    import numpy as np
+
+    found: list[str | None] = []
+    weights = np.ones(2 * len(prompt) + 1)  # an array, because thousands of brackets may be nested
     opened: dict[str, list[int]] = {"(": [], "[": []}
     issues: list[Issue] = []
 
     def scale_from(start: int, factor: float) -> None:
-        found[start:] = [WeightedText(piece.text, piece.weight * factor) for piece in found[start:]]
+        with np.errstate(all="ignore"):
+            weights[start : len(found)] *= factor
 
     for match in _TOKEN.finditer(prompt):
         token = match.group()
         if match["escaped"]:
-            found.append(WeightedText(token[1]))
+            found.append(token[1])
         elif match["round"] or match["square"]:
             opened[token].append(len(found))
         elif match["weight"] and opened["("]:
@@ -92,7 +96,7 @@ def parse_emphasis(prompt: str) -> tuple[list[WeightedText], list[Issue]]:
                 scale_from(start, float(match["weight"]))
             else:
                 issues.append(issue_at(prompt, match.start(), f"'{match['weight']}' is not a number"))
-                found.append(WeightedText(token[:-1]))
+                found.append(token[:-1])
                 scale_from(start, ROUND)
         elif match["closed"] and opened["("]:
             scale_from(opened["("].pop(), ROUND)
@@ -104,18 +108,18 @@ def parse_emphasis(prompt: str) -> tuple[list[WeightedText], list[Issue]]:
         scale_from(start, ROUND)
     for start in opened["["]:
         scale_from(start, SQUARE)
-    return _joined(found), issues
+    return _joined(map(WeightedText, found, weights.tolist())), issues
 
 
-def _append_text(found: list[WeightedText], text: str) -> None:
+def _append_text(found: list[str | None], text: str) -> None:
     for number, part in enumerate(_BREAK.split(text)):
         if number:
-            found.append(BREAK)
+            found.append(BREAK.text)
         if part:
-            found.append(WeightedText(part))
+            found.append(part)
 
 
-def _joined(found: list[WeightedText]) -> list[WeightedText]:
+def _joined(found: Iterable[WeightedText]) -> list[WeightedText]:
     pieces: list[WeightedText] = []
     for piece in found:
         last = pieces[-1] if pieces else None

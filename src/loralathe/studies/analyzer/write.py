@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from loralathe.studies.metrics import difference_picture, pixels_of
 from loralathe.studies.page.build import fill_page, picture_source
 from loralathe.studies.results import own_text
 from loralathe.studies.store import CellStore
-from loralathe.studies.study_file import json_file
+from loralathe.studies.study_file import csv_file, json_file
 from loralathe.tensorfiles import write_whole
 
 
@@ -68,23 +66,21 @@ def _write_differences(options: BlocksOptions, report: BlockReport, index: int, 
 
 def blocks_csv(report: BlockReport) -> bytes:
     """One row for every block: means with 95 % intervals, the suggested weight, the value of each seed."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
     measures = ("changed", "ssim", "gmsd")
     heads = [f"{measure}{end}" for measure in measures for end in ("", " low", " high")]
-    writer.writerow(["block", *heads, "weight", *(f"changed, seed {seed}" for seed in report.seeds)])
+    seeds = [f"changed, seed {seed}" for seed in report.seeds]
+    rows: list[Sequence[object]] = [["block", *heads, "weight", *seeds]]
     for effect in report.effects:
         estimates = (effect.changed, effect.ssim, effect.gmsd)
         numbers = [number for e in estimates for number in (e.mean, e.low, e.high)]
-        writer.writerow(
-            [
-                effect.group.name,
-                *("" if number is None else f"{number:.6g}" for number in numbers),
-                effect.weight,
-                *(f"{value:.6g}" for value in effect.changed.values),
-            ]
-        )
-    return b"\xef\xbb\xbf" + buffer.getvalue().encode("utf-8", "backslashreplace")
+        row = [
+            effect.group.name,
+            *("" if number is None else f"{number:.6g}" for number in numbers),
+            effect.weight,
+            *(f"{value:.6g}" for value in effect.changed.values),
+        ]
+        rows.append(row)
+    return csv_file(rows)
 
 
 def blocks_json(report: BlockReport) -> bytes:
