@@ -42,6 +42,9 @@ LORAS = {  # family → (manifest of attention layers only, manifest with convol
     "flux": ("lora_kohya_flux_clip_t5", None),
     "flux-alone": ("lora_kohya_flux_unet_only", None),
 }
+TRAINED: dict[str, str] = {  # family → layers that its trainer changes by default, every matrix among them
+}
+"""LoRAs of these are made from the checkpoint's manifest: names are flattened keys."""
 DEPTHS = {
     "double_blocks": 2,
     "single_blocks": 3,
@@ -49,7 +52,16 @@ DEPTHS = {
     "te3_encoder_block": 2,
 }
 """Blocks that narrowed Flux files keep: the others are the same again, and a quarter of a gigabyte."""
+ROWS = {
+    "transformer_blocks": 2,
+    "blocks": 2,
+    "layers": 2,
+}
+"""The same for rows of blocks whose names other networks have too: they stand first in a key (here flat)."""
 _NUMBERED = re.compile(rf"({'|'.join(map(re.escape, DEPTHS))})[._](\d+)[._]")
+_ROW = re.compile(rf"(?:lora_unet_)?({'|'.join(ROWS)})_(\d+)_")
+ODD_WIDTHS = (POSITIONS, 68)
+"""Widths that stay: positions, and the 17 channels in patches of 2×2 that Anima takes in."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +90,25 @@ def raw_manifest(name: str) -> Mapping[str, object]:
 
 @cache
 def manifest(name: str) -> Mapping[str, Spec]:
-    """Key → Spec of a manifest of tensors."""
+    """Key → Spec of a manifest of tensors, or of the LoRA that a trainer makes for a family (`TRAINED`)."""
+    if name in TRAINED:
+        return _trained(name)
     return {
         key: Spec(tuple(entry["shape"]), entry["dtype"])  # type: ignore[index]
         for key, entry in raw_manifest(name).items()
     }
+
+
+def _trained(family: str) -> dict[str, Spec]:
+    found = {}
+    for key, spec in manifest(FAMILIES[family][0]).items():
+        stem = key.removesuffix(".weight")
+        if len(spec.shape) == 2 and stem != key and re.fullmatch(TRAINED[family], stem):
+            name = f"lora_unet_{stem.replace('.', '_')}"
+            found[f"{name}.alpha"] = Spec(())
+            found[f"{name}.lora_up.weight"] = Spec((spec.shape[0], 8))
+            found[f"{name}.lora_down.weight"] = Spec((8, spec.shape[1]))
+    return found
 
 
 def header(name: str, metadata: Mapping[str, str] | None = None) -> FakeHeader:
@@ -104,7 +130,7 @@ def shrink(shape: tuple[int, ...], divisor: int) -> tuple[int, ...]:
 
 
 def _shrink_axis(size: int, divisor: int) -> int:
-    if divisor == 1 or size <= 64 or size == POSITIONS:
+    if divisor == 1 or size <= 64 or size in ODD_WIDTHS:
         return size
     if size == VOCABULARY:
         return TINY_VOCABULARY
@@ -125,7 +151,9 @@ def tiny_specs(family: str, width_divisor: int | None = None) -> dict[str, Spec]
 
 def is_shallow(key: str) -> bool:
     """Whether a key is in the first blocks of a transformer, or not in a numbered one at all."""
-    found = _NUMBERED.search(key)
+    row, found = _ROW.match(key.replace(".", "_")), _NUMBERED.search(key)
+    if row is not None:
+        return int(row[2]) < ROWS[row[1]]
     return found is None or int(found[2]) < DEPTHS[found[1]]
 
 
@@ -186,7 +214,7 @@ def tiny_lora(
     """
     import torch
 
-    linear, conv = LORAS[family]
+    linear, conv = LORAS.get(family, (family, None))
     name = linear if conv_rank is None and linear else conv
     assert name is not None, f"no manifest of a {family} LoRA with convolutions"
     default = FAMILIES[family.removesuffix("-diffusers-names")][1]

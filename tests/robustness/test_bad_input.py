@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from checkpoints import tiny_checkpoint, write_safetensors
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.errors import InputError
+from loralathe.families import supported_families
 from loralathe.progress import CallableSink, Event, Progress
 from robustness.workdir import (
     DIVISOR,
@@ -249,7 +250,7 @@ def test_a_lora_that_matches_nothing(folder: Path) -> None:
         assert fault.says(folder) == (
             "this LoRA is for no family known here",
             "DIR/lora.safetensors: lora_unet_strange_0, lora_unet_strange_1",
-            "LoRAs for SD 1.5, SD 2, SDXL and Flux are supported",
+            f"LoRAs for {supported_families()} are supported",
         )
 
 

@@ -10,6 +10,7 @@ from pkgutil import iter_modules
 from loralathe.families.blocks import (
     OTHER,
     VAE_LABEL,
+    all_block_lists,
     block_label,
     block_lists,
     common_prefixes,
@@ -46,7 +47,8 @@ for _found in iter_modules(__path__):  # a family makes itself known when its fi
 __all__ = [
     "BASE", "BIAS", "DENOISER_PREFIX", "ENCODER_NAMES", "FACTORED", "FAMILIES", "OTHER", "VAE_LABEL",
     "AdapterNotes", "Detected", "Family", "HeaderLike", "LayerAddress", "Module", "Padding", "Pictures",
-    "TensorLike", "TextReading", "adapter_metadata", "block_label", "block_lists", "common_prefixes",
+    "TensorLike", "TextReading", "adapter_metadata", "all_block_lists", "block_label", "block_lists",
+    "common_prefixes",
     "component_name", "detect_checkpoint", "family_by_id", "family_of_words", "in_model_order",
     "is_block_word", "is_encoder_block", "label_of_key", "label_of_module", "label_order",
     "name_given_as_lora", "name_unread", "register", "shorthand", "supported_families", "vae_component",

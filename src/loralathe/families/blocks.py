@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 
 from loralathe.families.family import BASE, ENCODER_NAMES, FAMILIES, Family
@@ -15,12 +15,17 @@ _NUMBERED = re.compile(r"(?P<stage>[A-Z]+)\d\d")
 _WORD = re.compile(r"(?P<stage>[A-Z]+)\d+", re.ASCII)
 
 
-def block_lists(families: Sequence[Family] = FAMILIES) -> dict[int, tuple[str, ...]]:
-    """Every block list by its length, for text that names no family; of two alike the older family's."""
+def all_block_lists() -> tuple[tuple[str, ...], ...]:
+    """Every family's short and long list, the oldest family's first."""
+    both = ((family.short_blocks, family.long_blocks) for family in FAMILIES)
+    return tuple(dict.fromkeys(names for lists in both for names in lists))
+
+
+def block_lists() -> dict[int, tuple[str, ...]]:
+    """Block lists by their length, for text that names no family; of two as long the older family's."""
     found: dict[int, tuple[str, ...]] = {}
-    for family in families:
-        for names in (family.short_blocks, family.long_blocks):
-            found.setdefault(len(names), names)
+    for names in all_block_lists():
+        found.setdefault(len(names), names)
     return dict(sorted(found.items()))
 
 

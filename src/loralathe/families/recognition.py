@@ -88,6 +88,15 @@ class UnreadFile:
         return self.signature.matches(tensors)
 
 
+def diffusers_layout(label: str, has: Mapping[str, int]) -> UnreadFile:
+    """The transformer of a diffusers folder, told by these tensors."""
+    return UnreadFile(
+        f"a transformer of {label} in the diffusers layout",
+        f"{label} is read in its original layout: one file as ComfyUI has it",
+        Signature(has, prefixes=("", DENOISER_PREFIX, "transformer.")),
+    )
+
+
 SCALES = (
     "scaled_fp8", "scale_weight", "weight_scale", "weight_scale_2", "scale_input", "input_scale",
     "comfy_quant", "absmax", "quant_map", "nested_absmax", "nested_quant_map", "SCB", "qweight", "qzeros",

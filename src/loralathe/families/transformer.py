@@ -30,10 +30,10 @@ class Stage:
 
     def number(self, path: str) -> int | None:
         """Number of the block that a layer is in; None outside this stage."""
-        start, dot, rest = path[: len(self.path)], path[len(self.path) : len(self.path) + 1], ""
-        if start == self.path and dot == ".":
-            rest = path[len(self.path) + 1 :].partition(".")[0]
-        return int(rest) if rest.isdigit() else None
+        if not path.startswith(f"{self.path}."):
+            return None
+        number = path[len(self.path) + 1 :].partition(".")[0]
+        return 0 if self.whole else int(number) if number.isdigit() else None
 
 
 @dataclass(frozen=True)

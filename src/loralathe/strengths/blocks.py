@@ -107,12 +107,16 @@ def lists_that_fit(family: Family) -> dict[int, tuple[str, ...]]:
     return {len(names): names for names in lists}
 
 
-def find_list(text: str) -> tuple[str, ...] | None:
-    """The list that `12ALL`, `26all` … names; None for other texts. Raises InputError for another number."""
+def find_list(text: str, family: Family) -> tuple[str, ...] | None:
+    """The list that `12ALL`, `26all` … names, the family's own before those of others; None for other texts.
+
+    Raises InputError for another number.
+    """
     number = text.strip().upper().removesuffix("ALL")
     if number == text.strip().upper() or not re.fullmatch(r"\d{1,4}", number, re.ASCII):
         return None
-    if (names := block_lists().get(int(number))) is None:
-        known = ", ".join(f"{length}ALL" for length in block_lists())
+    lists = block_lists() | lists_that_fit(family)
+    if (names := lists.get(int(number))) is None:
+        known = ", ".join(f"{length}ALL" for length in sorted(lists))
         raise InputError(f"there is no block list '{text.strip()}'", fix=f"write {known}, or names of blocks")
     return names

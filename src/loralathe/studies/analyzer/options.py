@@ -91,7 +91,7 @@ def read_groups(options: BlocksOptions) -> tuple[tuple[Group, ...], tuple[str, .
     family = options.context.family
     own = match_name(options.blocks, options.lists)
     text = options.blocks.strip() if own is None else options.lists[own]
-    wanted = find_list(text) if text else family.long_blocks
+    wanted = find_list(text, family) if text else family.long_blocks
     if wanted is None:
         return _split(_entries(text, family), options.split_encoders), ()
     names = tuple(name for name in wanted if name in family.long_blocks)

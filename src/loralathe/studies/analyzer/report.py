@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loralathe.families import block_lists
+from loralathe.families import all_block_lists
 from loralathe.strengths import REST, BlockText, show_number
 from loralathe.studies.analyzer.options import Group
 from loralathe.studies.commands import CellRecipe
@@ -95,7 +95,7 @@ def weights_to_paste(
     for block, weight in values.items():
         text = text.replaced([block], weight)
     as_list = None
-    for names in block_lists().values():
+    for names in all_block_lists():
         if set(names) == set(values):
             as_list = ",".join(show_number(values[name]) for name in names)
     return as_list, text.text() or "*=1"
