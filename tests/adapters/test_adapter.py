@@ -117,9 +117,8 @@ def test_unmatched_modules_and_strange_tensors_are_kept(tmp_path: Path) -> None:
     tensors[f"{MODULE}.bias_size"] = torch.ones(2)
     with open_adapter(write_safetensors(tmp_path / "a.safetensors", tensors)) as adapter:
         assert list(adapter.modules) == [CANONICAL]
-        assert set(adapter.unmatched) == {
-            "lora_unet_nowhere", "bundle_emb.x.string_to_param.*", f"{MODULE}.bias_size",
-        }  # fmt: skip
+        assert set(adapter.unmatched) == {"lora_unet_nowhere", f"{MODULE}.bias_size"}
+        assert adapter.embeddings == {"x": ("bundle_emb.x.string_to_param.*",)}
 
 
 FILE = "FILE"

@@ -140,7 +140,8 @@ def test_unmatched_modules_and_unrecognized_keys_are_listed() -> None:
     tensors["bundle_emb.word.clip_l"] = checkpoints.Spec((4, 2))
     found = detect_adapter(checkpoints.FakeHeader(tensors, {}))
     assert found.unmatched == ("lora_unet_output_blocks_99_1_proj_in",)
-    assert found.unrecognized_keys == ("bundle_emb.word.clip_l",)
+    assert found.unrecognized_keys == ()
+    assert group_by_module(tensors).embeddings == {"word": ("bundle_emb.word.clip_l",)}
 
 
 @pytest.mark.parametrize(
@@ -152,6 +153,11 @@ def test_unmatched_modules_and_unrecognized_keys_are_listed() -> None:
         ("unet.a.b.lora_A.weight", ("unet.a.b", "lora_A.weight")),
         ("unet.a.lora_magnitude_vector.default.weight", ("unet.a", "lora_magnitude_vector")),
         ("unet.a.processor.to_q_lora.down.weight", ("unet.a.processor.to_q", "lora.down.weight")),
+        ("single_blocks.0.processor.qkv_lora.up.weight", ("single_blocks.0.processor.qkv", "lora.up.weight")),
+        (
+            "double_blocks.0.processor.qkv_lora2.up.weight",
+            ("double_blocks.0.processor.qkv2", "lora.up.weight"),
+        ),
         ("model.diffusion_model.input_blocks.0.0.weight", None),
         ("alpha", None),
     ],

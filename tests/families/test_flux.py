@@ -214,9 +214,23 @@ def test_the_trainers_names_are_never_swapped_or_split() -> None:
 def test_original_names_of_peft() -> None:
     qkv = "double_blocks.3.img_attn.qkv"
     assert canonical_of_raw(FLUX, f"diffusion_model.{qkv}") == f"unet.{qkv}"
-    unrecognized_keys = ("double_blocks.3.img_attn.q", "x_embedder", "transformer_blocks.3.attn.to_q")
-    for raw in (f"transformer.{qkv}", *(f"diffusion_model.{path}" for path in unrecognized_keys)):
-        assert canonical_of_raw(FLUX, raw) is None
+    for start in ("", "transformer.", "base_model.model.", "model.diffusion_model."):
+        assert canonical_of_raw(FLUX, f"{start}{qkv}") == f"unet.{qkv}"
+    for raw in ("double_blocks.3.img_attn.q", "double_blocks.03.img_attn.qkv", "x_embedding"):
+        assert canonical_of_raw(FLUX, f"diffusion_model.{raw}") is None
+
+
+def test_names_of_xlabs() -> None:
+    """Its q, k and v of single blocks are the first three sevenths of linear1."""
+    for raw, module, slot, ratios in (
+        ("double_blocks.7.processor.qkv1", "double_blocks.7.img_attn.qkv", None, ()),
+        ("double_blocks.7.processor.proj2", "double_blocks.7.txt_attn.proj", None, ()),
+        ("single_blocks.3.processor.qkv", "single_blocks.3.linear1", 0, (3, 4)),
+        ("diffusion_model.single_blocks.3.processor.proj", "single_blocks.3.linear2", None, ()),
+    ):
+        place = address_of_raw(FLUX, raw)
+        assert place is not None
+        assert (place.module, place.slot, place.ratios) == (f"unet.{module}", slot, ratios)
 
 
 def test_other_dialects_of_text_encoders() -> None:

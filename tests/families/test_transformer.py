@@ -92,21 +92,15 @@ def test_how_keys_begin_tells_a_transformer_alone() -> None:
         ("blocks.1.both", LayerAddress("unet.main.1.both")),
         ("main.1.first", LayerAddress("unet.main.1.both", 0, (3, 1))),
         ("embedder", LayerAddress("unet.x_in")),
+        ("main.1.qkv", LayerAddress("unet.main.1.qkv")),
         ("patch", LayerAddress("unet.x_in")),
         ("blocks.1.attn.to_x", None),
         ("", None),
     ],
 )
 def test_names_of_adapters(path: str, address: LayerAddress | None) -> None:
-    assert PART.address_of_diffusers(path) == address
+    assert PART.address_of_path(path) == address
     assert PART.address_of_kohya(f"lora_unet_{path.replace('.', '_')}") == address
-
-
-def test_names_behind_the_prefix_of_the_original_layout() -> None:
-    assert PART.address_of_original("main.1.qkv") == LayerAddress("unet.main.1.qkv")
-    assert PART.address_of_original("blocks.1.attn.to_k") == LayerAddress("unet.main.1.qkv", 1, (1, 1, 1))
-    assert PART.address_of_original("main.1.first") is None
-    assert PART.address_of_original("blocks.1.both") is None
 
 
 def test_pieces_of_the_diffusers_layout() -> None:

@@ -8,14 +8,13 @@ from loralathe.adapters.adapter import Adapter, changing_kind_of_file, open_adap
 from loralathe.adapters.alphas import read_scalar
 from loralathe.adapters.detect import (
     AdapterDetected,
-    address_of_raw,
-    canonical_of_raw,
     close_files,
     detect_adapter,
     is_adapter,
     is_usable,
     no_adapter,
 )
+from loralathe.adapters.dialects import DIALECTS, Dialect, address_of_raw, canonical_of_raw, home_of
 from loralathe.adapters.factors import delta, load_change, load_factors, load_product, widened
 from loralathe.adapters.fit import (
     Fit,
@@ -42,10 +41,12 @@ from loralathe.adapters.write import (
 )
 
 __all__ = [
+    "DIALECTS",
     "Adapter",
     "AdapterDetected",
     "AdapterFormat",
     "AdapterModule",
+    "Dialect",
     "Fit",
     "Mismatch",
     "ModelFolders",
@@ -63,6 +64,7 @@ __all__ = [
     "fits_first_channels",
     "foreign_kind",
     "group_by_module",
+    "home_of",
     "is_adapter",
     "is_usable",
     "kind_of_module",

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 
-from loralathe.adapters.detect import address_of_raw, detect_adapter, refuse_unusable
+from loralathe.adapters.detect import detect_adapter, refuse_unusable
+from loralathe.adapters.dialects import address_of_raw, home_of
 from loralathe.adapters.keys import group_by_module, kind_of_module, split_adapter_key
 from loralathe.adapters.kind import Kind
 from loralathe.adapters.kinds import bias_parts, changing_kind, kind_by_part
@@ -18,7 +19,7 @@ from loralathe.adapters.module import SPARSE_BIAS, AdapterModule, fused_module, 
 from loralathe.adapters.notes import read_notes
 from loralathe.adapters.origin import own_family, told_family
 from loralathe.errors import InputError, LatheError
-from loralathe.families import BIAS, Family
+from loralathe.families import BIAS, Family, LayerAddress
 from loralathe.tensorfiles import TensorFile, open_tensorfile, read_header
 
 
@@ -30,6 +31,7 @@ class Adapter(AbstractContextManager["Adapter"]):
     modules:   canonical name → module, in the order of the file
     unmatched: raw names of modules that the family does not have, and keys of tensors that belong to
                no module; an error for whoever uses the adapter, unless the person allows it
+    embeddings: name of a word for prompts that is bundled in → its keys; they change no weights
     """
 
     file: TensorFile
@@ -37,6 +39,7 @@ class Adapter(AbstractContextManager["Adapter"]):
     modules: Mapping[str, AdapterModule] = field(hash=False)
     unmatched: tuple[str, ...]
     metadata: Mapping[str, str] = field(hash=False)
+    embeddings: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
     @cached_property
     def made_for(self) -> Family | None:
@@ -59,7 +62,7 @@ class Adapter(AbstractContextManager["Adapter"]):
 def open_adapter(
     path: str | os.PathLike[str], family: Family | None = None, *, with_weights: bool = False
 ) -> Adapter:
-    """Open an adapter of kohya, LyCORIS, diffusers or PEFT; only the header and the alphas are read.
+    """Open an adapter of any dialect (`dialects.py`); only the header and the alphas are read.
 
     `family` is the base model's, when there is one; without it the file's own is recognised. `with_weights`:
     the caller gives modules the weights that they change, see `load_change`. Raises InputError for
@@ -91,10 +94,11 @@ def read_adapter(file: TensorFile, wanted: Family | None, *, with_weights: bool 
     family = wanted or own_family(file.header, detected)
     grouped = group_by_module(file.header.tensors.keys())
     notes = read_notes(file, grouped.parts)
+    home = home_of(file.path)
     held: dict[str, _Held] = {}
     unmatched: list[str] = []
     for raw_name, parts in grouped.parts.items():
-        place = address_of_raw(family, raw_name)
+        place = address_of_raw(family, raw_name, home)
         unmatched += [key for part, key in parts.items() if part in SPARSE_BIAS]
         if place is None:
             unmatched.append(raw_name)
@@ -102,7 +106,7 @@ def read_adapter(file: TensorFile, wanted: Family | None, *, with_weights: bool 
         weight: AdapterModule | None = None
         for own, own_parts in _weight_and_bias(place.module, parts):
             found = held.setdefault(own, _Held(place.ratios, {}))
-            if found.has(place.slot):
+            if found.has(place):
                 raise _named_twice(file, found.raw_name, raw_name)
             module = read_module(
                 file,
@@ -127,6 +131,7 @@ def read_adapter(file: TensorFile, wanted: Family | None, *, with_weights: bool 
         MappingProxyType(modules),
         (*unmatched, *grouped.unrecognized_keys),
         file.header.metadata,
+        MappingProxyType(grouped.embeddings),
     )
 
 
@@ -144,9 +149,10 @@ class _Held:
     def raw_name(self) -> str:
         return next(iter(self.modules.values())).raw_name
 
-    def has(self, slot: int | None) -> bool:
+    def has(self, place: LayerAddress) -> bool:
         """Whether the file says twice what is in that slot."""
-        return slot in self.modules or None in self.modules or (slot is None and bool(self.modules))
+        whole = None in self.modules or (place.slot is None and bool(self.modules))
+        return whole or place.slot in self.modules or place.ratios != self.ratios
 
     def joined(self, file: TensorFile, name: str) -> AdapterModule:
         parts = {slot: module for slot, module in self.modules.items() if slot is not None}

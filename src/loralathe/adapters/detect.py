@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from loralathe.adapters.dialects import address_of_raw, dialect_of, home_of
 from loralathe.adapters.foreign import foreign_kind, refusal
 from loralathe.adapters.keys import RawModules, group_by_module, kind_of_module, shows_adapter
 from loralathe.adapters.kinds import changing_kind, is_read, label_of_kind, read_labels
@@ -17,7 +18,6 @@ from loralathe.families import (
     FAMILIES,
     Family,
     HeaderLike,
-    LayerAddress,
     TensorLike,
     family_of_words,
     name_given_as_lora,
@@ -26,8 +26,6 @@ from loralathe.families import (
 )
 from loralathe.tensorfiles import read_header
 
-KOHYA_STARTS = ("lora_", "lycoris_", "oft_unet_")
-
 
 @dataclass(frozen=True, slots=True)
 class AdapterDetected:
@@ -35,7 +33,7 @@ class AdapterDetected:
 
     families:      those whose names it uses, equally well, and whose shapes and depth it may have; SD 1.5
                    and SD 2 share all names, the shapes of a base tell them apart
-    dialect:       'kohya' (flat names), 'diffusers' (`.lora.down`), 'peft' (`lora_A`), 'dotted' (other)
+    dialect:       id of one of `DIALECTS`, or 'dotted'
     names:         raw module name → canonical name in the first of `families`
     unmatched:     raw names of modules that family does not have
     kinds:         raw module name → kind, see `kind_of_module`
@@ -62,7 +60,7 @@ def is_adapter(path: Path, tensors: Mapping[str, TensorLike]) -> bool:
 def detect_adapter(
     header: HeaderLike, name: str | None = None, expected: Family | None = None
 ) -> AdapterDetected:
-    """Recognise an adapter by its names; `name` is what errors call the file.
+    """Recognise an adapter by its names; `name` is its path: what errors call it, and see `home_of`.
 
     expected: asked first; where it has all modules, no other family is tried.
     Raises InputError for a checkpoint, a file without adapter tensors, PEFT's kinds that are not read, and a
@@ -73,11 +71,12 @@ def detect_adapter(
     if foreign := foreign_kind(header.tensors):
         raise refusal(foreign, name)
     raw = group_by_module(header.tensors.keys())
-    named = {expected: _canonical_names(expected, raw)} if expected else {}
+    home = home_of(name)
+    named = {expected: _canonical_names(expected, raw, home)} if expected else {}
     if not expected or len(named[expected]) < len(raw.parts):
-        named = {family: _canonical_names(family, raw) for family in FAMILIES}
+        named = {family: _canonical_names(family, raw, home) for family in FAMILIES}
     most = max(len(names) for names in named.values())
-    fitting = tuple(family for family, names in named.items() if len(names) == most)
+    fitting = _likeliest([family for family, names in named.items() if len(names) == most], raw)
     fitting = plausible_families(fitting, named[fitting[0]], raw.parts, header.tensors)
     names = named[fitting[0]]
     unmatched = tuple(module for module in raw.parts if module not in names)
@@ -86,7 +85,7 @@ def detect_adapter(
         raise _unsupported(other, raw, name)
     return AdapterDetected(
         families=fitting,
-        dialect=_dialect(raw),
+        dialect=dialect_of(fitting[0], raw.parts),
         names=names,
         unmatched=unmatched,
         kinds={module: kind_of_module(parts, header.tensors) for module, parts in raw.parts.items()},
@@ -94,47 +93,20 @@ def detect_adapter(
     )
 
 
-def canonical_of_raw(family: Family, raw_name: str) -> str | None:
-    """Canonical name of a module as any dialect spells it; None if the family has no such module."""
-    place = address_of_raw(family, raw_name)
-    return place.module if place else None
-
-
-def address_of_raw(family: Family, raw_name: str) -> LayerAddress | None:
-    """Which module, or which part of one, a name of any dialect means; None if the family has no such layer.
-
-    Read are kohya's flat names, `unet.` / `transformer.` / `text_encoder.` / `text_encoder_2.` with diffusers
-    paths (attention processors included), and `diffusion_model.` with original paths.
-    """
-    if raw_name.startswith(KOHYA_STARTS):
-        return family.address_of_kohya(raw_name)
-    wrapped = raw_name.startswith("base_model.model.")
-    folder, _, path = raw_name.removeprefix("base_model.model.").partition(".")
-    if folder == "diffusion_model" and not wrapped:
-        return family.component("unet").address_of_original(path)
-    if wrapped:
-        folder, path = family.component("unet").folder, raw_name.removeprefix("base_model.model.")
-    component = next((one for one in family.components if one.folder == folder), None)
-    if component is None:
-        return None
-    path = path.replace(".processor.", ".")
-    path = f"{path}.0" if path.endswith(".to_out") else path
-    # transformers 5.6 and later write CLIP without its inner wrapper
-    return component.address_of_diffusers(path) or component.address_of_diffusers(f"text_model.{path}")
-
-
-def _canonical_names(family: Family, raw: RawModules) -> dict[str, str]:
-    places = ((module, address_of_raw(family, module)) for module in raw.parts)
+def _canonical_names(family: Family, raw: RawModules, home: str) -> dict[str, str]:
+    places = ((module, address_of_raw(family, module, home)) for module in raw.parts)
     return {module: place.module for module, place in places if place is not None}
 
 
-def _dialect(raw: RawModules) -> str:
-    if any(module.startswith(KOHYA_STARTS) for module in raw.parts):
-        return "kohya"
-    parts = {part for found in raw.parts.values() for part in found}
-    if {"lora_A.weight", "lora_A"} & parts:
-        return "peft"
-    return "diffusers" if {"lora.down.weight", "lora_linear_layer.down.weight"} & parts else "dotted"
+def _likeliest(families: Sequence[Family], raw: RawModules) -> tuple[Family, ...]:
+    """Those whose trainers write most of the names so; others only read them."""
+
+    def own(family: Family) -> int:
+        starts = tuple(component.kohya[0] for component in family.components if component.kohya)
+        return sum(module.startswith(starts) for module in raw.parts)
+
+    most = max(map(own, families))
+    return tuple(family for family in families if own(family) == most)
 
 
 def _unsupported(other: str | None, raw: RawModules, name: str | None) -> InputError:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from loralathe.adapters.dialects import WRAPPER
 from loralathe.adapters.foreign import label_of_type, refusal
 from loralathe.errors import InputError
 from loralathe.tensorfiles import TensorFile
@@ -26,8 +27,6 @@ N = TypeVar("N", int, float)
 
 TAG = "lora_adapter_metadata"
 CONFIG = "adapter_config.json"
-WRAPPER = "base_model.model."
-"""How PEFT's own files start the names of all modules."""
 MOST = 1 << 20
 """Bytes of an adapter_config.json that is one."""
 MOST_PATTERNS = 2000
@@ -91,7 +90,9 @@ class Notes:
         name = raw_name.removeprefix(WRAPPER)
         folder, _, path = name.partition(".")
         noted = self.configs.get(folder)
-        return (self.configs.get("", NOTHING), name) if noted is None else (noted, path)
+        if noted is None:
+            return self.configs.get("", NOTHING), name
+        return noted, path.removeprefix(WRAPPER)
 
 
 def _first(patterns: Mapping[re.Pattern[str], N], path: str, otherwise: N | None) -> N | None:

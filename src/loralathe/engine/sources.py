@@ -114,6 +114,11 @@ class Sources:
             if file.lost:
                 count = counted(file.lost, "tensor")
                 yield f"{file.path.name} holds {count} beside the model, not read: {few(file.left_out)}"
+        for adapter in self.adapters.values():
+            if adapter.embeddings:
+                words = few(list(adapter.embeddings))
+                what = "an embedding, a word for prompts, which changes no weights"
+                yield f"{adapter.file.path.name} holds {what}: {words}"
         known: dict[str, str] = {}
         for source in self.checkpoints.values():
             if source.detected.prediction is not None:

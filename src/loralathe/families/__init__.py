@@ -23,7 +23,7 @@ from loralathe.families.blocks import (
     label_order,
     shorthand,
 )
-from loralathe.families.components import BIAS, LayerAddress, Module
+from loralathe.families.components import BIAS, Component, LayerAddress, Module, PathSpelling
 from loralathe.families.detect import Detected, detect_checkpoint
 from loralathe.families.family import (
     BASE,
@@ -46,11 +46,10 @@ for _found in iter_modules(__path__):  # a family makes itself known when its fi
 
 __all__ = [
     "BASE", "BIAS", "DENOISER_PREFIX", "ENCODER_NAMES", "FACTORED", "FAMILIES", "OTHER", "VAE_LABEL",
-    "AdapterNotes", "Detected", "Family", "HeaderLike", "LayerAddress", "Module", "Padding", "Pictures",
-    "TensorLike", "TextReading", "adapter_metadata", "all_block_lists", "block_label", "block_lists",
-    "common_prefixes",
-    "component_name", "detect_checkpoint", "family_by_id", "family_of_words", "in_model_order",
-    "is_block_word", "is_encoder_block", "label_of_key", "label_of_module", "label_order",
-    "name_given_as_lora", "name_unread", "register", "shorthand", "supported_families", "vae_component",
-    "vae_keys",
+    "AdapterNotes", "Component", "Detected", "Family", "HeaderLike", "LayerAddress", "Module", "Padding",
+    "PathSpelling", "Pictures", "TensorLike", "TextReading", "adapter_metadata", "all_block_lists",
+    "block_label", "block_lists", "common_prefixes", "component_name", "detect_checkpoint", "family_by_id",
+    "family_of_words", "in_model_order", "is_block_word", "is_encoder_block", "label_of_key",
+    "label_of_module", "label_order", "name_given_as_lora", "name_unread", "register", "shorthand",
+    "supported_families", "vae_component", "vae_keys",
 ]  # fmt: skip

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Literal, Protocol
 
-from loralathe.families.layers import Found, Layer, LayerTable, Part, Rows, Scope, Transform, fill, flat
+from loralathe.families.layers import Found, Layer, LayerTable, Part, Scope, Spelling, Transform, fill, flat
 from loralathe.families.recognition import DENOISER_PREFIX
 
 BIAS = ".bias"
 """Behind a layer's canonical name: the module that its bias is."""
+PathSpelling = Literal["original", "diffusers", "trained"]
+"""Which path of a layer a name has; 'trained': the one that sd-scripts uses for that network."""
 REMEMBERED = 1 << 13
 """Answers about keys that are kept: more than the largest model has of them."""
 
@@ -138,9 +140,11 @@ class Component:
     folder:  its folder in the diffusers layout
     kohya:   how adapter files start its names, the first of them when writing; spelling: which of the two
              paths adapters write
+    comfyui: how ComfyUI calls a text encoder's layers behind `text_encoders.` (`clip_l.transformer.`), where
+             its checkpoint keys do not begin so
     implied: path start that old files leave out of their keys (CLIP's inner `text_model.`)
     bare:    how keys begin in files that leave out the prefix (a Flux transformer alone)
-    others:  what some files have in place of the prefix
+    others:  what some files have in place of the prefix; names of adapters may begin so, too
     renamed: parts of keys in some files → what most files have there
     last_layer_unused: the deepest encoder layer is never read (SD 2 reads the one before)
     block:   of all its modules, for a text encoder;  structure: of the U-Net or transformer
@@ -154,6 +158,7 @@ class Component:
     layers: Callable[[], Iterable[Layer]]
     kohya: tuple[str, ...] = ()
     spelling: Literal["original", "diffusers"] = "original"
+    comfyui: str = ""
     implied: str = ""
     bare: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
@@ -258,39 +263,47 @@ class Component:
         return self.kohya[0] + flat(fill(path or entry.name, number))
 
     def address_of_kohya(self, name: str) -> LayerAddress | None:
-        """The layer that `lora_unet_…` means, in the original or the diffusers spelling."""
-        for prefix in self.kohya:
-            if not name.startswith(prefix):
-                continue
-            path = name[len(prefix) :]
-            if (found := self.table.by_flat.find(path)) is not None:
-                return self._address(*found, renamed=flat(fill(found[0].name, found[1])) != path)
-            if (rows := self.table.by_flat_rows.find(path)) is not None:
-                return self._address_of_rows(*rows)
-        return None
+        """The layer that `lora_unet_…` means, in any spelling of its path."""
+        starts = (start for start in self.kohya if name.startswith(start))
+        found = (self.address_of_flat(name[len(start) :]) for start in starts)
+        return next((address for address in found if address), None)
 
-    def address_of_original(self, path: str) -> LayerAddress | None:
-        """The layer that a path of the original layout means, or the rows of one that adapters name so."""
-        if (found := self.table.by_name.find(path)) is not None:
-            return self._address(*found)
-        rows = self.table.by_original_rows.find(path)
-        return self._address_of_rows(*rows) if rows is not None else None
+    def address_of_flat(self, path: str) -> LayerAddress | None:
+        """The same without its start."""
+        found = self.table.by_flat.find(path)
+        return self._address(*found) if found else None
 
-    def address_of_diffusers(self, path: str) -> LayerAddress | None:
-        """The layer that a path of the diffusers layout means."""
-        if (found := self.table.by_alias.find(path)) is not None:
-            return self._address(*found, renamed=True)
-        rows = self.table.by_rows.find(path)
-        return self._address_of_rows(*rows) if rows is not None else None
+    def address_of_path(self, path: str) -> LayerAddress | None:
+        """The layer, or the rows of one, that a dotted path of an adapter means, in any spelling."""
+        found = self.table.by_path.find(path)
+        return self._address(*found) if found else None
 
-    def _address(self, entry: Layer, number: str | None, *, renamed: bool = False) -> LayerAddress:
-        """renamed: the name is the diffusers one, and so is the order of the rows."""
-        swapped = renamed and entry.transform == "halves_swapped"
-        return LayerAddress(f"{self.id}.{fill(entry.name, number)}", swapped=swapped)
+    def paths_of(self, path: str, spelling: PathSpelling) -> tuple[tuple[str, LayerAddress], ...]:
+        """How a spelling calls a layer, or each of its row slices; nothing where it has no name for it."""
+        found = self.find(path)
+        if found is None:
+            return ()
+        entry, number = found
+        module = f"{self.id}.{path}"
+        trained = spelling == "trained"
+        if (self.spelling if trained else spelling) == "original":
+            return ((path, LayerAddress(module)),)
+        if entry.diffusers is not None:
+            swapped = entry.transform == "halves_swapped"
+            return ((fill(entry.diffusers, number), LayerAddress(module, swapped=swapped)),)
+        if trained or not entry.splits:
+            return ((path, LayerAddress(module)),) if trained else ()
+        split = entry.splits[0]
+        return tuple(
+            (fill(name, number), LayerAddress(module, slot, split.ratios))
+            for slot, name in enumerate(split.paths)
+        )
 
-    def _address_of_rows(self, rows: Rows, number: str | None) -> LayerAddress:
-        entry, split, slot = rows
-        return LayerAddress(f"{self.id}.{fill(entry.name, number)}", slot, split.ratios)
+    def _address(self, found: Spelling, number: str | None) -> LayerAddress:
+        entry = found.layer
+        swapped = found.renamed and entry.transform == "halves_swapped"
+        ratios = found.split.ratios if found.split else ()
+        return LayerAddress(f"{self.id}.{fill(entry.name, number)}", found.slot, ratios, swapped)
 
     def piece_of_diffusers(self, diffusers_key: str) -> Piece | None:
         """The piece of the original layout that makes up this tensor of the diffusers layout."""
@@ -303,11 +316,12 @@ class Component:
         slot: int | None = None
         ratios: tuple[int, ...] = ()
         found = self.table.by_diffusers.find(path)
-        if found is None and (rows := self.table.by_rows.find(path)) is not None:
-            (entry, split, slot), number = rows
+        rows = None if found else self.table.by_path.find(path)
+        if rows is not None and (split := rows[0].split) is not None:
+            entry, slot = rows[0].layer, rows[0].slot
             if entry.diffusers is not None or split is not entry.splits[0]:
                 return None
-            found, ratios = (entry, number), split.ratios
+            found, ratios = (entry, rows[1]), split.ratios
         if found is None or found[0].bare:
             return None
         entry, number = found
@@ -332,7 +346,7 @@ def denoiser_component(
     """The U-Net or transformer of a single-file checkpoint.
 
     spelling: how sd-scripts writes its adapter names;  bare: how keys begin where the prefix is left out;
-    others, renamed: see `Component`;  kohya: how else names of adapters may begin.
+    others, renamed: see `Component`;  kohya: how else flat names of adapters may begin.
     """
     return Component(
         id="unet",

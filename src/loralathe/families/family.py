@@ -215,7 +215,7 @@ class Family:
     def module_of_diffusers(self, component: str, path: str) -> str | None:
         """Canonical name of a diffusers path: ('unet', 'conv_in') → 'unet.input_blocks.0.0'; else None."""
         found = self._by_id.get(component)
-        address = found.address_of_diffusers(path) if found else None
+        address = found.address_of_path(path) if found else None
         return address.module if address else None
 
     # Keys of a checkpoint

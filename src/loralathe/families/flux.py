@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from loralathe.families.components import Component, denoiser_component
 from loralathe.families.encoders import clip_layers, t5_layers
 from loralathe.families.family import Family, ShapeEvidence, register
-from loralathe.families.layers import Layer, bare_layer, layer, split_layer
+from loralathe.families.layers import Layer, Split, bare_layer, layer, split_layer
 from loralathe.families.metadata import MetadataWords, ModelName
 from loralathe.families.recognition import DENOISER_PREFIX, KeyRule, Signature, UnreadFile
 from loralathe.families.transformer import Stage, Transformer
@@ -20,6 +20,8 @@ from loralathe.families.vae import vae_component
 
 DOUBLE, DIFFUSERS_DOUBLE = "double_blocks.#", "transformer_blocks.#"
 SINGLE, DIFFUSERS_SINGLE = "single_blocks.#", "single_transformer_blocks.#"
+XLABS = {"img": "1", "txt": "2"}
+"""What XLabs calls the streams: `double_blocks.0.processor.qkv_lora1.down.weight`."""
 # Name of an image or text stream → diffusers' names for its parts: mod.lin, mlp, attn.proj, q k v, norms.
 STREAMS = {
     "img": ("norm1", "ff", "to_out.0", ("to_q", "to_k", "to_v"), ("norm_q", "norm_k")),
@@ -54,11 +56,20 @@ def _layers() -> Iterator[Layer]:
 
 def _double_layers(stream: str) -> Iterator[Layer]:
     modulation, mlp, out, qkv, norms = STREAMS[stream]
+    xlabs = f"{DOUBLE}.processor.{{}}{XLABS[stream]}"
     yield layer(f"{DOUBLE}.{stream}_mod.lin", f"{DIFFUSERS_DOUBLE}.{modulation}.linear", "linear")
     yield split_layer(
-        f"{DOUBLE}.{stream}_attn.qkv", tuple(f"{DIFFUSERS_DOUBLE}.attn.{name}" for name in qkv), "linear"
+        f"{DOUBLE}.{stream}_attn.qkv",
+        tuple(f"{DIFFUSERS_DOUBLE}.attn.{name}" for name in qkv),
+        "linear",
+        aliases=(xlabs.format("qkv"),),
     )
-    yield layer(f"{DOUBLE}.{stream}_attn.proj", f"{DIFFUSERS_DOUBLE}.attn.{out}", "linear")
+    yield layer(
+        f"{DOUBLE}.{stream}_attn.proj",
+        f"{DIFFUSERS_DOUBLE}.attn.{out}",
+        "linear",
+        aliases=(xlabs.format("proj"),),
+    )
     yield layer(f"{DOUBLE}.{stream}_mlp.0", f"{DIFFUSERS_DOUBLE}.{mlp}.net.0.proj", "linear")
     yield layer(f"{DOUBLE}.{stream}_mlp.2", f"{DIFFUSERS_DOUBLE}.{mlp}.net.2", "linear")
     for name, diffusers in zip(("query_norm", "key_norm"), norms, strict=True):
@@ -70,8 +81,11 @@ def _single_layers() -> Iterator[Layer]:
     slots = tuple(
         f"{DIFFUSERS_SINGLE}.{name}" for name in ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
     )
-    yield split_layer(f"{SINGLE}.linear1", slots, "linear", ratios=(1, 1, 1, 4))
-    yield layer(f"{SINGLE}.linear2", f"{DIFFUSERS_SINGLE}.proj_out", "linear")
+    xlabs = Split((f"{SINGLE}.processor.qkv", ""), (3, 4))
+    yield layer(f"{SINGLE}.linear1", None, "linear", splits=(Split(slots, (1, 1, 1, 4)), xlabs))
+    yield layer(
+        f"{SINGLE}.linear2", f"{DIFFUSERS_SINGLE}.proj_out", "linear", aliases=(f"{SINGLE}.processor.proj",)
+    )
     yield layer(f"{SINGLE}.modulation.lin", f"{DIFFUSERS_SINGLE}.norm.linear", "linear")
     for name, diffusers in (("query_norm", "norm_q"), ("key_norm", "norm_k")):
         path = f"{SINGLE}.norm.{name}"
@@ -161,7 +175,7 @@ FLUX = register(
                 prefix="text_encoders.t5xxl.transformer.",
                 folder="text_encoder_2",
                 layers=t5_layers,
-                kohya=("lora_te3_",),
+                kohya=("lora_te3_", "lora_te2_"),  # the second: OneTrainer's
                 block="T5",
             ),
             vae_component("vae."),

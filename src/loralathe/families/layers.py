@@ -7,7 +7,7 @@ structure (`input_blocks.4.1`) are spelled out, so a layer that the family lacks
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
@@ -103,14 +103,25 @@ def split_layer(
     *,
     bias: bool = True,
     original: bool = False,
+    aliases: tuple[str, ...] = (),
 ) -> Layer:
     """A layer that is several in the diffusers layout, square ones where no `ratios` are given."""
     split = Split(slots, ratios or (1,) * len(slots), original)
-    return layer(name, None, scope, bias=bias, splits=(split,))
+    return layer(name, None, scope, bias=bias, splits=(split,), aliases=aliases)
 
 
-Rows = tuple[Layer, Split, int]
-"""A row slice of a layer: the layer, one of its splits, the number in it."""
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """What a path of an adapter means: a layer, or a row slice of one.
+
+    split, slot: one of its splits and the number in it, None for all rows
+    renamed:     it is not the original path, and so the rows are in the order of diffusers
+    """
+
+    layer: Layer
+    split: Split | None = None
+    slot: int | None = None
+    renamed: bool = False
 
 
 def flat(dotted: str) -> str:
@@ -155,38 +166,35 @@ def _is_number(token: str) -> bool:
 
 
 class LayerTable:
-    """All layers of one component, found by any of their names.
-
-    Rows of a layer are found as (layer, which of its splits, which slice).
-    """
+    """All layers of one component, found by any of their names."""
 
     def __init__(self, layers: Iterable[Layer]) -> None:
         self.layers = tuple(layers)
         names: dict[str, Layer] = {}
         paths: dict[str, Layer] = {}
-        aliases: dict[str, Layer] = {}
-        flats: dict[str, Layer] = {}
         tensors: dict[str, list[tuple[Layer, str]]] = {}
-        rows: dict[str, Rows] = {}
         for entry in self.layers:
             names.setdefault(entry.name, entry)
-            flats.setdefault(flat(entry.name), entry)
             if entry.diffusers is not None:
                 paths.setdefault(entry.diffusers, entry)
-            for split in entry.splits:
-                rows |= {path: (entry, split, i) for i, path in enumerate(split.paths) if path}
-            for path in (*entry.aliases, *((entry.diffusers,) if entry.diffusers else ())):
-                aliases.setdefault(path, entry)
-                flats.setdefault(flat(path), entry)
             tensors.setdefault(entry.weight, []).append((entry, "weight"))
             if entry.bias is not None:
                 tensors.setdefault(entry.bias, []).append((entry, "bias"))
-        original = {path: found for path, found in rows.items() if found[1].original}
+        spellings = {name: Spelling(entry) for name, entry in names.items()}
+        for entry in self.layers:
+            for path, spelling in _other_spellings(entry):
+                spellings.setdefault(path, spelling)  # original names win
         self.by_name = TemplateIndex(names, ".")
         self.by_diffusers = TemplateIndex(paths, ".")
-        self.by_alias = TemplateIndex(aliases, ".")
-        self.by_flat = TemplateIndex(flats, "_")
-        self.by_rows = TemplateIndex(rows, ".")
-        self.by_original_rows = TemplateIndex(original, ".")
-        self.by_flat_rows = TemplateIndex({flat(path): found for path, found in rows.items()}, "_")
+        self.by_path = TemplateIndex(spellings, ".")
+        self.by_flat = TemplateIndex({flat(path): found for path, found in spellings.items()}, "_")
         self.by_tensor = TemplateIndex({key: tuple(found) for key, found in tensors.items()}, ".")
+
+
+def _other_spellings(entry: Layer) -> Iterator[tuple[str, Spelling]]:
+    for path in (*entry.aliases, *((entry.diffusers,) if entry.diffusers else ())):
+        yield path, Spelling(entry, renamed=True)
+    for split in entry.splits:
+        for slot, path in enumerate(split.paths):
+            if path:
+                yield path, Spelling(entry, split, slot)

@@ -61,6 +61,7 @@ SDXL = register(
                 folder="text_encoder",
                 layers=clip_layers,
                 kohya=("lora_te1_",),
+                comfyui="clip_l.transformer.",
                 block="BASE",
             ),
             Component(
@@ -71,6 +72,7 @@ SDXL = register(
                 folder="text_encoder_2",
                 layers=partial(open_clip_layers, projection=True),
                 kohya=("lora_te2_",),
+                comfyui="clip_g.transformer.",
                 block="BASE",
             ),
             VAE,

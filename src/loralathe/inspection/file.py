@@ -14,6 +14,7 @@ from loralathe.adapters import (
     detect_adapter,
     foreign_kind,
     group_by_module,
+    home_of,
     is_usable,
     kind_of_module,
     label_of_kind,
@@ -86,6 +87,7 @@ class AdapterFacts:
     kinds, ranks, alphas, components: value → number of modules; modules without a rank or an alpha
     are under None.  missing: blocks of the long list that hold no module.
     unmatched: raw names of modules that the family does not have, and keys that belong to no module.
+    embeddings: words for prompts that are bundled in.
     """
 
     dialect: str
@@ -96,6 +98,7 @@ class AdapterFacts:
     coverage: tuple[BlockModules, ...]
     missing: tuple[str, ...]
     unmatched: tuple[str, ...]
+    embeddings: tuple[str, ...] = ()
 
     @property
     def modules(self) -> int:
@@ -226,7 +229,7 @@ def _only_looked_at() -> str:
 
 
 def _adapter(file: TensorFile) -> _Seen:
-    found = detect(file.header)
+    found = detect(file)
     if isinstance(found, InputError):
         facts = adapter_facts(file, None, None)
         foreign = foreign_kind(file.header.tensors)
@@ -298,13 +301,13 @@ def _dtypes(infos: Iterable[TensorInfo]) -> dict[str, int]:
     return dict(counts.most_common())
 
 
-def detect(header: Header) -> tuple[AdapterDetected, Family] | InputError:
+def detect(file: TensorFile) -> tuple[AdapterDetected, Family] | InputError:
     """Recognised with its family, or the error that says why not."""
     try:
-        detected = detect_adapter(header)
+        detected = detect_adapter(file.header, str(file.path))
     except InputError as error:
         return error
-    return detected, own_family(header, detected)
+    return detected, own_family(file.header, detected)
 
 
 def adapter_name(facts: AdapterFacts) -> str:
@@ -325,7 +328,8 @@ def adapter_facts(file: TensorFile, detected: AdapterDetected | None, family: Fa
     alphas = Counter(_alpha(file, parts) for parts in raw.parts.values())
     names: dict[str, str] = {}
     if family is not None:
-        found = {name: canonical_of_raw(family, name) for name in raw.parts}
+        home = home_of(file.path)
+        found = {name: canonical_of_raw(family, name, home) for name in raw.parts}
         names = {name: canonical for name, canonical in found.items() if canonical is not None}
     coverage = _coverage(names, ranks, family)
     covered = {entry.block for entry in coverage}
@@ -341,6 +345,7 @@ def adapter_facts(file: TensorFile, detected: AdapterDetected | None, family: Fa
             *(name for name in raw.parts if family and name not in names),
             *raw.unrecognized_keys,
         ),
+        embeddings=tuple(raw.embeddings),
     )
 
 

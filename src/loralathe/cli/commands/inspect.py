@@ -29,6 +29,10 @@ Examples:
 """
 DIALECTS = {
     "kohya": "kohya names",
+    "lycoris": "LyCORIS names",
+    "xlabs": "XLabs names",
+    "comfyui": "ComfyUI names (diffusion_model)",
+    "original": "names of the original model",
     "peft": "PEFT names (lora_A, lora_B)",
     "diffusers": "diffusers names (lora.down, lora.up)",
     "dotted": "dotted names",
@@ -187,6 +191,8 @@ def _adapter(found: AdapterFacts, family_id: str | None) -> list[tuple[str, str]
     if found.coverage:
         rows += _coverage(found.coverage)
         rows += [("not in", " ".join(found.missing))] if found.missing else []
+    if found.embeddings:
+        rows.append(("bundled", f"embedding, a word for prompts: {few(found.embeddings)}"))
     if found.unmatched:
         rows.append(("unmatched", f"{counted(len(found.unmatched), 'module')}: {few(found.unmatched)}"))
     return rows
