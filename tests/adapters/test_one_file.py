@@ -31,7 +31,6 @@ CACHES = (
     kinds.kind_by_part,
     kinds.part_names,
     kinds.bias_parts,
-    kinds.ranked_parts,
     kinds.layered_parts,
     functions,
 )

@@ -27,7 +27,7 @@ from loralathe.adapters.fit import (
 )
 from loralathe.adapters.foreign import foreign_kind
 from loralathe.adapters.keys import group_by_module, kind_of_module, shows_adapter, split_adapter_key
-from loralathe.adapters.kinds import adapter_kinds, label_of_kind, ranked_parts, read_labels
+from loralathe.adapters.kinds import adapter_kinds, label_of_kind, rank_of, read_labels
 from loralathe.adapters.model_folders import ModelFolders, models_below
 from loralathe.adapters.module import AdapterModule
 from loralathe.adapters.origin import own_family
@@ -78,7 +78,7 @@ __all__ = [
     "no_adapter",
     "open_adapter",
     "own_family",
-    "ranked_parts",
+    "rank_of",
     "read_adapter",
     "read_labels",
     "read_scalar",

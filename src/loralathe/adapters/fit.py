@@ -26,7 +26,8 @@ class Mismatch:
         return entry and fits_first_channels(self.base_shape, self.module.shape)
 
     def __str__(self) -> str:
-        return f"{self.module.raw_name}: {list(self.module.shape)}, the base has {list(self.base_shape)}"
+        sizes = ", ".join("any" if size == ANY else str(size) for size in self.module.shape)
+        return f"{self.module.raw_name}: [{sizes}], the base has {list(self.base_shape)}"
 
 
 @dataclass(frozen=True, slots=True)

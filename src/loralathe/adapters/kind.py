@@ -75,6 +75,7 @@ class ModuleHeader:
     kind:   in the words of people;  raw_name: of the module, as the file spells it
     kernel: of the layer, for kinds that store a convolution as a matrix
     inside: for a kind whose tensors stand beside another's: what that one makes
+    scalar: the value of a tensor of one element; NaN where only the header is at hand
     """
 
     path: str
@@ -82,6 +83,7 @@ class ModuleHeader:
     kind: str
     tensors: Tensors
     kernel: int
+    scalar: Callable[[TensorInfo], float] = lambda _: math.nan
     inside: DeltaShape | None = None
 
     def place(self, info: TensorInfo) -> str:
@@ -91,17 +93,17 @@ class ModuleHeader:
         """Raises InputError when the module lacks tensors."""
         if missing:
             raise InputError(
-                f"{' and '.join(missing)} of a {self.kind} module "
-                f"{'is' if len(missing) == 1 else 'are'} missing",
+                f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing "
+                f"in this {self.kind} module",
                 where=f"{self.path}, module '{self.raw_name}'",
                 fix="download or save the file again; it is incomplete",
             )
 
     def check_floats(self) -> None:
         for part, info in self.tensors.items():
-            if part != "alpha" and not DTYPES[info.dtype].is_float:
+            if info.shape and part != "alpha" and not DTYPES[info.dtype].is_float:
                 raise InputError(
-                    f"a {self.kind} factor of dtype {info.dtype}",
+                    f"a factor of this {self.kind} module has dtype {info.dtype}",
                     where=self.place(info),
                     fix="factors are floating-point; quantised LoRAs are not read",
                 )
@@ -109,7 +111,7 @@ class ModuleHeader:
     def check_axes(self, info: TensorInfo, fits: bool, wanted: str) -> None:
         if not fits or 0 in info.shape:
             raise InputError(
-                f"a {self.kind} factor of shape {list(info.shape)}; it should be {wanted}",
+                f"a factor of this {self.kind} module has shape {list(info.shape)}; it should be {wanted}",
                 where=self.place(info),
                 fix="the file is damaged or not a LoRA; save it again with the program that made it",
             )
@@ -184,6 +186,7 @@ class Kind:
     ranked:      names in files of tensors whose first axis is the rank
     layered:     names in files of tensors with the layer's own axes, (…, in) or (…, in, k, k)
     inputs:      how many inputs a linear module has, where no `layered` tensor tells; 0 where none does
+    rank:        the rank of a module, where no `ranked` tensor tells; None where none does
     """
 
     id: str
@@ -202,6 +205,7 @@ class Kind:
     ranked: Collection[str] = ()
     layered: Collection[str] = ()
     inputs: Callable[[Shapes], int] | None = None
+    rank: Callable[[Shapes], int | None] | None = None
 
 
 def smaller_side(shape: tuple[int, ...]) -> int:

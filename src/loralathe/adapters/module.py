@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from loralathe.adapters.alphas import read_alpha, read_scalar
 from loralathe.adapters.kind import ModuleHeader
@@ -85,7 +86,8 @@ def read_module(
     mine = _named(file, parts, names)
     others = _named(file, parts, beside.parts if beside else {})
     alpha_part = _named(file, parts, {} if "alpha" in names else {"alpha": "alpha"})
-    header = ModuleHeader(str(file.path), raw_name, own.label, mine, kernel)
+    scalar = partial(read_scalar, file)
+    header = ModuleHeader(str(file.path), raw_name, own.label, mine, kernel, scalar)
     _check_understood(header, file, parts, {*names, *(beside.parts if beside else ()), "alpha"})
     header.check_floats()
     made = own.delta_shape(header)
@@ -133,7 +135,7 @@ def _check_understood(
     for part, key in parts.items():
         if part not in known and part not in SPARSE_BIAS:
             raise InputError(
-                f"'{part}' beside a {header.kind} is not understood, and ignoring it would change the result",
+                f"'{part}' beside {header.kind} is not understood, and ignoring it would change the result",
                 where=header.place(file.header.tensors[key]),
                 fix="save the adapter again with its trainer, which folds it into the factors",
             )

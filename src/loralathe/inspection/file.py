@@ -19,7 +19,7 @@ from loralathe.adapters import (
     kind_of_module,
     label_of_kind,
     own_family,
-    ranked_parts,
+    rank_of,
     read_labels,
     read_scalar,
     shows_adapter,
@@ -324,7 +324,10 @@ def adapter_facts(file: TensorFile, detected: AdapterDetected | None, family: Fa
     tensors = file.header.tensors
     raw = group_by_module(tensors.keys())
     kinds = {name: kind_of_module(parts, tensors) for name, parts in raw.parts.items()}
-    ranks = {name: _rank(file.header, parts) for name, parts in raw.parts.items()}
+    shapes = {
+        name: {part: tensors[key].shape for part, key in parts.items()} for name, parts in raw.parts.items()
+    }
+    ranks = {name: rank_of(found) for name, found in shapes.items()}
     alphas = Counter(_alpha(file, parts) for parts in raw.parts.values())
     names: dict[str, str] = {}
     if family is not None:
@@ -366,15 +369,6 @@ def _coverage(
         BlockModules(block, len(held[block]), dict(sorted(Counter(r for r in held[block] if r).items())))
         for block in in_model_order(held, family)
     )
-
-
-def _rank(header: Header, parts: Mapping[str, str]) -> int | None:
-    """None for kinds without a rank: full differences, norms, full LoKr matrices, OFT."""
-    for part in ranked_parts():
-        if part in parts:
-            shape = header.tensors[parts[part]].shape
-            return shape[0] if shape else None
-    return None
 
 
 def _alpha(file: TensorFile, parts: Mapping[str, str]) -> float | None:

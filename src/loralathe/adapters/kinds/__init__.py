@@ -54,10 +54,13 @@ def bias_parts() -> frozenset[str]:
     return frozenset(part for kind in adapter_kinds().values() for part in kind.biases)
 
 
-@cache
-def ranked_parts() -> tuple[str, ...]:
-    """Names of tensors whose first axis is the rank, of every kind and dialect."""
-    return tuple(part for kind in adapter_kinds().values() for part in kind.ranked)
+def rank_of(shapes: Shapes) -> int | None:
+    """Rank of a module, whatever its kind; None for kinds without one: whole differences, full LoKr, OFT."""
+    for kind in adapter_kinds().values():
+        told = [shapes[part][0] for part in kind.ranked if shapes.get(part)]
+        if found := kind.rank(shapes) if kind.rank else next(iter(told), None):
+            return found
+    return None
 
 
 @cache
