@@ -23,6 +23,9 @@ else:
 
 ENGLISH = tomllib.loads((Path(loralathe.__file__).parent / "workshop" / "texts.toml").read_text("utf-8"))
 
+PATIENCE = 180_000
+"""Milliseconds that a job may take: a machine may have other work."""
+
 
 @dataclass
 class Visitor:
@@ -55,9 +58,48 @@ class Visitor:
         """The input of an option."""
         return self.page.locator(f'main [data-field="{option}"]').locator("input, textarea, select").first
 
+    def click(self, key: str) -> None:
+        """The last button of this name: of pages with two, that of the plan."""
+        self.button(key).last.click()
+
     def ends(self, state: str = "done") -> None:
         """Wait for the job's card."""
-        self.page.locator(f'main article.job[data-state="{state}"]').first.wait_for(timeout=60_000)
+        self.page.locator(f'main article.job[data-state="{state}"]').first.wait_for(timeout=PATIENCE)
+
+    def turns_to(self, name: str) -> None:
+        """Wait for the page that a button leads to."""
+        self.page.locator(f"main .page-{name} h1", has_text=self.t(f"{name}.title")).wait_for()
+        self.page.locator("main .runner").first.wait_for()
+
+    def goes_to(self, name: str) -> None:
+        """By the links on top."""
+        self.page.locator(f'nav a[data-page="{name}"]').click()
+        self.page.locator(f"main .page-{name} h1").wait_for()
+
+    def chooses(self, option: str, name: str) -> None:
+        """A file, in the window behind the option's button."""
+        self.page.locator(f'main [data-field="{option}"] button.picker').first.click()
+        self.page.locator(f'dialog button.file[title="{name}"]').click()
+
+    def switches(self, group: str, *values: str) -> None:
+        """The chips of a group: these and no others."""
+        chips = self.page.get_by_role("group", name=self.t(group), exact=True).get_by_role("button")
+        for i in range(chips.count()):
+            chip = chips.nth(i)
+            if (chip.get_attribute("aria-pressed") == "true") != (chip.text_content() in values):
+                chip.click()
+
+    def sees_pictures(self, count: int, place: str = ".live-grid") -> None:
+        """All cells of a grid."""
+        pictures = self.page.locator(f"main {place} .stage td img")
+        pictures.nth(count - 1).wait_for(timeout=PATIENCE)
+        assert pictures.count() == count
+
+    def folded(self, key: str) -> str:
+        """What the plan holds behind one of its folds, to copy."""
+        fold = self.page.locator("main .plan details", has=self.page.locator("summary", has_text=self.t(key)))
+        fold.locator("summary").click()
+        return str(fold.locator("pre").inner_text())
 
 
 @pytest.fixture(scope="module")

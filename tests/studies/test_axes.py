@@ -329,6 +329,8 @@ def test_files_are_known_by_name(tmp_path: Path) -> None:
         "a/mio": str(tmp_path / "a/mio.safetensors"),
         "b/mio": str(tmp_path / "b/mio.safetensors"),
     }
+    assert files_by_name([tmp_path, tmp_path / "a"]) == files_by_name([tmp_path])  # one file, found twice
+    assert set(files_by_name([tmp_path / "a", tmp_path / "b"])) == {"a/mio", "b/mio"}
 
 
 @pytest.mark.parametrize(

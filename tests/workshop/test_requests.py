@@ -14,6 +14,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Message
 
+from loralathe import block_list
 from loralathe.workshop.commands import plain_value
 from loralathe.workshop.fields import OPTIONS
 from loralathe.workshop.safety import COOKIE, LARGEST_BODY, LARGEST_UPLOAD, Guard
@@ -199,6 +200,16 @@ def test_requests_that_are_none_are_told_what_is_wrong(
         error = shop.ask("POST", f"/api/{address}", given).error
         assert error["field"] == field
         assert said in error["what"] + error["fix"], error
+
+
+def test_weights_by_name_are_completed_to_a_list() -> None:
+    whole = [name for name, _ in block_list("ALL", "sdxl")]
+    assert block_list("OUT05=0.2,IN04=0.5", "sdxl") == [
+        (name, {"OUT05": 0.2, "IN04": 0.5}.get(name, 1.0)) for name in whole
+    ]
+    assert dict(block_list("*=0.3,MID=1", "sdxl")) == {name: 1.0 if name == "MID" else 0.3 for name in whole}
+    assert [name for name, _ in block_list("TE2=0", "sdxl")] == ["TE2", *whole]
+    assert len(block_list("1,0,0,0,0,0,0,0,0,0,0,0.5", "sdxl")) == 12
 
 
 def test_the_library_speaks_for_values_that_only_it_knows(shop: Workshop) -> None:

@@ -43,13 +43,19 @@ def schedule_names() -> tuple[str, ...]:
 def block_list(text: str, family: str, presets: Mapping[str, str] | None = None) -> list[tuple[str, float]]:
     """A list of block weights, or the name of one, as (block, weight) in the order of the family's blocks.
 
-    family: its id, such as "sdxl". Raises InputError for lists and names that the family does not have.
+    Weights by name are completed with what they say of the rest. family: its id, such as "sdxl".
+    Raises InputError for lists and names that the family does not have.
     """
     from loralathe.families import family_by_id
     from loralathe.strengths import parse_block_weights
 
-    found = parse_block_weights(text, family_by_id(family), presets or {})
-    return list(found.weights)
+    known = family_by_id(family)
+    found = parse_block_weights(text, known, presets or {})
+    if found.rest is None:
+        return list(found.weights)
+    weights = dict(found.weights)
+    encoders = [name for name in weights if name not in known.long_blocks]
+    return [(name, weights.get(name, found.rest)) for name in (*encoders, *known.long_blocks)]
 
 
 def builtin_lists() -> tuple[str, ...]:

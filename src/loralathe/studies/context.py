@@ -82,16 +82,20 @@ def gather_context(
 def files_by_name(folders: Iterable[Path]) -> dict[str, str]:
     """Stem → path for every model file under the folders; of equal stems each is `folder/stem` as well.
 
-    A stem that several files share names none of them alone.
+    A stem that several files share names none of them alone. A file in a folder inside of another one is
+    one file, called by either.
     """
-    found: dict[str, list[tuple[str, Path]]] = {}
+    found: dict[str, dict[Path, list[str]]] = {}
     for folder in folders:
         for path in models_below(folder):
             relative = path.relative_to(folder).with_suffix("").as_posix()
-            found.setdefault(path.stem, []).append((relative, path))
+            files = found.setdefault(path.stem, {})
+            files.setdefault(path.absolute(), []).append(relative)
     names: dict[str, str] = {}
     for stem, files in found.items():
         if len(files) == 1:
-            names[stem] = str(files[0][1])
-        names |= {relative: str(path) for relative, path in files if "/" in relative}
+            names[stem] = str(next(iter(files)))
+        for path, called in files.items():
+            qualified = [name if "/" in name else f"{path.parent.name}/{stem}" for name in called]
+            names |= {name: str(path) for name in (called if len(files) == 1 else qualified) if "/" in name}
     return names

@@ -16,7 +16,9 @@ export function blockList({ onchange }) {
   const rows = make("div", { className: "block-rows" }), select = make("select", { "aria-label": t("blocks.preset") });
   const box = textInput("", debounce(400, (text) => read(text)), { placeholder: "1,1,1,1,…", className: "list" });
   const node = make("div", { className: "block-list" });
-  const text = () => (blocks.every(([, value]) => value === 1) ? "" : blocks.map(([, value]) => +value.toFixed(3)).join(","));
+  /* A list; by name where there is a single text encoder, which no list has. */
+  const written = () => blocks.map(([name, value]) => (blocks.some(([one]) => one !== "BASE" && isText(one)) ? `${name}=` : "") + +value.toFixed(3)).join(",");
+  const text = () => (blocks.every(([, value]) => value === 1) ? "" : written());
   const tell = debounce(200, () => onchange(text()));
   const attempt = (act) => async () => { accept(node); try { await act(); } catch (error) { refuse(node, error); } };
 
@@ -28,7 +30,7 @@ export function blockList({ onchange }) {
       const number = make("input", { type: "number", step: 0.05, value, className: "short", "aria-label": t("blocks.weight_of", name) });
       const change = (next) => {
         block[1] = next;
-        box.value = blocks.map(([, one]) => +one.toFixed(3)).join(",");
+        box.value = written();
         select.value = "";
         tell();
       };
@@ -55,7 +57,7 @@ export function blockList({ onchange }) {
     try {
       const found = await post("list", { list: given.trim() || "ALL", checkpoint: model.base, lora: model.lora.file });
       blocks = inUse(found.blocks.map(([name, value]) => [name, +value]));
-      box.value = blocks.map(([, value]) => +value.toFixed(3)).join(",");
+      box.value = written();
       drawRows();
       if (!quiet) tell();
     } catch (error) { refuse(node, { ...error, what: error.what ?? String(error), field: "list" }); }
@@ -72,7 +74,7 @@ export function blockList({ onchange }) {
   const save = attempt(async () => {
     const name = await askName(t("blocks.save_preset"), select.value);
     if (!name) return;
-    await put("presets/" + encodeURIComponent(name), { list: blocks.map(([, value]) => +value.toFixed(3)).join(",") });
+    await put("presets/" + encodeURIComponent(name), { list: written() });
     await loadPresets(name);
   });
   const remove = attempt(async () => {
@@ -81,7 +83,7 @@ export function blockList({ onchange }) {
     await del("presets/" + encodeURIComponent(name));
     await loadPresets();
   });
-  const every = (value) => () => { for (const block of blocks) block[1] = value; box.value = blocks.map(() => value).join(","); drawRows(); tell(); };
+  const every = (value) => () => { for (const block of blocks) block[1] = value; box.value = written(); drawRows(); tell(); };
   node.append(make("div", { className: "block-row heads", "aria-hidden": "true" }, make("span", { textContent: t("blocks.block") }), make("span", { textContent: t("blocks.energy") }), make("span", { textContent: t("blocks.weight") })), rows,
     row(button(t("blocks.all_one"), every(1), { kind: "small" }), button(t("blocks.all_zero"), every(0), { kind: "small" })),
     field({ name: "list", label: t("shell.lbw"), input: box, wide: true }),
@@ -98,7 +100,7 @@ export function blockList({ onchange }) {
       if (model.lora?.file !== lora.file || model.base !== base) return;
       energies = found.blocks.map((one) => ({ name: one.block, energy: one.share }));
       blocks = inUse(blocks);
-      box.value = blocks.map(([, value]) => +value.toFixed(3)).join(",");
+      box.value = written();
       drawRows();
     } catch (error) { refuse(node, error); }
   }

@@ -139,10 +139,10 @@ export function liveBlocks(id, { onadvice = null } = {}) {
   const node = make("div", { className: "live-blocks" });
   let view = null, data = null;
   const redraw = () => {
-    const advice = onadvice && data.list ? row(button(t("live.advice"), () => onadvice(data.list, data.strength), { kind: "main" })) : null;
+    const list = data.list || data.byName, advice = onadvice && list ? row(button(t("live.advice"), () => onadvice(list, data.strength), { kind: "main" })) : null;
     const weights = view.weightsCard();
     if (advice) weights.append(advice);
-    node.replaceChildren(make("p", { className: "note", textContent: view.summary() }), view.effectsCard(), data.list || data.byName ? weights : "", view.sheetCard());
+    node.replaceChildren(make("p", { className: "note", textContent: view.summary() }), view.effectsCard(), list ? weights : "", view.sheetCard());
   };
   let growing = null;
   const stop = studyOf(id, "blocks", (found) => {

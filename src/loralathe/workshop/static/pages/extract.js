@@ -14,6 +14,7 @@ export async function open(root, app) {
   const { t, state } = app, kept = app.draft("extract"), { form, got } = frame(root, "extract");
   const tuned = () => state.get().merged;
   const base = () => originOf(tuned()) || state.get().base;
+  let drawn = "";
   const chart = make("div", {}), next = make("div", { className: "taken", role: "status" });
   const shown = pictures({ key: "extract", form, title: t("extract.look") });
   const original = pictures({ key: "extract.tuned", form, title: t("extract.look_tuned") });
@@ -24,17 +25,17 @@ export async function open(root, app) {
   const words = () => (tuned() && base() ? [tuned(), base()] : null);
   const suggest = () => `${label(tuned()) || "lora"}-lora`;
   const made = await maker({ app, page: "extract", command: "extract", words, base, form, suggest, text: t("extract.run"), title: () => t("extract.job", suggest()),
-    usual: ["rank", "conv_rank", "energy", "size", "dtype"], defaults: { rank: 32, dtype: "fp16" }, onjob: report, onmade: (file) => { state.set({ extracted: file }); } });
+    usual: ["rank", "conv_rank", "energy", "size", "dtype"], defaults: { rank: 32, dtype: "fp16" }, onjob: report, onmade: (file) => { state.set({ extracted: file }); onward(); } });
 
   /* Shares by block of the last extraction, and what they call for. */
-  let drawn = "";
   function report(job) {
     if (job.state !== "done" || !job.report?.blocks?.length || drawn === job.id) return;
     drawn = job.id;
     const act = job.report.sentences?.length ? make("p", { className: "act", textContent: job.report.sentences.join(" ") }) : null;
     chart.replaceChildren(section(t("extract.chart"), act, sharesChart(job.report.blocks)));
-    if (state.get().extracted) next.replaceChildren(note(t("extract.made", label(state.get().extracted))), row(button(t("extract.to_carry"), () => app.go("carry"), { kind: "small" })));
+    if (state.get().extracted) onward();
   }
+  function onward() { next.replaceChildren(note(t("extract.made", label(state.get().extracted))), row(button(t("extract.to_carry"), () => app.go("carry"), { kind: "small" }))); }
 
   const ranks = chips({ label: t("extract.ranks"), values: RANKS, on: kept.get("ranks", [8, 16, 32, 64, 128]), onchange: (on) => kept.set("ranks", on) });
   const seeds = numberInput(kept.get("seeds", 2), (count) => kept.set("seeds", count), { min: 1, step: 1 });
