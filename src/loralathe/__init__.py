@@ -42,12 +42,15 @@ if TYPE_CHECKING:
     from loralathe.inspection import (
         AdapterFacts,
         BlockComparison,
+        BlockFit,
         BlockModules,
         CheckpointFacts,
         Comparison,
+        Fitting,
         Inspection,
         Norm,
         Part,
+        Stack,
     )
     from loralathe.language import (
         ExtractOptions,
@@ -71,11 +74,11 @@ if TYPE_CHECKING:
 
     __all__ = [
         "BUCKETS", "LANGUAGES", "AdapterCoverage", "AdapterFacts", "AdapterOutput", "AdapterUse",
-        "BlockCheck",
-        "BlockComparison", "BlockEnergy", "BlockModules", "BlockReport", "BlockWeight", "Catalogue",
-        "CheckpointFacts", "Comparison", "ExtractOptions", "ExtractionReport", "GridPlan", "GridResult",
-        "Held", "InputUse", "Inspection", "Norm", "Part", "Recipe", "Remark", "Report", "RoundingReport",
-        "RunOptions", "Save", "Verification", "WeightStudy", "WeightsOutput", "WeightsReport",
+        "BlockCheck", "BlockComparison", "BlockEnergy", "BlockFit", "BlockModules", "BlockReport",
+        "BlockWeight", "Catalogue", "CheckpointFacts", "Comparison", "ExtractOptions", "ExtractionReport",
+        "Fitting", "GridPlan", "GridResult", "Held", "InputUse", "Inspection", "Norm", "Part", "Recipe",
+        "Remark", "Report", "RoundingReport",
+        "RunOptions", "Save", "Stack", "Verification", "WeightStudy", "WeightsOutput", "WeightsReport",
         "__version__", "as_flag", "bar", "bar_chart", "command_for", "command_line",
         "component_name", "family_by_id",
         "in_memory", "label_of_kind", "make_recipe", "parse_number", "parse_size", "parse_whole",
@@ -101,8 +104,8 @@ _HOMES = {
     ),
     "families": ("component_name", "family_by_id", "shorthand"),
     "inspection": (
-        "AdapterFacts", "BlockComparison", "BlockModules", "CheckpointFacts", "Comparison", "Inspection",
-        "Norm", "Part",
+        "AdapterFacts", "BlockComparison", "BlockFit", "BlockModules", "CheckpointFacts", "Comparison",
+        "Fitting", "Inspection", "Norm", "Part", "Stack",
     ),
     "language": (
         "ExtractOptions", "Recipe", "Save", "make_recipe", "read_recipe", "recipe_text", "unused_names",

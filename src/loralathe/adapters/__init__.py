@@ -31,6 +31,7 @@ from loralathe.adapters.kinds import adapter_kinds, label_of_kind, rank_of, read
 from loralathe.adapters.model_folders import ModelFolders, models_below
 from loralathe.adapters.module import AdapterModule
 from loralathe.adapters.origin import own_family
+from loralathe.adapters.renamed import write_renamed
 from loralathe.adapters.write import (
     AdapterFormat,
     NamedTensor,
@@ -87,5 +88,6 @@ __all__ = [
     "split_adapter_key",
     "weight_shape",
     "widened",
+    "write_renamed",
     "zero_tensors",
 ]  # fmt: skip

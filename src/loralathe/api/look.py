@@ -6,17 +6,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loralathe.api.arguments import File, Folders, Inputs, PathLike, as_path
+from loralathe.api.arguments import File, Folders, Inputs, PathLike, as_path, require_kinds
 from loralathe.api.search import Search
 
 if TYPE_CHECKING:
-    from loralathe.inspection import Comparison, Inspection, Norm
+    from loralathe.inspection import Comparison, Fitting, Inspection, Norm
     from loralathe.progress import Progress
     from loralathe.rendering.infotext import Reading
     from loralathe.verification import Verification
 
 __all__ = [
-    "block_norms", "compare", "file_hashes", "find_file", "inspect", "picture_notes", "verify",
+    "block_norms", "compare", "file_hashes", "find_file", "fitting", "inspect", "picture_notes", "verify",
 ]  # fmt: skip
 
 
@@ -101,6 +101,33 @@ def compare(
     return compare_files(
         search.file(x, "X"), search.file(y, "Y"), given, rank=rank, progress=progress, threads=threads
     )
+
+
+def fitting(
+    lora: File,
+    source: File,
+    target: File,
+    *,
+    lora_dir: Folders = (),
+    checkpoint_dir: Folders = (),
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Fitting:
+    """How a LoRA of `source` fits `target`: which block goes where, and how much the bases share.
+
+    The bases may have other numbers of blocks (`transfer` then writes the LoRA anew).
+    Raises InputError for bases of different families, or of no common origin.
+    """
+    from loralathe.inspection import fit_adapter
+
+    search = Search(lora_dir, checkpoint_dir)
+    paths = (
+        search.lora(lora, "lora"),
+        search.checkpoint(source, "source"),
+        search.checkpoint(target, "target"),
+    )
+    require_kinds(paths[1:], paths[:1], fix="the LoRA comes first, the bases after it")
+    return fit_adapter(*paths, progress=progress, threads=threads)
 
 
 def verify(

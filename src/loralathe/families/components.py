@@ -212,6 +212,14 @@ class Component:
             if there == role:
                 yield self._module(entry, number, key, bias=role == "bias")
 
+    def numbered(self, key: str) -> tuple[str, int] | None:
+        """Of a tensor of the layers in a row: its path with `#` for the number, and the number."""
+        layers, number = self.tensor(key) or ((), None)
+        if not layers or number is None:
+            return None
+        entry, role = layers[0]
+        return f"{self.id}.{entry.weight if role == 'weight' else entry.bias}", int(number)
+
     def modern_key(self, key: str) -> str:
         """The key as most files name it today: with the prefix, and with CLIP's inner `text_model.`."""
         relative = self.path(key)

@@ -141,6 +141,16 @@ class Family:
             found[name] = replace(found[name], scope="outside")
         return found
 
+    def numbered_key(self, key: str) -> tuple[str, int] | None:
+        """Of a tensor of equal layers in a row: `unet.blocks.#.attn.qkv.weight` and its number; else None."""
+        component = self._owner(key)
+        return component.numbered(key) if component else None
+
+    def numbered_module(self, name: str) -> tuple[str, int] | None:
+        """The same of a module by its canonical name: `unet.blocks.#.attn.qkv` and its number."""
+        component, entry, number = self._find_module(name.removesuffix(BIAS))
+        return (f"{component.id}.{entry.name}", int(number)) if number is not None else None
+
     def biases(self, header_keys: Iterable[str]) -> dict[str, Module]:
         """Canonical name (the layer's, and `.bias`) → the bias as a module of its own."""
         found: dict[str, Module] = {}
