@@ -10,21 +10,21 @@ import click
 from loralathe.cli.folders import folder_options
 from loralathe.cli.options import FilePath, LatheCommand, output_option, showing_options
 from loralathe.cli.screen import Screen, heading
-from loralathe.cli.text import Columns, Facts, laid_out, legend
+from loralathe.cli.text import Columns, Facts, counts, laid_out, legend
 
 if TYPE_CHECKING:
     from loralathe import Fitting, Stack
 
 MAP = {
     "cosine": "how alike the weights of a block and of its origin are: 1 the same, 0 strangers",
-    "next": "the same of the second best origin: far below, the map is sure",
+    "next best": "the same of the second best origin: far below, the map is sure",
 }
 SHARED = {
-    "shared": "how much alike both bases treat what the LoRA reads and writes: 1 as on its own base",
+    "shared": "how alike both bases treat what the LoRA reads and writes: 1 as on its own base",
 }
 EPILOG = f"""\b
-Bases that were made deeper repeat blocks of an older one and train on. The map says which block came
-from which; it is found in the weights. What the tables say:
+Bases that were made deeper repeat blocks of an older one and train on. The map says which block
+came from which; it is found in the weights. What the tables say:
 
 \b
 {laid_out(MAP | SHARED)}
@@ -95,14 +95,14 @@ def show_fitting(screen: Screen, found: Fitting) -> None:
         return
     placed = sum(map(len, found.moved.values()))
     facts = [("LoRA", str(found.adapter)), ("from", str(found.source)), ("to", str(found.target))]
-    facts.append(
-        ("layers", f"{placed} placed" + (f", {len(found.left_out)} left out" * bool(found.left_out)))
-    )
+    facts.append(("layers", counts([(placed, "placed"), (len(found.left_out), "left out")])))
     screen.result(heading("LoRA for another base"), Facts(facts))
     moving = [stack for stack in found.stacks if stack.moves]
     for stack in moving:
         title = f"{stack.path}: {stack.depths[0]} blocks of A, {stack.depths[1]} of B"
-        screen.result("", heading(title), Columns(["block of B", "from A", "cosine", "next"], _map(stack)))
+        screen.result(
+            "", heading(title), Columns(["block of B", "from A", "cosine", "next best"], _map(stack))
+        )
     rows = [[one.block, str(one.layers), _number(one.shared)] for one in found.blocks]
     total = [found.total.block, str(found.total.layers), _number(found.total.shared)]
     screen.result("", Columns(["block", "layers", "shared"], rows, total))
