@@ -45,9 +45,10 @@ def detect_checkpoint(header: HeaderLike, name: str | None = None) -> Detected:
     and what it lacks.
     """
     tensors = header.tensors
-    family, *others = [known for known in FAMILIES if known.signature.matches(tensors)] or [None]
-    if family is None:
+    fitting = [known for known in FAMILIES if known.signature.matches(tensors)]
+    if not fitting:
         raise _unrecognised(tensors, name)
+    family, *others = fitting
     if others:
         raise _fits_two(family, others[0], tensors, name)
     kin = next((kind for kind in family.unread if kind.matches(tensors)), None)
