@@ -25,6 +25,7 @@ PUT_TOGETHER = (
     "groups.",
     "axes.",
     "compare.",
+    "history.kind_",
 )
 """Beginnings of keys that the scripts put together."""
 
@@ -59,6 +60,15 @@ def test_every_word_that_a_script_asks_for_is_there() -> None:
     asked = set(re.findall(r'\bt\(\s*"([a-z]+\.\w+)"[,)]', scripts()))
     assert len(asked) > 60
     assert sorted(asked - english().keys()) == []
+
+
+def test_titles_of_jobs_can_be_told_in_the_other_language() -> None:
+    """`retitled` in words.js knows them all: a title is kept as text, in the language it was made in."""
+    listed = re.search(r"const TITLES = \[(.*?)\]", scripts(), re.DOTALL)
+    assert listed
+    titles = set(re.findall(r'"([a-z.0-9_]+)"', listed[1]))
+    assert titles <= english().keys()
+    assert titles >= {key for key in english() if re.search(r"\.(preview_)?job(_\w+)?$", key)}
 
 
 def test_no_word_is_unused() -> None:

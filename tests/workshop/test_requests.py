@@ -20,7 +20,7 @@ from loralathe.workshop.fields import OPTIONS
 from loralathe.workshop.safety import COOKIE, LARGEST_BODY, LARGEST_UPLOAD, Guard
 from workshop.kit import QUICK, Workshop, request
 
-BASE = "checkpoints/baseA.safetensors"
+BASE, LORA = "checkpoints/baseA.safetensors", "loras/hina.safetensors"
 MARKUP = "</script><img src=x onerror=alert(1)>\"'&{{7*7}}"
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=X"}
 
@@ -190,6 +190,11 @@ def test_what_is_no_json_is_told_so(shop: Workshop, body: bytes) -> None:
         (request("grid", [BASE], lists=["a"]), "lists", "object"),
         (request("grid", [BASE], redo="1,1"), "redo", "list"),
         (request("grid", [BASE], output=7), "output", "text"),
+        (request("grid", [BASE], steps=1), "prompt", "what the picture shows"),
+        (request("merge", [BASE, LORA], output="../x"), "output", "another name"),
+        (request("merge", [BASE, LORA], output="a//b"), "output", "another name"),
+        (request("merge", [BASE, LORA], output="a:b"), "output", "another name"),
+        (request("merge", [BASE, LORA], output="workshop.sqlite"), "output", "another name"),
     ],
     ids=lambda value: str(value)[:60] if isinstance(value, dict) else None,
 )

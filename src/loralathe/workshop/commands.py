@@ -145,6 +145,8 @@ def read_request(given: object, places: Places) -> Request:
     )
     call = {name: _option(str(command), name, value, places) for name, value in options.items()}
     call = {name: value for name, value in call.items() if value is not None}
+    if command in PICTURES and "prompt" not in call:
+        raise InputError("there is no prompt", where=option("prompt"), fix="write what the picture shows")
     if "output" not in call and "output" in OPTIONS[str(command)] and command != "run":
         call["output"] = str(places.output(_named_after(str(command), call_words), found.ending))
     call |= _folders_for(str(command), places)
@@ -212,7 +214,7 @@ def _option(command: str, name: str, value: object, places: Places) -> Any:
         return None if name != "prompt" else value
     kind = known[name].kind
     if name == "output":
-        return str(places.output(_text(name, value), COMMANDS[command].ending))
+        return str(_output(_text(name, value), COMMANDS[command].ending, places))
     if kind == "file":
         return str(places.file(_text(name, value)))
     if kind == "files":
@@ -220,6 +222,14 @@ def _option(command: str, name: str, value: object, places: Places) -> Any:
     if name == "scorers":
         return [_scorer(_text(name, one), places) for one in _list(name, value)]
     return plain_value(known[name], name, value)
+
+
+def _output(name: str, ending: str, places: Places) -> Path:
+    """Where a result goes. InputError, beside the field of the name, for what is no name."""
+    try:
+        return places.output(name, ending)
+    except InputError as error:
+        raise InputError(error.what, where=option("output", name), fix="choose another name") from error
 
 
 def plain_value(field: Field, name: str, value: Any) -> Any:

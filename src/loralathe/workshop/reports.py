@@ -44,9 +44,7 @@ def of_plan(prepared: Prepared) -> dict[str, Any]:
         rows.append(("file", f"{Path(path).name}, {megabytes(size)}"))
         if isinstance(output, loralathe.WeightsOutput):
             rows.append(("tensors", _buckets(output.buckets)))
-    rows += [
-        ("reads", f"{use.name}: {megabytes(use.nbytes)} of {megabytes(use.of)}") for use in planned.reads
-    ]
+    rows += [("reads", _read(use.name, use.nbytes, use.of)) for use in planned.reads]
     recipe = loralathe.recipe_text(prepared.recipe)
     return {
         "rows": rows,
@@ -54,6 +52,11 @@ def of_plan(prepared: Prepared) -> dict[str, Any]:
         "outputs": outputs,
         "recipe": recipe,
     }
+
+
+def _read(name: str, nbytes: int, of: int) -> str:
+    some, whole = megabytes(nbytes), megabytes(of)
+    return f"{name}, {whole}" if some == whole else f"{name}: {some} of {whole}"
 
 
 def _buckets(held: Mapping[str, int]) -> str:
@@ -71,16 +74,16 @@ def of_picture_plan(
         pictures = len(plan.jobs)
         there = prepared.count_finished(plan)  # type: ignore[union-attr]
         rows: Rows = [
-            (letter, f"{axis.title}: {', '.join(value.label for value in axis.values)}")
-            for letter, axis in zip("xyz", plan.axes, strict=True)
+            (f"{letter} axis", f"{axis.title}: {', '.join(value.label for value in axis.values)}")
+            for letter, axis in zip("XYZ", plan.axes, strict=True)
             if axis.title
         ]
-        rows.append(("pictures", f"{pictures} distinct, {there} of them there already"))
+        if there:
+            rows.append(("pictures", f"{pictures} distinct, {there} of them there already"))
     else:
-        notes, pictures = list(plan.issues), found.pictures
-        rows = [("pictures", f"{pictures:,}")]
+        notes, pictures, rows = list(plan.issues), found.pictures, []
     if found.sizes:  # else all pictures are there
-        rows += [("size", ", ".join(found.sizes)), ("steps", f"{found.steps:,}")]
+        rows += [("size", ", ".join(found.sizes)), ("steps in all", f"{found.steps:,}")]
         rows += [] if found.memory is None else [("memory", megabytes(found.memory.one))]
     return {
         "rows": rows,

@@ -44,7 +44,7 @@ export function copyable(text) {
   return make("div", { className: "copyable" }, make("pre", { textContent: text }), button);
 }
 
-/* A click on the image zooms `box`: to the picture's own size, or to the screen's where that is larger. */
+/* The image fills the screen; a click zooms `box`: to the picture's own size, or to half as much again where that is larger. */
 export function zoomable(image, width, height, box) {
   image.style.setProperty("--own", width + "px");
   image.style.setProperty("--ratio", width / height);

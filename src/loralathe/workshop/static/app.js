@@ -43,7 +43,8 @@ async function route() {
   document.title = `${t("shell.page_" + name)} · loralathe`;
   for (const link of $("nav").children) link.setAttribute("aria-current", link.dataset.page === name ? "page" : "false");
   const root = make("div", { className: "page-" + name });
-  $("page").replaceChildren(root);
+  const waiting = make("p", { className: "waiting", role: "status", textContent: t("shell.loading") });
+  $("page").replaceChildren(root, waiting);
   try {
     const page = await PAGES[name]();
     if (!root.isConnected) return;
@@ -53,7 +54,7 @@ async function route() {
   } catch (error) {
     root.prepend(errorBox(error.what ? error : { what: t("shell.broken", String(error.message ?? error)) }));
     if (!error.what) throw error;
-  }
+  } finally { waiting.remove(); }
   scrollTo(0, 0);
 }
 

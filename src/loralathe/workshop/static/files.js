@@ -6,6 +6,7 @@
    loraRows({value: [lora], onchange([lora]), base: () => name, ontrigger(word), strengths})
        → {node, set([lora])}: rows of LoRAs as in state.js, with strength, text encoder, U-Net, block list, elements
    fileInfo(name) → Promise of GET file, remembered until the library changes
+   blank(name)             what stands where a file has no picture
    showFound(found, {said, families, more, offset}): what an answer of GET library says of the whole */
 import { get, query, subscribe } from "./api.js";
 import { label as nameOf, newLora } from "./state.js";
@@ -36,6 +37,7 @@ export function filePicker({ kind, value = "", onchange, base = () => "", label,
     opener.replaceChildren(make("span", { className: chosen ? "name" : "name empty", textContent: chosen ? nameOf(chosen) : empty }),
       chosen ? make("small", { textContent: place }) : null ?? "");
     opener.title = chosen;
+    opener.classList.toggle("wanted", !chosen && !none);
   };
   const set = (name) => { chosen = name; show(); };
   async function open() {
@@ -43,6 +45,7 @@ export function filePicker({ kind, value = "", onchange, base = () => "", label,
     if (name === null || name === chosen) return;
     set(name);
     onchange?.(name);
+    opener.dispatchEvent(new Event("input", { bubbles: true }));
     opener.focus();
   }
   show();
@@ -87,11 +90,14 @@ function chooseFile({ kind, chosen, base, title, none }) {
 /* What a part of the library says of the whole: how many files, whether there are more, their families. */
 export function showFound(found, { said, families, more, offset }) {
   more.hidden = offset >= found.total;
-  said.textContent = found.total ? t("shell.files_found", found.total) + (found.reading ? " · " + t("shell.files_reading", found.reading) : "") : t("shell.no_files");
+  said.textContent = found.total ? t("shell.files_found", found.total) + (found.reading ? " · " + t("shell.files_reading", found.reading) : "") : t("shell.no_files") + " " + t("shell.no_files_fix");
   const before = families.value;
   families.replaceChildren(...[["", t("shell.all_families")], ...found.families].map(([id, text]) => make("option", { value: id, textContent: text })));
   families.value = before;
 }
+
+/* In place of a picture: the first letter. */
+export const blank = (name) => make("span", { className: "blank", textContent: name.slice(0, 1), "aria-hidden": "true" });
 
 function line(take, file, chosen) {
   const unfit = file.fits === false || file.state === "broken";
@@ -99,7 +105,7 @@ function line(take, file, chosen) {
   const words = make("span", { className: "words" }, make("b", { textContent: file.label || nameOf(file.name) }), make("small", { textContent: about.filter(Boolean).join(" · ") }),
     file.triggers?.length ? make("small", { textContent: file.triggers.join(", ") }) : null, file.reason ? make("small", { className: "reason", textContent: file.reason }) : null);
   const box = make("button", { type: "button", className: "file" + (unfit ? " unfit" : ""), title: file.name, onclick: () => { if (!unfit) take(file.name); } },
-    file.thumbnail ? make("img", { src: file.thumbnail, alt: "", loading: "lazy", width: 44, height: 44 }) : make("span", { className: "blank" }), words);
+    file.thumbnail ? make("img", { src: file.thumbnail, alt: "", loading: "lazy", width: 44, height: 44 }) : blank(file.label || nameOf(file.name)), words);
   if (unfit) box.setAttribute("aria-disabled", "true");
   if (file.name === chosen) box.setAttribute("aria-current", "true");
   return make("li", {}, box);

@@ -6,12 +6,13 @@
        values holds only what differs from the defaults
    settingsForm({values, onchange, base, skip})   prompt, negative prompt and the settings of pictures, with
        profiles and "settings from a picture" → {node, values(), set(values), addToPrompt(word)}; a Promise
-   planBox({request, button}) → {node, refresh()}: what is about to happen, the command, the recipe. request()
-       gives the request, or null while something is missing */
+   planBox({request, form, onplan}) → {node, refresh(), problem(request)}: what is about to happen, the command, the
+       recipe. request() gives the request, or null while something is missing. What is wrong with it stands here and
+       beside its field in `form`; problem(request) is that, as far as it is known */
 import { del, get, post, put, upload } from "./api.js";
 import { filePicker } from "./files.js";
 import { session, showTime, t } from "./words.js";
-import { areaInput, button, choiceInput, debounce, field, flagInput, fold, notes, numberInput, question, refuse, accept, textInput, dialog } from "./parts.js";
+import { areaInput, button, choiceInput, debounce, field, flagInput, fold, notes, hint, numberInput, question, refuse, accept, spoken, textInput, dialog } from "./parts.js";
 import { copyable, facts, make } from "./study/elements.js";
 
 const PICTURE = ["prompt", "negative", "sampler", "schedule", "steps", "cfg", "seed", "size"];
@@ -38,7 +39,7 @@ function inputOf(option, value, change, base) {
     }
     case "file": return filePicker({ kind: option.of ?? "checkpoint", value: given ?? "", onchange: (name) => change(name || null), base, none: t("shell.by_itself") }).node;
     case "list": case "files": return areaInput((given ?? []).join("\n"), (text) => change(text.split("\n").map((line) => line.trim()).filter(Boolean)), { placeholder: t("shell.one_a_line") });
-    case "map": return areaInput(Object.entries(given ?? {}).map(([key, one]) => `${key}=${one}`).join("\n"), (text) => change(pairsOf(text)), { placeholder: t("shell.name_is_value") });
+    case "map": return areaInput(Object.entries(given ?? {}).map(([key, one]) => `${key}=${one}`).join("\n"), (text) => change(pairsOf(text)), option.help ? {} : { placeholder: t("shell.name_is_value") });
     default: return textInput(given, change);
   }
 }
@@ -88,7 +89,7 @@ function sizeInput(value, onchange) {
 function seedInput(value, onchange) {
   const box = numberInput(value ?? -1, (number) => onchange(number ?? -1), { step: 1, min: -1 });
   const put = (number) => { box.value = number; onchange(number); };
-  return make("div", { className: "seed" }, box, button("−1", () => put(-1), { kind: "small", label: t("shell.random_seed") }),
+  return make("div", { className: "seed" }, box, button(t("shell.random"), () => put(-1), { kind: "small", label: t("shell.random_seed") }),
     button("1", () => put(1), { kind: "small", label: t("shell.seed_one") }));
 }
 
@@ -182,9 +183,13 @@ export function askName(title, value = "") {
   });
 }
 
-export function planBox({ request, onplan = null }) {
+export function planBox({ request, form = null, onplan = null }) {
   const body = make("div", { className: "plan", "aria-live": "polite" });
-  let turn = 0;
+  let turn = 0, wrong = null;
+  const say = (wanted, error) => {
+    wrong = error && { key: JSON.stringify(wanted), error };
+    if (form) hint(form, error);
+  };
   const draw = (plan) => {
     const estimate = [plan.pictures ? t("shell.pictures", plan.pictures) : "", plan.seconds ? t("shell.about", showTime(plan.seconds)) : ""].filter(Boolean).join(" · ");
     const there = plan.outputs?.filter((output) => output.exists).map((output) => t("shell.exists", output.name)) ?? [];
@@ -195,16 +200,17 @@ export function planBox({ request, onplan = null }) {
   };
   const refresh = debounce(350, async () => {
     const mine = ++turn, wanted = request();
-    if (!wanted) { body.replaceChildren(); onplan?.(null); return; }
+    if (!wanted) { body.replaceChildren(); say(null, null); onplan?.(null); return; }
     try {
       const plan = await post("plan", wanted);
-      if (mine === turn) { draw(plan); onplan?.(plan, null); }
+      if (mine === turn) { draw(plan); say(wanted, null); onplan?.(plan, null); }
     } catch (error) {
       if (mine !== turn) return;
-      body.replaceChildren(make("p", { className: "note soft", textContent: [error.what, error.where, error.fix].filter(Boolean).join(" · ") }));
+      body.replaceChildren(make("p", { className: "problem", textContent: spoken(error).filter(Boolean).join(" · ") }));
+      say(wanted, error);
       onplan?.(null, error);
     }
   });
   refresh();
-  return { node: body, refresh };
+  return { node: body, refresh, problem: (wanted) => (wrong?.key === JSON.stringify(wanted) ? wrong.error : null) };
 }

@@ -6,12 +6,13 @@
        onagain is told the new job that "again" began
    runner({page, text, request(), form, title(), onjob(job), start, plan}) → {node, button, run(request?), close()}
        the button "run" and the card of the page's last job, which it finds again after a reload. Errors go to
-       `form`, beside their fields. page: the name that remembers the job; plan: a planBox shown under the button
-   isOver(job), latest(page) → the id of the page's last job */
+       `form`, beside their fields. page: the name that remembers the job; plan: a planBox shown under the button.
+       request() gives a request or a Promise of one, null where a file is not chosen, false to let it be
+   isOver(job), hasPictures(job), latest(page) → the id of the page's last job */
 import { Refusal, del, fileUrl, get, post, subscribe } from "./api.js";
 import { draft } from "./state.js";
-import { announce, session, showDate, showSize, showTime, t } from "./words.js";
-import { accept, button, fold, notes, question, refuse } from "./parts.js";
+import { announce, retitled, session, showDate, showSize, showTime, t } from "./words.js";
+import { accept, button, fold, nothingChosen, notes, question, refuse } from "./parts.js";
 import { copyable, facts, make } from "./study/elements.js";
 
 const jobs = new Map();
@@ -20,6 +21,7 @@ const listeners = new Set();
 let listening = false, paused = false;
 
 export const isOver = (job) => !["waiting", "running"].includes(job.state);
+export const hasPictures = (job) => Boolean(job.page || job.cells?.length);
 export const latest = (page) => draft(page).get("job");
 
 function listen() {
@@ -37,8 +39,8 @@ function merge(some, id) {
   const job = { ...before, ...some };
   jobs.set(id, job);
   if (isOver(job) && before.state && !isOver(before)) {
-    announce(t("shell.said_" + job.state, job.title || job.command));
-    if (followers.get(id)?.size) load(id).catch(() => null);  // its report and outputs
+    announce(t("shell.said_" + job.state, retitled(job.title) || job.command));
+    if (followers.get(id)?.size) load(id);  // its report and outputs
   }
   tell(id);
 }
@@ -58,14 +60,19 @@ function tell(id) {
   for (const listener of [...listeners]) listener();
 }
 
+/* What a page makes of a job is its own affair: only the server says that there is no such job. */
 async function load(id) {
-  const job = await get("jobs/" + encodeURIComponent(id));
+  let job;
+  try { job = await get("jobs/" + encodeURIComponent(id)); } catch (error) {
+    if (error.status !== 404) return;  // no connection: it is asked for again when there is one
+    job = { id, state: "gone", error, cells: [], log: [] };
+  }
   jobs.set(id, job);
   tell(id);
 }
 
 async function reload() {
-  await Promise.all([...followers].filter(([, set]) => set.size).map(([id]) => load(id).catch(() => null)));
+  await Promise.all([...followers].filter(([, set]) => set.size).map(([id]) => load(id)));
   if (listeners.size) await loadAll();
 }
 
@@ -82,7 +89,7 @@ export function follow(id, handler) {
   followers.get(id).add(handler);
   const job = jobs.get(id);
   if (job?.report !== undefined || (job && !isOver(job))) handler(job);
-  load(id).catch((error) => handler({ id, state: "gone", error, cells: [], log: [] }));
+  load(id);
   return () => followers.get(id)?.delete(handler);
 }
 
@@ -98,11 +105,12 @@ function bar(job) {
 
 function outputs(job) {
   const of = { page: "shell.open_page", picture: "shell.open", model: "shell.download", data: "shell.open" };
-  return make("ul", { className: "outputs" }, ...(job.outputs ?? []).filter((output) => output.kind !== "picture" || job.outputs.length < 6).map((output) => {
+  const list = make("ul", { className: "outputs" }, ...(job.outputs ?? []).filter((output) => output.kind !== "picture" || job.outputs.length < 6).map((output) => {
     const link = make("a", { href: output.url ?? fileUrl(output.name), target: "_blank", rel: "noopener", textContent: t(of[output.kind] ?? "shell.open") });
     link.setAttribute("aria-label", `${link.textContent} ${output.name}`);
     return make("li", {}, make("span", { className: "name", textContent: output.name }), make("small", { textContent: output.size ? showSize(output.size) : "" }), link);
   }));
+  return job.page ? fold(t("shell.files", list.childElementCount), list) : list;  // a study is looked at below
 }
 
 export function errorBox(error) {
@@ -129,7 +137,7 @@ export function jobCard(id, { compact = false, onjob = null, onagain = null } = 
     if (kind !== drawn) {
       drawn = kind;
       const buttons = job.state === "gone" ? [] : isOver(job) ? (job.state === "done" ? [] : [button(t("shell.again"), act("again", onagain), { kind: "small" })]) : [button(t("shell.cancel"), act("cancel"), { kind: "small" })];
-      head.replaceChildren(make("b", { className: "title", textContent: job.title || job.command || "" }), make("span", { className: "state", textContent: t("shell.state_" + job.state) }),
+      head.replaceChildren(make("b", { className: "title", textContent: retitled(job.title) || job.command || "" }), make("span", { className: "state", textContent: t("shell.state_" + job.state) }),
         make("small", { textContent: job.created ? showDate(job.created) : "" }), make("span", { className: "spacer" }), ...buttons);
       const line = job.command_line?.[session.system];
       command.replaceChildren(...(line ? [fold(t("shell.command"), copyable(line))] : []));
@@ -167,8 +175,11 @@ export function runner({ page, text, request, form, title = () => "", onjob = nu
     accept(form);
     go.disabled = true;
     try {
-      const wanted = given ?? request();
-      if (!wanted) throw new Refusal({ what: t("shell.no_model"), fix: t("shell.no_model_fix"), field: "checkpoint" });
+      const wanted = given ?? await request();
+      if (wanted === false) return null;
+      if (!wanted) throw new Refusal(nothingChosen(form) ?? { what: t("shell.no_model"), fix: t("shell.no_model_fix") });
+      const wrong = given ? null : plan?.problem(wanted);
+      if (wrong) throw wrong;
       const job = await post("jobs", { title: title(), ...wanted });
       begin(job);
       return job;
@@ -208,7 +219,7 @@ export function queuePanel(opener, panel) {
     const at = waiting.indexOf(job);
     const move = (before) => async () => { await post(`jobs/${encodeURIComponent(job.id)}/move`, { before }); await loadAll(); };
     const remove = async () => {
-      if (!await question({ title: t("shell.delete_job"), text: job.title || job.command, yes: t("shell.delete"), danger: true })) return;
+      if (!await question({ title: t("shell.delete_job"), text: retitled(job.title) || job.command, yes: t("shell.delete"), danger: true })) return;
       await del("jobs/" + encodeURIComponent(job.id));
       jobs.delete(job.id);
       draw();
@@ -221,7 +232,7 @@ export function queuePanel(opener, panel) {
   function draw() {
     const [waiting, over] = ordered();
     const first = waiting[0];
-    const progress = first?.progress?.total ? ` ${first.progress.done}/${first.progress.total}` : "";
+    const progress = first?.progress?.total ? ` ${Math.floor(100 * first.progress.done / first.progress.total)} %` : "";
     opener.textContent = paused ? t("shell.paused") : waiting.length ? `${t("shell.running")}${progress}${waiting.length > 1 ? " +" + (waiting.length - 1) : ""}` : t("shell.queue");
     opener.classList.toggle("busy", waiting.length > 0 && !paused);
     hold.textContent = t(paused ? "shell.resume" : "shell.pause");

@@ -36,7 +36,7 @@ export function usesOf(cell) {
   });
 }
 
-/* The study's data: asked for when the job has some (the event "page"), and again when it is over. */
+/* The study's data: asked for when the job has some (`page`, or the event of that name), and again when it is over. */
 function studyOf(id, kind, show, onchange = null) {
   let data = null, asking = false, again = false, over = null, open = true;
   async function ask() {
@@ -52,7 +52,7 @@ function studyOf(id, kind, show, onchange = null) {
   const stop = follow(id, (job) => {
     if (!open || job.state === "gone") return;
     const ended = isOver(job), first = over === null;
-    if ((first && job.state !== "waiting") || (ended && over === false)) ask();
+    if (job.page && (first || (ended && over === false))) ask();
     over = ended;
     onchange?.(job, data);
   });
@@ -66,7 +66,7 @@ export function liveGrid(id, { onuse = null, onredo = null } = {}) {
   const head = make("div", { className: "tools" }, count, make("span", { className: "spacer" }), scores, make("label", {}, t("live.size"), size));
   const panel = make("section", { className: "cell-panel", "aria-label": t("live.cell") });
   stage.append(tabs, grid);
-  const node = make("div", { className: "live-grid" }, head, stage, panel);
+  const node = make("div", { className: "live-grid", hidden: true }, head, stage, panel);
   let view = null, stopKeys = null, job = null, data = null;
 
   function show(found) {
@@ -74,6 +74,7 @@ export function liveGrid(id, { onuse = null, onredo = null } = {}) {
     found.live = false;
     for (const cell of job?.cells ?? []) fill(found, cell);
     data = found;
+    node.hidden = false;
     stopKeys?.();
     view = gridView({ data, t: gridWord, named, box: { stage, grid, tabs, tip: $("tip"), light: $("light") }, onpick: drawPanel });
     view.room = () => innerHeight * 0.72;
@@ -107,9 +108,10 @@ export function liveGrid(id, { onuse = null, onredo = null } = {}) {
     if (cell.done) image.onclick = () => view.openLight(cell);
     const other = choiceInput(String(data.cells.indexOf(view.referenceOf(cell))), null, others.map((one) => [String(data.cells.indexOf(one)), view.label(one)]), { "aria-label": t("live.with") });
     const face = () => compare({ first: { src: data.cells[other.value].src, text: view.label(data.cells[other.value]) }, second: { src: cell.src, text: view.label(cell) }, width: cell.width, height: cell.height });
+    const use = button(t("live.use"), () => { onuse(usesOf(cell), cell); use.textContent = t("live.used"); }, { kind: "main" });
     panel.replaceChildren(image, make("div", { className: "said" },
       make("h2", { textContent: view.label(cell) || data.title }),
-      row(onuse && cell.adapters.length ? button(t("live.use"), () => onuse(usesOf(cell), cell), { kind: "main" }) : null, cell.done ? button(t("live.large"), () => view.openLight(cell)) : null,
+      row(onuse && cell.adapters.length ? use : null, cell.done ? button(t("live.large"), () => view.openLight(cell)) : null,
         onredo && cell.done ? button(t("live.redo"), () => onredo(cell, job)) : null),
       cell.done && others.length ? make("div", { className: "row with" }, make("span", { textContent: t("live.with") }), other, button(t("live.compare"), face)) : null,
       make("details", { className: "fold" }, make("summary", { textContent: t("live.details") }), ...view.details(cell))));

@@ -1,7 +1,7 @@
 /* What the pages share that make files.
 
    frame(root, page)   heading and two columns → {form, got}
-   maker({app, page, command, words(), text, title(), suggest(), usual, skip, defaults, base, form, onmade(file, job), onjob(job)})
+   maker({app, page, command, words(), text, title(name), suggest(), usual, skip, defaults, base, form, onmade(file, job), onjob(job)})
        → Promise of {options, run, refresh(), close()}: the card of the settings of saving, and the card with the
        plan and the button. A file that exists is replaced only after a question
    pictures({key, form, title, onuse}) → {node, run(request), close()}: one grid, found again after a reload
@@ -56,19 +56,21 @@ export async function maker({ app, page, command, words, text, title, suggest, u
   let there = [];
   const wanted = () => {
     const given = words();
-    return given && { command, words: given, options: { ...options.values(), output: name.value.trim() || suggest() } };
+    return given && { command, words: given, options: { ...options.values(), output: named() } };
   };
-  /* The request, or null after asking whether a file may be replaced: then the answer starts the job. */
-  function guarded() {
+  /* The request; before a file is replaced, the person is asked. */
+  async function guarded() {
     const request = wanted();
-    if (!request) { refuse(form, { what: t("making.missing") }); return null; }
+    if (!request) return null;
+    const wrong = plan.problem(request);
+    if (wrong) throw wrong;
     if (!there.length || request.options.force) return request;
-    question({ title: t("making.replace"), text: there.join("\n"), yes: t("making.replace_yes"), danger: true })
-      .then((yes) => { if (yes) run.run({ ...request, options: { ...request.options, force: true }, title: title() }); });
-    return null;
+    const yes = await question({ title: t("making.replace"), text: there.join("\n"), yes: t("making.replace_yes"), danger: true });
+    return yes && { ...request, options: { ...request.options, force: true } };
   }
-  const plan = planBox({ request: wanted, onplan: (found) => { there = (found?.outputs ?? []).filter((one) => one.exists).map((one) => one.name); } });
-  const run = runner({ page: `${page}.${command}`, text, form, request: guarded, title, onjob: heard });
+  const named = () => name.value.trim() || suggest();
+  const plan = planBox({ request: wanted, form, onplan: (found) => { there = (found?.outputs ?? []).filter((one) => one.exists).map((one) => one.name); } });
+  const run = runner({ page: `${page}.${command}`, text, form, request: guarded, title: () => title(named()), onjob: heard });
   function heard(job) {
     onjob?.(job);
     if (job.state !== "done" || !modelOf(job) || kept.get("made") === job.id) return;

@@ -8,6 +8,9 @@
    chips({label, values, on, onchange})      values to switch on and off → {node, values()}
    section(title, …children), fold(summary, …children), row(…children), note(text), notes([text])
    refuse(root, error)      an error beside its field (by error.field) or on top of root;  accept(root) ends it
+   hint(root, error)        the same while one writes: no focus moves, and nothing is said on top of root
+   nothingChosen(form)      what is missing, as an error beside the first file that is not chosen; null if none is
+   spoken(error)            [what, where, how to mend it]; where only if that is not its field
    question({title, text, yes, danger}) → Promise<boolean>
    dialog(title, …children) → {box, close()}: a modal window; Escape closes it
    debounce(wait, act) → function */
@@ -19,7 +22,7 @@ export const newId = (name = "part") => `${name}-${++counter}`;
 
 export function button(text, onclick, { kind = "", label } = {}) {
   const node = make("button", { type: "button", className: kind, textContent: text, onclick });
-  if (label) node.setAttribute("aria-label", label);
+  if (label) { node.setAttribute("aria-label", label); node.title = label; }
   return node;
 }
 
@@ -107,16 +110,45 @@ export function chips({ label, values, on, onchange, show = String }) {
   return { node, values: given };
 }
 
+export const spoken = ({ what, where, fix, field, message }) => [what ?? String(message), field && (where === field || where?.startsWith(field + " = ")) ? "" : where, fix];
+
+function told(error, role) {
+  const [what, where, fix] = spoken(error);
+  const box = make("div", { className: "refusal", id: newId("refusal"), role }, make("b", { textContent: what }),
+    where ? make("span", { className: "where", textContent: where }) : null, fix ? make("span", { className: "fix", textContent: fix }) : null);
+  return box;
+}
+
+/* Of an axis, its values are what is wrong. */
+function placeOf(root, name) {
+  const named = (some) => root.querySelector(`[data-field="${CSS.escape(some)}"]`);
+  return name ? named(name + "-values") ?? named(name) : null;
+}
+
+export function hint(root, error) {
+  for (const box of root.querySelectorAll(".refusal.hint")) box.remove();
+  const place = error && placeOf(root, error.field);
+  if (!place || place.querySelector(".refusal")) return;
+  const box = told(error, "status");
+  box.classList.add("hint");
+  place.append(box);
+  if (place.contains(document.activeElement)) box.scrollIntoView({ block: "nearest" });
+}
+
+export function nothingChosen(form) {
+  const place = [...form.querySelectorAll("[data-field]")].find((one) => one.querySelector(":scope > .picker.wanted") || (one.matches(".lora-list") && !one.querySelector(".lora")));
+  if (!place) return null;
+  const name = place.querySelector("label")?.textContent ?? "LoRA";
+  return { what: t("shell.not_chosen", name), fix: t("shell.not_chosen_fix"), field: place.dataset.field };
+}
+
 /* What is wrong, where and how to mend it: under the field that it is about, else on top. */
 export function refuse(root, error) {
   accept(root);
-  const { what, where, fix } = error.what ? error : { what: String(error.message ?? error) };
-  const box = make("div", { className: "refusal", id: newId("refusal") }, make("b", { textContent: what }),
-    where ? make("span", { className: "where", textContent: where }) : null, fix ? make("span", { className: "fix", textContent: fix }) : null);
-  box.setAttribute("role", "alert");
-  const place = error.field && root.querySelector(`[data-field="${CSS.escape(error.field)}"]`);
+  const box = told(error, "alert"), place = placeOf(root, error.field);
   if (!place) {
     root.prepend(box);
+    root.addEventListener("input", () => box.remove(), { once: true });
     box.scrollIntoView({ block: "nearest" });
     return;
   }
@@ -131,9 +163,9 @@ export function refuse(root, error) {
 }
 
 export function accept(root) {
-  for (const box of root.querySelectorAll(".refusal")) box.remove();
+  for (const box of root.querySelectorAll(".refusal")) if (!box.closest(".mistakes")) box.remove();
   for (const place of root.querySelectorAll(".wrong")) place.classList.remove("wrong");
-  for (const input of root.querySelectorAll("[aria-invalid]")) {
+  for (const input of root.querySelectorAll("[aria-errormessage]")) {
     input.removeAttribute("aria-invalid");
     input.removeAttribute("aria-errormessage");
   }

@@ -36,9 +36,9 @@ export function sharesChart(all) {
     svg.append(line);
   });
   const legend = make("p", { className: "legend" }, ...PARTS.map((part) => make("span", { className: part, textContent: t("extract." + part) })));
-  const table = make("table", { className: "hidden" }, make("caption", { textContent: t("extract.chart") }),
+  const table = make("table", {}, make("caption", { textContent: t("extract.chart") }),
     make("tr", {}, make("th", { textContent: t("extract.block") }), ...PARTS.map((part) => make("th", { textContent: t("extract." + part) }))),
     ...blocks.map((block) => make("tr", {}, make("th", { textContent: block.name }), ...PARTS.map((part) => make("td", { textContent: percent(block[part] ?? 0) })))));
   svg.setAttribute("aria-hidden", "true");
-  return make("figure", { className: "chart" }, legend, svg, table);
+  return make("figure", { className: "chart" }, legend, svg, make("div", { className: "hidden" }, table));  // a hidden table would still be as high as its rows
 }

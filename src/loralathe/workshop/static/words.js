@@ -4,6 +4,7 @@
    language                 "en" | "zh-TW";  setLanguage(next) keeps it in a cookie and loads the page again
    session                  as GET /api/session when the page was loaded
    studyWords               {grid, blocks}: Chinese words of saved pages, or {} in English
+   retitled(title)          a job's title in the person's language, whatever language it was made in
    announce(text)           says it to screen readers
    showTime(seconds), showSize(bytes), showDate(seconds since 1970) */
 import { speak } from "./study/elements.js";
@@ -18,6 +19,23 @@ export function t(key, ...values) {
   const [section, name] = key.split(".");
   const text = all[language]?.[section]?.[name] ?? all.en[section]?.[name] ?? key;
   return values.reduce((done, value, i) => done.replaceAll(`{${i + 1}}`, () => value), text);
+}
+
+const TITLES = ["test.job", "blocks.job", "blocks.preview_job", "proof.job", "merge.job", "merge.job_one", "merge.before_after", "extract.job", "extract.job_rank",
+  "extract.look", "extract.look_tuned", "carry.job", "carry.test", "difference.job", "difference.sweep", "recipe.job", "recipe.sweep"];
+let patterns = null;
+
+/* Of the pages' own titles, which a job keeps as text; another stays as it is. */
+export function retitled(title) {
+  patterns ??= Object.keys(all).filter((one) => one !== "study" && one !== language).flatMap((one) => TITLES.map((key) => {
+    const [section, name] = key.split("."), text = all[one][section][name], order = [...text.matchAll(/\{(\d)\}/g)].map((found) => +found[1]);
+    return { key, order, pattern: new RegExp("^" + text.replace(/[.*+?^$()|[\]\\/]/g, "\\$&").replace(/\{\d\}/g, "(.*)") + "$") };
+  }));
+  for (const { key, order, pattern } of patterns) {
+    const found = pattern.exec(title ?? "");
+    if (found) return t(key, ...order.map((_, i) => found[1 + order.indexOf(i + 1)]));
+  }
+  return title;
 }
 
 export function setLanguage(next) {

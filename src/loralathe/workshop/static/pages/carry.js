@@ -2,7 +2,7 @@
 import { filePicker } from "../files.js";
 import { settingsForm } from "../form.js";
 import { frame, maker, pictures, seedAxis, setOrigin } from "../making.js";
-import { button, chips, field, fold, note, numberInput, rangeInput, refuse, row, section } from "../parts.js";
+import { button, chips, field, fold, note, nothingChosen, numberInput, rangeInput, refuse, row, section } from "../parts.js";
 import { label, newLora, loraWord } from "../state.js";
 import { make } from "../study/elements.js";
 
@@ -25,8 +25,8 @@ export async function open(root, app) {
   const shown = pictures({ key: "carry", form, title: t("carry.test"), onuse: (uses) => { slider.set(uses[0].strength); take(uses[0].strength); app.announce(t("carry.taken", uses[0].strength)); } });
   function take(number) { kept.set("strength", number); made.refresh(); }
 
-  const suggest = () => [label(lora()), label(base())].filter(Boolean).join("-");
-  const made = await maker({ app, page: "carry", command: "merge", base, form, suggest, text: t("carry.run"), words: () => (base() && lora() ? [base(), word()] : null), title: () => t("carry.job", suggest()),
+  const suggest = () => `${label(lora()) || "lora"}-${label(base()) || "B"}`;
+  const made = await maker({ app, page: "carry", command: "merge", base, form, suggest, text: t("carry.run"), words: () => (base() && lora() ? [base(), word()] : null), title: (name) => t("carry.job", name),
     usual: ["dtype", "vae", "metadata"], skip: ["te", "unet"], defaults: { dtype: "fp16" }, onmade: (file) => { kept.set("carried", file); setOrigin(file, base()); onward(); } });
 
   function onward() {
@@ -35,7 +35,8 @@ export async function open(root, app) {
   }
 
   function test() {
-    if (!base() || !lora()) { refuse(form, { what: t("making.missing") }); return; }
+    const missing = nothingChosen(form);
+    if (missing) { refuse(form, missing); return; }
     const x = `${label(lora())} strength = ${values.values().join(", ")}`;
     shown.run({ command: "grid", words: [base(), `${lora()}:1`], options: { ...settings.values(), x, y: seedAxis(+seeds.value || 1) }, title: t("carry.test") });
   }

@@ -2,7 +2,7 @@
 import { filePicker } from "../files.js";
 import { settingsForm } from "../form.js";
 import { frame, maker, pictures, seedAxis, setOrigin } from "../making.js";
-import { button, field, fold, note, numberInput, rangeInput, refuse, row, section, textInput } from "../parts.js";
+import { button, field, fold, note, nothingChosen, numberInput, rangeInput, refuse, row, section, textInput } from "../parts.js";
 import { label } from "../state.js";
 import { make } from "../study/elements.js";
 
@@ -35,7 +35,7 @@ export async function open(root, app) {
 
   const files = () => (primary() && second() && third() ? [primary(), second(), third()] : null);
   const suggest = () => `${label(primary()) || "B"}${multiplier() < 0 ? "-to-" : "-from-"}${label(third()) || "A"}`;
-  const made = await maker({ app, page: "difference", command: "add_difference", base: third, form, suggest, text: t("difference.run"), words: () => files() && [...files(), multiplier()], title: () => t("difference.job", multiplier()),
+  const made = await maker({ app, page: "difference", command: "add_difference", base: third, form, suggest, text: t("difference.run"), words: () => files() && [...files(), multiplier()], title: (name) => t("difference.job", name, multiplier()),
     usual: ["dtype", "vae", "metadata"], defaults: { dtype: "fp16" }, onmade: (file) => { state.set({ merged: file }); setOrigin(file, second()); onward(file); } });
 
   function onward(file) {
@@ -46,7 +46,8 @@ export async function open(root, app) {
   /* The recipe of the very merge, its M an axis: each model is computed in memory, and no file is written. */
   async function sweep() {
     const recipe = "difference-" + label(primary()).replaceAll(/[^\w.-]+/g, "_");
-    if (!files()) { refuse(form, { what: t("making.missing") }); return; }
+    const missing = nothingChosen(form);
+    if (missing) { refuse(form, missing); return; }
     try {
       const plan = await api.post("plan", { command: "add_difference", words: [...files(), multiplier()], options: { output: recipe } });
       await api.put("recipes/" + encodeURIComponent(recipe), { text: plan.recipe });
@@ -55,6 +56,8 @@ export async function open(root, app) {
   }
 
   async function measure() {
+    const missing = nothingChosen(form);
+    if (missing) { refuse(form, missing); return; }
     distance.replaceChildren(note(t("difference.measuring")));
     try {
       const found = await api.post("ask", { command: "compare", words: [third(), second()], options: {} });

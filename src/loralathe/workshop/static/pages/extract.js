@@ -1,11 +1,11 @@
 /* Step 4: the LoRA of the difference of two models; ranks beside one another by looking. */
 import { filePicker } from "../files.js";
 import { settingsForm } from "../form.js";
-import { frame, maker, originOf, pictures, seedAxis, setOrigin } from "../making.js";
-import { button, chips, field, fold, note, numberInput, refuse, row, section } from "../parts.js";
+import { frame, maker, modelOf, originOf, pictures, seedAxis, setOrigin } from "../making.js";
+import { button, chips, field, fold, note, nothingChosen, numberInput, refuse, row, section } from "../parts.js";
 import { rankSweep } from "../ranks.js";
 import { sharesChart } from "../shares.js";
-import { label } from "../state.js";
+import { label, newLora } from "../state.js";
 import { make } from "../study/elements.js";
 
 const RANKS = [4, 8, 16, 32, 64, 128];
@@ -24,25 +24,34 @@ export async function open(root, app) {
   const settings = await settingsForm({ values: state.get().settings, base, onchange: (values) => state.set({ settings: values }) });
   const words = () => (tuned() && base() ? [tuned(), base()] : null);
   const suggest = () => `${label(tuned()) || "lora"}-lora`;
-  const made = await maker({ app, page: "extract", command: "extract", words, base, form, suggest, text: t("extract.run"), title: () => t("extract.job", suggest()),
-    usual: ["rank", "conv_rank", "energy", "size", "dtype"], defaults: { rank: 32, dtype: "fp16" }, onjob: report, onmade: (file) => { state.set({ extracted: file }); onward(); } });
+  const made = await maker({ app, page: "extract", command: "extract", words, base, form, suggest, text: t("extract.run"), title: (name) => t("extract.job", name),
+    usual: ["rank", "conv_rank", "energy", "size", "dtype"], defaults: { rank: 32, dtype: "fp16" }, onjob: report, onmade: (file) => { state.set({ extracted: file }); } });
 
-  /* Shares by block of the last extraction, and what they call for. */
+  /* Shares by block of the last extraction; what they call for stands in the job's card. */
   function report(job) {
     if (job.state !== "done" || !job.report?.blocks?.length || drawn === job.id) return;
     drawn = job.id;
-    const act = job.report.sentences?.length ? make("p", { className: "act", textContent: job.report.sentences.join(" ") }) : null;
-    chart.replaceChildren(section(t("extract.chart"), act, sharesChart(job.report.blocks)));
-    if (state.get().extracted) onward();
+    chart.replaceChildren(section(t("extract.chart"), sharesChart(job.report.blocks)));
+    onward(t("extract.made", label(modelOf(job))));
   }
-  function onward() { next.replaceChildren(note(t("extract.made", label(state.get().extracted))), row(button(t("extract.to_carry"), () => app.go("carry"), { kind: "small" }))); }
+
+  function onward(text) {
+    next.replaceChildren(note(text), row(button(t("extract.to_test"), test, { kind: "small" }), button(t("extract.to_carry"), () => app.go("carry"), { kind: "small" })));
+  }
+
+  function test() {
+    state.set({ base: base(), loras: [newLora(state.get().extracted)] });
+    app.draft("test").set("axes", null);
+    app.go("test");
+  }
 
   const ranks = chips({ label: t("extract.ranks"), values: RANKS, on: kept.get("ranks", [8, 16, 32, 64, 128]), onchange: (on) => kept.set("ranks", on) });
   const seeds = numberInput(kept.get("seeds", 2), (count) => kept.set("seeds", count), { min: 1, step: 1 });
   const table = make("div", { "aria-live": "polite" });
-  const sweep = rankSweep({ key: "extract", form, table, ondone: look, onpick: (rank, file) => { state.set({ extracted: file }); next.replaceChildren(note(t("extract.taken", rank)), row(button(t("extract.to_carry"), () => app.go("carry"), { kind: "small" }))); } });
+  const sweep = rankSweep({ key: "extract", form, table, ondone: look, onpick: (rank, file) => { state.set({ extracted: file }); onward(t("extract.taken", rank)); } });
   const start = button(t("extract.compare_ranks"), () => {
-    if (!words()) refuse(form, { what: t("making.missing") });
+    const missing = nothingChosen(form);
+    if (missing) refuse(form, missing);
     else sweep.start({ words: words(), ranks: ranks.values(), name: suggest() });
   });
 

@@ -1,9 +1,10 @@
 /* Every result as a tree: what was made from what. */
 import { goOn, showFile } from "../details.js";
+import { blank } from "../files.js";
 import { errorBox, isOver } from "../job.js";
 import { button, dialog, flagInput, note, notes, question, row, section, textInput, debounce } from "../parts.js";
 import { label } from "../state.js";
-import { showDate } from "../words.js";
+import { retitled, showDate } from "../words.js";
 import { facts, make } from "../study/elements.js";
 
 const isRecipe = (node) => (node.name ?? "").endsWith(".toml");
@@ -48,11 +49,11 @@ export function open(root, app) {
   }
 
   function entry(node, byId) {
-    const file = node.kind === "file" && node.name && !node.gone && !isRecipe(node), title = node.title || (file ? label(node.name) : node.command ?? "");
-    const parents = node.parents.map((id) => byId.get(id)).filter(Boolean).map((one) => one.title || label(one.name));
+    const file = node.kind === "file" && node.name && !node.gone && !isRecipe(node), title = retitled(node.title) || (file ? label(node.name) : node.command ?? "");
+    const parents = node.parents.map((id) => byId.get(id)).filter(Boolean).map((one) => (one.name && one.kind === "file" ? label(one.name) : retitled(one.title)));
     const pick = file ? flagInput(chosen.has(node.id), (on) => { if (on) chosen.add(node.id); else chosen.delete(node.id); count(); }, { "aria-label": t("history.choose", title) }) : null;
-    const picture = node.thumbnail ? make("img", { src: node.thumbnail, alt: "", loading: "lazy" }) : make("span", { className: "blank " + node.kind });
-    const about = [node.gone && !isRecipe(node) ? t("shell.state_gone") : "", (node.command ?? "").replaceAll("_", " "), node.time ? showDate(node.time) : "", parents.length ? t("history.from", parents.join(", ")) : ""].filter(Boolean).join(" · ");
+    const picture = node.thumbnail ? make("img", { src: node.thumbnail, alt: "", loading: "lazy" }) : blank(file ? label(node.name) : title);
+    const about = [node.gone && !isRecipe(node) ? t("shell.state_gone") : "", node.command ? t("history.kind_" + node.command) : "", node.kind === "file" ? node.name : "", node.time ? showDate(node.time) : "", parents.length ? t("history.from", parents.join(", ")) : ""].filter(Boolean).join(" · ");
     return make("div", { className: "node " + (node.made ? "made" : "given") }, pick, picture, make("div", { className: "words" }, make("b", { textContent: title }), make("small", { textContent: about })), row(...tools(node, file, title)));
   }
 

@@ -1,9 +1,9 @@
 /* The files of the person's folders; any file or picture that is dropped is looked into. */
 import { fileDetails, showFile } from "../details.js";
-import { showFound } from "../files.js";
+import { blank, showFound } from "../files.js";
 import { errorBox } from "../job.js";
 import { choose } from "../making.js";
-import { button, choiceInput, debounce, dialog, note, notes, row, section, textInput } from "../parts.js";
+import { button, choiceInput, debounce, dialog, fold, note, notes, row, section, textInput } from "../parts.js";
 import { label } from "../state.js";
 import { showDate, showSize } from "../words.js";
 import { copyable, facts, make } from "../study/elements.js";
@@ -35,7 +35,7 @@ export function open(root, app) {
 
   function card(file) {
     const about = [file.family_label, file.rank ? t("shell.rank", file.rank) : "", file.size ? showSize(file.size) : "", file.modified ? showDate(file.modified) : ""].filter(Boolean).join(" · ");
-    const picture = file.thumbnail ? make("img", { src: file.thumbnail, alt: "", loading: "lazy" }) : make("span", { className: "blank", textContent: (file.label || label(file.name)).slice(0, 1) });
+    const picture = file.thumbnail ? make("img", { src: file.thumbnail, alt: "", loading: "lazy" }) : blank(file.label || label(file.name));
     return make("li", {}, make("button", { type: "button", className: "file", title: file.name, onclick: () => showFile(file.name, app) }, picture,
       make("span", { className: "words" }, make("b", { textContent: file.label || label(file.name) }), make("small", { textContent: about }), file.triggers?.length ? make("small", { textContent: file.triggers.slice(0, 6).join(", ") }) : null,
         file.made ? make("small", { className: "made", textContent: t("shell.made_here") }) : null, file.reason ? make("small", { className: "reason", textContent: file.reason }) : null)));
@@ -68,7 +68,9 @@ export function open(root, app) {
   }
 
   root.append(make("h1", { textContent: t("library.title") }), make("p", { className: "lead", textContent: t("library.lead") }), drop,
-    section("", make("div", { className: "row shelf-head" }, kinds.node, search, families), said, list, more));
+    section("", make("div", { className: "row shelf-head" }, kinds.node, search, families), said, list, more),
+    section(t("library.folders"), note(t(app.session.demo ? "library.demo" : "library.own")), copyable("lathe ui --checkpoints FOLDER --loras FOLDER"), copyable("lathe ui --webui FOLDER"), copyable("lathe ui --comfyui FOLDER"),
+      fold(t("library.folders_now"), facts(app.session.places.map((place) => [place.name, place.folder])))));
   load(true);
   return app.api.subscribe("library", () => load(true));
 }

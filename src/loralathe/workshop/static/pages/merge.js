@@ -28,7 +28,7 @@ export async function open(root, app) {
     baseField.querySelector("label").textContent = t(kind === "merge" ? "merge.base" : "merge.base_of_pictures");
     const words = () => (kind === "merge" ? (base() && loras().length ? [base(), ...loras().map(loraWord)] : null) : loras().length ? loras().map(loraWord) : null);
     const ready = await maker({ app, page: "merge", command: kind, words, base, form, text: t(kind === "merge" ? "merge.run" : "merge.run_one"), suggest: () => suggest(kind), onmade: (file) => finished(kind, file),
-      title: () => t(kind === "merge" ? "merge.job" : "merge.job_one", suggest(kind)), usual: kind === "merge" ? ["dtype", "vae", "metadata"] : ["rank", "dtype", "metadata"], skip: ["te", "unet"], defaults: { dtype: "fp16" } });
+      title: (name) => t(kind === "merge" ? "merge.job" : "merge.job_one", name), usual: kind === "merge" ? ["dtype", "vae", "metadata"] : ["rank", "dtype", "metadata"], skip: ["te", "unet"], defaults: { dtype: "fp16" } });
     if (mine !== turn) { ready.close(); return; }
     made = ready;
     saving.replaceChildren(ready.save);

@@ -1,7 +1,7 @@
 /* Step 7: the same face over seeds and prompts, scored where a scorer is set. */
 import { filePicker, loraRows } from "../files.js";
 import { fieldsOf, optionsForm, planBox, settingsForm } from "../form.js";
-import { runner } from "../job.js";
+import { hasPictures, runner } from "../job.js";
 import { liveGrid } from "../live.js";
 import { areaInput, field, fold, note, section, textInput } from "../parts.js";
 import { intoFolder, label, loraWord } from "../state.js";
@@ -35,9 +35,9 @@ export async function open(root, app) {
     const axes = { x: `seed = ${value.seeds}`, ...(lines.length > 1 ? { y: `prompt s/r = ${lines.map(quoted).join(", ")}` } : {}) };
     return intoFolder({ command: "grid", words: [value.model, ...value.loras.filter((lora) => lora.file).map(loraWord)], options: { ...rest, ...(lines.length ? { prompt: lines[0] } : {}), ...axes, ...scoring.values() } });
   };
-  const plan = planBox({ request });
+  const plan = planBox({ request, form });
   const run = runner({ page: "proof", text: t("proof.run"), form, plan, request, title: () => t("proof.job", label(value.model)), onjob(job) {
-    if (job.id === shown) return;
+    if (job.id === shown || !hasPictures(job)) return;
     shown = job.id;
     grid?.close();
     grid = liveGrid(job.id);

@@ -82,7 +82,7 @@ export async function open(root, app) {
     try { await api.put("recipes/" + encodeURIComponent(called), { text: text.value }); } catch (error) { refuse(form, error); return false; }
     saved = key;
     kept.set("own", own = called);
-    said.textContent = t("recipe.saved", file());
+    said.textContent = t(loud ? "recipe.saved" : "recipe.kept", file());
     plan.refresh();
     if (loud) await list();
     return true;
@@ -106,9 +106,16 @@ export async function open(root, app) {
     } catch (error) { refuse(form, error); }
   }
 
+  /* Is the text sound, and kept? What is wrong stands below it. */
+  async function ready() {
+    if (sound) return save();
+    text.focus();
+    errors.scrollIntoView({ block: "nearest" });
+    return false;
+  }
   const request = () => (sound && saved?.startsWith(kept.get("name", "recipe") + "\n") ? { command: "run", words: [file()], options: { variables: used() } } : null);
   const plan = planBox({ request });
-  const run = runner({ page: "recipe", text: t("recipe.run"), form, title: () => t("recipe.job", kept.get("name", "recipe")), request: () => { if (!sound) text.focus(); return request(); } });
+  const run = runner({ page: "recipe", text: t("recipe.run"), form, title: () => t("recipe.job", kept.get("name", "recipe")), request: async () => (await ready() ? request() : false) });
 
   const axis = choiceInput(kept.get("axis", "M"), (one) => kept.set("axis", one), ["M"]);
   const range = textInput(kept.get("range", "-0.7..0.7 (+0.35)"), (value) => kept.set("range", value));
@@ -116,7 +123,7 @@ export async function open(root, app) {
   const settings = await settingsForm({ values: choices.settings, base: () => choices.base, onchange: (next) => state.set({ settings: next }) });
   const look = () => shown.run({ command: "grid", words: [], options: { ...settings.values(), recipe: file(), ...(step.value ? { step: step.value } : {}), variables: used(), x: `${axis.value} = ${range.value}`, y: seedAxis(+seeds.value || 1) }, title: t("recipe.sweep") });
   const sweeping = section(t("recipe.sweep"), make("div", { className: "fields" }, field({ name: "axis", label: t("recipe.variable"), input: axis }), field({ name: "x", label: t("recipe.values"), input: range }), field({ name: "step", label: t("recipe.step"), input: step, help: t("recipe.step_help") }), field({ name: "seeds", label: t("making.seeds"), input: seeds })),
-    row(button(t("recipe.look"), async () => { if (sound && await save()) look(); else text.focus(); })), fold(t("making.settings"), settings.node));
+    row(button(t("recipe.look"), async () => { if (await ready()) look(); })), fold(t("making.settings"), settings.node));
   sweeping.hidden = true;
 
   form.append(section("", row(known, button(t("shell.save"), () => save())), field({ name: "name", label: t("shell.name"), input: name, wide: true }),

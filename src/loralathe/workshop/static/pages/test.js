@@ -2,7 +2,7 @@
 import { axesForm, strengthsOf } from "../axes.js";
 import { filePicker, loraRows } from "../files.js";
 import { fieldsOf, optionsForm, planBox, settingsForm } from "../form.js";
-import { runner } from "../job.js";
+import { hasPictures, runner } from "../job.js";
 import { liveGrid } from "../live.js";
 import { button, field, fold, note, row, section } from "../parts.js";
 import { intoFolder, label, modelWords } from "../state.js";
@@ -28,12 +28,12 @@ export async function open(root, app) {
   cross.hidden = choices.loras.length < 2;
 
   const request = () => (base() ? intoFolder({ command: "grid", words: modelWords(), options: { ...settings.values(), ...axes.options(), ...more.values() } }) : null);
-  const plan = planBox({ request });
+  const plan = planBox({ request, form });
   let shown = null, grid = null;
   const run = runner({ page: "test", text: t("test.run"), form, plan, request, title: () => t("test.job", [label(base()), ...loras().map((lora) => label(lora.file))].join(" + ")), onjob: show });
 
   function show(job) {
-    if (job.id === shown) return;
+    if (job.id === shown || !hasPictures(job)) return;  // until then, those of before stay
     shown = job.id;
     grid?.close();
     grid = liveGrid(job.id, { onuse: use, onredo: redo });
@@ -61,6 +61,7 @@ export async function open(root, app) {
   }
 
   const taken = make("div", { className: "taken", role: "status" });
+  if (app.session.demo) root.querySelector(".lead").after(make("p", { className: "note demo" }, t("test.demo"), button(t("shell.page_library"), () => app.go("library"), { kind: "small" })));
   form.append(
     section("", field({ name: "checkpoint", label: t("test.base"), input: picker.node, wide: true }), make("h3", { textContent: t("test.loras") }), rows.node, taken),
     section("", settings.node),
