@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from loralathe.rendering.infotext import quoted_entry
 from loralathe.studies.axis import Axis
 from loralathe.studies.commands import CellRecipe
 from loralathe.studies.plan import Cell, GridPlan
@@ -119,6 +118,8 @@ def own_text(info: Mapping[str | tuple[int, int], object]) -> dict[str, str]:
 
 
 def _axis_parts(letter: str, axis: Axis) -> list[str]:
+    from loralathe.rendering.infotext import quoted_entry  # brings torch, which a server of pages needs not
+
     if not axis.title:
         return []
     parts = [
