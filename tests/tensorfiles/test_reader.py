@@ -80,7 +80,7 @@ CONTENTS = {
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "Git LFS pointer"),
     "zip": (b"PK\x03\x04\x00\x00\x08\x08" + bytes(50), "the zip archive has no sound directory"),
     "pickle": (PICKLE + bytes(50), "a pickle that torch.save did not write"),
-    "gguf": (b"GGUF\x03\x00\x00\x00" + bytes(50), "GGUF"),
+    "gguf": (b"GGUF\x09\x00\x00\x00" + bytes(50), "a GGUF file of version 9"),
     "noise": (b"\xff" * 64, "its header would be"),
 }
 

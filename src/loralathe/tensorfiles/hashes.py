@@ -76,7 +76,7 @@ def model_hash(path: PathLike) -> str:
     A pickle has no data section; its hash is over the whole file, as in A1111.
     """
     with TensorFile(path) as file:
-        return model_hash_of(file.fileno(), file.header, str(path))
+        return model_hash_of(file.fileno(), file.stored, str(path))
 
 
 def legacy_hash(path: PathLike) -> str:
@@ -86,7 +86,7 @@ def legacy_hash(path: PathLike) -> str:
     own `ss_*` metadata, keys sorted. (Trainers' key order is arbitrary; it matters only above 1 MiB.)
     """
     with TensorFile(path) as file:
-        return legacy_hash_of(file.fileno(), file.header, file.header.metadata, str(path))
+        return legacy_hash_of(file.fileno(), file.stored, file.stored.metadata, str(path))
 
 
 def model_hash_of(fd: int, header: Header, where: str) -> str:

@@ -33,18 +33,46 @@ _DAMAGED = "download or copy the file again; it is damaged or was written by a f
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """How a quantised tensor lies in the file; it is read as F32.
+
+    kind:     what people call it, 'scaled fp8'
+    nbytes:   of all that it is made of, scales included
+    rounding: rms rounding error over rms weight, of normal weights
+    """
+
+    kind: str
+    nbytes: int
+    rounding: float
+
+
+@dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """Where one tensor lies: bytes [begin, end) of the data section."""
+    """Where one tensor lies: bytes [begin, end) of the data section.
+
+    stored: of a quantised tensor. Its dtype, shape and size are those of what is read, and where it lies
+    is known to its file only.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     begin: int
     end: int
+    stored: Stored | None = None
 
     @property
     def nbytes(self) -> int:
         return self.end - self.begin
+
+    @property
+    def bytes_in_file(self) -> int:
+        return self.nbytes if self.stored is None else self.stored.nbytes
+
+    @property
+    def rounding(self) -> str | float:
+        """What its values were rounded to: a dtype, or an error as `Stored.rounding`."""
+        return self.dtype if self.stored is None else self.stored.rounding
 
     @property
     def numel(self) -> int:

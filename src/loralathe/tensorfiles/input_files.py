@@ -15,7 +15,7 @@ from loralathe.tensorfiles.file_names import stored_path
 from loralathe.tensorfiles.positional import read_at
 
 _PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
-MODEL_SUFFIXES = (".safetensors", *_PICKLE_SUFFIXES)
+MODEL_SUFFIXES = (".safetensors", *_PICKLE_SUFFIXES, ".gguf")
 """What model files are called; their content decides how they are read."""
 _PICTURE_MARKS = (b"\x89PNG\r\n", b"\xff\xd8\xff")
 LARGEST_SMALL_FILE = 16 << 20
@@ -136,8 +136,6 @@ def check_content(path: Path, start: bytes, size: int) -> None:
         raise InputError("a Git LFS pointer, not the model", where=where, fix=pull)
     if start.startswith(_PICTURE_MARKS):
         raise InputError("a picture, not a model", where=where, fix=fix)
-    if start.startswith(b"GGUF"):
-        raise InputError("a GGUF file, which is not read", where=where, fix="use the safetensors version")
     if start.lstrip()[:1] == b"<":
         raise InputError("a web page, not a model", where=where, fix=fix)
     if size < 10:

@@ -1,7 +1,8 @@
 """A model file open for reading: a checked header and positional reads, safe from any thread.
 
-safetensors files and torch.save's pickles (.ckpt, .pt, …) look the same from here on. The
+safetensors files, GGUF files and torch.save's pickles (.ckpt, .pt, …) look the same from here on. The
 file's content tells which it is, not its name. So do tensors in memory, which a `MemoryPath` carries.
+Quantised weights look like F32 tensors: they are made of their codes and scales when they are read.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING
 from loralathe.errors import InputError, did_you_mean
 from loralathe.tensorfiles.dtypes import to_torch_dtype
 from loralathe.tensorfiles.file_names import stored_path
+from loralathe.tensorfiles.gguf import MARK, read_gguf
 from loralathe.tensorfiles.header import LENGTH_BYTES, Header, TensorInfo, header_length, parse_header
 from loralathe.tensorfiles.input_files import check_content, is_pickle, open_regular
 from loralathe.tensorfiles.memory import MemoryPath, header_of, read_memory
 from loralathe.tensorfiles.pickled import Pickled, read_pickled, read_view
 from loralathe.tensorfiles.positional import read_at
+from loralathe.tensorfiles.quantised import Quantised, decode_into, find_quantised
 
 if TYPE_CHECKING:
     import torch
@@ -43,11 +46,14 @@ def open_tensorfile(path: str | os.PathLike[str], *, embedding: bool = False) ->
 
 
 class TensorFile(AbstractContextManager["TensorFile"]):
-    """An open safetensors or pickle file.
+    """An open safetensors, GGUF or pickle file.
 
     path:     as it is stored.
-    format:   'safetensors', 'pickle' or 'memory'.
-    header:   checked on opening; a pickle's has no metadata.
+    format:   'safetensors', 'gguf', 'pickle' or 'memory'.
+    header:   checked on opening; a pickle's has no metadata. Quantised weights are in it as they are read.
+    stored:   the same as the file has it, scales and codes included.
+    scales:   tensors that are read with the quantised weights that they belong to.
+    unused:   scales of activations, which no weight needs.
     left_out: names of other things in a pickle, such as 'optimizer_states'; they are not read.
     lost:     how many tensors are in them.
     identity: (st_dev, st_ino), equal for every name of the same file.
@@ -60,14 +66,25 @@ class TensorFile(AbstractContextManager["TensorFile"]):
             status = os.fstat(self._file.fileno())
             self.identity = (status.st_dev, status.st_ino)
             self._opened = _stamp(status)
-            self.format, found = _read_structure(
+            self.format, found, quantised = _read_structure(
                 self._file.fileno(), self.path, status.st_size, embedding=embedding
             )
-            self.header, self.left_out, self.lost = found.header, found.left_out, found.lost
-            self._views = found.views
+            self.left_out, self.lost, self._views = found.left_out, found.lost, found.views
+            self._set_header(found.header, quantised)
         except BaseException:
             self._file.close()
             raise
+
+    def _set_header(self, stored: Header, quantised: Quantised | None = None) -> None:
+        self.stored = stored
+        found = quantised or find_quantised(stored, self._read_stored, str(self.path))
+        self.header = found.header if found else stored
+        self._codings = found.codings if found else {}
+        self.scales, self.unused = (found.parts, found.unused) if found else ((), ())
+
+    @property
+    def is_quantised(self) -> bool:
+        return bool(self._codings or self.scales)
 
     def fileno(self) -> int:
         return self._file.fileno()
@@ -107,15 +124,26 @@ class TensorFile(AbstractContextManager["TensorFile"]):
         view = memoryview(buffer)
         if not 0 <= start <= start + view.nbytes <= info.nbytes:
             raise ValueError(f"{info.name}: bytes [{start}, {start + view.nbytes}) of {info.nbytes}")
+        if (coding := self._codings.get(info.name)) is not None:
+            decode_into(coding, self._read_stored, view, start)
+        else:
+            self._read_stored(info.name, start, view)
+
+    def _read_stored(self, name: str, start: int, view: memoryview) -> None:
+        """Bytes of a tensor as it is stored."""
+        info = self.stored.tensors[name]
+        if not 0 <= start <= start + view.nbytes <= info.nbytes:
+            raise ValueError(f"{name}: bytes [{start}, {start + view.nbytes}) of {info.nbytes}")
         where = f"{self.path}, tensor '{info.name}'"
         if info.name in self._views:
             read_view(self.fileno(), self._views[info.name], view, start, where)
         elif view.nbytes:
-            read_at(self.fileno(), view.cast("B"), self.header.data_start + info.begin + start, where)
+            read_at(self.fileno(), view.cast("B"), self.stored.data_start + info.begin + start, where)
 
     def place_of(self, info: TensorInfo) -> int | None:
         """First byte in the file of a tensor of this file; None when its bytes do not lie there in a row."""
-        return None if info.name in self._views else self.header.data_start + info.begin
+        is_made = info.name in self._views or info.name in self._codings
+        return None if is_made else self.header.data_start + info.begin
 
     def read_bytes(self, name: str) -> bytearray:
         """The raw bytes of a tensor, little-endian, row-major; no torch needed."""
@@ -142,8 +170,9 @@ class MemoryTensorFile(TensorFile):
     def __init__(self, path: MemoryPath) -> None:
         self.path = self._memory = path
         self.format = "memory"
-        self.header, self.left_out, self.lost = header_of(path), (), 0
+        self.left_out, self.lost, self._views = (), 0, {}
         self.identity = (-1, id(path.tensors))
+        self._set_header(header_of(path))
 
     def fileno(self) -> int:
         raise ValueError("tensors in memory have no file descriptor")
@@ -154,9 +183,9 @@ class MemoryTensorFile(TensorFile):
     def require_unchanged(self) -> None:
         return
 
-    def readinto(self, info: TensorInfo, buffer: memoryview, start: int = 0) -> None:
-        if buffer.nbytes:
-            read_memory(self._memory, info.name, buffer, start)
+    def _read_stored(self, name: str, start: int, view: memoryview) -> None:
+        if view.nbytes:
+            read_memory(self._memory, name, view, start)
 
     def place_of(self, info: TensorInfo) -> None:
         return None
@@ -167,17 +196,22 @@ def _stamp(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _read_structure(fd: int, path: Path, size: int, *, embedding: bool) -> tuple[str, Pickled]:
-    """The format of a file and what it holds."""
+def _read_structure(
+    fd: int, path: Path, size: int, *, embedding: bool
+) -> tuple[str, Pickled, Quantised | None]:
+    """The format of a file and what it holds; of a GGUF file, how its tensors are read."""
     where = str(path)
     start = bytearray(min(size, _PEEK))
     read_at(fd, memoryview(start), 0, where)
     if is_pickle(bytes(start)):
-        return "pickle", read_pickled(fd, size, bytes(start), where, embedding=embedding)
+        return "pickle", read_pickled(fd, size, bytes(start), where, embedding=embedding), None
+    if start.startswith(MARK):
+        header, quantised = read_gguf(fd, size, where)
+        return "gguf", Pickled(header, {}), quantised
     check_content(path, bytes(start), size)
     text = bytearray(header_length(bytes(start[:LENGTH_BYTES]), size, where))
     read_at(fd, memoryview(text), LENGTH_BYTES, where)
-    return "safetensors", Pickled(parse_header(bytes(text), size, where), {})
+    return "safetensors", Pickled(parse_header(bytes(text), size, where), {}), None
 
 
 def _torch_dtype(info: TensorInfo, path: Path) -> torch.dtype:
