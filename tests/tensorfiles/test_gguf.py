@@ -45,7 +45,7 @@ def test_what_the_package_writes(tmp_path: Path, kind: str) -> None:
     np.testing.assert_array_equal(found.numpy(), expected)
     # ε, which sets the noise floor of an extraction, is what rounding does to normal weights.
     error = float((found - there).square().mean().sqrt() / there.square().mean().sqrt())
-    assert info.stored.rounding == pytest.approx(error, rel=0.35)
+    assert error < info.stored.rounding < 1.3 * error
 
 
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_0", "Q4_1", "Q4_K"])

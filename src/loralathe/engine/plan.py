@@ -17,6 +17,7 @@ from loralathe.engine.coverage import AdapterCoverage
 from loralathe.engine.options import DTYPES, RunOptions
 from loralathe.engine.pairs import channel_notes, check_checkpoints
 from loralathe.engine.patterns import found_by
+from loralathe.engine.quantised import quantised_notes
 from loralathe.engine.sidecars import (
     config_beside,
     config_target,
@@ -56,6 +57,8 @@ Action = Literal["compute", "copy"]
 Bucket = Literal[
     "changed", "copied", "strength 0", "kept by rule", "only in the first", "other shape", "baked VAE"
 ]  # fmt: skip
+SCALES = "read with weights"
+"""The bucket of tensors that the output does not have, as they are part of quantised weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ class WeightsOutput:
 
     metadata: copied from the inputs;  config: a `.yaml` to be copied beside the output.
     vae: the name under which the sources know the VAE that is baked in.
+    scales: how many tensors of the primary file are read with quantised weights and not saved.
+    dtype: of the weights, as options name it; 'source' where each keeps its own.
     """
 
     save: Save
@@ -91,10 +96,13 @@ class WeightsOutput:
     metadata: Mapping[str, str] = field(default_factory=dict)
     config: Path | None = None
     vae: str | None = None
+    scales: int = 0
+    dtype: str = "source"
 
     @property
     def buckets(self) -> Counter[str]:
-        return Counter(tensor.bucket for tensor in self.tensors)
+        """How many tensors of the primary file fare how."""
+        return Counter(tensor.bucket for tensor in self.tensors) + Counter({SCALES: self.scales})
 
     @property
     def nbytes(self) -> int:
@@ -250,10 +258,15 @@ class Planner:
             (
                 *_notes(save, source.name, expression, tensors, config),
                 *channel_notes(expression, self.sources),
+                *quantised_notes(
+                    [self.sources.checkpoints[name] for name in expression.checkpoints], source, target
+                ),
             ),
             copied_metadata(save, self.sources, [primary, *others], expression.adapters),
             config,
             vae.name if vae else None,
+            len(source.file.scales),
+            save.dtype or ("bf16" if source.file.is_quantised else "source"),
         )
 
     def _tensor(
@@ -264,7 +277,7 @@ class Planner:
         info = source.tensors[unit.key]
         family = source.detected.family
         castable = FILE_DTYPES[info.dtype].is_float and not family.is_frozen(unit.key)
-        dtype = (target or info.dtype) if castable else info.dtype
+        dtype = (target or source.saved_dtype(unit.key)) if castable else info.dtype
         spec = TensorSpec(source.saved_as(unit.key), dtype, info.shape)
         if not castable or family.rule_for_key(unit.key) is not None:
             return _plain(source, unit, spec, "kept by rule")
@@ -382,7 +395,7 @@ def _baked(vae: CheckpointSource, unit: Unit, target: str | None) -> TensorPlan:
     """A tensor of the VAE in its own dtype, or in the one that is asked for."""
     assert unit.key is not None
     info = vae.tensors[unit.key]
-    dtype = (target or info.dtype) if FILE_DTYPES[info.dtype].is_float else info.dtype
+    dtype = (target or vae.saved_dtype(unit.key)) if FILE_DTYPES[info.dtype].is_float else info.dtype
     return _plain(vae, unit, TensorSpec(unit.key, dtype, info.shape), "baked VAE")
 
 

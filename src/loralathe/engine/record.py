@@ -76,6 +76,7 @@ def write_record(session: Session, output: Output, hashes: Mapping[str, str] | N
     inputs = {
         name: {"file": whole(plan.inputs[name].name), "size": plan.sizes[name]}
         | ({"sha256": known[name]} if run.hash_inputs else {})
+        | _stored(session, name)
         for name in [*recipe.inputs, *([output.vae] if output.vae else [])]
         if name in used or name == output.vae
     }
@@ -92,6 +93,16 @@ def write_record(session: Session, output: Output, hashes: Mapping[str, str] | N
         "steps": {step: render(recipe.steps[step]) for step in recipe.steps if step in steps},
     }
     return record | {name: table for name, table in tables.items() if table}
+
+
+def _stored(session: Session, name: str) -> dict[str, object]:
+    """What an input holds of quantised weights: kind → tensors."""
+    from loralathe.engine.quantised import stored_kinds
+
+    sources = session.sources
+    file = sources.checkpoints[name].file if name in sources.checkpoints else sources.adapters[name].file
+    found = stored_kinds(file)
+    return {"stored": found} if found else {}
 
 
 def _used_lists(recipe: Recipe, steps: set[str], known: Mapping[str, str]) -> dict[str, str]:

@@ -29,6 +29,7 @@ BUCKETS = {
     "only in the first": "copied, as the other models lack them",
     "other shape": "copied, as another model has them in other shapes",
     "kept by rule": "never merged (position ids, marks)",
+    "read with weights": "scales of quantised weights, read with them",
 }
 """What became of a checkpoint's tensors, in words for people; in the order in which they are told."""
 
@@ -138,7 +139,7 @@ def make_report(
                     step,
                     paths.get(step),
                     output.primary,
-                    output.save.dtype or "source",
+                    output.dtype,
                     output.buckets,
                     output.nbytes,
                     rounding[step],

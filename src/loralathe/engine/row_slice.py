@@ -42,6 +42,7 @@ from loralathe.language import (
 )
 from loralathe.lowrank import (
     Factors,
+    Rounding,
     concatenate,
     dense,
     flatten_tucker,
@@ -339,7 +340,7 @@ class DeltaCollector:
         """Rounding noise of the inputs in this delta: the coarsest dtype, the largest coefficient."""
         shape = (self.row_slice.rows, self.unit.row_elements)
         count = shape[0] * shape[1]
-        dtypes = sorted({name for term in self.slice_sum.dense for name in self._dtypes(term.leaf)})
+        dtypes = list({name for term in self.slice_sum.dense for name in self._dtypes(term.leaf)})
         if not dtypes:
             return Noise()
         rms = math.sqrt(math.fsum(self.base) / count) if count else 0.0
@@ -360,10 +361,10 @@ class DeltaCollector:
                     return found
         return None
 
-    def _dtypes(self, leaf: Leaf) -> Iterator[str]:
+    def _dtypes(self, leaf: Leaf) -> Iterator[Rounding]:
         if isinstance(leaf, CheckpointLeaf):
             assert self.unit.key is not None
-            yield self.context.sources.checkpoints[leaf.name].tensors[self.unit.key].dtype
+            yield self.context.sources.checkpoints[leaf.name].tensors[self.unit.key].rounding
         elif isinstance(leaf, RoundLeaf):
             yield leaf.dtype
         for expression in inner_expressions(leaf):

@@ -167,7 +167,7 @@ def input_uses(session: Session) -> list[InputUse]:
             kinds[name],
             len(read[name]),
             sum(read[name].values()),
-            sum(info.nbytes for info in session.sources.files[name].header.tensors.values()),
+            sum(info.nbytes for info in session.sources.files[name].stored.tensors.values()),
         )
         for name in dict.fromkeys([*session.recipe.inputs, *read])
         if name in read
@@ -178,7 +178,7 @@ def _size(session: Session, name: str, key: str) -> int:
     """Bytes of a tensor; of a checkpoint, by the name it has in outputs."""
     held = session.sources.checkpoints.get(name)
     info = held.tensors[key] if held else session.sources.adapters[name].file.header.tensors[key]
-    return info.nbytes
+    return info.bytes_in_file
 
 
 def _keys_read(session: Session, output: Output) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from loralathe.adapters import Adapter, fits_first_channels, is_adapter, read_adapter
 from loralathe.errors import InputError, counted, few
 from loralathe.families import Detected, Family, Module, detect_checkpoint
-from loralathe.tensorfiles import TensorFile, TensorInfo, open_tensorfile
+from loralathe.tensorfiles import DTYPES, TensorFile, TensorInfo, open_tensorfile
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,16 @@ class CheckpointSource:
         if info is None or info.shape == shape:
             return info is not None
         return key == self.detected.family.entry_key and fits_first_channels(info.shape, shape)
+
+    def saved_dtype(self, key: str) -> str:
+        """The dtype that an output gives the tensor unless another is asked for.
+
+        Its own; bf16 for quantised weights, and for plain fp8 beside them.
+        """
+        info = self.tensors[key]
+        dtype = DTYPES[info.dtype]
+        is_coarse = self.file.is_quantised and dtype.is_float and dtype.bits < 16
+        return "BF16" if info.stored is not None or is_coarse else info.dtype
 
     def saved_as(self, key: str) -> str:
         """What an output made from this checkpoint calls the tensor: one without prefix stays so."""

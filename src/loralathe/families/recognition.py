@@ -113,7 +113,7 @@ def refuse_quantised(keys: Iterable[str], label: str, name: str | None) -> None:
         raise InputError(
             f"this is a {label} checkpoint with quantised weights, which need scales from other tensors",
             where=f"{name}: {found[0]}" if name else found[0],
-            fix="take the bf16 or fp16 file, or one in plain fp8, which has no such tensors",
+            fix="take the bf16, fp16 or fp8 file of the model, or a GGUF file",
         )
 
 

@@ -51,7 +51,7 @@ class Part:
     parameters: int
     nbytes: int
     dtypes: Mapping[str, int] = field(hash=False)
-    """dtype → parameters, commonest first."""
+    """dtype, or kind of quantised weights, → parameters, commonest first."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,9 @@ class Inspection:
     note:   why the file cannot be worked on, where it cannot.
     parts:  components of a checkpoint or adapter, else groups of keys.
     record: how loralathe made it, None when it did not.
-    format: 'safetensors' or 'pickle';  left_out: what a pickle holds beside the model's tensors.
+    format: 'safetensors', 'gguf' or 'pickle';  left_out: what a pickle holds beside the model's tensors.
+    scales: tensors that are read with the quantised weights that they belong to, and are not in `tensors`;
+    unused: names of scales that no weight needs, nor are they.
     """
 
     path: Path
@@ -135,12 +137,14 @@ class Inspection:
     adapter: AdapterFacts | None = None
     format: str = "safetensors"
     left_out: tuple[str, ...] = ()
+    scales: int = 0
+    unused: tuple[str, ...] = ()
 
 
 def inspect_file(path: str | os.PathLike[str]) -> Inspection:
     """What the file is and holds. Any valid model file will do; one of unknown kind gets a summary.
 
-    Raises InputError only for what is neither a safetensors file nor torch.save's.
+    Raises InputError only for what is no safetensors file, no GGUF file and not torch.save's.
     """
     with open_tensorfile(path) as file:
         seen = _adapter(file) if shows_adapter(file.header.tensors) else _checkpoint(file.header)
@@ -182,6 +186,8 @@ def _inspection(file: TensorFile, seen: _Seen) -> Inspection:
         adapter=seen.adapter,
         format=file.format,
         left_out=file.left_out,
+        scales=len(file.scales),
+        unused=file.unused,
     )
 
 
@@ -291,13 +297,13 @@ def _in_order(names: Iterable[str], family: Family | None) -> list[str]:
 
 def _part(name: str, infos: list[TensorInfo]) -> Part:
     parameters = sum(info.numel for info in infos)
-    return Part(name, len(infos), parameters, sum(info.nbytes for info in infos), _dtypes(infos))
+    return Part(name, len(infos), parameters, sum(info.bytes_in_file for info in infos), _dtypes(infos))
 
 
 def _dtypes(infos: Iterable[TensorInfo]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for info in infos:
-        counts[info.dtype] += info.numel
+        counts[info.stored.kind if info.stored else info.dtype] += info.numel
     return dict(counts.most_common())
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from loralathe.lowrank import randomized_svd, rounding_noise_sigma
+from loralathe.lowrank import Rounding, randomized_svd, rounding_noise_sigma
 
 LOOKED_AT = 6
 """Layers whose difference is decomposed; a fine-tune shows in any of them."""
@@ -18,7 +18,9 @@ LEFT_OVER = 0.01
 
 
 def merged_rank(
-    names: Sequence[str], dtypes: Callable[[str], Sequence[str]], read: Callable[[str], tuple[Tensor, Tensor]]
+    names: Sequence[str],
+    dtypes: Callable[[str], Sequence[Rounding]],
+    read: Callable[[str], tuple[Tensor, Tensor]],
 ) -> int | None:
     """The largest rank among some of the differing layers; None where one of them has no low rank.
 
@@ -30,7 +32,7 @@ def merged_rank(
     return max(found) if found and len(found) == len(ranks) else None
 
 
-def _low_rank(one: Tensor, other: Tensor, dtypes: Sequence[str]) -> int | None:
+def _low_rank(one: Tensor, other: Tensor, dtypes: Sequence[Rounding]) -> int | None:
     delta = one - other
     rows, columns = delta.shape
     most = min(rows, columns) // LOW

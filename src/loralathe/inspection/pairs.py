@@ -21,6 +21,7 @@ from loralathe.lowrank import (
     Overlap,
     Plain,
     Product,
+    Rounding,
     compare_directions,
     compress,
     kronecker_directions,
@@ -241,7 +242,7 @@ class _Keys:
             only_x=tuple(key for key in x if key not in y),
             only_y=tuple(key for key in y if key not in x),
             reshaped=tuple(key for key in shared if key not in fits),
-            recast=sum(x[key].dtype != y[key].dtype for key in floats),
+            recast=sum(x[key].rounding != y[key].rounding for key in floats),
         )
 
 
@@ -279,8 +280,8 @@ class _Work:
             return None
         return merged_rank([item.name for item in differing], self._dtypes, self._rows)
 
-    def _dtypes(self, key: str) -> list[str]:
-        return [one.tensors[key].dtype for one in self.files]
+    def _dtypes(self, key: str) -> list[Rounding]:
+        return [one.tensors[key].rounding for one in self.files]
 
     def _rows(self, key: str) -> tuple[Tensor, Tensor]:
         """Both weights as (rows, all else), of a fused tensor the first layer's."""

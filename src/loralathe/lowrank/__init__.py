@@ -23,6 +23,7 @@ from loralathe.lowrank.factors import (
 )
 from loralathe.lowrank.noise import (
     FLOAT_FORMATS,
+    Rounding,
     absolute_rounding,
     relative_rounding,
     rounding_noise_energy,
@@ -75,6 +76,7 @@ __all__ = [
     "Plain",
     "Product",
     "RankChoice",
+    "Rounding",
     "RuleKind",
     "absolute_rounding",
     "allocate_bytes",

@@ -48,19 +48,28 @@ def absolute_rounding(dtype: str) -> float:
     return math.ldexp(1 / math.sqrt(12), form.smallest_exponent - form.mantissa)
 
 
-def rounding_rms(rms_weight: float, dtype: str | Sequence[str]) -> float:
+Rounding = str | tuple[float, float]
+"""What values were rounded to: a dtype; or, of quantised weights, the rms error over the rms value, and the
+least rms error whatever the values."""
+
+
+def rounding_rms(rms_weight: float, dtype: str | Sequence[Rounding]) -> float:
     """rms error of one element when weights of rms `rms_weight` are rounded to the coarsest of `dtype`.
 
     The larger of the relative and the subnormal error, and never more than the weight itself, which is the
     error where everything rounds to zero.
     """
-    dtypes = [dtype] if isinstance(dtype, str) else list(dtype)
-    return max(
-        min(max(relative_rounding(name) * rms_weight, absolute_rounding(name)), rms_weight) for name in dtypes
-    )
+    given: Sequence[Rounding] = [dtype] if isinstance(dtype, str) else dtype
+    return max(min(_error(rms_weight, one), rms_weight) for one in given)
 
 
-def rounding_noise_sigma(rms_weight: float, shape: tuple[int, int], dtype: str | Sequence[str]) -> float:
+def _error(rms_weight: float, rounding: Rounding) -> float:
+    if isinstance(rounding, tuple):
+        return max(rounding[0] * rms_weight, rounding[1])
+    return max(relative_rounding(rounding) * rms_weight, absolute_rounding(rounding))
+
+
+def rounding_noise_sigma(rms_weight: float, shape: tuple[int, int], dtype: str | Sequence[Rounding]) -> float:
     """Largest singular value that rounding alone gives a difference of (out, in) weights: the noise floor.
 
         σ = ε · rms(W) · (√out + √in)
@@ -73,7 +82,9 @@ def rounding_noise_sigma(rms_weight: float, shape: tuple[int, int], dtype: str |
     return rounding_rms(rms_weight, dtype) * (math.sqrt(out) + math.sqrt(width))
 
 
-def rounding_noise_energy(rms_weight: float, shape: tuple[int, ...], dtype: str | Sequence[str]) -> float:
+def rounding_noise_energy(
+    rms_weight: float, shape: tuple[int, ...], dtype: str | Sequence[Rounding]
+) -> float:
     """Expected ‖rounding error‖_F² of a weight of `shape`: a perfect extraction leaves it over."""
     return rounding_rms(rms_weight, dtype) ** 2 * math.prod(shape)
 

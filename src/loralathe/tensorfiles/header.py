@@ -39,11 +39,13 @@ class Stored:
     kind:     what people call it, 'scaled fp8'
     nbytes:   of all that it is made of, scales included
     rounding: rms rounding error over rms weight, of normal weights
+    error:    rms rounding error, where the size of the steps is known
     """
 
     kind: str
     nbytes: int
     rounding: float
+    error: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +72,9 @@ class TensorInfo:
         return self.nbytes if self.stored is None else self.stored.nbytes
 
     @property
-    def rounding(self) -> str | float:
-        """What its values were rounded to: a dtype, or an error as `Stored.rounding`."""
-        return self.dtype if self.stored is None else self.stored.rounding
+    def rounding(self) -> str | tuple[float, float]:
+        """What its values were rounded to: a dtype, or relative and absolute errors as in `Stored`."""
+        return self.dtype if self.stored is None else (self.stored.rounding, self.stored.error)
 
     @property
     def numel(self) -> int:
@@ -172,7 +174,7 @@ def parse_header(text: bytes, file_size: int, where: str) -> Header:
     metadata = _check_metadata(table.pop(METADATA_KEY, None), where)
     data_start = LENGTH_BYTES + len(text)
     if len(table) > MAX_TENSORS:
-        raise _too_many(f"{len(table):,} tensors", f"{MAX_TENSORS:,}", where)
+        raise too_many(f"{len(table):,} tensors", f"{MAX_TENSORS:,}", where)
     infos = []
     for name, entry in table.items():
         try:
@@ -193,7 +195,7 @@ def parse_header(text: bytes, file_size: int, where: str) -> Header:
 def _check_amount(text: bytes, where: str) -> None:
     """Refuse a header whose JSON would take many times its own size in memory; long texts are no matter."""
     if len(text) > _SMALL_HEADER and sum(islice(_values(text), _MOST_VALUES + 1)) > _MOST_VALUES:
-        raise _too_many(f"more than {_MOST_VALUES:,} values", f"{MAX_TENSORS:,} tensors", where)
+        raise too_many(f"more than {_MOST_VALUES:,} values", f"{MAX_TENSORS:,} tensors", where)
 
 
 def _values(text: bytes) -> Iterator[int]:
@@ -206,7 +208,8 @@ def _values(text: bytes) -> Iterator[int]:
         end = text.find(b'"', begin + 1) % (len(text) + 1) + 1
 
 
-def _too_many(what: str, most: str, where: str) -> InputError:
+def too_many(what: str, most: str, where: str) -> InputError:
+    """The header of a file asks for more than is ever read."""
     return InputError(
         f"the header holds {what}; the most that is read is {most}",
         where=where,

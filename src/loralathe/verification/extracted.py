@@ -20,6 +20,7 @@ from loralathe.language import Call, Name
 from loralathe.lowrank import (
     ARITHMETIC_ROUNDING,
     NOISE_EDGE,
+    Rounding,
     absolute_rounding,
     relative_rounding,
     rounding_noise_sigma,
@@ -182,19 +183,19 @@ class AdapterChecker:
         squares = math.fsum(
             float(at.value(first, start, stop).exact.square().sum()) for start, stop in at.bands()
         )
-        dtypes = sorted({dtype for leaf in dense for dtype in self._dtypes(at, leaf)})
+        dtypes = list({dtype for leaf in dense for dtype in self._dtypes(at, leaf)})
         rms = math.sqrt(squares / delta.numel())
         shape = (delta.shape[0], delta.shape[1])
         return rounding_noise_sigma(rms, shape, dtypes) * max(map(abs, dense.values()))
 
-    def _dtypes(self, at: Reference, leaf: Name | Call) -> Iterator[str]:
+    def _dtypes(self, at: Reference, leaf: Name | Call) -> Iterator[Rounding]:
         if isinstance(leaf, Call):
             yield {"fp16": "F16", "bf16": "BF16"}[leaf.function]
             for part in at.checkpoints(self.linear.parts(leaf.args[0], at.row_slice.address)):
                 yield from self._dtypes(at, part.leaf)
         else:
             assert at.unit.key is not None
-            yield self.session.sources.checkpoints[leaf.id].tensors[at.unit.key].dtype
+            yield self.session.sources.checkpoints[leaf.id].tensors[at.unit.key].rounding
 
     def _odd_shapes(self, name: str, unit: Unit, row_slice: RowSlice) -> str | None:
         """What is wrong with the shapes or dtypes of a module's tensors."""

@@ -155,6 +155,14 @@ def _general(seen: Inspection) -> list[tuple[str, str]]:
     if seen.format == "pickle":
         beside = f"; not read: {few(seen.left_out, 6)}" if seen.left_out else ""
         rows.append(("format", f"pickle of torch.save, read as data{beside}"))
+    if seen.format == "gguf":
+        rows.append(("format", "GGUF"))
+    if seen.scales:
+        rows.append(("scales", f"{counted(seen.scales, 'tensor')} more, read with the quantised weights"))
+    if seen.unused:
+        rows.append(
+            ("not needed", f"{counted(len(seen.unused), 'scale')} for activations: {few(seen.unused)}")
+        )
     return rows
 
 

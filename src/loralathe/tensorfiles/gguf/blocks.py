@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BlockType:
-    """One quantised type. size: numbers in a block;  nbytes: of it;  bits: of a code;  run: one scale's."""
+    """One quantised type. size: numbers in a block;  nbytes: of it;  run: numbers of one scale.
+
+    bits: of equal steps that are about as fine as its codes
+    """
 
     name: str
     size: int
@@ -60,9 +63,9 @@ BLOCKS: Mapping[int, BlockType] = {
     22: BlockType("IQ2_S", 256, 82, 2, 16),
     23: BlockType("IQ4_XS", 256, 136, 4, 32),
     29: BlockType("IQ1_M", 256, 56, 2, 16),
-    34: BlockType("TQ1_0", 256, 54, 2, 256),
-    35: BlockType("TQ2_0", 256, 66, 2, 256),
-    39: BlockType("MXFP4", 32, 17, 4, 32),
+    34: BlockType("TQ1_0", 256, 54, 1, 256),
+    35: BlockType("TQ2_0", 256, 66, 1, 256),
+    39: BlockType("MXFP4", 32, 17, 3, 32),
 }
 """Number of a type → its blocks."""
 

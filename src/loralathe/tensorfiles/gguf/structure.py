@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
 
-from loralathe.errors import InputError
+from loralathe.errors import InputError, counted
 from loralathe.tensorfiles.dtypes import DTYPES
 from loralathe.tensorfiles.gguf.blocks import BLOCKS, PLAIN, Blocks
-from loralathe.tensorfiles.header import MAX_HEADER_BYTES, MAX_TENSORS, Header, Stored, TensorInfo
+from loralathe.tensorfiles.header import MAX_HEADER_BYTES, MAX_TENSORS, Header, Stored, TensorInfo, too_many
 from loralathe.tensorfiles.positional import read_at
 from loralathe.tensorfiles.quantised import Coding, Quantised
 
@@ -118,8 +118,8 @@ class _Structure:
                 fix="convert it again with a newer program; versions 2 and 3 are read",
             )
         tensors, entries = cursor.number("Q"), cursor.number("Q")
-        self._check_amount("tensors", tensors, MAX_TENSORS)
-        self._check_amount("entries", entries, _MOST_ENTRIES)
+        self._check_amount(tensors, MAX_TENSORS, "tensor")
+        self._check_amount(entries, _MOST_ENTRIES, "entry", "entries")
         for _ in range(entries):
             self._entry()
         if self.alignment < 1 or self.alignment > _LONGEST_NAME:
@@ -127,13 +127,9 @@ class _Structure:
         found = [self._tensor() for _ in range(tensors)]
         return self._located(found, cursor.at + -cursor.at % self.alignment)
 
-    def _check_amount(self, what: str, count: int, most: int) -> None:
+    def _check_amount(self, count: int, most: int, *what: str) -> None:
         if count > most:
-            raise InputError(
-                f"the header holds {count:,} {what}; the most that is read is {most:,}",
-                where=self.where,
-                fix="no image model has so many; check that this is the file you meant",
-            )
+            raise too_many(counted(count, *what), f"{most:,}", self.where)
 
     def _entry(self) -> None:
         key, kind = self.cursor.text(), self.cursor.number("I")
@@ -166,7 +162,7 @@ class _Structure:
                 self.cursor.skip(count * _SIZES[inner])
                 return
             self.values += count
-            self._check_amount("values", self.values, _MOST_VALUES)
+            self._check_amount(self.values, _MOST_VALUES, "value")
             for _ in range(count):
                 self._skip_value(inner, depth + 1)
         else:

@@ -54,9 +54,13 @@ def _float_4bit(code: int) -> float:
     return sign * (size / 2 if size < 2 else math.ldexp(2 + size % 2, size // 2 - 2))
 
 
+MARGIN = 1.1
+"""How much larger the rounding error of quantised weights may be than what normal weights have."""
+
+
 def float_rounding(mantissa: int) -> float:
     """rms rounding error over rms value of floats with so many mantissa bits (see `lowrank/noise.py`)."""
-    return math.ldexp(1 / math.sqrt(32 * math.log(2)), -mantissa)
+    return MARGIN * math.ldexp(1 / math.sqrt(32 * math.log(2)), -mantissa)
 
 
 def step_rounding(count: int, steps: float) -> float:
@@ -66,4 +70,4 @@ def step_rounding(count: int, steps: float) -> float:
     1999, for one tail; here of the half-normal distribution).
     """
     largest = NormalDist().inv_cdf((1 + 0.5264 ** (1 / count)) / 2)
-    return largest / steps / math.sqrt(12)
+    return MARGIN * largest / steps / math.sqrt(12)
