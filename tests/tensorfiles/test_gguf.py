@@ -110,7 +110,7 @@ def test_without_the_package_only_numbers_are_lacking(
         assert torch.equal(file.read("b"), torch.ones(2))
         with pytest.raises(MachineError, match="quantised GGUF files need a package") as caught:
             file.read("w")
-    assert caught.value.fix == "pip install loralathe[gguf], or pip install gguf"
+    assert caught.value.fix == 'pip install "loralathe[gguf]"'
 
 
 def entry(key: str, kind: int, value: bytes) -> bytes:

@@ -97,6 +97,6 @@ def gguf_package() -> Any:  # it has no types of its own
         raise MachineError(
             "quantised GGUF files need a package that is not installed",
             where=str(error),
-            fix="pip install loralathe[gguf], or pip install gguf",
+            fix='pip install "loralathe[gguf]"',
         ) from error
     return gguf
