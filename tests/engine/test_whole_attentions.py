@@ -75,7 +75,7 @@ def made(folder: Path, formula: str, file: Path) -> Report:
     return run_recipe(recipe, RunOptions(threads=1))
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=pytest.mark.slow if kind == "size" else ()) for kind in FORMULAS]
 )
@@ -97,6 +97,7 @@ def test_nothing_that_is_written_is_ignored(family: str, folder: Path, tmp_path:
     assert [finding.what for finding in loralathe.verify(file, search=[folder]).findings] == []
 
 
+@pytest.mark.quick(1)
 def test_verification_misses_a_module_of_zeros(family: str, folder: Path, tmp_path: Path) -> None:
     from safetensors import safe_open
 

@@ -86,6 +86,7 @@ def test_a_lora_changes_diffusers_models_as_it_changes_ours(workshop: Workshop, 
 
 
 @pytest.mark.parametrize("workshop", ["sd1", pytest.param("sdxl", marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("formula", ["combine(0.5*loha)", "resize(loha, rank=3)"])
 def test_a_loha_becomes_a_lora_that_diffusers_reads(workshop: Workshop, formula: str) -> None:
     """Its tensors of a 1×1 convolution are matrices; a LoRA's must not be."""
@@ -148,6 +149,7 @@ def ranks_and_scales_in(lora: dict[str, torch.Tensor]) -> list[tuple[int, float]
     return sorted((rank, round(float(lora[f"{name}.alpha"]) / rank, 4)) for name, rank in ranks.items())
 
 
+@pytest.mark.quick(1)
 def test_ranks_differ_where_noise_or_shape_ends_them(workshop: Workshop) -> None:
     """The case that older readers got wrong is really in the tests above."""
     reasons = workshop.extract("wide").extractions[0].reasons

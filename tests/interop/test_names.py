@@ -26,7 +26,7 @@ def lora_of(workshop: Workshop, kind: str) -> dict[str, torch.Tensor]:
     return load_file(workshop.path(f"lora_{kind}"))
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("kind", ["linear", "conv"])
 def test_names_and_parts(workshop: Workshop, kind: str) -> None:
     """diffusers takes a file for kohya's only if every key is; Forge refuses one with 13 stray keys."""
@@ -44,7 +44,7 @@ def test_the_names_are_those_of_the_trainer(workshop: Workshop, kind: str) -> No
     assert lora_of(workshop, kind).keys() == manifest(f"lora_kohya_{family}_{kind}").keys()
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("kind", ["conv", "wide"])
 def test_shapes_fit_the_weights(workshop: Workshop, kind: str) -> None:
     """U-Net names are paths with underscores: the original ones on SDXL, diffusers' on SD 1.5."""

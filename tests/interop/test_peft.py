@@ -70,7 +70,7 @@ def _plain(config: dict[str, Any]) -> dict[str, Any]:
     return {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("family", "config"), [("sd1", "patterns"), ("sd1", "rslora"), ("sd1", "alpha"), ("sdxl", "patterns")]
 )

@@ -109,6 +109,7 @@ def supermerger_block(family: str, key: str) -> int:
     return 2 * depth + 1 if "diffusion_model.out." in key else 0
 
 
+@pytest.mark.quick(1)
 def test_block_lists_weigh_every_tensor_as_supermerger_does(models, run):
     """Time embedding as IN00, output layers as the last OUT, text encoders and VAE as BASE."""
     weights = LISTS[models.family]
@@ -122,6 +123,7 @@ def test_block_lists_weigh_every_tensor_as_supermerger_does(models, run):
         np.testing.assert_allclose(found[key].double().numpy(), expected, rtol=1e-6, atol=1e-7, err_msg=key)
 
 
+@pytest.mark.quick(1)
 def test_two_lists_multiply_block_by_block(models, run):
     """sum_twice: (1 − β)((1 − α)A + αB) + βC with both from lists."""
     alphas = LISTS[models.family]

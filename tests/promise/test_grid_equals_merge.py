@@ -39,7 +39,7 @@ CASES = [
     ("sd1", "linear", f"te=0.4:unet=0.7:lbw={SHORT['sd1']}", False),
     ("sd1", "conv", f"te=0.4:unet=0.7:lbw={NAMED}:lbwe={RULES}", False),
     ("sdxl", "linear", f"te=0.4:unet=0.7:lbw={SHORT['sdxl']}:lbwe={RULES}", False),
-    ("sdxl", "tucker", f"te=-0.3:unet=0.7:lbw={LONG['sdxl']}", False),
+    ("sdxl", "tucker", f"te=-0.3:unet=0.7:lbw={LONG['sdxl']}", True),
     ("sd1", "tucker", f"te=0.4:unet=0.7:lbw={LONG['sd1']}", True),
     ("sd1", "tucker", f"0.7:lbw={NAMED}:lbwe={RULES}", True),
     ("sd1", "conv", "te=0:unet=0.7", True),

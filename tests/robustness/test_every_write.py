@@ -90,7 +90,7 @@ def faults_of(calls: dict[str, int], code: str, draw: Random | None) -> list[tup
     return found
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("code", ["ENOSPC", "EIO"])
 @pytest.mark.parametrize("name", JOBS)
 def test_some_calls_fail(forkserver: ForkServer, few: Path, name: str, code: str) -> None:
