@@ -13,11 +13,12 @@ from loralathe.lazy import lazy_names
 if TYPE_CHECKING:
     from loralathe import errors, progress
     from loralathe.adapters import label_of_kind
-    from loralathe.api import config, estimates, files, look, names, pictures, settings
+    from loralathe.api import config, estimates, files, look, loras, names, pictures, settings
     from loralathe.api.config import *  # noqa: F403
     from loralathe.api.estimates import *  # noqa: F403
     from loralathe.api.files import *  # noqa: F403
     from loralathe.api.look import *  # noqa: F403
+    from loralathe.api.loras import *  # noqa: F403
     from loralathe.api.names import *  # noqa: F403
     from loralathe.api.pictures import *  # noqa: F403
     from loralathe.api.settings import *  # noqa: F403
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     __all__ += estimates.__all__
     __all__ += files.__all__
     __all__ += look.__all__
+    __all__ += loras.__all__
     __all__ += names.__all__
     __all__ += pictures.__all__
     __all__ += progress.__all__
@@ -130,6 +132,7 @@ _OPEN = (
     "api.settings",
     "api.config",
     "api.estimates",
+    "api.loras",
 )
 """Modules that give all names of their `__all__`."""
 __getattr__ = lazy_names(__name__, _HOMES, _OPEN)

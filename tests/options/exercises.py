@@ -182,7 +182,7 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         "‹lathe convert a.safetensors --dtype fp16›",
         "‹lathe extract b.safetensors a.safetensors› -o out.safetensors",
         "‹lathe merge a.safetensors hina.safetensors› -o out.safetensors",
-        "‹lathe combine hina.safetensors› -o out.safetensors",
+        "‹lathe convert hina.safetensors --to kohya› -o out.safetensors",
     ),
     "LyCORIS: merge.py": (
         "‹lathe merge a.safetensors hina.safetensors› «-o out.safetensors» «--dtype bf16» ‹--device cpu›",

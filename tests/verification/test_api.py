@@ -49,6 +49,7 @@ def test_every_name_is_there_for_readers_and_type_checkers():
         "names",
         "files",
         "look",
+        "loras",
         "pictures",
         "settings",
         "config",

@@ -14,7 +14,7 @@ from loralathe.adapters.detect import (
     is_usable,
     no_adapter,
 )
-from loralathe.adapters.dialects import DIALECTS, Dialect, address_of_raw, canonical_of_raw, home_of
+from loralathe.adapters.dialects import DIALECTS, WRITTEN, Dialect, address_of_raw, canonical_of_raw, home_of
 from loralathe.adapters.factors import delta, load_change, load_factors, load_product, widened
 from loralathe.adapters.fit import (
     Fit,
@@ -32,6 +32,7 @@ from loralathe.adapters.model_folders import ModelFolders, models_below
 from loralathe.adapters.module import AdapterModule
 from loralathe.adapters.origin import own_family
 from loralathe.adapters.renamed import write_renamed
+from loralathe.adapters.rewrite import Rewriting, require_said, rewriting
 from loralathe.adapters.write import (
     AdapterFormat,
     NamedTensor,
@@ -43,6 +44,7 @@ from loralathe.adapters.write import (
 
 __all__ = [
     "DIALECTS",
+    "WRITTEN",
     "Adapter",
     "AdapterDetected",
     "AdapterFormat",
@@ -52,6 +54,7 @@ __all__ = [
     "Mismatch",
     "ModelFolders",
     "NamedTensor",
+    "Rewriting",
     "adapter_kinds",
     "address_of_raw",
     "canonical_of_raw",
@@ -84,6 +87,8 @@ __all__ = [
     "read_labels",
     "read_scalar",
     "require_fit",
+    "require_said",
+    "rewriting",
     "shows_adapter",
     "split_adapter_key",
     "weight_shape",

@@ -54,6 +54,7 @@ class Words:
 KOHYA_WORDS = Words("lora_up.weight", "lora_down.weight", "lora_mid.weight", "alpha", "diff_b", "dora_scale")
 PEFT_WORDS = Words("lora_B.weight", "lora_A.weight")
 DIFFUSERS_WORDS = Words("lora.up.weight", "lora.down.weight", magnitude=None)
+ENCODER_WORDS = Words("lora_linear_layer.up.weight", "lora_linear_layer.down.weight", magnitude=None)
 MOST_ASKED = 64
 """Modules of a file that are looked at to tell its dialect."""
 
@@ -65,7 +66,7 @@ class Dialect:
     starts:    how the names of a network's modules begin, the first of them when writing
     separator: between the words of a path
     spelling:  of paths; 'trained': the one that sd-scripts uses for that network
-    words:     of its LoRAs
+    words:     of its LoRAs;  encoder_words: of those of text encoders, where they are others
     every_kind: its readers know LyCORIS' kinds, under the names of their tensors; else LoRA and DoRA alone
     """
 
@@ -74,7 +75,11 @@ class Dialect:
     separator: Literal["_", "."]
     spelling: PathSpelling
     words: Words
+    encoder_words: Words | None = None
     every_kind: bool = False
+
+    def words_of(self, component: Component) -> Words:
+        return self.encoder_words if self.encoder_words and component.block else self.words
 
     def names(self, component: Component, path: str) -> tuple[tuple[str, LayerAddress], ...]:
         """How the dialect calls a layer, or each of its row slices; nothing where it has no name for it."""
@@ -122,7 +127,7 @@ DIALECTS = (
     Dialect("comfyui", _comfyui, ".", "original", KOHYA_WORDS, every_kind=True),
     Dialect("original", _original, ".", "original", PEFT_WORDS),
     Dialect("peft", _folder, ".", "diffusers", PEFT_WORDS),
-    Dialect("diffusers", _folder, ".", "diffusers", DIFFUSERS_WORDS),
+    Dialect("diffusers", _folder, ".", "diffusers", DIFFUSERS_WORDS, ENCODER_WORDS),
 )
 """A module is of the first dialect that fits it."""
 WRITTEN = {dialect.id: dialect for dialect in DIALECTS if dialect.id not in ("lycoris", "xlabs")}
@@ -226,10 +231,11 @@ def dialect_of(family: Family, modules: Mapping[str, Mapping[str, str]]) -> str:
 def _dialect_of_module(family: Family, raw_name: str, parts: Mapping[str, str]) -> str:
     name = raw_name.removeprefix(WRAPPER)
     for dialect in DIALECTS:
-        words = {dialect.words.up, dialect.words.down}
-        if dialect.separator == "." and dialect.id != "original" and not words & parts.keys():
-            continue
         for component in family.components:
+            words = dialect.words_of(component)
+            told = dialect.separator == "." and dialect.id != "original"
+            if told and not {words.up, words.down} & parts.keys():
+                continue
             for start in dialect.starts(component):
                 path = name[len(start) :].removeprefix(WRAPPER)
                 if name.startswith(start) and _spells(dialect, component, path):

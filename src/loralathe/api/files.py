@@ -269,7 +269,7 @@ def convert(
     dtype: None keeps each tensor's own, for a `.ckpt` or with other changes: vae, discard, metadata.
     """
     path = search_of(keywords).checkpoint(a, "A")
-    require_kinds([path])
+    require_kinds([path], fix=f"to write a LoRA for another program, add {option('to', 'diffusers')}")
     recipe = recipes.convert_recipe(path, dtype, as_output(output), split_keywords(keywords)[0])
     return _saving(recipe, options, keywords, progress)
 

@@ -116,6 +116,26 @@ def resize_recipe(lora: Path, ranks: Ranks, output: Path | None, dtype: str | No
     return _one_step(EXTRACTED, formula, names.inputs, file, dtype, metadata=metadata)
 
 
+def bake_recipe(lora: Path, base: Path | None, rank: int, output: Path, dtype: str | None) -> Recipe:
+    """`resize(hina, rank=16)`, or of what depends on the base `extract(dora(A, hina), rank=16, …)`."""
+    from loralathe.adapters import changing_kind_of_file
+
+    names = InputNames({EXTRACTED})
+    function = changing_kind_of_file(lora)
+    if function is None:
+        formula = _call("resize", names.name(lora), {"rank": rank})
+    elif base is None:
+        raise InputError(
+            f"what this adapter changes depends on the model's own weights ({function})",
+            where=str(lora),
+            fix=f"give {option('bake', 'BASE')}, the model that it was trained on",
+        )
+    else:
+        change = f"{function}({names.name(base)}, {names.name(lora)})"
+        formula = _call("extract", change, {"rank": rank, "conv_rank": rank})
+    return _one_step(EXTRACTED, formula, names.inputs, output, dtype, where="the baking")
+
+
 def extract_recipe(
     tuned: Path,
     base: Path,

@@ -1,0 +1,166 @@
+"""LoRAs for other programs: written in another dialect."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loralathe.api.arguments import (
+    MEMORY,
+    File,
+    PathLike,
+    RunKeywords,
+    as_output,
+    beside,
+    require_kinds,
+    run_options,
+)
+from loralathe.api.prepared import Prepared
+from loralathe.api.recipes import bake_recipe
+from loralathe.api.search import search_of
+from loralathe.errors import InputError, counted, did_you_mean, few, option
+from loralathe.language import stem
+from loralathe.tensorfiles import MemoryPath, in_memory
+
+if TYPE_CHECKING:
+    import torch
+    from typing_extensions import Unpack
+
+    from loralathe.adapters import Adapter, Rewriting
+    from loralathe.engine import Report, RunOptions
+    from loralathe.progress import Progress
+
+__all__ = ["ConvertedLora", "convert_lora", "written_dialects"]
+
+
+@dataclass(frozen=True)
+class ConvertedLora:
+    """A LoRA in another dialect.
+
+    path:      None in memory;  tensors: of it then
+    source:    the dialect it had
+    modules:   how many it holds, by kind;  dtypes: numbers by type
+    left_out:  embeddings that the programs of the dialect would stumble over
+    baking:    what making a plain LoRA of it lost; None where nothing was made
+    """
+
+    path: Path | None
+    dialect: str
+    source: str
+    modules: Mapping[str, int]
+    dtypes: Mapping[str, int]
+    left_out: tuple[str, ...] = ()
+    baking: Report | None = None
+    tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+def written_dialects() -> tuple[str, ...]:
+    """The dialects that LoRAs are converted to."""
+    from loralathe.adapters import WRITTEN
+
+    return tuple(WRITTEN)
+
+
+def convert_lora(
+    lora: File,
+    to: str,
+    *,
+    bake: File | None = None,
+    rank: int | None = None,
+    dtype: str | None = None,
+    output: PathLike | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    **keywords: Unpack[RunKeywords],
+) -> ConvertedLora:
+    """The same LoRA under the names of another program: kohya, comfyui, original, peft, diffusers.
+
+    The change is the same number by number: nothing is decomposed, and factors keep their type. Where a
+    dialect has no alpha, alpha / rank goes into the factors, in a type that holds the product exactly.
+
+    bake: the base; kinds that the dialect cannot say become a plain LoRA of `rank` (the adapter's largest),
+    and `baking` says what that loses.  rank: alone, the same of LoHa or LoKr, which need no base.
+    dtype: round the factors to fp16, bf16 or fp32.
+    output: a file; None for a name beside the LoRA, MEMORY for `tensors`.  dry_run: write nothing.
+
+    Raises InputError for modules that the dialect cannot say.
+    """
+    from loralathe.adapters import WRITTEN, detect_adapter, open_adapter, require_said, rewriting
+
+    if to not in WRITTEN:
+        fix = did_you_mean(to, WRITTEN) or "use one of " + ", ".join(WRITTEN)
+        raise InputError(f"no dialect is called '{to}'", where=option("to", to), fix=fix)
+    search = search_of(keywords)
+    path = search.lora(lora, "lora")
+    require_kinds((), [path])
+    options = run_options(None, keywords, progress)
+    target = as_output(output) or beside(path, f"{stem(path)}-{to}")
+    with open_adapter(path, with_weights=True) as adapter:
+        require_known_modules(adapter, allow=options.allow_unmatched)
+        source = detect_adapter(adapter.file.header, str(path), adapter.family).dialect
+        found = rewriting(adapter, WRITTEN[to])
+        made = ConvertedLora(None, to, source, _kinds(adapter), {}, found.left_out)
+        if not found.unsaid or (bake is None and rank is None):
+            require_said(found)
+            return made if dry_run else _write(made, found, found.metadata(), path, target, dtype, options)
+        base = None if bake is None else search.checkpoint(bake, "A")
+        rank = rank or max(module.rank for module in adapter.modules.values())
+        recipe = bake_recipe(path, base, rank, MEMORY, dtype or "fp16")
+        prepared = Prepared(recipe, options, progress)
+        if dry_run:
+            prepared.plan()
+            return made
+        baking = prepared.run()
+        metadata = found.metadata()
+    tensors = in_memory(next(iter(baking.tensors.values())), stem(path))
+    with open_adapter(tensors, adapter.family) as plain:
+        found = rewriting(plain, WRITTEN[to])
+        require_said(found)
+        made = replace(made, modules=_kinds(plain), baking=baking)
+        return _write(made, found, metadata, path, target, dtype, options)
+
+
+def require_known_modules(adapter: Adapter, *, allow: bool) -> None:
+    """Raises InputError for modules that the adapter's family does not have, unless they are left out."""
+    if adapter.unmatched and not allow:
+        raise InputError(
+            f"{counted(len(adapter.unmatched), 'part')} of the LoRA "
+            f"{'has' if len(adapter.unmatched) == 1 else 'have'} no place in {adapter.family.label}",
+            where=f"{adapter.file.path}: {few(list(adapter.unmatched))}",
+            fix=f"{option('allow_unmatched', True)} leaves them out",
+        )
+
+
+def _kinds(adapter: Adapter) -> dict[str, int]:
+    from loralathe.adapters import label_of_kind
+
+    return dict(Counter(label_of_kind(module.kind) for module in adapter.modules.values()))
+
+
+def _write(
+    made: ConvertedLora,
+    found: Rewriting,
+    metadata: Mapping[str, str],
+    source: Path,
+    target: Path,
+    dtype: str | None,
+    options: RunOptions,
+) -> ConvertedLora:
+    from loralathe.engine.options import DTYPES
+    from loralathe.tensorfiles import AdapterWriter, tensor_bytes
+
+    own = DTYPES[dtype or "source"]
+    dtypes: Counter[str] = Counter()
+    if isinstance(target, MemoryPath):
+        held = {tensor.name: tensor for tensor in found.tensors(own)}
+        for one in held.values():
+            dtypes[one.dtype] += one.tensor.numel()
+        return replace(made, dtypes=dict(dtypes), tensors={name: one.tensor for name, one in held.items()})
+    with AdapterWriter(target, metadata, force=options.force, inputs=[source]) as writer:
+        for one in found.tensors(own):
+            writer.add(one.name, one.dtype, tuple(one.tensor.shape), tensor_bytes(one.tensor))
+            dtypes[one.dtype] += one.tensor.numel()
+        return replace(made, path=writer.commit(), dtypes=dict(dtypes))
