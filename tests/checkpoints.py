@@ -33,6 +33,7 @@ FAMILIES = {  # family → (checkpoint manifest, default width divisor)
     "sdxl-refiner": ("ckpt_sdxl_refiner", 32),
     "flux": ("ckpt_flux_dev_all_in_one", 32),
     "flux-alone": ("ckpt_flux_dev", 32),
+    "sd35m": ("ckpt_sd35_medium_all_in_one", 32),
 }
 LORAS = {  # family → (manifest of attention layers only, manifest with convolutions)
     "sd1": ("lora_kohya_sd15_linear", "lora_kohya_sd15_conv"),
@@ -41,6 +42,7 @@ LORAS = {  # family → (manifest of attention layers only, manifest with convol
     "sdxl-diffusers-names": (None, "lora_kohya_sdxl_conv_diffusers_names"),
     "flux": ("lora_kohya_flux_clip_t5", None),
     "flux-alone": ("lora_kohya_flux_unet_only", None),
+    "sd35m": ("lora_kohya_sd35_medium_clips", None),
 }
 TRAINED: dict[str, str] = {  # family → layers that its trainer changes by default, every matrix among them
 }
@@ -48,6 +50,7 @@ TRAINED: dict[str, str] = {  # family → layers that its trainer changes by def
 DEPTHS = {
     "double_blocks": 2,
     "single_blocks": 3,
+    "joint_blocks": 2,
     "t5xxl.transformer.encoder.block": 2,
     "te3_encoder_block": 2,
 }
@@ -126,6 +129,8 @@ def shrink(shape: tuple[int, ...], divisor: int) -> tuple[int, ...]:
 
     Every width of these families is a multiple of 64, so equal widths stay equal and thirds stay thirds.
     """
+    if len(shape) == 3:  # a table of positions, of the model's width
+        return (shape[0], min(shape[1], POSITIONS), _shrink_axis(shape[2], divisor))
     return tuple(_shrink_axis(size, divisor) if axis < 2 else size for axis, size in enumerate(shape))
 
 

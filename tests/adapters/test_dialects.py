@@ -130,14 +130,26 @@ def test_xlabs_factors_are_rows_of_the_fused_layers(tmp_path: Path) -> None:
     ("dialect", "stem", "ends"),
     [
         ("kohya", "lora_unet_double_blocks_0_img_mlp_0", (".lora_up.weight", ".lora_down.weight")),
-        ("lycoris", "lycoris_transformer_blocks_0_ff_net_2", (".lora_up.weight", ".lora_down.weight")),
+        ("lycoris", "lycoris_single_transformer_blocks_0_proj_out", (".lora_up.weight", ".lora_down.weight")),
         ("comfyui", "diffusion_model.double_blocks.0.img_mlp.0", (".lora_up.weight", ".lora_down.weight")),
         ("original", "diffusion_model.double_blocks.0.img_mlp.0", (".lora_B.weight", ".lora_A.weight")),
         ("original", "double_blocks.0.img_mlp.0", (".lora_B.weight", ".lora_A.weight")),
         ("original", "base_model.model.double_blocks.0.img_mlp.0", (".lora_B.weight", ".lora_A.weight")),
-        ("peft", "transformer.transformer_blocks.0.ff.net.2", (".lora_B.hina.weight", ".lora_A.hina.weight")),
-        ("peft", "base_model.model.transformer_blocks.0.ff.net.2", (".lora_B.weight", ".lora_A.weight")),
-        ("diffusers", "transformer.transformer_blocks.0.ff.net.2", (".lora.up.weight", ".lora.down.weight")),
+        (
+            "peft",
+            "transformer.single_transformer_blocks.0.proj_out",
+            (".lora_B.hina.weight", ".lora_A.hina.weight"),
+        ),
+        (
+            "peft",
+            "base_model.model.single_transformer_blocks.0.proj_out",
+            (".lora_B.weight", ".lora_A.weight"),
+        ),
+        (
+            "diffusers",
+            "transformer.single_transformer_blocks.0.proj_out",
+            (".lora.up.weight", ".lora.down.weight"),
+        ),
     ],
 )
 def test_the_dialect_is_told(dialect: str, stem: str, ends: tuple[str, str]) -> None:

@@ -15,6 +15,7 @@ from loralathe.families import FAMILIES, Family, detect_checkpoint
 from loralathe.families.flux import FLUX
 from loralathe.families.sd1 import SD1
 from loralathe.families.sd2 import SD2
+from loralathe.families.sd3 import SD35_MEDIUM
 from loralathe.families.sdxl import SDXL
 
 UNET = "model.diffusion_model."
@@ -23,6 +24,7 @@ ALL_PARTS = {
     SD2: ("unet", "te1", "vae"),
     SDXL: ("unet", "te1", "te2", "vae"),
     FLUX: ("unet", "te1", "te3", "vae"),
+    SD35_MEDIUM: ("unet", "te1", "te2", "te3", "vae"),
 }
 
 
@@ -42,6 +44,7 @@ def without(name: str, unwanted: Callable[[str], bool]) -> dict[str, Spec]:
         ("sd2", SD2, "base", 4),
         ("sdxl", SDXL, "base", 4),
         ("flux", FLUX, "dev", 64),
+        ("sd35m", SD35_MEDIUM, "base", 16),
     ],
 )
 @pytest.mark.parametrize("divisor", [1, 16, 64])
@@ -142,8 +145,6 @@ def test_prediction_of_sd2_needs_the_weights() -> None:
     ("name", "what"),
     [
         ("ckpt_sdxl_refiner", "an SDXL refiner checkpoint"),
-        ("ckpt_sd35_medium", "an SD 3.5 medium model"),
-        ("ckpt_sd35_medium_all_in_one", "an SD 3.5 medium model"),
         ("diffusers_transformer_flux", "a Flux transformer in the diffusers layout"),
         ("diffusers_transformer_sd35_medium", "an SD 3 or SD 3.5 transformer in the diffusers layout"),
         ("diffusers_unet_sd15", "a U-Net alone in the diffusers layout (a file of a diffusers folder)"),

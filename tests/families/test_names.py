@@ -15,6 +15,7 @@ from loralathe.families import FAMILIES, Family
 from loralathe.families.flux import FLUX
 from loralathe.families.sd1 import SD1
 from loralathe.families.sd2 import SD2
+from loralathe.families.sd3 import SD3, SD35_LARGE, SD35_MEDIUM
 from loralathe.families.sdxl import SDXL
 
 CHECKPOINTS = {
@@ -22,6 +23,9 @@ CHECKPOINTS = {
     SD2: "ckpt_sd21_768v",
     SDXL: "ckpt_sdxl_base",
     FLUX: "ckpt_flux_dev_all_in_one",
+    SD3: "ckpt_sd3_medium",
+    SD35_MEDIUM: "ckpt_sd35_medium_all_in_one",
+    SD35_LARGE: "ckpt_sd35_large",
 }
 MODULES = {family: family.modules(checkpoints.manifest(name)) for family, name in CHECKPOINTS.items()}
 
@@ -46,12 +50,14 @@ def adapter_modules(name: str) -> set[str]:
         (SDXL, ("linear",), "lora_kohya_sdxl_linear", 264, 722),
         (SDXL, ("linear", "conv"), "lora_kohya_sdxl_conv", 264, 788),
         (FLUX, ("linear",), "lora_kohya_flux_clip_t5", 240, 304),
+        (SD35_MEDIUM, ("linear",), "lora_kohya_sd35_medium_unet_only", 0, 263),
     ],
 )
 def test_scopes_are_those_of_the_trainer(
     family: Family, scopes: tuple[str, ...], name: str, text: int, unet: int
 ) -> None:
     chosen = [module for module in MODULES[family].values() if module.scope in scopes]
+    chosen = [module for module in chosen if text or module.component == "unet"]
     assert {family.kohya_name(module.name) for module in chosen} == adapter_modules(name)
     assert sum(module.component.startswith("te") for module in chosen) == text
     assert sum(module.component == "unet" for module in chosen) == unet

@@ -26,7 +26,7 @@ KNOWN = {
     "ckpt_sdxl_refiner": ("other", "an SDXL refiner checkpoint", None),
     "ckpt_flux_dev": ("checkpoint", "Flux checkpoint, dev", "flux"),
     "ckpt_flux_dev_all_in_one": ("checkpoint", "Flux checkpoint, dev", "flux"),
-    "ckpt_sd35_medium": ("other", "an SD 3.5 medium model", None),
+    "ckpt_sd35_medium": ("checkpoint", "SD 3.5 medium checkpoint", "sd35m"),
     "lora_kohya_flux_clip_t5": ("adapter", "LoRA for Flux", "flux"),
     "diffusers_vae_sd": ("other", "a VAE alone in the diffusers layout (a file of a diffusers folder)", None),
     "lora_kohya_sdxl_linear": ("adapter", "LoRA for SDXL", "sdxl"),

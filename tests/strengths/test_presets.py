@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from loralathe.errors import InputError
+from loralathe.families import block_lists
 from loralathe.strengths import (
     parse_block_weights,
     parse_elements,
@@ -39,14 +40,14 @@ def test_block_presets(tmp_path: Path) -> None:
     assert dict(parse_block_weights("FACE", SD1, read.presets).weights)["OUT11"] == 0
     assert str(parse_block_weights("NAMED", SDXL, read.presets)) == "IN04=0.3,OUT00=1"
     assert [(problem.line, problem.why) for problem in read.problems] == [
-        (4, "3 weights; lists have 12, 17, 20, 26, 57, 61"),
+        (4, f"3 weights; lists have {', '.join(map(str, block_lists()))}"),
         (5, "'#' makes the whole line a comment"),
         (6, "no ':' between name and list"),
         (8, "'one' is not a number"),
         (10, "replaces an earlier preset 'FACE'"),
         (11, "no usable name before ':'"),
     ]
-    assert str(read.problems[0]) == "line 4: 3 weights; lists have 12, 17, 20, 26, 57, 61: SHORT:1,0,1"
+    assert str(read.problems[0]) == f"line 4: {read.problems[0].why}: SHORT:1,0,1"
 
 
 def test_element_presets(tmp_path: Path) -> None:

@@ -133,10 +133,7 @@ def _unrecognised(tensors: Mapping[str, TensorLike], name: str | None) -> InputE
     )
 
 
-def _fits_two(
-    one: Family, other: Family | None, tensors: Mapping[str, TensorLike], name: str | None
-) -> InputError:
-    assert other is not None
+def _fits_two(one: Family, other: Family, tensors: Mapping[str, TensorLike], name: str | None) -> InputError:
     shown = [f"{next(family.signature.found(tensors))} ({family.label})" for family in (one, other)]
     return InputError(
         f"this file holds the tensors of two model families, {one.label} and {other.label}",

@@ -23,15 +23,20 @@ INSIDE: tuple[tuple[str, str, Scope], ...] = (
 )
 
 
-def clip_layers() -> Iterator[Layer]:
-    """CLIP as transformers names it: the original layout and diffusers agree."""
+def clip_layers(*, projection: bool = False) -> Iterator[Layer]:
+    """CLIP as transformers names it: the original layout and diffusers agree.
+
+    projection: whether the family reads what the encoder says of the whole prompt through it (SD 3 does)
+    """
+    if projection:
+        yield layer("text_projection", bias=False)
     yield layer(f"{EMBEDDINGS}.token_embedding")
     yield layer(f"{EMBEDDINGS}.position_embedding")
     yield layer("text_model.final_layer_norm", scope="vector")
     for name, _, scope in INSIDE:
         yield layer(f"{LAYER}.{name}", scope=scope)
-    for projection in PROJECTIONS:
-        yield layer(f"{LAYER}.self_attn.{projection}", scope="linear")
+    for name in PROJECTIONS:
+        yield layer(f"{LAYER}.self_attn.{name}", scope="linear")
 
 
 def open_clip_layers(*, projection: bool) -> Iterator[Layer]:

@@ -72,7 +72,7 @@ class Transformer:
             for number in map(str, range(count.get(entry.weight.partition(ANY)[0], 1))):
                 if not self._is_left_out(entry, number, paths):
                     required += [fill(tensor, number) for tensor in (entry.weight, entry.bias) if tensor]
-        return [path for path in required if path not in paths]
+        return [path for path in dict.fromkeys(required) if path not in paths]
 
     @cached_property
     def _rows(self) -> set[str]:

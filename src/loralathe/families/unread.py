@@ -35,29 +35,6 @@ UNREAD: tuple[UnreadFile, ...] = (
         Signature({f"{DENOISER_PREFIX}input_blocks.1.0.time_stack.in_layers.0.weight": 1}),
     ),
     UnreadFile(
-        "an SD 3.5 medium model",
-        None,
-        Signature(
-            {
-                "joint_blocks.0.context_block.attn.qkv.weight": 2,
-                "joint_blocks.0.x_block.attn2.qkv.weight": 2,
-            },
-            prefixes=ANYWHERE,
-        ),
-    ),
-    UnreadFile(
-        "an SD 3 or SD 3.5 model",
-        None,
-        Signature({"joint_blocks.0.context_block.attn.qkv.weight": 2}, prefixes=ANYWHERE),
-    ),
-    UnreadFile(
-        "an SD 3 or SD 3.5 transformer in the diffusers layout",
-        None,
-        Signature(
-            {"transformer_blocks.0.attn.add_q_proj.weight": 2, "pos_embed.proj.weight": 4}, prefixes=ANYWHERE
-        ),
-    ),
-    UnreadFile(
         "a ControlNet",
         CONTROLNET,
         Signature({"input_hint_block.0.weight": 4}, prefixes=("", "control_model.")),
@@ -130,7 +107,7 @@ UNREAD: tuple[UnreadFile, ...] = (
     *GIVEN_AS_LORAS,
 )
 """More special kinds stand earlier."""
-ADAPTER_WORDS = {"joint_blocks": "SD 3 or SD 3.5", "lora_prior_unet": "Stable Cascade"}
+ADAPTER_WORDS = {"lora_prior_unet": "Stable Cascade"}
 """Words in module names of adapters → the family that alone has them."""
 
 

@@ -28,8 +28,9 @@ RENAMED = {
     f".mid.attn_1.{other}.": f".mid.attn_1.{name}."
     for name, today in ATTENTION
     for other in (today, *(old for old, new in OLD_ATTENTION.items() if new == today))
-}
-"""Some trainers write diffusers' names for the attention into a VAE of the original layout."""
+} | {"encoder.quant_conv.": "quant_conv.", "decoder.post_quant_conv.": "post_quant_conv."}
+"""Some trainers write diffusers' names for the attention into a VAE of the original layout. The VAE of Flux.2
+was released with two layers inside its halves."""
 
 
 def vae_layers() -> Iterator[Layer]:
