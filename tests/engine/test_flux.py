@@ -434,13 +434,53 @@ def test_parts_that_do_not_go_together_are_refused(flux, evaluate, tmp_path, pef
         evaluate(flux, "A + lora", inputs=inputs)
 
 
-def test_of_split_layers_only_factors_are_read(flux, evaluate, tmp_path, peft):
-    """A DoRA of q alone would have to know the norms of rows that are another layer's."""
+def test_parts_that_depend_on_the_weight_change_their_own_rows(flux, evaluate, tmp_path, peft):
+    """DoRA of outputs and of inputs, OFT, (IA)³: of q, k, v and the MLP apart, as their trainers see them."""
+    draw = torch.Generator().manual_seed(3)
+    pair, single = "transformer_blocks.1.attn", "single_transformer_blocks.0"
+    q, k, oft, mlp = f"{pair}.to_q", f"{pair}.to_k", f"{single}.attn.to_k", f"{single}.proj_mlp"
+    made = {f"transformer.{path}.{part}": peft[f"transformer.{path}.{part}"]
+            for path in (q, k) for part in ("lora_A.weight", "lora_B.weight")}  # fmt: skip
+    lengths = torch.rand(WIDTH, generator=draw) + 0.5
+    made |= {
+        f"transformer.{q}.lora_magnitude_vector": lengths,
+        f"transformer.{k}.dora_scale": lengths[None].clone(),
+    }
+    blocks = torch.randn(WIDTH // 8, 8, 8, generator=draw) * 0.3
+    made |= {f"transformer.{oft}.oft_blocks": blocks, f"transformer.{mlp}.on_input": torch.tensor(1)}
+    made[f"transformer.{mlp}.weight"] = vector = torch.randn(WIDTH, generator=draw)
+    inputs = {"A": flux.path("a-alone"), "lora": write_safetensors(tmp_path / "d.safetensors", made)}
+    result, _ = evaluate(flux, "A + dora(A, 0.7*lora)", inputs=inputs, dtype="fp32")
+    base = as_float64(flux.tensors["a"])
+    wanted = {
+        key: base[f"{key}.weight"].copy()
+        for key in ("double_blocks.1.img_attn.qkv", "single_blocks.0.linear1")
+    }
+    g = lengths.double().numpy()
+    for path, axis in ((q, 1), (k, 0)):
+        key, (start, stop) = PARTS[path]
+        rows = slice(start * WIDTH, stop * WIDTH)
+        up, down = (made[f"transformer.{path}.lora_{side}.weight"].double().numpy() for side in "BA")
+        total = wanted[key][rows] + up @ down
+        scaled = total * np.expand_dims(g, axis) / np.linalg.norm(total, axis=axis, keepdims=True)
+        wanted[key][rows] += 0.7 * (scaled - wanted[key][rows])
+    turned = wanted["single_blocks.0.linear1"]
+    for number, block in enumerate(blocks.double().numpy()):
+        rows = slice(WIDTH + 8 * number, WIDTH + 8 * number + 8)
+        skew = block - block.T
+        turn = (np.eye(8) + skew) @ np.linalg.inv(np.eye(8) - skew)
+        turned[rows] += 0.7 * (turn.T @ turned[rows] - turned[rows])
+    turned[3 * WIDTH :] *= 1 + 0.7 * vector.double().numpy()
+    for key, value in base.items():
+        expected = wanted.get(key.removesuffix(".weight"), value)
+        np.testing.assert_allclose(result[key].double().numpy(), expected, atol=2e-6, err_msg=key)
+
+
+def test_of_split_layers_no_biases_are_read(flux, evaluate, tmp_path):
     raw = "transformer.transformer_blocks.1.attn.to_q"
-    dora = dict(peft) | {f"{raw}.lora_magnitude_vector": torch.ones(WIDTH)}
-    inputs = {"A": flux.path("a-alone"), "lora": write_safetensors(tmp_path / "d.safetensors", dora)}
-    with pytest.raises(InputError, match="of those apart only a LoRA's factors are read") as caught:
-        evaluate(flux, "A + dora(A, lora)", inputs=inputs)
+    path = write_safetensors(tmp_path / "b.safetensors", {f"{raw}.diff_b": torch.ones(WIDTH)})
+    with pytest.raises(InputError, match="differences of biases apart are not read") as caught:
+        evaluate(flux, "A + lora", inputs={"A": flux.path("a-alone"), "lora": path})
     assert raw in str(caught.value.where)
 
 

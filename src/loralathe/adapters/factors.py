@@ -6,8 +6,8 @@ alpha / rank is applied here, nowhere else.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from loralathe.adapters.fit import fits
@@ -58,11 +58,59 @@ def load_change(adapter: Adapter, module: AdapterModule, weight: Weight) -> Make
 
     Of a kind that is a difference by itself it is that difference, whatever the weight.
     """
+    if module.pieces:
+        return _changes_by_rows(adapter, module, weight)
     data = _data(adapter, module, None)
     kind = changing_kind(module.kind)
     if kind is None or kind.change is None:
         return lambda _, rows: data.delta(rows)
     return kind.change(data, weight)
+
+
+def _changes_by_rows(adapter: Adapter, module: AdapterModule, weight: Weight) -> MakeChange:
+    """Each part's change of its own rows; zeros where the file has no part."""
+    parts = [
+        (
+            range(start, start + piece.shape[0]),
+            load_change(adapter, piece, _RowsOf(weight, start, piece.shape[0])),
+        )
+        for start, piece in module.pieces
+    ]
+
+    def make(values: torch.Tensor, rows: range) -> torch.Tensor:
+        total = values.new_zeros(values.shape)
+        for own, change in parts:
+            start, stop = max(rows.start, own.start), min(rows.stop, own.stop)
+            if start < stop:
+                place = slice(start - rows.start, stop - rows.start)
+                total[place] = change(values[place], range(start - own.start, stop - own.start))
+        return total
+
+    return make
+
+
+@dataclass(frozen=True)
+class _RowsOf:
+    """`Weight` over some rows of another one."""
+
+    weight: Weight
+    start: int
+    height: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.height, *self.weight.shape[1:])
+
+    def bands(self) -> Iterator[torch.Tensor]:
+        top = 0
+        for band in self.weight.bands():
+            first, last = max(self.start - top, 0), min(self.start + self.height - top, len(band))
+            if first < last:
+                yield band[first:last]
+            top += len(band)
+
+    def rows(self, start: int, stop: int) -> torch.Tensor:
+        return self.weight.rows(self.start + start, self.start + stop)
 
 
 def _data(adapter: Adapter, module: AdapterModule, dtype: torch.dtype | None) -> ModuleData:

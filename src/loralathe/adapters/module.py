@@ -5,7 +5,8 @@ in one tensor, q, k, v (and the MLP), become one module whose factors stand side
 
     Δ = [Δ₁; Δ₂; …]      up = blockdiag(up₁, up₂, …)      down = [down₁; down₂; …]
 
-so the rank is the sum of the ranks, and nothing is rounded. Parts that a file lacks are rows of zeros.
+so the rank is the sum of the ranks, and nothing is rounded. Parts that a file lacks are rows of zeros. Where
+a part's change depends on the weight, it is that of its own rows (DoRA, OFT of a layer's q, k and v apart).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from loralathe.adapters.alphas import read_alpha, read_scalar
-from loralathe.adapters.kind import ModuleHeader
+from loralathe.adapters.kind import ANY, ModuleHeader
 from loralathe.adapters.kinds import changing_kind, kind_that_reads, kinds_named
 from loralathe.adapters.notes import Notes
 from loralathe.errors import InputError
@@ -150,34 +151,50 @@ def fused_module(
     """
     ordered = [parts[slot] for slot in sorted(parts)]
     first = ordered[0]
-    for part in ordered:
-        if len(part.shape) != 2 or part.needs_weight:
-            raise InputError(
-                "q, k and v are one layer in the model; of those apart only a LoRA's factors are read",
-                where=f"{file.path}: '{part.raw_name}'",
-                fix="merge the adapter with the program that made it, or save it without biases, magnitudes",
-            )
-    width = first.shape[1]
+    if any(len(part.shape) != 2 for part in ordered):
+        raise InputError(
+            "q, k and v are one layer in the model; differences of biases apart are not read",
+            where=f"{file.path}: '{first.raw_name}'",
+            fix="merge the adapter with the program that made it, or save it without biases",
+        )
+    width = _width(parts, ratios)
     for slot, part in sorted(parts.items()):
         square = ratios[slot] == 1
-        if part.shape[1:] != (width,) or (square and part.shape[0] != width):
+        if part.shape[1] not in (ANY, width) or (square and part.shape[0] not in (ANY, width)):
             wanted = f"[{width}, {width}]" if square else f"[…, {width}]"
             raise InputError(
                 f"the parts of one layer do not go together: {list(part.shape)}, not {wanted}",
                 where=f"{file.path}: '{part.raw_name}' beside '{first.raw_name}'",
                 fix="the file is damaged or made for another model; save it again with its trainer",
             )
-    heights = [parts[slot].shape[0] if slot in parts else ratio * width for slot, ratio in enumerate(ratios)]
+    told = {slot: part.shape[0] for slot, part in parts.items() if part.shape[0] != ANY}
+    if width == ANY and len(told) < len(ratios):
+        raise InputError(
+            "some parts of one layer are missing, and those that are there do not tell its size",
+            where=f"{file.path}: '{first.raw_name}'",
+            fix="merge the adapter with the program that made it",
+        )
+    heights = [told.get(slot, ratio * width) for slot, ratio in enumerate(ratios)]
     tensors = {f"{slot} {key}": info for slot, part in parts.items() for key, info in part.tensors.items()}
     return AdapterModule(
         name,
         first.raw_name,
-        first.kind,
+        next((part.kind for part in ordered if part.needs_weight), first.kind),
         first.block,
         tensors,
         (sum(heights), width),
         sum(part.rank for part in ordered),
         None,
         1.0,
-        pieces=tuple((sum(heights[:slot]), parts[slot]) for slot in sorted(parts)),
+        pieces=tuple(
+            (sum(heights[:slot]), replace(parts[slot], shape=(heights[slot], parts[slot].shape[1])))
+            for slot in sorted(parts)
+        ),
     )
+
+
+def _width(parts: Mapping[int, AdapterModule], ratios: tuple[int, ...]) -> int:
+    """Inputs of the layer that the parts make, told by one or by the rows of a square one; else ANY."""
+    told = [part.shape[1] for part in parts.values()]
+    told += [part.shape[0] for slot, part in parts.items() if ratios[slot] == 1]
+    return next((size for size in told if size != ANY), ANY)

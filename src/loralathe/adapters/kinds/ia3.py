@@ -39,7 +39,7 @@ def delta_shape(header: ModuleHeader) -> DeltaShape:
 def change(module: ModuleData, weight: Weight) -> MakeChange:
     """W ∘ w, along the rows or the input channels."""
     vector = module.read(VECTOR).flatten()
-    if module.shape[0] != ANY:
+    if not module.read(SIDE):
         return lambda values, rows: values * vector[rows.start : rows.stop, None]
 
     def make(values: torch.Tensor, rows: range) -> torch.Tensor:
