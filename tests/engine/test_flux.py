@@ -476,12 +476,15 @@ def test_parts_that_depend_on_the_weight_change_their_own_rows(flux, evaluate, t
         np.testing.assert_allclose(result[key].double().numpy(), expected, atol=2e-6, err_msg=key)
 
 
-def test_of_split_layers_no_biases_are_read(flux, evaluate, tmp_path):
-    raw = "transformer.transformer_blocks.1.attn.to_q"
-    path = write_safetensors(tmp_path / "b.safetensors", {f"{raw}.diff_b": torch.ones(WIDTH)})
-    with pytest.raises(InputError, match="differences of biases apart are not read") as caught:
-        evaluate(flux, "A + lora", inputs={"A": flux.path("a-alone"), "lora": path})
-    assert raw in str(caught.value.where)
+def test_biases_of_split_layers_are_put_together(flux, evaluate, tmp_path):
+    raw = "transformer.transformer_blocks.1.attn.to_k"
+    difference = torch.randn(WIDTH)
+    path = write_safetensors(tmp_path / "b.safetensors", {f"{raw}.diff_b": difference})
+    result, _ = evaluate(flux, "A + 0.5*lora", inputs={"A": flux.path("a-alone"), "lora": path}, dtype="fp32")
+    key = "double_blocks.1.img_attn.qkv.bias"
+    wanted = flux.tensors["a"][key].double().clone()
+    wanted[WIDTH : 2 * WIDTH] += 0.5 * difference.double()
+    torch.testing.assert_close(result[key].double(), wanted, rtol=0, atol=1e-6)
 
 
 def test_differences_of_fused_biases_and_of_norms(flux, evaluate, tmp_path):

@@ -13,14 +13,14 @@ from loralathe.adapters.detect import detect_adapter, refuse_unusable
 from loralathe.adapters.dialects import address_of_raw, home_of
 from loralathe.adapters.keys import group_by_module, kind_of_module, split_adapter_key
 from loralathe.adapters.kind import Kind
-from loralathe.adapters.kinds import bias_parts, changing_kind, kind_by_part
+from loralathe.adapters.kinds import bias_parts, changes_bias, changing_kind, kind_by_part
 from loralathe.adapters.kinds.difference import LORA_BIAS
 from loralathe.adapters.module import SPARSE_BIAS, AdapterModule, fused_module, read_module
 from loralathe.adapters.notes import read_notes
 from loralathe.adapters.origin import own_family, told_family
 from loralathe.errors import InputError, LatheError
 from loralathe.families import BIAS, Family, LayerAddress
-from loralathe.tensorfiles import TensorFile, open_tensorfile, read_header
+from loralathe.tensorfiles import TensorFile, TensorInfo, open_tensorfile, read_header
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def read_adapter(file: TensorFile, wanted: Family | None, *, with_weights: bool 
             unmatched.append(raw_name)
             continue
         weight: AdapterModule | None = None
-        for own, own_parts in _weight_and_bias(place.module, parts):
+        for own, own_parts in _weight_and_bias(place.module, parts, file.header.tensors):
             found = held.setdefault(own, _Held(place.ratios, {}))
             if found.has(place):
                 raise _named_twice(file, found.raw_name, raw_name)
@@ -117,6 +117,7 @@ def read_adapter(file: TensorFile, wanted: Family | None, *, with_weights: bool 
                 block=family.block_of_module(own),
                 kernel=family.kernel_of_module(place.module),
                 notes=notes,
+                bias=own != place.module,
             )
             if place.swapped and module.needs_weight:
                 raise _halves_swapped(file, raw_name)
@@ -159,7 +160,9 @@ class _Held:
         return fused_module(file, name, parts, self.ratios) if parts else self.modules[None]
 
 
-def _weight_and_bias(name: str, parts: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
+def _weight_and_bias(
+    name: str, parts: Mapping[str, str], tensors: Mapping[str, TensorInfo]
+) -> Iterator[tuple[str, dict[str, str]]]:
     """The modules that one name of a file stands for, each with its parts; the weight first.
 
     A LoRA's bias has the scale of its weight, which must not be missing.
@@ -168,6 +171,8 @@ def _weight_and_bias(name: str, parts: Mapping[str, str]) -> Iterator[tuple[str,
     bias = {part: key for part, key in parts.items() if part in bias_parts()}
     if weight or LORA_BIAS in bias:
         yield name, weight
+    if not bias and changes_bias({part: tensors[key].shape for part, key in weight.items()}):
+        bias = weight
     if bias:
         yield f"{name}{BIAS}", bias
 

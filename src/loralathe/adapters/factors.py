@@ -122,6 +122,7 @@ def _data(adapter: Adapter, module: AdapterModule, dtype: torch.dtype | None) ->
         module.scale,
         read=lambda part: _read(adapter, module, part, dtype or torch.float32),
         load=lambda: load_factors(adapter, module, dtype),
+        settings=module.settings,
     )
 
 

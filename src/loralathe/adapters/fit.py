@@ -100,6 +100,8 @@ def check_against(
             used.append(module)
         elif is_idle(module):
             idle.append(module)
+        elif shape is None and module.optional:
+            continue
         elif shape is None:
             unmatched.append(module.raw_name)
         else:

@@ -75,6 +75,8 @@ class ModuleHeader:
     kind:   in the words of people;  raw_name: of the module, as the file spells it
     kernel: of the layer, for kinds that store a convolution as a matrix
     inside: for a kind whose tensors stand beside another's: what that one makes
+    settings: what PEFT's config says of it, see Kind
+    bias:   the module is the bias of a layer, whose tensors change both
     scalar: the value of a tensor of one element; NaN where only the header is at hand
     """
 
@@ -85,6 +87,8 @@ class ModuleHeader:
     kernel: int
     scalar: Callable[[TensorInfo], float] = lambda _: math.nan
     inside: DeltaShape | None = None
+    settings: Mapping[str, float] = field(default_factory=dict)
+    bias: bool = False
 
     def place(self, info: TensorInfo) -> str:
         return f"{self.path}, tensor '{info.name}'"
@@ -144,7 +148,8 @@ class ModuleData:
     """A module of an open adapter, its tensors read when they are asked for.
 
     shape: of the change, see DeltaShape;  scale: alpha / rank;  read: part → tensor;
-    load:  the exact factors of the module's own kind, the scale inside.
+    load:  the exact factors of the module's own kind, the scale inside;
+    settings: what PEFT's config says of it, see Kind.
     """
 
     tensors: Tensors
@@ -152,6 +157,7 @@ class ModuleData:
     scale: float
     read: Callable[[str], torch.Tensor]
     load: Callable[[], Factors]
+    settings: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def _plain(self) -> Factors:
@@ -180,6 +186,7 @@ class Kind:
     beside:      its tensors stand beside those of another kind, whose change it changes
     bare:        the same for names that show nothing and count only beside the kind's others, as `weight`
     biases:      parts that are the difference of a bias, which is a module of its own
+    both:        whether a module's tensors change the bias of its layer, too, where it has one
     core:        parts that make the name of the kind end in '-tucker'
     refused:     names of tensors that show the kind and are not understood
     variant:     the id of the kind that a module's shapes show, where two kinds have the same tensors
@@ -187,6 +194,7 @@ class Kind:
     layered:     names in files of tensors with the layer's own axes, (…, in) or (…, in, k, k)
     inputs:      how many inputs a linear module has, where no `layered` tensor tells; 0 where none does
     rank:        the rank of a module, where no `ranked` tensor tells; None where none does
+    settings:    fields of PEFT's config without which the tensors mean nothing
     """
 
     id: str
@@ -199,6 +207,7 @@ class Kind:
     beside: bool = False
     bare: Mapping[str, str] = field(default_factory=dict)
     biases: Collection[str] = ()
+    both: Callable[[Shapes], bool] | None = None
     core: Collection[str] = ()
     refused: Collection[str] = ()
     variant: Callable[[Shapes], str] | None = None
@@ -206,6 +215,7 @@ class Kind:
     layered: Collection[str] = ()
     inputs: Callable[[Shapes], int] | None = None
     rank: Callable[[Shapes], int | None] | None = None
+    settings: Collection[str] = ()
 
 
 def smaller_side(shape: tuple[int, ...]) -> int:

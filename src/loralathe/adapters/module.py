@@ -41,6 +41,8 @@ class AdapterModule:
     rank:     of its exact factors
     alpha:    None when neither file nor metadata have one, which means a scale of 1
     scale:    alpha / rank as the kind's trainer means it, sign kept
+    settings: what PEFT's config says of it, for kinds that need that
+    optional: a bias that the layer may lack; then there is nothing to change
     pieces:   (first row, module) of the parts that it is split into in the file
     swapped:  the file has the two halves of its rows the other way round
     """
@@ -54,6 +56,8 @@ class AdapterModule:
     rank: int
     alpha: float | None
     scale: float
+    settings: Mapping[str, float] = field(default_factory=dict, hash=False)
+    optional: bool = False
     pieces: tuple[tuple[int, AdapterModule], ...] = field(default=(), hash=False)
     swapped: bool = False
 
@@ -73,10 +77,12 @@ def read_module(
     block: str | None,
     kernel: int = 0,
     notes: Notes | None = None,
+    bias: bool = False,
 ) -> AdapterModule:
     """The module made of `parts` (part as the file spells it → tensor key), its alpha read.
 
-    kernel: the layer's, for kinds that store a convolution as a matrix;  notes: those of PEFT.
+    kernel: the layer's, for kinds that store a convolution as a matrix;  notes: those of PEFT;
+    bias:   the module is the bias of a layer.
 
     Raises InputError naming file and tensor for missing partners, unfitting shapes, integer factors, unknown
     parts, and an alpha that matters and is not one finite number other than 0.
@@ -87,8 +93,11 @@ def read_module(
     mine = _named(file, parts, names)
     others = _named(file, parts, beside.parts if beside else {})
     alpha_part = _named(file, parts, {} if "alpha" in names else {"alpha": "alpha"})
+    settings = (notes or Notes({})).settings_of(raw_name, own.settings)
     scalar = partial(read_scalar, file)
-    header = ModuleHeader(str(file.path), raw_name, own.label, mine, kernel, scalar)
+    header = ModuleHeader(
+        str(file.path), raw_name, own.label, mine, kernel, scalar, settings=settings, bias=bias
+    )
     _check_understood(header, file, parts, {*names, *(beside.parts if beside else ()), "alpha"})
     header.check_floats()
     made = own.delta_shape(header)
@@ -112,7 +121,10 @@ def read_module(
     scale = 1.0 if alpha is None or divisor is None else alpha / divisor
     tensors = {**mine, **others, **alpha_part}
     shape = _shape_in_model(made.shape, kernel, has_core="mid" in mine)
-    return AdapterModule(name, raw_name, kind, block, tensors, shape, made.rank, alpha, scale)
+    optional = bias and not set(own.biases).intersection(parts)
+    return AdapterModule(
+        name, raw_name, kind, block, tensors, shape, made.rank, alpha, scale, settings, optional
+    )
 
 
 def _shape_in_model(shape: tuple[int, ...], kernel: int, *, has_core: bool) -> tuple[int, ...]:
@@ -150,20 +162,15 @@ def fused_module(
     ratios: rows of each slot in inputs of the layer, for slots that the file lacks and for square ones.
     """
     ordered = [parts[slot] for slot in sorted(parts)]
-    first = ordered[0]
-    if any(len(part.shape) != 2 for part in ordered):
-        raise InputError(
-            "q, k and v are one layer in the model; differences of biases apart are not read",
-            where=f"{file.path}: '{first.raw_name}'",
-            fix="merge the adapter with the program that made it, or save it without biases",
-        )
-    width = _width(parts, ratios)
+    first, width = ordered[0], _width(parts, ratios)
+    axes = len(first.shape)
     for slot, part in sorted(parts.items()):
         square = ratios[slot] == 1
-        if part.shape[1] not in (ANY, width) or (square and part.shape[0] not in (ANY, width)):
-            wanted = f"[{width}, {width}]" if square else f"[…, {width}]"
+        fitting = len(part.shape) == axes <= 2 and all(size in (ANY, width) for size in part.shape[1:])
+        if not fitting or (square and part.shape[0] not in (ANY, width)):
+            wanted = ", ".join([str(width) if square else "…", *[str(width)] * (axes - 1)])
             raise InputError(
-                f"the parts of one layer do not go together: {list(part.shape)}, not {wanted}",
+                f"the parts of one layer do not go together: {list(part.shape)}, not [{wanted}]",
                 where=f"{file.path}: '{part.raw_name}' beside '{first.raw_name}'",
                 fix="the file is damaged or made for another model; save it again with its trainer",
             )
@@ -176,25 +183,22 @@ def fused_module(
         )
     heights = [told.get(slot, ratio * width) for slot, ratio in enumerate(ratios)]
     tensors = {f"{slot} {key}": info for slot, part in parts.items() for key, info in part.tensors.items()}
-    return AdapterModule(
-        name,
-        first.raw_name,
-        next((part.kind for part in ordered if part.needs_weight), first.kind),
-        first.block,
-        tensors,
-        (sum(heights), width),
-        sum(part.rank for part in ordered),
-        None,
-        1.0,
-        pieces=tuple(
-            (sum(heights[:slot]), replace(parts[slot], shape=(heights[slot], parts[slot].shape[1])))
-            for slot in sorted(parts)
-        ),
+    placed = {slot: replace(part, shape=(heights[slot], *part.shape[1:])) for slot, part in parts.items()}
+    return replace(
+        first,
+        name=name,
+        kind=next((part.kind for part in ordered if part.needs_weight), first.kind),
+        tensors=tensors,
+        shape=(sum(heights), width)[:axes],
+        rank=sum(part.rank for part in ordered),
+        alpha=None,
+        scale=1.0,
+        pieces=tuple((sum(heights[:slot]), placed[slot]) for slot in sorted(placed)),
     )
 
 
 def _width(parts: Mapping[int, AdapterModule], ratios: tuple[int, ...]) -> int:
     """Inputs of the layer that the parts make, told by one or by the rows of a square one; else ANY."""
-    told = [part.shape[1] for part in parts.values()]
+    told = [size for part in parts.values() for size in part.shape[1:2]]
     told += [part.shape[0] for slot, part in parts.items() if ratios[slot] == 1]
     return next((size for size in told if size != ANY), ANY)

@@ -24,6 +24,7 @@ from loralathe.errors import InputError
 from loralathe.tensorfiles import TensorFile
 
 N = TypeVar("N", int, float)
+Fields = Mapping[str, object]
 
 TAG = "lora_adapter_metadata"
 CONFIG = "adapter_config.json"
@@ -33,6 +34,8 @@ MOST_PATTERNS = 2000
 """Entries of one table of patterns, each of which is tried on each module; Flux has 500 modules."""
 READ = frozenset({"lora_alpha", "alpha", "alpha_pattern", "r", "rank_pattern", "use_rslora"})
 """Fields that say how large a change is."""
+UNRANKED = frozenset({"OFT", "IA3"})
+"""Types whose `r`, if any, is no rank: OFT's is 0 where the size of its blocks was given."""
 VARIANTS = {
     "use_qalora": "QA-LoRA, which pools its inputs",
     "use_bdlora": "BD-LoRA, whose factors are block-diagonal",
@@ -57,6 +60,7 @@ class Noted:
     alpha, rank:     of modules that no pattern names, None if there is none
     patterns, ranks: path of a module, see `_pattern` → its alpha, its rank
     rooted:          rsLoRA: alpha / √rank instead of alpha / rank (Kalajdzievski 2023)
+    fields:          all of it, for kinds that have fields of their own
     """
 
     alpha: float | None = None
@@ -64,6 +68,7 @@ class Noted:
     rooted: bool = False
     rank: int | None = None
     ranks: Mapping[re.Pattern[str], int] = field(default_factory=dict, hash=False)
+    fields: Fields = field(default_factory=dict, hash=False)
 
 
 NOTHING = Noted()
@@ -85,6 +90,19 @@ class Notes:
         """The rank that a module was made with, whether its tensors show one or not."""
         noted, path = self._find(raw_name)
         return _first(noted.ranks, path, noted.rank)
+
+    def settings_of(self, raw_name: str, wanted: Iterable[str]) -> dict[str, float]:
+        """Numbers and switches that a kind needs to know. Raises InputError for those that are not noted."""
+        noted, _ = self._find(raw_name)
+        found = {name: noted.fields.get(name) for name in wanted}
+        numbers = {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
+        if lacking := [name for name in found if not math.isfinite(numbers.get(name, math.nan))]:
+            raise InputError(
+                f"how these tensors are meant stands in PEFT's config alone: {', '.join(lacking)}",
+                where=raw_name,
+                fix=f"put the {CONFIG} of the same training beside the file",
+            )
+        return numbers
 
     def _find(self, raw_name: str) -> tuple[Noted, str]:
         name = raw_name.removeprefix(WRAPPER)
@@ -158,12 +176,15 @@ def _config(found: Mapping[str, object], prefix: str, where: str) -> Noted:
         raise refusal(foreign, where)
     _refuse_variants(fields, where)
     alpha, rank = fields.get("lora_alpha", fields.get("alpha")), fields.get("r")
+    if fields.get("peft_type") in UNRANKED:
+        rank = None
     return Noted(
         None if alpha is None else _alpha(alpha, where),
         _patterns(fields, "alpha_pattern", _alpha, where),
         fields.get("use_rslora") is True,
         None if rank is None else _rank(rank, where),
         _patterns(fields, "rank_pattern", _rank, where),
+        fields,
     )
 
 

@@ -54,6 +54,12 @@ def bias_parts() -> frozenset[str]:
     return frozenset(part for kind in adapter_kinds().values() for part in kind.biases)
 
 
+def changes_bias(shapes: Shapes) -> bool:
+    """Whether the tensors of a weight change the bias of its layer, too."""
+    shown = [kind_by_part()[part] for part in shapes if part in kind_by_part()]
+    return any(kind.both is not None and kind.both(shapes) for kind in shown)
+
+
 def rank_of(shapes: Shapes) -> int | None:
     """Rank of a module, whatever its kind; None for kinds without one: whole differences, full LoKr, OFT."""
     for kind in adapter_kinds().values():
