@@ -11,6 +11,7 @@ import { make } from "./study/elements.js";
 
 const STRENGTHS = ["0", "0.3", "0.5", "0.7", "0.9", "1"];
 const OF_LORA = ["strength", "te", "unet", "blocks", "elements"];
+const LORA_AXIS = new RegExp(`^(.+) (${OF_LORA.join("|")})$`);
 const split = (text) => (text.match(/'[^']*'|[^,]+/g) ?? []).map((part) => part.trim()).filter(Boolean);
 
 /* The kinds of axes as the program lists them, without those that name the example's LoRA. */
@@ -86,10 +87,23 @@ export async function axesForm({ value, loras, onchange }) {
     places[i].replaceChildren(first, second, ...(chips ? [chips] : []));
   }
 
-  function refresh() { axes.forEach((_, i) => draw(i)); }
+  /* An axis of a LoRA that is no longer chosen goes over to the one that took its place: else pictures would hold both. */
+  function refresh() {
+    const names = loras().filter((lora) => lora.file).map((lora) => nameOf(lora.file)), ofLora = (axis) => (kinds.some((kind) => kind.name === axis.name) ? null : LORA_AXIS.exec(axis.name));
+    let some = false;
+    for (const axis of axes) {
+      const [, name, part] = ofLora(axis) ?? [];
+      if (!name || names.includes(name)) continue;
+      const next = names.find((one) => !axes.some((other) => ofLora(other)?.[1] === one)) ?? names[0];
+      Object.assign(axis, next ? { name: `${next} ${part}` } : { name: "", values: "" });
+      some = true;
+    }
+    axes.forEach((_, i) => draw(i));
+    return some;
+  }
   refresh();
   return {
-    node, refresh,
+    node, refresh: () => { if (refresh()) tell(); },
     set(next) { axes.forEach((axis, i) => Object.assign(axis, { name: "", values: "" }, next[i] ?? {})); refresh(); tell(); },
     get: () => axes.map((axis) => ({ ...axis })),
     options: () => Object.fromEntries(axes.flatMap((axis, i) => (axis.name ? [["xyz"[i], `${axis.name} = ${axis.values}`]] : []))),

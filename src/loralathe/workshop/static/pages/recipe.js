@@ -51,6 +51,7 @@ export async function open(root, app) {
     steps.replaceChildren(...(found.steps?.length ? [section(t("recipe.steps"), table(found.steps))] : []));
     drawVariables(found.variables ?? {});
     if (sound) await save(false);
+    plan.refresh();
   });
 
   function mistake(error) {

@@ -21,7 +21,7 @@ export async function open(root, app) {
   const options = (await fieldsOf("grid")).filter((option) => ["axes", "rare"].includes(option.group));
   const more = optionsForm({ options, skip: ELSEWHERE, values: kept.get("more", {}), usual: options.map((option) => option.name), base, onchange: (values) => { kept.set("more", values); plan.refresh(); } });
   const picker = filePicker({ kind: "checkpoint", value: choices.base, onchange: (name) => { state.set({ base: name }); plan.refresh(); } });
-  const rows = loraRows({ value: choices.loras, base, ontrigger: settings.addToPrompt, onchange: (next) => { state.set({ loras: next }); axes.refresh(); cross.hidden = next.length < 2; plan.refresh(); } });
+  const rows = loraRows({ value: choices.loras, base, ontrigger: settings.addToPrompt, onchange: (next) => { const first = !loras().length; state.set({ loras: next }); if (first && next.length) axes.set([strengthsOf(next[0])]); else axes.refresh(); cross.hidden = next.length < 2; plan.refresh(); } });
   const single = button(t("test.single"), () => axes.set(loras()[0] ? [strengthsOf(loras()[0])] : []), { kind: "small" });
   const cross = button(t("test.cross"), () => axes.set(loras().slice(0, 2).map(strengthsOf)), { kind: "small" });
   const swap = button(t("test.swap"), () => { const [x, y, z] = axes.get(); axes.set([y, x, z]); }, { kind: "small" });
