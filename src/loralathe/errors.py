@@ -12,10 +12,11 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 __all__ = [
-    "InputError", "LatheError", "MachineError", "Message", "counted", "did_you_mean", "few", "inset",
+    "InputError", "LatheError", "MachineError", "Message", "about", "counted", "did_you_mean", "few", "inset",
     "is_out_of_memory", "json_text", "option", "printable", "readable", "spelling_hint", "whole",
     "with_equals",
 ]  # fmt: skip
@@ -79,6 +80,7 @@ class LatheError(Exception):
     where: file, key, block, position: whatever finds the place.
     fix:   what to do about it.
     instead: a word as it was given → the words that were meant, for doors that show the corrected command.
+    about: the option that holds what is wrong, for doors with a form; the text need not name it.
     """
 
     exit_code = 2
@@ -90,8 +92,10 @@ class LatheError(Exception):
         where: str | None = None,
         fix: str | None = None,
         instead: Mapping[str, Sequence[str]] | None = None,
+        about: str | None = None,
     ) -> None:
         super().__init__(what)
+        self.about = about
         self.instead = instead or {}
         self.what = Message(what)
         self.where = None if where is None else Message(where)
@@ -120,6 +124,16 @@ class MachineError(LatheError):
     """The machine failed: disk full, out of memory, folder not writable."""
 
     exit_code = 3
+
+
+@contextmanager
+def about(name: str) -> Iterator[None]:
+    """Whatever is wrong in here stands in this option."""
+    try:
+        yield
+    except InputError as error:
+        error.about = name
+        raise
 
 
 MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")

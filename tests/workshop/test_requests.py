@@ -168,7 +168,7 @@ def test_what_is_no_json_is_told_so(shop: Workshop, body: bytes) -> None:
         ({"command": "grid", "words": []}, None, "words"),
         ({"command": "grid", "words": [], "options": {"recipe": ""}}, None, "words"),
         ({"command": "grid", "words": [1]}, "checkpoint", "name"),
-        ({"command": "grid", "words": [BASE, {"a": 1}]}, "lora", "name"),
+        ({"command": "grid", "words": [BASE, {"a": 1}]}, "adapters", "name"),
         ({"command": "grid", "words": [""]}, "checkpoint", "chosen"),
         ({"command": "compare", "words": [BASE]}, None, "words"),
         ({"command": "add_difference", "words": [BASE, BASE, BASE, "1"]}, "multiplier", "number"),
@@ -205,6 +205,43 @@ def test_requests_that_are_none_are_told_what_is_wrong(
         error = shop.ask("POST", f"/api/{address}", given).error
         assert error["field"] == field
         assert said in error["what"] + error["fix"], error
+
+
+LORA = "loras/hina.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "options", "field"),
+    [
+        ("grid", [BASE, LORA], {"x": "hina strength = cat"}, "x"),
+        ("grid", [BASE, LORA], {"y": "checkpoint = nope"}, "y"),
+        ("grid", [BASE, LORA], {"size": "7x9"}, "size"),
+        ("grid", [BASE, LORA], {"steps": 0}, "steps"),
+        ("grid", [BASE, LORA], {"sampler": "nope"}, "sampler"),
+        ("grid", [BASE, LORA + ":lbw=1,2"], {}, "adapters"),
+        ("grid", [BASE, "loras/gone.safetensors"], {}, "adapters"),
+        ("grid", [LORA], {}, "checkpoint"),
+        ("blocks", [BASE, LORA], {"range": "1"}, "range"),
+        ("blocks", [BASE, LORA], {"blocks": "NOPE"}, "blocks"),
+        ("merge", [BASE, "checkpoints/baseB.safetensors"], {}, "adapters"),
+        ("merge", [BASE, LORA], {"dtype": "fp7"}, "dtype"),
+        ("merge", [BASE, LORA], {"discard": "("}, "discard"),
+        ("merge", [BASE, LORA], {"memory": "cat"}, "memory"),
+        ("merge", [BASE, LORA], {"output": "a:b"}, "output"),
+        ("extract", [BASE, LORA], {}, "base"),
+        ("extract", [BASE, BASE], {"rank": 0}, "rank"),
+        ("extract", [BASE, BASE], {"size": "cat"}, "size"),
+        ("add_difference", [BASE, BASE, LORA, 1], {}, "tertiary"),
+    ],
+)
+def test_an_error_names_the_field_that_holds_it(
+    shop: Workshop, command: str, words: list[object], options: dict[str, object], field: str
+) -> None:
+    settings = QUICK if command in ("grid", "blocks") else {}
+    assert (
+        shop.ask("POST", "/api/plan", request(command, words, **{**settings, **options})).error["field"]
+        == field
+    )
 
 
 def test_weights_by_name_are_completed_to_a_list() -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
-from loralathe.errors import InputError, did_you_mean, option
+from loralathe.errors import InputError, about, did_you_mean, option
 from loralathe.language import stem
 from loralathe.tensorfiles import MemoryPath, in_memory, stored_path
 
@@ -81,7 +81,8 @@ def run_options(
     for name in SearchKeywords.__annotations__:
         plain.pop(name, None)
     if isinstance(memory := plain.get("memory"), str):
-        plain["memory"] = parse_size(memory)
+        with about("memory"):
+            plain["memory"] = parse_size(memory)
     if "presets" in plain:
         plain["presets"] = block_presets(plain["presets"], progress)
     return replace(options or RunOptions(), **plain)

@@ -40,6 +40,7 @@ class RunOptions:
             raise InputError(
                 f"threads = {self.threads!r} cannot be the number of threads",
                 fix="give 1 or more, or None for one on every core",
+                about="threads",
             )
         if not _is_whole(self.memory, least=MIB):
             raise InputError(

@@ -66,4 +66,4 @@ def _number(digits: str) -> int:
 
 
 def _refusal(pattern: str, why: str, where: str, fix: str | None = None) -> InputError:
-    return InputError(f"discard = '{pattern:.80}' {why}", where=where, fix=fix)
+    return InputError(f"discard = '{pattern:.80}' {why}", where=where, fix=fix, about="discard")

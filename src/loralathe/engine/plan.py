@@ -241,12 +241,14 @@ class Planner:
                 f"discard = '{save.discard}' matches no tensor",
                 where=where,
                 fix=f"it is searched in names such as '{source.saved_as(next(iter(source.tensors)))}'",
+                about="discard",
             )
         if not tensors:
             raise InputError(
                 f"discard = '{save.discard}' matches every tensor, nothing would be saved",
                 where=where,
                 fix="write a pattern that leaves some: '^model_ema' matches names that begin so",
+                about="discard",
             )
         config = config_beside(save, self.sources.paths, [primary, *others])
         return WeightsOutput(
@@ -420,6 +422,7 @@ def target_dtype(name: str | None, where: str) -> str | None:
             f"dtype '{name}' is not known",
             where=where,
             fix=did_you_mean(name, DTYPES) or "one of " + ", ".join(DTYPES),
+            about="dtype",
         )
     return DTYPES[name]
 

@@ -113,6 +113,7 @@ def _unknown(save: Save, choice: str, what: str, words: Sequence[str], used: Seq
         f"nothing called '{choice}' to copy {what} from",
         where=f"step '{save.step}'",
         fix=did_you_mean(choice, known) or f"one of {', '.join(known)}",
+        about="metadata_from" if what == "metadata" else "config_from",
     )
 
 
@@ -157,7 +158,10 @@ def _vae_source(
     found = vae_keys(family.component("vae"), file.header.tensors)
     if not found:
         raise InputError(
-            "the file has no VAE to bake in", where=str(file.path), fix="give a VAE or a checkpoint"
+            "the file has no VAE to bake in",
+            where=str(file.path),
+            fix="give a VAE or a checkpoint",
+            about="vae",
         )
     unlike = [*sorted(mine.keys() - found.keys()), *sorted(found.keys() - mine.keys())]
     fitting = {key: file.header.tensors[found[key]] for key in mine if key in found}

@@ -86,9 +86,10 @@ class TypeChecker:
             return _Evaluation(self, where).value(self.recipe.steps[name])
         except InputError as error:
             if error.where is None:
-                raise InputError(error.what, where=where, fix=error.fix) from None
+                raise InputError(error.what, where=where, fix=error.fix, about=error.about) from None
             if error.where.startswith(("block weights '", "element rules '")):
-                raise InputError(error.what, where=f"{where}, {error.where}", fix=error.fix) from None
+                place = f"{where}, {error.where}"
+                raise InputError(error.what, where=place, fix=error.fix, about=error.about) from None
             raise
 
 
@@ -99,8 +100,9 @@ class _Evaluation:
         self.checker = checker
         self.where = where
 
-    def error(self, what: str, node: Node, fix: str | None = None) -> InputError:
-        return InputError(what, where=f"{self.where}, character {node.at + 1}: {render(node)}", fix=fix)
+    def error(self, what: str, node: Node, fix: str | None = None, about: str | None = None) -> InputError:
+        where = f"{self.where}, character {node.at + 1}: {render(node)}"
+        return InputError(what, where=where, fix=fix, about=about)
 
     def value(self, node: Node) -> Value:
         """What a node stands for; InputError where that is more than anybody can compute with."""

@@ -108,7 +108,9 @@ class Function:
 class Caller(Protocol):
     """The step that a call stands in: gives nodes their values, and errors their place."""
 
-    def error(self, what: str, node: Node, fix: str | None = None) -> InputError: ...
+    def error(
+        self, what: str, node: Node, fix: str | None = None, about: str | None = None
+    ) -> InputError: ...
     def expression(self, node: Node) -> LinearExpression: ...
     def number(self, node: Node) -> float: ...
     def is_number(self, name: str) -> bool: ...
@@ -126,8 +128,8 @@ class CallArguments:
         self.function = function
         self.given = _bind(caller, call, function)
 
-    def error(self, what: str, fix: str | None = None) -> InputError:
-        return self.caller.error(what, self.call, fix)
+    def error(self, what: str, fix: str | None = None, about: str | None = None) -> InputError:
+        return self.caller.error(what, self.call, fix, about)
 
     def expressions(self, name: str) -> list[LinearExpression]:
         return [self.caller.expression(node) for node in self.given[name]]

@@ -74,35 +74,50 @@ class ImageRequest:
             if value < 8 or value % 8:
                 near = max(8, round(value / 8) * 8)
                 raise InputError(
-                    f"the {side} {value} is not a multiple of 8", fix=f"ask for {near}, the nearest that is"
+                    f"the {side} {value} is not a multiple of 8",
+                    fix=f"ask for {near}, the nearest that is",
+                    about="size",
                 )
             if value > MAX_SIDE:
                 raise InputError(
-                    f"the {side} {value} is more than {MAX_SIDE} pixels", fix=f"ask for {MAX_SIDE} at most"
+                    f"the {side} {value} is more than {MAX_SIDE} pixels",
+                    fix=f"ask for {MAX_SIDE} at most",
+                    about="size",
                 )
-        for name, text in (("prompt", self.prompt), ("negative prompt", self.negative)):
+        for name, text, held in (
+            ("prompt", self.prompt, "prompt"),
+            ("negative prompt", self.negative, "negative"),
+        ):
             if len(text) > MAX_PROMPT:
                 raise InputError(
                     f"the {name} is {len(text):,} characters long; the most is {MAX_PROMPT:,}",
                     fix="the model sees little of so much: keep what matters",
+                    about=held,
                 )
         if self.steps < 1:
-            raise InputError(f"{self.steps} steps make no image", fix="ask for at least 1 step")
+            raise InputError(
+                f"{self.steps} steps make no image", fix="ask for at least 1 step", about="steps"
+            )
         if self.steps > MAX_STEPS:
             raise InputError(
-                f"{self.steps} steps are more than {MAX_STEPS}", fix=f"ask for {MAX_STEPS} at most"
+                f"{self.steps} steps are more than {MAX_STEPS}",
+                fix=f"ask for {MAX_STEPS} at most",
+                about="steps",
             )
         if self.clip_skip < 1:
             raise InputError(
-                f"clip skip {self.clip_skip} does not exist", fix="1 is the last layer, 2 the one before it"
+                f"clip skip {self.clip_skip} does not exist",
+                fix="1 is the last layer, 2 the one before it",
+                about="clip_skip",
             )
         if not 0 <= self.seed <= MAX_SEED:
             raise InputError(
                 f"the seed {self.seed} is not a fixed seed of 0 to 2^64 − 1",
                 fix="draw a random seed before making the request",
+                about="seed",
             )
         if not math.isfinite(self.cfg):
-            raise InputError(f"the CFG scale {self.cfg} is not a finite number")
+            raise InputError(f"the CFG scale {self.cfg} is not a finite number", about="cfg")
         object.__setattr__(self, "cfg", float(self.cfg))  # one name for 7 and 7.0
         if self.hires is not None:
             self._check_second_pass(self.hires)
@@ -113,6 +128,7 @@ class ImageRequest:
             raise InputError(
                 f"hires fix makes {second.width}×{second.height}, more than {MAX_SIDE} pixels",
                 fix="a smaller scale, or a smaller size",
+                about="hires",
             )
         if hires.denoising and whole_steps(second.steps, hires.denoising) > MAX_STEPS:
             raise InputError(

@@ -123,6 +123,7 @@ def element_text(text: str, family: Family, presets: Mapping[str, str] = NO_PRES
         raise InputError(
             f"there are no element rules called '{name}'",
             fix=name_hint(name, known) or f"known names: {listed}; a rule is written blocks:elements:value",
+            about="adapters",
         )
     return name if found is None else visible(known[found])
 

@@ -56,12 +56,14 @@ def unknown_preset(name: str, family: Family, own: Mapping[str, str]) -> InputEr
         return InputError(
             f"'{name}' is one number, not block weights",
             fix=f"*={name} gives every block that weight; a strength goes without lbw=",
+            about="adapters",
         )
     if not match_name(name, family.presets) and any(match_name(name, other.presets) for other in FAMILIES):
         some = f"{family.short_blocks[0]}=0.5,{family.short_blocks[-1]}=1,*=0"
         return InputError(
             f"there are no block weights called '{name}' on {family.label}",
             fix=f"stages (INS, MIDD, OUTALL …) are those of U-Nets; name blocks: {some}",
+            about="adapters",
         )
     known = (*own, *builtin_names(family))
     words = name.split() if all(map(looks_like_number, name.split())) else []
@@ -72,6 +74,7 @@ def unknown_preset(name: str, family: Family, own: Mapping[str, str]) -> InputEr
         or separated
         or f"known names: {' '.join(dict.fromkeys(known))}; "
         f"define one with {option('blocks', {'NAME': 'LIST'})}",
+        about="adapters",
     )
 
 

@@ -191,6 +191,7 @@ def _read_list(text: str, family: Family, where: str) -> BlockText:
             f"a list of {len(items)} block weights does not fit {family.label}",
             where=place,
             fix=spelling_hint(text) or f"{_by_name(items, family)}lists that fit are {fits}",
+            about="adapters",
         )
     names = lists[len(items)]
     values = tuple((name, _checked(item, name, where)) for name, item in zip(names, items, strict=True))

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from loralathe.errors import InputError, LatheError
+from loralathe.errors import InputError, LatheError, about
 from loralathe.progress import Progress
 from loralathe.rendering.png import png_bytes
 from loralathe.rendering.prompts import lift_tags, told
 from loralathe.rendering.request import ImageRequest, Renderer
 from loralathe.studies.axes import parse_axis
+from loralathe.studies.axis import Axis
 from loralathe.studies.cell_builder import CellBuilder
 from loralathe.studies.commands import cell_recipe
 from loralathe.studies.context import Context
@@ -86,9 +87,11 @@ def plan_of(options: GridOptions) -> GridPlan:
     context = replace(options.context, draw_seed=book.next)
     request = replace(options.request, seed=book.next()) if options.random_seed else options.request
     base = CellBuilder(request)
-    x, y, z = (
-        parse_axis(text, base, context) if text else None for text in (options.x, options.y, options.z)
-    )
+    axes: list[Axis | None] = []
+    for letter, text in (("x", options.x), ("y", options.y), ("z", options.z)):
+        with about(letter):
+            axes.append(parse_axis(text, base, context) if text else None)
+    x, y, z = axes
     plan = plan_grid(
         base,
         (x, y, z),

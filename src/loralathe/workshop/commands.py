@@ -15,7 +15,7 @@ from dataclasses import field as made_with
 from pathlib import Path
 from typing import Any
 
-from loralathe import InputError, command_for, did_you_mean, option
+from loralathe import InputError, about, command_for, did_you_mean, option
 from loralathe.workshop.fields import OPTIONS, Field
 from loralathe.workshop.places import MODELS, Places
 
@@ -28,10 +28,23 @@ STUDIES = ("grid", "blocks")
 
 @dataclass(frozen=True)
 class Command:
-    """What a function takes. words: what its positional arguments are; the last kind may repeat with *."""
+    """What a function takes.
+
+    words: what its positional arguments are; the last kind may repeat with *.
+    fields: the fields of forms that hold them; by their kinds where none are given.
+    """
 
     words: tuple[str, ...]
     ending: str = ""
+    fields: tuple[str, ...] = ()
+
+    def field(self, number: int, *, recipe: bool = False) -> str:
+        """The field that holds a word. A recipe takes the place of the first."""
+        names = self.fields or tuple(_FIELDS.get(kind, kind) for kind in self.words)
+        return names[min(number + recipe, len(names) - 1)]
+
+
+_FIELDS = {"lora": "adapters", "lora*": "adapters", "lora?": "adapters"}
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -40,10 +53,16 @@ COMMANDS: Mapping[str, Command] = {
     "blocks": Command(("checkpoint", "lora*")),
     "merge": Command(("checkpoint", "lora*"), ".safetensors"),
     "combine": Command(("lora*",), ".safetensors"),
-    "extract": Command(("checkpoint", "checkpoint"), ".safetensors"),
+    "extract": Command(("checkpoint", "checkpoint"), ".safetensors", ("tuned", "base")),
     "resize": Command(("lora",), ".safetensors"),
-    "add_difference": Command(("checkpoint", "checkpoint", "checkpoint", "number"), ".safetensors"),
-    "weighted_sum": Command(("checkpoint", "checkpoint", "number"), ".safetensors"),
+    "add_difference": Command(
+        ("checkpoint", "checkpoint", "checkpoint", "number"),
+        ".safetensors",
+        ("primary", "secondary", "tertiary", "multiplier"),
+    ),
+    "weighted_sum": Command(
+        ("checkpoint", "checkpoint", "number"), ".safetensors", ("primary", "secondary", "multiplier")
+    ),
     "convert": Command(("checkpoint",), ".safetensors"),
     "run": Command(("recipe",)),
     "compare": Command(("file", "file")),
@@ -140,17 +159,21 @@ def read_request(given: object, places: Places) -> Request:
     if not isinstance(options, Mapping):
         raise InputError("'options' is a JSON object", fix='"options": {"prompt": "…"}')
     kinds = found.words[1:] if options.get("recipe") else found.words
-    call_words = tuple(
-        _word(word, kind, places) for word, kind in zip(words, _kinds(kinds, words), strict=True)
-    )
-    call = {name: _option(str(command), name, value, places) for name, value in options.items()}
+    call_words = []
+    for number, (word, kind) in enumerate(zip(words, _kinds(kinds, words), strict=True)):
+        with about(found.field(number, recipe=kinds != found.words)):
+            call_words.append(_word(word, kind, places))
+    call = {}
+    for name, value in options.items():
+        with about(name[:LONGEST_NAME]):
+            call[name] = _option(str(command), name, value, places)
     call = {name: value for name, value in call.items() if value is not None}
     if command in PICTURES and "prompt" not in call:
         raise InputError("there is no prompt", where=option("prompt"), fix="write what the picture shows")
     if "output" not in call and "output" in OPTIONS[str(command)] and command != "run":
         call["output"] = str(places.output(_named_after(str(command), call_words), found.ending))
     call |= _folders_for(str(command), places)
-    return Request(str(command), tuple(words), dict(options), call_words, call)
+    return Request(str(command), tuple(words), dict(options), tuple(call_words), call)
 
 
 def _named_after(command: str, words: Sequence[str | float]) -> str:

@@ -9,7 +9,7 @@ from loralathe import LatheError
 
 
 def as_json(error: LatheError) -> dict[str, Any]:
-    """what, where, fix, and field: the option that `where`, what or fix name first, or None."""
+    """what, where, fix, and field: the option that it is about, else that `where`, what or fix name first."""
     named: list[str] = []
 
     def spelled(name: str, value: object) -> str:
@@ -18,7 +18,8 @@ def as_json(error: LatheError) -> dict[str, Any]:
 
     where = error.where and error.where.spelled(spelled)
     what, fix = error.what.spelled(spelled), error.fix and error.fix.spelled(spelled)
-    return {"what": what, "where": where or "", "fix": fix or "", "field": named[0] if named else None}
+    field = error.about or (named[0] if named else None)
+    return {"what": what, "where": where or "", "fix": fix or "", "field": field}
 
 
 def said(found: dict[str, Any], say: Callable[[str], str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import loralathe
 from loralathe.workshop import reports
+from loralathe.workshop.commands import COMMANDS
 from loralathe.workshop.errors import as_json
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Worker:
         try:
             self._speaker.say(job, "done", **self._do(message))
         except loralathe.LatheError as error:
-            self._speaker.say(job, "failed", error=as_json(error))
+            self._speaker.say(job, "failed", error=_placed(as_json(error), message))
         except KeyboardInterrupt:
             self._speaker.say(job, "cancelled")
         except Exception as error:  # noqa: BLE001 - whatever goes wrong, the queue goes on
@@ -188,6 +189,17 @@ class Worker:
             "outputs": [str(one) for one in sorted(folder.iterdir()) if one.is_file()],
             "folder": str(folder),
         }
+
+
+def _placed(error: dict[str, Any], message: Mapping[str, Any]) -> dict[str, Any]:
+    """An error that names one of the request's files is about the field that holds it."""
+    files = [str(word).partition(".safetensors:")[0] for word in message.get("words", [])]
+    command = COMMANDS.get(message.get("command", ""))
+    at = next((i for i, file in enumerate(files) if file and error["where"].startswith(file)), None)
+    if command is None or at is None or error["field"] is not None:
+        return error
+    recipe = bool(message.get("options", {}).get("recipe"))
+    return {**error, "field": command.field(at, recipe=recipe)}
 
 
 def _model_options() -> frozenset[str]:

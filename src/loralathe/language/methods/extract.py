@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from loralathe.errors import InputError
+from loralathe.errors import InputError, about
 from loralathe.language.expressions import ExtractLeaf, LinearExpression, Term, describe
 from loralathe.language.extract_options import DEFAULT_RANK, RULES, Budget, ExtractOptions, Rule
 from loralathe.language.function import CallArguments, Function, option, value, values
@@ -36,7 +36,7 @@ def extract(call: CallArguments) -> LinearExpression:
     try:
         options = read_options(call.function.name, given)
     except InputError as error:
-        raise call.error(error.what, error.fix) from None
+        raise call.error(error.what, error.fix, error.about) from None
     return LinearExpression((Term(ExtractLeaf(expression, options), Strength()),))
 
 
@@ -97,10 +97,15 @@ def _check(options: ExtractOptions, numbers: Mapping[str, float]) -> None:
 
 
 def _budget(given: Mapping[str, Argument]) -> Budget | None:
-    if "size" in given:
-        size = given["size"]
-        return Budget("size", parse_size(size, "size of a file") if isinstance(size, str) else _bytes(size))
-    return Budget("energy", _number("energy", given["energy"])) if "energy" in given else None
+    for name in ("size", "energy"):
+        if name in given:
+            with about(name):
+                return _size(given["size"]) if name == "size" else Budget(name, _number(name, given[name]))
+    return None
+
+
+def _size(given: Argument) -> Budget:
+    return Budget("size", parse_size(given, "size of a file") if isinstance(given, str) else _bytes(given))
 
 
 def _bytes(value: float) -> int:
@@ -111,7 +116,7 @@ def _bytes(value: float) -> int:
 
 def _number(key: str, value: Argument) -> float:
     if isinstance(value, str):
-        raise InputError(f"{key}= is a number, not the text '{value}'")
+        raise InputError(f"{key}= is a number, not the text '{value}'", about=key)
     return value
 
 
@@ -120,14 +125,14 @@ def _rank(key: str, numbers: Mapping[str, float], default: int | None) -> int | 
         return default
     value = numbers[key]
     if not math.isfinite(value) or value != int(value) or value < 1:
-        raise InputError(f"{key} must be a whole number of at least 1, not {value:g}")
+        raise InputError(f"{key} must be a whole number of at least 1, not {value:g}", about=key)
     return int(value)
 
 
 def _at_least_zero(key: str, numbers: Mapping[str, float]) -> float:
     value = numbers.get(key, 0.0)
     if not (math.isfinite(value) and value >= 0):
-        raise InputError(f"{key} must be a number from 0 up, not {value:g}")
+        raise InputError(f"{key} must be a number from 0 up, not {value:g}", about=key)
     return value
 
 

@@ -97,7 +97,7 @@ def _unknown(kind: str, name: str, known: object) -> InputError:
     names = list(known) if isinstance(known, (dict, list)) else []
     near = " or ".join(map(repr, close_matches(name, names)))
     fix = f"perhaps {near}" if near else f"known: {', '.join(names)}"
-    return InputError(f"no {kind} is called '{name}'", fix=fix)
+    return InputError(f"no {kind} is called '{name}'", fix=fix, about=kind)
 
 
 def sigmas_for(sampler: Sampler, schedule: str, steps: int, noise_levels: levels.NoiseLevels) -> list[float]:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from PIL.Image import Image
 
-from loralathe.errors import InputError
+from loralathe.errors import InputError, about
 from loralathe.progress import Progress
 from loralathe.rendering.prompts import lift_tags
 from loralathe.rendering.request import ImageRequest, Renderer
@@ -98,7 +98,8 @@ def begin_study(options: BlocksOptions) -> Study:
     examined, others = read_range(options.range)
     options = replace(options, identify=cache(options.identify))
     cell = pull_tags(CellBuilder(options.request), options.context)
-    index = _adapter_index(cell.request, options.adapter)
+    with about("adapter"):
+        index = _adapter_index(cell.request, options.adapter)
     if min(options.request.size) < SSIM_WINDOW:
         raise InputError(
             "pictures this small cannot be analysed",

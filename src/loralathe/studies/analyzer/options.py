@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from loralathe.adapters import open_adapter
-from loralathe.errors import InputError, counted, did_you_mean, spelling_hint
+from loralathe.errors import InputError, about, counted, did_you_mean, spelling_hint
 from loralathe.families import BASE, ENCODER_NAMES, Family, is_encoder_block
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import find_list, match_name, parse_floats, select_blocks, split_items
@@ -73,6 +73,11 @@ class BlocksOptions:
 
 def read_range(text: str) -> tuple[float, float]:
     """(weight of the examined block, weight of all others). Raises InputError unless there are two."""
+    with about("range"):
+        return _two_weights(text)
+
+
+def _two_weights(text: str) -> tuple[float, float]:
     meaning = "first the weight of the examined block, then of all others: 0.5,1"
     try:
         values = parse_floats(text)
@@ -88,6 +93,11 @@ def read_range(text: str) -> tuple[float, float]:
 
 def read_groups(options: BlocksOptions) -> tuple[tuple[Group, ...], tuple[str, ...]]:
     """The groups to examine in order, and blocks of a fixed list that this family does not have."""
+    with about("blocks"):
+        return _groups(options)
+
+
+def _groups(options: BlocksOptions) -> tuple[tuple[Group, ...], tuple[str, ...]]:
     family = options.context.family
     own = match_name(options.blocks, options.lists)
     text = options.blocks.strip() if own is None else options.lists[own]

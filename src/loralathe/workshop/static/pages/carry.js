@@ -41,7 +41,7 @@ export async function open(root, app) {
     shown.run({ command: "grid", words: [base(), `${lora()}:1`], options: { ...settings.values(), x, y: seedAxis(+seeds.value || 1) }, title: t("carry.test") });
   }
 
-  form.append(section("", field({ name: "checkpoint", label: t("carry.base"), input: onto.node, wide: true }), field({ name: "lora", label: t("carry.lora"), input: carried.node, wide: true })),
+  form.append(section("", field({ name: "checkpoint", label: t("carry.base"), input: onto.node, wide: true }), field({ name: "adapters", label: t("carry.lora"), input: carried.node, wide: true })),
     section(t("carry.test"), note(t("carry.test_note")), values.node, field({ name: "seeds", label: t("making.seeds"), input: seeds }), row(button(t("carry.test_run"), test)), fold(t("making.settings"), settings.node)),
     section(t("carry.merge"), field({ name: "strength", label: t("carry.strength"), input: slider.node, wide: true }), made.save));
   onward();
