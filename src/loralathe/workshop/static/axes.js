@@ -79,10 +79,10 @@ export async function axesForm({ value, loras, onchange }) {
     const axis = axes[i], letter = "XYZ"[i], kind = kinds.find((one) => one.name === axis.name);
     const select = menu(axis);
     select.onchange = () => { axis.name = select.value; axis.values = start(select.value); draw(i); places[i].querySelector("select").focus(); tell(); };
-    const first = field({ name: letter.toLowerCase() + "-type", label: t("axes.type", letter), input: select });
+    const first = field({ name: letter.toLowerCase(), label: t("axes.type", letter), input: select });
     if (!axis.name) { places[i].replaceChildren(first); return; }
     const box = textInput(axis.values, (text) => { axis.values = text; tell(); }, { placeholder: kind?.example ?? "" });
-    const second = field({ name: letter.toLowerCase(), label: t("axes.values", letter), input: box, help: kind?.hint ?? "" });
+    const second = field({ name: letter.toLowerCase() + "-values", label: t("axes.values", letter), input: box, help: kind?.hint ?? "" });
     const chips = usual(axis, box);
     places[i].replaceChildren(first, second, ...(chips ? [chips] : []));
   }

@@ -12,7 +12,7 @@
 import { Refusal, del, fileUrl, get, post, subscribe } from "./api.js";
 import { draft } from "./state.js";
 import { announce, retitled, session, showDate, showSize, showTime, t } from "./words.js";
-import { accept, button, fold, nothingChosen, notes, question, refuse } from "./parts.js";
+import { accept, button, fold, lateHint, nothingChosen, notes, question, refuse } from "./parts.js";
 import { copyable, facts, make } from "./study/elements.js";
 
 const jobs = new Map();
@@ -161,7 +161,13 @@ export function runner({ page, text, request, form, title = () => "", onjob = nu
 
   function show(id) {
     card?.close();
-    card = id ? jobCard(id, { onjob: (job) => { if (job.state === "gone") { kept.set("job", null); place.replaceChildren(); return; } onjob?.(job); }, onagain: begin }) : null;
+    let live = false;
+    card = id ? jobCard(id, { onjob: (job) => {
+      if (job.state === "gone") { kept.set("job", null); place.replaceChildren(); return; }
+      if (live && job.state === "failed") lateHint(form, job.error);
+      live = !isOver(job);
+      onjob?.(job);
+    }, onagain: begin }) : null;
     if (card && kept.get("job") !== null) place.replaceChildren(card.node);
   }
 

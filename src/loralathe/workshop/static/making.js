@@ -10,9 +10,9 @@
    choose({label, value, choices, onchange})   chips of which one is chosen → {node, set(value)} */
 import { post } from "./api.js";
 import { fieldsOf, optionsForm, planBox } from "./form.js";
-import { jobCard, runner } from "./job.js";
+import { isOver, jobCard, runner } from "./job.js";
 import { liveGrid } from "./live.js";
-import { accept, button, field, question, refuse, section, textInput } from "./parts.js";
+import { accept, button, field, lateHint, question, refuse, section, textInput } from "./parts.js";
 import { draft, intoFolder } from "./state.js";
 import { t } from "./words.js";
 import { make } from "./study/elements.js";
@@ -93,8 +93,11 @@ export function pictures({ key, form, title = "", onuse = null, ondone = null })
     const place = section("");
     place.setAttribute("aria-label", title);
     grid = liveGrid(id, { onuse });
+    let live = false;
     card = jobCard(id, { compact: true, onjob: (job) => {
       if (job.state === "gone") { kept.set(key, null); node.replaceChildren(); } else if (job.state === "done") ondone?.(job);
+      if (live && job.state === "failed") lateHint(form, job.error);
+      live = !isOver(job);
     }, onagain: begin });
     place.append(card.node, grid.node);
     node.replaceChildren(place);

@@ -128,11 +128,18 @@ function placeOf(root, name) {
 export function hint(root, error) {
   for (const box of root.querySelectorAll(".refusal.hint")) box.remove();
   const place = error && placeOf(root, error.field);
-  if (!place || place.querySelector(".refusal")) return;
+  if (!place || place.querySelector(".refusal")) return null;
   const box = told(error, "status");
   box.classList.add("hint");
   place.append(box);
   if (place.contains(document.activeElement)) box.scrollIntoView({ block: "nearest" });
+  return box;
+}
+
+/* What only the job has found: until something else is written there. */
+export function lateHint(root, error) {
+  const box = hint(root, error);
+  box?.parentElement.addEventListener("input", () => box.remove(), { once: true });
 }
 
 export function nothingChosen(form) {

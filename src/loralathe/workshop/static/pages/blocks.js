@@ -40,7 +40,7 @@ export async function open(root, app) {
     const pick = filePicker({ kind: "lora", value: lora()?.file ?? "", base, onchange: (file) => { if (lora()) put({ file, blocks: "" }); else state.set({ loras: [newLora(file)] }); changed(); } });
     const select = files.length > 1 ? field({ name: "adapter", label: t("blocks.which"), input: choiceInput(String(at), (i) => { at = +i; kept.set("lora", at); changed(); }, files.map((file, i) => [String(i), label(file)])), wide: true }) : null;
     const strength = lora() ? field({ name: "strength", label: t("shell.strength_of", label(lora().file)), input: rangeInput({ value: lora().strength, min: 0, max: 1.5, step: 0.05, onchange: restrength }).node, wide: true }) : null;
-    which.replaceChildren(...[select, field({ name: "lora", label: "LoRA", input: pick.node, wide: true }), strength].filter(Boolean));
+    which.replaceChildren(...[select, field({ name: "adapters", label: "LoRA", input: pick.node, wide: true }), strength].filter(Boolean));
   }
 
   /* The range goes with the strength, unless it was written. */
@@ -61,7 +61,7 @@ export async function open(root, app) {
     return intoFolder({ command: "blocks", words, options: { ...settings.values(), range: range.default, ...more.values(), ...(words.length > 2 ? { adapter: label(lora().file) } : {}) } });
   };
   const plan = planBox({ request, form: root });
-  const run = runner({ page: "blocks", text: t("blocks.run"), form, plan, request, title: () => t("blocks.job", label(lora()?.file)), start: () => { begun = true; }, onjob(job) {
+  const run = runner({ page: "blocks", text: t("blocks.run"), form: root, plan, request, title: () => t("blocks.job", label(lora()?.file)), start: () => { begun = true; }, onjob(job) {
     if (job.id === shown || !hasPictures(job)) return;
     shown = job.id;
     study?.close();
