@@ -55,7 +55,7 @@ export function gridView({ data, t, named, box, onpick }) {
     }, make("span", { className: "frame", style: `aspect-ratio:${data.slot[0]}/${data.slot[1]}` }, picture(cell)));
     button.setAttribute("aria-label", label(cell));
     button.querySelector("img").style.width = `${100 * cell.width / data.slot[0]}%`;
-    if (score !== undefined) button.append(make("span", { className: "badge", textContent: cell === referenceOf(cell) && !data.chosen.includes(view.shown) ? t("reference") : number(score, 2) }));
+    if (score !== undefined) button.append(make("span", { className: "badge", textContent: cell === referenceOf(cell) && !data.chosen.includes(view.shown) ? t("reference") : number(score, 2) + (score !== null && view.shown.endsWith("%") ? " %" : "") }));
     cell.box = button;
     return button;
   }
