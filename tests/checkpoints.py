@@ -34,6 +34,7 @@ FAMILIES = {  # family → (checkpoint manifest, default width divisor)
     "flux": ("ckpt_flux_dev_all_in_one", 32),
     "flux-alone": ("ckpt_flux_dev", 32),
     "sd35m": ("ckpt_sd35_medium_all_in_one", 32),
+    "klein4b": ("ckpt_klein4b", 64),
 }
 LORAS = {  # family → (manifest of attention layers only, manifest with convolutions)
     "sd1": ("lora_kohya_sd15_linear", "lora_kohya_sd15_conv"),
@@ -45,6 +46,7 @@ LORAS = {  # family → (manifest of attention layers only, manifest with convol
     "sd35m": ("lora_kohya_sd35_medium_clips", None),
 }
 TRAINED: dict[str, str] = {  # family → layers that its trainer changes by default, every matrix among them
+    "klein4b": r"(double|single)_blocks\.\d+\..+",
 }
 """LoRAs of these are made from the checkpoint's manifest: names are flattened keys."""
 DEPTHS = {
@@ -148,10 +150,16 @@ def tiny_specs(family: str, width_divisor: int | None = None) -> dict[str, Spec]
     name, default = FAMILIES[family]
     divisor = default if width_divisor is None else width_divisor
     return {
-        key: Spec(shrink(spec.shape, divisor), spec.dtype)
+        key: Spec(_narrowed(key, spec.shape, divisor), spec.dtype)
         for key, spec in manifest(name).items()
         if divisor == 1 or is_shallow(key)
     }
+
+
+def _narrowed(key: str, shape: tuple[int, ...], divisor: int) -> tuple[int, ...]:
+    """The channels that a transformer takes in stay, too: they say which model it is."""
+    narrow = shrink(shape, divisor)
+    return (narrow[0], shape[1]) if key.endswith("img_in.weight") else narrow
 
 
 def is_shallow(key: str) -> bool:

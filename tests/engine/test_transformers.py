@@ -30,13 +30,17 @@ PREFIXES = {  # family → how names of LoRAs begin: how keys do
         "lora_te1_": "text_encoders.clip_l.transformer.",
         "lora_te2_": "text_encoders.clip_g.transformer.",
     },
+    "klein4b": {"lora_unet_": ""},
 }
 OTHERS = re.compile(
     r"(first_stage_model|vae)\.(?!decoder\.conv_in)|(lora_te|text_encoders).*[._](layers|block)[._][1-9]"
 )
 """What other tests have enough of: VAEs, the deeper layers of text encoders. Each tensor costs time."""
 DIVISOR = 64
-SPECS = {"sd35m": ("stable-diffusion-3-5-medium/lora", "networks.lora_sd3")}
+SPECS = {
+    "sd35m": ("stable-diffusion-3-5-medium/lora", "networks.lora_sd3"),
+    "klein4b": ("Flux.2-klein-4b/lora", "networks.lora_flux_2"),
+}
 """Architecture and module as the trainer notes them."""
 
 
@@ -152,12 +156,15 @@ def test_comparison_and_study_name_the_blocks(model):
     }
 
 
-def test_the_transformer_alone_has_no_prefix(model, evaluate, tmp_path):
-    alone = {key.removeprefix(UNET): value for key, value in model.tensors["A"].items() if UNET in key}
-    path = write_safetensors(Path(tmp_path / "alone.safetensors"), alone)
+def test_the_transformer_has_a_prefix_or_none(model, evaluate, tmp_path):
+    family, tensors = family_by_id(model.name), model.tensors["A"]
+    keys = [key for key in tensors if family.component_of_key(key) == "unet"]
     half = {key: value for key, value in model.tensors["lora"].items() if key.startswith("lora_unet_")}
     lora = write_safetensors(tmp_path / "half.safetensors", half)
-    result, _ = evaluate(model, "A + lora", inputs={"A": path, "lora": lora})
-    whole, _ = evaluate(model, "A + lora", inputs={"A": model.path("A"), "lora": lora})
-    assert result.keys() == alone.keys()
-    assert all(torch.equal(value, whole[UNET + key]) for key, value in result.items())
+    found = {}
+    for prefix in ("", UNET):
+        held = {prefix + key.removeprefix(UNET): tensors[key] for key in keys}
+        path = write_safetensors(Path(tmp_path / f"alone{len(prefix)}.safetensors"), held)
+        found[prefix], _ = evaluate(model, "A + lora", inputs={"A": path, "lora": lora})
+        assert found[prefix].keys() == held.keys()
+    assert all(torch.equal(value, found[UNET][UNET + key]) for key, value in found[""].items())

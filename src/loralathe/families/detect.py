@@ -60,11 +60,11 @@ def detect_checkpoint(header: HeaderLike, name: str | None = None) -> Detected:
     _check_complete(family, paths, name)
     channels = tensors[paths[f"{family.denoiser.entry}.weight"]].shape[1]
     if channels not in family.denoiser.inputs:
-        known = [f"{number} ({variant})" for number, variant in family.denoiser.inputs.items()]
+        *most, last = [f"{number} ({variant})" for number, variant in family.denoiser.inputs.items()]
         raise InputError(
             f"this {family.label} model takes {channels} input channels",
             where=name,
-            fix=f"known are {', '.join(known[:-1])} and {known[-1]}",
+            fix=f"known are {', '.join(most)} and {last}" if most else f"known is {last}",
         )
     prediction, source = _prediction(family, header)
     present = {family.component_of_key(key) for key in tensors if family.knows_key(key)}

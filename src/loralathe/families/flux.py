@@ -107,6 +107,8 @@ TRANSFORMER = Transformer(
     optional={"guidance_in.": GUIDANCE},
     marked=(GUIDANCE, "dev", "schnell"),
 )
+NORMS = {f"{norm}.weight": f"{norm}.scale" for norm in (".query_norm", ".key_norm")}
+"""Newer versions of ComfyUI write the first."""
 RATIOS = {
     **{f".{stream}_mlp.0": (4, 1) for stream in STREAMS},
     **{f".{stream}_mlp.2": (1, 4) for stream in STREAMS},
@@ -125,6 +127,7 @@ FLUX = register(
             has={
                 "img_in.weight": 2,
                 "double_blocks.0.img_attn.qkv.weight": 2,
+                "double_blocks.0.img_mod.lin.weight": 2,
                 "double_blocks.0.txt_mlp.2.weight": 2,
                 "single_blocks.0.linear1.weight": 2,
                 "final_layer.linear.weight": 2,
@@ -156,6 +159,7 @@ FLUX = register(
                 "original",
                 folder="transformer",
                 bare=TRANSFORMER.starts(),
+                renamed=NORMS,
                 kohya=("lora_transformer_",),
             ),
             Component(
