@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from adapters import changes as weight_changes
 from checkpoints import raw_manifest, write_safetensors
 from loralathe.errors import InputError
 from loralathe.rendering import ImageRequest, LocalRenderer, Presets
@@ -193,6 +194,76 @@ def test_other_kinds_of_adapter_act_as_the_same_lora(
     assert (found - wanted).abs().max() <= 1e-3
 
 
+def on_weights(base: Tensors, lora: Tensors) -> tuple[Tensors, Tensors]:
+    """A file of kinds that depend on the weights, in turn for each layer, and the changes that they make."""
+    where, file, changes = targets("sd1"), {}, {}
+    kinds = ("dora", "oft", "glora", "ia3", "boft")
+    for number, name in enumerate(sorted({key.split(".")[0] for key in lora})):
+        key, third = where[name]
+        weight = base[key].double().numpy()
+        if third is not None:
+            weight = np.split(weight, 3)[third]
+        draw = torch.Generator().manual_seed(number)
+        out, size, flat = len(weight), 4, weight.reshape(len(weight), -1)
+        kind = kinds[number % 5]
+        if kind == "dora":
+            parts = {part: lora[f"{name}.{part}"] for part in ("lora_up.weight", "lora_down.weight")}
+            parts["dora_scale"] = 1 + torch.rand(out, 1, generator=draw)
+            total = flat + parts["lora_up.weight"].double().flatten(1).numpy() @ (
+                parts["lora_down.weight"].double().flatten(1).numpy()
+            )
+            lengths = parts["dora_scale"].double().numpy() / np.linalg.norm(total, axis=1, keepdims=True)
+            change = total * lengths - flat
+        elif kind == "oft":
+            parts = {"oft_blocks": 0.2 * torch.randn(out // size, size, size, generator=draw)}
+            change = weight_changes.oft(weight, as_arrays(parts))
+        elif kind == "boft":
+            stages = 1 + (out // size + 1) % 2
+            parts = {"oft_blocks": 0.2 * torch.randn(stages, out // size, size, size, generator=draw)}
+            change = weight_changes.boft(weight, as_arrays(parts))
+        elif kind == "ia3":
+            parts = {"weight": 0.3 * torch.randn(out, generator=draw), "on_input": torch.tensor(0)}
+            change = weight_changes.ia3(weight, as_arrays(parts))
+        else:
+            inputs, kernel = weight.shape[1], weight.shape[2:]
+            shapes = {"a1": (inputs, 2), "a2": (2, inputs), "b1": (out, 2), "b2": (2, inputs, *kernel)}
+            parts = {
+                f"{part}.weight": 0.2 * torch.randn(shape, generator=draw) for part, shape in shapes.items()
+            }
+            change = weight_changes.glora(weight, as_arrays(parts), 2.0)
+        file |= {f"{name}.{part}": tensor for part, tensor in parts.items()}
+        changes[name] = torch.from_numpy(np.ascontiguousarray(change.reshape(weight.shape)))
+    return file, changes
+
+
+def as_arrays(parts: Tensors) -> dict[str, np.ndarray[Any, Any]]:
+    return {name: tensor.double().numpy() for name, tensor in parts.items()}
+
+
+def test_kinds_that_depend_on_the_weights_act_as_if_they_were_merged(
+    lora_folder: Path, checkpoint_of: Callable[[str], Tensors], tmp_path: Path
+) -> None:
+    """DoRA, OFT, BOFT, GLoRA and (IA)³ in a batch whose rows want different strengths: each is linear."""
+    base, where = checkpoint_of("sd1"), targets("sd1")
+    file, changes = on_weights(base, load_file(lora_folder / "sd1-conv.safetensors"))
+    write_safetensors(tmp_path / "kinds.safetensors", file)
+    uses = [(AdapterUse("kinds", te, unet),) for te, unet in ((0.0, 0.4), (0.5, 0.8), (-0.3, -0.5))]
+    with LocalRenderer(weights={"sd1": base}, lora_dirs=[tmp_path]) as renderer:
+        plain, *found = latents(renderer, [BASE, *(replace(BASE, adapters=use) for use in uses)])
+    for ours, ((use,)) in zip(found, uses, strict=True):
+        whole = {key: tensor.double() for key, tensor in base.items()}
+        for name, change in changes.items():
+            (key, third), strength = where[name], use.te if name.startswith("lora_te") else use.unet
+            rows = slice(None) if third is None else slice(third * len(change), (third + 1) * len(change))
+            whole[key] = whole[key].clone()
+            whole[key][rows] += strength * change
+        merged = {key: tensor.to(base[key].dtype) for key, tensor in whole.items()}
+        with LocalRenderer(weights={"merged": merged}) as renderer:
+            (theirs,) = latents(renderer, [replace(BASE, checkpoint="merged")])
+        assert (ours - theirs).abs().max() <= 2e-3
+        assert (ours - plain).abs().max() > 0.05
+
+
 VECTORS = {
     # part of a file → key of the checkpoint
     "lora_unet_down_blocks_0_resnets_0_norm1.w_norm": f"{UNET}input_blocks.1.0.in_layers.0.weight",
@@ -365,14 +436,12 @@ def refused(renderer: LocalRenderer, *uses: AdapterUse, prompt: str = "x") -> st
 def test_what_does_not_fit_is_refused_before_the_first_step(
     checkpoint_of: Callable[[str], Tensors], lora_folder: Path, tmp_path: Path
 ) -> None:
-    glora = {
-        f"lora_unet_mid_block_attentions_0_proj_in.{part}.weight": torch.zeros(4, 4)
-        for part in ("a1", "a2", "b1", "b2")
-    }
-    write_safetensors(tmp_path / "glora.safetensors", glora)
+    parts = ("lambda_layer", "p_layer.weight", "q_layer.weight")
+    tlora = {f"lora_unet_mid_block_attentions_0_proj_in.{part}": torch.zeros(4, 4) for part in parts}
+    write_safetensors(tmp_path / "tlora.safetensors", tlora)
     with LocalRenderer(weights={"sd1": checkpoint_of("sd1")}, lora_dirs=[lora_folder, tmp_path]) as renderer:
         assert "did you mean 'sd1-linear'" in refused(renderer, prompt="<lora:sd1-linaer:1>")
-        assert "GLoRA" in refused(renderer, AdapterUse("glora"))
+        assert "T-LoRA" in refused(renderer, AdapterUse("tlora"))
         assert "SD 1.5" in refused(renderer, AdapterUse("sdxl-linear"))
         assert "lacks" in refused(renderer, AdapterUse("sd1-conv", blocks=LISTS["sd1"][0]))
         assert "did you mean 'OUTALL'" in refused(renderer, AdapterUse("sd1-conv", blocks="OUTAL"))

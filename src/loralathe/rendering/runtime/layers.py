@@ -1,6 +1,7 @@
 """Adapters added to a layer's output, one strength per row of the batch. The layer itself is never touched.
 
 weight   y + s·B(A·x); multiplying by A first keeps the cost at rank·(in + out) per token
+         y + s·Δ·x, Δ whole, where the change depends on the weight (DoRA, OFT, …)
 bias     y + s·Δb
 norm     y + s·Δw·x̂, x̂ the normalised input: a norm's output is w·x̂ + b
 """
@@ -36,11 +37,21 @@ class LowRank:
 
 
 @dataclass(frozen=True, eq=False)
+class Whole:
+    """The change of a weight as a whole, in its shape."""
+
+    values: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Vector:
     """A change of a bias or of a norm's weight. values: one for each channel.  scales: true for a norm."""
 
     values: torch.Tensor
     scales: bool
+
+
+Change = LowRank | Whole | Vector
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +62,7 @@ class Term:
     strengths: (number of those rows,)
     """
 
-    factors: LowRank | Vector
+    factors: Change
     rows: torch.Tensor | None
     strengths: torch.Tensor
 
@@ -71,20 +82,22 @@ def shaped_for(layer: nn.Module, factors: Factors, dtype: torch.dtype, device: t
     return LowRank(down.to(device, dtype), up.to(device, dtype), core)
 
 
-def update(
-    layer: nn.Module, factors: LowRank | Vector, x: torch.Tensor, strengths: torch.Tensor
-) -> torch.Tensor:
+def update(layer: nn.Module, factors: Change, x: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
     """sᵢ·B(A·xᵢ) for the rows of x, in the shape of the layer's output."""
     if isinstance(factors, Vector):
         return _vector_update(layer, factors, x, strengths)
     spread = strengths.to(x.dtype).reshape(-1, *[1] * (x.dim() - 1))
     if isinstance(layer, nn.Conv2d):
         conv = partial(functional.conv2d, stride=layer.stride, padding=layer.padding, dilation=layer.dilation)
+        if isinstance(factors, Whole):
+            return conv(x * spread, factors.values)
         if factors.mid is None:
             inner = conv(x, factors.down)
         else:
             inner = conv(functional.conv2d(x, factors.down), factors.mid)
         return functional.conv2d(inner * spread, factors.up)
+    if isinstance(factors, Whole):
+        return functional.linear(x * spread, factors.values)
     return functional.linear(functional.linear(x, factors.down) * spread, factors.up)
 
 

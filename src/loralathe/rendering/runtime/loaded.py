@@ -1,8 +1,13 @@
-"""An adapter file on an open model: checked against its layers, factors fetched when first needed."""
+"""An adapter file on an open model: checked against its layers, factors fetched when first needed.
+
+Of a kind whose change depends on the weights (DoRA, OFT, …) that change of the model's own weights takes the
+place of the factors: it is worked out once for each layer, at strength 1, and takes the room of the weight.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +18,7 @@ from loralathe.adapters import (
     Fit,
     Mismatch,
     fits,
+    load_change,
     load_factors,
     open_adapter,
     require_fit,
@@ -20,7 +26,7 @@ from loralathe.adapters import (
 from loralathe.families import BIAS
 from loralathe.lowrank import dense
 from loralathe.rendering.loading import Model
-from loralathe.rendering.runtime.layers import LowRank, Vector, shaped_for
+from loralathe.rendering.runtime.layers import Change, Vector, Whole, shaped_for
 from loralathe.strengths import Strength, check_blocks, effective
 
 
@@ -33,11 +39,11 @@ class LoadedAdapter:
     def __init__(self, path: str, model: Model, *, allow_unmatched: bool = False) -> None:
         self.path = path
         self._model = model
-        self._adapter = open_adapter(path, model.family)
+        self._adapter = open_adapter(path, model.family, with_weights=True)
         self._allow_unmatched = allow_unmatched
         fit = fit_to_model(self._adapter, model, lambda _: False)
         self.modules: Mapping[str, AdapterModule] = {module.name: module for module in fit.used}
-        self._factors: dict[str, LowRank | Vector] = {}
+        self._factors: dict[str, Change] = {}
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -55,22 +61,52 @@ class LoadedAdapter:
         require_fit(self._adapter, fit, label, allow_unmatched=self._allow_unmatched)
         check_blocks(strength, fit.used)
 
-    def factors(self, name: str, device: torch.device) -> LowRank | Vector:
-        """The factors of a module, or the vector of a norm or bias, in the model's dtype; read once."""
+    def factors(self, name: str, device: torch.device) -> Change:
+        """The factors of a module, its whole change, or the vector of a norm or bias, read once.
+
+        In the model's dtype.
+        """
         if name not in self._factors:
             self._factors[name] = self._read(name, device)
         return self._factors[name]
 
-    def _read(self, name: str, device: torch.device) -> LowRank | Vector:
+    def _read(self, name: str, device: torch.device) -> Change:
         module, dtype = self.modules[name], self._model.dtype
+        if module.needs_weight:
+            change = self._change(name).to(device, dtype)
+            return Vector(change, scales=False) if len(change.shape) == 1 else Whole(change)
         raw = load_factors(self._adapter, module)
         if len(module.shape) == 1:
             return Vector(dense(raw).to(device, dtype), scales=not name.endswith(BIAS))
         return shaped_for(self._model.modules[name], raw, dtype, device)
 
+    def _change(self, name: str) -> torch.Tensor:
+        """The change of a layer's own weight, or bias, in its shape, at strength 1."""
+        value = _tensor(self._model.modules[name.removesuffix(BIAS)], name)
+        weight = LayerWeight(value.detach().to("cpu", torch.float32))
+        make = load_change(self._adapter, self.modules[name], weight)
+        return make(weight.rows(0, len(value)), range(len(value))).reshape(value.shape)
+
     def close(self) -> None:
         self._factors.clear()
         self._adapter.close()
+
+
+@dataclass(frozen=True, eq=False)
+class LayerWeight:
+    """`adapters.kind.Weight` of a layer in memory."""
+
+    values: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.values.shape)
+
+    def bands(self) -> Iterator[torch.Tensor]:
+        yield self.rows(0, len(self.values))
+
+    def rows(self, start: int, stop: int) -> torch.Tensor:
+        return self.values[start:stop].reshape(stop - start, -1)
 
 
 def fit_to_model(adapter: Adapter, model: Model, is_idle: Callable[[AdapterModule], bool]) -> Fit:
@@ -86,6 +122,8 @@ def fit_to_model(adapter: Adapter, model: Model, is_idle: Callable[[AdapterModul
             used.append(module)
         elif is_idle(module):
             idle.append(module)
+        elif module.optional and not there:
+            continue
         elif there:
             mismatched.append(Mismatch(module, _shape(layer, name)))
         elif not _left_out_by_loading(name, model):
@@ -94,8 +132,12 @@ def fit_to_model(adapter: Adapter, model: Model, is_idle: Callable[[AdapterModul
 
 
 def _shape(layer: Any, name: str) -> tuple[int, ...]:
-    tensor: Any = layer.bias if name.endswith(BIAS) else layer.weight
-    return tuple(tensor.shape)
+    return tuple(_tensor(layer, name).shape)
+
+
+def _tensor(layer: Any, name: str) -> torch.Tensor:
+    tensor: torch.Tensor = layer.bias if name.endswith(BIAS) else layer.weight
+    return tensor
 
 
 def _left_out_by_loading(name: str, model: Model) -> bool:
