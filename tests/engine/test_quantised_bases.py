@@ -204,6 +204,16 @@ def test_metadata_of_layers_is_not_copied(flux, tmp_path: Path) -> None:
         assert set(opened.keys()) == set(base)
 
 
+@pytest.mark.parametrize("kind", ["old fp8", "Q8_0"])
+def test_convert_without_options(flux, tmp_path: Path, kind: str) -> None:
+    """It has something to do, and says what it did in the name."""
+    path, exact = quantise(tmp_path, kind, flux[0])
+    loralathe.convert(path)
+    result = load_file(tmp_path / "quantised_bf16.safetensors")
+    assert result.keys() == flux[0].keys()
+    assert {result[key].dtype for key in exact} == {torch.bfloat16}
+
+
 def test_in_memory(flux, tmp_path: Path) -> None:
     """A state dict as ComfyUI has it gives the same as the file."""
     base, lora = flux

@@ -266,7 +266,8 @@ def convert(
 ) -> Prepared:
     """The same checkpoint with its numbers stored as fp16, bf16 or fp32; marks and integers stay.
 
-    dtype: None keeps each tensor's own, for a `.ckpt` or with other changes: vae, discard, metadata.
+    dtype: None keeps each tensor's own, for a `.ckpt` or with other changes: vae, discard, metadata; bf16
+    for quantised weights (scaled fp8, GGUF, …).
     """
     path = search_of(keywords).checkpoint(a, "A")
     require_kinds([path], fix=f"to write a LoRA for another program, add {option('to', 'diffusers')}")

@@ -185,17 +185,19 @@ def convert_recipe(a: Path, dtype: str | None, output: Path | None, choices: Map
     from loralathe.tensorfiles import open_tensorfile
 
     vae = choices.get("vae")
-    kept = dtype in (None, "source")
-    if kept and not any(choices.get(name) for name in ("vae", "discard", "metadata")):
+    suffix = "" if dtype in (None, "source") else f"_{dtype}"
+    if not suffix:
         with open_tensorfile(a) as file:
-            if file.format == "safetensors":
+            suffix = "_bf16" if file.is_quantised else ""
+            changes = suffix or any(choices.get(name) for name in ("vae", "discard", "metadata"))
+            if file.format == "safetensors" and not changes:
                 raise InputError(
                     "nothing would be converted",
                     where=str(a),
                     fix=f"add {option('dtype', 'fp16')} or another, {option('vae', 'FILE')} "
                     f"or {option('discard', 'REGEX')}",
                 )
-    name = stem(a) + ("" if kept else f"_{dtype}") + (f"+{stem(vae)}" if isinstance(vae, Path) else "")
+    name = stem(a) + suffix + (f"+{stem(vae)}" if isinstance(vae, Path) else "")
     return _one_step(RESULT, "A", {"A": a}, output or beside(a, name), dtype)
 
 

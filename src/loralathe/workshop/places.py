@@ -11,7 +11,7 @@ from pathlib import Path
 from loralathe import InputError, did_you_mean
 
 OUT = "out"
-MODELS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+MODELS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 LONGEST = 400
 OWN = ("profiles", "recipes", "lbwpresets.txt", "workshop.sqlite")
 """What the workshop itself keeps in `out`."""

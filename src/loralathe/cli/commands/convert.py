@@ -28,6 +28,7 @@ EPILOG = """\b
 Examples:
   lathe convert model-fp32.safetensors --dtype fp16
   lathe convert model.ckpt
+  lathe convert model-Q8_0.gguf
   lathe convert model.safetensors --bake-vae anime.vae.pt --discard "^model_ema\\."
   lathe convert hina.safetensors --to diffusers
   lathe convert hina-dora.safetensors --to peft --bake base.safetensors --rank 32

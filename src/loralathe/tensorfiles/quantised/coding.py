@@ -56,8 +56,10 @@ def decode_into(coding: Coding, read: ReadPart, buffer: memoryview, start: int) 
     import numpy as np
 
     values = np.frombuffer(buffer, np.float32)
-    for at in range(0, len(values), PIECE):
-        coding.fill(read, start // 4 + at, values[at : at + PIECE])
+    # What is NaN or infinite is found where it is used, and told there.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for at in range(0, len(values), PIECE):
+            coding.fill(read, start // 4 + at, values[at : at + PIECE])
 
 
 @dataclass(frozen=True)
