@@ -35,6 +35,7 @@ FAMILIES = {  # family → (checkpoint manifest, default width divisor)
     "flux-alone": ("ckpt_flux_dev", 32),
     "sd35m": ("ckpt_sd35_medium_all_in_one", 32),
     "klein4b": ("ckpt_klein4b", 64),
+    "chroma": ("ckpt_chroma", 64),
 }
 LORAS = {  # family → (manifest of attention layers only, manifest with convolutions)
     "sd1": ("lora_kohya_sd15_linear", "lora_kohya_sd15_conv"),
@@ -47,6 +48,7 @@ LORAS = {  # family → (manifest of attention layers only, manifest with convol
 }
 TRAINED: dict[str, str] = {  # family → layers that its trainer changes by default, every matrix among them
     "klein4b": r"(double|single)_blocks\.\d+\..+",
+    "chroma": r"(double|single)_blocks\.\d+\..+",
 }
 """LoRAs of these are made from the checkpoint's manifest: names are flattened keys."""
 DEPTHS = {

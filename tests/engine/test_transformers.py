@@ -31,6 +31,7 @@ PREFIXES = {  # family → how names of LoRAs begin: how keys do
         "lora_te2_": "text_encoders.clip_g.transformer.",
     },
     "klein4b": {"lora_unet_": ""},
+    "chroma": {"lora_unet_": ""},
 }
 OTHERS = re.compile(
     r"(first_stage_model|vae)\.(?!decoder\.conv_in)|(lora_te|text_encoders).*[._](layers|block)[._][1-9]"
@@ -40,6 +41,7 @@ DIVISOR = 64
 SPECS = {
     "sd35m": ("stable-diffusion-3-5-medium/lora", "networks.lora_sd3"),
     "klein4b": ("Flux.2-klein-4b/lora", "networks.lora_flux_2"),
+    "chroma": ("chroma/lora", "networks.lora_flux"),
 }
 """Architecture and module as the trainer notes them."""
 

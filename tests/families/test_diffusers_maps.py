@@ -11,6 +11,7 @@ import pytest
 import checkpoints
 from loralathe.adapters import address_of_raw
 from loralathe.families import Family
+from loralathe.families.chroma import CHROMA
 from loralathe.families.flux import FLUX
 from loralathe.families.flux2 import FLUX2, KLEIN_4B, KLEIN_9B
 from loralathe.families.recognition import DENOISER_PREFIX
@@ -21,6 +22,7 @@ MAPS = [
     (SD3, "ckpt_sd3_medium", "sd3_medium"),
     (SD35_MEDIUM, "ckpt_sd35_medium", "sd35_medium"),
     (SD35_LARGE, "ckpt_sd35_large", "sd35_large"),
+    (CHROMA, "ckpt_chroma", "chroma"),
     (FLUX2, "ckpt_flux2_dev", "flux2_dev"),
     (KLEIN_9B, "ckpt_klein9b", "klein9b"),
     (KLEIN_4B, "ckpt_klein4b", "klein4b"),

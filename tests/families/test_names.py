@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import checkpoints
 from loralathe.families import FAMILIES, Family
+from loralathe.families.chroma import CHROMA
 from loralathe.families.flux import FLUX
 from loralathe.families.flux2 import FLUX2, KLEIN_4B, KLEIN_9B
 from loralathe.families.sd1 import SD1
@@ -27,6 +28,7 @@ CHECKPOINTS = {
     SD3: "ckpt_sd3_medium",
     SD35_MEDIUM: "ckpt_sd35_medium_all_in_one",
     SD35_LARGE: "ckpt_sd35_large",
+    CHROMA: "ckpt_chroma",
     FLUX2: "ckpt_flux2_dev",
     KLEIN_9B: "ckpt_klein9b",
     KLEIN_4B: "ckpt_klein4b",
@@ -56,6 +58,7 @@ def adapter_modules(name: str) -> set[str]:
         (FLUX, ("linear",), "lora_kohya_flux_clip_t5", 240, 304),
         (SD35_MEDIUM, ("linear",), "lora_kohya_sd35_medium_unet_only", 0, 263),
         (KLEIN_4B, ("linear",), "klein4b", 0, 80),
+        (CHROMA, ("linear",), "chroma", 0, 19 * 8 + 38 * 2),
     ],
 )
 def test_scopes_are_those_of_the_trainer(

@@ -15,9 +15,9 @@ Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
 
 
 def own_family(header: Header, detected: AdapterDetected) -> Family:
-    """The family that an adapter was made for; where nothing tells, the oldest."""
-    oldest = (family for family in detected.families if not family.words.v2)
-    return told_family(header, detected) or next(oldest, detected.families[0])
+    """The family that an adapter was made for; where nothing tells, the oldest that is not seldom."""
+    usual = (family for family in detected.families if not family.seldom)
+    return told_family(header, detected) or next(usual, detected.families[0])
 
 
 def told_family(header: Header, detected: AdapterDetected) -> Family | None:

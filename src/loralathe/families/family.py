@@ -41,13 +41,14 @@ class ShapeEvidence:
 class Family:
     """A model family; see the module docstring. `eq=False`: the instances are compared by identity.
 
-    released:     year and month; where a file fits several families, it is taken for the oldest
+    released:     year and month; where nothing tells which of several families a file is of, it is the oldest
     signature:    how a checkpoint of it is recognised;  unread: its files in layouts that are not read
     evidence:     what else tells its adapters
     components:   its networks; the U-Net or transformer is called 'unet'
     words:        for the metadata of its LoRAs
     prediction:   what its models predict where a file does not tell; None: the weights must be asked
     marks:        key → what it says of predictions
+    seldom:       few adapters are made for it: one that fits another family, too, is taken for that
     rules:        tensors that are not weights, beside those of every family
     presets:      name of block weights → the ranges of blocks that weigh 1, BASE always with them
     element_presets: name of element rules → the rules
@@ -66,6 +67,7 @@ class Family:
     evidence: ShapeEvidence = field(default_factory=ShapeEvidence)
     prediction: str | None = "epsilon"
     marks: Mapping[str, str] = field(default_factory=dict)
+    seldom: bool = False
     rules: tuple[KeyRule, ...] = ()
     presets: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     element_presets: Mapping[str, str] = field(default_factory=dict)

@@ -41,7 +41,8 @@ EMBEDDERS = {
 """Name → diffusers' name for it."""
 
 
-def _layers() -> Iterator[Layer]:
+def flux_layers() -> Iterator[Layer]:
+    """All of the transformer; Chroma has most of them."""
     yield layer("img_in", "x_embedder")
     yield layer("txt_in", "context_embedder")
     for name, diffusers in EMBEDDERS.items():
@@ -97,7 +98,7 @@ GUIDANCE = "guidance_in.in_layer.weight"
 """Only models distilled with guidance have it: dev, not schnell."""
 
 TRANSFORMER = Transformer(
-    layers=_layers,
+    layers=flux_layers,
     entry="img_in",
     # 16 latent channels in patches of 2×2; some models read another picture, or a picture and a mask, beside.
     inputs={64: "dev or schnell", 128: "depth or canny", 384: "fill"},
@@ -136,18 +137,11 @@ FLUX = register(
         ),
         unread=(
             UnreadFile(
-                "Chroma, a model made from Flux with other layers",
-                "Chroma is not supported; use a Flux model",
-                Signature(
-                    {"distilled_guidance_layer.in_proj.weight": 2, "double_blocks.0.img_attn.qkv.weight": 2},
-                    prefixes=("", DENOISER_PREFIX),
-                ),
-            ),
-            UnreadFile(
                 "a Flux transformer in the diffusers layout",
                 "Flux is read in its original layout: one file with double_blocks and single_blocks",
                 Signature(
                     {"single_transformer_blocks.0.attn.to_q.weight": 2, "x_embedder.weight": 2},
+                    lacks=("distilled_guidance_layer.in_proj.weight",),
                     prefixes=("", DENOISER_PREFIX, "transformer."),
                 ),
             ),

@@ -60,6 +60,7 @@ SD2 = register(
             v2=True,
         ),
         prediction=None,
+        seldom=True,
         presets=SD1_PRESETS,
         element_presets=ELEMENT_PRESETS,
         colours=SD1_COLOURS,  # the latents are those of SD 1

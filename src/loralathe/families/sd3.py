@@ -149,6 +149,7 @@ def _family(
             others=(f"stable-diffusion-{label.split()[1]}-{label.split()[2]}",),
         ),
         prediction="flow",
+        seldom=True,
     )
 
 
