@@ -28,6 +28,7 @@ from loralathe.adapters.fit import (
 from loralathe.adapters.foreign import foreign_kind
 from loralathe.adapters.keys import group_by_module, kind_of_module, shows_adapter, split_adapter_key
 from loralathe.adapters.kinds import adapter_kinds, label_of_kind, rank_of, read_labels
+from loralathe.adapters.loading import PROGRAMS, Finding, Loading, check_loading
 from loralathe.adapters.model_folders import ModelFolders, models_below
 from loralathe.adapters.module import AdapterModule
 from loralathe.adapters.origin import own_family
@@ -44,13 +45,16 @@ from loralathe.adapters.write import (
 
 __all__ = [
     "DIALECTS",
+    "PROGRAMS",
     "WRITTEN",
     "Adapter",
     "AdapterDetected",
     "AdapterFormat",
     "AdapterModule",
     "Dialect",
+    "Finding",
     "Fit",
+    "Loading",
     "Mismatch",
     "ModelFolders",
     "NamedTensor",
@@ -60,6 +64,7 @@ __all__ = [
     "canonical_of_raw",
     "changing_kind_of_file",
     "check_against",
+    "check_loading",
     "close_files",
     "completions",
     "delta",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from loralathe.api.arguments import (
     MEMORY,
     File,
+    Folders,
     PathLike,
     RunKeywords,
     as_output,
@@ -20,7 +21,7 @@ from loralathe.api.arguments import (
 )
 from loralathe.api.prepared import Prepared
 from loralathe.api.recipes import bake_recipe
-from loralathe.api.search import search_of
+from loralathe.api.search import Search, search_of
 from loralathe.errors import InputError, counted, did_you_mean, few, option
 from loralathe.language import stem
 from loralathe.tensorfiles import MemoryPath, in_memory
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
     import torch
     from typing_extensions import Unpack
 
-    from loralathe.adapters import Adapter, Rewriting
+    from loralathe.adapters import Adapter, Finding, Rewriting
     from loralathe.engine import Report, RunOptions
     from loralathe.progress import Progress
 
-__all__ = ["ConvertedLora", "convert_lora", "written_dialects"]
+__all__ = [
+    "ConvertedLora", "LoadingCheck", "check_lora", "checked_programs", "convert_lora", "written_dialects",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,65 @@ class ConvertedLora:
     left_out: tuple[str, ...] = ()
     baking: Report | None = None
     tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LoadingCheck:
+    """What another program makes of a LoRA.
+
+    modules:  of the file;  used: those that it applies as they are meant
+    refused:  why it loads nothing, None where it loads
+    findings: modules that it leaves out or misreads, by reason
+    to:       the dialect that mends it, None where nothing does, or needs to;  bake: with the base
+    """
+
+    path: Path
+    program: str
+    label: str
+    modules: int
+    used: int
+    refused: str | None
+    findings: tuple[Finding, ...]
+    to: str | None
+    bake: bool
+
+    @property
+    def ok(self) -> bool:
+        return self.refused is None and not self.findings
+
+
+def checked_programs() -> tuple[str, ...]:
+    """The programs that `check_lora` knows."""
+    from loralathe.adapters import PROGRAMS
+
+    return tuple(PROGRAMS)
+
+
+def check_lora(
+    lora: File, programs: str | Iterable[str] = (), *, lora_dir: Folders = ()
+) -> tuple[LoadingCheck, ...]:
+    """How many modules other programs would use, which they would leave out or misread, and what mends it.
+
+    programs: comfyui, forge, diffusers, kohya; none: all of them. Only the header and the alphas are read.
+    """
+    from loralathe.adapters import PROGRAMS, check_loading, open_adapter
+
+    asked = [programs] if isinstance(programs, str) else list(programs) or list(PROGRAMS)
+    for name in asked:
+        if name not in PROGRAMS:
+            fix = did_you_mean(name, PROGRAMS) or "use one of " + ", ".join(PROGRAMS)
+            raise InputError(f"no program is called '{name}' here", fix=fix)
+    path = Search(lora_dir).lora(lora, "lora")
+    require_kinds((), [path])
+    with open_adapter(path, with_weights=True) as adapter:
+        found = [check_loading(adapter, PROGRAMS[name]) for name in asked]
+    return tuple(
+        LoadingCheck(
+            path, one.program.id, one.program.label, one.modules, one.used, one.refused, one.findings,
+            one.program.to if not one.ok and one.mended > one.used else None, one.needs_base,
+        )
+        for one in found
+    )  # fmt: skip
 
 
 def written_dialects() -> tuple[str, ...]:
@@ -81,8 +143,9 @@ def convert_lora(
     The change is the same number by number: nothing is decomposed, and factors keep their type. Where a
     dialect has no alpha, alpha / rank goes into the factors, in a type that holds the product exactly.
 
-    bake: the base; kinds that the dialect cannot say become a plain LoRA of `rank` (the adapter's largest),
-    and `baking` says what that loses.  rank: alone, the same of LoHa or LoKr, which need no base.
+    bake: the base; kinds that the dialect cannot say, or that depend on the base, become a plain LoRA of
+    `rank` (the adapter's largest), and `baking` says what that loses.  rank: alone, the same of LoHa or LoKr,
+    which need no base.
     dtype: round the factors to fp16, bf16 or fp32.
     output: a file; None for a name beside the LoRA, MEMORY for `tensors`.  dry_run: write nothing.
 
@@ -103,7 +166,8 @@ def convert_lora(
         source = detect_adapter(adapter.file.header, str(path), adapter.family).dialect
         found = rewriting(adapter, WRITTEN[to])
         made = ConvertedLora(None, to, source, _kinds(adapter), {}, found.left_out)
-        if not found.unsaid or (bake is None and rank is None):
+        depends = bake is not None and adapter.changing_kind is not None
+        if not (depends or (found.unsaid and (bake is not None or rank is not None))):
             require_said(found)
             return made if dry_run else _write(made, found, found.metadata(), path, target, dtype, options)
         base = None if bake is None else search.checkpoint(bake, "A")

@@ -307,6 +307,16 @@ class Component:
             for slot, name in enumerate(split.paths)
         )
 
+    def other_paths(self, path: str) -> tuple[str, ...]:
+        """What adapters call a layer, or row slices of it, besides its original path."""
+        found = self.find(path)
+        if found is None:
+            return ()
+        entry, number = found
+        slices = (name for split in entry.splits for name in split.paths)
+        every = (entry.diffusers or "", *entry.aliases, *slices)
+        return tuple(fill(name, number) for name in every if name and ".processor." not in name)
+
     def _address(self, found: Spelling, number: str | None) -> LayerAddress:
         entry = found.layer
         swapped = found.renamed and entry.transform == "halves_swapped"

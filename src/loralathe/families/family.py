@@ -14,6 +14,7 @@ from loralathe.errors import InputError, did_you_mean
 from loralathe.families.components import BIAS, REMEMBERED, Component, Denoiser, LayerAddress, Module
 from loralathe.families.encoders import ATTENTION, ENCODER_LAYERS, deepest_layer
 from loralathe.families.layers import Layer
+from loralathe.families.loaders import TRANSFORMER_LOADERS, Loaders
 from loralathe.families.metadata import MetadataWords
 from loralathe.families.pictures import Pictures
 from loralathe.families.recognition import KeyRule, Signature, UnreadFile, find_rule
@@ -54,6 +55,7 @@ class Family:
     element_presets: name of element rules → the rules
     also_accepts: block lists of other families that can be read
     colours:      what adjust()'s BRI, COL1, COL2 and COL3 add to the latents' channels 1, 2 and 3
+    loaders:      under which names other programs look for layers of the U-Net or transformer
     pictures:     how they are made; None: they cannot be rendered here
     """
 
@@ -73,6 +75,7 @@ class Family:
     element_presets: Mapping[str, str] = field(default_factory=dict)
     also_accepts: tuple[tuple[str, ...], ...] = ()
     colours: tuple[tuple[float, ...], ...] | None = None
+    loaders: Loaders = field(default_factory=lambda: TRANSFORMER_LOADERS)
     pictures: Pictures | None = None
 
     # Components

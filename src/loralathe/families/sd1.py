@@ -5,6 +5,7 @@ from __future__ import annotations
 from loralathe.families.components import Component, denoiser_component
 from loralathe.families.encoders import clip_layers
 from loralathe.families.family import Family, ShapeEvidence, register
+from loralathe.families.loaders import UNET_LOADERS
 from loralathe.families.metadata import MetadataWords, ModelName
 from loralathe.families.pictures import Pictures, TextReading
 from loralathe.families.recognition import KeyRule, Signature
@@ -73,6 +74,7 @@ SD1 = register(
         presets=SD1_PRESETS,
         element_presets=ELEMENT_PRESETS,
         colours=SD1_COLOURS,
+        loaders=UNET_LOADERS,
         pictures=Pictures(
             side=512,
             tile=512,

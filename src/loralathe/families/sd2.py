@@ -8,6 +8,7 @@ from functools import partial
 from loralathe.families.components import Component, denoiser_component
 from loralathe.families.encoders import open_clip_layers
 from loralathe.families.family import Family, ShapeEvidence, register
+from loralathe.families.loaders import UNET_LOADERS
 from loralathe.families.metadata import MetadataWords, ModelName
 from loralathe.families.pictures import Pictures, TextReading
 from loralathe.families.recognition import DENOISER_PREFIX, Signature
@@ -64,6 +65,7 @@ SD2 = register(
         presets=SD1_PRESETS,
         element_presets=ELEMENT_PRESETS,
         colours=SD1_COLOURS,  # the latents are those of SD 1
+        loaders=UNET_LOADERS,
         pictures=Pictures(
             side=512,
             tile=768,

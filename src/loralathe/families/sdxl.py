@@ -7,6 +7,7 @@ from functools import partial
 from loralathe.families.components import Component, denoiser_component
 from loralathe.families.encoders import clip_layers, open_clip_layers
 from loralathe.families.family import Family, ShapeEvidence, register
+from loralathe.families.loaders import SDXL_LOADERS
 from loralathe.families.metadata import MetadataWords, ModelName
 from loralathe.families.pictures import Pictures, TextReading
 from loralathe.families.recognition import Signature, UnreadFile
@@ -95,6 +96,7 @@ SDXL = register(
         element_presets=ELEMENT_PRESETS,
         also_accepts=(SD1.long_blocks,),  # lists of 26 circulate for SDXL too
         colours=((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (-1.0, -1.0, 0.0), (-1.0, 1.0, 0.0)),
+        loaders=SDXL_LOADERS,
         pictures=Pictures(
             side=1024,
             tile=1024,
