@@ -68,6 +68,13 @@ def part(stem: str, out: int, width: int, rank: int = 2, seed: int = 0) -> dict[
     }
 
 
+FLUX_ALONE = {
+    "lora_unet_single_blocks_0_modulation_lin.lora_up.weight": torch.ones(3 * H, 1),
+    "lora_unet_single_blocks_0_modulation_lin.lora_down.weight": torch.ones(1, H),
+}
+"""SD 3 has no such layer; the others of Flux have its names in diffusers' layout."""
+
+
 def dense(tensors: Tensors, stem: str, up: str, down: str) -> np.ndarray:
     return tensors[f"{stem}.{up}"].double().numpy() @ tensors[f"{stem}.{down}"].double().numpy()
 
@@ -75,7 +82,7 @@ def dense(tensors: Tensors, stem: str, up: str, down: str) -> np.ndarray:
 def test_rows_are_cut_and_put_back_with_their_own_ranks() -> None:
     """kohya's qkv becomes to_q, to_k, to_v; back again it has rank 6 of three parts of 2."""
     qkv = "lora_unet_double_blocks_0_img_attn_qkv"
-    whole = {**part(qkv, 3 * H, H, 3), f"{qkv}.alpha": torch.tensor(1.5)}
+    whole = {**part(qkv, 3 * H, H, 3), f"{qkv}.alpha": torch.tensor(1.5), **FLUX_ALONE}
     split = convert_lora(whole, "peft", output=MEMORY).tensors
     wanted = dense(whole, qkv, "lora_up.weight", "lora_down.weight") * 0.5
     for number, name in enumerate(("to_q", "to_k", "to_v")):
@@ -92,6 +99,7 @@ def test_rows_are_cut_and_put_back_with_their_own_ranks() -> None:
 def test_a_missing_slice_stays_missing() -> None:
     stem = "transformer.transformer_blocks.0.attn.to_k"
     given = {f"{stem}.lora_B.weight": torch.randn(H, 2), f"{stem}.lora_A.weight": torch.randn(2, H)}
+    given |= convert_lora(FLUX_ALONE, "peft", output=MEMORY).tensors
     joined = convert_lora(given, "comfyui", output=MEMORY).tensors
     up = joined["diffusion_model.double_blocks.0.img_attn.qkv.lora_up.weight"]
     assert (bool(up[:H].any()), bool(up[2 * H :].any())) == (False, False)
@@ -175,12 +183,13 @@ def test_kinds_of_lycoris_keep_their_tensors_or_are_refused() -> None:
 def test_rank_makes_a_plain_lora_of_a_lokr_without_a_base() -> None:
     stem = "lora_unet_double_blocks_0_img_attn_proj"
     given = {f"{stem}.lokr_w1": torch.randn(2, 2), f"{stem}.lokr_w2": torch.randn(H // 2, H // 2)}
+    given |= FLUX_ALONE
     made = convert_lora(given, "peft", rank=H, output=MEMORY, dtype="fp32")
     assert made.baking is not None
     assert made.baking.extractions[0].total().kept == pytest.approx(made.baking.extractions[0].total().energy)
     _, wanted = deltas(given)
     _, got = deltas(made.tensors)
-    (name,) = wanted
+    name = "unet.double_blocks.0.img_attn.proj"
     assert torch.allclose(got[name], wanted[name], atol=1e-4)
 
 
@@ -208,6 +217,7 @@ def test_what_depends_on_the_base_is_baked_with_it(tmp_path: Path) -> None:
 def test_biases_and_embeddings(tmp_path: Path) -> None:
     stem = "lora_unet_double_blocks_0_img_mlp_0"
     given = {**part(stem, 4 * H, H), f"{stem}.alpha": torch.tensor(1.0), f"{stem}.diff_b": torch.randn(4 * H)}
+    given |= FLUX_ALONE
     given["bundle_emb.hina.clip_l"] = torch.randn(2, H)
     made = convert_lora(given, "peft", output=MEMORY)
     assert made.left_out == ("hina",)
