@@ -36,6 +36,7 @@ FAMILIES = {  # family → (checkpoint manifest, default width divisor)
     "sd35m": ("ckpt_sd35_medium_all_in_one", 32),
     "klein4b": ("ckpt_klein4b", 64),
     "chroma": ("ckpt_chroma", 64),
+    "zimage": ("ckpt_zimage", 64),
 }
 LORAS = {  # family → (manifest of attention layers only, manifest with convolutions)
     "sd1": ("lora_kohya_sd15_linear", "lora_kohya_sd15_conv"),
@@ -49,6 +50,7 @@ LORAS = {  # family → (manifest of attention layers only, manifest with convol
 TRAINED: dict[str, str] = {  # family → layers that its trainer changes by default, every matrix among them
     "klein4b": r"(double|single)_blocks\.\d+\..+",
     "chroma": r"(double|single)_blocks\.\d+\..+",
+    "zimage": r"(layers|noise_refiner|context_refiner)\.\d+\.(attention|feed_forward)\..+",
 }
 """LoRAs of these are made from the checkpoint's manifest: names are flattened keys."""
 DEPTHS = {
@@ -63,6 +65,8 @@ ROWS = {
     "transformer_blocks": 2,
     "blocks": 2,
     "layers": 2,
+    "noise_refiner": 1,
+    "context_refiner": 1,
 }
 """The same for rows of blocks whose names other networks have too: they stand first in a key (here flat)."""
 _NUMBERED = re.compile(rf"({'|'.join(map(re.escape, DEPTHS))})[._](\d+)[._]")

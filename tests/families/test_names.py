@@ -19,6 +19,7 @@ from loralathe.families.sd1 import SD1
 from loralathe.families.sd2 import SD2
 from loralathe.families.sd3 import SD3, SD35_LARGE, SD35_MEDIUM
 from loralathe.families.sdxl import SDXL
+from loralathe.families.zimage import ZIMAGE
 
 CHECKPOINTS = {
     SD1: "ckpt_sd15",
@@ -32,6 +33,7 @@ CHECKPOINTS = {
     FLUX2: "ckpt_flux2_dev",
     KLEIN_9B: "ckpt_klein9b",
     KLEIN_4B: "ckpt_klein4b",
+    ZIMAGE: "ckpt_zimage_all_in_one",
 }
 MODULES = {family: family.modules(checkpoints.manifest(name)) for family, name in CHECKPOINTS.items()}
 

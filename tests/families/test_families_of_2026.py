@@ -1,0 +1,152 @@
+"""Transformers of 2025 and 2026: every tensor in its place, names of diffusers, blocks, sisters by depth."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+import pytest
+
+import checkpoints
+from checkpoints import FakeHeader
+from loralathe.adapters import address_of_raw
+from loralathe.errors import InputError
+from loralathe.families import BASE, Family, detect_checkpoint
+from loralathe.families.zimage import ZIMAGE
+
+PREFIX = "model.diffusion_model."
+MANIFESTS = {  # family → transformer alone, modules that its trainer trains
+    ZIMAGE: ("ckpt_zimage", 170),
+}
+WHOLE = (ZIMAGE,)
+"""Those whose all-in-one files are known."""
+PARAMETERS = {
+    ZIMAGE: 6_154_908_736,
+}
+SCALE = "logit scale, unused in pictures"
+each_family = pytest.mark.parametrize("family", MANIFESTS, ids=lambda family: family.id)
+
+
+def numbers(first: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{first}{number:02d}" for number in range(count))
+
+
+@each_family
+@pytest.mark.parametrize("prefix", ["", PREFIX])
+@pytest.mark.parametrize("divisor", [1, 64])
+def test_a_transformer_alone(family: Family, prefix: str, divisor: int) -> None:
+    specs = checkpoints.tiny_specs(family.id, divisor)
+    found = detect_checkpoint(FakeHeader({prefix + key: spec for key, spec in specs.items()}, {}))
+    assert found.family is family
+    assert (found.components, found.prediction) == (("unet",), "flow")
+
+
+@each_family
+def test_every_tensor_is_a_weight_or_a_bias_of_one_module(family: Family) -> None:
+    name, trained = MANIFESTS[family]
+    keys = checkpoints.manifest(name)
+    modules, biases = family.modules(keys), family.biases(keys)
+    held = [module.key for module in (*modules.values(), *biases.values())]
+    assert sorted(held) == sorted(keys)
+    assert sum(module.scope == "linear" for module in modules.values()) == trained
+    spelled = {family.kohya_name(module): module for module in modules}
+    assert len(spelled) == len(modules)
+    assert all(family.module_of_kohya(raw) == module for raw, module in spelled.items())
+
+
+@each_family
+def test_a_tensor_of_every_block_is_missed(family: Family) -> None:
+    keys = dict(checkpoints.manifest(MANIFESTS[family][0]))
+    stem = max((key for key in keys if re.match(r"(transformer_)?(blocks|layers)\.1\.", key)), key=len)
+    lost = keys.pop(stem)
+    with pytest.raises(InputError, match=r"is incomplete: 1 tensor of its transformer is missing") as caught:
+        detect_checkpoint(FakeHeader(keys, {}), "x.safetensors")
+    assert lost
+    assert caught.value.where == f"x.safetensors: {stem}"
+
+
+@pytest.mark.parametrize("family", WHOLE, ids=lambda family: family.id)
+def test_all_in_one_files(family: Family) -> None:
+    """Transformer, language model and VAE as ComfyUI saves them."""
+    keys = checkpoints.manifest(f"{MANIFESTS[family][0]}_all_in_one")
+    found = detect_checkpoint(FakeHeader(keys, {}))
+    assert found.family is family
+    assert set(found.components) >= {"unet", "te1", "vae"}
+    unknown = [key for key in keys if not family.knows_key(key)]
+    assert [family.rule_for_key(key) for key in unknown] == [SCALE]
+    held = {*family.modules(keys).values(), *family.biases(keys).values()}
+    assert len(held) == len({module.key for module in held}) == len(keys) - 1
+    assert {module.block for module in held if module.component in ("te1", "vision")} == {"LLM"}
+
+
+MAPS = {
+    ZIMAGE: "map_zimage_transformer",
+}
+
+
+def rows_of(entry: Mapping[str, object], height: int) -> range:
+    rows = entry.get("rows")
+    assert rows is None or isinstance(rows, list)
+    return range(*rows) if rows else range(height)
+
+
+@pytest.mark.parametrize("family", MAPS, ids=lambda family: family.id)
+def test_names_of_diffusers_agree_with_its_own_conversion(family: Family) -> None:
+    """The maps come from tensors with marked rows that went through diffusers' converters."""
+    shapes = checkpoints.manifest(MANIFESTS[family][0])
+    for key, value in checkpoints.raw_manifest(MAPS[family]).items():
+        entry = value if isinstance(value, dict) else {"original": value}
+        original = str(entry["original"])
+        piece = family.component("unet").piece_of_diffusers(key)
+        assert piece is not None, key
+        assert piece.key == PREFIX + original
+        height = shapes[original].shape[0]
+        assert piece.rows(height) == rows_of(entry, height)
+        stem = key.removesuffix(".weight").removesuffix(".bias")
+        for raw in (f"transformer.{stem}", f"lycoris_{stem.replace('.', '_')}", f"base_model.model.{stem}"):
+            place = address_of_raw(family, raw)
+            assert place is not None, raw
+            weight = original.removesuffix(".bias") + ".weight" if original.endswith(".bias") else original
+            assert family.module(place.module).key == PREFIX + weight
+
+
+def test_lumina_is_no_z_image() -> None:
+    keys = dict(checkpoints.manifest("ckpt_zimage"))
+    for name in ("x_pad_token", "cap_pad_token"):
+        del keys[name]
+    with pytest.raises(InputError, match="this is a Lumina 2 model"):
+        detect_checkpoint(FakeHeader(keys, {}))
+
+
+LISTS = {  # family → short list, what the long list has before and after it
+    ZIMAGE: (("NR", "CR", *numbers("B", 30)), ("LLM", "IN"), ("OUT",)),
+}
+
+
+@pytest.mark.parametrize("family", LISTS, ids=lambda family: family.id)
+def test_block_lists(family: Family) -> None:
+    short, before, after = LISTS[family]
+    assert family.short_blocks == short
+    assert family.long_blocks == (*before, *short, *after)
+    assert BASE not in family.long_blocks
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "block"),
+    [
+        (ZIMAGE, "unet.noise_refiner.1.attention.qkv", "NR"),
+        (ZIMAGE, "unet.context_refiner.0.feed_forward.w1", "CR"),
+        (ZIMAGE, "unet.layers.29.attention.out", "B29"),
+        (ZIMAGE, "unet.cap_pad_token", "IN"),
+        (ZIMAGE, "unet.final_layer.linear", "OUT"),
+    ],
+)
+def test_blocks_of_modules(family: Family, name: str, block: str | None) -> None:
+    assert family.block_of_module(name) == block
+
+
+@each_family
+def test_the_manifest_is_of_the_whole_release(family: Family) -> None:
+    shapes = (spec.shape for spec in checkpoints.manifest(MANIFESTS[family][0]).values())
+    assert sum(map(math.prod, shapes)) == PARAMETERS[family]
