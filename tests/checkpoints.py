@@ -37,6 +37,7 @@ FAMILIES = {  # family → (checkpoint manifest, default width divisor)
     "klein4b": ("ckpt_klein4b", 64),
     "chroma": ("ckpt_chroma", 64),
     "zimage": ("ckpt_zimage", 64),
+    "qwen-image": ("ckpt_qwen_image", 64),
 }
 LORAS = {  # family → (manifest of attention layers only, manifest with convolutions)
     "sd1": ("lora_kohya_sd15_linear", "lora_kohya_sd15_conv"),
@@ -51,6 +52,7 @@ TRAINED: dict[str, str] = {  # family → layers that its trainer changes by def
     "klein4b": r"(double|single)_blocks\.\d+\..+",
     "chroma": r"(double|single)_blocks\.\d+\..+",
     "zimage": r"(layers|noise_refiner|context_refiner)\.\d+\.(attention|feed_forward)\..+",
+    "qwen-image": r"transformer_blocks\.\d+\.(attn|img_mlp|txt_mlp)\..+",
 }
 """LoRAs of these are made from the checkpoint's manifest: names are flattened keys."""
 DEPTHS = {

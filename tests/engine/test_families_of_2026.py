@@ -22,6 +22,7 @@ from loralathe.studies.weights import study_weights
 UNET = "model.diffusion_model."
 LABELS = {
     "zimage": "Z-Image",
+    "qwen-image": "Qwen-Image",
 }
 WHOLE_ROWS = {"noise_refiner": "NR", "context_refiner": "CR", "txtfusion": "TXT"}
 _MADE: dict[str, Family] = {}

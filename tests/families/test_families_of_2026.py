@@ -9,20 +9,26 @@ from collections.abc import Mapping
 import pytest
 
 import checkpoints
-from checkpoints import FakeHeader
+from checkpoints import FakeHeader, Spec
 from loralathe.adapters import address_of_raw
 from loralathe.errors import InputError
 from loralathe.families import BASE, Family, detect_checkpoint
+from loralathe.families.qwen_image import QWEN_IMAGE
 from loralathe.families.zimage import ZIMAGE
 
 PREFIX = "model.diffusion_model."
 MANIFESTS = {  # family → transformer alone, modules that its trainer trains
     ZIMAGE: ("ckpt_zimage", 170),
+    QWEN_IMAGE: ("ckpt_qwen_image", 720),
 }
-WHOLE = (ZIMAGE,)
+WHOLE = (
+    ZIMAGE,
+    QWEN_IMAGE,
+)
 """Those whose all-in-one files are known."""
 PARAMETERS = {
     ZIMAGE: 6_154_908_736,
+    QWEN_IMAGE: 20_430_401_088,
 }
 SCALE = "logit scale, unused in pictures"
 each_family = pytest.mark.parametrize("family", MANIFESTS, ids=lambda family: family.id)
@@ -119,8 +125,18 @@ def test_lumina_is_no_z_image() -> None:
         detect_checkpoint(FakeHeader(keys, {}))
 
 
+def test_models_in_layers_have_one_more_tensor() -> None:
+    keys = dict(checkpoints.manifest("ckpt_qwen_image"))
+    keys["time_text_embed.addition_t_embedding.weight"] = Spec((2, 3072))
+    keys["__index_timestep_zero__"] = Spec((0,))
+    assert detect_checkpoint(FakeHeader(keys, {})).family is QWEN_IMAGE
+    assert QWEN_IMAGE.knows_key("time_text_embed.addition_t_embedding.weight")
+    assert QWEN_IMAGE.is_frozen("__index_timestep_zero__")
+
+
 LISTS = {  # family → short list, what the long list has before and after it
     ZIMAGE: (("NR", "CR", *numbers("B", 30)), ("LLM", "IN"), ("OUT",)),
+    QWEN_IMAGE: (numbers("B", 60), ("LLM", "IN"), ("OUT",)),
 }
 
 
@@ -140,6 +156,8 @@ def test_block_lists(family: Family) -> None:
         (ZIMAGE, "unet.layers.29.attention.out", "B29"),
         (ZIMAGE, "unet.cap_pad_token", "IN"),
         (ZIMAGE, "unet.final_layer.linear", "OUT"),
+        (QWEN_IMAGE, "unet.transformer_blocks.59.attn.to_add_out", "B59"),
+        (QWEN_IMAGE, "unet.time_text_embed.timestep_embedder.linear_1", "IN"),
     ],
 )
 def test_blocks_of_modules(family: Family, name: str, block: str | None) -> None:
