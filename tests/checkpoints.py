@@ -38,6 +38,7 @@ FAMILIES = {  # family → (checkpoint manifest, default width divisor)
     "chroma": ("ckpt_chroma", 64),
     "zimage": ("ckpt_zimage", 64),
     "qwen-image": ("ckpt_qwen_image", 64),
+    "qwen-image-2.1": ("ckpt_qwen_image_21", 64),
 }
 LORAS = {  # family → (manifest of attention layers only, manifest with convolutions)
     "sd1": ("lora_kohya_sd15_linear", "lora_kohya_sd15_conv"),
@@ -53,6 +54,7 @@ TRAINED: dict[str, str] = {  # family → layers that its trainer changes by def
     "chroma": r"(double|single)_blocks\.\d+\..+",
     "zimage": r"(layers|noise_refiner|context_refiner)\.\d+\.(attention|feed_forward)\..+",
     "qwen-image": r"transformer_blocks\.\d+\.(attn|img_mlp|txt_mlp)\..+",
+    "qwen-image-2.1": r"transformer_blocks\.\d+\.(attn|img_mlp)\..+",
 }
 """LoRAs of these are made from the checkpoint's manifest: names are flattened keys."""
 DEPTHS = {

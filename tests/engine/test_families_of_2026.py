@@ -23,6 +23,7 @@ UNET = "model.diffusion_model."
 LABELS = {
     "zimage": "Z-Image",
     "qwen-image": "Qwen-Image",
+    "qwen-image-2.1": "Qwen-Image 2.1",
 }
 WHOLE_ROWS = {"noise_refiner": "NR", "context_refiner": "CR", "txtfusion": "TXT"}
 _MADE: dict[str, Family] = {}

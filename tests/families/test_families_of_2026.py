@@ -14,12 +14,14 @@ from loralathe.adapters import address_of_raw
 from loralathe.errors import InputError
 from loralathe.families import BASE, Family, detect_checkpoint
 from loralathe.families.qwen_image import QWEN_IMAGE
+from loralathe.families.qwen_image_21 import QWEN_IMAGE_21
 from loralathe.families.zimage import ZIMAGE
 
 PREFIX = "model.diffusion_model."
 MANIFESTS = {  # family → transformer alone, modules that its trainer trains
     ZIMAGE: ("ckpt_zimage", 170),
     QWEN_IMAGE: ("ckpt_qwen_image", 720),
+    QWEN_IMAGE_21: ("ckpt_qwen_image_21", 192),
 }
 WHOLE = (
     ZIMAGE,
@@ -29,6 +31,7 @@ WHOLE = (
 PARAMETERS = {
     ZIMAGE: 6_154_908_736,
     QWEN_IMAGE: 20_430_401_088,
+    QWEN_IMAGE_21: 7_115_124_736,
 }
 SCALE = "logit scale, unused in pictures"
 each_family = pytest.mark.parametrize("family", MANIFESTS, ids=lambda family: family.id)
@@ -88,6 +91,7 @@ def test_all_in_one_files(family: Family) -> None:
 
 MAPS = {
     ZIMAGE: "map_zimage_transformer",
+    QWEN_IMAGE_21: "map_qwen_image_21_transformer",
 }
 
 
@@ -137,6 +141,7 @@ def test_models_in_layers_have_one_more_tensor() -> None:
 LISTS = {  # family → short list, what the long list has before and after it
     ZIMAGE: (("NR", "CR", *numbers("B", 30)), ("LLM", "IN"), ("OUT",)),
     QWEN_IMAGE: (numbers("B", 60), ("LLM", "IN"), ("OUT",)),
+    QWEN_IMAGE_21: (numbers("B", 32), ("LLM", "IN"), ("OUT",)),
 }
 
 
@@ -158,6 +163,8 @@ def test_block_lists(family: Family) -> None:
         (ZIMAGE, "unet.final_layer.linear", "OUT"),
         (QWEN_IMAGE, "unet.transformer_blocks.59.attn.to_add_out", "B59"),
         (QWEN_IMAGE, "unet.time_text_embed.timestep_embedder.linear_1", "IN"),
+        (QWEN_IMAGE_21, "unet.transformer_blocks.31.img_mlp.gate_up", "B31"),
+        (QWEN_IMAGE_21, "unet.modulation.1", "IN"),
     ],
 )
 def test_blocks_of_modules(family: Family, name: str, block: str | None) -> None:

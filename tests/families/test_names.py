@@ -16,6 +16,7 @@ from loralathe.families.chroma import CHROMA
 from loralathe.families.flux import FLUX
 from loralathe.families.flux2 import FLUX2, KLEIN_4B, KLEIN_9B
 from loralathe.families.qwen_image import QWEN_IMAGE
+from loralathe.families.qwen_image_21 import QWEN_IMAGE_21
 from loralathe.families.sd1 import SD1
 from loralathe.families.sd2 import SD2
 from loralathe.families.sd3 import SD3, SD35_LARGE, SD35_MEDIUM
@@ -36,6 +37,7 @@ CHECKPOINTS = {
     KLEIN_4B: "ckpt_klein4b",
     ZIMAGE: "ckpt_zimage_all_in_one",
     QWEN_IMAGE: "ckpt_qwen_image_all_in_one",
+    QWEN_IMAGE_21: "ckpt_qwen_image_21",
 }
 MODULES = {family: family.modules(checkpoints.manifest(name)) for family, name in CHECKPOINTS.items()}
 
