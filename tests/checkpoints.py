@@ -39,6 +39,7 @@ FAMILIES = {  # family → (checkpoint manifest, default width divisor)
     "zimage": ("ckpt_zimage", 64),
     "qwen-image": ("ckpt_qwen_image", 64),
     "qwen-image-2.1": ("ckpt_qwen_image_21", 64),
+    "krea2": ("ckpt_krea2", 64),
 }
 LORAS = {  # family → (manifest of attention layers only, manifest with convolutions)
     "sd1": ("lora_kohya_sd15_linear", "lora_kohya_sd15_conv"),
@@ -55,6 +56,7 @@ TRAINED: dict[str, str] = {  # family → layers that its trainer changes by def
     "zimage": r"(layers|noise_refiner|context_refiner)\.\d+\.(attention|feed_forward)\..+",
     "qwen-image": r"transformer_blocks\.\d+\.(attn|img_mlp|txt_mlp)\..+",
     "qwen-image-2.1": r"transformer_blocks\.\d+\.(attn|img_mlp)\..+",
+    "krea2": r".+",
 }
 """LoRAs of these are made from the checkpoint's manifest: names are flattened keys."""
 DEPTHS = {
@@ -71,6 +73,8 @@ ROWS = {
     "layers": 2,
     "noise_refiner": 1,
     "context_refiner": 1,
+    "txtfusion_layerwise_blocks": 1,
+    "txtfusion_refiner_blocks": 1,
 }
 """The same for rows of blocks whose names other networks have too: they stand first in a key (here flat)."""
 _NUMBERED = re.compile(rf"({'|'.join(map(re.escape, DEPTHS))})[._](\d+)[._]")

@@ -13,6 +13,7 @@ from checkpoints import FakeHeader, Spec
 from loralathe.adapters import address_of_raw
 from loralathe.errors import InputError
 from loralathe.families import BASE, Family, detect_checkpoint
+from loralathe.families.krea2 import KREA2
 from loralathe.families.qwen_image import QWEN_IMAGE
 from loralathe.families.qwen_image_21 import QWEN_IMAGE_21
 from loralathe.families.zimage import ZIMAGE
@@ -22,16 +23,19 @@ MANIFESTS = {  # family → transformer alone, modules that its trainer trains
     ZIMAGE: ("ckpt_zimage", 170),
     QWEN_IMAGE: ("ckpt_qwen_image", 720),
     QWEN_IMAGE_21: ("ckpt_qwen_image_21", 192),
+    KREA2: ("ckpt_krea2", 264),
 }
 WHOLE = (
     ZIMAGE,
     QWEN_IMAGE,
+    KREA2,
 )
 """Those whose all-in-one files are known."""
 PARAMETERS = {
     ZIMAGE: 6_154_908_736,
     QWEN_IMAGE: 20_430_401_088,
     QWEN_IMAGE_21: 7_115_124_736,
+    KREA2: 12_820_073_036,
 }
 SCALE = "logit scale, unused in pictures"
 each_family = pytest.mark.parametrize("family", MANIFESTS, ids=lambda family: family.id)
@@ -92,6 +96,7 @@ def test_all_in_one_files(family: Family) -> None:
 MAPS = {
     ZIMAGE: "map_zimage_transformer",
     QWEN_IMAGE_21: "map_qwen_image_21_transformer",
+    KREA2: "map_krea2_transformer",
 }
 
 
@@ -142,6 +147,7 @@ LISTS = {  # family → short list, what the long list has before and after it
     ZIMAGE: (("NR", "CR", *numbers("B", 30)), ("LLM", "IN"), ("OUT",)),
     QWEN_IMAGE: (numbers("B", 60), ("LLM", "IN"), ("OUT",)),
     QWEN_IMAGE_21: (numbers("B", 32), ("LLM", "IN"), ("OUT",)),
+    KREA2: (("TXT", *numbers("B", 28)), ("LLM", "IN"), ("OUT",)),
 }
 
 
@@ -165,6 +171,11 @@ def test_block_lists(family: Family) -> None:
         (QWEN_IMAGE, "unet.time_text_embed.timestep_embedder.linear_1", "IN"),
         (QWEN_IMAGE_21, "unet.transformer_blocks.31.img_mlp.gate_up", "B31"),
         (QWEN_IMAGE_21, "unet.modulation.1", "IN"),
+        (KREA2, "unet.txtfusion.layerwise_blocks.1.attn.wq", "TXT"),
+        (KREA2, "unet.txtfusion.projector", "TXT"),
+        (KREA2, "unet.txtmlp.1", "IN"),
+        (KREA2, "unet.blocks.27.mlp.down", "B27"),
+        (KREA2, "unet.last.modulation.lin", "OUT"),
     ],
 )
 def test_blocks_of_modules(family: Family, name: str, block: str | None) -> None:

@@ -15,6 +15,7 @@ from loralathe.families import FAMILIES, Family
 from loralathe.families.chroma import CHROMA
 from loralathe.families.flux import FLUX
 from loralathe.families.flux2 import FLUX2, KLEIN_4B, KLEIN_9B
+from loralathe.families.krea2 import KREA2
 from loralathe.families.qwen_image import QWEN_IMAGE
 from loralathe.families.qwen_image_21 import QWEN_IMAGE_21
 from loralathe.families.sd1 import SD1
@@ -38,6 +39,7 @@ CHECKPOINTS = {
     ZIMAGE: "ckpt_zimage_all_in_one",
     QWEN_IMAGE: "ckpt_qwen_image_all_in_one",
     QWEN_IMAGE_21: "ckpt_qwen_image_21",
+    KREA2: "ckpt_krea2_all_in_one",
 }
 MODULES = {family: family.modules(checkpoints.manifest(name)) for family, name in CHECKPOINTS.items()}
 
