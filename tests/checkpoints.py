@@ -40,6 +40,7 @@ FAMILIES = {  # family → (checkpoint manifest, default width divisor)
     "qwen-image": ("ckpt_qwen_image", 64),
     "qwen-image-2.1": ("ckpt_qwen_image_21", 64),
     "krea2": ("ckpt_krea2", 64),
+    "anima": ("ckpt_anima", 64),
 }
 LORAS = {  # family → (manifest of attention layers only, manifest with convolutions)
     "sd1": ("lora_kohya_sd15_linear", "lora_kohya_sd15_conv"),
@@ -57,6 +58,7 @@ TRAINED: dict[str, str] = {  # family → layers that its trainer changes by def
     "qwen-image": r"transformer_blocks\.\d+\.(attn|img_mlp|txt_mlp)\..+",
     "qwen-image-2.1": r"transformer_blocks\.\d+\.(attn|img_mlp)\..+",
     "krea2": r".+",
+    "anima": r"blocks\.\d+\.(self_attn|cross_attn|mlp)\..+",
 }
 """LoRAs of these are made from the checkpoint's manifest: names are flattened keys."""
 DEPTHS = {
@@ -75,6 +77,7 @@ ROWS = {
     "context_refiner": 1,
     "txtfusion_layerwise_blocks": 1,
     "txtfusion_refiner_blocks": 1,
+    "llm_adapter_blocks": 1,
 }
 """The same for rows of blocks whose names other networks have too: they stand first in a key (here flat)."""
 _NUMBERED = re.compile(rf"({'|'.join(map(re.escape, DEPTHS))})[._](\d+)[._]")

@@ -25,6 +25,7 @@ LABELS = {
     "qwen-image": "Qwen-Image",
     "qwen-image-2.1": "Qwen-Image 2.1",
     "krea2": "Krea 2",
+    "anima": "Anima",
 }
 WHOLE_ROWS = {"noise_refiner": "NR", "context_refiner": "CR", "txtfusion": "TXT"}
 _MADE: dict[str, Family] = {}

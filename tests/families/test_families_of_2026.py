@@ -13,6 +13,7 @@ from checkpoints import FakeHeader, Spec
 from loralathe.adapters import address_of_raw
 from loralathe.errors import InputError
 from loralathe.families import BASE, Family, detect_checkpoint
+from loralathe.families.anima import ANIMA, ANIMA_40, ANIMA_52
 from loralathe.families.krea2 import KREA2
 from loralathe.families.qwen_image import QWEN_IMAGE
 from loralathe.families.qwen_image_21 import QWEN_IMAGE_21
@@ -24,11 +25,13 @@ MANIFESTS = {  # family → transformer alone, modules that its trainer trains
     QWEN_IMAGE: ("ckpt_qwen_image", 720),
     QWEN_IMAGE_21: ("ckpt_qwen_image_21", 192),
     KREA2: ("ckpt_krea2", 264),
+    ANIMA: ("ckpt_anima", 280),
 }
 WHOLE = (
     ZIMAGE,
     QWEN_IMAGE,
     KREA2,
+    ANIMA,
 )
 """Those whose all-in-one files are known."""
 PARAMETERS = {
@@ -36,6 +39,7 @@ PARAMETERS = {
     QWEN_IMAGE: 20_430_401_088,
     QWEN_IMAGE_21: 7_115_124_736,
     KREA2: 12_820_073_036,
+    ANIMA: 2_091_068_928,
 }
 SCALE = "logit scale, unused in pictures"
 each_family = pytest.mark.parametrize("family", MANIFESTS, ids=lambda family: family.id)
@@ -43,6 +47,15 @@ each_family = pytest.mark.parametrize("family", MANIFESTS, ids=lambda family: fa
 
 def numbers(first: str, count: int) -> tuple[str, ...]:
     return tuple(f"{first}{number:02d}" for number in range(count))
+
+
+def deepened(depth: int) -> dict[str, Spec]:
+    """Anima with so many blocks."""
+    tensors = dict(checkpoints.manifest("ckpt_anima"))
+    block = {key: spec for key, spec in tensors.items() if key.startswith("blocks.27.")}
+    for number in range(28, depth):
+        tensors |= {key.replace("blocks.27.", f"blocks.{number}."): spec for key, spec in block.items()}
+    return tensors
 
 
 @each_family
@@ -97,6 +110,7 @@ MAPS = {
     ZIMAGE: "map_zimage_transformer",
     QWEN_IMAGE_21: "map_qwen_image_21_transformer",
     KREA2: "map_krea2_transformer",
+    ANIMA: "map_anima_transformer",
 }
 
 
@@ -126,6 +140,29 @@ def test_names_of_diffusers_agree_with_its_own_conversion(family: Family) -> Non
             assert family.module(place.module).key == PREFIX + weight
 
 
+@pytest.mark.parametrize(("depth", "family"), [(28, ANIMA), (40, ANIMA_40), (52, ANIMA_52)])
+@pytest.mark.parametrize("prefix", ["", "net.", PREFIX])
+def test_animas_of_three_depths(depth: int, family: Family, prefix: str) -> None:
+    keys = {prefix + key: spec for key, spec in deepened(depth).items()}
+    assert detect_checkpoint(FakeHeader(keys, {})).family is family
+    modules = family.modules(keys)
+    assert sum(module.scope == "linear" for module in modules.values()) == 10 * depth
+    assert modules["unet.blocks.0.mlp.layer1"].key == f"{prefix}blocks.0.mlp.layer1.weight"
+    assert all(family.knows_key(key) for key in keys)
+    assert family.modern_key(f"{prefix}t_embedding_norm.weight") == f"{PREFIX}t_embedding_norm.weight"
+
+
+def test_the_adapter_of_anima_is_a_part_that_trainers_leave_alone() -> None:
+    keys = checkpoints.manifest("ckpt_anima")
+    modules = [module for module in ANIMA.modules(keys).values() if "llm_adapter" in module.name]
+    assert len(modules) == 118 - 13  # 13 of its tensors are biases
+    assert {module.scope for module in modules} == {"outside", "vector"}
+    assert {module.block for module in modules} == {"ADAPTER"}
+    without = {key: spec for key, spec in keys.items() if not key.startswith("llm_adapter.")}
+    with pytest.raises(InputError, match="a Cosmos-Predict2 model, or Anima without its llm_adapter"):
+        detect_checkpoint(FakeHeader(without, {}))
+
+
 def test_lumina_is_no_z_image() -> None:
     keys = dict(checkpoints.manifest("ckpt_zimage"))
     for name in ("x_pad_token", "cap_pad_token"):
@@ -148,6 +185,9 @@ LISTS = {  # family → short list, what the long list has before and after it
     QWEN_IMAGE: (numbers("B", 60), ("LLM", "IN"), ("OUT",)),
     QWEN_IMAGE_21: (numbers("B", 32), ("LLM", "IN"), ("OUT",)),
     KREA2: (("TXT", *numbers("B", 28)), ("LLM", "IN"), ("OUT",)),
+    ANIMA: (numbers("B", 28), ("LLM", "IN", "ADAPTER"), ("OUT",)),
+    ANIMA_40: (numbers("B", 40), ("LLM", "IN", "ADAPTER"), ("OUT",)),
+    ANIMA_52: (numbers("B", 52), ("LLM", "IN", "ADAPTER"), ("OUT",)),
 }
 
 
@@ -176,6 +216,10 @@ def test_block_lists(family: Family) -> None:
         (KREA2, "unet.txtmlp.1", "IN"),
         (KREA2, "unet.blocks.27.mlp.down", "B27"),
         (KREA2, "unet.last.modulation.lin", "OUT"),
+        (ANIMA, "unet.blocks.27.cross_attn.q_proj", "B27"),
+        (ANIMA, "unet.blocks.28.cross_attn.q_proj", None),
+        (ANIMA_52, "unet.blocks.51.cross_attn.q_proj", "B51"),
+        (ANIMA, "te1.layers.0.self_attn.q_proj", "LLM"),
     ],
 )
 def test_blocks_of_modules(family: Family, name: str, block: str | None) -> None:

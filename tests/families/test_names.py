@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import checkpoints
 from loralathe.families import FAMILIES, Family
+from loralathe.families.anima import ANIMA, ANIMA_40, ANIMA_52
 from loralathe.families.chroma import CHROMA
 from loralathe.families.flux import FLUX
 from loralathe.families.flux2 import FLUX2, KLEIN_4B, KLEIN_9B
@@ -40,6 +41,9 @@ CHECKPOINTS = {
     QWEN_IMAGE: "ckpt_qwen_image_all_in_one",
     QWEN_IMAGE_21: "ckpt_qwen_image_21",
     KREA2: "ckpt_krea2_all_in_one",
+    ANIMA: "ckpt_anima_all_in_one",
+    ANIMA_40: "ckpt_anima",
+    ANIMA_52: "ckpt_anima",
 }
 MODULES = {family: family.modules(checkpoints.manifest(name)) for family, name in CHECKPOINTS.items()}
 
