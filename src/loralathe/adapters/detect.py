@@ -18,6 +18,7 @@ from loralathe.families import (
     FAMILIES,
     Family,
     HeaderLike,
+    LayerAddress,
     TensorLike,
     family_of_words,
     name_given_as_lora,
@@ -72,13 +73,13 @@ def detect_adapter(
         raise refusal(foreign, name)
     raw = group_by_module(header.tensors.keys())
     home = home_of(name)
-    named = {expected: _canonical_names(expected, raw, home)} if expected else {}
-    if not expected or len(named[expected]) < len(raw.parts):
-        named = {family: _canonical_names(family, raw, home) for family in FAMILIES}
-    most = max(len(names) for names in named.values())
-    fitting = _likeliest([family for family, names in named.items() if len(names) == most], raw)
-    fitting = plausible_families(fitting, named[fitting[0]], raw.parts, header.tensors)
-    names = named[fitting[0]]
+    places = {expected: _places(expected, raw, home)} if expected else {}
+    if not expected or len(places[expected]) < len(raw.parts):
+        places = {family: _places(family, raw, home) for family in FAMILIES}
+    most = max(map(len, places.values()))
+    likeliest = _likeliest([family for family, found in places.items() if len(found) == most], raw)
+    fitting = plausible_families({family: places[family] for family in likeliest}, raw.parts, header.tensors)
+    names = {module: place.module for module, place in places[fitting[0]].items()}
     unmatched = tuple(module for module in raw.parts if module not in names)
     other = family_of_words(unmatched) if unmatched else None
     if other or not names:
@@ -93,9 +94,9 @@ def detect_adapter(
     )
 
 
-def _canonical_names(family: Family, raw: RawModules, home: str) -> dict[str, str]:
-    places = ((module, address_of_raw(family, module, home)) for module in raw.parts)
-    return {module: place.module for module, place in places if place is not None}
+def _places(family: Family, raw: RawModules, home: str) -> dict[str, LayerAddress]:
+    found = ((module, address_of_raw(family, module, home)) for module in raw.parts)
+    return {module: place for module, place in found if place is not None}
 
 
 def _likeliest(families: Sequence[Family], raw: RawModules) -> tuple[Family, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from loralathe.adapters.detect import AdapterDetected
+from loralathe.adapters.dialects import canonical_of_raw
 from loralathe.adapters.keys import group_by_module
 from loralathe.adapters.kinds import inputs_of, layered_parts
 from loralathe.families import Family
@@ -25,7 +26,8 @@ def told_family(header: Header, detected: AdapterDetected) -> Family | None:
 
     SD 1 and SD 2 share all names, and a LoRA of few modules may fit SDXL too. The inputs of layers that read
     the text tell them apart, else the axes of layers that are convolutions in one and linear in the other,
-    else the trainer's note, else that it goes to the last block of just one of them.
+    else the trainer's note, else that it goes to the last block of just one of them, else the trainer's word
+    for SD 2.
     """
     candidates = detected.families
     if len(candidates) == 1:
@@ -47,15 +49,20 @@ def told_family(header: Header, detected: AdapterDetected) -> Family | None:
         return next((family for family, fits in zip(candidates, axes, strict=True) if fits == {True}), None)
     noted = [family for family in candidates if family.words.are_in(header.metadata)]
     v2 = {"True": True, "False": False}.get(header.metadata.get("ss_v2", ""))
-    paths = [name.partition(".")[2] for name in detected.names.values() if name.startswith("unet.")]
     for told in (
         noted,
+        [family for family in candidates if family.denoiser.fills(_paths(family, detected))],
         [family for family in candidates if family.words.v2 is v2][:1],
-        [family for family in candidates if family.denoiser.fills(paths)],
     ):
         if len(told) == 1:
             return told[0]
     return None
+
+
+def _paths(family: Family, detected: AdapterDetected) -> list[str]:
+    """The adapter's layers of the U-Net or transformer as this family calls them."""
+    names = filter(None, (canonical_of_raw(family, raw) for raw in detected.names))
+    return [name.removeprefix("unet.") for name in names if name.startswith("unet.")]
 
 
 def _evidence(

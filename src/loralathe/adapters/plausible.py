@@ -11,39 +11,47 @@ from collections.abc import Mapping
 from loralathe.adapters.kind import ModuleHeader
 from loralathe.adapters.kinds import kind_that_reads, name_of_kind
 from loralathe.errors import InputError
-from loralathe.families import Family, TensorLike
+from loralathe.families import Family, LayerAddress, TensorLike
 
 
 def plausible_families(
-    families: tuple[Family, ...],
-    names: Mapping[str, str],
+    places: Mapping[Family, Mapping[str, LayerAddress]],
     parts: Mapping[str, Mapping[str, str]],
     tensors: Mapping[str, TensorLike],
 ) -> tuple[Family, ...]:
-    """Those of `families` that neither shapes nor depth speak against; all, where they speak against all.
+    """Those families that neither shapes nor depth speak against; all, where they speak against all.
 
-    names: raw name → canonical name, the same in each;  parts: raw name → part → key of its tensor
+    places: family → raw name → the layer, or the rows of one;  parts: raw name → part → key of its tensor
     """
-    ends = {end for family in families for end in family.evidence.ratios}
-    shapes = {
-        name: found
-        for raw, name in names.items()
-        if any(name.endswith(end) for end in ends)
-        and (found := _layer_shape(parts[raw], tensors)) is not None
-    }
-    left = [family for family in families if _has_ratios(family, shapes)]
-    paths = [name.partition(".")[2] for name in names.values() if name.startswith("unet.")]
-    deep = [family for family in left or families if family.denoiser.holds(paths)]
-    return tuple(deep or left or families)
+    wanted = {family: _ratios(family, found) for family, found in places.items()}
+    raw_names = {raw for ratios in wanted.values() for raw in ratios}
+    shapes = {raw: _layer_shape(parts[raw], tensors) for raw in raw_names} if len(places) > 1 else {}
+    left = [family for family, ratios in wanted.items() if _have_ratios(ratios, shapes)]
+    deep = [family for family in left or places if _is_deep_enough(family, places[family])]
+    return tuple(deep or left or places)
 
 
-def _has_ratios(family: Family, shapes: Mapping[str, tuple[int, int]]) -> bool:
-    return all(
-        rows * inputs == columns * outputs
-        for end, (outputs, inputs) in family.evidence.ratios.items()
-        for name, (rows, columns) in shapes.items()
-        if name.endswith(end)
-    )
+def _ratios(family: Family, places: Mapping[str, LayerAddress]) -> dict[str, tuple[int, int]]:
+    """Raw name → (rows, inputs) in any unit, where the family has something to say of it."""
+    found = {}
+    for raw, place in places.items():
+        if place.slot is not None:
+            found[raw] = (place.ratios[place.slot], 1)
+            continue
+        ends = (ratio for end, ratio in family.evidence.ratios.items() if place.module.endswith(end))
+        if (ratio := next(ends, None)) is not None:
+            found[raw] = ratio
+    return found
+
+
+def _have_ratios(ratios: Mapping[str, tuple[int, int]], shapes: Mapping[str, tuple[int, int] | None]) -> bool:
+    known = ((ratio, shapes.get(raw)) for raw, ratio in ratios.items())
+    return all(shape is None or shape[0] * ratio[1] == shape[1] * ratio[0] for ratio, shape in known)
+
+
+def _is_deep_enough(family: Family, places: Mapping[str, LayerAddress]) -> bool:
+    paths = (place.module.partition(".") for place in places.values())
+    return family.denoiser.holds([path for component, _, path in paths if component == "unet"])
 
 
 def _layer_shape(parts: Mapping[str, str], tensors: Mapping[str, TensorLike]) -> tuple[int, int] | None:

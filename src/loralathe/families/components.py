@@ -282,8 +282,16 @@ class Component:
         return self._address(*found) if found else None
 
     def address_of_path(self, path: str) -> LayerAddress | None:
-        """The layer, or the rows of one, that a dotted path of an adapter means, in any spelling."""
+        """The layer, or the rows of one, that a dotted path of an adapter means, in any spelling.
+
+        A bias has a path of its own, too: ComfyUI reads one for every tensor.
+        """
         found = self.table.by_path.find(path)
+        if found is None and path.endswith(BIAS):
+            found = self.table.by_path.find(path.removesuffix(BIAS))
+            whole = found is not None and found[0].layer.bias is not None and found[0].slot is None
+            address = self._address(*found) if whole and found else None
+            return replace(address, module=address.module + BIAS) if address else None
         return self._address(*found) if found else None
 
     def paths_of(self, path: str, spelling: PathSpelling) -> tuple[tuple[str, LayerAddress], ...]:

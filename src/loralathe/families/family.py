@@ -187,9 +187,9 @@ class Family:
         return unused
 
     def kernel_of_module(self, module_name: str) -> int:
-        """Height and width of a module's convolution, 0 for a matrix; KeyError if the family lacks it."""
-        _, entry, _ = self._find_module(module_name)
-        return entry.kernel
+        """Height and width of a module's convolution, 0 for others; KeyError if the family lacks it."""
+        _, entry, _ = self._find_module(module_name.removesuffix(BIAS))
+        return 0 if module_name.endswith(BIAS) else entry.kernel
 
     def read_together(self, module_name: str) -> tuple[str, ...]:
         """Modules that A1111 uses only if an adapter has all of them, this one among them; mostly none.
