@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,14 @@ class Visitor:
             chip = chips.nth(i)
             if (chip.get_attribute("aria-pressed") == "true") != (chip.text_content() in values):
                 chip.click()
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for what cannot be asked of an element."""
+        for _ in range(200):
+            if holds():
+                return
+            self.page.wait_for_timeout(100)
+        assert holds()
 
     def sees_pictures(self, count: int, place: str = ".live-grid") -> None:
         """All cells of a grid."""

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from engine.reference import lora_delta, lora_names, targets
 from loralathe.engine import RunOptions, evaluate_weights, open_session, run_recipe
+from loralathe.errors import InputError
 from loralathe.language import Save, make_recipe, read_recipe
 from loralathe.language.methods.drops import Breadcrumbs, Dare, Della
 from loralathe.language.methods.smooth_add import Smooth
@@ -257,6 +258,10 @@ def test_recipe_with_variables_and_its_record(sd1, tmp_path):
     again = evaluate_weights(recipe.with_variables({"T": 0.5}), "result")
     swept = evaluate_weights(recipe.with_variables({"T": 0.1}), "result")
     assert digest(saved) == digest(again) != digest(swept)
+    whole = recipe.with_variables({"T": 1})  # a whole number is a number, too
+    assert digest(evaluate_weights(whole, "result")) not in (digest(saved), digest(swept))
+    with pytest.raises(InputError, match="the variable 'T' is much"):
+        recipe.with_variables({"T": "much"})
 
 
 def test_a_method_needs_no_whole_tensor(sd1):

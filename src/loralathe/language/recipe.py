@@ -81,8 +81,7 @@ class Recipe:
                     where=self.where,
                     fix=did_you_mean(name, self.variables) or f"it has: {listing(self.variables)}",
                 )
-        _check_finite(settings, self.where)
-        return replace(self, variables={**self.variables, **settings})
+        return replace(self, variables={**self.variables, **_finite(settings, self.where)})
 
     def with_inputs(self, files: Mapping[str, Path]) -> Recipe:
         """The same recipe over other files; InputError for an input that it does not have."""
@@ -112,11 +111,10 @@ def make_recipe(
     """
     texts = _named(steps, where)
     nodes = {name: parse_expression(text, f"{where}, step '{name}'") for name, text in texts.items()}
-    numbers = {name: float(value) for name, value in _named(variables or {}, where).items()}
+    numbers = _finite(_named(variables or {}, where), where)
     lists = _named(blocks or {}, where)
     saves = tuple(replace(save, step=plain_name(save.step)) for save in saves)
     recipe = Recipe(_named(inputs, where), nodes, texts, numbers, lists, saves, where)
-    _check_finite(numbers, where)
     _check_names(recipe)
     _check_order(recipe)
     for save in recipe.saves:
@@ -175,14 +173,19 @@ def unused_names(recipe: Recipe) -> tuple[str, ...]:
     return tuple(name for name in (*recipe.inputs, *recipe.variables, *recipe.blocks) if name not in used)
 
 
-def _check_finite(variables: Mapping[str, float], where: str) -> None:
+def _finite(variables: Mapping[str, object], where: str) -> dict[str, float]:
+    """The values as numbers to compute with; InputError for those that are none."""
+    found = {}
     for name, value in variables.items():
-        if not math.isfinite(value):
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
             raise InputError(
                 f"the variable '{name}' is {value}, not a number to multiply by",
                 where=where,
                 fix=f"{name} = 0.7",
+                about="variables",
             )
+        found[name] = float(value)
+    return found
 
 
 def _check_names(recipe: Recipe) -> None:

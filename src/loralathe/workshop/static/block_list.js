@@ -83,7 +83,7 @@ export function blockList({ onchange }) {
     await del("presets/" + encodeURIComponent(name));
     await loadPresets();
   });
-  const every = (value) => () => { for (const block of blocks) block[1] = value; box.value = written(); drawRows(); tell(); };
+  const every = (value) => () => { for (const block of blocks) block[1] = value; box.value = written(); select.value = ""; drawRows(); tell(); };
   node.append(make("div", { className: "block-row heads", "aria-hidden": "true" }, make("span", { textContent: t("blocks.block") }), make("span", { textContent: t("blocks.energy") }), make("span", { textContent: t("blocks.weight") })), rows,
     row(button(t("blocks.all_one"), every(1), { kind: "small" }), button(t("blocks.all_zero"), every(0), { kind: "small" })),
     field({ name: "list", label: t("shell.lbw"), input: box, wide: true }),

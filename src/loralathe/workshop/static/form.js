@@ -100,6 +100,7 @@ export async function settingsForm({ values = {}, onchange, base = () => "", ski
   const node = make("div", { className: "settings" });
   const kept = () => Object.fromEntries(Object.entries(current).filter(([name, value]) => !byName.has(name) || name === "seed" || !isDefault(byName.get(name), value)));
   const change = (name) => (value) => { current[name] = value; onchange?.(kept()); };
+  const named = profiles(() => ({ ...kept() }), (taken) => { set({ ...current, ...taken }); onchange?.(kept()); });
   const special = { size: sizeInput, seed: seedInput, prompt: (value, tell) => areaInput(value, tell, { rows: 3 }), negative: (value, tell) => areaInput(value, tell, { rows: 2 }) };
   const one = (name) => {
     const option = byName.get(name);
@@ -113,7 +114,7 @@ export async function settingsForm({ values = {}, onchange, base = () => "", ski
     node.replaceChildren(make("div", { className: "fields words" }, ...["prompt", "negative"].map(one)),
       make("div", { className: "fields" }, ...PICTURE.slice(2).map(one)),
       rare.length ? fold(t("shell.more_settings"), make("div", { className: "fields" }, ...rare)) : "",
-      profiles(() => ({ ...kept() }), (taken) => { set({ ...current, ...taken }); onchange?.(kept()); }));
+      named);
   }
   function addToPrompt(word) {
     const prompt = current.prompt ?? "";
