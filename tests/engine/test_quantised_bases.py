@@ -64,7 +64,7 @@ def changes(family: str, lora: dict[str, torch.Tensor]) -> dict[str, np.ndarray]
 
 @pytest.mark.parametrize("family", ["flux", "sdxl"])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.quick(6)
+@pytest.mark.quick(4)
 def test_a_merge_is_the_float64_sum(request, tmp_path: Path, kind: str, family: str) -> None:
     base, lora = request.getfixturevalue(family)
     path, exact = quantise(tmp_path, kind, base, {"note": "A"})
@@ -95,7 +95,8 @@ def test_a_merge_is_the_float64_sum(request, tmp_path: Path, kind: str, family: 
     with safe_open(output, "pt") as opened:
         record = json.loads(opened.metadata()["loralathe"])
     assert sum(record["inputs"]["A"]["stored"].values()) == len(exact)
-    assert verify_file(output, {"A": path, "lora": tmp_path / "lora.safetensors"}).ok
+    if family == "flux":  # where there are few tensors
+        assert verify_file(output, {"A": path, "lora": tmp_path / "lora.safetensors"}).ok
 
 
 @pytest.mark.parametrize(("dtype", "wanted"), [("fp16", torch.float16), ("fp32", torch.float32)])
@@ -135,6 +136,7 @@ def test_a_quantised_model_in_second_place(flux, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.quick(2)
 def test_what_rounding_made_is_under_the_noise_floor(flux, tmp_path: Path, kind: str) -> None:
     """A model and its quantised self differ by nothing that a LoRA could hold."""
     base, _ = flux

@@ -51,7 +51,7 @@ def _foreign(data: bytes, draw: Random, places: tuple[int, ...]) -> bytes:
     """Something else under the name."""
     return draw.choice((
         b"", b"\0", b"\0" * 8, b"\0" * 1000, b"\x02" + b"\0" * 7 + b"{}", b"{}", b"<html>",
-        b"GGUF" + b"\0" * 60,
+        b"GGUF" + b"\0" * 60, b"GGUF\3" + b"\0" * 60,
         b"version https://git-lfs.github.com/spec/v1\n", b"PK\x03\x04" + draw.randbytes(100),
         b"\x80\x02" + draw.randbytes(50),
         draw.randbytes(draw.choice((7, 9, 100, 5000))), "模型".encode() * 40,

@@ -20,6 +20,7 @@ from loralathe.rendering.families import family_of
 from loralathe.rendering.loading import FileWeights, MemoryWeights, Model, load_vae, open_folder, open_model
 from loralathe.rendering.loading.checkpoint import prediction_of
 from loralathe.rendering.loading.shapes import clip_config, open_clip_config, unet_config, vae_config
+from quantised import quantise
 
 Tensors = dict[str, torch.Tensor]
 CheckpointOf = Callable[[str], Tensors]
@@ -235,3 +236,15 @@ def test_flux_is_not_rendered(tmp_path: Path) -> None:
         family_of(folder)
     with pytest.raises(InputError, match=refused):
         open_folder(folder, torch.float32)
+
+
+def test_a_quantised_file_is_what_it_stands_for(checkpoint_of: CheckpointOf, tmp_path: Path) -> None:
+    tensors = checkpoint_of("sd1")
+    path, exact = quantise(tmp_path, "old fp8", tensors)
+    plain = {key: torch.from_numpy(exact[key]).float() if key in exact else t for key, t in tensors.items()}
+    with FileWeights(path) as weights:
+        model = open_model(weights, torch.float32)
+    expected = opened(plain)
+    for name in ("denoiser", "vae"):
+        for key, value in getattr(expected, name).state_dict().items():
+            torch.testing.assert_close(getattr(model, name).state_dict()[key], value, rtol=1e-6, atol=0)

@@ -7,7 +7,19 @@ from pathlib import Path
 from random import Random
 
 from fuzz.case import Case
-from fuzz.targets import files, formulas, greedy, lists, names, options, pickles, pictures, recipes, records
+from fuzz.targets import (
+    files,
+    formulas,
+    greedy,
+    lists,
+    names,
+    options,
+    pickles,
+    pictures,
+    quantised,
+    recipes,
+    records,
+)
 
 Draw = Callable[[Random, Path], Case]
 """(random numbers, folder of the sound files) → a case."""
@@ -19,6 +31,7 @@ TARGETS: dict[str, Draw] = {
     "adapter bytes": files.adapter_bytes,
     "no files": files.no_file_at_all,
     "pickles": pickles.pickle_case,
+    "quantised files": quantised.quantised_case,
     "formulas": formulas.formula,
     "adapter specs": lists.adapter_spec,
     "block lists": lists.block_list,
