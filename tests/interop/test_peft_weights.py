@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from checkpoints import write_safetensors
+from loralathe import MEMORY, convert_lora, in_memory
 from loralathe.adapters import load_change, open_adapter
 from loralathe.adapters.notes import CONFIG
 from loralathe.errors import InputError
@@ -111,3 +112,18 @@ def test_a_layer_without_a_bias_has_none_to_scale(tmp_path: Path) -> None:
         assert [(module.shape, module.optional) for module in adapter.modules.values()] == [
             ((24, -1), False), ((24,), True)
         ]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_factors_are_written_under_other_names(tmp_path: Path) -> None:
+    """kohya's names say (IA)³ too, the bias with it; of OFT no other file says how it turns."""
+    config = IA3Config(target_modules=["to_q"], feedforward_modules=[])
+    path, _, _ = trained(config, tmp_path)
+    made = convert_lora(path, "kohya", output=MEMORY).tensors
+    assert list(made) == ["lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q.ia3_l"]
+    with open_adapter(in_memory(dict(made)), with_weights=True) as adapter:
+        assert [module.shape for module in adapter.modules.values()] == [(24, -1), (24,)]
+    (tmp_path / "oft").mkdir()
+    path, _, _ = trained(OFTConfig(target_modules=["to_q"], oft_block_size=4), tmp_path / "oft")
+    with pytest.raises(InputError, match=r"1 module cannot be written for kohya: 1 OFT \(PEFT\)"):
+        convert_lora(path, "kohya", output=MEMORY)

@@ -81,6 +81,8 @@ def rewriting(adapter: Adapter, dialect: Dialect) -> Rewriting:
     names: dict[str, tuple[tuple[str, LayerAddress], ...]] = {}
     unsaid: list[Unsaid] = []
     for name, module in adapter.modules.items():
+        if module.optional:
+            continue  # its tensor is that of the weight
         component_id, _, path = name.removesuffix(BIAS).partition(".")
         places = dialect.names(adapter.family.component(component_id), path)
         why = "without a name there" if not places else _why_not(adapter, dialect, module, places)
@@ -113,6 +115,8 @@ def _why_not(
     label = label_of_kind(module.kind)
     cut = len(places) > 1 or bool(module.pieces)
     swapped = module.swapped != places[0][1].swapped
+    if any(piece.settings for piece in _pieces(module)):
+        return label  # without PEFT's config beside it, it means nothing
     if module.name.endswith(BIAS):
         weight = adapter.modules.get(module.name.removesuffix(BIAS))
         beside = weight is not None and _is_plain(weight)
