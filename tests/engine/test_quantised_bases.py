@@ -71,6 +71,8 @@ def test_a_merge_is_the_float64_sum(request, tmp_path: Path, kind: str, family: 
     save_file(lora, tmp_path / "lora.safetensors")
     output, report = merged(tmp_path, "A + 0.7*lora", A=path, lora=tmp_path / "lora.safetensors")
     result, added = load_file(output), changes(family, lora)
+    # Many codes of 4 bits are 0: there the sum over the rank is all that rounding can be measured by.
+    sizes = changes(family, {key: value.abs() for key, value in lora.items()})
     assert result.keys() == base.keys()
     assert exact
     plain = as_float64(base)
@@ -81,7 +83,8 @@ def test_a_merge_is_the_float64_sum(request, tmp_path: Path, kind: str, family: 
         weight = exact.get(key, plain[key])
         change = 0.7 * added.get(key, np.zeros(())).reshape(weight.shape if key in added else ())
         assert tensor.dtype == (torch.bfloat16 if key in exact else base[key].dtype) or kind in GGUF
-        assert_within_contract(tensor, weight + change, weight, np.abs(change), key)
+        terms = 0.7 * sizes[key].reshape(weight.shape) if key in added else 0.0
+        assert_within_contract(tensor, weight + change, weight, terms, key)
         if key not in exact and key not in added and kind not in GGUF:
             assert torch.equal(tensor, base[key])
     (weights,) = report.weights
