@@ -52,6 +52,7 @@ LORAS = {  # family → (manifest of attention layers only, manifest with convol
     "sd35m": ("lora_kohya_sd35_medium_clips", None),
 }
 TRAINED: dict[str, str] = {  # family → layers that its trainer changes by default, every matrix among them
+    "sdxl-refiner": r"(input|middle|output)_block.*(attn|ff|proj).*",
     "klein4b": r"(double|single)_blocks\.\d+\..+",
     "chroma": r"(double|single)_blocks\.\d+\..+",
     "zimage": r"(layers|noise_refiner|context_refiner)\.\d+\.(attention|feed_forward)\..+",
@@ -124,8 +125,8 @@ def manifest(name: str) -> Mapping[str, Spec]:
 def _trained(family: str) -> dict[str, Spec]:
     found = {}
     for key, spec in manifest(FAMILIES[family][0]).items():
-        stem = key.removesuffix(".weight")
-        if len(spec.shape) == 2 and stem != key and re.fullmatch(TRAINED[family], stem):
+        stem = key.removesuffix(".weight").removeprefix("model.diffusion_model.")
+        if len(spec.shape) == 2 and key.endswith(".weight") and re.fullmatch(TRAINED[family], stem):
             name = f"lora_unet_{stem.replace('.', '_')}"
             found[f"{name}.alpha"] = Spec(())
             found[f"{name}.lora_up.weight"] = Spec((spec.shape[0], 8))

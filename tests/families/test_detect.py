@@ -17,6 +17,7 @@ from loralathe.families.sd1 import SD1
 from loralathe.families.sd2 import SD2
 from loralathe.families.sd3 import SD35_MEDIUM
 from loralathe.families.sdxl import SDXL
+from loralathe.families.sdxl_refiner import SDXL_REFINER
 
 UNET = "model.diffusion_model."
 ALL_PARTS = {
@@ -24,6 +25,7 @@ ALL_PARTS = {
     SD2: ("unet", "te1", "vae"),
     SDXL: ("unet", "te1", "te2", "vae"),
     FLUX: ("unet", "te1", "te3", "vae"),
+    SDXL_REFINER: ("unet", "te2", "vae"),
     SD35_MEDIUM: ("unet", "te1", "te2", "te3", "vae"),
 }
 
@@ -45,6 +47,7 @@ def without(name: str, unwanted: Callable[[str], bool]) -> dict[str, Spec]:
         ("sdxl", SDXL, "base", 4),
         ("flux", FLUX, "dev", 64),
         ("sd35m", SD35_MEDIUM, "base", 16),
+        ("sdxl-refiner", SDXL_REFINER, "base", 4),
     ],
 )
 @pytest.mark.parametrize("divisor", [1, 16, 64])
@@ -78,13 +81,28 @@ def test_a_shallow_sdxl_is_sdxl() -> None:
     assert all(SDXL.module_of_kohya(SDXL.kohya_name(n)) == n for n in modules if not n.startswith("vae"))
 
 
-def test_smaller_and_rebuilt_models_are_no_damaged_ones() -> None:
-    deep = re.compile(r"middle_block\.[12]\.|input_blocks\.[78]\.1\.transformer_blocks\.[4-9]")
-    small = without("ckpt_sdxl_base", lambda key: bool(deep.search(key)))
-    with pytest.raises(
-        InputError, match="this is SSD-1B, Segmind Vega or another SDXL model with fewer layers"
-    ):
+SMALLER = {
+    "SSD-1B, an SDXL with fewer layers": r"input_blocks\.[78]\.1\.transformer_blocks\.[4-9]",
+    "Segmind Vega, an SDXL with fewer layers": r"blocks\.\d\.1\.transformer_blocks\.[1-9]",
+}
+"""The second half of their middle is missing, too."""
+
+
+@pytest.mark.parametrize("what", SMALLER)
+def test_smaller_models_are_no_damaged_ones(what: str) -> None:
+    left_out = re.compile(rf"middle_block\.[12]\.|{SMALLER[what]}")
+    small = without("ckpt_sdxl_base", lambda key: bool(left_out.search(key)))
+    with pytest.raises(InputError, match=f"this is {what}"):
         detect_checkpoint(header(small))
+
+
+def test_one_resnet_in_each_level_is_koala() -> None:
+    keys = ("input_blocks.0.0", "input_blocks.3.1.proj_in", "input_blocks.5.1.proj_in", "label_emb.0.0")
+    with pytest.raises(InputError, match="this is KOALA, an SDXL with one resnet in each level"):
+        detect_checkpoint(header({f"{UNET}{key}.weight": Spec((64, 64)) for key in keys}))
+
+
+def test_a_damaged_model_is_named() -> None:
     half = without("ckpt_sdxl_base", lambda key: "middle_block.1." in key)
     with pytest.raises(InputError, match="this SDXL checkpoint is incomplete"):
         detect_checkpoint(header(half))
@@ -135,7 +153,6 @@ def test_prediction_of_sd2_needs_the_weights() -> None:
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        ("ckpt_sdxl_refiner", "an SDXL refiner checkpoint"),
         ("diffusers_transformer_flux", "a Flux transformer in the diffusers layout"),
         ("diffusers_transformer_sd35_medium", "an SD 3 or SD 3.5 transformer in the diffusers layout"),
         ("diffusers_unet_sd15", "a U-Net alone in the diffusers layout (a file of a diffusers folder)"),
@@ -228,9 +245,10 @@ def test_a_file_of_another_kind_shows_a_few_of_its_names() -> None:
 
 
 def test_families_exclude_each_other() -> None:
-    for name in checkpoints.FAMILIES:
-        tensors = checkpoints.tiny_specs(name)
-        assert sum(family.signature.matches(tensors) for family in FAMILIES) == (name != "sdxl-refiner")
+    files = [path.name.partition(".")[0] for path in checkpoints.MANIFESTS.glob("ckpt_*")]
+    assert len(files) > len(FAMILIES)
+    for name in files:
+        assert sum(family.signature.matches(checkpoints.manifest(name)) for family in FAMILIES) == 1, name
 
 
 def test_a_stray_adapter_key_does_not_hide_a_checkpoint() -> None:

@@ -23,6 +23,7 @@ from loralathe.families.sd1 import SD1
 from loralathe.families.sd2 import SD2
 from loralathe.families.sd3 import SD3, SD35_LARGE, SD35_MEDIUM
 from loralathe.families.sdxl import SDXL
+from loralathe.families.sdxl_refiner import SDXL_REFINER
 from loralathe.families.zimage import ZIMAGE
 
 CHECKPOINTS = {
@@ -33,6 +34,7 @@ CHECKPOINTS = {
     SD3: "ckpt_sd3_medium",
     SD35_MEDIUM: "ckpt_sd35_medium_all_in_one",
     SD35_LARGE: "ckpt_sd35_large",
+    SDXL_REFINER: "ckpt_sdxl_refiner",
     CHROMA: "ckpt_chroma",
     FLUX2: "ckpt_flux2_dev",
     KLEIN_9B: "ckpt_klein9b",

@@ -23,7 +23,7 @@ KNOWN = {
     "ckpt_sd15_inpainting": ("checkpoint", "SD 1.5 checkpoint, inpainting (9 channels)", "sd1"),
     "ckpt_sd21_768v": ("checkpoint", "SD 2 checkpoint", "sd2"),
     "ckpt_sdxl_base": ("checkpoint", "SDXL checkpoint", "sdxl"),
-    "ckpt_sdxl_refiner": ("other", "an SDXL refiner checkpoint", None),
+    "ckpt_sdxl_refiner": ("checkpoint", "SDXL refiner checkpoint", "sdxl-refiner"),
     "ckpt_flux_dev": ("checkpoint", "Flux checkpoint, dev", "flux"),
     "ckpt_flux_dev_all_in_one": ("checkpoint", "Flux checkpoint, dev", "flux"),
     "ckpt_sd35_medium": ("checkpoint", "SD 3.5 medium checkpoint", "sd35m"),

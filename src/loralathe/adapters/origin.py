@@ -45,9 +45,10 @@ def told_family(header: Header, detected: AdapterDetected) -> Family | None:
          for part in layered_parts() if part in parts}
         for family in candidates
     ]  # fmt: skip
+    fitting = [family for family, fits in zip(candidates, axes, strict=True) if fits == {True}]
+    noted = [family for family in fitting or candidates if family.words.are_in(header.metadata)]
     if any(axes):
-        return next((family for family, fits in zip(candidates, axes, strict=True) if fits == {True}), None)
-    noted = [family for family in candidates if family.words.are_in(header.metadata)]
+        return noted[0] if len(noted) == 1 else next(iter(fitting), None)
     v2 = {"True": True, "False": False}.get(header.metadata.get("ss_v2", ""))
     for told in (
         noted,

@@ -17,6 +17,10 @@ from loralathe.families.vae import VAE
 
 SDXL_MODEL = ModelName("sdxl_base_v1-0", "stable-diffusion-xl-v1-base", "1024x1024")
 
+SMALLER = "smaller models are not supported; use an SDXL model with all layers"
+CUT_DOWN = {"label_emb.0.0": 2, "middle_block.0.in_layers.2": 4, "input_blocks.4.1.proj_in": 2}
+NO_MIDDLE = {"middle_block.1.proj_in": 2, "middle_block.2.in_layers.2": 4}
+
 SDXL = register(
     Family(
         id="sdxl",
@@ -36,17 +40,27 @@ SDXL = register(
         ),
         unread=(
             UnreadFile(
-                "an SDXL refiner checkpoint",
-                "the refiner is not supported; use an SDXL base model",
-                Signature(in_unet({"label_emb.0.0": 2, "input_blocks.9.0.op": 4})),
+                "KOALA, an SDXL with one resnet in each level",
+                SMALLER,
+                Signature(
+                    in_unet({"label_emb.0.0": 2, "input_blocks.3.1.proj_in": 2}),
+                    lacks=tuple(in_unet({"input_blocks.4.1.proj_in": 2, "input_blocks.7.0.in_layers.2": 4})),
+                ),
             ),
             UnreadFile(
-                "SSD-1B, Segmind Vega or another SDXL model with fewer layers",
-                "smaller models are not supported; use an SDXL model with all layers",
+                "Segmind Vega, an SDXL with fewer layers",
+                SMALLER,
                 Signature(
-                    in_unet({"label_emb.0.0": 2, "middle_block.0.in_layers.2": 4}),
-                    lacks=tuple(in_unet({"middle_block.1.proj_in": 2, "middle_block.2.in_layers.2": 4})),
+                    in_unet(CUT_DOWN),
+                    lacks=tuple(
+                        in_unet({**NO_MIDDLE, "input_blocks.4.1.transformer_blocks.1.attn1.to_q": 2})
+                    ),
                 ),
+            ),
+            UnreadFile(
+                "SSD-1B, an SDXL with fewer layers",
+                SMALLER,
+                Signature(in_unet(CUT_DOWN), tuple(in_unet(NO_MIDDLE))),
             ),
         ),
         evidence=ShapeEvidence(columns={".attn2.to_k": 2048}, axes={".proj_in": 2, ".proj_out": 2}),
