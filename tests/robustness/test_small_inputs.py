@@ -23,7 +23,17 @@ from loralathe.engine.record import parse_record
 from loralathe.errors import InputError, MachineError
 from loralathe.inspection import block_norms, compare_files
 from loralathe.language import Recipe, Save, make_recipe
-from loralathe.lowrank import factors_energy, product_energy
+from loralathe.lowrank import (
+    Factors,
+    Hadamard,
+    Kronecker,
+    Product,
+    Swapped,
+    factors_energy,
+    product_energy,
+    product_inner,
+    products,
+)
 from loralathe.tensorfiles import open_tensorfile, read_header
 from loralathe.verification import verify_file
 from robustness.workdir import refused
@@ -279,3 +289,24 @@ def test_too_many_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(MachineError) as caught:
         read_header(file)
     assert "ulimit -n" in str(caught.value.fix)
+
+
+@pytest.mark.parametrize("product", [Kronecker, Hadamard])
+def test_halves_of_rows_in_each_others_place(monkeypatch: pytest.MonkeyPatch, product: type) -> None:
+    """Measured without the whole; against the dense matrix, in bands of one row to all, wide and high."""
+    torch.manual_seed(3)
+
+    def of(rows: int, columns: int) -> Product:
+        pair = [(torch.randn(side, 2), torch.randn(2, columns)) for side in (rows, rows)]
+        if product is Hadamard:
+            return Hadamard(*pair)
+        return Kronecker(*(Factors(up, down, (rows, columns)) for up, down in pair))
+
+    for rows, columns in ((4, 3), (6, 8), (2, 5)):
+        x, y = of(rows, columns), of(rows, columns)
+        dense_x, dense_y = (one.rows(0, one.size[0]).double() for one in (x, y))
+        wanted = float((dense_x.roll(x.size[0] // 2, 0) * dense_y).sum())
+        for band in (1, 50, 10_000):
+            monkeypatch.setattr(products, "BAND", band)
+            assert product_inner(Swapped(x), y) == pytest.approx(wanted, rel=1e-5)
+            assert product_energy(Swapped(x)) == pytest.approx(float(dense_x.square().sum()), rel=1e-5)

@@ -176,7 +176,7 @@ def axis_examples() -> tuple[str, ...]:
 
 def need_libraries() -> None:
     """MachineError, with the way to install it, when Pillow or diffusers is missing."""
-    from loralathe.rendering.machine import library
+    from loralathe.rendering.machine import require_library
 
-    library("PIL")
-    library("diffusers")
+    require_library("PIL")
+    require_library("diffusers")

@@ -60,14 +60,22 @@ def guarded(run: Callable[[], object], words: Sequence[str], flags: Callable[[],
     return code if isinstance(code, int) else DONE
 
 
+_ENDS = (signal.SIGINT, signal.SIGTERM)
+
+
 def end_on_signals() -> None:
-    """Ctrl-C and SIGTERM cancel the work of all threads and unwind: half-written files are removed."""
+    """Ctrl-C and SIGTERM cancel the work of all threads and unwind: half-written files are removed.
+
+    A second one is not heard: it would end the wait for threads that still write.
+    """
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _ENDS:
             signal.signal(number, _interrupt)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    for end in _ENDS:
+        signal.signal(end, signal.SIG_IGN)
     TOKEN.cancel()
     raise KeyboardInterrupt
 

@@ -88,7 +88,7 @@ def in_parallel(
         finally:
             if len(futures) < threads or not all(future.done() for future in futures):
                 stop.cancel()
-            pool.shutdown(cancel_futures=True)
+            _wait_for_end(pool)
     for future in futures:
         error = None if future.cancelled() else future.exception()
         if error is not None and not isinstance(error, Cancelled):
@@ -110,7 +110,24 @@ def beside(work: Callable[[Cancel], R]) -> Iterator[Future[R]]:
         yield pool.submit(work, stop)
     finally:
         stop.cancel()
-        pool.shutdown(cancel_futures=True)
+        _wait_for_end(pool)
+
+
+def _wait_for_end(pool: ThreadPoolExecutor) -> None:
+    """Until its threads have ended, whatever comes meanwhile, such as a second Ctrl-C.
+
+    They write into files that are closed afterwards, and the next file that is opened gets the same number.
+    """
+    late: KeyboardInterrupt | None = None
+    while True:
+        try:
+            pool.shutdown(cancel_futures=True)
+        except KeyboardInterrupt as error:
+            late = error
+        else:
+            break
+    if late is not None:
+        raise late
 
 
 class ByteBudget:

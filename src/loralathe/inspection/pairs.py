@@ -22,6 +22,7 @@ from loralathe.lowrank import (
     Plain,
     Product,
     Rounding,
+    Swapped,
     compare_directions,
     compress,
     kronecker_directions,
@@ -113,10 +114,11 @@ def pair_adapters(x: Path, y: Path, rank: int | None, progress: Progress, thread
 def _compare(adapters: tuple[Adapter, Adapter], name: str, rank: int | None) -> Pair:
     modules = [adapter.modules[name] for adapter in adapters]
     pairs = list(zip(adapters, modules, strict=True))
-    if modules[0].swapped == modules[1].swapped:
-        x, y = (load_product(*pair) for pair in pairs)
-    else:
-        x, y = (Plain(load_factors(*pair)) for pair in pairs)
+    alike = modules[0].swapped == modules[1].swapped
+    x, y = (
+        _product(*pair, swap=module.swapped and not alike)
+        for pair, module in zip(pairs, modules, strict=True)
+    )
     equal = same_numbers(x, y)
     xx, yy, xy = product_energy(x), product_energy(y), product_inner(x, y)
     up = down = None
@@ -126,6 +128,13 @@ def _compare(adapters: tuple[Adapter, Adapter], name: str, rank: int | None) -> 
     dd = 0.0 if equal else max(xx + yy - 2.0 * xy, 0.0)
     label = label_of_module(adapters[0].family, name)
     return Pair(name, label, math.prod(modules[0].shape), xx, yy, xy, dd, equal, up, down)
+
+
+def _product(adapter: Adapter, module: AdapterModule, *, swap: bool) -> Product:
+    product = load_product(adapter, module)
+    if not swap or isinstance(product, Swapped):
+        return product
+    return Plain(load_factors(adapter, module)) if isinstance(product, Plain) else Swapped(product)
 
 
 def _directions(

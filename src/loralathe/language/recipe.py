@@ -18,6 +18,7 @@ FIRST = "first"
 T = TypeVar("T")
 MOST_LEVELS = 300
 """Steps that need each other in a row, each with the levels of its formula: a third of what Python nests."""
+MOST_STEPS = 10_000
 ADAPTER_METADATA = ("new", "first", "merge", "all", "minimal")
 
 
@@ -109,6 +110,8 @@ def make_recipe(
 
     Raises InputError for a name used twice, unknown, misspelt or circular, and for a bad formula.
     """
+    if len(steps) > MOST_STEPS:
+        raise InputError(f"more than {MOST_STEPS:,} steps", where=where, fix="make several recipes of it")
     texts = _named(steps, where)
     nodes = {name: parse_expression(text, f"{where}, step '{name}'") for name, text in texts.items()}
     numbers = _finite(_named(variables or {}, where), where)

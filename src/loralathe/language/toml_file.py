@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from loralathe.errors import InputError, half_width, json_text
-from loralathe.tensorfiles import read_text
+from loralathe.tensorfiles import LARGEST_BY_HAND, read_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -29,7 +29,7 @@ def read_toml(path: Path, kind: str) -> dict[str, Any]:
 
     Raises InputError for a file that is missing, too large, or not TOML.
     """
-    text = read_text(path, kind)
+    text = read_text(path, kind, LARGEST_BY_HAND)
     if drive := _WINDOWS_PATH.search(text):
         line = text.count("\n", 0, drive.end()) + 1
         raise InputError(

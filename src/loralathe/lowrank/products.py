@@ -112,7 +112,34 @@ class Plain:
         return self._flat.up[start:stop] @ self._flat.down
 
 
-Product = Kronecker | Hadamard | Plain
+@dataclass(frozen=True)
+class Swapped:
+    """One of the products with the two halves of its rows (axis 0) or columns in each other's place."""
+
+    product: Kronecker | Hadamard
+    axis: int = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.product.size
+
+    @property
+    def turned(self) -> Swapped:
+        """Rows and columns in each other's place."""
+        return Swapped(self.product.turned, 1 - self.axis)
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        if self.axis == 1:
+            return self.product.rows(start, stop).roll(self.size[1] // 2, 1)
+        every, half = self.size[0], self.size[0] // 2
+        begin, end = start - half, stop - half  # counted from the end where negative
+        below = [(begin + every, min(end, 0) + every)] if begin < 0 else []
+        above = [(max(begin, 0), end)] if end > 0 else []
+        return torch.cat([self.product.rows(*part) for part in below + above])
+
+
+Product = Kronecker | Hadamard | Plain | Swapped
 
 
 def product_inner(x: Product, y: Product) -> float:
@@ -135,6 +162,7 @@ def _turned(factors: Factors) -> Factors:
 
 def product_energy(x: Product) -> float:
     """‖x‖², at least 0."""
+    x = x.product if isinstance(x, Swapped) else x
     if isinstance(x, Kronecker):
         return factors_energy(x.first) * factors_energy(x.second)
     return max(product_inner(x, x), 0.0)
@@ -164,11 +192,13 @@ def _same_sides(x: Kronecker, y: Kronecker) -> bool:
 
 def same_numbers(x: Product, y: Product) -> bool:
     """Whether both are made of the same factors."""
+    if isinstance(x, Swapped) or isinstance(y, Swapped):
+        return False
     one, other = _tensors(x), _tensors(y)
     return type(x) is type(y) and all(map(torch.equal, one, other))
 
 
-def _tensors(x: Product) -> list[Tensor]:
+def _tensors(x: Kronecker | Hadamard | Plain) -> list[Tensor]:
     if isinstance(x, Hadamard):
         return [*x.first, *x.second]
     every = [x.factors] if isinstance(x, Plain) else [x.first, x.second]

@@ -14,7 +14,7 @@ from loralathe.progress import Progress
 from loralathe.rendering.request import ImageRequest
 from loralathe.rendering.samplers import canonical_names, label_of
 from loralathe.strengths import AdapterUse, tag_text
-from loralathe.tensorfiles import MODEL_SUFFIXES, check_is_file, content_hash, model_hash, write_whole
+from loralathe.tensorfiles import MODEL_SUFFIXES, content_hash, model_hash, write_whole
 from loralathe.version import __version__
 
 if TYPE_CHECKING:
@@ -107,16 +107,14 @@ def save_png(image: Image, path: Path) -> None:
 
 def png_text(path: Path) -> str | None:
     """The infotext of a PNG, or None. InputError for a file that is damaged or not a PNG."""
-    from loralathe.rendering.png import DAMAGE, read_picture
+    from loralathe.rendering.png import DAMAGE, text_of_png
 
-    check_is_file(path, "give the path of a PNG")
     try:
-        text = read_picture(path, ("PNG",)).info.get(CHUNK)
+        return text_of_png(path, CHUNK)
     except DAMAGE as error:
         raise InputError(
             f"the picture cannot be read: {error}", where=str(path), fix="the file is damaged or not a PNG"
         ) from error
-    return text if isinstance(text, str) else None
 
 
 def quoted_entry(text: str) -> str:

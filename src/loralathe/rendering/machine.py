@@ -8,6 +8,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from loralathe.engine import check_device
@@ -35,11 +36,21 @@ def library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise MachineError(
-            f"rendering needs the package '{name.split('.', maxsplit=1)[0]}'",
-            where=str(error),
-            fix='pip install "loralathe[render]"',
-        ) from error
+        raise _missing(name, str(error)) from error
+
+
+def require_library(name: str) -> None:
+    """The same error without the import, which takes seconds."""
+    if find_spec(name) is None:
+        raise _missing(name, None)
+
+
+def _missing(name: str, reason: str | None) -> MachineError:
+    return MachineError(
+        f"rendering needs the package '{name.split('.', maxsplit=1)[0]}'",
+        where=reason,
+        fix='pip install "loralathe[render]"',
+    )
 
 
 def pick_device(name: str) -> torch.device:

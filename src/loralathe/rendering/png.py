@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
-from loralathe.errors import whole
+from loralathe.errors import InputError, whole
 from loralathe.tensorfiles import check_is_file
 
 DAMAGE = (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError)
 """Pillow raises each of these for some damaged file."""
+MOST_PIXELS = 1 << 26
+"""Of a picture that is read: as many as the largest that is made here, 8,192 × 8,192, has."""
 
 
 def png_bytes(image: Image.Image, text: dict[str, str] | None = None, *, compress_level: int = 4) -> bytes:
@@ -29,13 +32,38 @@ def png_bytes(image: Image.Image, text: dict[str, str] | None = None, *, compres
     return buffer.getvalue()
 
 
+def text_of_png(path: Path, key: str) -> str | None:
+    """The text chunk `key`, None without one. Raises one of DAMAGE for a file that is no PNG.
+
+    Pixels are decoded only where the chunk may come after them.
+    """
+    check_is_file(path, "give the path of a PNG")
+    with _opened(path, ("PNG",)) as image:
+        if key not in image.info and image.width * image.height <= MOST_PIXELS:
+            image.load()
+        text = image.info.get(key)
+    return text if isinstance(text, str) else None
+
+
+def _opened(path: Path, formats: tuple[str, ...] | None) -> Image.Image:
+    with warnings.catch_warnings():  # of sizes, which are checked here
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(path, formats=formats)
+
+
 def read_picture(path: Path, formats: tuple[str, ...] | None = None) -> Image.Image:
     """The whole picture in RGB, its text chunks in `info`. Raises one of DAMAGE for a file that is none.
 
     InputError for what is no regular file, or outside of the folders that the process is kept to.
     """
     check_is_file(path, "give a picture")
-    with Image.open(path, formats=formats) as image:
+    with _opened(path, formats) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise InputError(
+                f"the picture has more than {MOST_PIXELS:,} pixels",
+                where=str(path),
+                fix="give a smaller picture",
+            )
         picture: Image.Image = image.convert("RGB")
         picture.info = dict(image.info)
     return picture

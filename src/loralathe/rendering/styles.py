@@ -12,6 +12,8 @@ from loralathe.errors import InputError, did_you_mean, option
 from loralathe.tensorfiles import read_small
 
 PLACEHOLDER = "{prompt}"
+LARGEST = 4 << 20
+"""Bytes: tens of thousands of styles."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Style:
 def read_styles(file: Path) -> dict[str, Style]:
     """Styles by name. A byte order mark, line breaks within quotes and A1111's old column `text` are read."""
     try:
-        text = read_small(file, "styles file").decode("utf-8-sig")  # line breaks as they are
+        text = read_small(file, "styles file", LARGEST).decode("utf-8-sig")  # line breaks as they are
         rows = csv.DictReader(io.StringIO(text, newline=""))
         found = list(rows)
     except (UnicodeDecodeError, csv.Error) as error:

@@ -19,7 +19,7 @@ from loralathe.families import BASE, FAMILIES, Family, block_lists
 from loralathe.strengths.blocks import expand_blocks
 from loralathe.strengths.text import looks_like_number, match_name, name_hint
 from loralathe.strengths.tokens import is_token
-from loralathe.tensorfiles import read_text
+from loralathe.tensorfiles import LARGEST_BY_HAND, read_text
 
 NO_PRESETS: Mapping[str, str] = MappingProxyType({})
 UNIFORM: Mapping[str, str] = MappingProxyType({"ALL": "1", "NONE": "0", "ALL0.5": "0.5"})
@@ -199,4 +199,4 @@ def _add_element_preset(
 
 
 def _lines(path: Path) -> list[str]:
-    return read_text(path, "preset file").splitlines()
+    return read_text(path, "preset file", LARGEST_BY_HAND).splitlines()

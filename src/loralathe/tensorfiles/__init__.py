@@ -26,7 +26,13 @@ from loralathe.tensorfiles.header import (
     encode_header,
     in_file_order,
 )
-from loralathe.tensorfiles.input_files import MODEL_SUFFIXES, check_is_file, read_small, read_text
+from loralathe.tensorfiles.input_files import (
+    LARGEST_BY_HAND,
+    MODEL_SUFFIXES,
+    check_is_file,
+    read_small,
+    read_text,
+)
 from loralathe.tensorfiles.memory import MemoryPath, digest_of, in_memory
 from loralathe.tensorfiles.outputs import check_output, free_space, real_path, same_file
 from loralathe.tensorfiles.positional import read_at, write_at
@@ -35,9 +41,9 @@ from loralathe.tensorfiles.user_folders import cache_folder, config_file
 from loralathe.tensorfiles.writers import AdapterWriter, CheckpointWriter, adapter_file_size, join_files
 
 __all__ = [
-    "DTYPES", "LENGTH_BYTES", "MODEL_SUFFIXES", "AdapterWriter", "CheckpointWriter", "Header",
-    "MemoryPath", "StagedFile", "TensorFile", "TensorInfo", "TensorSpec", "adapter_file_size", "autov1",
-    "cache_folder", "check_is_file", "check_output", "config_file", "confine", "content_hash",
+    "DTYPES", "LARGEST_BY_HAND", "LENGTH_BYTES", "MODEL_SUFFIXES", "AdapterWriter", "CheckpointWriter",
+    "Header", "MemoryPath", "StagedFile", "TensorFile", "TensorInfo", "TensorSpec", "adapter_file_size",
+    "autov1", "cache_folder", "check_is_file", "check_output", "config_file", "confine", "content_hash",
     "digest_of", "encode_header", "free_space", "from_torch_dtype", "in_file_order", "in_memory",
     "join_files", "legacy_hash", "made_folders", "model_hash", "name_key", "open_tensorfile", "read_at",
     "read_header", "read_small", "read_text", "real_path", "remove_stale", "remove_stale_in",

@@ -19,7 +19,9 @@ MODEL_SUFFIXES = (".safetensors", *_PICKLE_SUFFIXES, ".gguf")
 """What model files are called; their content decides how they are read."""
 _PICTURE_MARKS = (b"\x89PNG\r\n", b"\xff\xd8\xff")
 LARGEST_SMALL_FILE = 16 << 20
-"""Bytes. What people write by hand is a thousandth of it; a larger file was given by mistake."""
+"""Bytes. A larger file was given by mistake."""
+LARGEST_BY_HAND = 1 << 20
+"""Bytes of what people write by hand, a thousand times what they write: reading more takes seconds."""
 _TAR_MARK = slice(257, 262)
 _CONVERT = "load it with the torch that wrote it, and save its state_dict() with a newer torch.save"
 _DOWNLOAD = "download the model file itself"
@@ -67,14 +69,14 @@ def open_regular(path: Path, wanted: str = "") -> BinaryIO:
         ) from error
 
 
-def read_small(path: str | os.PathLike[str], kind: str) -> bytes:
-    """The bytes of a file of at most 16 MB; `kind` says in errors what it should be, such as 'recipe'."""
+def read_small(path: str | os.PathLike[str], kind: str, most: int = LARGEST_SMALL_FILE) -> bytes:
+    """The bytes of a file of at most `most`; `kind` says in errors what it should be, such as 'recipe'."""
     place = Path(path)
     with open_regular(place, f"give the path of the {kind}") as file:
         size = os.fstat(file.fileno()).st_size
-        if size > LARGEST_SMALL_FILE:
+        if size > most:
             raise InputError(
-                f"too large for a {kind}: more than {LARGEST_SMALL_FILE >> 20} MB",
+                f"too large for a {kind}: more than {most >> 20} MB",
                 where=str(place),
                 fix="check the path",
             )
@@ -83,9 +85,9 @@ def read_small(path: str | os.PathLike[str], kind: str) -> bytes:
     return bytes(data)
 
 
-def read_text(path: str | os.PathLike[str], kind: str) -> str:
+def read_text(path: str | os.PathLike[str], kind: str, most: int = LARGEST_SMALL_FILE) -> str:
     """A UTF-8 text, with or without a byte-order mark; errors as `read_small`, and when it is not UTF-8."""
-    data = read_small(path, kind)
+    data = read_small(path, kind, most)
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:

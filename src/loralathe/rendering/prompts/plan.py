@@ -11,15 +11,24 @@ network twice a step count steps, not evaluations.
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
+from loralathe.errors import InputError
 from loralathe.rendering.prompts.text import Issue, issue_at, parse_emphasis
 
 _AND = re.compile(r"\bAND\b")
 _WEIGHTED = re.compile(r"(?P<text>.*?)\s*:\s*(?P<weight>[-+]?(?:\d+\.?\d*|\.\d+))\s*\Z", re.DOTALL)
 DEEPEST = 50
 """Brackets inside one another that are read; those further in are plain characters."""
+MOST_UNCLOSED = 20
+"""After so many brackets that nothing closes, all later ones are plain characters: each is read twice."""
+MOST_TEXT = 2_000_000
+"""Characters of all the texts that a prompt has in its steps."""
+_PLAIN = re.compile(r"[^\\()\[\]:|]+")
 _NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+))\s*\Z")
 
 
@@ -47,9 +56,11 @@ def plan_prompt(prompt: str, steps: int, *, composable: bool = True, after: int 
 
     after: steps of a first pass. In the second one a step N counts from the start of the first, a fraction
     of 1 to 2 is one of the second pass, and alternation starts again (A1111's rule).
+    Raises InputError where it changes too often.
     """
     parts, issues = split_parts(prompt) if composable else ((Part(prompt),), [])
     plans = []
+    _require_few(parts, steps)
     for part in parts:
         texts, odd = expand_schedule(part.text, steps, after)
         offset = prompt.find(part.text)
@@ -61,6 +72,13 @@ def plan_prompt(prompt: str, steps: int, *, composable: bool = True, after: int 
             place = prompt.find(issue.excerpt)
             issues.append(Issue(max(place, 0), issue.message, issue.excerpt))
     return PromptPlan(tuple(plans), tuple(dict.fromkeys(issues)))
+
+
+def _require_few(parts: tuple[Part, ...], steps: int) -> None:
+    if len(parts) * steps > MOST_TEXT:
+        raise InputError(
+            f"{len(parts):,} prompts joined by AND are too many for {steps:,} steps", fix="use fewer of both"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +93,10 @@ def split_parts(prompt: str) -> tuple[tuple[Part, ...], list[Issue]]:
     """The prompts that AND joins; one part of weight 1 when there is no AND."""
     issues: list[Issue] = []
     cuts: list[tuple[int, int]] = []
-    for match in _AND.finditer(prompt):
-        if _depth(prompt, match.start()):
+    words = list(_AND.finditer(prompt))
+    depths = _depths(prompt) if words else []
+    for match in words:
+        if depths[match.start()]:
             issues.append(issue_at(prompt, match.start(), "AND inside brackets is read as a plain word"))
         else:
             cuts.append(match.span())
@@ -92,24 +112,20 @@ def _part(text: str) -> Part:
     return Part(weighted["text"], float(weighted["weight"])) if weighted else Part(text)
 
 
-def _depth(text: str, place: int) -> int:
-    """How many brackets around `place` are really closed later; an unclosed one encloses nothing."""
-    closes = {")": "(", "]": "["}
-    enclosing = 0
-    pending: list[tuple[str, bool]] = []
+def _depths(text: str) -> list[int]:
+    """How many brackets around each place are really closed later; an unclosed one encloses nothing."""
+    opened: dict[str, list[int]] = {")": [], "]": []}
+    changes = [0] * (len(text) + 1)
     skip = False
     for index, char in enumerate(text):
         if skip or char == "\\":
             skip = not skip
-            continue
-        if char in "([":
-            pending.append((char, index < place))
-        elif char in closes:
-            match = next((n for n in reversed(range(len(pending))) if pending[n][0] == closes[char]), None)
-            if match is not None:
-                _, before = pending.pop(match)
-                enclosing += before and index >= place
-    return enclosing
+        elif char in "([":
+            opened[")" if char == "(" else "]"].append(index)
+        elif opened.get(char):
+            changes[opened[char].pop() + 1] += 1
+            changes[index] -= 1
+    return list(accumulate(changes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +136,13 @@ class Switch:
     after: Script
     when: str
 
-    def chosen(self, step: int, steps: int, after: int) -> Script:
+    def first(self, steps: int, after: int) -> int:
+        """The step in which `after` is shown first."""
         value = float(self.when)
-        switch = int((value - bool(after)) * steps) if "." in self.when else int(value) - after
-        return self.before if step < switch else self.after
+        return int((value - bool(after)) * steps) if "." in self.when else int(value) - after
+
+    def chosen(self, step: int, steps: int, after: int) -> Script:
+        return self.before if step < self.first(steps, after) else self.after
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +173,37 @@ def expand_schedule(prompt: str, steps: int, after: int = 0) -> tuple[tuple[str,
     """The text of every step, `steps` long, and what looked like a schedule but is not one."""
     parser = _Parser(prompt)
     sequence = parser.sequence(closers="")
-    return tuple(sequence.at(step, steps, after) for step in range(steps)), parser.issues
+    alike = _alike(sequence, steps, after)
+    if (count := len(set(alike))) * len(prompt) > MOST_TEXT:
+        raise InputError(
+            f"a prompt of {len(prompt):,} characters that changes {count:,} times is too much",
+            fix=f"the most is {MOST_TEXT:,} characters in all: take fewer steps, or fewer [a|b] and [a:b:N]",
+        )
+    known: dict[tuple[int, int], str] = {}
+    for step, key in enumerate(alike):
+        if key not in known:
+            known[key] = sequence.at(step, steps, after)
+    return tuple(known[key] for key in alike), parser.issues
+
+
+def _alike(script: Script, steps: int, after: int) -> list[tuple[int, int]]:
+    """A key for every step; steps of equal keys have the same text."""
+    period, switches = 1, [0] * (steps + 1)
+    for choice in _choices(script):
+        if isinstance(choice, Switch):
+            switches[min(max(choice.first(steps, after), 0), steps)] = 1
+        else:  # longer periods than there are steps need no numbers of hundreds of digits
+            period = min(math.lcm(period, len(choice.options)), steps)
+    return [(number, step % period) for step, number in enumerate(accumulate(switches[:steps]))]
+
+
+def _choices(script: Script) -> Iterator[Switch | Alternation]:
+    for part in script.parts:
+        if isinstance(part, str):
+            continue
+        yield part
+        for inner in part.options if isinstance(part, Alternation) else (part.before, part.after):
+            yield from _choices(inner)
 
 
 class _Parser:
@@ -174,6 +223,7 @@ class _Parser:
         parts: list[str | Switch | Alternation] = []
         self._depth += 1
         readable = self._depth <= DEEPEST
+        opening = "[(" if closers else "["
         while self.place < len(self.text):
             char = self.text[self.place]
             if char == "\\" and self.place + 1 < len(self.text):
@@ -181,13 +231,12 @@ class _Parser:
                 self.place += 2
             elif char in closers:
                 break
-            elif char == "[" and readable:
-                parts.extend(self._square())
-            elif char == "(" and closers and readable:
-                parts.extend(self._round())
+            elif char in opening and readable and len(self._unclosed) < MOST_UNCLOSED:
+                parts.extend(self._square() if char == "[" else self._round())
             else:
-                parts.append(char)
-                self.place += 1
+                plain = _PLAIN.match(self.text, self.place)
+                parts.append(plain[0] if plain else char)
+                self.place += len(plain[0]) if plain else 1
         self._depth -= 1
         return Script(_merged(parts))
 
