@@ -12,11 +12,11 @@ os.environ["LORALATHE_CONFIG"] = os.devnull  # nobody's own folders: no test rea
 os.environ.setdefault("LORALATHE_CACHE", os.devnull)  # nor anybody's cache: tests that need one have theirs
 os.environ["LC_ALL"] = "C.UTF-8"  # the command speaks the language of the terminal: English here
 
-settings.register_profile("ci", derandomize=True)
+settings.register_profile("usual", deadline=None)  # a busy machine takes its time
+settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("many", max_examples=5000, deadline=None, print_blob=True)
 """pytest --hypothesis-profile=many"""
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+settings.load_profile("ci" if os.environ.get("CI") else "usual")
 
 
 @pytest.hookimpl(tryfirst=True)
