@@ -17,6 +17,8 @@ from loralathe.families import Family
 
 Tensors = Mapping[str, torch.Tensor]
 H = 32
+NEWER = {"zimage": 3, "qwen-image": 3, "qwen-image-2.1": 1, "krea2": 3, "anima": 3}
+"""Family → one of how many modules is taken."""
 
 
 def some(tensors: dict[str, torch.Tensor], every: int) -> dict[str, torch.Tensor]:
@@ -30,6 +32,7 @@ def loras() -> dict[str, dict[str, torch.Tensor]]:
         "sd1": some(tiny_lora("sd1", rank=4, alpha=2, conv_rank=2, seed=1), 17),
         "sdxl": some(tiny_lora("sdxl", rank=4, alpha=1, conv_rank=2, seed=2), 59),
         "flux": some(tiny_lora("flux", rank=4, alpha=4, seed=3), 4),
+        **{name: some(tiny_lora(name, rank=2, alpha=1, seed=4), every) for name, every in NEWER.items()},
     }
 
 
@@ -45,7 +48,7 @@ def deltas(tensors: Tensors, family: Family | None = None) -> tuple[Family, dict
 
 
 @pytest.mark.parametrize("to", written_dialects())
-@pytest.mark.parametrize("family", ["sd1", "sdxl", "flux"])
+@pytest.mark.parametrize("family", ["sd1", "sdxl", "flux", *NEWER])
 def test_there_and_back(loras: dict[str, dict[str, torch.Tensor]], family: str, to: str) -> None:
     given = loras[family]
     own, wanted = deltas(given)
