@@ -182,6 +182,7 @@ def weighted_sum_recipe(
 
 def convert_recipe(a: Path, dtype: str | None, output: Path | None, choices: Mapping[str, object]) -> Recipe:
     """`A` in another dtype, or saved with other choices; InputError where nothing would change."""
+    from loralathe.families import in_original_layout
     from loralathe.tensorfiles import open_tensorfile
 
     vae = choices.get("vae")
@@ -190,7 +191,8 @@ def convert_recipe(a: Path, dtype: str | None, output: Path | None, choices: Map
         with open_tensorfile(a) as file:
             suffix = "_bf16" if file.is_quantised else ""
             changes = suffix or any(choices.get(name) for name in ("vae", "discard", "metadata"))
-            if file.format == "safetensors" and not changes:
+            other_layout = in_original_layout(file) is not file
+            if file.format == "safetensors" and not changes and not other_layout:
                 raise InputError(
                     "nothing would be converted",
                     where=str(a),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loralathe.adapters import Adapter, fits_first_channels, is_adapter, read_adapter
 from loralathe.errors import InputError, counted, few
-from loralathe.families import Detected, Family, Module, detect_checkpoint
+from loralathe.families import Detected, Family, Module, detect_checkpoint, in_original_layout
 from loralathe.tensorfiles import DTYPES, TensorFile, TensorInfo, open_tensorfile
 
 
@@ -65,7 +65,7 @@ class Sources:
         adapters = {name: file for name, file in files.items() if is_adapter(file.path, file.header.tensors)}
         for name, file in files.items():
             if name not in adapters:
-                self.checkpoints[name] = _checkpoint(name, file)
+                self.checkpoints[name] = _checkpoint(name, in_original_layout(file))
         self.family = self._common_family()
         for name, file in adapters.items():
             self.adapters[name] = read_adapter(file, self.family, with_weights=True)

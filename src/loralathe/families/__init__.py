@@ -35,6 +35,7 @@ from loralathe.families.family import (
     supported_families,
 )
 from loralathe.families.layers import FACTORED
+from loralathe.families.layouts import in_original_layout
 from loralathe.families.metadata import AdapterNotes, adapter_metadata
 from loralathe.families.pictures import Padding, Pictures, TextReading
 from loralathe.families.recognition import DENOISER_PREFIX, HeaderLike, TensorLike
@@ -49,7 +50,7 @@ __all__ = [
     "AdapterNotes", "Component", "Detected", "Family", "HeaderLike", "LayerAddress", "Module", "Padding",
     "PathSpelling", "Pictures", "TensorLike", "TextReading", "adapter_metadata", "all_block_lists",
     "block_label", "block_lists", "common_prefixes", "component_name", "detect_checkpoint", "family_by_id",
-    "family_of_words", "in_model_order", "is_block_word", "is_encoder_block", "label_of_key",
-    "label_of_module", "label_order", "name_given_as_lora", "name_unread", "register", "shorthand",
-    "supported_families", "vae_component", "vae_keys",
+    "family_of_words", "in_model_order", "in_original_layout", "is_block_word", "is_encoder_block",
+    "label_of_key", "label_of_module", "label_order", "name_given_as_lora", "name_unread", "register",
+    "shorthand", "supported_families", "vae_component", "vae_keys",
 ]  # fmt: skip

@@ -34,6 +34,7 @@ from loralathe.families import (
     component_name,
     detect_checkpoint,
     in_model_order,
+    in_original_layout,
     label_of_module,
 )
 from loralathe.tensorfiles import Header, TensorFile, TensorInfo, open_tensorfile
@@ -147,7 +148,7 @@ def inspect_file(path: str | os.PathLike[str]) -> Inspection:
     Raises InputError only for what is no safetensors file, no GGUF file and not torch.save's.
     """
     with open_tensorfile(path) as file:
-        seen = _adapter(file) if shows_adapter(file.header.tensors) else _checkpoint(file.header)
+        seen = _adapter(file) if shows_adapter(file.header.tensors) else _checkpoint(file)
         return _inspection(file, seen)
 
 
@@ -191,7 +192,9 @@ def _inspection(file: TensorFile, seen: _Seen) -> Inspection:
     )
 
 
-def _checkpoint(header: Header) -> _Seen:
+def _checkpoint(file: TensorFile) -> _Seen:
+    view = in_original_layout(file)
+    header = view.header
     try:
         detected = detect_checkpoint(header)
     except InputError as error:
@@ -199,12 +202,17 @@ def _checkpoint(header: Header) -> _Seen:
             return _Seen("other", "a file without tensors", "there is nothing to work on")
         return _Seen("other", _what_of(error), error.fix)
     family = detected.family
+
+    def network(key: str) -> str:
+        own = family.component_of_key(key) if view is file else "unet"
+        return component_name(own, family)
+
     return _Seen(
         kind="checkpoint",
         what=f"{family.label} checkpoint" + _variant(detected),
         family=family,
-        layout=detected.layout,
-        group=lambda key: component_name(family.component_of_key(key), family),
+        layout=detected.layout if view is file else "diffusers",
+        group=network,
         checkpoint=_checkpoint_facts(detected, header),
     )
 

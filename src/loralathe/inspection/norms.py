@@ -18,6 +18,7 @@ from loralathe.families import (
     common_prefixes,
     detect_checkpoint,
     in_model_order,
+    in_original_layout,
     label_of_key,
     label_of_module,
 )
@@ -64,7 +65,7 @@ def block_norms(
     progress = progress or Progress()
     with open_tensorfile(path) as file:
         if not shows_adapter(file.header.tensors):
-            return _weights(file, progress, threads)
+            return _weights(in_original_layout(file), progress, threads)
     with open_adapter(path) as adapter:
         return _deltas(adapter, progress, threads)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from loralathe.adapters import Adapter, AdapterModule, load_factors, load_product, open_adapter
 from loralathe.engine import in_parallel, modules_by_key, tensors_by_name
 from loralathe.errors import InputError, option
-from loralathe.families import FACTORED, Family, Module, label_of_module
+from loralathe.families import FACTORED, Family, Module, in_original_layout, label_of_module
 from loralathe.inspection.merged_lora import merged_rank
 from loralathe.inspection.norms import chunks, family_of, is_computable, labels_of, read_flat, squares
 from loralathe.lowrank import (
@@ -180,7 +180,8 @@ def pair_checkpoints(
     rank: leading directions whose overlap is measured, with a base; None = LEADING.
     """
     with ExitStack() as stack:
-        files = [stack.enter_context(open_tensorfile(path)) for path in (x, y, *([base] if base else []))]
+        opened = [stack.enter_context(open_tensorfile(path)) for path in (x, y, *([base] if base else []))]
+        files = [in_original_layout(file) for file in opened]
         family = _common_family(files)
         held = [_Held.of(file, family) for file in files]
         keys = _Keys.of([one.tensors for one in held])

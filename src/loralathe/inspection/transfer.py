@@ -23,7 +23,15 @@ from torch import Tensor
 from loralathe.adapters import Adapter, AdapterModule, address_of_raw, load_factors, open_adapter
 from loralathe.engine import in_parallel, tensors_by_name
 from loralathe.errors import InputError
-from loralathe.families import FACTORED, Family, Module, detect_checkpoint, in_model_order, label_of_module
+from loralathe.families import (
+    FACTORED,
+    Family,
+    Module,
+    detect_checkpoint,
+    in_model_order,
+    in_original_layout,
+    label_of_module,
+)
 from loralathe.inspection.norms import CHUNK, read_flat
 from loralathe.inspection.origins import RELATED, Stack, block_origins, stack_of
 from loralathe.lowrank import compress, flatten_tucker
@@ -99,7 +107,8 @@ def fit_adapter(
     one without modules that could be placed.
     """
     progress = progress or Progress()
-    with open_tensorfile(source) as one, open_tensorfile(target) as other:
+    with open_tensorfile(source) as first, open_tensorfile(target) as second:
+        one, other = in_original_layout(first), in_original_layout(second)
         bases = _Base.of(one), _Base.of(other)
         _require_kin(bases)
         stacks = block_origins((one, other), progress)

@@ -96,11 +96,12 @@ def study_weights(
     """
     from loralathe.adapters import check_against, open_adapter, require_fit
     from loralathe.engine import in_parallel
-    from loralathe.families import detect_checkpoint
+    from loralathe.families import detect_checkpoint, in_original_layout
     from loralathe.tensorfiles import open_tensorfile
 
     progress = progress or Progress()
-    with open_tensorfile(checkpoint) as base:
+    with open_tensorfile(checkpoint) as file:
+        base = in_original_layout(file)
         family = detect_checkpoint(base.header, str(checkpoint)).family
         places = family.modules(base.header.tensors) | family.biases(base.header.tensors)
         with open_adapter(adapter, family) as opened:

@@ -37,16 +37,17 @@ from loralathe.tensorfiles.memory import MemoryPath, digest_of, in_memory
 from loralathe.tensorfiles.outputs import check_output, free_space, real_path, same_file
 from loralathe.tensorfiles.positional import read_at, write_at
 from loralathe.tensorfiles.reader import TensorFile, open_tensorfile, read_header
+from loralathe.tensorfiles.rearranged import Arrangement, RearrangedFile, Run
 from loralathe.tensorfiles.user_folders import cache_folder, config_file
 from loralathe.tensorfiles.writers import AdapterWriter, CheckpointWriter, adapter_file_size, join_files
 
 __all__ = [
-    "DTYPES", "LARGEST_BY_HAND", "LENGTH_BYTES", "MODEL_SUFFIXES", "AdapterWriter", "CheckpointWriter",
-    "Header", "MemoryPath", "StagedFile", "TensorFile", "TensorInfo", "TensorSpec", "adapter_file_size",
-    "autov1", "cache_folder", "check_is_file", "check_output", "config_file", "confine", "content_hash",
-    "digest_of", "encode_header", "free_space", "from_torch_dtype", "in_file_order", "in_memory",
-    "join_files", "legacy_hash", "made_folders", "model_hash", "name_key", "open_tensorfile", "read_at",
-    "read_header", "read_small", "read_text", "real_path", "remove_stale", "remove_stale_in",
-    "require_readable", "same_file", "stage_bytes", "stored_path", "tensor_bytes", "text_bytes",
-    "to_torch_dtype", "write_at", "write_text", "write_whole",
+    "DTYPES", "LARGEST_BY_HAND", "LENGTH_BYTES", "MODEL_SUFFIXES", "AdapterWriter", "Arrangement",
+    "CheckpointWriter", "Header", "MemoryPath", "RearrangedFile", "Run", "StagedFile", "TensorFile",
+    "TensorInfo", "TensorSpec", "adapter_file_size", "autov1", "cache_folder", "check_is_file",
+    "check_output", "config_file", "confine", "content_hash", "digest_of", "encode_header", "free_space",
+    "from_torch_dtype", "in_file_order", "in_memory", "join_files", "legacy_hash", "made_folders",
+    "model_hash", "name_key", "open_tensorfile", "read_at", "read_header", "read_small", "read_text",
+    "real_path", "remove_stale", "remove_stale_in", "require_readable", "same_file", "stage_bytes",
+    "stored_path", "tensor_bytes", "text_bytes", "to_torch_dtype", "write_at", "write_text", "write_whole",
 ]  # fmt: skip

@@ -123,7 +123,7 @@ def show_inspection(
     screen.result(*([] if first else [""]), heading(Data(say_after(seen.path.name, say(seen.what)))))
     rows = _general(seen)
     if seen.checkpoint:
-        rows += _checkpoint(seen.checkpoint)
+        rows += _checkpoint(seen.checkpoint, seen.layout)
     if seen.adapter:
         rows += _adapter(seen.adapter, seen.family)
     # One block of facts each: long names of tensors or metadata must not push all others aside.
@@ -166,12 +166,12 @@ def _general(seen: Inspection) -> list[tuple[str, str]]:
     return rows
 
 
-def _checkpoint(found: CheckpointFacts) -> list[tuple[str, str]]:
+def _checkpoint(found: CheckpointFacts, layout: str | None) -> list[tuple[str, str]]:
     from loralathe import shorthand
 
     source = found.prediction_source
     rows = [
-        ("layout", f"original, {found.in_channels} input channels"),
+        ("layout", f"{layout}, {found.in_channels} input channels"),
         ("predicts", f"{found.prediction} ({source})" if found.prediction else source),
         ("blocks", f"{len(found.long_blocks)} in all: {shorthand(found.long_blocks)}"),
         ("", f"{len(found.short_blocks)} with attention: {shorthand(found.short_blocks)}"),

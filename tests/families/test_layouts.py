@@ -1,0 +1,113 @@
+"""Files in the diffusers layout are read as in the original one, by name maps of diffusers itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import checkpoints
+from checkpoints import tiny_checkpoint, write_safetensors
+from loralathe import block_norms, compare, extract, inspect, merge
+from loralathe.families import in_original_layout
+from loralathe.tensorfiles import open_tensorfile
+
+UNET = "model.diffusion_model."
+MAPS = {
+    "sd1": "map_sd15_unet",
+    "sdxl": "map_sdxl_unet",
+    "flux-alone": "map_flux_transformer",
+}
+
+
+def original(family: str) -> dict[str, torch.Tensor]:
+    """The U-Net or transformer, its keys without a prefix."""
+    tensors = tiny_checkpoint(family, seed=3)
+    own = {key.removeprefix(UNET): tensor for key, tensor in tensors.items() if key.startswith(UNET)}
+    return own or tensors
+
+
+def in_diffusers(family: str) -> dict[str, torch.Tensor]:
+    """The same as diffusers names, cuts and swaps it."""
+    tensors, found = original(family), {}
+    for one, other in checkpoints.raw_manifest(MAPS[family]).items():
+        if family != "flux-alone":
+            found[str(other)] = tensors[one.removeprefix(UNET)]
+            continue
+        place = other if isinstance(other, dict) else {"original": other}
+        source = tensors.get(str(place["original"]).removeprefix(UNET))
+        if source is None:
+            continue  # blocks that the narrow file leaves out
+        if "rows" in place:
+            unit = len(source) / {"qkv": 9216, "linear1": 21504}[str(place["original"]).split(".")[-2]]
+            source = source[round(place["rows"][0] * unit) : round(place["rows"][1] * unit)]
+        found[one] = source.roll(len(source) // 2, 0) if place.get("halves_swapped") else source
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("layouts")
+    for family in MAPS:
+        tensors = in_diffusers(family)
+        write_safetensors(
+            path / f"{family}.safetensors", {key: one.contiguous() for key, one in tensors.items()}
+        )
+        own = {UNET + key: tensor for key, tensor in original(family).items()}
+        write_safetensors(path / f"{family}-original.safetensors", own)
+    return path
+
+
+@pytest.mark.parametrize("family", MAPS)
+def test_every_number_is_where_it_belongs(folder: Path, family: str) -> None:
+    wanted = original(family)
+    with open_tensorfile(folder / f"{family}.safetensors") as file:
+        view = in_original_layout(file)
+        assert view is not file
+        assert {key.removeprefix(UNET) for key in view.header.tensors} == wanted.keys()
+        for key, info in view.header.tensors.items():
+            tensor = view.read(key)
+            assert torch.equal(tensor, wanted[key.removeprefix(UNET)]), key
+            some = bytearray(max(1, info.nbytes // 3))
+            view.readinto(info, memoryview(some), info.nbytes // 2)
+            whole = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            assert bytes(some) == whole[info.nbytes // 2 :][: len(some)]
+
+
+@pytest.mark.parametrize("family", ["flux-alone", pytest.param("sdxl", marks=pytest.mark.slow)])
+def test_merges_and_extractions_are_those_of_the_original_layout(folder: Path, family: str) -> None:
+    lora = checkpoints.tiny_lora(family, rank=2, alpha=1, seed=4)
+    lora = {key: tensor for key, tensor in lora.items() if key.startswith("lora_unet_")}
+    made = []
+    for name in (family, f"{family}-original"):
+        output = folder / f"merged-{name}.safetensors"
+        merge(folder / f"{name}.safetensors", lora, output=output)
+        made.append(load_file(output))
+    assert made[0].keys() == made[1].keys()
+    assert all(torch.equal(made[0][key], made[1][key]) for key in made[0])
+    again = folder / f"again-{family}.safetensors"
+    extract(folder / f"merged-{family}.safetensors", folder / f"{family}.safetensors", rank=2, output=again)
+    assert inspect(again).kind == "adapter"
+
+
+def test_compare_finds_no_difference_between_the_layouts(folder: Path) -> None:
+    found = compare(folder / "flux-alone.safetensors", folder / "flux-alone-original.safetensors")
+    assert found.total.difference == 0
+    assert block_norms(folder / "flux-alone.safetensors")[-1].norm > 0
+
+
+def test_inspect_says_how_the_file_is_laid_out(folder: Path) -> None:
+    found = inspect(folder / "flux-alone.safetensors")
+    assert (found.kind, found.family, found.layout) == ("checkpoint", "flux", "diffusers")
+    assert [part.name for part in found.parts] == ["transformer"]
+
+
+def test_a_file_that_lacks_a_slice_is_no_such_view(folder: Path) -> None:
+    tensors = load_file(folder / "flux-alone.safetensors")
+    del tensors["transformer_blocks.0.attn.to_k.weight"]
+    path = write_safetensors(folder / "lacking.safetensors", tensors)
+    with open_tensorfile(path) as file:
+        assert in_original_layout(file) is file
+    assert inspect(path).what == "a Flux transformer in the diffusers layout"
