@@ -32,7 +32,8 @@ CHINESE = re.compile("[\u4e00-\u9fff]")
 def test_a_fault_on_each_page_is_told_beside_its_field(either: Visitor) -> None:
     _choose_files(either)
     page = ""
-    for name, field, fault in FAULTS:
+    each_once = {name: (name, field, fault) for name, field, fault in FAULTS}.values()
+    for name, field, fault in FAULTS if either.language == "en" else each_once:
         if name != page:
             either.open(name)
             page = name

@@ -27,7 +27,7 @@ OPEN_ALL = "for (const one of document.querySelectorAll('main details')) one.ope
 
 def long(visitor: Visitor) -> None:
     """One picture after the other, so that there is a middle."""
-    visitor.input("steps").fill("150")
+    visitor.input("steps").fill("60")
     visitor.page.evaluate(OPEN_ALL)
     visitor.input("batch").fill("1")
 

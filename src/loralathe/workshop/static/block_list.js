@@ -94,6 +94,7 @@ export function blockList({ onchange }) {
     model = { base, lora };
     if (!base || !lora?.file) { rows.replaceChildren(note(t("blocks.choose"))); return; }
     energies = [];
+    if (!blocks.length) rows.replaceChildren(note(t("details.reading")));
     await read(lora.blocks, true);
     try {
       const found = await post("ask", { command: "block_weights", words: [base, lora.file], options: {} });

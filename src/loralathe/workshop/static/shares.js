@@ -6,7 +6,8 @@ import { make } from "./study/elements.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const PARTS = ["kept", "cut", "outside"];
-const LINE = 22, LEFT = 92, WIDE = 400, RIGHT = 64;
+const LINE = 22, LEFT = 92, RIGHT = 64;
+const NARROW = 720;  // such windows get shorter bars, so that letters stay as large
 
 function drawn(tag, attributes, text = null) {
   const node = document.createElementNS(SVG, tag);
@@ -20,7 +21,7 @@ const percent = (share) => `${(100 * share).toFixed(share > 0.9995 || share < 0.
 export const changed = (blocks) => blocks.filter((block) => block.kept > 0 || block.outside > 0);
 
 export function sharesChart(all) {
-  const blocks = changed(all);
+  const blocks = changed(all), WIDE = innerWidth < NARROW ? 180 : 400;
   const svg = drawn("svg", { viewBox: `0 0 ${LEFT + WIDE + RIGHT} ${LINE * blocks.length}`, class: "shares", role: "img", "aria-label": t("extract.chart") });
   blocks.forEach((block, i) => {
     const line = drawn("g", { transform: `translate(0 ${i * LINE})` });

@@ -39,6 +39,7 @@ export async function open(root, app) {
   function finished(kind, file) {
     if (kind === "merge") { state.set({ merged: file }); setOrigin(file, base()); }
     else state.set({ extracted: file });
+    kept.set("last." + kind, file);
     onward();
     if (after.checked && base()) draw(kind, file);
   }
@@ -49,9 +50,10 @@ export async function open(root, app) {
   }
 
   function onward() {
-    const kind = kept.get("kind", "merge"), file = kind === "merge" ? state.get().merged : state.get().extracted;
-    if (!file || !kept.get("made")) { next.replaceChildren(); return; }
-    next.replaceChildren(note(t("merge.made", label(file))), row(kind === "merge" ? button(t("merge.to_extract"), () => app.go("extract"), { kind: "small" }) : button(t("merge.to_carry"), () => app.go("carry"), { kind: "small" }),
+    const kind = kept.get("kind", "merge"), file = kept.get("last." + kind);
+    const go = (page) => () => { state.set(kind === "merge" ? { merged: file } : { extracted: file }); app.go(page); };
+    if (!file) { next.replaceChildren(); return; }
+    next.replaceChildren(note(t("merge.made", label(file))), row(kind === "merge" ? button(t("merge.to_extract"), go("extract"), { kind: "small" }) : button(t("merge.to_carry"), go("carry"), { kind: "small" }),
       button(t("merge.again"), () => draw(kind, file), { kind: "small" })));
   }
 

@@ -95,6 +95,13 @@ export async function open(root, app) {
       known.replaceChildren(make("option", { value: "", textContent: t("recipe.open") }), ...all.map((one) => make("option", { value: one, textContent: one })));
     } catch (error) { refuse(form, error); }
   }
+  /* A new text does not stand in the way of an old one of the same name. */
+  function freeName() {
+    const wanted = kept.get("name", "recipe");
+    let next = wanted;
+    for (let n = 2; there.includes(next); n += 1) next = `${wanted}-${n}`;
+    kept.set("name", name.value = next);
+  }
   known.onchange = () => { if (known.value) load(known.value); };
   async function load(called) {
     try {
@@ -115,8 +122,8 @@ export async function open(root, app) {
     return false;
   }
   const request = () => (sound && saved?.startsWith(kept.get("name", "recipe") + "\n") ? { command: "run", words: [file()], options: { variables: used() } } : null);
-  const plan = planBox({ request });
-  const run = runner({ page: "recipe", text: t("recipe.run"), form, title: () => t("recipe.job", kept.get("name", "recipe")), request: async () => (await ready() ? request() : false) });
+  const plan = planBox({ request, form: root });
+  const run = runner({ page: "recipe", text: t("recipe.run"), form: root, title: () => t("recipe.job", kept.get("name", "recipe")), request: async () => (await ready() ? request() : false) });
 
   const axis = choiceInput(kept.get("axis", "M"), (one) => kept.set("axis", one), ["M"]);
   const range = textInput(kept.get("range", "-0.7..0.7 (+0.35)"), (value) => kept.set("range", value));
@@ -132,6 +139,7 @@ export async function open(root, app) {
   got.append(make("section", { className: "card go" }, run.node, plan.node), section(t("recipe.variables"), variables), sweeping, shown.node);
   numbers();
   await list();
+  if (!own) freeName();
   if (kept.get("asked")) { await load(kept.get("asked")); kept.set("asked", ""); } else check();
   return () => { run.close(); shown.close(); };
 }
