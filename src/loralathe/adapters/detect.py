@@ -13,7 +13,8 @@ from loralathe.adapters.keys import RawModules, group_by_module, kind_of_module,
 from loralathe.adapters.kinds import changing_kind, is_read, label_of_kind, read_labels
 from loralathe.adapters.notes import foreign_beside
 from loralathe.adapters.plausible import plausible_families
-from loralathe.errors import InputError, close_matches, few
+from loralathe.adapters.unfamiliar import check_one_family, no_family
+from loralathe.errors import InputError, close_matches
 from loralathe.families import (
     FAMILIES,
     Family,
@@ -23,7 +24,6 @@ from loralathe.families import (
     family_of_words,
     name_given_as_lora,
     name_unread,
-    supported_families,
 )
 from loralathe.tensorfiles import read_header
 
@@ -65,7 +65,7 @@ def detect_adapter(
 
     expected: asked first; where it has all modules, no other family is tried.
     Raises InputError for a checkpoint, a file without adapter tensors, PEFT's kinds that are not read, and a
-    LoRA of a family that is not supported or not known (then a few of its names are shown).
+    LoRA of a family that is not supported or not known, or of two (then a few of its names are shown).
     """
     if not shows_adapter(header.tensors):
         raise no_adapter(header.tensors, name)
@@ -83,7 +83,9 @@ def detect_adapter(
     unmatched = tuple(module for module in raw.parts if module not in names)
     other = family_of_words(unmatched) if unmatched else None
     if other or not names:
-        raise _unsupported(other, raw, name)
+        raise no_family(list(raw.parts), other, name)
+    if unmatched:
+        check_one_family(fitting[0], unmatched, places, name)
     return AdapterDetected(
         families=fitting,
         dialect=dialect_of(fitting[0], raw.parts),
@@ -108,15 +110,6 @@ def _likeliest(families: Sequence[Family], raw: RawModules) -> tuple[Family, ...
 
     most = max(map(own, families))
     return tuple(family for family in families if own(family) == most)
-
-
-def _unsupported(other: str | None, raw: RawModules, name: str | None) -> InputError:
-    some = few(list(raw.parts))
-    return InputError(
-        f"this is a LoRA for {other}" if other else "this LoRA is for no family known here",
-        where=f"{name}: {some}" if name else some,
-        fix=f"LoRAs for {supported_families()} are supported",
-    )
 
 
 def no_adapter(tensors: Mapping[str, TensorLike], name: str | None) -> InputError:
