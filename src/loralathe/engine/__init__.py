@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from loralathe.engine.sinks import Sinks, adapter_format
     from loralathe.engine.slices import ModuleAddress, RowSlice, Unit, in_scope, modules_by_key
     from loralathe.engine.sources import Sources, tensors_by_name
+    from loralathe.engine.words import bundled_words
     from loralathe.engine.workers import Workspace, full_precision, in_parallel, prepared
 
 _HOMES = {
@@ -87,6 +88,7 @@ _HOMES = {
     "sinks": ("Sinks", "adapter_format"),
     "sources": ("Sources", "tensors_by_name"),
     "slices": ("in_scope", "ModuleAddress", "RowSlice", "Unit", "modules_by_key"),
+    "words": ("bundled_words",),
     "workers": ("Workspace", "full_precision", "in_parallel", "prepared"),
 }
 
@@ -96,7 +98,7 @@ __all__ = [
     "InputUse", "Job", "ModuleAddress", "ModuleRecord", "Output", "Plan", "Record", "RecordedInput", "Remark",
     "Report", "RoundingReport", "RowSlice", "RowSliceJob", "RunOptions", "Session", "Sinks", "Sources",
     "TensorPlan", "Unit", "WeightsOutput", "WeightsReport", "Workspace", "adapter_format", "base_warnings",
-    "check_device", "check_outputs", "evaluate_weights", "existing_outputs", "full_precision", "has_kernel",
+    "bundled_words", "check_device", "check_outputs", "evaluate_weights", "existing_outputs", "full_precision", "has_kernel",
     "in_parallel", "in_scope", "input_uses", "make_jobs", "metadata_of", "modules_by_key", "open_session",
     "parse_record", "plain_record", "prepared", "read_record", "remark", "resolve_blocks", "run_job",
     "run_recipe", "run_session", "survey", "survey_budgets", "tensors_by_name",

@@ -31,6 +31,7 @@ from loralathe.engine.report import BudgetReport
 from loralathe.engine.session import Session
 from loralathe.engine.sinks import adapter_format
 from loralathe.engine.slices import RowSlice, Unit, in_scope
+from loralathe.engine.words import bundled_specs
 from loralathe.errors import InputError, MachineError, option
 from loralathe.language import ExtractLeaf
 from loralathe.lowrank import Allocation, KnapsackItem, allocate_bytes, allocate_energy
@@ -278,6 +279,7 @@ class _BudgetAllocator:
         written = {module.row_slice.address.name: _weight_shape(module) for module, rank in taken if rank}
         for name, shape in completions(written, self._format).items():
             specs += kohya_specs(name, 1, shape, self._format)
+        specs += bundled_specs(self.session, self.output)
         return adapter_file_size(specs, metadata_of(self.session, self.output))
 
 

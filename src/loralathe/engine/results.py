@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from loralathe.engine.held import HeldSums
 from loralathe.engine.options import RunOptions
-from loralathe.engine.plan import Output, WeightsOutput
+from loralathe.engine.plan import AdapterOutput, Output, WeightsOutput
 from loralathe.engine.record import metadata_of
 from loralathe.engine.report import Report, make_report
 from loralathe.engine.session import Session, check_outputs, open_session
 from loralathe.engine.sidecars import config_target
+from loralathe.engine.words import bundled_words
 from loralathe.errors import InputError
 from loralathe.language import Recipe, Save, added_parts, used_names
 from loralathe.progress import Cancel, Progress
@@ -73,6 +74,9 @@ def run_session(
         if begins is not None:
             begins()
         budgets = execute(session, Sinks(weights, adapters), progress or Progress(), held)
+        for output in session.plan.outputs:
+            for file, info in bundled_words(session, output) if isinstance(output, AdapterOutput) else ():
+                adapters[output.save.step].keep(info.name, info.dtype, file.read(info.name))
         sinks, found = weights | adapters, hashes.result()
         session.sources.require_unchanged()
         paths = _commit(session, sinks, found)

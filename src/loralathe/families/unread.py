@@ -9,7 +9,11 @@ from loralathe.families.recognition import DENOISER_PREFIX, Signature, TensorLik
 
 WHOLE = "give the whole checkpoint in one file (U-Net, text encoders, VAE under their original names)"
 CONTROLNET = "a ControlNet cannot be merged as a checkpoint"
-EMBEDDING = "it is a word for prompts and changes no weights, so there is nothing to merge"
+INVERSION = "a textual-inversion embedding"
+EMBEDDING = (
+    "it is a word for prompts and changes no weights, so there is nothing to merge; "
+    "for pictures, keep it among the embeddings and write its name into the prompt"
+)
 NUMBERED = (
     "merge it into its base with the program that made it, then extract a LoRA from the two checkpoints"
 )
@@ -17,7 +21,7 @@ ANYWHERE = ("", DENOISER_PREFIX, "transformer.")
 
 GIVEN_AS_LORAS: tuple[UnreadFile, ...] = (
     *(
-        UnreadFile("a textual-inversion embedding", EMBEDDING, Signature(dict.fromkeys(keys, 2)))
+        UnreadFile(INVERSION, EMBEDDING, Signature(dict.fromkeys(keys, 2)))
         for keys in (("emb_params",), ("clip_l", "clip_g"), ("clip_l", "t5xxl"), ("string_to_param.*",))
     ),
     UnreadFile(
@@ -122,10 +126,21 @@ def name_given_as_lora(tensors: Mapping[str, TensorLike]) -> tuple[str, str] | N
 
 
 def _named(kinds: Iterable[UnreadFile], tensors: Mapping[str, TensorLike]) -> tuple[str, str] | None:
+    if _is_learned_word(tensors):
+        return INVERSION, EMBEDDING
     found = next((kind for kind in kinds if kind.matches(tensors)), None)
     if found is None:
         return None
     return found.what, found.fix or f"{supported_families()} checkpoints are supported"
+
+
+def _is_learned_word(tensors: Mapping[str, TensorLike]) -> bool:
+    """Vectors under the word itself, as diffusers writes them, or those of one encoder alone."""
+    if len(tensors) != 1:
+        return False
+    ((name, tensor),) = tensors.items()
+    word = name in ("clip_l", "clip_g") or (name.startswith("<") and name.endswith(">"))
+    return word and len(tensor.shape) in (1, 2)
 
 
 def family_of_words(modules: Collection[str]) -> str | None:

@@ -23,6 +23,7 @@ from loralathe.engine import (
     TensorPlan,
     Unit,
     WeightsOutput,
+    bundled_words,
     in_parallel,
     in_scope,
     metadata_of,
@@ -39,6 +40,7 @@ from loralathe.tensorfiles import (
     LENGTH_BYTES,
     Header,
     TensorFile,
+    TensorInfo,
     TensorSpec,
     encode_header,
     legacy_hash,
@@ -177,7 +179,9 @@ class _Work:
             for unit in units
         }
         possible = {name for unit in units for name in checker.names(unit)} | checker.zeros
-        findings += _unrecognized_keys(self.file, possible)
+        words = {info.name: (file, info) for file, info in bundled_words(self.session, output)}
+        findings += _unrecognized_keys(self.file, possible, words)
+        findings += _check_words(self.file, words)
         if self.record.is_ours:
             findings += checker.check_zeros()
         sample = self._sample(units, lambda unit: labels[unit])
@@ -270,11 +274,30 @@ def _linear(session: Session) -> Linear:
     )
 
 
-def _unrecognized_keys(file: TensorFile, possible: set[str]) -> Iterable[Finding]:
+Words = Mapping[str, tuple[TensorFile, TensorInfo]]
+"""Embeddings that are bundled in: key → the input that has it, where it lies there."""
+
+
+def _check_words(file: TensorFile, words: Words) -> Iterator[Finding]:
+    for key, (source, info) in words.items():
+        held = file.header.tensors.get(key)
+        if held is None:
+            yield Finding(key, "the tensor is missing")
+        elif (held.dtype, held.shape) != (info.dtype, info.shape) or _raw(file, held) != _raw(source, info):
+            yield Finding(key, "it is not the input's")
+
+
+def _raw(file: TensorFile, info: TensorInfo) -> bytearray:
+    data = bytearray(info.nbytes)
+    file.readinto(info, memoryview(data))
+    return data
+
+
+def _unrecognized_keys(file: TensorFile, possible: set[str], words: Words) -> Iterable[Finding]:
     """Tensors that no module of the plan would have written, and modules that are not whole."""
     for key in file.header.tensors:
         name, _, part = key.partition(".")
-        if name not in possible or part not in PARTS:
+        if key not in words and (name not in possible or part not in PARTS):
             yield Finding(key, "the recipe gives no such tensor")
     names = {key.partition(".")[0] for key in file.header.tensors} & possible
     for name in sorted(names):
