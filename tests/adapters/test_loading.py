@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import pytest
 import torch
 
 import checkpoints
-from loralathe import check_lora, checked_programs, in_memory
+from loralathe import MEMORY, check_lora, checked_programs, convert_lora, in_memory
 from loralathe.adapters import PROGRAMS, Loading, check_loading, open_adapter
+from loralathe.adapters.loading import denoiser_names
 from loralathe.errors import InputError
+from loralathe.families import family_by_id
 
 H = 32
 MEASURED = [
@@ -57,6 +60,34 @@ def test_what_the_programs_did(name: str, program: str, used: int, modules: int,
     found = loading(tensors(name), program)
     assert (found.used, found.modules, found.refused is not None) == (used, modules, refused)
     assert found.ok == (used == modules)
+
+
+TABLES = {
+    "zimage": "zimage", "qwen-image": "qwen_image", "krea2": "krea2", "anima": "anima",
+    "klein4b": "klein4b", "klein9b": "klein9b",
+}  # fmt: skip
+RARE = re.compile(r"linear1_qkv|single_transformer_blocks.\d+.attn.to_out.0")
+"""Names of rows of Klein's single blocks that hardly a trainer writes; the rule is coarser there."""
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_names_that_comfyui_finds_are_those_of_its_own_table(name: str) -> None:
+    family = family_by_id(name)
+    shapes = checkpoints.manifest(f"ckpt_{TABLES[name]}")
+    table = checkpoints.raw_manifest(f"loranames_{TABLES[name]}")
+    matrices: dict[str, str] = {}
+    for module in family.modules(shapes).values():
+        key = module.key.removeprefix("model.diffusion_model.")
+        if module.component == "unet" and key.endswith(".weight") and len(shapes[key].shape) == 2:
+            matrices[key] = module.name.removeprefix("unet.")
+    wanted = {
+        raw
+        for raw, place in table.items()
+        if (place["key"] if isinstance(place, dict) else place) in matrices
+    }
+    found = {raw for path in matrices.values() for raw in denoiser_names(family, path, "comfyui")}
+    assert {raw for raw in found ^ wanted if not RARE.search(raw)} == set()
+    assert len(wanted & found) > 800
 
 
 def part(stem: str, words: str, out: int, width: int, rank: int = 2) -> dict[str, torch.Tensor]:
@@ -146,3 +177,21 @@ def test_the_answer_names_what_mends_it() -> None:
     assert (dora.to, dora.bake) == ("diffusers", True)
     with pytest.raises(InputError, match="no program is called 'comfy' here"):
         check_lora(tensors("lora_peft_sdxl_A_B"), "comfy")
+
+
+def test_traps_of_the_newer_families() -> None:
+    """Split q, k and v under `lora_unet_` of Z-Image; `net.` and `transformer.` of Anima."""
+    split = {}
+    for letter in "qkv":
+        split |= part(f"lora_unet_layers_0_attention_to_{letter}", "lora_up lora_down", H, H)
+    split |= part("lora_unet_layers_0_feed_forward_w1", "lora_up lora_down", 2 * H, H)
+    (found,) = check_lora(split, "comfyui")
+    assert (found.used, found.modules, found.to) == (1, 4, "kohya")
+    mended = convert_lora(split, "kohya", output=MEMORY).tensors
+    (again,) = check_lora(dict(mended), "comfyui")
+    assert (again.used, again.modules) == (2, 2)
+    for start in ("net.", "transformer."):
+        path = "blocks.0.self_attn.q_proj" if start == "net." else "transformer_blocks.0.attn1.to_q"
+        given = part(f"{start}{path}", "lora_B lora_A", H, H)
+        with open_adapter(in_memory(given), family_by_id("anima")) as adapter:
+            assert check_loading(adapter, PROGRAMS["comfyui"]).used == 0

@@ -153,17 +153,18 @@ class Loading:
         return any(finding.bake for finding in self.findings)
 
 
-def _denoiser_names(seen: Seen, program: str) -> set[str]:
+def denoiser_names(family: Family, path: str, program: str) -> set[str]:
     """Every name under which a program looks for a layer of the U-Net or transformer."""
-    starts = seen.file.family.loaders[program]
-    component = seen.component
-    others = component.other_paths(seen.path)
-    unet = component.structure is not None and component.structure.kind == "U-Net"
-    found = {_spelled(start, seen.path) for start in starts.original}
+    starts = family.loaders[program]
+    others = [
+        other for other in family.component("unet").other_paths(path) if not other.startswith(starts.lacks)
+    ]
+    unet = family.denoiser.kind == "U-Net"
+    found = {_spelled(start, path) for start in starts.original}
     for start in starts.diffusers:
-        for path in others:
+        for other in others:
             old = program == "comfyui" and unet and not start.endswith("_")
-            found.add(_spelled(start, _processor(path) if old else path))
+            found.add(_spelled(start, _processor(other) if old else other))
     return found
 
 
@@ -179,7 +180,7 @@ def _processor(path: str) -> str:
 def _found_by_comfyui(seen: Seen) -> bool:
     component, raw, path = seen.component, seen.raw_name, seen.path
     if component.structure:
-        return raw in _denoiser_names(seen, "comfyui")
+        return raw in denoiser_names(seen.file.family, seen.path, "comfyui")
     if raw.startswith("text_encoders."):
         return True
     trained = ENCODER_LAYER.fullmatch(path) is not None
@@ -193,7 +194,7 @@ def _found_by_diffusers(seen: Seen) -> bool:
     component, raw, path = seen.component, seen.raw_name, seen.path
     if component.structure:
         raw = raw.replace(".processor.", ".")
-        names = _denoiser_names(seen, "diffusers")
+        names = denoiser_names(seen.file.family, seen.path, "diffusers")
         return raw in names or (raw.endswith(".to_out") and f"{raw}.0" in names)
     if path.startswith(T5_LAYERS):
         return False
@@ -205,7 +206,7 @@ def _found_by_diffusers(seen: Seen) -> bool:
 def _found_by_kohya(seen: Seen) -> bool:
     component, raw = seen.component, seen.raw_name
     if component.structure:
-        return raw in _denoiser_names(seen, "kohya")
+        return raw in denoiser_names(seen.file.family, seen.path, "kohya")
     trained = ENCODER_LAYER.fullmatch(seen.path) or seen.path.startswith(T5_LAYERS)
     return bool(trained and component.kohya) and raw == f"{component.kohya[0]}{flat(seen.path)}"
 

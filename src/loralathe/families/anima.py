@@ -12,6 +12,7 @@ from loralathe.families.components import denoiser_component
 from loralathe.families.family import Family, ShapeEvidence, register
 from loralathe.families.language_models import language_model
 from loralathe.families.layers import Layer, Scope, bare_layer, layer
+from loralathe.families.loaders import TRANSFORMER_LOADERS, Starts
 from loralathe.families.metadata import MetadataWords, ModelName
 from loralathe.families.recognition import DENOISER_PREFIX, Signature, UnreadFile, diffusers_layout
 from loralathe.families.transformer import Stage, Transformer
@@ -127,6 +128,13 @@ def _signature(depth: int) -> Signature:
     )
 
 
+LOADERS = {
+    **TRANSFORMER_LOADERS,
+    # It finds neither `transformer.` nor `net.`.
+    "comfyui": Starts(original=("lora_unet_", "diffusion_model.")),
+}
+
+
 def _anima(depth: int, name: str, label: str, released: str) -> Family:
     structure = _transformer(depth)
     return register(
@@ -150,6 +158,7 @@ def _anima(depth: int, name: str, label: str, released: str) -> Family:
             ),
             words=WORDS,
             prediction="flow",
+            loaders=LOADERS,
         )
     )
 

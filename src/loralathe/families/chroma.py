@@ -14,6 +14,7 @@ from loralathe.families.encoders import t5_layers
 from loralathe.families.family import Family, ShapeEvidence, register
 from loralathe.families.flux import NORMS, RATIOS, TRANSFORMER, flux_layers
 from loralathe.families.layers import Layer, bare_layer, layer
+from loralathe.families.loaders import FLUX_LOADERS
 from loralathe.families.metadata import MetadataWords, ModelName
 from loralathe.families.recognition import DENOISER_PREFIX, Signature, UnreadFile
 from loralathe.families.vae import vae_component
@@ -113,5 +114,6 @@ CHROMA = register(
             tells_prediction=False,
         ),
         prediction="flow",
+        loaders=FLUX_LOADERS,
     )
 )

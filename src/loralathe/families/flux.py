@@ -13,7 +13,7 @@ from loralathe.families.components import Component, denoiser_component
 from loralathe.families.encoders import clip_layers, t5_layers
 from loralathe.families.family import Family, ShapeEvidence, register
 from loralathe.families.layers import Layer, Split, bare_layer, layer, split_layer
-from loralathe.families.loaders import TRANSFORMER_LOADERS, Starts
+from loralathe.families.loaders import FLUX_LOADERS
 from loralathe.families.metadata import MetadataWords, ModelName
 from loralathe.families.recognition import DENOISER_PREFIX, KeyRule, Signature, UnreadFile
 from loralathe.families.transformer import Stage, Transformer
@@ -120,15 +120,6 @@ RATIOS = {
 """(rows, inputs) by which Flux.2, of the same names, is told apart at the same width."""
 FLUX_MODEL = ModelName("flux1", "flux-1-dev", "1024x1024")  # sd-scripts calls every Flux so, schnell too
 
-LOADERS = {
-    **TRANSFORMER_LOADERS,
-    "comfyui": Starts(
-        original=("lora_unet_", "diffusion_model."),
-        diffusers=("transformer.", "lycoris_", "lora_transformer_", ""),
-    ),
-    "diffusers": Starts(original=("lora_unet_", "base_model.model."), diffusers=("transformer.",)),
-}
-
 FLUX = register(
     Family(
         id="flux",
@@ -196,7 +187,7 @@ FLUX = register(
             tells_prediction=False,
         ),
         prediction="flow",
-        loaders=LOADERS,
+        loaders=FLUX_LOADERS,
         rules=(
             KeyRule(
                 "CLIP-L projection, unused in pictures",

@@ -13,6 +13,7 @@ from loralathe.families.components import Component, denoiser_component
 from loralathe.families.family import Family, ShapeEvidence, register
 from loralathe.families.language_models import language_model
 from loralathe.families.layers import Layer, Split, bare_layer, layer, split_layer
+from loralathe.families.loaders import FLUX_LOADERS, Starts
 from loralathe.families.metadata import MetadataWords, ModelName
 from loralathe.families.recognition import DENOISER_PREFIX, KeyRule, Signature, UnreadFile
 from loralathe.families.transformer import Stage, Transformer
@@ -96,6 +97,19 @@ RATIOS = {
 """(rows, inputs), by which Flux.1 and Chroma, of the same names, are told apart at the same width."""
 
 
+LOADERS = {
+    **FLUX_LOADERS,
+    "comfyui": Starts(
+        original=("lora_unet_", "diffusion_model."),
+        diffusers=("transformer.", "lycoris_", "lora_transformer_", ""),
+        lacks=("double_stream_modulation", "single_stream_modulation", "time_guidance_embed"),
+    ),
+    "diffusers": Starts(
+        original=("lora_unet_", "diffusion_model.", "base_model.model."), diffusers=("transformer.",)
+    ),
+}
+
+
 def _family(
     name: str, label: str, released: str, blocks: tuple[int, int], text: Component, words: MetadataWords,
     *, more_than: int, variant: str,
@@ -142,6 +156,7 @@ def _family(
         ),
         words=words,
         prediction="flow",
+        loaders=LOADERS,
         rules=(KeyRule("statistics of latents", r"vae\.bn\..*", frozen=True),),
     )
 

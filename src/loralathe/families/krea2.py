@@ -11,6 +11,7 @@ from loralathe.families.components import denoiser_component
 from loralathe.families.family import Family, register
 from loralathe.families.language_models import language_model, qwen3_vision_layers, vision_encoder
 from loralathe.families.layers import Layer, bare_layer, layer, parameter
+from loralathe.families.loaders import TRANSFORMER_LOADERS, Starts
 from loralathe.families.metadata import MetadataWords, ModelName
 from loralathe.families.recognition import DENOISER_PREFIX, Signature, diffusers_layout
 from loralathe.families.transformer import Stage, Transformer
@@ -84,6 +85,16 @@ TRANSFORMER = Transformer(
 )
 MODEL = ModelName("krea2", "Krea-2", "1024x1024")
 
+LOADERS = {
+    **TRANSFORMER_LOADERS,
+    "comfyui": Starts(
+        original=("lora_unet_", "diffusion_model."),
+        diffusers=("transformer.", "diffusion_model.", "lycoris_", ""),
+    ),
+    "diffusers": Starts(original=("diffusion_model.", "base_model.model."), diffusers=("transformer.",)),
+}
+
+
 KREA2 = register(
     Family(
         id="krea2",
@@ -119,5 +130,6 @@ KREA2 = register(
             tells_prediction=False,
         ),
         prediction="flow",
+        loaders=LOADERS,
     )
 )

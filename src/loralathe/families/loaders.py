@@ -12,10 +12,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Starts:
-    """original, diffusers: what may stand before these paths; with `_` at its end the path is flat."""
+    """original, diffusers: what may stand before these paths; with `_` at its end the path is flat.
+
+    lacks: beginnings of diffusers' paths that the program does not know
+    """
 
     original: tuple[str, ...] = ()
     diffusers: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
 
 Loaders = Mapping[str, Starts]
@@ -42,3 +46,12 @@ TRANSFORMER_LOADERS: Loaders = {
     "kohya": Starts(original=("lora_unet_",)),
 }
 """Most transformers."""
+FLUX_LOADERS: Loaders = {
+    **TRANSFORMER_LOADERS,
+    "comfyui": Starts(
+        original=("lora_unet_", "diffusion_model."),
+        diffusers=("transformer.", "lycoris_", "lora_transformer_", ""),
+    ),
+    "diffusers": Starts(original=("lora_unet_", "base_model.model."), diffusers=("transformer.",)),
+}
+"""Flux.1 and Chroma."""

@@ -11,6 +11,7 @@ from loralathe.families.components import denoiser_component
 from loralathe.families.family import Family, ShapeEvidence, register
 from loralathe.families.language_models import language_model, qwen25_vision_layers, vision_encoder
 from loralathe.families.layers import Layer, bare_layer, layer
+from loralathe.families.loaders import TRANSFORMER_LOADERS, Starts
 from loralathe.families.metadata import MetadataWords, ModelName
 from loralathe.families.recognition import DENOISER_PREFIX, KeyRule, Signature
 from loralathe.families.transformer import Stage, Transformer
@@ -57,6 +58,12 @@ TRANSFORMER = Transformer(
 )
 MODEL = ModelName("qwen_image", "Qwen-Image", "1024x1024")
 
+LOADERS = {
+    **TRANSFORMER_LOADERS,
+    "diffusers": Starts(original=("lora_unet_", "diffusion_model.", "transformer.")),
+}
+
+
 QWEN_IMAGE = register(
     Family(
         id="qwen-image",
@@ -88,6 +95,7 @@ QWEN_IMAGE = register(
             tells_prediction=False,
         ),
         prediction="flow",
+        loaders=LOADERS,
         rules=(KeyRule("mark of Qwen-Image-Edit", r"(.*\.)?__index_timestep_zero__", frozen=True),),
     )
 )

@@ -15,6 +15,7 @@ from loralathe.families.components import Component, denoiser_component
 from loralathe.families.encoders import clip_layers, t5_layers
 from loralathe.families.family import Family, ShapeEvidence, register
 from loralathe.families.layers import Layer, Transform, bare_layer, layer, parameter, split_layer
+from loralathe.families.loaders import TRANSFORMER_LOADERS, Starts
 from loralathe.families.metadata import MetadataWords, ModelName
 from loralathe.families.recognition import DENOISER_PREFIX, Signature, UnreadFile
 from loralathe.families.transformer import Stage, Transformer
@@ -80,6 +81,16 @@ OPTIONAL = {
 }
 FIRST_ATTENTION = "joint_blocks.0.x_block.attn"
 NORMS, TWO = f"{FIRST_ATTENTION}.ln_q.weight", f"{FIRST_ATTENTION}2.qkv.weight"
+
+
+LOADERS = {
+    **TRANSFORMER_LOADERS,
+    "comfyui": Starts(
+        original=("lora_unet_", "diffusion_model."),
+        diffusers=("transformer.", "base_model.model.", "lora_transformer_", "lycoris_"),
+    ),
+    "diffusers": Starts(diffusers=("transformer.",)),  # kohya's names load nothing there
+}
 
 
 def _family(
@@ -149,6 +160,7 @@ def _family(
             others=(f"stable-diffusion-{label.split()[1]}-{label.split()[2]}",),
         ),
         prediction="flow",
+        loaders=LOADERS,
         seldom=True,
     )
 

@@ -12,6 +12,7 @@ from loralathe.families.components import denoiser_component
 from loralathe.families.family import Family, ShapeEvidence, register
 from loralathe.families.language_models import language_model
 from loralathe.families.layers import Layer, bare_layer, layer, parameter, split_layer
+from loralathe.families.loaders import TRANSFORMER_LOADERS, Starts
 from loralathe.families.metadata import MetadataWords, ModelName
 from loralathe.families.recognition import DENOISER_PREFIX, KeyRule, Signature, UnreadFile, diffusers_layout
 from loralathe.families.transformer import Stage, Transformer
@@ -71,6 +72,20 @@ TRANSFORMER = Transformer(
 )
 MODEL = ModelName("z_image", "Z-Image", "1024x1024")
 
+LOADERS = {
+    **TRANSFORMER_LOADERS,
+    "comfyui": Starts(
+        original=("lora_unet_", "diffusion_model."),
+        diffusers=("transformer.", "diffusion_model.", "lycoris_", ""),
+    ),
+    "diffusers": Starts(
+        original=("lora_unet_", "diffusion_model."),
+        diffusers=("transformer.", "diffusion_model.", "lora_unet_"),
+    ),
+}
+"""The parts of q, k and v behind `lora_unet_` ComfyUI does not find."""
+
+
 ZIMAGE = register(
     Family(
         id="zimage",
@@ -115,6 +130,7 @@ ZIMAGE = register(
             tells_prediction=False,
         ),
         prediction="flow",
+        loaders=LOADERS,
         rules=(KeyRule("norm of Lumina 2, unused in pictures", r"(.*\.)?norm_final\.weight", frozen=False),),
     )
 )
