@@ -155,3 +155,40 @@ def test_the_assignment_is_the_best_of_all(seed: int) -> None:
     assert found == sorted(found)
     best = max(sum(scores[row][i] for i, row in enumerate(rows)) for rows in every(len(scores[0])))
     assert sum(scores[row][i] for i, row in enumerate(found)) == best
+
+
+def test_anima_of_28_blocks_goes_to_one_of_40(tmp_path: Path) -> None:
+    """Two families by their block lists, of one structure; the new blocks lie between the old ones."""
+    sources = sorted([*range(28), *range(5, 17)])
+    shallow = tiny_checkpoint("anima", seed=1)
+    inside = {key: tensor for key, tensor in shallow.items() if key.startswith("blocks.0.")}
+    base = {key: tensor for key, tensor in shallow.items() if not key.startswith("blocks.")}
+    deep = dict(base)
+    for number in range(28):
+        block = second_checkpoint(inside, 0.05, seed=number)
+        base |= {key.replace("blocks.0.", f"blocks.{number}."): tensor for key, tensor in block.items()}
+    for number, source in enumerate(sources):
+        for key in inside:
+            deep[key.replace("blocks.0.", f"blocks.{number}.")] = base[
+                key.replace("blocks.0.", f"blocks.{source}.")
+            ]
+    lora = {}
+    for number in (4, 9, 27):
+        out, width = base[f"blocks.{number}.self_attn.q_proj.weight"].shape
+        lora[f"diffusion_model.blocks.{number}.self_attn.q_proj.lora_A.weight"] = torch.ones(2, width)
+        lora[f"diffusion_model.blocks.{number}.self_attn.q_proj.lora_B.weight"] = torch.full(
+            (out, 2), float(number)
+        )
+    paths = [tmp_path / f"{name}.safetensors" for name in ("hina", "a28", "b40")]
+    for path, tensors in zip(paths, (lora, base, second_checkpoint(deep, 0.003, seed=50)), strict=True):
+        write_safetensors(path, tensors)
+    made = loralathe.transfer(*paths, output=tmp_path / "out.safetensors")
+    assert made.file is not None
+    assert made.fitting.numbers == {"unet.blocks.#": sources}
+    found = {
+        int(key.split(".")[2]): float(tensor[0, 0])
+        for key, tensor in load_file(made.file).items()
+        if "lora_B" in key
+    }
+    assert found == {new: float(old) for new, old in enumerate(sources) if old in (4, 9, 27)}
+    assert loralathe.inspect(made.file).family == "anima-40"
