@@ -75,7 +75,9 @@ def _title(found: LoadingCheck) -> str:
 
 def _facts(found: LoadingCheck) -> list[tuple[str, str]]:
     rows = [] if found.refused is None else [("refused", found.refused)]
-    rows += [(one.verdict, f"{len(one.modules)}: {one.why}, such as {few(one.modules)}") for one in found.findings]
+    rows += [
+        (one.verdict, f"{len(one.modules)}: {one.why}, such as {few(one.modules)}") for one in found.findings
+    ]
     return rows
 
 
