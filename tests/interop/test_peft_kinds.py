@@ -101,5 +101,5 @@ def test_inspect_says_what_it_is(tmp_path: Path) -> None:
 
 def test_nothing_else_is_taken_for_one() -> None:
     for path in sorted(MANIFESTS.glob("*.json.gz")):
-        if path.name.startswith(("ckpt", "lora", "diffusers")):
+        if path.name.startswith(("ckpt", "lora_", "diffusers")):
             assert foreign_kind(manifest(path.name.removesuffix(".json.gz"))) is None, path.name
