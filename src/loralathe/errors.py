@@ -136,23 +136,15 @@ def about(name: str) -> Iterator[None]:
         raise
 
 
-MEMORY_SIGNS = (
-    "out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED",
-    "failed to map segment", "annot allocate memory", "can't start new thread",
-)  # fmt: skip
-"""Words of torch's allocators, of the libraries that a GPU's driver brings (cuBLAS, cuSOLVER, cuDNN), and of
-the system, where a library is loaded or a thread is started."""
+MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")
+"""Words of torch's allocators, and of the libraries that a GPU's driver brings (cuBLAS, cuSOLVER, cuDNN)."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on whatever device: torch's errors of it have no class in common."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    if not isinstance(error, (RuntimeError, ImportError)):
-        return False
-    # numpy raises an error of its own from that of the system.
-    cause = error.__cause__ or error.__context__
-    return any(sign in str(error) for sign in MEMORY_SIGNS) or (cause is not None and is_out_of_memory(cause))
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in MEMORY_SIGNS)
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:

@@ -113,24 +113,3 @@ def test_a_lost_stdout_does_not_decide_whether_a_file_is_made(
     assert out.is_file(), result.stderr
     assert result.returncode == (3 if lost == "full" else 0), result.stderr
     assert ("standard output" in result.stderr) == (lost == "full")
-
-
-@pytest.mark.quick(1)
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not hold to ulimit -v")
-@pytest.mark.parametrize("megabytes", [200, 600, 700, 800])
-def test_little_address_space(tmp_path: Path, models: Path, megabytes: int) -> None:
-    """Too little for torch, for numpy, for a thread; or enough. Near 500 MB OpenBLAS ends the process."""
-    folder = tmp_path / "out"
-    folder.mkdir()
-    words = ["merge", *map(str, (models / "a.safetensors", models / "hina.safetensors"))]
-    limited = ["sh", "-c", f'ulimit -v {megabytes * 1024}; exec "$@"', "sh", *COMMAND, *words]
-    result = subprocess.run(
-        [*limited, "-o", str(folder / "x.safetensors")], capture_output=True, text=True,
-        env=environment(tmp_path) | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}, check=False,
-    )  # fmt: skip
-    if result.returncode == 0 and megabytes > 200:
-        assert (folder / "x.safetensors").is_file()
-        return
-    assert result.returncode == 3, result.stderr
-    assert "lathe: error: not enough memory\n" in result.stderr
-    assert list(folder.iterdir()) == []

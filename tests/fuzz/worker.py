@@ -70,14 +70,9 @@ class Worker:
             self._start()
         assert self._wire is not None
         assert self._process is not None
-        pid = self._process.pid
-        end_of_time = _processor_seconds(pid) + self._seconds
         self._wire.send(words)
         try:
-            waiting = self._seconds
-            while not self._wire.poll(waiting) and _works(pid) and _processor_seconds(pid) < end_of_time:
-                waiting = 1.0  # on a busy machine it had little of that time
-            if self._wire.poll():
+            if self._wire.poll(self._seconds):
                 return *self._wire.recv(), ""
             end = f"no end after {self._seconds:.0f} seconds"
         except EOFError:
@@ -92,18 +87,6 @@ class Worker:
         self._process = context.Process(target=_serve, args=(theirs, self._run, self._folder, self._cache))
         self._process.start()
         theirs.close()
-
-
-def _processor_seconds(pid: int | None) -> float:
-    """What a process has used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _works(pid: int | None) -> bool:
-    """Whether one of its threads wants a processor or a disk; none does that waits for a pipe."""
-    stats = [stat.read_text() for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
-    return any(stat.rpartition(")")[2].split()[0] in "RD" for stat in stats)
 
 
 def _death(code: int) -> str:

@@ -7,11 +7,12 @@ from math import prod
 from pathlib import Path
 
 import pytest
+import torch
 
-from checkpoints import header
+from checkpoints import header, write_safetensors
 from loralathe.families.detect import detect_checkpoint
 from loralathe.rendering import ImageRequest
-from loralathe.rendering.estimate import Memory, denoiser_numbers, memory_of, time_of
+from loralathe.rendering.estimate import Memory, denoiser_numbers, memory_of, numbers_of_files, time_of
 from loralathe.rendering.rates import known_rate, model_key, remember_rate
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -47,6 +48,25 @@ def test_low_vram_holds_one_network_beside_the_vae_and_decodes_in_tiles() -> Non
     unet = 2 * denoiser_numbers(family, found.tensors)
     assert memory("SDXL", 1024, low_vram=True).one == vae + unet + 128 * 128 * 96 * 1024
     assert memory("SDXL", 1024, low_vram=True).one < memory("SDXL", 1024).one
+
+
+def test_flux_takes_its_three_networks_and_a_block_of_tokens(tmp_path: Path) -> None:
+    """16.8 billion numbers in bf16; at 1024² 4096 patches and 512 tokens of text, 3072 wide."""
+    found = header("ckpt_flux_dev_all_in_one")
+    family = detect_checkpoint(found).family
+    whole = memory_of(family, found.tensors, (1024, 1024), "bf16", low_vram=False)
+    numbers = sum(prod(tensor.shape) for tensor in found.tensors.values())
+    assert whole.more == (4096 + 512) * 3072 * 18 * 2
+    assert whole.one == pytest.approx(2 * numbers + 4 * 256 * 1024 * 1024 * 2, rel=1e-3)
+    alone = header("ckpt_flux_dev")
+    elsewhere = {
+        name: sum(prod(t.shape) for key, t in found.tensors.items() if family.component_of_key(key) == name)
+        for name in ("te1", "te3")
+    }
+    beside = memory_of(family, alone.tensors, (1024, 1024), "bf16", low_vram=True, elsewhere=elsewhere)
+    assert beside.one == pytest.approx(2 * denoiser_numbers(family, alone.tensors) + whole.more, rel=1e-3)
+    write_safetensors(tmp_path / "clip.safetensors", {"a": torch.zeros(2, 3), "b": torch.zeros(4)})
+    assert numbers_of_files({"te1": tmp_path / "clip.safetensors", "te3": tmp_path}) == {"te1": 10, "te3": 10}
 
 
 @pytest.mark.parametrize("page", ["pictures.md", "pictures.zh-TW.md"])

@@ -87,7 +87,7 @@ class Blocks:
     """A VAE whose pictures are the first three latents, each as 8 × 8 pixels."""
 
     dtype = torch.float32
-    config = SimpleNamespace(scaling_factor=0.5)
+    config = SimpleNamespace(scaling_factor=0.5, shift_factor=None)
 
     def decode(self, latents: torch.Tensor, return_dict: bool) -> tuple[torch.Tensor]:
         return (torch.nn.functional.interpolate(latents[:, :3], scale_factor=8.0),)
@@ -124,7 +124,7 @@ def test_the_second_pass_takes_the_last_steps_of_a_longer_schedule(name: str) ->
     """A network that knows the clean picture is asked at those levels, and leads back to it."""
     levels = NoiseLevels.of(())
     model: Any = SimpleNamespace(
-        pictures=SimpleNamespace(aligned=()), prediction="epsilon", zero_terminal_snr=False
+        pictures=SimpleNamespace(aligned=(), flow=False), prediction="epsilon", zero_terminal_snr=False
     )
     clean = torch.full((1, 4, 8, 8), 0.5)
     asked: list[float] = []

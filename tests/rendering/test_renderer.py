@@ -362,7 +362,7 @@ def test_devices_that_are_not_there(device: str) -> None:
 class FragileVae:
     """Overflows in half precision."""
 
-    config = type("Config", (), {"scaling_factor": 1.0})()
+    config = type("Config", (), {"scaling_factor": 1.0, "shift_factor": None})()
 
     def __init__(self, *, hopeless: bool = False) -> None:
         self.dtype = torch.float16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from loralathe.rendering import ImageRequest
     from loralathe.rendering.estimate import Memory, Time
     from loralathe.studies import GridPlan
+    from loralathe.tensorfiles import TensorInfo
 
 __all__ = ["Estimate", "estimate"]
 
@@ -40,14 +42,14 @@ def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> E
     plan: what `prepared.plan()` gave; a `coarse` analysis knows no more than its first round.
     """
     from loralathe.rendering.estimate import Time, denoiser_numbers, memory_of, time_of
-    from loralathe.rendering.machine import device_label, planned_device, usual_dtype
+    from loralathe.rendering.machine import device_label, planned_device
     from loralathe.rendering.rates import model_key
     from loralathe.tensorfiles import read_header
 
     model, requests = prepared.model, _requests(prepared, plan)
     family, low_vram = model.family, model.options.low_vram
     device = planned_device(model.options.device)
-    dtype = model.options.dtype or usual_dtype(device)
+    dtype = model.dtype
     file = Path(model.name if model.recipe is None else model.recipe.first_model)
     time, memory = Time(), None
     if file.is_file():
@@ -57,7 +59,8 @@ def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> E
         time = time_of(requests, key, numbers, device)
         sizes = [one.size for one in requests]
         largest = max(sizes, key=lambda size: size[0] * size[1], default=(8, 8))
-        memory = memory_of(family, tensors, largest, dtype, low_vram=low_vram)
+        elsewhere = _elsewhere(prepared, tensors)
+        memory = memory_of(family, tensors, largest, dtype, low_vram=low_vram, elsewhere=elsewhere)
     return Estimate(
         len(requests),
         sum(one.all_steps for one in requests),
@@ -66,6 +69,21 @@ def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> E
         time,
         memory,
     )
+
+
+def _elsewhere(prepared: Prepared, tensors: Mapping[str, TensorInfo]) -> dict[str, int]:
+    """The numbers of text encoders that are in files of their own, by their names."""
+    from loralathe.rendering.estimate import numbers_of_files
+    from loralathe.rendering.families import how_drawn
+
+    model = prepared.model
+    pictures = how_drawn(model.family, model.name)
+    if not pictures.flow:
+        return {}
+    from loralathe.rendering.loading import find_parts
+
+    parts = find_parts(model.family, pictures, tensors, model.options.part_files, model.name)
+    return numbers_of_files({name: one.file for name, one in parts.encoders.items() if one.file})
 
 
 def _requests(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> list[ImageRequest]:

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from loralathe.adapters import ModelFolders
 from loralathe.api.arguments import PathLike, folders_of, harmless
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from loralathe.families import Family
+    from loralathe.families import Family, Usual
     from loralathe.rendering import ImageRequest, LocalRenderer
     from loralathe.rendering.command import RenderOptions
     from loralathe.rendering.model_cache import WeightsInMemory
@@ -63,6 +63,7 @@ class OpenModel:
         weights: WeightsInMemory | None = None,
         recipe: RecipeWeights | None = None,
         metadata: Mapping[str, str] | None = None,
+        usual: Usual | None = None,
     ) -> None:
         self.name = name
         self.family = family
@@ -70,6 +71,7 @@ class OpenModel:
         self.lists = lists
         self.recipe = recipe
         self.metadata = metadata or {}
+        self._usual = usual
         self._weights = weights
         self._renderer: LocalRenderer | None = None
 
@@ -99,7 +101,7 @@ class OpenModel:
         missing = None if one.missing_blocks is None else float(one.missing_blocks)
         return LocalRenderer(
             one.device,
-            one.dtype,
+            self.dtype,
             one.folders,
             batch_size=one.batch,
             low_vram=one.low_vram,
@@ -109,7 +111,24 @@ class OpenModel:
             prediction="v_prediction" if one.prediction == "v" else one.prediction,
             allow_unmatched=one.allow_unmatched,
             hashes=one.hashes,
+            files=one.part_files,
         )
+
+    @property
+    def dtype(self) -> Literal["fp32", "fp16", "bf16"]:
+        """What it is computed in."""
+        from loralathe.rendering.families import how_drawn
+        from loralathe.rendering.machine import planned_device, usual_dtype
+
+        half = how_drawn(self.family, self.name).half
+        return self.options.dtype or usual_dtype(planned_device(self.options.device), half)
+
+    @property
+    def usual(self) -> Usual:
+        """What its pictures are made with where nothing is said."""
+        from loralathe.rendering.families import how_drawn
+
+        return self._usual or next(iter(how_drawn(self.family, self.name).variants.values()))
 
     def render(self, *adapters: PathLike | AdapterUse, **keywords: Unpack[RenderKeywords]) -> list[Path]:
         """See `loralathe.render`."""
@@ -205,12 +224,14 @@ class OpenModel:
         from loralathe.rendering import ImageRequest
         from loralathe.rendering.embedding_names import with_embeddings
         from loralathe.rendering.samplers import canonical_names
+        from loralathe.rendering.suitable import check_suits
         from loralathe.studies.context import files_by_name
 
         uses = adapters_of(adapters, self.options.folders)
         for use in () if self.options.allow_unmatched else uses:
             check_family(use.file, self.family)
-        sampler, schedule = canonical_names(picture.sampler, picture.schedule)
+        usual = self.usual
+        sampler, schedule = canonical_names(picture.sampler or usual.sampler, picture.schedule)
         width, height = picture.sides(self._usual_size())
         prompt, negative = picture.texts()
         request = ImageRequest(
@@ -219,8 +240,8 @@ class OpenModel:
             prompt=prompt,
             negative=negative,
             seed=0 if picture.seed == RANDOM_SEED else picture.seed,
-            steps=picture.steps,
-            cfg=picture.cfg,
+            steps=usual.steps if picture.steps is None else picture.steps,
+            cfg=usual.cfg if picture.cfg is None else picture.cfg,
             sampler=sampler,
             schedule=schedule,
             width=width,
@@ -228,7 +249,9 @@ class OpenModel:
             clip_skip=picture.clip_skip,
             adapters=uses,
             hires=picture.second_pass(),
+            guidance=picture.guidance,
         )
+        check_suits(self.family, request)
         return with_embeddings(request, files_by_name(folders_of(self.options.embeddings)))
 
     def _usual_size(self) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from loralathe.errors import InputError, did_you_mean, option
 if TYPE_CHECKING:
     from loralathe.progress import Progress
     from loralathe.rendering import Hires
+    from loralathe.rendering.loading import PartFiles
     from loralathe.studies import Position, Scorer
 
 RANDOM_SEED = -1
@@ -30,6 +31,8 @@ class ModelOptions:
     device:   auto, cpu, cuda, cuda:1, mps;  dtype: None is fp32 on the CPU and fp16 elsewhere.
     low_vram: networks come to the device in turn;  batch: pictures at once, None is what fits.
     prediction: epsilon or v, where the checkpoint does not say.
+    text_encoder: files of those that the checkpoint lacks, or folders with them (ComfyUI's, diffusers').
+    tokenizer: tokenizer.json of a text encoder that is a language model, or a folder with it.
     hashes:   the pictures' infotext has hashes of the files.
     lora_dir, checkpoint_dir: folders in which files are found by name, besides the current one.
     embeddings: folders of textual-inversion embeddings, which prompts name by their files' names.
@@ -43,6 +46,8 @@ class ModelOptions:
     low_vram: bool = False
     batch: int | None = None
     prediction: Literal["epsilon", "v"] | None = None
+    text_encoder: Folders = ()
+    tokenizer: PathLike | None = None
     hashes: bool = False
     lora_dir: Folders = ()
     checkpoint_dir: Folders = ()
@@ -53,6 +58,15 @@ class ModelOptions:
     missing_blocks: Literal[0, 1] | None = None
     allow_unmatched: bool = False
     progress: Progress | None = None
+
+    @property
+    def part_files(self) -> PartFiles:
+        """What the person names beside the checkpoint."""
+        from loralathe.rendering.loading import PartFiles
+
+        return PartFiles(
+            folders_of(self.text_encoder), None if self.tokenizer is None else Path(self.tokenizer)
+        )
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -67,6 +81,8 @@ class ModelKeywords(TypedDict, total=False):
     low_vram: bool
     batch: int | None
     prediction: Literal["epsilon", "v"] | None
+    text_encoder: Folders
+    tokenizer: PathLike | None
     hashes: bool
     lora_dir: Folders
     checkpoint_dir: Folders
@@ -83,6 +99,7 @@ class ModelKeywords(TypedDict, total=False):
 class Picture:
     """What is in a picture.
 
+    steps, cfg, sampler: None is the family's own;  guidance: the number that Flux.1 dev was distilled with.
     prompt: needed, be it ""; may carry <lora:…> tags, (emphasis:1.2), AND, …;  seed: −1 draws one.
     sampler, schedule: as A1111 calls them;  size: "832x1216", None is the family's own.
     vae: another than the checkpoint's;  clip_skip: 1 is the family's own layer.
@@ -93,13 +110,14 @@ class Picture:
     prompt: str | None = None
     negative: str = ""
     seed: int = RANDOM_SEED
-    steps: int = 20
-    cfg: float = 7.0
-    sampler: str = "DPM++ 2M"
+    steps: int | None = None
+    cfg: float | None = None
+    sampler: str | None = None
     schedule: str = "Automatic"
     size: str | tuple[int, int] | None = None
     vae: PathLike | None = None
     clip_skip: int = 1
+    guidance: float | None = None
     styles: PathLike | None = None
     style: Sequence[str] = ()
     hires: float | None = None
@@ -160,13 +178,14 @@ class PictureKeywords(TypedDict, total=False):
     prompt: str
     negative: str
     seed: int
-    steps: int
-    cfg: float
-    sampler: str
+    steps: int | None
+    cfg: float | None
+    sampler: str | None
     schedule: str
     size: str | tuple[int, int] | None
     vae: PathLike | None
     clip_skip: int
+    guidance: float | None
     styles: PathLike | None
     style: Sequence[str]
     hires: float | None

@@ -32,11 +32,12 @@ from loralathe.api.picture_options import (
     parted,
 )
 from loralathe.api.search import Search
-from loralathe.tensorfiles import MemoryPath, digest_of
+from loralathe.tensorfiles import MemoryPath, digest_of, read_header
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from loralathe.families import Family
     from loralathe.progress import Progress
     from loralathe.strengths import AdapterUse
     from loralathe.studies import BlockReport, GridResult, WeightStudy
@@ -122,17 +123,29 @@ def open_model(checkpoint: File, **keywords: Unpack[ModelKeywords]) -> OpenModel
 
     Raises InputError for a file that is no checkpoint, and for a family that is not rendered.
     """
-    from loralathe.rendering.families import family_of, metadata_of
+    from loralathe.rendering.families import family_of, metadata_of, usual_for
 
     need_libraries()
     options = ModelOptions(**keywords)
     lists = lists_of(options)
     path = Search((), options.checkpoint_dir).checkpoint(checkpoint, "checkpoint")
     if not isinstance(path, MemoryPath):
-        return OpenModel(str(path), family_of(path), options, lists, metadata=metadata_of(path))
+        family = family_of(path)
+        _check_parts(path, family, options)
+        return OpenModel(str(path), family, options, lists, metadata=metadata_of(path), usual=usual_for(path))
     # A study keeps its cells by this name: other tensors must have another one.
     name = f"{path} {digest_of(path)[:16]}"
-    return OpenModel(name, family_of(path), options, lists, weights={name: path.tensors})
+    family = family_of(path)
+    return OpenModel(name, family, options, lists, weights={name: path.tensors}, usual=usual_for(path))
+
+
+def _check_parts(path: Path, family: Family, options: ModelOptions) -> None:
+    """InputError for text encoders and tokenizers that are nowhere: models take long to load."""
+    if family.pictures is None or not family.pictures.flow or path.is_dir():
+        return
+    from loralathe.rendering.loading import find_parts
+
+    find_parts(family, family.pictures, read_header(path).tensors, options.part_files, str(path))
 
 
 def open_recipe(
@@ -146,6 +159,7 @@ def open_recipe(
     step: None for the only checkpoint that the recipe saves;  variables: win over the recipe's own.
     """
     from loralathe.engine import RunOptions
+    from loralathe.rendering.families import usual_for
     from loralathe.studies import RecipeWeights
 
     need_libraries()
@@ -163,7 +177,14 @@ def open_recipe(
     )
     name = f"{Path(recipe.file).name} {recipe.step}"
     return OpenModel(
-        name, recipe.family, options, lists, weights=recipe.held, recipe=recipe, metadata=recipe.metadata
+        name,
+        recipe.family,
+        options,
+        lists,
+        weights=recipe.held,
+        recipe=recipe,
+        metadata=recipe.metadata,
+        usual=usual_for(recipe.first_model),
     )
 
 

@@ -22,10 +22,11 @@ Value = str | int | float | bool | list[str]
 
 SETTINGS: Mapping[str, type] = {
     "prompt": str, "negative": str, "seed": int, "steps": int, "cfg": float, "sampler": str, "schedule": str,
-    "size": str, "vae": str, "clip_skip": int, "styles": str, "style": list,
+    "size": str, "vae": str, "clip_skip": int, "guidance": float, "styles": str, "style": list,
     "hires": float, "hires_upscaler": str, "hires_steps": int, "hires_denoising": float,
     "device": str, "dtype": str, "low_vram": bool, "batch": int,
-    "prediction": str, "hashes": bool, "missing_blocks": int, "allow_unmatched": bool,
+    "prediction": str, "tokenizer": str, "text_encoder": list,
+    "hashes": bool, "missing_blocks": int, "allow_unmatched": bool,
 }  # fmt: skip
 """What a profile may hold: fields of `Picture`, and those of `ModelOptions` that are plain values."""
 
@@ -37,7 +38,8 @@ _EXAMPLES = {str: '"…"', int: "20", float: "7.5", bool: "true", list: '["…"]
 _PNG = b"\x89PNG\r\n"
 _ENTRIES = {
     "Steps": "steps", "Sampler": "sampler", "Schedule type": "schedule", "CFG scale": "cfg", "Seed": "seed",
-    "Size": "size", "Clip skip": "clip_skip", "Hires upscale": "hires", "Hires upscaler": "hires_upscaler",
+    "Size": "size", "Clip skip": "clip_skip", "Distilled CFG Scale": "guidance",
+    "Hires upscale": "hires", "Hires upscaler": "hires_upscaler",
     "Hires steps": "hires_steps", "Denoising strength": "hires_denoising",
 }  # fmt: skip
 """Entries of infotext, and the fields that they are."""

@@ -74,14 +74,10 @@ def end_on_signals() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    for end in _ENDS:  # not SIG_IGN: Python complains of a signal that comes just before
-        signal.signal(end, _not_heard)
+    for end in _ENDS:
+        signal.signal(end, signal.SIG_IGN)
     TOKEN.cancel()
     raise KeyboardInterrupt
-
-
-def _not_heard(number: int, frame: FrameType | None) -> None:
-    """The first one is being obeyed."""
 
 
 def kept_by(error: BaseException) -> str:

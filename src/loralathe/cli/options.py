@@ -108,10 +108,10 @@ COMMON_NAMES = frozenset({
 })  # fmt: skip
 PICTURE_NAMES = frozenset({
     "prompt", "negative", "seed", "count", "steps", "cfg", "sampler", "schedule", "size", "vae", "clip_skip",
-    "styles", "style", "hires", "hires_upscaler", "hires_steps", "hires_denoising", "settings",
+    "guidance", "styles", "style", "hires", "hires_upscaler", "hires_steps", "hires_denoising", "settings",
     "save_settings",
 })  # fmt: skip
-MACHINE_NAMES = frozenset({"low_vram", "batch", "prediction"}) | COMMON_NAMES
+MACHINE_NAMES = frozenset({"low_vram", "batch", "prediction", "text_encoder", "tokenizer"}) | COMMON_NAMES
 
 
 SECTIONS = ("Look at files", "LoRAs", "Checkpoints", "Formulas and recipes", "Pictures", "Settings")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,8 @@ F = TypeVar("F", bound=Callable[..., object])
 RANDOM_SEED = -1
 MODEL = (
     "lora_dir", "checkpoint_dir", "embeddings", "lists", "presets", "element_presets", "missing_blocks",
-    "device", "dtype", "low_vram", "batch", "prediction", "hashes", "allow_unmatched",
+    "device", "dtype", "low_vram", "batch", "prediction", "text_encoder", "tokenizer", "hashes",
+    "allow_unmatched",
 )  # fmt: skip
 """Options of the model that the pictures share; all others are of the pictures."""
 
@@ -71,11 +72,14 @@ def _from_settings(ctx: click.Context, param: click.Parameter, file: Path | None
         ctx.meta[NOTES] = found.notes
 
 
-def picture_options(lists: str = "--blocks") -> Callable[[F], F]:
-    """The options of the model and of one picture; `lists` is the flag that names a block list."""
+def picture_options(lists: str = "--blocks", *, short: Sequence[str] = ("--te",)) -> Callable[[F], F]:
+    """The options of the model and of one picture; `lists` is the flag that names a block list.
+
+    short: other spellings of --text-encoder.
+    """
     return stack([
         *_adapter_options(lists), *_settings_options(), *_picture_options(),
-        *_hires_options(), *_machine_options()
+        *_hires_options(), *_machine_options(*short)
     ])  # fmt: skip
 
 
@@ -128,13 +132,20 @@ def _picture_options() -> list[Callable[[F], F]]:
             metavar="N",
             help="Seed; -1 draws one. Default: -1.",
         ),
-        click.option("--steps", type=whole, default=20, metavar="N", help="Sampling steps. Default: 20."),
-        click.option("--cfg", type=Number(), default=7.0, metavar="X", help="CFG scale. Default: 7."),
+        click.option(
+            "--steps", type=whole, metavar="N", help="Sampling steps. Default: 20, or the family's own."
+        ),
+        click.option("--cfg", type=Number(), metavar="X", help="CFG scale. Default: 7, or the family's own."),
+        click.option(
+            "--guidance",
+            type=Number(),
+            metavar="X",
+            help="The distilled guidance of Flux.1 dev. Default: 3.5.",
+        ),
         click.option(
             "--sampler",
-            default="DPM++ 2M",
             metavar="NAME",
-            help="Sampler, by A1111's name. Default: DPM++ 2M.",
+            help="Sampler, by A1111's name. Default: DPM++ 2M, or the family's own.",
         ),
         click.option(
             "--schedule",
@@ -189,7 +200,7 @@ def _hires_options() -> list[Callable[[F], F]]:
     ]
 
 
-def _machine_options() -> list[Callable[[F], F]]:
+def _machine_options(*short: str) -> list[Callable[[F], F]]:
     return [
         click.option(
             "--device",
@@ -216,6 +227,20 @@ def _machine_options() -> list[Callable[[F], F]]:
             type=click.Choice(["epsilon", "v"]),
             metavar="NAME",
             help="What the model predicts, if the checkpoint does not say: epsilon or v.",
+        ),
+        click.option(
+            "--text-encoder",
+            *short,
+            type=FilePath(),
+            multiple=True,
+            metavar="FILE",
+            help="A text encoder that the checkpoint lacks, or a folder of ComfyUI or diffusers; repeatable.",
+        ),
+        click.option(
+            "--tokenizer",
+            type=FilePath(),
+            metavar="FILE",
+            help="tokenizer.json of a text encoder that is a language model, or a folder with it.",
         ),
         click.option(
             "--hash", "hashes", is_flag=True, help="Write hashes of the files into the pictures' infotext."

@@ -23,7 +23,7 @@ from loralathe.families.blocks import (
     label_order,
     shorthand,
 )
-from loralathe.families.components import BIAS, Component, LayerAddress, Module, PathSpelling
+from loralathe.families.components import BIAS, Component, LayerAddress, Module, PathSpelling, Piece
 from loralathe.families.detect import Detected, detect_checkpoint
 from loralathe.families.family import (
     BASE,
@@ -37,7 +37,7 @@ from loralathe.families.family import (
 from loralathe.families.layers import FACTORED
 from loralathe.families.layouts import in_original_layout
 from loralathe.families.metadata import AdapterNotes, adapter_metadata
-from loralathe.families.pictures import Padding, Pictures, TextReading
+from loralathe.families.pictures import DenoiserKind, Padding, Pictures, TextReading, Tokens, Usual, moved
 from loralathe.families.recognition import DENOISER_PREFIX, HeaderLike, TensorLike
 from loralathe.families.unread import family_of_words, name_given_as_lora, name_unread
 from loralathe.families.vae import vae_component, vae_keys
@@ -47,10 +47,11 @@ for _found in iter_modules(__path__):  # a family makes itself known when its fi
 
 __all__ = [
     "BASE", "BIAS", "DENOISER_PREFIX", "ENCODER_NAMES", "FACTORED", "FAMILIES", "OTHER", "VAE_LABEL",
-    "AdapterNotes", "Component", "Detected", "Family", "HeaderLike", "LayerAddress", "Module", "Padding",
-    "PathSpelling", "Pictures", "TensorLike", "TextReading", "adapter_metadata", "all_block_lists",
-    "block_label", "block_lists", "common_prefixes", "component_name", "detect_checkpoint", "family_by_id",
-    "family_of_words", "in_model_order", "in_original_layout", "is_block_word", "is_encoder_block",
-    "label_of_key", "label_of_module", "label_order", "name_given_as_lora", "name_unread", "register",
-    "shorthand", "supported_families", "vae_component", "vae_keys",
+    "AdapterNotes", "Component", "DenoiserKind", "Detected", "Family", "HeaderLike", "LayerAddress",
+    "Module", "Padding", "PathSpelling", "Pictures", "Piece", "TensorLike", "TextReading", "Tokens",
+    "Usual", "adapter_metadata", "all_block_lists", "block_label", "block_lists", "common_prefixes",
+    "component_name", "detect_checkpoint", "family_by_id", "family_of_words", "in_model_order",
+    "in_original_layout", "is_block_word", "is_encoder_block", "label_of_key", "label_of_module",
+    "label_order", "moved", "name_given_as_lora", "name_unread", "register", "shorthand",
+    "supported_families", "vae_component", "vae_keys",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from loralathe.families.family import Family, ShapeEvidence, register
 from loralathe.families.layers import Layer, Split, bare_layer, layer, split_layer
 from loralathe.families.loaders import FLUX_LOADERS
 from loralathe.families.metadata import MetadataWords, ModelName
+from loralathe.families.pictures import Pictures, TextReading, Tokens, Usual, always, by_patches
 from loralathe.families.recognition import DENOISER_PREFIX, KeyRule, Signature, UnreadFile
 from loralathe.families.transformer import Stage, Transformer
 from loralathe.families.vae import vae_component
@@ -120,6 +121,35 @@ RATIOS = {
 """(rows, inputs) by which Flux.2, of the same names, is told apart at the same width."""
 FLUX_MODEL = ModelName("flux1", "flux-1-dev", "1024x1024")  # sd-scripts calls every Flux so, schnell too
 
+PICTURES = Pictures(
+    side=1024,
+    tile=1024,
+    latent_scaling=0.3611,
+    latent_shift=0.1159,
+    readings=(
+        TextReading(
+            "te1", "clip", pooled=True, projected=False, context=False, depth=12, file="clip_l.safetensors"
+        ),
+        TextReading(
+            "te3",
+            "t5",
+            tokens=Tokens(512, "<pad>", "</s>", "t5_tokenizer"),
+            depth=24,
+            file="t5xxl_fp16.safetensors",
+        ),
+    ),
+    folder={"_class_name": "FluxTransformer2DModel", "in_channels": 64},
+    network="flux",
+    variants={
+        "dev": Usual(20, 1.0, "Euler", guidance=3.5, shift=by_patches((256, 0.5), (4096, 1.15))),
+        "schnell": Usual(4, 1.0, "Euler", shift=always(1.0)),
+    },
+    vae_file="ae.safetensors",
+    multiple=16,
+    half="bf16",
+    axes=(16, 56, 56),
+)
+
 FLUX = register(
     Family(
         id="flux",
@@ -195,5 +225,6 @@ FLUX = register(
                 frozen=False,
             ),
         ),
+        pictures=PICTURES,
     )
 )

@@ -53,7 +53,7 @@ def work_in_tiles(vae: Vae) -> None:
 
 def _pixels(vae: Vae, latents: torch.Tensor) -> torch.Tensor:
     """(3, height, width) in −1 … 1, float32."""
-    scaled = latents[None].to(vae.dtype) / vae.config.scaling_factor
+    scaled = latents[None].to(vae.dtype) / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
     decoded: torch.Tensor = vae.decode(scaled, return_dict=False)[0]
     return decoded[0].float()
 

@@ -11,6 +11,7 @@ import torch
 from loralathe.errors import InputError
 from loralathe.rendering.embeddings import Embedding, EmbeddingTable, encode_with, vectors_in_place
 from loralathe.rendering.loading import Model, TextEncoder
+from loralathe.rendering.plain_texts import read_texts
 from loralathe.rendering.prompts import Chunk, cut_chunks, parse_emphasis
 from loralathe.rendering.runtime import Fitting, RowShares, terms_of_batch
 
@@ -20,7 +21,7 @@ ROWS_AT_ONCE = 32
 
 @dataclass(frozen=True, eq=False)
 class Conditioning:
-    """An encoded text, as the U-Net reads it.
+    """An encoded text, as the U-Net or transformer reads it.
 
     context: (77 · chunks, width)
     pooled:  (width of the pooled text,) of the first chunk, or None where the family has none
@@ -52,6 +53,9 @@ def encode_texts(
     table: EmbeddingTable | None = None,
 ) -> list[Conditioning]:
     """Encode all jobs, many chunks at once; every job sees its own adapter strengths."""
+    if model.pictures.flow:
+        read = read_texts(model, [(job.text, job.shares) for job in jobs], device)
+        return [Conditioning(context, pooled) for context, pooled in read]
     chunks = [cut_chunks(parse_emphasis(job.text)[0], encode_with(job.embeddings)) for job in jobs]
     rows = [(chunk, job.shares) for job, own in zip(jobs, chunks, strict=True) for chunk in own]
     per_encoder = []

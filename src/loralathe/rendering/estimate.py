@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe.rendering.machine import BYTES_PER_LATENT
 from loralathe.rendering.rates import known_rate
 from loralathe.rendering.request import ImageRequest
+from loralathe.tensorfiles import read_header
 
 if TYPE_CHECKING:
     from loralathe.families import Family
@@ -27,6 +29,9 @@ LIVE_IN_DECODER = 4
 WIDEST_IN_DECODER = "decoder.up.0.block.0.conv1.weight"
 """The layer that takes the most channels at the picture's full size."""
 USUAL_CHANNELS = 256
+LIVE_IN_TRANSFORMER = 18
+"""Numbers for each token and each of its channels that a block holds at once: q, k, v, the MLP, what both
+make, and the sums beside them."""
 SECONDS_OF_A_STEP = 0.1
 """What even a step of the smallest model takes."""
 SECONDS_OF_WORK = {"cpu": 2e-14, "mps": 2e-15, "cuda": 2e-16}
@@ -55,22 +60,54 @@ class Time:
 
 
 def memory_of(
-    family: Family, tensors: Mapping[str, TensorLike], size: tuple[int, int], dtype: str, *, low_vram: bool
+    family: Family,
+    tensors: Mapping[str, TensorLike],
+    size: tuple[int, int],
+    dtype: str,
+    *,
+    low_vram: bool,
+    elsewhere: Mapping[str, int] | None = None,
 ) -> Memory:
-    """Of pictures with this model. tensors: of the checkpoint's header."""
+    """Of pictures with this model. tensors: of the checkpoint's header.
+
+    elsewhere: text encoders in files of their own, and how many numbers they have.
+    """
     each = DTYPE_BYTES[dtype]
     numbers = dict.fromkeys((component.id for component in family.components), 0)
     for key, tensor in tensors.items():
         if (component := family.component_of_key(key)) is not None:
             numbers[component] += prod(tensor.shape)
-    weights = {name: count * each for name, count in numbers.items()}
+    weights = {name: count * each for name, count in {**numbers, **(elsewhere or {})}.items()}
     width, height = size
-    steps = (width // 8) * (height // 8) * BYTES_PER_LATENT * each // 2
+    steps = _working(family, tensors, size, each)
     vae, unet = weights.pop("vae", 0), weights["unet"]
     if low_vram:  # one network beside the VAE, then the VAE alone, which decodes in tiles
         decoding = _decoding(tensors, min(width, TILE) * min(height, TILE), each)
         return Memory(vae + max(*weights.values(), unet + steps, decoding), steps)
     return Memory(vae + sum(weights.values()) + max(steps, _decoding(tensors, width * height, each)), steps)
+
+
+def _working(family: Family, tensors: Mapping[str, TensorLike], size: tuple[int, int], each: int) -> int:
+    """Of the U-Net or transformer for one picture."""
+    width, height = size
+    pictures = family.pictures
+    if pictures is None or not pictures.flow:
+        return (width // 8) * (height // 8) * BYTES_PER_LATENT * each // 2
+    text = sum(reading.tokens.most for reading in pictures.readings if reading.tokens)
+    patches = (width // pictures.multiple) * (height // pictures.multiple)
+    entry = (t for key, t in tensors.items() if family.modern_key(key) == family.entry_key)
+    wide = next((tensor.shape[0] for tensor in entry), 0)
+    return (patches + text) * wide * LIVE_IN_TRANSFORMER * each
+
+
+def numbers_of_files(files: Mapping[str, Path]) -> dict[str, int]:
+    """How many numbers text encoders have that are in files of their own, of all that the files hold."""
+    found = {}
+    for component, file in files.items():
+        inside = sorted(file.glob("*.safetensors")) if file.is_dir() else [file]
+        headers = (read_header(one).tensors.values() for one in inside)
+        found[component] = sum(prod(tensor.shape) for tensors in headers for tensor in tensors)
+    return found
 
 
 def _decoding(tensors: Mapping[str, TensorLike], pixels: int, each: int) -> int:

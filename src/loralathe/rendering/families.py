@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loralathe.errors import InputError, option
-from loralathe.families import FAMILIES, Family, Pictures, detect_checkpoint, supported_families
+from loralathe.families import FAMILIES, Family, Pictures, Usual, detect_checkpoint, supported_families
 from loralathe.tensorfiles import read_header, read_text
 
 _RESOLUTION = re.compile(r"\s*(\d{1,5})\s*(?:x\s*(\d{1,5})\s*)?", re.ASCII | re.IGNORECASE)
@@ -31,6 +31,16 @@ def how_drawn(family: Family, where: str) -> Pictures:
     if family.pictures is None:
         raise _cannot_render(family.label, where)
     return family.pictures
+
+
+def usual_for(checkpoint: str | Path) -> Usual:
+    """What pictures of a checkpoint or a diffusers folder are made with where the person says nothing."""
+    if Path(checkpoint).is_dir():
+        family = family_of_folder(Path(checkpoint))
+        return how_drawn(family, str(checkpoint)).variants[variant_of_folder(Path(checkpoint), family)]
+    detected = detect_checkpoint(read_header(checkpoint), str(checkpoint))
+    variants = how_drawn(detected.family, str(checkpoint)).variants
+    return variants.get(detected.variant) or next(iter(variants.values()))
 
 
 def metadata_of(checkpoint: str | Path) -> Mapping[str, str]:
@@ -60,23 +70,35 @@ def _cannot_render(label: str, where: str) -> InputError:
 
 def family_of_folder(folder: Path) -> Family:
     """The family that a diffusers folder says it is. InputError for a folder that is none."""
-    transformer = read_config(folder / "transformer" / "config.json")
-    if transformer:
-        kind = str(transformer.get("_class_name", "")).removesuffix("Transformer2DModel")
-        raise _cannot_render(kind or "transformer", str(folder))
-    unet = read_config(folder / "unet" / "config.json")
-    if not unet:
+    configs = {name: read_config(folder / name / "config.json") for name in ("transformer", "unet")}
+    if not any(configs.values()):
         raise InputError(
             "the folder is not a diffusers model: unet/config.json is missing",
             where=str(folder),
             fix="give a .safetensors checkpoint or a folder that diffusers' save_pretrained wrote",
         )
     for family in FAMILIES:
-        if family.pictures and all(
-            (unet.get(key) or None) == said for key, said in family.pictures.folder.items()
+        config = configs.get(family.component("unet").folder, {})
+        if (
+            family.pictures
+            and config
+            and all((config.get(key) or None) == said for key, said in family.pictures.folder.items())
         ):
             return family
+    if configs["transformer"]:
+        kind = str(configs["transformer"].get("_class_name", "")).removesuffix("Transformer2DModel")
+        raise _cannot_render(kind or "transformer", str(folder))
     raise InputError("only text-to-image models of known families can be rendered", where=str(folder))
+
+
+def variant_of_folder(folder: Path, family: Family) -> str:
+    """'base', 'dev', …: by what the configuration says of guidance, where a family has both kinds."""
+    assert family.pictures is not None
+    config = read_config(folder / family.component("unet").folder / "config.json")
+    guided = bool(config.get("guidance_embeds"))
+    variants = family.pictures.variants
+    fitting = (name for name, usual in variants.items() if (usual.guidance is not None) == guided)
+    return next(fitting, next(iter(variants)))
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from loralathe.rendering.encoding import Conditioning
-from loralathe.rendering.loading import Model
-from loralathe.rendering.runtime import Fitting, RowShares, terms_of_batch
-from loralathe.rendering.runtime.layers import Term
+from loralathe.rendering.loading import Model, Rows
+from loralathe.rendering.runtime import Fitting, RowShares, Terms, terms_of_batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,12 +20,14 @@ class Guide:
     parts:    (weight, conditioning of every step) of each AND part
     negative: conditioning of every step, or None without guidance (CFG 1, a single part)
     shares:   its adapters in every step
+    guidance: that the network takes as a number
     """
 
     cfg: float
     parts: tuple[tuple[float, Sequence[Conditioning]], ...]
     negative: Sequence[Conditioning] | None
     shares: Sequence[RowShares]
+    guidance: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +41,12 @@ class _Call:
     factors: torch.Tensor
     context: torch.Tensor
     pooled: torch.Tensor | None
-    time_ids: torch.Tensor | None
-    terms: dict[str, list[Term]]
+    guidance: torch.Tensor | None
+    terms: Terms
 
 
 class GuidedNetwork:
-    """The U-Net under the guides of a batch: (latents, time, step) → the guided prediction.
+    """The network under the guides of a batch: (latents, time, step) → the guided prediction.
 
     Use it in a `with` block: adapters sit on the model's layers until its end.
 
@@ -68,22 +69,28 @@ class GuidedNetwork:
     def __exit__(self, *reason: object) -> None:
         self._fitting.clear()
 
+    def patches(self, side: int) -> int:
+        """How many squares of so many pixels make up a picture."""
+        width, height = self._size
+        return (width // side) * (height // side)
+
     def __call__(self, latents: torch.Tensor, time: float, step: int) -> torch.Tensor:
         """latents (batch, 4, h, w) as the network wants them scaled; the result in float32."""
         guided = torch.zeros_like(latents, dtype=torch.float32)
         dtype = self._model.dtype
         times = torch.tensor(time, device=self._device, dtype=torch.float32)
         for call in self._calls_at(step):
-            more: dict[str, Any] = {}
-            if call.pooled is not None:
-                more["added_cond_kwargs"] = {"text_embeds": call.pooled, "time_ids": call.time_ids}
             self._fitting.fit(call.terms)
-            (out,) = self._model.denoiser(
-                latents.to(dtype)[call.images],
-                times,
-                encoder_hidden_states=call.context,
-                return_dict=False,
-                **more,
+            out = self._model.kind.predict(
+                self._model.denoiser,
+                Rows(
+                    latents.to(dtype)[call.images],
+                    times,
+                    call.context,
+                    call.pooled,
+                    call.guidance,
+                    self._size,
+                ),
             )
             # In the order of the rows: `index_add_` on a GPU adds as they come, and AND has three an image.
             weighted = out.float() * call.factors[:, None, None, None]
@@ -120,18 +127,15 @@ class GuidedNetwork:
     def _make_call(self, rows: list[tuple[int, float, Conditioning]], shares: list[RowShares]) -> _Call:
         device, dtype = self._device, self._model.dtype
         pooled = [c.pooled for _, _, c in rows if c.pooled is not None]
-        time_ids = None
-        if pooled:
-            width, height = self._size
-            ids = [height, width, 0, 0, height, width]  # original size, crop, target size
-            time_ids = torch.tensor([ids] * len(rows), device=device, dtype=torch.float32)
+        guidance = [self._guides[image].guidance for image, _, _ in rows]
+        numbers = [one for one in guidance if one is not None]
         return _Call(
             owners=tuple(image for image, _, _ in rows),
             images=torch.tensor([image for image, _, _ in rows], device=device),
             factors=torch.tensor([factor for _, factor, _ in rows], device=device),
             context=torch.stack([c.context for _, _, c in rows]).to(dtype),
             pooled=torch.stack(pooled).to(dtype) if pooled else None,
-            time_ids=time_ids,
+            guidance=torch.tensor(numbers, device=device, dtype=torch.float32) if numbers else None,
             terms=terms_of_batch(shares, text_side=False, device=device),
         )
 

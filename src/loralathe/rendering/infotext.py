@@ -47,6 +47,7 @@ def infotext(request: ImageRequest, hashes: Hashes | None = None) -> str:
         "Sampler": sampler,
         "Schedule type": label_of(sampler, schedule),
         "CFG scale": _short(request.cfg),
+        "Distilled CFG Scale": None if request.guidance is None else _short(request.guidance),
         "Seed": request.seed,
         "Size": f"{request.width}x{request.height}",
         "Model hash": hashes.model and hashes.model[:10],

@@ -49,7 +49,7 @@ class LatentRenderer:
         return tuple(self._opened.embeddings.of(file) for file in one.request.embeddings)
 
     def latents(self, batch: Sequence[Prepared], on_step: OnStep = lambda: None) -> torch.Tensor:
-        """(batch, 4, h, w) float32. All requests must be alike in `Prepared.like`."""
+        """(batch, channels, h, w) float32. All requests must be alike in `Prepared.like`."""
         request, texts = batch[0].request, self._texts(batch)
         made = self._run(batch, texts, 0, None, on_step)
         if (hires := request.hires) is None:
@@ -106,7 +106,10 @@ class LatentRenderer:
                 negative = [negative[0].blank()] * len(negative)
         parts = tuple((part.weight, steps_of(part)) for part in prompts.plan.parts)
         steps = len(prompts.plan.parts[0].texts)
-        return Guide(one.request.cfg, parts, negative, self._shares_by_step(one, steps))
+        usual = self._opened.model.usual.guidance
+        own = one.request.guidance
+        guidance = usual if own is None or usual is None else own
+        return Guide(one.request.cfg, parts, negative, self._shares_by_step(one, steps), guidance)
 
     def _reads_as_zeros(self, one: Prepared) -> bool:
         return (

@@ -19,6 +19,7 @@ from loralathe.progress import Progress, Task
 from loralathe.rendering.decoding import decode, work_in_tiles
 from loralathe.rendering.infotext import CHUNK, FileHashes, infotext
 from loralathe.rendering.latents import LatentRenderer, RenderSettings
+from loralathe.rendering.loading import PartFiles
 from loralathe.rendering.machine import (
     batch_size_for,
     device_label,
@@ -33,6 +34,7 @@ from loralathe.rendering.rates import model_key, remember_rate
 from loralathe.rendering.request import ImageRequest, OnImage
 from loralathe.rendering.runtime import Presets
 from loralathe.rendering.samplers import Prediction
+from loralathe.rendering.suitable import check_suits
 from loralathe.rendering.vocabulary import remarks_on
 
 DtypeName = Literal["fp32", "fp16", "bf16"]
@@ -51,6 +53,7 @@ class LocalRenderer:
     low_vram:    networks wait in main memory and come to the device in turn; the VAE works in tiles.
     weights:     checkpoints held in memory, name → original-layout tensors; requests use the name as path.
     presets:     the person's block lists and element rules.
+    files:       text encoders and a tokenizer that checkpoints do not hold.
     prediction:  overrides what checkpoints say or seem to be ('epsilon', 'v_prediction').
     keep_models: how many checkpoints stay open.
     allow_unmatched: leave out the parts of an adapter that have no place in the model.
@@ -76,6 +79,7 @@ class LocalRenderer:
         allow_unmatched: bool = False,
         hashes: bool = False,
         zero_empty_negative: bool = True,
+        files: PartFiles | None = None,
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise InputError(f"the batch size is {batch_size}", fix="give 1 or more")
@@ -90,7 +94,9 @@ class LocalRenderer:
         self._settings = RenderSettings(
             self.device, presets or Presets(), allow_unmatched, zero_empty_negative
         )
-        self._load_settings = LoadSettings(self.device, DTYPES[name], prediction, low_vram)
+        self._load_settings = LoadSettings(
+            self.device, DTYPES[name], prediction, low_vram, files or PartFiles()
+        )
         self._held = {} if weights is None else weights
         self._models = ModelCache(self._held, self._load_settings, keep_models, self._progress)
         self._told: set[str] = set()
@@ -138,6 +144,8 @@ class LocalRenderer:
         opened = self._models.get(checkpoint, vae)
         latent_renderer = LatentRenderer(opened, self._settings, self._progress.message)
         for group in groups:
+            for one in group:
+                check_suits(opened.model.family, one.request)
             for one in group:  # an adapter or embedding that does not fit is an error before the first step
                 latent_renderer.shares(one)
                 latent_renderer.embeddings(one)

@@ -71,9 +71,9 @@ def planned_device(name: str) -> str:
     return pick_device(name).type if name == "auto" else name
 
 
-def usual_dtype(device: str) -> Literal["fp32", "fp16"]:
-    """What models are computed in where nothing is said."""
-    return "fp32" if device == "cpu" else "fp16"
+def usual_dtype(device: str, half: Literal["fp16", "bf16"] = "fp16") -> Literal["fp32", "fp16", "bf16"]:
+    """What models are computed in where nothing is said. half: the half precision of their family."""
+    return "fp32" if device == "cpu" else half
 
 
 def device_label(device: str) -> str:

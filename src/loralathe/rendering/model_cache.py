@@ -23,6 +23,7 @@ from loralathe.rendering.loading import (
     FileWeights,
     MemoryWeights,
     Model,
+    PartFiles,
     Weights,
     load_vae,
     open_folder,
@@ -87,6 +88,7 @@ class LoadSettings:
     dtype: torch.dtype
     prediction: Prediction | None
     low_vram: bool
+    files: PartFiles = field(default_factory=PartFiles)
 
 
 class ModelCache:
@@ -128,7 +130,9 @@ class ModelCache:
         wanted = found.own_vae if vae is None else self._vae(vae, found.model.family)
         if wanted is None:
             raise InputError(
-                "the checkpoint has no VAE", where=checkpoint, fix="name a VAE file beside the checkpoint"
+                "the checkpoint has no VAE",
+                where=checkpoint,
+                fix=f"name its file: {option('vae', found.model.pictures.vae_file)}",
             )
         if found.model.vae is not wanted:
             found.model = replace(found.model, vae=wanted)
@@ -150,10 +154,11 @@ class ModelCache:
             release_memory()
 
     def _opened(self, name: str) -> Model:
+        one = self._settings
         if name not in self._weights and Path(name).is_dir():
-            return open_folder(Path(name), self._settings.dtype, prediction=self._settings.prediction)
+            return open_folder(Path(name), one.dtype, prediction=one.prediction, files=one.files)
         with self._weights_of(name) as weights, self._watched(weights):
-            return open_model(weights, self._settings.dtype, prediction=self._settings.prediction)
+            return open_model(weights, one.dtype, prediction=one.prediction, files=one.files)
 
     @contextmanager
     def _watched(self, weights: Weights) -> Iterator[None]:

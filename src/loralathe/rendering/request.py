@@ -48,6 +48,7 @@ class ImageRequest:
     sampler, schedule: A1111's labels, e.g. "DPM++ 2M", "Karras"; "Automatic" is the sampler's own.
     clip_skip:       1 is the family's own layer; n ≥ 2 reads hidden state −n of every text encoder.
     width, height:   of the first pass;  hires: a second pass at a larger size, which `size` then is.
+    guidance:        that a distilled network takes as a number; None is the family's own.
     embeddings:      files of the embeddings that the prompts name, see `with_embeddings`.
     Raises InputError for a size that is not a multiple of 8 or too large, for too long a prompt, for no
     or too many steps, and for a random seed.
@@ -68,6 +69,7 @@ class ImageRequest:
     adapters: tuple[AdapterUse, ...] = ()
     hires: Hires | None = None
     embeddings: tuple[str, ...] = ()
+    guidance: float | None = None
 
     def __post_init__(self) -> None:
         for side, value in (("width", self.width), ("height", self.height)):
@@ -116,11 +118,20 @@ class ImageRequest:
                 fix="draw a random seed before making the request",
                 about="seed",
             )
-        if not math.isfinite(self.cfg):
-            raise InputError(f"the CFG scale {self.cfg} is not a finite number", about="cfg")
-        object.__setattr__(self, "cfg", float(self.cfg))  # one name for 7 and 7.0
+        self._check_guidance()
         if self.hires is not None:
             self._check_second_pass(self.hires)
+
+    def _check_guidance(self) -> None:
+        """Both numbers that guide; there is one name for 7 and 7.0."""
+        if not math.isfinite(self.cfg):
+            raise InputError(f"the CFG scale {self.cfg} is not a finite number", about="cfg")
+        object.__setattr__(self, "cfg", float(self.cfg))
+        if self.guidance is None:
+            return
+        if not math.isfinite(self.guidance):
+            raise InputError(f"the guidance {self.guidance} is not a finite number", about="guidance")
+        object.__setattr__(self, "guidance", float(self.guidance))
 
     def _check_second_pass(self, hires: Hires) -> None:
         second = self.passes[-1]
@@ -157,8 +168,8 @@ class ImageRequest:
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON values, with the version."""
         found = {"version": REQUEST_VERSION, **asdict(self), "adapters": [asdict(a) for a in self.adapters]}
-        for name in ("hires", "embeddings"):  # keys of pictures without them stay what they were
-            if not getattr(self, name):
+        for name in ("hires", "embeddings", "guidance"):  # keys of pictures without them stay what they were
+            if getattr(self, name) in (None, ()):
                 del found[name]
         return found
 

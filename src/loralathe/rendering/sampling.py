@@ -10,11 +10,9 @@ import torch
 from loralathe.rendering.guidance import GuidedNetwork
 from loralathe.rendering.hires import whole_steps
 from loralathe.rendering.loading import Model
-from loralathe.rendering.samplers import SAMPLERS, NoiseLevels, sigmas_for
+from loralathe.rendering.samplers import SAMPLERS, NoiseLevels, Sampler, sigmas_for
+from loralathe.rendering.samplers.flow import flow_levels
 from loralathe.rendering.samplers.timestepped import run_from, run_scheduler, scheduler_for
-
-LATENT_SCALE = 8
-"""Pixels per latent, each way."""
 
 OnStep = Callable[[], None]
 
@@ -45,8 +43,8 @@ class SeededNoise:
 
 
 def latent_shape(model: Model, width: int, height: int) -> tuple[int, int, int]:
-    channels: int = model.denoiser.config["in_channels"]
-    return channels, height // LATENT_SCALE, width // LATENT_SCALE
+    """(channels, h, w) of the latents of a picture."""
+    return model.kind.latent_shape(model.denoiser, width, height)
 
 
 def sample(
@@ -66,6 +64,8 @@ def sample(
     """
     whole = steps if start is None else whole_steps(steps, start.denoising)
     chosen = SAMPLERS[sampler]
+    if model.pictures.flow:
+        return _along_flow(model, network, noise, chosen, (steps, whole), start, on_step)
     if chosen.solver is None:
         scheduler = scheduler_for(sampler, model.prediction, zero_terminal_snr=model.zero_terminal_snr)
         predict = _telling_steps(network, on_step)
@@ -78,6 +78,30 @@ def sample(
     denoise = clean_estimate(predict, levels, v=model.prediction == "v_prediction")
     noisy = noise() * sigmas[0] if start is None else start.latents + noise() * sigmas[0]
     return chosen.solver(denoise, noisy, sigmas, noise)
+
+
+def _along_flow(
+    model: Model,
+    network: GuidedNetwork,
+    noise: SeededNoise,
+    sampler: Sampler,
+    steps: tuple[int, int],
+    start: Start | None,
+    on_step: OnStep,
+) -> torch.Tensor:
+    """The last steps[0] of steps[1] steps of a model that predicts flow; see `samplers.flow`."""
+    last, whole = steps
+    predict = _telling_steps(network, on_step)
+    levels = flow_levels(model.usual, whole, network.patches(model.pictures.multiple))[-(last + 1) :]
+
+    def denoise(x: torch.Tensor, sigma: float, step: int) -> torch.Tensor:
+        return x - predict(x, sigma, step) * sigma
+
+    noisy = noise() * levels[0]
+    if start is not None:
+        noisy = noisy + start.latents * (1 - levels[0])
+    assert sampler.solver is not None
+    return sampler.solver(denoise, noisy, levels, noise)
 
 
 Predict = Callable[[torch.Tensor, float, int], torch.Tensor]

@@ -50,4 +50,4 @@ def encode(vae: Vae, pixels: torch.Tensor, tell: Tell) -> torch.Tensor:
 
 def _encoded(vae: Vae, pixels: torch.Tensor) -> torch.Tensor:
     mean: torch.Tensor = vae.encode(pixels[None].to(vae.dtype)).latent_dist.mode()
-    return mean[0].float() * float(vae.config.scaling_factor)
+    return (mean[0].float() - (vae.config.shift_factor or 0.0)) * float(vae.config.scaling_factor)

@@ -57,7 +57,7 @@ def arguments(draw: Random, fixtures: Path) -> Case:
     command = lathe.get_command(click.Context(lathe), name)
     assert command is not None
     settings = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
-    for option in draw.sample(settings, min(len(settings), draw.choice((0, 1, 2, 3, 5)))):
+    for option in draw.sample(settings, draw.choice((0, 1, 2, 3, 5))):
         words += _given(option, draw)
     if draw.random() < 0.2:
         draw.shuffle(words)

@@ -128,7 +128,7 @@ NUMBERS, COMPARED = 64, 26
     metavar="N",
     help="Worker threads of --weights. Default: one on every core.",
 )
-@picture_options(lists="--list")
+@picture_options(lists="--list", short=())
 def blocks_command(
     checkpoint: Path,
     adapters: tuple[str, ...],

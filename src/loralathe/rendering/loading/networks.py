@@ -18,6 +18,9 @@ Network: TypeAlias = Any
 """A network of diffusers or transformers."""
 CONVERTERS = "diffusers.loaders.single_file_utils"
 VAE = "first_stage_model."
+PROJECTION = "text_projection.weight"
+T5_TABLE = "encoder.embed_tokens.weight"
+UNREAD_OF_CLIP = ("position_ids", "logit_scale")
 
 
 def filled(make: Callable[[], Any], tensors: Tensors, what: str, where: str) -> Network:
@@ -55,7 +58,11 @@ def load_vae(weights: Weights, pictures: Pictures, dtype: torch.dtype) -> Networ
             "there is no VAE in the file", where=weights.name, fix="name a VAE file beside the checkpoint"
         )
     config = shapes.vae_config(
-        weights.tensors, prefix, scaling_factor=pictures.latent_scaling, side=pictures.tile
+        weights.tensors,
+        prefix,
+        scaling_factor=pictures.latent_scaling,
+        shift_factor=pictures.latent_shift,
+        side=pictures.tile,
     )
     wanted = [prefix + part for part in ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")]
     tensors = read_under(weights, wanted, dtype)
@@ -68,22 +75,33 @@ def load_vae(weights: Weights, pictures: Pictures, dtype: torch.dtype) -> Networ
 
 
 def load_clip(weights: Weights, root: str, dtype: torch.dtype, reading: TextReading) -> Network:
-    """CLIP-L as transformers' CLIPTextModel. Old merges leave out the inner `text_model.`; both are read."""
-    convert = library(CONVERTERS).convert_ldm_clip_checkpoint
+    """CLIP as transformers' CLIPTextModel. Old merges leave out the inner `text_model.`; both are read."""
     inner = "text_model." if any(key.startswith(root + "text_model.") for key in weights.tensors) else ""
     config = shapes.clip_config(weights.tensors, root + inner)
-    tensors = convert(read_under(weights, [root], dtype), remove_prefix=root)
+    tensors = {key.removeprefix(root): tensor for key, tensor in read_under(weights, [root], dtype).items()}
     plain = {
-        key.removeprefix("text_model."): tensor
+        key.removeprefix(inner): tensor
         for key, tensor in tensors.items()
-        if not key.endswith("position_ids")
+        if not key.endswith(UNREAD_OF_CLIP) and key != PROJECTION
     }
-    return filled(
-        lambda: _text_model(reading.class_name, config),
-        _as_wrapped(plain, reading.class_name, config),
-        "text encoder",
-        weights.name,
-    )
+    wrapped = _as_wrapped(plain, reading.class_name, config)
+    if reading.projected and reading.pooled and PROJECTION in tensors:
+        wrapped[PROJECTION] = tensors[PROJECTION]
+    return filled(lambda: _text_model(reading.class_name, config), wrapped, "text encoder", weights.name)
+
+
+def load_t5(weights: Weights, root: str, dtype: torch.dtype, reading: TextReading) -> Network:
+    """The encoder half of T5 as transformers' T5EncoderModel."""
+    transformers = library("transformers")
+    config = shapes.t5_config(weights.tensors, root)
+    starts = [f"{root}encoder.", f"{root}shared."]
+    tensors = {key.removeprefix(root): tensor for key, tensor in read_under(weights, starts, dtype).items()}
+    tensors[T5_TABLE] = tensors["shared.weight"]  # one table under two names; most files have it once
+
+    def make() -> Network:
+        return transformers.T5EncoderModel(transformers.T5Config(**config))
+
+    return filled(make, tensors, "T5 text encoder", weights.name)
 
 
 def load_open_clip(weights: Weights, root: str, dtype: torch.dtype, reading: TextReading) -> Network:
@@ -107,7 +125,7 @@ def load_open_clip(weights: Weights, root: str, dtype: torch.dtype, reading: Tex
     return filled(lambda: _text_model(kind, config), wrapped, "text encoder", weights.name)
 
 
-LOADERS = {"clip": load_clip, "open_clip": load_open_clip}
+LOADERS = {"clip": load_clip, "open_clip": load_open_clip, "t5": load_t5}
 """Kind of a text encoder → what loads it."""
 
 

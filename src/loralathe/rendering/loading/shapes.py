@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from loralathe.errors import InputError
-from loralathe.families import DENOISER_PREFIX
+from loralathe.families import DENOISER_PREFIX, Family
 from loralathe.rendering.loading.weights import Shaped
 
 Shapes = Mapping[str, Shaped]
@@ -59,6 +60,11 @@ def unet_config(shapes: Shapes, *, heads: int | None) -> Config:
     return config
 
 
+def pooled_width(shapes: Shapes, prefix: str) -> int:
+    """Of what an OpenCLIP encoder says of the whole text; `prefix` as for `open_clip_config`."""
+    return int(open_clip_config(shapes, prefix)["projection_dim"])
+
+
 def with_time_width(config: Config, pooled_width: int) -> Config:
     """SDXL: six numbers (sizes and crop) fill what the pooled text leaves of the label embedding."""
     spare = config["projection_class_embeddings_input_dim"] - pooled_width
@@ -71,7 +77,9 @@ def with_time_width(config: Config, pooled_width: int) -> Config:
     return {**config, "addition_time_embed_dim": spare // 6}
 
 
-def vae_config(shapes: Shapes, prefix: str, *, scaling_factor: float, side: int) -> Config:
+def vae_config(
+    shapes: Shapes, prefix: str, *, scaling_factor: float, side: int, shift_factor: float = 0.0
+) -> Config:
     """Arguments of diffusers' AutoencoderKL, for a VAE in the original or the diffusers layout.
 
     `side` is the size in pixels that the family was trained at; tiles, where asked for, are that big.
@@ -93,6 +101,7 @@ def vae_config(shapes: Shapes, prefix: str, *, scaling_factor: float, side: int)
         "latent_channels": _shape(shapes, f"{prefix}decoder.conv_in.weight")[1],
         "norm_num_groups": _groups(channels),
         "scaling_factor": scaling_factor,
+        "shift_factor": shift_factor,
         "sample_size": side,
         "use_quant_conv": f"{prefix}quant_conv.weight" in shapes,
         "use_post_quant_conv": f"{prefix}post_quant_conv.weight" in shapes,
@@ -109,6 +118,57 @@ def clip_config(shapes: Shapes, prefix: str) -> Config:
         "max_position_embeddings": _shape(shapes, prefix + "embeddings.position_embedding.weight")[0],
         "hidden_act": "quick_gelu",
     }
+
+
+def t5_config(shapes: Shapes, prefix: str) -> Config:
+    """Arguments of transformers' T5Config for an encoder; `prefix` ends before `encoder.`."""
+    attention = f"{prefix}encoder.block.0.layer.0.SelfAttention."
+    buckets, heads = _shape(shapes, attention + "relative_attention_bias.weight")
+    inner, width = _shape(shapes, attention + "q.weight")
+    return {
+        "vocab_size": _shape(shapes, prefix + "shared.weight")[0],
+        "d_model": width,
+        "d_kv": inner // heads,
+        "d_ff": _shape(shapes, f"{prefix}encoder.block.0.layer.1.DenseReluDense.wi_0.weight")[0],
+        "num_layers": len(_numbers(shapes, prefix + "encoder.block.")),
+        "num_heads": heads,
+        "relative_attention_num_buckets": buckets,
+        "feed_forward_proj": "gated-gelu",
+        "is_encoder_decoder": False,
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """The tensors of a transformer by their paths behind its prefix, whatever the file has before them."""
+
+    shapes: Shapes
+
+    @classmethod
+    def of(cls, shapes: Shapes, family: Family) -> Layers:
+        component = family.component("unet")
+        paths = {component.path(key): shape for key, shape in shapes.items() if component.owns(key)}
+        return cls({path: shape for path, shape in paths.items() if path is not None})
+
+    def shape(self, path: str) -> tuple[int, ...]:
+        return _shape(self.shapes, path)
+
+    def has(self, path: str) -> bool:
+        return path in self.shapes
+
+    def count(self, start: str) -> int:
+        """How many numbered blocks there are behind `start`."""
+        return len(_numbers(self.shapes, start))
+
+
+def rope_axes(axes: tuple[int, ...], head: int) -> tuple[int, ...]:
+    """How many channels of a head turn with each axis of a place: even numbers, at another width nearly the
+    same shares.
+    """
+    if sum(axes) == head:
+        return axes
+    rest = [max(2, 2 * (axis * head // (2 * sum(axes)))) for axis in axes[1:]]
+    return (head - sum(rest), *rest)
 
 
 def open_clip_config(shapes: Shapes, prefix: str) -> Config:

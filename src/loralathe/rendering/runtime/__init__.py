@@ -5,6 +5,7 @@ from loralathe.rendering.runtime.batch import (
     Presets,
     RowShares,
     Share,
+    Terms,
     share_of,
     strength_of,
     terms_of_batch,
@@ -12,5 +13,6 @@ from loralathe.rendering.runtime.batch import (
 from loralathe.rendering.runtime.loaded import LoadedAdapter
 
 __all__ = [
-    "Fitting", "LoadedAdapter", "Presets", "RowShares", "Share", "share_of", "strength_of", "terms_of_batch",
+    "Fitting", "LoadedAdapter", "Presets", "RowShares", "Share", "Terms", "share_of", "strength_of",
+    "terms_of_batch",
 ]  # fmt: skip

@@ -79,12 +79,13 @@ def share_of(adapter: LoadedAdapter, strength: Strength) -> Share:
 
 
 RowShares = Sequence[Share]
-Terms = Mapping[str, Sequence[Term]]
+Terms = Mapping[str, Sequence[tuple[Term, ...]]]
+"""Canonical name → of each adapter on it, a term for each torch layer that the module is."""
 
 
 def terms_of_batch(
     rows: Sequence[RowShares], *, text_side: bool, device: torch.device
-) -> dict[str, list[Term]]:
+) -> dict[str, list[tuple[Term, ...]]]:
     """Canonical name → terms. A module that no row wants is absent; rows that do not want it are spared."""
     wanted: dict[str, dict[int, tuple[LoadedAdapter, dict[int, float]]]] = {}
     for row, shares in enumerate(rows):
@@ -93,18 +94,18 @@ def terms_of_batch(
                 _, by_row = wanted.setdefault(name, {}).setdefault(id(share.adapter), (share.adapter, {}))
                 by_row[row] = by_row.get(row, 0.0) + strength  # one adapter named twice adds up
     return {
-        name: [_term(adapter, name, by_row, len(rows), device) for adapter, by_row in adapters.values()]
+        name: [_terms(adapter, name, by_row, len(rows), device) for adapter, by_row in adapters.values()]
         for name, adapters in wanted.items()
     }
 
 
-def _term(
+def _terms(
     adapter: LoadedAdapter, name: str, by_row: Mapping[int, float], count: int, device: torch.device
-) -> Term:
+) -> tuple[Term, ...]:
     places = sorted(by_row)
     strengths = torch.tensor([by_row[place] for place in places], device=device)
     rows = None if len(places) == count else torch.tensor(places, device=device)
-    return Term(adapter.factors(name, device), rows, strengths)
+    return tuple(Term(factors, rows, strengths) for factors in adapter.factors(name, device))
 
 
 class Fitting:
@@ -124,8 +125,10 @@ class Fitting:
             return
         self.clear()
         for name, of_module in terms.items():
-            layer = self._model.modules[name.removesuffix(BIAS)]
-            self._handles.append(layer.register_forward_hook(hook_of(of_module)))
+            place = self._model.modules[name.removesuffix(BIAS)]
+            for number, (layer, _) in enumerate(place.slices):
+                own = [terms[number] for terms in of_module]
+                self._handles.append(layer.register_forward_hook(hook_of(own)))
         self._fitted = terms
 
     def clear(self) -> None:

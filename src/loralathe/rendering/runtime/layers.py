@@ -9,7 +9,7 @@ norm     y + s·Δw·x̂, x̂ the normalised input: a norm's output is w·x̂ + 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -82,6 +82,15 @@ def shaped_for(layer: nn.Module, factors: Factors, dtype: torch.dtype, device: t
     return LowRank(down.to(device, dtype), up.to(device, dtype), core)
 
 
+def cut(change: Change, rows: torch.Tensor | None) -> Change:
+    """That of some rows of the weight, in this order; None: of all."""
+    if rows is None:
+        return change
+    if isinstance(change, LowRank):
+        return replace(change, up=change.up[rows.to(change.up.device)])
+    return replace(change, values=change.values[rows.to(change.values.device)])
+
+
 def update(layer: nn.Module, factors: Change, x: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
     """sᵢ·B(A·xᵢ) for the rows of x, in the shape of the layer's output."""
     if isinstance(factors, Vector):
@@ -118,6 +127,10 @@ def _normalised(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
         return functional.group_norm(x, layer.num_groups, eps=layer.eps)
     if isinstance(layer, nn.LayerNorm):
         return functional.layer_norm(x, layer.normalized_shape, eps=layer.eps)
+    eps = getattr(layer, "eps", getattr(layer, "variance_epsilon", None))
+    if "RMSNorm" in type(layer).__name__ or type(layer).__name__ == "T5LayerNorm":
+        wide = x.float()
+        return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + (eps or 0.0))).to(x.dtype)
     raise InputError(f"a difference of a norm cannot act on a layer of the kind {type(layer).__name__}")
 
 

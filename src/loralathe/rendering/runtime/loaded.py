@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -26,7 +25,7 @@ from loralathe.adapters import (
 from loralathe.families import BIAS
 from loralathe.lowrank import dense
 from loralathe.rendering.loading import Model
-from loralathe.rendering.runtime.layers import Change, Vector, Whole, shaped_for
+from loralathe.rendering.runtime.layers import Change, Vector, Whole, cut, shaped_for
 from loralathe.strengths import Strength, check_blocks, effective
 
 
@@ -43,7 +42,7 @@ class LoadedAdapter:
         self._allow_unmatched = allow_unmatched
         fit = fit_to_model(self._adapter, model, lambda _: False)
         self.modules: Mapping[str, AdapterModule] = {module.name: module for module in fit.used}
-        self._factors: dict[str, Change] = {}
+        self._factors: dict[str, tuple[Change, ...]] = {}
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -61,29 +60,34 @@ class LoadedAdapter:
         require_fit(self._adapter, fit, label, allow_unmatched=self._allow_unmatched)
         check_blocks(strength, fit.used)
 
-    def factors(self, name: str, device: torch.device) -> Change:
+    def factors(self, name: str, device: torch.device) -> tuple[Change, ...]:
         """The factors of a module, its whole change, or the vector of a norm or bias, read once.
 
-        In the model's dtype.
+        One for each torch layer of the module, in the model's dtype.
         """
         if name not in self._factors:
             self._factors[name] = self._read(name, device)
         return self._factors[name]
 
-    def _read(self, name: str, device: torch.device) -> Change:
+    def _read(self, name: str, device: torch.device) -> tuple[Change, ...]:
         module, dtype = self.modules[name], self._model.dtype
+        slices = self._model.modules[name.removesuffix(BIAS)].slices
+        change: Change
         if module.needs_weight:
-            change = self._change(name).to(device, dtype)
-            return Vector(change, scales=False) if len(change.shape) == 1 else Whole(change)
-        raw = load_factors(self._adapter, module)
-        if len(module.shape) == 1:
-            return Vector(dense(raw).to(device, dtype), scales=not name.endswith(BIAS))
-        return shaped_for(self._model.modules[name], raw, dtype, device)
+            values = self._change(name).to(device, dtype)
+            change = Vector(values, scales=False) if len(values.shape) == 1 else Whole(values)
+        else:
+            raw = load_factors(self._adapter, module)
+            if len(module.shape) == 1:
+                change = Vector(dense(raw).to(device, dtype), scales=not name.endswith(BIAS))
+            else:
+                change = shaped_for(slices[0][0], raw, dtype, device)
+        return tuple(cut(change, rows) for _, rows in slices)
 
     def _change(self, name: str) -> torch.Tensor:
         """The change of a layer's own weight, or bias, in its shape, at strength 1."""
-        value = _tensor(self._model.modules[name.removesuffix(BIAS)], name)
-        weight = LayerWeight(value.detach().to("cpu", torch.float32))
+        value = self._model.modules[name.removesuffix(BIAS)].tensor(name)
+        weight = LayerWeight(value)
         make = load_change(self._adapter, self.modules[name], weight)
         return make(weight.rows(0, len(value)), range(len(value))).reshape(value.shape)
 
@@ -116,28 +120,20 @@ def fit_to_model(adapter: Adapter, model: Model, is_idle: Callable[[AdapterModul
     unmatched = list(adapter.unmatched)
     mismatched: list[Mismatch] = []
     for name, module in adapter.modules.items():
-        layer = model.modules.get(name.removesuffix(BIAS))
-        there = layer is not None and not (name.endswith(BIAS) and getattr(layer, "bias", None) is None)
-        if there and fits(module.shape, _shape(layer, name)):
+        place = model.modules.get(name.removesuffix(BIAS))
+        if place is not None and name.endswith(BIAS) and not place.has_bias:
+            place = None
+        if place is not None and fits(module.shape, place.shape_of(name)):
             used.append(module)
         elif is_idle(module):
             idle.append(module)
-        elif module.optional and not there:
+        elif module.optional and place is None:
             continue
-        elif there:
-            mismatched.append(Mismatch(module, _shape(layer, name)))
+        elif place is not None:
+            mismatched.append(Mismatch(module, place.shape_of(name)))
         elif not _left_out_by_loading(name, model):
             unmatched.append(module.raw_name)
     return Fit(tuple(used), tuple(unmatched), tuple(mismatched), idle=tuple(idle))
-
-
-def _shape(layer: Any, name: str) -> tuple[int, ...]:
-    return tuple(_tensor(layer, name).shape)
-
-
-def _tensor(layer: Any, name: str) -> torch.Tensor:
-    tensor: torch.Tensor = layer.bias if name.endswith(BIAS) else layer.weight
-    return tensor
 
 
 def _left_out_by_loading(name: str, model: Model) -> bool:

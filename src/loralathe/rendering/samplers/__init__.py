@@ -8,10 +8,14 @@ from loralathe.rendering.samplers.a1111 import (
     SAMPLERS,
     SCHEDULES,
     Prediction,
+    Sampler,
     canonical_names,
     label_of,
     sigmas_for,
 )
 from loralathe.rendering.samplers.levels import NoiseLevels
 
-__all__ = ["SAMPLERS", "SCHEDULES", "NoiseLevels", "Prediction", "canonical_names", "label_of", "sigmas_for"]
+__all__ = [
+    "SAMPLERS", "SCHEDULES", "NoiseLevels", "Prediction", "Sampler", "canonical_names", "label_of",
+    "sigmas_for",
+]  # fmt: skip

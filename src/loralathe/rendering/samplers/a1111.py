@@ -9,7 +9,7 @@ from loralathe.errors import InputError, close_matches
 from loralathe.rendering.samplers import levels, solvers
 from loralathe.strengths import match_name
 
-Prediction: TypeAlias = Literal["epsilon", "v_prediction"]
+Prediction: TypeAlias = Literal["epsilon", "v_prediction", "flow"]
 
 
 @dataclass(frozen=True)

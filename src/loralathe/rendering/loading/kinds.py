@@ -1,0 +1,12 @@
+"""The kinds of networks that are drawn with, by the names that families give them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from loralathe.families import DenoiserKind
+from loralathe.rendering.loading.denoisers import Denoiser
+from loralathe.rendering.loading.flux import Flux
+from loralathe.rendering.loading.unet import UNet
+
+KINDS: Mapping[DenoiserKind, Denoiser] = {"unet": UNet(), "flux": Flux()}

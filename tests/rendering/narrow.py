@@ -1,0 +1,113 @@
+"""Narrow transformers that really render: true layouts, two blocks, with encoders, VAE and tokenizer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from checkpoints import manifest, raw_manifest
+
+Tensors = dict[str, torch.Tensor]
+WORDS = ("a", "portrait", "of", "Hina", "blue", "hair", "blurry", "bad", "hands", "girl", "smiling", "red")
+
+
+@dataclass(frozen=True)
+class Part:
+    """The tensors of a manifest behind a prefix, narrowed.
+
+    divisor: of widths above `least`;  widths: those that become another;  blocks: how many of a row are kept
+    """
+
+    manifest: str
+    prefix: str = ""
+    divisor: int = 1
+    least: int = 256
+    widths: Mapping[int, int] = field(default_factory=dict)
+    blocks: int = 2
+    put: str | None = None
+    """What stands in place of the prefix."""
+
+    def tensors(self, seed: int, std: float = 0.08) -> Tensors:
+        found = {}
+        for number, (key, spec) in enumerate(manifest(self.manifest).items()):
+            numbers = [int(one) for one in re.findall(r"(?:blocks?|layers|refiner)\.(\d+)\.", key)]
+            if not key.startswith(self.prefix) or any(one >= self.blocks for one in numbers[:1]):
+                continue
+            shape = tuple(self._narrow(size) if axis < 2 else size for axis, size in enumerate(spec.shape))
+            generator = torch.Generator().manual_seed(seed * 10_000 + number)
+            tensor = torch.randn(shape, generator=generator) * std
+            if len(shape) == 1 and not key.endswith("bias"):
+                tensor += 1.0
+            found[(self.prefix if self.put is None else self.put) + key[len(self.prefix) :]] = tensor
+        return found
+
+    def _narrow(self, size: int) -> int:
+        if size in self.widths:
+            return self.widths[size]
+        return size // self.divisor if size > self.least else size
+
+
+ALL_IN_ONE = "ckpt_flux_dev_all_in_one"
+FLUX = (
+    Part(ALL_IN_ONE, "model.diffusion_model.", 48, widths={4096: 64, 768: 64, 128: 32}),
+    Part(ALL_IN_ONE, "text_encoders.clip_l.", 12, widths={49408: 49408}),
+    Part(ALL_IN_ONE, "text_encoders.t5xxl.", 64, widths={64: 4}),
+)
+VAE = Part(ALL_IN_ONE, "vae.", 8, least=64, blocks=4)
+
+
+def assembled(parts: tuple[Part, ...], seed: int = 1) -> Tensors:
+    return {key: tensor for part in parts for key, tensor in part.tensors(seed).items()}
+
+
+def narrow_lora(
+    tensors: Mapping[str, torch.Tensor], pattern: str, *, rank: int = 3, seed: int = 5
+) -> Tensors:
+    """A kohya LoRA on every matrix whose key matches: `lora_unet_…`, in the names of the original layout."""
+    found = {}
+    for number, (key, tensor) in enumerate(tensors.items()):
+        if tensor.dim() != 2 or not key.endswith(".weight") or not re.search(pattern, key):
+            continue
+        generator = torch.Generator().manual_seed(seed * 10_000 + number)
+        path = key.removesuffix(".weight").removeprefix("model.diffusion_model.").replace(".", "_")
+        found[f"lora_unet_{path}.lora_down.weight"] = (
+            torch.randn(rank, tensor.shape[1], generator=generator) * 0.2
+        )
+        found[f"lora_unet_{path}.lora_up.weight"] = (
+            torch.randn(tensor.shape[0], rank, generator=generator) * 0.2
+        )
+        found[f"lora_unet_{path}.alpha"] = torch.tensor(1.5)
+    return found
+
+
+def write_tokenizer(folder: Path, special: tuple[str, ...]) -> Path:
+    """A tokenizer.json of whole words."""
+    vocabulary = {word: number for number, word in enumerate([*special, *WORDS, ","])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=special[-1]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder / "tokenizer.json"
+
+
+def by_map(tensors: Mapping[str, torch.Tensor], name: str, prefix: str, divisor: int) -> Tensors:
+    """The diffusers layout of a narrowed transformer, by a map that diffusers' own converter made."""
+    found = {}
+    for key, entry in raw_manifest(name).items():
+        what: Any = {"original": entry} if isinstance(entry, str) else entry
+        tensor = tensors.get(prefix + what["original"])
+        if tensor is None:
+            continue
+        if "rows" in what:
+            first, last = (row // divisor for row in what["rows"])
+            tensor = tensor[first:last]
+        if what.get("halves_swapped"):
+            tensor = torch.cat([tensor[len(tensor) // 2 :], tensor[: len(tensor) // 2]])
+        found[key] = tensor
+    return found
