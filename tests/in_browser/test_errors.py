@@ -36,6 +36,7 @@ def test_a_fault_on_each_page_is_told_beside_its_field(either: Visitor) -> None:
     for name, field, fault in FAULTS if either.language == "en" else each_once:
         if name != page:
             either.open(name)
+            either.page.locator("main .waiting").wait_for(state="detached")
             page = name
         either.page.evaluate("for (const one of document.querySelectorAll('main details')) one.open = true")
         box = either.input(field)

@@ -53,24 +53,6 @@ def test_a_grid_is_made_by_clicks(either: Visitor) -> None:
     assert either.complaints == []
 
 
-def test_a_model_is_merged_and_a_lora_extracted_by_clicks(either: Visitor) -> None:
-    name = f"made-{either.language}"
-    either.open("merge")
-    either.input("after").uncheck()
-    either.input("output").fill(name)
-    either.button("merge.run").last.click()
-    either.ends()
-    assert (either.shop.out / f"{name}.safetensors").is_file()
-    either.button("merge.to_extract").click()
-    either.page.locator("main h1", has_text=either.t("extract.title")).wait_for()
-    either.input("output").fill(f"{name}-lora")
-    either.button("extract.run").last.click()
-    either.ends()
-    assert (either.shop.out / f"{name}-lora.safetensors").is_file()
-    either.page.get_by_role("heading", name=either.t("extract.chart")).wait_for()
-    assert either.complaints == []
-
-
 def test_a_file_is_replaced_only_after_a_question(visitor: Visitor) -> None:
     path = visitor.shop.out / "there.safetensors"
     path.write_bytes((visitor.shop.models / "baseA.safetensors").read_bytes())
