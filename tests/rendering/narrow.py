@@ -61,6 +61,23 @@ FLUX = (
 )
 VAE = Part(ALL_IN_ONE, "vae.", 8, least=64, blocks=4)
 
+ZIMAGE = (
+    Part(
+        "ckpt_zimage_all_in_one",
+        "model.diffusion_model.",
+        15,
+        least=1024,
+        widths={128: 32, 2560: 64, 10240: 682},
+    ),
+    Part(
+        "ckpt_zimage_all_in_one",
+        "text_encoders.",
+        40,
+        least=1024,
+        widths={128: 16, 4096: 64, 1024: 32, 9728: 96},
+    ),
+)
+
 
 def assembled(parts: tuple[Part, ...], seed: int = 1) -> Tensors:
     return {key: tensor for part in parts for key, tensor in part.tensors(seed).items()}
@@ -83,6 +100,17 @@ def narrow_lora(
             torch.randn(tensor.shape[0], rank, generator=generator) * 0.2
         )
         found[f"lora_unet_{path}.alpha"] = torch.tensor(1.5)
+    return found
+
+
+def merged(tensors: Tensors, lora: Tensors, strength: float) -> Tensors:
+    """The LoRA of `narrow_lora` in the checkpoint, by float64."""
+    found = dict(tensors)
+    for key, tensor in tensors.items():
+        path = key.removesuffix(".weight").removeprefix("model.diffusion_model.").replace(".", "_")
+        if f"lora_unet_{path}.lora_up.weight" in lora:
+            up, down = (lora[f"lora_unet_{path}.lora_{one}.weight"].double() for one in ("up", "down"))
+            found[key] = (tensor.double() + strength * (1.5 / len(down)) * up @ down).float()
     return found
 
 

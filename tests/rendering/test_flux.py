@@ -17,7 +17,7 @@ from loralathe.errors import InputError
 from loralathe.rendering import ImageRequest, LocalRenderer
 from loralathe.rendering.loading import FileWeights, Model, PartFiles, open_model
 from loralathe.strengths import AdapterUse
-from rendering.narrow import FLUX, VAE, Tensors, assembled, by_map, narrow_lora, write_tokenizer
+from rendering.narrow import FLUX, VAE, Tensors, assembled, by_map, merged, narrow_lora, write_tokenizer
 
 PROMPT, SEED, SIDE, STEPS = "a portrait of Hina, blue hair", 7, 64, 3
 MATRICES = r"(double|single)_blocks|final_layer|txt_in|time_in"
@@ -48,17 +48,6 @@ def folder(tensors: Tensors, tmp_path_factory: pytest.TempPathFactory) -> Path:
     lora = narrow_lora(tensors, MATRICES)
     write_safetensors(found / "hina.safetensors", lora)
     write_safetensors(found / "merged.safetensors", merged(tensors, lora, 0.7))
-    return found
-
-
-def merged(tensors: Tensors, lora: Tensors, strength: float) -> Tensors:
-    """By float64, as everybody merges."""
-    found = dict(tensors)
-    for key, tensor in tensors.items():
-        path = key.removesuffix(".weight").removeprefix("model.diffusion_model.").replace(".", "_")
-        if f"lora_unet_{path}.lora_up.weight" in lora:
-            up, down = (lora[f"lora_unet_{path}.lora_{one}.weight"].double() for one in ("up", "down"))
-            found[key] = (tensor.double() + strength * (1.5 / len(down)) * up @ down).float()
     return found
 
 

@@ -9,8 +9,8 @@ from typing import Literal
 
 Padding = Literal["end", "zero"]
 """What follows the end token of a chunk: more end tokens (CLIP-L), or 0, which is "!" (OpenCLIP)."""
-EncoderKind = Literal["clip", "open_clip", "t5"]
-DenoiserKind = Literal["unet", "flux"]
+EncoderKind = Literal["clip", "open_clip", "t5", "qwen3"]
+DenoiserKind = Literal["unet", "flux", "zimage"]
 Shift = Callable[[int, int], float]
 """(patches of the picture, steps) → how far noise levels are moved up; see `moved`."""
 
@@ -21,12 +21,16 @@ class Tokens:
 
     most: the text is cut behind so many tokens;  end, pad: tokens as the tokenizer spells them
     comfyui: the folder where ComfyUI has the tokenizer
+    template: what is put around a text, which stands at {}
+    padded:   pad tokens up to the most are part of what is read
     """
 
     most: int
     pad: str
     end: str = ""
     comfyui: str = ""
+    template: str = "{}"
+    padded: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,9 @@ class TextReading:
     @property
     def class_name(self) -> str:
         """Of the network in transformers."""
-        if self.network == "t5":
-            return "T5EncoderModel"
+        models = {"t5": "T5EncoderModel", "qwen3": "Qwen3Model"}
+        if self.network in models:
+            return models[self.network]
         return "CLIPTextModelWithProjection" if self.pooled and self.projected else "CLIPTextModel"
 
 
@@ -71,6 +76,7 @@ class Usual:
 
     guidance: that the network was distilled with and takes as a number; None: it takes none
     shift:    of the noise levels of a model that predicts flow
+    lowest:   the last step starts at the lowest noise level of training, as in diffusers; else all are equal
     """
 
     steps: int = 20
@@ -78,6 +84,7 @@ class Usual:
     sampler: str = "DPM++ 2M"
     guidance: float | None = None
     shift: Shift | None = None
+    lowest: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from loralathe.families.language_models import language_model
 from loralathe.families.layers import Layer, bare_layer, layer, parameter, split_layer
 from loralathe.families.loaders import TRANSFORMER_LOADERS, Starts
 from loralathe.families.metadata import MetadataWords, ModelName
+from loralathe.families.pictures import Pictures, TextReading, Tokens, Usual, always
 from loralathe.families.recognition import DENOISER_PREFIX, KeyRule, Signature, UnreadFile, diffusers_layout
 from loralathe.families.transformer import Stage, Transformer
 from loralathe.families.vae import vae_component
@@ -85,6 +86,37 @@ LOADERS = {
 }
 """The parts of q, k and v behind `lora_unet_` ComfyUI does not find."""
 
+PICTURES = Pictures(
+    side=1024,
+    tile=1024,
+    latent_scaling=0.3611,
+    latent_shift=0.1159,
+    readings=(
+        TextReading(
+            "te1",
+            "qwen3",
+            default_skip=2,
+            final_norm=False,
+            tokens=Tokens(
+                512,
+                "<|endoftext|>",
+                comfyui="qwen25_tokenizer",
+                template="<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n",
+                padded=False,
+            ),
+            depth=36,
+            file="qwen_3_4b.safetensors",
+        ),
+    ),
+    folder={"_class_name": "ZImageTransformer2DModel", "in_channels": 16},
+    network="zimage",
+    variants={"base or Turbo": Usual(8, 1.0, "Euler", shift=always(3.0))},
+    vae_file="ae.safetensors",
+    multiple=16,
+    half="bf16",
+    axes=(32, 48, 48),
+)
+"""As Turbo is drawn, which its files do not tell from the base."""
 
 ZIMAGE = register(
     Family(
@@ -131,6 +163,7 @@ ZIMAGE = register(
         ),
         prediction="flow",
         loaders=LOADERS,
+        pictures=PICTURES,
         rules=(KeyRule("norm of Lumina 2, unused in pictures", r"(.*\.)?norm_final\.weight", frozen=False),),
     )
 )

@@ -46,30 +46,49 @@ def _read_rows(
 ) -> list[Read]:
     reading = encoder.reading
     tokens = [_ids(encoder, text) for text, _ in rows]
-    ids = torch.tensor(tokens, device=device)
+    longest = max(map(len, tokens))
+    pad = 0 if encoder.tokenizer is None else encoder.tokenizer.pad
+    ids = torch.tensor([own + [pad] * (longest - len(own)) for own in tokens], device=device)
     _check_vocabulary(encoder, ids, model.name)
     terms = terms_of_batch([shares for _, shares in rows], text_side=True, device=device)
     own = {name: found for name, found in terms.items() if name.startswith(reading.component + ".")}
+    more = {}
+    if reading.network == "qwen3":
+        lengths = [_length(encoder, one) for one in tokens]
+        places = torch.arange(longest, device=device)
+        more["attention_mask"] = (places < torch.tensor(lengths, device=device)[:, None]).long()
     with Fitting(model) as fitting:
         fitting.fit(own)
-        out: Any = encoder.network(input_ids=ids, output_hidden_states=reading.network != "t5")
+        out: Any = encoder.network(input_ids=ids, output_hidden_states=reading.network != "t5", **more)
         context = _context(encoder, out) if reading.context else None
     pooled = None
     if reading.pooled:
         pooled = out.text_embeds if reading.projected else out.pooler_output
     return [
-        Read(None if context is None else context[row], None if pooled is None else pooled[row])
+        Read(
+            None if context is None else context[row, : len(tokens[row])],
+            None if pooled is None else pooled[row],
+        )
         for row in range(len(rows))
     ]
 
 
 def _ids(encoder: TextEncoder, text: str) -> list[int]:
-    """All of one length."""
+    """All of one length where pad tokens are read."""
     if encoder.tokenizer is None:
         kept = tuple(encode_text(text)[:TOKENS])
         return Chunk(kept, (1.0,) * len(kept)).ids(encoder.reading.padding)
-    ids = encoder.tokenizer.ids(text)
-    return ids + [encoder.tokenizer.pad] * (encoder.tokenizer.tokens.most - len(ids))
+    ids, tokens = encoder.tokenizer.ids(text), encoder.tokenizer.tokens
+    return ids + [encoder.tokenizer.pad] * (tokens.most - len(ids)) if tokens.padded else ids
+
+
+def _length(encoder: TextEncoder, ids: list[int]) -> int:
+    """Without the pad tokens behind it."""
+    assert encoder.tokenizer is not None
+    kept = len(ids)
+    while kept and ids[kept - 1] == encoder.tokenizer.pad:
+        kept -= 1
+    return kept
 
 
 def _check_vocabulary(encoder: TextEncoder, ids: torch.Tensor, where: str) -> None:

@@ -77,7 +77,8 @@ def by_names(
         if piece is None:
             raise AssertionError(f"{family.id} has no name for {own}")
         wanted.setdefault(piece.key, []).append((own, piece))
-    _require_all(set(wanted), present, component, weights.name)
+    known = {modern: key for modern, key in present.items() if family.rule_for_key(key) is None}
+    _require_all(set(wanted), known, component, weights.name)
     tensors = {}
     for key, pieces in wanted.items():
         whole = weights.read(present[key]).to(dtype)

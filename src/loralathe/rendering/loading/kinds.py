@@ -8,5 +8,6 @@ from loralathe.families import DenoiserKind
 from loralathe.rendering.loading.denoisers import Denoiser
 from loralathe.rendering.loading.flux import Flux
 from loralathe.rendering.loading.unet import UNet
+from loralathe.rendering.loading.zimage import ZImage
 
-KINDS: Mapping[DenoiserKind, Denoiser] = {"unet": UNet(), "flux": Flux()}
+KINDS: Mapping[DenoiserKind, Denoiser] = {"unet": UNet(), "flux": Flux(), "zimage": ZImage()}

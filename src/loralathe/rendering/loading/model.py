@@ -122,6 +122,6 @@ def _place(parts: Mapping[int, tuple[Any, LayerAddress]]) -> Place:
 
 
 def _wrapper(encoder: TextEncoder) -> str:
-    if encoder.reading.network == "t5":
+    if encoder.reading.tokens is not None:
         return ""
     return "" if hasattr(encoder.network, "text_model") else "text_model."

@@ -125,7 +125,20 @@ def load_open_clip(weights: Weights, root: str, dtype: torch.dtype, reading: Tex
     return filled(lambda: _text_model(kind, config), wrapped, "text encoder", weights.name)
 
 
-LOADERS = {"clip": load_clip, "open_clip": load_open_clip, "t5": load_t5}
+def load_qwen3(weights: Weights, root: str, dtype: torch.dtype, reading: TextReading) -> Network:
+    """Qwen3 as transformers' Qwen3Model, without the head that predicts the next word."""
+    transformers = library("transformers")
+    config = shapes.qwen3_config(weights.tensors, root)
+    starts = [root + part for part in ("layers.", "embed_tokens.", "norm.")]
+    tensors = {key.removeprefix(root): tensor for key, tensor in read_under(weights, starts, dtype).items()}
+
+    def make() -> Network:
+        return transformers.Qwen3Model(transformers.Qwen3Config(**config))
+
+    return filled(make, tensors, "text encoder", weights.name)
+
+
+LOADERS = {"clip": load_clip, "open_clip": load_open_clip, "t5": load_t5, "qwen3": load_qwen3}
 """Kind of a text encoder → what loads it."""
 
 

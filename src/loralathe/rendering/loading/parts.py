@@ -21,7 +21,7 @@ COMFYUI_ENCODERS = ("", "text_encoders", "clip", "models/text_encoders", "models
 COMFYUI_VAES = ("vae", "models/vae")
 COMFYUI_TOKENIZERS = ("", "comfy/text_encoders", "text_encoders", "../comfy/text_encoders")
 SUFFIXES = (".safetensors", ".gguf", ".sft")
-MODEL_TYPES = {"t5": "t5", "clip": "clip_text_model"}
+MODEL_TYPES = {"t5": "t5", "clip": "clip_text_model", "qwen3": "qwen3"}
 """Kind of a text encoder → what its config.json says it is."""
 
 

@@ -138,6 +138,25 @@ def t5_config(shapes: Shapes, prefix: str) -> Config:
     }
 
 
+def qwen3_config(shapes: Shapes, prefix: str) -> Config:
+    """Arguments of transformers' Qwen3Config; `prefix` ends before `layers.`."""
+    attention = f"{prefix}layers.0.self_attn."
+    vocabulary, width = _shape(shapes, prefix + "embed_tokens.weight")
+    (head,) = _shape(shapes, attention + "q_norm.weight")
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": _shape(shapes, f"{prefix}layers.0.mlp.gate_proj.weight")[0],
+        "num_hidden_layers": len(_numbers(shapes, prefix + "layers.")),
+        "num_attention_heads": _shape(shapes, attention + "q_proj.weight")[0] // head,
+        "num_key_value_heads": _shape(shapes, attention + "k_proj.weight")[0] // head,
+        "head_dim": head,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0},
+        "max_position_embeddings": 40_960,
+        "use_cache": False,
+    }
+
+
 @dataclass(frozen=True, eq=False)
 class Layers:
     """The tensors of a transformer by their paths behind its prefix, whatever the file has before them."""

@@ -25,8 +25,9 @@ class Tokenizer:
     end: int | None
 
     def ids(self, text: str) -> list[int]:
-        """Of a text, cut to what the model reads, with its end."""
-        found: list[int] = self.inner.encode(text, add_special_tokens=False).ids
+        """Of a text in its template, cut to what the model reads, with its end."""
+        whole = self.tokens.template.replace("{}", text)
+        found: list[int] = self.inner.encode(whole, add_special_tokens=False).ids
         if self.end is None:
             return found[: self.tokens.most]
         return [*found[: self.tokens.most - 1], self.end]

@@ -105,7 +105,7 @@ def _terms(
     places = sorted(by_row)
     strengths = torch.tensor([by_row[place] for place in places], device=device)
     rows = None if len(places) == count else torch.tensor(places, device=device)
-    return tuple(Term(factors, rows, strengths) for factors in adapter.factors(name, device))
+    return tuple(Term(factors, rows, strengths, count) for factors in adapter.factors(name, device))
 
 
 class Fitting:

@@ -60,11 +60,13 @@ class Term:
 
     rows:      indices of the rows it acts on, or None for all
     strengths: (number of those rows,)
+    count:     rows of the batch
     """
 
     factors: Change
     rows: torch.Tensor | None
     strengths: torch.Tensor
+    count: int
 
 
 def shaped_for(layer: nn.Module, factors: Factors, dtype: torch.dtype, device: torch.device) -> LowRank:
@@ -142,12 +144,18 @@ def hook_of(terms: Sequence[Term]) -> Hook:
 
     def add(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         (x,) = inputs
+        joined = (
+            terms[0].count and len(x) != terms[0].count
+        )  # some networks put the tokens of all rows together
+        if joined:
+            x = x.reshape(terms[0].count, -1, *x.shape[1:])
+            output = output.reshape(*x.shape[:2], *output.shape[1:])
         for term in terms:
             if term.rows is None:
                 output = output + update(layer, term.factors, x, term.strengths)
             else:
                 part = update(layer, term.factors, x[term.rows], term.strengths)
                 output = output.index_add(0, term.rows, part.expand(len(part), *output.shape[1:]))
-        return output
+        return output.flatten(0, 1) if joined else output
 
     return add

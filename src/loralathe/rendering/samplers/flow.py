@@ -10,6 +10,7 @@ from __future__ import annotations
 from loralathe.errors import InputError
 from loralathe.families import Usual, moved
 from loralathe.rendering.samplers.a1111 import AUTOMATIC
+from loralathe.rendering.samplers.levels import TRAIN_STEPS
 
 FLOW_SAMPLERS = ("Euler", "Heun", "LMS", "DPM2", "DPM++ 2M")
 
@@ -34,4 +35,7 @@ def flow_levels(usual: Usual, steps: int, patches: int) -> list[float]:
     """steps + 1 levels from 1 to 0: equal steps, moved as the model was trained for so many patches."""
     assert usual.shift is not None
     shift = usual.shift(patches, steps)
-    return [moved(1 - step / steps, shift) for step in range(steps + 1)]
+    if not usual.lowest:
+        return [moved(1 - step / steps, shift) for step in range(steps + 1)]
+    width = (1 - moved(1 / TRAIN_STEPS, shift)) / max(steps - 1, 1)
+    return [*(moved(1 - step * width, shift) for step in range(steps)), 0.0]
