@@ -27,6 +27,7 @@ from loralathe.engine import RunOptions, run_recipe
 from loralathe.errors import InputError
 from loralathe.families.sd1 import SD1
 from loralathe.language import Save, make_recipe
+from loralathe.rendering.loading.model import Place
 from loralathe.rendering.runtime import LoadedAdapter
 from loralathe.rendering.runtime.layers import update
 from loralathe.tensorfiles import open_tensorfile
@@ -202,13 +203,15 @@ def drawn(sample: Sample) -> str:
     wanted = changed_by(sample, sample.path)
     name = next(iter(wanted))
     layer.weight.data = sample.weights[places[name].key].float().reshape(layer.weight.shape)
-    model: Any = SimpleNamespace(family=SD1, dtype=torch.float32, modules={name: layer}, encoders=())
+    model: Any = SimpleNamespace(
+        family=SD1, dtype=torch.float32, modules={name: Place(((layer, None),))}, encoders=()
+    )
     adapter = LoadedAdapter(str(sample.path), model)
     x = some(7, 2, IN, *[5] * (layer.weight.dim() - 2 if layer.weight.dim() > 1 else 2))
     strengths = torch.tensor([0.5, -2.0])
     with torch.no_grad():
         before = layer(x)
-        found = update(layer, adapter.factors(name, torch.device("cpu")), x, strengths)
+        found = update(layer, adapter.factors(name, torch.device("cpu"))[0], x, strengths)
         for row, strength in enumerate(strengths):
             own = wanted[name].reshape(layer.weight.shape)
             layer.weight.data += strength * own

@@ -148,7 +148,7 @@ CASES = {
     f"{B} --range 0.3，0.7": "'0.3，0.7' is neither a number nor a range\n  where: character 1\n    0.3，0.7\n"
     "    ^\n  fix:   write it with half-width characters: 0.3,0.7",
     f"{B} --blocks 13ALL": "there is no block list '13ALL'\n"
-    "  fix:   write 12ALL, 17ALL, 20ALL, 26ALL, 57ALL, 61ALL, or names of blocks",
+    "  fix:   write 17ALL, 26ALL, or names of blocks",
     f"{G} --x 'hina ＝ 0, 1'": "an axis is written NAME = VALUES\n  where: 'hina ＝ 0, 1'\n"
     "  fix:   write it with half-width characters: hina = 0, 1",
     f"{G} --x 'hina: 0, 1'": "an axis is written NAME = VALUES\n  where: 'hina: 0, 1'\n  fix:   write hina=0, 1",

@@ -115,8 +115,8 @@ def find_list(text: str, family: Family) -> tuple[str, ...] | None:
     number = text.strip().upper().removesuffix("ALL")
     if number == text.strip().upper() or not re.fullmatch(r"\d{1,4}", number, re.ASCII):
         return None
-    lists = block_lists() | lists_that_fit(family)
-    if (names := lists.get(int(number))) is None:
-        known = ", ".join(f"{length}ALL" for length in sorted(lists))
+    own = lists_that_fit(family)
+    if (names := (block_lists() | own).get(int(number))) is None:
+        known = ", ".join(f"{length}ALL" for length in sorted(own))
         raise InputError(f"there is no block list '{text.strip()}'", fix=f"write {known}, or names of blocks")
     return names
