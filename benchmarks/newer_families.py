@@ -3,8 +3,8 @@
     python -m benchmarks.newer_families [--merge zimage] [--merge klein9b] [--factors] [--folder DIR]
 
 A merge needs twice the checkpoint on the disk (Z-Image 12.3 GB, Klein 9B 18.2 GB), one family at a time; one
-that does not fit is left out with a line. Resizing and combining work on factors alone: the baseline is one full
-decomposition of the dense change, measured on a layer of each shape and multiplied by how many there are.
+that does not fit is left out with a line. Resizing and combining work on factors alone: the baseline is one
+full decomposition of the dense change, measured on a layer of each shape and multiplied by their number.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def merges(pool: Pool, name: str, folder: Path) -> Iterator[str]:
     copy = statistics.median(copies)
     run = middle(runs)
     yield (
-        f"| {name}, {size / 1e9:.1f} GB | merge a LoRA (×{ROUNDS}) | {run.whole:.2f} | {run.work:.2f} | cp + fsync | "
-        f"{copy:.2f} | {run.whole / copy:.2f} | {(run.peak or 0) / 1e6:.0f} |"
+        f"| {name}, {size / 1e9:.1f} GB | merge a LoRA (×{ROUNDS}) | {run.whole:.2f} | {run.work:.2f} | "
+        f"cp + fsync | {copy:.2f} | {run.whole / copy:.2f} | {(run.peak or 0) / 1e6:.0f} |"
     )
     base.unlink()
 
@@ -111,8 +111,8 @@ def factors(pool: Pool, folder: Path) -> Iterator[str]:
         runs = [run_recipe(folder, formula, *names) for _ in range(ROUNDS)]
         run = middle(runs)
         yield (
-            f"| Qwen-Image, {count} layers | {job} (×{ROUNDS}) | {run.whole:.2f} | {run.work:.2f} | full SVDs, "
-            f"extrapolated | {dense:.0f} | {run.whole / dense:.4f} | {(run.peak or 0) / 1e6:.0f} |"
+            f"| Qwen-Image, {count} layers | {job} (×{ROUNDS}) | {run.whole:.2f} | {run.work:.2f} | "
+            f"full SVDs, extrapolated | {dense:.0f} | {run.whole / dense:.4f} | {(run.peak or 0) / 1e6:.0f} |"
         )
 
 
