@@ -78,6 +78,12 @@ ZIMAGE = (
     ),
 )
 
+KLEIN = (
+    Part("ckpt_klein4b", "", 24, 256, {7680: 192}, put="model.diffusion_model."),
+    Part("ckpt_zimage_all_in_one", "text_encoders.", 40, 1024, ZIMAGE[1].widths, blocks=28),
+)
+KLEIN_VAE = Part(ALL_IN_ONE, "vae.", 8, 64, {16: 32, 32: 64}, blocks=4)
+
 
 def assembled(parts: tuple[Part, ...], seed: int = 1) -> Tensors:
     return {key: tensor for part in parts for key, tensor in part.tensors(seed).items()}

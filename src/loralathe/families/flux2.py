@@ -15,6 +15,7 @@ from loralathe.families.language_models import language_model
 from loralathe.families.layers import Layer, Split, bare_layer, layer, split_layer
 from loralathe.families.loaders import FLUX_LOADERS, Starts
 from loralathe.families.metadata import MetadataWords, ModelName
+from loralathe.families.pictures import Pictures, TextReading, Tokens, Usual, by_patches_and_steps
 from loralathe.families.recognition import DENOISER_PREFIX, KeyRule, Signature, UnreadFile
 from loralathe.families.transformer import Stage, Transformer
 from loralathe.families.vae import vae_component
@@ -112,7 +113,7 @@ LOADERS = {
 
 def _family(
     name: str, label: str, released: str, blocks: tuple[int, int], text: Component, words: MetadataWords,
-    *, more_than: int, variant: str,
+    *, more_than: int, variant: str, pictures: Pictures | None = None,
 ) -> Family:  # fmt: skip
     """One of the family: with so many double and single blocks, more single ones than the next smaller."""
     double, single = blocks
@@ -157,6 +158,7 @@ def _family(
         words=words,
         prediction="flow",
         loaders=LOADERS,
+        pictures=pictures,
         rules=(KeyRule("statistics of latents", r"vae\.bn\..*", frozen=True),),
     )
 
@@ -187,6 +189,34 @@ DIFFUSERS_FILES = (
 )
 KLEIN = "base or distilled"  # the weights alone tell them apart
 
+
+def _pictures(encoder: str, width: int) -> Pictures:
+    """As distilled Klein is drawn. width: of the text encoder, whose three states stand side by side."""
+    template = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    return Pictures(
+        side=1024,
+        tile=1024,
+        latent_scaling=1.0,
+        readings=(
+            TextReading(
+                "te1",
+                "qwen3",
+                states=(9, 18, 27),
+                tokens=Tokens(512, "<|endoftext|>", comfyui="qwen25_tokenizer", template=template),
+                depth=36,
+                file=encoder,
+            ),
+        ),
+        folder={"_class_name": "Flux2Transformer2DModel", "joint_attention_dim": 3 * width},
+        network="flux2",
+        variants={KLEIN: Usual(4, 1.0, "Euler", shift=by_patches_and_steps)},
+        vae_file="flux2-vae.safetensors",
+        multiple=16,
+        half="bf16",
+        axes=(32, 32, 32, 32),
+    )
+
+
 FLUX2 = register(
     _family(
         "flux2", "Flux.2 dev", "2025-11", (8, 48), language_model("mistral3_24b"), _words("dev"),
@@ -196,12 +226,12 @@ FLUX2 = register(
 KLEIN_9B = register(
     _family(
         "klein9b", "Flux.2 Klein 9B", "2026-01", (8, 24), language_model("qwen3_8b"), _words("klein-9b"),
-        more_than=20, variant=KLEIN,
+        more_than=20, variant=KLEIN, pictures=_pictures("qwen_3_8b.safetensors", 4096),
     )
 )  # fmt: skip
 KLEIN_4B = register(
     _family(
         "klein4b", "Flux.2 Klein 4B", "2026-01", (5, 20), language_model("qwen3_4b"), _words("klein-4b"),
-        more_than=0, variant=KLEIN,
+        more_than=0, variant=KLEIN, pictures=_pictures("qwen_3_4b.safetensors", 2560),
     )
 )  # fmt: skip

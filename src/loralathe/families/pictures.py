@@ -10,7 +10,9 @@ from typing import Literal
 Padding = Literal["end", "zero"]
 """What follows the end token of a chunk: more end tokens (CLIP-L), or 0, which is "!" (OpenCLIP)."""
 EncoderKind = Literal["clip", "open_clip", "t5", "qwen3"]
-DenoiserKind = Literal["unet", "flux", "zimage"]
+DenoiserKind = Literal["unet", "flux", "flux2", "zimage"]
+MANY_PATCHES = 4300
+"""Of Flux.2, from which on steps do not count."""
 Shift = Callable[[int, int], float]
 """(patches of the picture, steps) → how far noise levels are moved up; see `moved`."""
 
@@ -43,6 +45,7 @@ class TextReading:
     cut:        layers at the end that nothing reads, left out when the encoder is loaded
     final_norm: whether the last layer norm follows the hidden state
     pooled:     whether its pooled output conditions the network;  context: whether its hidden states do
+    states:     hidden states that stand side by side, counted from the first, in place of one
     tokens:     of a language model
     depth:      its usual layers, by which files of two encoders of one kind are told apart
     file:       what its file is mostly called
@@ -57,6 +60,7 @@ class TextReading:
     pooled: bool = False
     context: bool = True
     projected: bool = True
+    states: tuple[int, ...] = ()
     tokens: Tokens | None = None
     depth: int = 0
     file: str = ""
@@ -92,7 +96,8 @@ class Pictures:
     """What rendering must know of a family.
 
     side:           of a picture where the person names none;  tile: size the family was trained at
-    latent_scaling: factor between the VAE's latents and the network's;  latent_shift: taken off before
+    latent_scaling: factor between the VAE's latents and the network's;  latent_shift: taken off before.
+                    A VAE that holds statistics of its latents needs neither
     readings:       its text encoders in order
     folder:         what the configuration of the U-Net or transformer in a diffusers folder says, None:
                     nothing or false
@@ -140,6 +145,15 @@ def by_patches(low: tuple[int, float], high: tuple[int, float]) -> Shift:
     """e^μ, μ on the line through two points (patches, μ)."""
     slope = (high[1] - low[1]) / (high[0] - low[0])
     return lambda patches, steps: math.exp(low[1] + slope * (patches - low[0]))
+
+
+def by_patches_and_steps(patches: int, steps: int) -> float:
+    """That of Flux.2: e^μ, μ by patches on one line for 10 steps, on another for 200, and between them."""
+    many = 0.00016927 * patches + 0.45666666
+    if patches > MANY_PATCHES:
+        return math.exp(many)
+    few = 8.73809524e-05 * patches + 1.89833333
+    return math.exp(few + (many - few) * (steps - 10) / 190)
 
 
 def moved(level: float, shift: float) -> float:

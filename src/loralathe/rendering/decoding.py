@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from PIL import Image
 
+from loralathe.rendering.latent_space import Vae, for_decoder, pixels_per_latent
+
 Tell = Callable[[str], None]
-Vae: TypeAlias = Any
-"""A diffusers AutoencoderKL."""
 
 TILE = 512
 """Pixels of a tile, each way."""
@@ -28,7 +27,8 @@ def decode(vae: Vae, latents: torch.Tensor, tell: Tell, what: str) -> Image.Imag
             f"{what}: the U-Net gave NaN or infinity, the picture is black; "
             "likely causes: an adapter or CFG far too strong, or a damaged checkpoint"
         )
-        shape = (latents.shape[-2] * 8, latents.shape[-1] * 8)
+        side = pixels_per_latent(vae)
+        shape = (latents.shape[-2] * side, latents.shape[-1] * side)
         return Image.fromarray(np.zeros((*shape, 3), dtype=np.uint8))
     pixels = _pixels(vae, latents)
     if not bool(pixels.isfinite().all()) and vae.dtype != torch.float32:
@@ -53,8 +53,8 @@ def work_in_tiles(vae: Vae) -> None:
 
 def _pixels(vae: Vae, latents: torch.Tensor) -> torch.Tensor:
     """(3, height, width) in −1 … 1, float32."""
-    scaled = latents[None].to(vae.dtype) / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
-    decoded: torch.Tensor = vae.decode(scaled, return_dict=False)[0]
+    scaled = for_decoder(vae, latents[None])
+    decoded: torch.Tensor = vae.decode(scaled.to(vae.dtype), return_dict=False)[0]
     return decoded[0].float()
 
 

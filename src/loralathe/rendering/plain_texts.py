@@ -106,6 +106,8 @@ def _context(encoder: TextEncoder, out: Any) -> torch.Tensor:
     if encoder.reading.network == "t5":
         found: torch.Tensor = out.last_hidden_state
         return found
+    if encoder.reading.states:
+        return torch.cat([out.hidden_states[number] for number in encoder.reading.states], dim=-1)
     z: torch.Tensor = out.hidden_states[-encoder.reading.default_skip]
     return encoder.inner.final_layer_norm(z) if encoder.reading.final_norm else z
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from PIL import Image
 
-from loralathe.rendering.decoding import Tell, Vae, decode, to_pixels
+from loralathe.rendering.decoding import Tell, decode, to_pixels
 from loralathe.rendering.hires import UPSCALERS, Upscaler
+from loralathe.rendering.latent_space import Vae, from_encoder, pixels_per_latent
 
 
 def enlarge(
@@ -15,9 +16,10 @@ def enlarge(
     """latents (batch, 4, h, w) for pictures of `size` (width, height), as latents or by way of pixels."""
     chosen = UPSCALERS[upscaler]
     width, height = size
+    side = pixels_per_latent(vae)
     if chosen.latents:
         return torch.nn.functional.interpolate(
-            latents, size=(height // 8, width // 8), mode=chosen.mode, antialias=chosen.antialias
+            latents, size=(height // side, width // side), mode=chosen.mode, antialias=chosen.antialias
         )
     return torch.stack([_by_pixels(vae, one, chosen, size, tell) for one in latents])
 
@@ -50,4 +52,4 @@ def encode(vae: Vae, pixels: torch.Tensor, tell: Tell) -> torch.Tensor:
 
 def _encoded(vae: Vae, pixels: torch.Tensor) -> torch.Tensor:
     mean: torch.Tensor = vae.encode(pixels[None].to(vae.dtype)).latent_dist.mode()
-    return (mean[0].float() - (vae.config.shift_factor or 0.0)) * float(vae.config.scaling_factor)
+    return from_encoder(vae, mean.float())[0]

@@ -100,7 +100,9 @@ def open_vae(parts: Parts, weights: Weights, pictures: Pictures, dtype: torch.dt
     if parts.vae is None:
         return load_vae(weights, pictures, dtype)
     if parts.vae.is_dir():
-        return pretrained(library("diffusers"), "AutoencoderKL", parts.vae, dtype)
+        two = read_config(parts.vae / "config.json").get("_class_name") == "AutoencoderKLFlux2"
+        class_name = "AutoencoderKLFlux2" if two else "AutoencoderKL"
+        return pretrained(library("diffusers"), class_name, parts.vae, dtype)
     with FileWeights(parts.vae) as own:
         return load_vae(own, pictures, dtype)
 

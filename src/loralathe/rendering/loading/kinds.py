@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from loralathe.families import DenoiserKind
 from loralathe.rendering.loading.denoisers import Denoiser
 from loralathe.rendering.loading.flux import Flux
+from loralathe.rendering.loading.flux2 import Flux2
 from loralathe.rendering.loading.unet import UNet
 from loralathe.rendering.loading.zimage import ZImage
 
-KINDS: Mapping[DenoiserKind, Denoiser] = {"unet": UNet(), "flux": Flux(), "zimage": ZImage()}
+KINDS: Mapping[DenoiserKind, Denoiser] = {
+    "unet": UNet(),
+    "flux": Flux(),
+    "flux2": Flux2(),
+    "zimage": ZImage(),
+}

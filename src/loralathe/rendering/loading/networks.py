@@ -18,6 +18,8 @@ Network: TypeAlias = Any
 """A network of diffusers or transformers."""
 CONVERTERS = "diffusers.loaders.single_file_utils"
 VAE = "first_stage_model."
+STATISTICS = "bn."
+"""Of the latents, in the VAE of Flux.2."""
 PROJECTION = "text_projection.weight"
 T5_TABLE = "encoder.embed_tokens.weight"
 UNREAD_OF_CLIP = ("position_ids", "logit_scale")
@@ -50,7 +52,6 @@ def load_unet(weights: Weights, config: shapes.Config, dtype: torch.dtype) -> Ne
 
 def load_vae(weights: Weights, pictures: Pictures, dtype: torch.dtype) -> Network:
     """The VAE of a checkpoint, or of a file of its own, in the original or the diffusers layout."""
-    make = library("diffusers").AutoencoderKL
     convert = library(CONVERTERS).convert_ldm_vae_checkpoint
     prefix = next((p for p in (VAE, "vae.", "") if f"{p}decoder.conv_in.weight" in weights.tensors), None)
     if prefix is None:
@@ -66,12 +67,20 @@ def load_vae(weights: Weights, pictures: Pictures, dtype: torch.dtype) -> Networ
     )
     wanted = [prefix + part for part in ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")]
     tensors = read_under(weights, wanted, dtype)
+    statistics = read_under(weights, [prefix + STATISTICS], torch.float32)
     if f"{prefix}encoder.down.0.block.0.conv1.weight" in tensors:
         component = vae_component(prefix)
         tensors = convert({component.modern_key(key): value for key, value in tensors.items()}, config)
     else:
         tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
-    return filled(lambda: make(**config), tensors, "VAE", weights.name)
+    if not statistics:
+        make = library("diffusers").AutoencoderKL
+        return filled(lambda: make(**config), tensors, "VAE", weights.name)
+    tensors |= {f"{STATISTICS}num_batches_tracked": torch.tensor(0)}
+    tensors |= {key.removeprefix(prefix): tensor for key, tensor in statistics.items()}
+    own = {key: value for key, value in config.items() if key not in ("scaling_factor", "shift_factor")}
+    make = library("diffusers").AutoencoderKLFlux2
+    return filled(lambda: make(**own), tensors, "VAE", weights.name)
 
 
 def load_clip(weights: Weights, root: str, dtype: torch.dtype, reading: TextReading) -> Network:

@@ -103,8 +103,10 @@ def vae_config(
         "scaling_factor": scaling_factor,
         "shift_factor": shift_factor,
         "sample_size": side,
-        "use_quant_conv": f"{prefix}quant_conv.weight" in shapes,
-        "use_post_quant_conv": f"{prefix}post_quant_conv.weight" in shapes,
+        "use_quant_conv": any(f"{prefix}{part}quant_conv.weight" in shapes for part in ("", "encoder.")),
+        "use_post_quant_conv": any(
+            f"{prefix}{part}post_quant_conv.weight" in shapes for part in ("", "decoder.")
+        ),
     }
 
 
