@@ -14,10 +14,10 @@ from cli.kit import Run
 QUICK = "--prompt girl --size 64x64 --steps 1 --seed 1"
 R, G, B = (f"{name} baseA.safetensors hina.safetensors {QUICK}" for name in ("render", "grid", "blocks"))
 FAMILY = (
-    "the shapes of 96 of 96 modules differ from the base's (SD 1.5)\n"
-    "  where: xlora.safetensors: lora_unet_input_blocks_4_1_proj_in: [20, 20, 1, 1], the base has [40, 40, 1, 1]; "
-    "lora_unet_input_blocks_4_1_proj_out: [20, 20, 1, 1], the base has [40, 40, 1, 1]; "
-    "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_k: [20, 20], the base has [40, 40] and 93 more\n"
+    "the shapes of 114 of 114 modules differ from the base's (SD 1.5)\n"
+    "  where: xlora.safetensors: lora_te1_text_model_encoder_layers_0_mlp_fc1: [96, 24], the base has [192, 48]; "
+    "lora_te1_text_model_encoder_layers_0_mlp_fc2: [24, 96], the base has [48, 192]; "
+    "lora_te1_text_model_encoder_layers_0_self_attn_k_proj: [24, 24], the base has [48, 48] and 111 more\n"
     "  fix:   this one is made for SDXL; use a LoRA made for SD 1.5"
 )
 OTHER_FAMILY = (

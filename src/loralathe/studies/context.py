@@ -85,17 +85,17 @@ def files_by_name(folders: Iterable[Path]) -> dict[str, str]:
     A stem that several files share names none of them alone. A file in a folder inside of another one is
     one file, called by either.
     """
-    found: dict[str, dict[Path, list[str]]] = {}
+    found: dict[str, dict[Path, tuple[Path, list[str]]]] = {}
     for folder in folders:
         for path in models_below(folder):
             relative = path.relative_to(folder).with_suffix("").as_posix()
             files = found.setdefault(path.stem, {})
-            files.setdefault(path.absolute(), []).append(relative)
+            files.setdefault(path.absolute(), (path, []))[1].append(relative)
     names: dict[str, str] = {}
     for stem, files in found.items():
         if len(files) == 1:
-            names[stem] = str(next(iter(files)))
-        for path, called in files.items():
+            names[stem] = str(next(iter(files.values()))[0])
+        for path, called in files.values():
             qualified = [name if "/" in name else f"{path.parent.name}/{stem}" for name in called]
             names |= {name: str(path) for name in (called if len(files) == 1 else qualified) if "/" in name}
     return names
