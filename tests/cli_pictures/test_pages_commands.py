@@ -152,6 +152,7 @@ def commands_of(page: str) -> list[str]:
     return [line for line in commands_in((ROOT / page).read_text("utf-8")) if line.startswith("lathe ")]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("page", READMES)
 def test_a_readme_runs_from_top_to_bottom(
     page: str, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -28,6 +28,7 @@ def loras(tmp_path: Path) -> dict[str, Path]:
     return found
 
 
+@pytest.mark.slow
 def test_the_first_of_a_name_stays(loras: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "out.safetensors"
     for formula in ("combine(one + 0.5*two)", "resize(one + two, rank=1)"):

@@ -191,6 +191,7 @@ def test_a_checkpoint_without_its_unet_is_named() -> None:
 ADAPTERS = sorted(path.name.removesuffix(".json.gz") for path in checkpoints.MANIFESTS.glob("lora_*.json.gz"))
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_a_lora_given_as_a_checkpoint(name: str) -> None:
     with pytest.raises(InputError, match=r"this is a LoRA \(an adapter\), not a checkpoint"):

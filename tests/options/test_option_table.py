@@ -136,14 +136,14 @@ def test_no_exercise_is_left_over() -> None:
     assert all(MARK.search(line) for _, line in CASES)
 
 
-@pytest.mark.quick(24)
+@pytest.mark.quick(16)
 @pytest.mark.parametrize(("heading", "line"), CASES, ids=[plain(line)[6:80] for _, line in CASES])
 def test_the_command_succeeds(outcome: Callable[[str], tuple[str, ...]], heading: str, line: str) -> None:
     found = outcome(plain(line))
     assert found[0] != "failed", found[1]
 
 
-@pytest.mark.quick(8)
+@pytest.mark.quick(4)
 @pytest.mark.parametrize(("heading", "line"), CASES, ids=[plain(line)[6:80] for _, line in CASES])
 def test_each_fragment_matters(outcome: Callable[[str], tuple[str, ...]], heading: str, line: str) -> None:
     found = outcome(plain(line))

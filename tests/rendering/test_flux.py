@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import loralathe
 from checkpoints import write_safetensors
@@ -204,3 +206,35 @@ def test_what_flux_cannot_be_asked_for(folder: Path) -> None:
         ):  # fmt: skip
             with pytest.raises(InputError):
                 model.prepare_render(prompt="a girl", output=folder / "x.png", **wrong)  # type: ignore[arg-type]
+
+
+def test_grids_blocks_and_recipes(folder: Path, tmp_path: Path) -> None:
+    """Through the one door, with the transformer alone: cells of a recipe are made in memory."""
+    comfy, words = folder / "comfy", folder / "tokenizer_2"
+    picture: Any = {"prompt": PROMPT, "seed": SEED, "steps": 1, "size": "32x32"}
+    opening: Any = {"device": "cpu", "text_encoder": [comfy], "tokenizer": words}
+    with loralathe.open_model(folder / "alone.safetensors", **opening) as one:
+        lora = folder / "hina.safetensors"
+        one.grid(lora, x="hina = 0, 0.7", output=tmp_path / "grid", scorers=["none"], **picture)
+        one.blocks(lora, blocks="D00, S00-S01, OUT", output=tmp_path / "blocks", **picture)
+        shown = loralathe.estimate(
+            prepared := one.prepare_render(output=tmp_path / "x.png", **picture), prepared.plan()
+        )
+        assert shown.memory is not None
+    assert len(list((tmp_path / "grid/cells").glob("*.png"))) == 2
+    assert (tmp_path / "blocks/blocks.html").is_file()
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        f"[inputs]\nA = '{folder / 'alone.safetensors'}'\nhina = '{folder / 'hina.safetensors'}'\n"
+        '[variables]\nM = 0.5\n[steps]\nmerged = "A + M*hina"\n[save]\nmerged = "merged.safetensors"\n'
+    )
+    with loralathe.open_recipe(recipe, **opening) as one:
+        one.grid(x="M = 0, 0.7", output=tmp_path / "swept", scorers=["none"], **picture)
+
+    def pictures_in(name: str) -> list[Path]:
+        cells = json.loads((tmp_path / name / "results.json").read_text())["cells"]
+        return [tmp_path / name / cell["file"] for cell in cells]
+
+    for of_grid, of_recipe in zip(pictures_in("grid"), pictures_in("swept"), strict=True):
+        both = [np.asarray(Image.open(one), dtype=int) for one in (of_grid, of_recipe)]
+        assert np.abs(both[0] - both[1]).max() <= 1

@@ -113,8 +113,8 @@ def test_killed_three_times(forkserver: ForkServer, few: Path, few_finished: tup
 
 def test_a_few_kills_of_everything(forkserver: ForkServer, tmp_path: Path) -> None:
     """`make kills` takes a thousand; what it judges is in `kills`."""
-    found = kills.kill_many(forkserver, tmp_path, 4, seed=3, write=write_flux_inputs)
-    assert sum(counts.total() - counts["run after"] for counts in found.values()) == 4
+    found = kills.kill_many(forkserver, tmp_path, 2, seed=3, write=write_flux_inputs)
+    assert sum(counts.total() - counts["run after"] for counts in found.values()) == 2
 
 
 @pytest.mark.slow
