@@ -13,7 +13,7 @@ from loralathe.lazy import lazy_names
 if TYPE_CHECKING:
     from loralathe import errors, progress
     from loralathe.adapters import label_of_kind
-    from loralathe.api import config, estimates, files, look, loras, names, pictures, settings
+    from loralathe.api import config, estimates, files, look, loras, names, pictures, settings, transfers
     from loralathe.api.config import *  # noqa: F403
     from loralathe.api.estimates import *  # noqa: F403
     from loralathe.api.files import *  # noqa: F403
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from loralathe.api.names import *  # noqa: F403
     from loralathe.api.pictures import *  # noqa: F403
     from loralathe.api.settings import *  # noqa: F403
+    from loralathe.api.transfers import *  # noqa: F403
     from loralathe.commands import as_flag, command_for, command_line
     from loralathe.engine import (
         BUCKETS,
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
     __all__ += pictures.__all__
     __all__ += progress.__all__
     __all__ += settings.__all__
+    __all__ += transfers.__all__
 
 _HOMES = {
     "adapters": ("label_of_kind",),
@@ -133,6 +135,7 @@ _OPEN = (
     "api.config",
     "api.estimates",
     "api.loras",
+    "api.transfers",
 )
 """Modules that give all names of their `__all__`."""
 __getattr__ = lazy_names(__name__, _HOMES, _OPEN)

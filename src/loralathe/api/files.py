@@ -5,9 +5,8 @@ Every function has a `prepare` that takes the same arguments and gives the recip
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ from loralathe.api.arguments import (
     MEMORY,
     SUFFIX,
     File,
-    Folders,
     Inputs,
     PathLike,
     RunKeywords,
@@ -24,31 +22,27 @@ from loralathe.api.arguments import (
     SearchKeywords,
     as_output,
     as_path,
-    beside,
     require_kinds,
     run_options,
     split_keywords,
     texts,
 )
-from loralathe.api.look import fitting
 from loralathe.api.prepared import Planned, Prepared, running
 from loralathe.api.recipes import Ranks
 from loralathe.api.search import Search, search_of
 from loralathe.errors import InputError, Message, did_you_mean, option
-from loralathe.language import stem
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from loralathe.engine import RunOptions
-    from loralathe.inspection import Fitting
     from loralathe.language import Recipe
     from loralathe.progress import Progress
     from loralathe.strengths import AdapterUse
 
 __all__ = [
     "MEMORY", "Planned", "Prepared", "add_difference", "combine", "convert", "evaluate", "extract",
-    "function_names", "merge", "plan", "recorded_recipe", "resize", "run", "transfer", "weighted_sum",
+    "function_names", "merge", "plan", "recorded_recipe", "resize", "run", "weighted_sum",
 ]  # fmt: skip
 
 Outputs = PathLike | Mapping[str, PathLike]
@@ -273,57 +267,6 @@ def convert(
     require_kinds([path], fix=f"to write a LoRA for another program, add {option('to', 'diffusers')}")
     recipe = recipes.convert_recipe(path, dtype, as_output(output), split_keywords(keywords)[0])
     return _saving(recipe, options, keywords, progress)
-
-
-def transfer(
-    lora: File,
-    source: File,
-    target: File,
-    *,
-    output: PathLike | None = None,
-    force: bool = False,
-    lora_dir: Folders = (),
-    checkpoint_dir: Folders = (),
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> Transferred:
-    """A LoRA of `source` for `target`, a base that was made from it with more, fewer or other blocks.
-
-    Factors stay byte for byte; modules get the names of the blocks that came from theirs. Where nothing
-    moves, no file is written: the LoRA is used as it is.
-    output: a file; None for a name made from the inputs, beside the LoRA.
-    Raises InputError as `fitting` does, and for outputs in the way.
-    """
-    from loralathe.adapters import write_renamed
-
-    found = fitting(
-        lora, source, target, lora_dir=lora_dir, checkpoint_dir=checkpoint_dir, threads=threads,
-        progress=progress,
-    )  # fmt: skip
-    if not found.changes:
-        return Transferred(found, None)
-    file = as_output(output) or transferred_path(found)
-    note = json.dumps(
-        {"from": found.source.name, "to": found.target.name, "blocks": found.numbers}, sort_keys=True
-    )
-    written = write_renamed(
-        found.adapter, file, found.moved, {"loralathe_transfer": note},
-        force=force, inputs=[found.source, found.target], progress=progress,
-    )  # fmt: skip
-    return Transferred(found, written)
-
-
-def transferred_path(found: Fitting) -> Path:
-    """The name that `transfer` gives its file: 'hina-for-baseB.safetensors', beside the LoRA."""
-    return beside(found.adapter, f"{stem(found.adapter)}-for-{stem(found.target)}")
-
-
-@dataclass(frozen=True)
-class Transferred:
-    """What `transfer` found, and the file that it wrote; None where the LoRA fits as it is."""
-
-    fitting: Fitting
-    file: Path | None
 
 
 @running

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from loralathe.adapters import Adapter, AdapterModule, address_of_raw, load_factors, open_adapter
 from loralathe.engine import in_parallel, tensors_by_name
-from loralathe.errors import InputError
+from loralathe.errors import InputError, option
 from loralathe.families import (
     FACTORED,
     Family,
@@ -218,7 +218,10 @@ def _renamed(family: Family, raw: str, old: int, new: int, module: str) -> str:
             place = address_of_raw(family, name)
             if place is not None and place.module == module:
                 return name
-    raise InputError(f"'{raw}' has no name for block {new}", fix="save the LoRA in kohya's names first")
+    raise InputError(
+        f"'{raw}' has no name for block {new}",
+        fix=f"write it in kohya's names first: lathe convert with {option('to', 'kohya')}",
+    )
 
 
 def _already_there(adapter: Adapter, raw: str, stack: Stack, bases: tuple[_Base, _Base]) -> InputError:
