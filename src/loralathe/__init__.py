@@ -13,10 +13,22 @@ from loralathe.lazy import lazy_names
 if TYPE_CHECKING:
     from loralathe import errors, progress
     from loralathe.adapters import label_of_kind
-    from loralathe.api import config, estimates, files, look, loras, names, pictures, settings, transfers
+    from loralathe.api import (
+        config,
+        estimates,
+        files,
+        live,
+        look,
+        loras,
+        names,
+        pictures,
+        settings,
+        transfers,
+    )
     from loralathe.api.config import *  # noqa: F403
     from loralathe.api.estimates import *  # noqa: F403
     from loralathe.api.files import *  # noqa: F403
+    from loralathe.api.live import *  # noqa: F403
     from loralathe.api.look import *  # noqa: F403
     from loralathe.api.loras import *  # noqa: F403
     from loralathe.api.names import *  # noqa: F403
@@ -64,7 +76,7 @@ if TYPE_CHECKING:
         unused_names,
     )
     from loralathe.progress import *  # noqa: F403
-    from loralathe.strengths import AdapterUse, parse_number, parse_size, parse_whole
+    from loralathe.strengths import AdapterUse, parse_number, parse_size, parse_whole, tag_text
     from loralathe.studies import BlockReport, GridResult, bar_chart
     from loralathe.studies.analyzer import bar
     from loralathe.studies.plan import GridPlan
@@ -84,13 +96,15 @@ if TYPE_CHECKING:
         "__version__", "as_flag", "bar", "bar_chart", "command_for", "command_line",
         "component_name", "family_by_id",
         "in_memory", "label_of_kind", "make_recipe", "parse_number", "parse_size", "parse_whole",
-        "read_catalogue", "read_page", "read_recipe", "read_text", "recipe_text", "shorthand", "unused_names",
+        "read_catalogue", "read_page", "read_recipe", "read_text", "recipe_text", "shorthand", "tag_text",
+        "unused_names",
         "write_text",
     ]  # fmt: skip
     __all__ += errors.__all__
     __all__ += config.__all__
     __all__ += estimates.__all__
     __all__ += files.__all__
+    __all__ += live.__all__
     __all__ += look.__all__
     __all__ += loras.__all__
     __all__ += names.__all__
@@ -114,7 +128,7 @@ _HOMES = {
     "language": (
         "ExtractOptions", "Recipe", "Save", "make_recipe", "read_recipe", "recipe_text", "unused_names",
     ),
-    "strengths": ("AdapterUse", "parse_number", "parse_size", "parse_whole"),
+    "strengths": ("AdapterUse", "parse_number", "parse_size", "parse_whole", "tag_text"),
     "studies": ("BlockReport", "GridResult", "bar_chart"),
     "studies.analyzer": ("bar",),
     "studies.plan": ("GridPlan",),
@@ -136,6 +150,7 @@ _OPEN = (
     "api.estimates",
     "api.loras",
     "api.transfers",
+    "api.live",
 )
 """Modules that give all names of their `__all__`."""
 __getattr__ = lazy_names(__name__, _HOMES, _OPEN)

@@ -15,7 +15,7 @@ from loralathe.adapters.detect import (
     no_adapter,
 )
 from loralathe.adapters.dialects import DIALECTS, WRITTEN, Dialect, address_of_raw, canonical_of_raw, home_of
-from loralathe.adapters.factors import delta, load_change, load_factors, load_product, widened
+from loralathe.adapters.factors import WholeWeight, delta, load_change, load_factors, load_product, widened
 from loralathe.adapters.fit import (
     Fit,
     Mismatch,
@@ -59,6 +59,7 @@ __all__ = [
     "ModelFolders",
     "NamedTensor",
     "Rewriting",
+    "WholeWeight",
     "adapter_kinds",
     "address_of_raw",
     "canonical_of_raw",

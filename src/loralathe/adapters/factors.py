@@ -113,6 +113,23 @@ class _RowsOf:
         return self.weight.rows(self.start + start, self.start + stop)
 
 
+@dataclass(frozen=True, eq=False)
+class WholeWeight:
+    """`Weight` of a tensor in memory, on the CPU."""
+
+    values: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.values.shape)
+
+    def bands(self) -> Iterator[torch.Tensor]:
+        yield self.rows(0, len(self.values))
+
+    def rows(self, start: int, stop: int) -> torch.Tensor:
+        return self.values[start:stop].reshape(stop - start, -1)
+
+
 def _data(adapter: Adapter, module: AdapterModule, dtype: torch.dtype | None) -> ModuleData:
     import torch
 

@@ -63,6 +63,12 @@ def flatten_tucker(factors: Factors) -> Factors:
     return replace(factors, down=down, mid=None)
 
 
+def moved(factors: Factors, device: torch.device) -> Factors:
+    """The same on another device."""
+    mid = None if factors.mid is None else factors.mid.to(device)
+    return replace(factors, up=factors.up.to(device), down=factors.down.to(device), mid=mid)
+
+
 def dense(factors: Factors) -> Tensor:
     """The delta itself, in the weight's shape."""
     plain = flatten_tucker(factors)

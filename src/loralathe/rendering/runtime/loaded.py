@@ -6,8 +6,7 @@ place of the factors: it is worked out once for each layer, at strength 1, and t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -16,6 +15,7 @@ from loralathe.adapters import (
     AdapterModule,
     Fit,
     Mismatch,
+    WholeWeight,
     fits,
     load_change,
     load_factors,
@@ -87,30 +87,13 @@ class LoadedAdapter:
     def _change(self, name: str) -> torch.Tensor:
         """The change of a layer's own weight, or bias, in its shape, at strength 1."""
         value = self._model.modules[name.removesuffix(BIAS)].tensor(name)
-        weight = LayerWeight(value)
+        weight = WholeWeight(value)
         make = load_change(self._adapter, self.modules[name], weight)
         return make(weight.rows(0, len(value)), range(len(value))).reshape(value.shape)
 
     def close(self) -> None:
         self._factors.clear()
         self._adapter.close()
-
-
-@dataclass(frozen=True, eq=False)
-class LayerWeight:
-    """`adapters.kind.Weight` of a layer in memory."""
-
-    values: torch.Tensor
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.values.shape)
-
-    def bands(self) -> Iterator[torch.Tensor]:
-        yield self.rows(0, len(self.values))
-
-    def rows(self, start: int, stop: int) -> torch.Tensor:
-        return self.values[start:stop].reshape(stop - start, -1)
 
 
 def fit_to_model(adapter: Adapter, model: Model, is_idle: Callable[[AdapterModule], bool]) -> Fit:
