@@ -42,6 +42,27 @@ FAMILIES = {  # family → (checkpoint manifest, default width divisor)
     "krea2": ("ckpt_krea2", 64),
     "anima": ("ckpt_anima", 64),
 }
+MANIFEST_OF = {  # every family that is known → its list of tensors; deeper Animas have the same blocks again
+    "sd1": "ckpt_sd15",
+    "sd2": "ckpt_sd21_768v",
+    "sdxl": "ckpt_sdxl_base",
+    "sdxl-refiner": "ckpt_sdxl_refiner",
+    "sd3": "ckpt_sd3_medium",
+    "flux": "ckpt_flux_dev_all_in_one",
+    "sd35l": "ckpt_sd35_large",
+    "sd35m": "ckpt_sd35_medium_all_in_one",
+    "chroma": "ckpt_chroma",
+    "qwen-image": "ckpt_qwen_image_all_in_one",
+    "flux2": "ckpt_flux2_dev",
+    "zimage": "ckpt_zimage_all_in_one",
+    "anima": "ckpt_anima_all_in_one",
+    "klein9b": "ckpt_klein9b",
+    "klein4b": "ckpt_klein4b",
+    "anima-40": "ckpt_anima",
+    "krea2": "ckpt_krea2_all_in_one",
+    "anima-52": "ckpt_anima",
+    "qwen-image-2.1": "ckpt_qwen_image_21",
+}
 LORAS = {  # family → (manifest of attention layers only, manifest with convolutions)
     "sd1": ("lora_kohya_sd15_linear", "lora_kohya_sd15_conv"),
     "sd2": ("lora_kohya_sd21_linear", None),
