@@ -10,8 +10,8 @@ from benchmarks.structure import Source, circles, edges, read_sources, target
 REPO = Path(__file__).resolve().parent.parent
 ORDER = [
     "version", "lazy", "errors", "words", "progress", "commands", "tensorfiles", "families", "strengths",
-    "lowrank", "adapters", "language", "engine", "inspection", "verification", "rendering", "studies", "api",
-    "demo", "workshop", "cli", "integrations",
+    "lowrank", "adapters", "language", "engine", "inspection", "verification", "rendering", "likeness",
+    "studies", "api", "demo", "workshop", "cli", "integrations",
 ]  # fmt: skip
 FACE = {"loralathe", "loralathe.__main__"}
 

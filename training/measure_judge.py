@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from loralathe.demo.judge import Judge
 from loralathe.families.sdxl import SDXL
+from loralathe.likeness import Judge
 from loralathe.rendering.decoding import to_image
 from loralathe.rendering.loading.networks import load_vae
 from loralathe.rendering.loading.weights import FileWeights

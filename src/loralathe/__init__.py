@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         config,
         estimates,
         files,
+        identity,
         live,
         look,
         loras,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from loralathe.api.config import *  # noqa: F403
     from loralathe.api.estimates import *  # noqa: F403
     from loralathe.api.files import *  # noqa: F403
+    from loralathe.api.identity import *  # noqa: F403
     from loralathe.api.live import *  # noqa: F403
     from loralathe.api.look import *  # noqa: F403
     from loralathe.api.loras import *  # noqa: F403
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
         recipe_text,
         unused_names,
     )
+    from loralathe.likeness import Card
     from loralathe.progress import *  # noqa: F403
     from loralathe.strengths import AdapterUse, parse_number, parse_size, parse_whole, tag_text
     from loralathe.studies import BlockReport, GridResult, bar_chart
@@ -89,10 +92,10 @@ if TYPE_CHECKING:
     __all__ = [
         "BUCKETS", "LANGUAGES", "AdapterCoverage", "AdapterFacts", "AdapterOutput", "AdapterUse",
         "BlockCheck", "BlockComparison", "BlockEnergy", "BlockFit", "BlockModules", "BlockReport",
-        "BlockWeight", "Catalogue", "CheckpointFacts", "Comparison", "ExtractOptions", "ExtractionReport",
-        "Fitting", "GridPlan", "GridResult", "Held", "InputUse", "Inspection", "Norm", "Part", "Recipe",
-        "Remark", "Report", "RoundingReport",
-        "RunOptions", "Save", "Stack", "Verification", "WeightStudy", "WeightsOutput", "WeightsReport",
+        "BlockWeight", "Card", "Catalogue", "CheckpointFacts", "Comparison", "ExtractOptions",
+        "ExtractionReport", "Fitting", "GridPlan", "GridResult", "Held", "InputUse", "Inspection", "Norm",
+        "Part", "Recipe", "Remark", "Report", "RoundingReport", "RunOptions", "Save", "Stack", "Verification",
+        "WeightStudy", "WeightsOutput", "WeightsReport",
         "__version__", "as_flag", "bar", "bar_chart", "command_for", "command_line",
         "component_name", "family_by_id",
         "in_memory", "label_of_kind", "make_recipe", "parse_number", "parse_size", "parse_whole",
@@ -104,6 +107,7 @@ if TYPE_CHECKING:
     __all__ += config.__all__
     __all__ += estimates.__all__
     __all__ += files.__all__
+    __all__ += identity.__all__
     __all__ += live.__all__
     __all__ += look.__all__
     __all__ += loras.__all__
@@ -128,6 +132,7 @@ _HOMES = {
     "language": (
         "ExtractOptions", "Recipe", "Save", "make_recipe", "read_recipe", "recipe_text", "unused_names",
     ),
+    "likeness": ("Card",),
     "strengths": ("AdapterUse", "parse_number", "parse_size", "parse_whole", "tag_text"),
     "studies": ("BlockReport", "GridResult", "bar_chart"),
     "studies.analyzer": ("bar",),
@@ -150,6 +155,7 @@ _OPEN = (
     "api.estimates",
     "api.loras",
     "api.transfers",
+    "api.identity",
     "api.live",
 )
 """Modules that give all names of their `__all__`."""

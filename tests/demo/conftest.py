@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from loralathe.demo.family import DATA_VARIABLE, MANIFEST
-from loralathe.demo.judge import Network
+from loralathe.likeness.portraits import Network
 from loralathe.tensorfiles import join_files
 
 PACKAGED = Path(__file__).resolve().parents[2] / "src/loralathe/demo/data"

@@ -10,19 +10,17 @@ from PIL import Image
 from scipy import fft, ndimage, signal, stats
 
 from loralathe.errors import InputError
+from loralathe.likeness.intervals import estimate, student_cdf, student_quantile
 from loralathe.studies.metrics import (
     Pixels,
     changed_percentage,
     difference_picture,
-    estimate,
     gmsd,
     hamming,
     luma,
     perceptual_hash,
     pixels_of,
     ssim,
-    student_cdf,
-    student_quantile,
 )
 
 

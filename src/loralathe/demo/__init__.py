@@ -12,12 +12,12 @@ from loralathe.lazy import lazy_names
 
 if TYPE_CHECKING:
     from loralathe.demo.family import TinyFamily, unpack_family
-    from loralathe.demo.judge import family_scorers
+    from loralathe.demo.judge import family_judge, family_scorers
     from loralathe.demo.play import DemoOptions, DemoResult, run_demo
     from loralathe.demo.settings import start_of_forms
 
 __all__ = [
-    "DemoOptions", "DemoResult", "TinyFamily", "family_scorers", "run_demo", "start_of_forms",
+    "DemoOptions", "DemoResult", "TinyFamily", "family_judge", "family_scorers", "run_demo", "start_of_forms",
     "unpack_family",
 ]  # fmt: skip
 
@@ -26,7 +26,7 @@ __getattr__ = lazy_names(
     {
         "play": ("DemoOptions", "DemoResult", "run_demo"),
         "family": ("TinyFamily", "unpack_family"),
-        "judge": ("family_scorers",),
+        "judge": ("family_judge", "family_scorers"),
         "settings": ("start_of_forms",),
     },
 )

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from PIL.Image import Image
 
 from loralathe.errors import InputError, about
+from loralathe.likeness.intervals import estimate
 from loralathe.progress import Progress
 from loralathe.rendering.prompts import lift_tags
 from loralathe.rendering.request import ImageRequest, Renderer
@@ -35,7 +36,7 @@ from loralathe.studies.analyzer.write import write_report
 from loralathe.studies.cell_builder import MARKS, CellBuilder, find_adapter, pull_tags, spell_out
 from loralathe.studies.commands import cell_recipe
 from loralathe.studies.context import Context
-from loralathe.studies.metrics import SSIM_WINDOW, changed_percentage, estimate, gmsd, pixels_of, ssim
+from loralathe.studies.metrics import SSIM_WINDOW, changed_percentage, gmsd, pixels_of, ssim
 from loralathe.studies.plan import Job, request_key
 from loralathe.studies.store import CellStore, render_missing
 from loralathe.studies.study_file import Identity, claim_folder, identity_of

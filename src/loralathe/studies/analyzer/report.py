@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe.families import all_block_lists
+from loralathe.likeness.intervals import Estimate
 from loralathe.strengths import REST, BlockText, show_number
 from loralathe.studies.analyzer.options import Group
 from loralathe.studies.commands import CellRecipe
-from loralathe.studies.metrics import Estimate
 
 if TYPE_CHECKING:
     from rich.table import Table

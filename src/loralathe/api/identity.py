@@ -1,0 +1,85 @@
+"""Who is in a picture: the identity card of a person, and how like the card pictures are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loralathe.api.arguments import PathLike
+
+if TYPE_CHECKING:
+    from loralathe.likeness import Card
+    from loralathe.progress import Progress
+
+__all__ = ["PictureLikeness", "likeness", "make_card", "read_card"]
+
+
+@dataclass(frozen=True)
+class PictureLikeness:
+    """A picture and how like a card it is, −1 to 1; None where nobody is seen. is_person: the verdict."""
+
+    file: Path
+    likeness: float | None
+    is_person: bool
+
+
+def make_card(
+    photos: Sequence[PathLike],
+    model: PathLike,
+    *,
+    detector: PathLike | None = None,
+    trigger: str = "",
+    output: PathLike | None = None,
+    force: bool = False,
+) -> Card:
+    """The identity card of the person in 3 to 8 photos; written to `output`, if that is given.
+
+    model:    an ONNX file that makes vectors of faces or characters, or the judge of a tiny family.
+    detector: an ONNX file that finds faces (YuNet or SCRFD); without it the model sees the whole picture.
+    trigger:  the words that call the person in prompts.
+    Raises InputError for fewer than three photos, photos that show nobody or somebody else, and other files.
+    """
+    from loralathe.likeness import make_card as make
+    from loralathe.likeness import open_embedder, write_card
+    from loralathe.likeness.card_file import check_card_output
+
+    if output is not None:
+        check_card_output(Path(output), force=force)
+    embedder = open_embedder(Path(model), None if detector is None else Path(detector))
+    card = make(embedder, [Path(photo) for photo in photos], trigger=trigger)
+    if output is not None:
+        write_card(Path(output), card, force=force)
+    return card
+
+
+def read_card(path: PathLike, *, model: PathLike | None = None, detector: PathLike | None = None) -> Card:
+    """The card in a file. model, detector: where its models are, if they are not found by themselves.
+
+    Raises InputError for a file that is no card, a damaged one, and models that are not those of the card.
+    """
+    from loralathe.likeness import read_card as read
+
+    return read(
+        Path(path),
+        model=None if model is None else Path(model),
+        detector=None if detector is None else Path(detector),
+    )
+
+
+def likeness(
+    card: Card, pictures: Sequence[PathLike], *, progress: Progress | None = None
+) -> list[PictureLikeness]:
+    """How like the card each picture is, in their order. Raises InputError for files that are no pictures."""
+    from loralathe.likeness.card import open_photo
+    from loralathe.progress import Progress
+
+    card.check()
+    found: list[PictureLikeness] = []
+    with (progress or Progress()).task("likeness", total=len(pictures), unit="pictures") as task:
+        for path in map(Path, pictures):
+            (value,) = card.likeness([open_photo(path)])
+            found.append(PictureLikeness(path, value, card.is_person(value)))
+            task.advance()
+    return found

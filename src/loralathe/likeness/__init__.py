@@ -1,0 +1,38 @@
+"""Who is in a picture: models that make a vector of a face or a character, and the identity card.
+
+A card holds the vectors of a person's pictures and says which model made them; it gives other pictures a
+likeness. Importing this package imports no torch, numpy or Pillow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loralathe.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from loralathe.likeness.card import Card, Reference, make_card
+    from loralathe.likeness.card_file import read_card, write_card
+    from loralathe.likeness.embedder import Embedder, ModelFile
+    from loralathe.likeness.kinds import open_embedder
+    from loralathe.likeness.portraits import Judge, open_judge
+    from loralathe.likeness.preparation import Preparation
+    from loralathe.likeness.whole import WholePicture
+
+__all__ = [
+    "Card", "Embedder", "Judge", "ModelFile", "Preparation", "Reference", "WholePicture", "make_card",
+    "open_embedder", "open_judge", "read_card", "write_card",
+]  # fmt: skip
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "card": ("Card", "Reference", "make_card"),
+        "card_file": ("read_card", "write_card"),
+        "embedder": ("Embedder", "ModelFile"),
+        "kinds": ("open_embedder",),
+        "portraits": ("Judge", "open_judge"),
+        "preparation": ("Preparation",),
+        "whole": ("WholePicture",),
+    },
+)

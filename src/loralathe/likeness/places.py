@@ -1,0 +1,41 @@
+"""Where model files were found last, remembered on this machine by their SHA-256.
+
+A card is given to others, so it says what its models are, and not in which folders its maker has them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from loralathe.errors import InputError, MachineError
+from loralathe.tensorfiles import cache_folder, read_small, write_whole
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def remember_place(sha256: str, path: Path) -> None:
+    """Nothing happens where nothing can be written."""
+    note = _note(sha256)
+    if note is not None and remembered_place(sha256) != path.absolute():
+        with suppress(MachineError, InputError):
+            write_whole(note, json.dumps(str(path.absolute())).encode())
+
+
+def remembered_place(sha256: str) -> Path | None:
+    """Where the file was; it may be gone, or another by now."""
+    note = _note(sha256)
+    if note is None or not note.is_file():
+        return None
+    try:
+        found = json.loads(read_small(note, "remembered place"))
+    except (InputError, OSError, ValueError, RecursionError):  # damaged: as if it were not there
+        return None
+    return Path(found) if isinstance(found, str) and "\0" not in found else None
+
+
+def _note(sha256: str) -> Path | None:
+    base = cache_folder()
+    return base / "models" / f"{sha256[:32]}.json" if base and _DIGEST.fullmatch(sha256) else None
