@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from loralathe.likeness import Card
     from loralathe.progress import Progress
 
-__all__ = ["PictureLikeness", "likeness", "make_card", "read_card"]
+__all__ = ["PictureLikeness", "check_identity", "make_card", "read_card"]
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,14 @@ def make_card(
     trigger: str = "",
     output: PathLike | None = None,
     force: bool = False,
+    dry_run: bool = False,
 ) -> Card:
     """The identity card of the person in 3 to 8 photos; written to `output`, if that is given.
 
     model:    an ONNX file that makes vectors of faces or characters, or the judge of a tiny family.
     detector: an ONNX file that finds faces (YuNet or SCRFD); without it the model sees the whole picture.
     trigger:  the words that call the person in prompts.
+    dry_run:  make it, and write nothing.
     Raises InputError for fewer than three photos, photos that show nobody or somebody else, and other files.
     """
     from loralathe.likeness import make_card as make
@@ -49,7 +51,7 @@ def make_card(
         check_card_output(Path(output), force=force)
     embedder = open_embedder(Path(model), None if detector is None else Path(detector))
     card = make(embedder, [Path(photo) for photo in photos], trigger=trigger)
-    if output is not None:
+    if output is not None and not dry_run:
         write_card(Path(output), card, force=force)
     return card
 
@@ -68,7 +70,7 @@ def read_card(path: PathLike, *, model: PathLike | None = None, detector: PathLi
     )
 
 
-def likeness(
+def check_identity(
     card: Card, pictures: Sequence[PathLike], *, progress: Progress | None = None
 ) -> list[PictureLikeness]:
     """How like the card each picture is, in their order. Raises InputError for files that are no pictures."""

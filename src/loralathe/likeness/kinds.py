@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from loralathe.errors import InputError
 from loralathe.likeness.embedder import Embedder
 from loralathe.likeness.portraits import Portraits
 from loralathe.likeness.preparation import Preparation
@@ -20,6 +21,8 @@ def open_embedder(
     that is not there.
     """
     check_is_file(model, WANTED)
+    if detector is not None:
+        raise InputError("this version cannot read detectors of faces", where=str(detector))
     if model.suffix.casefold() == ".safetensors":
         return Portraits(model)
     return WholePicture(model, preparation or Preparation())

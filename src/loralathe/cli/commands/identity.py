@@ -1,0 +1,168 @@
+"""`lathe identity`: the identity card of a person, and how like it pictures are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from loralathe import InputError, counted
+from loralathe.cli.language import Data
+from loralathe.cli.options import FilePath, LatheCommand
+from loralathe.cli.screen import Screen, heading
+from loralathe.cli.text import Columns, Facts
+
+if TYPE_CHECKING:
+    from loralathe import Card, PictureLikeness
+
+EPILOG = """\b
+A card holds what a model sees in 3 to 8 pictures of one person: numbers, no pictures. Other
+commands ask it how like that person a picture is, from -1 to 1. The models are yours:
+docs/likeness.md says which ones fit, and how to get them. `--model family` is the demo's.
+
+\b
+Without --detector the model looks at the whole picture, as models of drawn characters do.
+A card remembers its models by their content; where they lie, this machine remembers.
+
+\b
+Examples:
+  lathe identity make hina.card --photo a.png --photo b.png --photo c.png
+      --model w600k_r50.onnx --detector det_10g.onnx --trigger hina
+  lathe identity make hina.card a.png b.png c.png d.png --model family --trigger hina
+  lathe identity check hina.card picture1.png picture2.png
+"""
+ACTIONS = ("make", "check")
+
+
+@click.command(
+    "identity",
+    cls=LatheCommand,
+    section="Pictures",
+    short_help="Make an identity card of a person; say how like it pictures are.",
+    epilog=EPILOG,
+)
+@click.argument("action", type=click.Choice(ACTIONS), metavar="[make|check]")
+@click.argument("card", type=FilePath(), metavar="CARD")
+@click.argument("pictures", nargs=-1, type=FilePath(), metavar="[PICTURE…]")
+@click.option(
+    "--photo",
+    multiple=True,
+    type=FilePath(),
+    metavar="FILE",
+    help="make: a picture of the person; 3 to 8 of them. PICTURES are taken, too.",
+)
+@click.option(
+    "--model",
+    type=FilePath(),
+    metavar="FILE",
+    help="ONNX model of faces or characters. check: where the card's is, if it is not found.",
+)
+@click.option(
+    "--detector",
+    type=FilePath(),
+    metavar="FILE",
+    help="ONNX model that finds faces: YuNet or SCRFD. Default: none, the whole picture is looked at.",
+)
+@click.option("--trigger", default="", metavar="WORDS", help="make: what calls the person in prompts.")
+@click.option("--force", is_flag=True, help="Replace a file that exists.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout, text on stderr.")
+@click.option("-q", "--quiet", is_flag=True, help="Show nothing but errors.")
+def identity_command(
+    action: str,
+    card: Path,
+    pictures: tuple[Path, ...],
+    photo: tuple[Path, ...],
+    model: Path | None,
+    detector: Path | None,
+    trigger: str,
+    force: bool,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Make the card of a person from a few pictures, or check pictures against a card."""
+    import loralathe
+
+    screen = Screen(as_json, quiet)
+    model = _named(model)
+    if action == "check":
+        for given, flag in ((photo, "--photo"), (trigger, "--trigger")):
+            if given:
+                raise InputError(f"{flag} belongs to lathe identity make", fix="leave it out")
+        if not pictures:
+            raise InputError("there is no picture to check", fix="name pictures after the card")
+        found = loralathe.read_card(card, model=model, detector=detector)
+        if dry_run:
+            _show_card(screen, "would check pictures against this card", card, found)
+            return
+        show_likeness(
+            screen, card, found, loralathe.check_identity(found, pictures, progress=screen.progress())
+        )
+        return
+    if model is None:
+        raise InputError(
+            "a card needs a model that recognises faces or characters",
+            fix="give --model FILE; docs/likeness.md says which ones fit",
+        )
+    made = loralathe.make_card(
+        [*photo, *pictures],
+        model,
+        detector=detector,
+        trigger=trigger,
+        output=card,
+        force=force,
+        dry_run=dry_run,
+    )
+    _show_card(screen, "would write an identity card" if dry_run else "an identity card", card, made)
+
+
+def _named(model: Path | None) -> Path | None:
+    """--model: `family` stands for the judge of the demo's family."""
+    from loralathe.demo import family_judge
+
+    return family_judge() if model is not None and str(model) == "family" else model
+
+
+def _show_card(screen: Screen, title: str, path: Path, card: Card) -> None:
+    names = [one.name for one in card.references]
+    screen.event(
+        "card",
+        file=path,
+        kind=card.kind,
+        model=card.model,
+        detector=card.detector,
+        references=names,
+        threshold=card.threshold,
+        trigger=card.trigger,
+    )
+    rows = [
+        ("file", Data(path)),
+        ("pictures", Data(", ".join(names))),
+        ("model", Data(card.model.name)),
+        ("detector", Data(card.detector.name) if card.detector else "none"),
+        ("trigger", Data(card.trigger) if card.trigger else "none"),
+        ("threshold", f"{card.threshold:.3f}"),
+    ]
+    screen.show(heading(title), Facts(rows))
+
+
+def show_likeness(screen: Screen, path: Path, card: Card, found: list[PictureLikeness]) -> None:
+    """A line for each picture: likeness and verdict."""
+    for one in found:
+        screen.event("likeness", file=one.file, likeness=one.likeness, is_person=one.is_person)
+    rows = [
+        [
+            str(one.file),
+            "–" if one.likeness is None else f"{one.likeness:.3f}",
+            "nobody is seen" if one.likeness is None else "the person" if one.is_person else "somebody else",
+        ]
+        for one in found
+    ]
+    screen.result(
+        heading(f"likeness of {counted(len(found), 'picture')}"),
+        Facts([("card", Data(path)), ("threshold", f"{card.threshold:.3f}")]),
+        "",
+        Columns(["picture", "likeness", "verdict"], rows),
+    )
