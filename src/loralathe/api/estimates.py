@@ -24,7 +24,8 @@ Prepared = PreparedPictures | PreparedGrid | PreparedBlocks
 class Estimate:
     """Of the pictures that are not there yet.
 
-    sizes: as "832×1216";  device: where they are made.  time: by rates that were measured on this machine.
+    sizes: as "832×1216";  device: where they are made;  processes: that share them
+    time:   by rates that were measured on this machine, shared by the processes
     memory: computed from the checkpoint's header; None where there is no file with one.
     """
 
@@ -34,6 +35,7 @@ class Estimate:
     device: str
     time: Time
     memory: Memory | None
+    processes: int = 1
 
 
 def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> Estimate:
@@ -41,6 +43,7 @@ def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> E
 
     plan: what `prepared.plan()` gave; a `coarse` analysis knows no more than its first round.
     """
+    from loralathe.api.renderers import devices_of, first_device
     from loralathe.rendering.estimate import Time, denoiser_numbers, memory_of, time_of
     from loralathe.rendering.machine import device_label, planned_device
     from loralathe.rendering.rates import model_key
@@ -48,7 +51,8 @@ def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> E
 
     model, requests = prepared.model, _requests(prepared, plan)
     family, low_vram = model.family, model.options.low_vram
-    device = planned_device(model.options.device)
+    device = planned_device(first_device(model.options))
+    processes = len(devices_of(model.options)) if model.options.devices else 1
     dtype = model.dtype
     file = Path(model.name if model.recipe is None else model.recipe.first_model)
     time, memory = Time(), None
@@ -56,7 +60,7 @@ def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> E
         tensors = read_header(file).tensors
         numbers = denoiser_numbers(family, tensors)
         key = model_key(family.id, numbers, device_label(device), dtype, low_vram=low_vram)
-        time = time_of(requests, key, numbers, device)
+        time = time_of(requests, key, numbers, device).shared(processes)
         sizes = [one.size for one in requests]
         largest = max(sizes, key=lambda size: size[0] * size[1], default=(8, 8))
         elsewhere = _elsewhere(prepared, tensors)
@@ -68,6 +72,7 @@ def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> E
         device,
         time,
         memory,
+        processes,
     )
 
 

@@ -24,6 +24,7 @@ from loralathe.api.picture_options import (
     position,
     scorers_of,
 )
+from loralathe.api.renderers import PictureMaker, first_device, make_renderer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from loralathe.families import Family, Usual
-    from loralathe.rendering import ImageRequest, LocalRenderer
+    from loralathe.rendering import ImageRequest
     from loralathe.rendering.command import RenderOptions
     from loralathe.rendering.model_cache import WeightsInMemory
     from loralathe.strengths import AdapterUse
@@ -73,7 +74,7 @@ class OpenModel:
         self.metadata = metadata or {}
         self._usual = usual
         self._weights = weights
-        self._renderer: LocalRenderer | None = None
+        self._renderer: PictureMaker | None = None
 
     def __enter__(self) -> OpenModel:
         return self
@@ -87,32 +88,12 @@ class OpenModel:
             self._renderer.close()
 
     @property
-    def renderer(self) -> LocalRenderer:
+    def renderer(self) -> PictureMaker:
         if self._renderer is None:
-            self._renderer = self._make_renderer()
+            self._renderer = make_renderer(self.options, self.lists, self.dtype, self._weights)
             if self.recipe is not None:
-                self.recipe.before = self._renderer.close
+                self.recipe.before = self._renderer.forget
         return self._renderer
-
-    def _make_renderer(self) -> LocalRenderer:
-        from loralathe.rendering import LocalRenderer, Presets
-
-        one = self.options
-        missing = None if one.missing_blocks is None else float(one.missing_blocks)
-        return LocalRenderer(
-            one.device,
-            self.dtype,
-            one.folders,
-            batch_size=one.batch,
-            low_vram=one.low_vram,
-            progress=one.progress,
-            weights=self._weights,
-            presets=Presets(self.lists.blocks, self.lists.elements, missing),
-            prediction="v_prediction" if one.prediction == "v" else one.prediction,
-            allow_unmatched=one.allow_unmatched,
-            hashes=one.hashes,
-            files=one.part_files,
-        )
 
     @property
     def dtype(self) -> Literal["fp32", "fp16", "bf16"]:
@@ -121,7 +102,7 @@ class OpenModel:
         from loralathe.rendering.machine import planned_device, usual_dtype
 
         half = how_drawn(self.family, self.name).half
-        return self.options.dtype or usual_dtype(planned_device(self.options.device), half)
+        return self.options.dtype or usual_dtype(planned_device(first_device(self.options)), half)
 
     @property
     def usual(self) -> Usual:

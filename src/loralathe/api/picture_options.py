@@ -29,6 +29,7 @@ class ModelOptions:
     """How a model is opened and where it runs.
 
     device:   auto, cpu, cuda, cuda:1, mps;  dtype: None is fp32 on the CPU and fp16 elsewhere.
+    devices:  a process for each, in place of `device`: "all" GPUs, "cuda:0,cuda:1", "cpu,cpu".
     low_vram: networks come to the device in turn;  batch: pictures at once, None is what fits.
     prediction: epsilon or v, where the checkpoint does not say.
     text_encoder: files of those that the checkpoint lacks, or folders with them (ComfyUI's, diffusers').
@@ -42,6 +43,7 @@ class ModelOptions:
     """
 
     device: str = "auto"
+    devices: str = ""
     dtype: Literal["fp32", "fp16", "bf16"] | None = None
     low_vram: bool = False
     batch: int | None = None
@@ -77,6 +79,7 @@ class ModelKeywords(TypedDict, total=False):
     """The fields of `ModelOptions`."""
 
     device: str
+    devices: str
     dtype: Literal["fp32", "fp16", "bf16"] | None
     low_vram: bool
     batch: int | None

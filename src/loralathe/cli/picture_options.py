@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., object])
 RANDOM_SEED = -1
 MODEL = (
     "lora_dir", "checkpoint_dir", "embeddings", "lists", "presets", "element_presets", "missing_blocks",
-    "device", "dtype", "low_vram", "batch", "prediction", "text_encoder", "tokenizer", "hashes",
+    "device", "devices", "dtype", "low_vram", "batch", "prediction", "text_encoder", "tokenizer", "hashes",
     "allow_unmatched",
 )  # fmt: skip
 """Options of the model that the pictures share; all others are of the pictures."""
@@ -207,6 +207,12 @@ def _machine_options(*short: str) -> list[Callable[[F], F]]:
             default="auto",
             metavar="NAME",
             help="Where pictures are made: auto, cpu, cuda, cuda:1, mps. Default: auto.",
+        ),
+        click.option(
+            "--devices",
+            default="",
+            metavar="NAMES",
+            help="One process for each of these: all (every GPU), cuda:0,cuda:1, or cpu,cpu.",
         ),
         click.option(
             "--dtype",

@@ -58,6 +58,11 @@ class Time:
     measured_at: str | None = None
     guess: float | None = None
 
+    def shared(self, processes: int) -> Time:
+        """When so many do the work at once."""
+        seconds, guess = (None if one is None else one / processes for one in (self.seconds, self.guess))
+        return Time(seconds, self.measured_at, guess)
+
 
 def memory_of(
     family: Family,

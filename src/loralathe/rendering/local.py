@@ -112,6 +112,10 @@ class LocalRenderer:
         """Close all models and files."""
         self._models.close()
 
+    def forget(self) -> None:
+        """Let go of the models; a later picture loads what it needs."""
+        self.close()
+
     def render(self, requests: Sequence[ImageRequest], on_image: OnImage) -> None:
         """Render all requests; `on_image(index, picture)` as they finish. Infotext is in `picture.info`.
 

@@ -14,7 +14,7 @@ from loralathe.tensorfiles.atomic import (
     write_text,
     write_whole,
 )
-from loralathe.tensorfiles.confined import confine, require_readable
+from loralathe.tensorfiles.confined import confine, confined_to, require_readable
 from loralathe.tensorfiles.dtypes import DTYPES, from_torch_dtype, tensor_bytes, to_torch_dtype
 from loralathe.tensorfiles.file_names import name_key, stored_path
 from loralathe.tensorfiles.hashes import autov1, content_hash, legacy_hash, model_hash
@@ -45,9 +45,10 @@ __all__ = [
     "DTYPES", "LARGEST_BY_HAND", "LENGTH_BYTES", "MODEL_SUFFIXES", "AdapterWriter", "Arrangement",
     "CheckpointWriter", "Header", "MemoryPath", "RearrangedFile", "Run", "StagedFile", "TensorFile",
     "TensorInfo", "TensorSpec", "adapter_file_size", "autov1", "cache_folder", "check_is_file",
-    "check_output", "config_file", "confine", "content_hash", "digest_of", "encode_header", "free_space",
-    "from_torch_dtype", "in_file_order", "in_memory", "join_files", "legacy_hash", "made_folders",
-    "model_hash", "name_key", "open_tensorfile", "read_at", "read_header", "read_small", "read_text",
-    "real_path", "remove_stale", "remove_stale_in", "require_readable", "same_file", "stage_bytes",
-    "stored_path", "tensor_bytes", "text_bytes", "to_torch_dtype", "write_at", "write_text", "write_whole",
+    "check_output", "config_file", "confine", "confined_to", "content_hash", "digest_of",
+    "encode_header", "free_space", "from_torch_dtype", "in_file_order", "in_memory", "join_files",
+    "legacy_hash", "made_folders", "model_hash", "name_key", "open_tensorfile", "read_at",
+    "read_header", "read_small", "read_text", "real_path", "remove_stale", "remove_stale_in",
+    "require_readable", "same_file", "stage_bytes", "stored_path", "tensor_bytes", "text_bytes",
+    "to_torch_dtype", "write_at", "write_text", "write_whole",
 ]  # fmt: skip

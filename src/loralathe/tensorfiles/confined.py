@@ -26,6 +26,13 @@ def confine(reading: Iterable[str | os.PathLike[str]], writing: Iterable[str | o
     _Kept.reading = (*(Path(os.path.realpath(one)) for one in reading), *_Kept.writing)
 
 
+def confined_to() -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """(reading, writing) of this process, for one that it begins; None where it is not kept to folders."""
+    if _Kept.reading is None:
+        return None
+    return tuple(map(str, _Kept.reading)), tuple(map(str, _Kept.writing))
+
+
 def require_readable(path: Path) -> None:
     """InputError for a file outside of the folders, wherever links lead."""
     if _Kept.reading is not None:

@@ -1,0 +1,102 @@
+"""What goes between this process and those that draw for it: objects, each behind its length.
+
+Both ends are ours, and the pipes are inherited: nobody else can write into them.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from loralathe.errors import LatheError
+from loralathe.progress import Event
+from loralathe.rendering.elsewhere.opening import Opening
+from loralathe.rendering.request import ImageRequest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_LENGTH = struct.Struct("<Q")
+
+
+@dataclass(frozen=True)
+class Open:
+    """The first message: what the renderer is made with, and the folders that the process is kept to."""
+
+    opening: Opening
+    confined: tuple[Sequence[str], Sequence[str]] | None
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Requests to render; held: weights in memory → the file that holds them, and no others any more."""
+
+    requests: Sequence[ImageRequest]
+    held: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Forget:
+    """Let go of models."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished picture of the last `Draw`: RGB, 3 bytes a pixel; info: its infotext."""
+
+    index: int
+    size: tuple[int, int]
+    pixels: bytes
+    info: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Happened:
+    """An event of the renderer's progress."""
+
+    event: Event
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The end of the last `Draw`; the error that ended it, or what an unexpected one said."""
+
+    error: LatheError | None = None
+    unexpected: str = ""
+
+
+def send(stream: IO[bytes], message: object) -> None:
+    """Write one object. Raises OSError or ValueError when the other end is gone."""
+    data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    stream.write(_LENGTH.pack(len(data)))
+    stream.write(data)
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> object:
+    """The next object. Raises EOFError when the other end is gone."""
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        raise EOFError
+    (length,) = _LENGTH.unpack(head)
+    data = stream.read(length)
+    if len(data) < length:
+        raise EOFError
+    return pickle.loads(data)
+
+
+def packed(index: int, image: Image) -> Picture:
+    texts = {key: text for key, text in image.info.items() if isinstance(text, str)}
+    info = {key: text for key, text in texts.items() if isinstance(key, str)}
+    return Picture(index, image.size, image.convert("RGB").tobytes(), info)
+
+
+def unpacked(picture: Picture) -> Image:
+    from PIL import Image
+
+    image = Image.frombytes("RGB", picture.size, picture.pixels)
+    image.info.update(picture.info)
+    return image
