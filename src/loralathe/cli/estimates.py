@@ -17,7 +17,7 @@ def estimate_rows(found: Estimate) -> list[tuple[str, str]]:
     rows = [("sizes" if len(found.sizes) > 1 else "size", ", ".join(found.sizes))] if found.sizes else []
     rows.append(("steps", f"{found.steps:,} in all"))
     if found.processes > 1:
-        rows.append(("drawn by", f"{found.processes} processes"))
+        rows.append(("processes", str(found.processes)))
     time = found.time
     if time.seconds is not None:
         text = f"about {duration(time.seconds)} for the steps (measured here at {time.measured_at})"
