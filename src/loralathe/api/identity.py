@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,8 @@ def make_card(
     *,
     detector: PathLike | None = None,
     trigger: str = "",
+    prepare: str | None = None,
+    face_box: str | None = None,
     output: PathLike | None = None,
     force: bool = False,
     dry_run: bool = False,
@@ -40,16 +42,23 @@ def make_card(
     model:    an ONNX file that makes vectors of faces or characters, or the judge of a tiny family.
     detector: an ONNX file that finds faces (YuNet or SCRFD); without it the model sees the whole picture.
     trigger:  the words that call the person in prompts.
+    prepare:  how the model wants pixels: arcface, pixels, clip, ccip, imagenet or a preprocessor_config.json;
+              None: as the file of this name beside the model says, else as models of faces want them.
+    face_box: the part of pictures that is looked at, "left,top,right,bottom", each 0 to 1.
     dry_run:  make it, and write nothing.
     Raises InputError for fewer than three photos, photos that show nobody or somebody else, and other files.
     """
     from loralathe.likeness import make_card as make
     from loralathe.likeness import open_embedder, write_card
     from loralathe.likeness.card_file import check_card_output
+    from loralathe.likeness.kinds import check_model_file
+    from loralathe.likeness.preparations import parse_box, preparation_of
 
     if output is not None:
         check_card_output(Path(output), force=force)
-    embedder = open_embedder(Path(model), None if detector is None else Path(detector))
+    check_model_file(Path(model))
+    preparation = replace(preparation_of(Path(model), prepare), box=parse_box(face_box))
+    embedder = open_embedder(Path(model), None if detector is None else Path(detector), preparation)
     card = make(embedder, [Path(photo) for photo in photos], trigger=trigger)
     if output is not None and not dry_run:
         write_card(Path(output), card, force=force)

@@ -371,6 +371,7 @@ def scorers_of(choices: GridChoices) -> tuple[Scorer, ...]:
 
 
 def _scorer(word: str, choices: GridChoices) -> Scorer:
+    from loralathe.likeness.preparations import parse_box
     from loralathe.studies import IdentityScorer, PromptScorer
 
     name, equals, path = word.partition("=")
@@ -386,24 +387,5 @@ def _scorer(word: str, choices: GridChoices) -> Scorer:
         example = "identity=w600k_r50.onnx" if name == "identity" else f"{name}=clip-vit-base-patch32"
         raise InputError(f"the scorer '{name}' needs a model", where=where, fix=option("scorers", example))
     if name == "identity":
-        return IdentityScorer(Path(path), tuple(map(Path, choices.photo)), _face_box(choices.face_box))
+        return IdentityScorer(Path(path), tuple(map(Path, choices.photo)), parse_box(choices.face_box))
     return PromptScorer(Path(path))
-
-
-def _face_box(text: str | None) -> tuple[float, float, float, float]:
-    """`0.25,0,0.75,0.5`: left, top, right, bottom as shares of the picture; None is all of it."""
-    if text is None:
-        return 0.0, 0.0, 1.0, 1.0
-    from loralathe.strengths import parse_number
-
-    try:
-        left, top, right, bottom = (parse_number(part) for part in text.split(","))
-    except (InputError, ValueError):
-        left = top = right = bottom = -1.0
-    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-        raise InputError(
-            f"'{text}' is not a box",
-            where=option("face_box"),
-            fix=f"left,top,right,bottom as shares of the picture: {option('face_box', '0.25,0,0.75,0.5')}",
-        )
-    return left, top, right, bottom

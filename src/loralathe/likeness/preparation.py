@@ -50,8 +50,9 @@ class Preparation:
 
         rgb = image.convert("RGB")
         if self.fit == "crop":
-            scale = side / min(rgb.size)
-            size = max(side, round(rgb.width * scale)), max(side, round(rgb.height * scale))
+            # The long edge is rounded down, and so is the place of the crop, as transformers does it.
+            short = min(rgb.size)
+            size = side * rgb.width // short, side * rgb.height // short
             rgb = rgb.resize(size, Pictures.Resampling.BICUBIC)
             x, y = (size[0] - side) // 2, (size[1] - side) // 2
             rgb = rgb.crop((x, y, x + side, y + side))

@@ -65,6 +65,17 @@ ACTIONS = ("make", "check")
     help="ONNX model that finds faces: YuNet or SCRFD. Default: none, the whole picture is looked at.",
 )
 @click.option("--trigger", default="", metavar="WORDS", help="make: what calls the person in prompts.")
+@click.option(
+    "--prepare",
+    metavar="NAME|FILE",
+    help="make: how the model wants pixels: arcface, pixels, clip, ccip, imagenet, or its "
+    "preprocessor_config.json. Default: that file beside the model, else as models of faces want them.",
+)
+@click.option(
+    "--face-box",
+    metavar="BOX",
+    help="make: look at this part of pictures: left,top,right,bottom, each 0 to 1.",
+)
 @click.option("--force", is_flag=True, help="Replace a file that exists.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout, text on stderr.")
@@ -77,6 +88,8 @@ def identity_command(
     model: Path | None,
     detector: Path | None,
     trigger: str,
+    prepare: str | None,
+    face_box: str | None,
     force: bool,
     dry_run: bool,
     as_json: bool,
@@ -88,7 +101,12 @@ def identity_command(
     screen = Screen(as_json, quiet)
     model = _named(model)
     if action == "check":
-        for given, flag in ((photo, "--photo"), (trigger, "--trigger")):
+        for given, flag in (
+            (photo, "--photo"),
+            (trigger, "--trigger"),
+            (prepare, "--prepare"),
+            (face_box, "--face-box"),
+        ):
             if given:
                 raise InputError(f"{flag} belongs to lathe identity make", fix="leave it out")
         if not pictures:
@@ -111,6 +129,8 @@ def identity_command(
         model,
         detector=detector,
         trigger=trigger,
+        prepare=prepare,
+        face_box=face_box,
         output=card,
         force=force,
         dry_run=dry_run,
