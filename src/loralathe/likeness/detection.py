@@ -7,17 +7,20 @@ is tried again at half the size in the middle of the square.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loralathe.errors import InputError
+from loralathe.likeness.candidates import STRIDES, Candidates, DetectorKind, Points
 from loralathe.likeness.onnx import OnnxSession, Values, open_onnx, picture_side, run_onnx
+from loralathe.likeness.scrfd import SCRFD
+from loralathe.likeness.yunet import YUNET
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,44 +30,7 @@ WANTED = (
     "SCRFD (det_10g.onnx)"
 )
 USUAL_SIDE = 640
-STRIDES = (8, 16, 32)
-"""Pixels between the places at which both kinds of detector look for a face of three sizes."""
 MOST_CANDIDATES = 1000
-Points: TypeAlias = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """What a detector answers, in pixels of the square: boxes (n, 4) as left, top, right, bottom, points
-    (n, 5, 2) as eyes, nose, corners of the mouth, of each the left one in the picture first, scores (n,)."""
-
-    boxes: Points
-    points: Points
-    scores: Points
-
-    def at(self, rows: NDArray[np.intp]) -> Candidates:
-        return Candidates(self.boxes[rows], self.points[rows], self.scores[rows])
-
-
-Decode: TypeAlias = Callable[[Sequence[Values], int], Candidates]
-"""(the outputs of the model, pixels of the square) → faces of any score."""
-
-
-@dataclass(frozen=True)
-class DetectorKind:
-    """How a kind of detector is fed and read.
-
-    outputs: numbers of its outputs' last axes, sorted, by which it is known.
-    least:   score from which on something is a face.  overlap: of two faces, above which they are one.
-    feed:    RGB values 0 to 255 (side, side, 3) → what the model reads, (side, side, 3).
-    """
-
-    name: str
-    outputs: tuple[int, ...]
-    least: float
-    overlap: float
-    feed: Callable[[Values], Values]
-    decode: Decode
 
 
 @dataclass(frozen=True)
@@ -105,7 +71,7 @@ class Detector:
         fed = kind.feed(placed.values).transpose(2, 0, 1)[None].astype(np.float32)
         outputs = run_onnx(self.session, fed, str(self.model))
         try:
-            found = kind.decode([output.astype(np.float64) for output in outputs], side)
+            found = kind.decode(outputs, side)
         except ValueError as error:
             raise self._unknown() from error
         usable = (
@@ -124,9 +90,6 @@ class Detector:
         )
 
     def _kind(self, shapes: Sequence[int | str | None]) -> DetectorKind:
-        from loralathe.likeness.scrfd import SCRFD
-        from loralathe.likeness.yunet import YUNET
-
         # A model of open shapes says nothing of its last axes; then the number of outputs tells.
         for kind in (YUNET, SCRFD):
             known = sorted(shape for shape in shapes if isinstance(shape, int))
@@ -165,17 +128,3 @@ def without_overlaps(boxes: Points, scores: Points, most: float) -> NDArray[np.i
         both = np.prod(np.clip(other - corner, 0, None), axis=1)
         order = order[both <= most * (area[order] + area[best] - both)]
     return np.array(kept, dtype=np.intp)
-
-
-def centres(side: int, stride: int) -> Points:
-    """(n, 2): the columns and rows of a stride's places, row by row."""
-    count = side // stride
-    rows, columns = np.mgrid[:count, :count]
-    return np.stack([columns, rows], axis=-1).reshape(-1, 2).astype(np.float64)
-
-
-def rows_of(output: Values, count: int, width: int) -> Points:
-    """An output as (count, width); ValueError when it is of another size."""
-    if output.size != count * width:
-        raise ValueError(f"{output.shape} is not ({count}, {width})")
-    return output.reshape(count, width).astype(np.float64)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from loralathe.likeness.detection import STRIDES, Candidates, DetectorKind, centres, rows_of
+from loralathe.likeness.candidates import STRIDES, Candidates, DetectorKind, centres, rows_of
 from loralathe.likeness.onnx import Values
 
 MOST_GROWTH = 10.0
