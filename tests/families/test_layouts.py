@@ -19,7 +19,16 @@ MAPS = {
     "sd1": "map_sd15_unet",
     "sdxl": "map_sdxl_unet",
     "flux-alone": "map_flux_transformer",
+    "sd35m": "map_sd35_medium_transformer",
+    "klein4b": "map_klein4b_transformer",
+    "chroma": "map_chroma_transformer",
+    "zimage": "map_zimage_transformer",
+    "qwen-image-2.1": "map_qwen_image_21_transformer",
+    "krea2": "map_krea2_transformer",
+    "anima": "map_anima_transformer",
 }
+ELSEWHERE = "llm_adapter."
+"""A part of Anima's transformer that a pipeline has in a folder of its own, under its own names."""
 
 
 def original(family: str) -> dict[str, torch.Tensor]:
@@ -32,18 +41,29 @@ def original(family: str) -> dict[str, torch.Tensor]:
 def in_diffusers(family: str) -> dict[str, torch.Tensor]:
     """The same as diffusers names, cuts and swaps it."""
     tensors, found = original(family), {}
+    full = {
+        key.removeprefix(UNET): spec
+        for key, spec in checkpoints.manifest(checkpoints.FAMILIES[family][0]).items()
+    }
     for one, other in checkpoints.raw_manifest(MAPS[family]).items():
-        if family != "flux-alone":
+        if family in ("sd1", "sdxl"):
             found[str(other)] = tensors[one.removeprefix(UNET)]
             continue
         place = other if isinstance(other, dict) else {"original": other}
-        source = tensors.get(str(place["original"]).removeprefix(UNET))
+        key = str(place["original"]).removeprefix(UNET)
+        source = tensors.get(key)
         if source is None:
             continue  # blocks that the narrow file leaves out
-        if "rows" in place:
-            unit = len(source) / {"qkv": 9216, "linear1": 21504}[str(place["original"]).split(".")[-2]]
+        if place.get("rows"):
+            unit = len(source) / full[key].shape[0]
             source = source[round(place["rows"][0] * unit) : round(place["rows"][1] * unit)]
+        if shape := place.get("diffusers_shape"):
+            source = source.reshape(shape[0], -1)
         found[one] = source.roll(len(source) // 2, 0) if place.get("halves_swapped") else source
+    adapter = {key: tensor for key, tensor in tensors.items() if key.startswith(ELSEWHERE)}
+    if adapter:
+        found = {f"transformer.{key}": tensor for key, tensor in found.items()}
+        found |= {f"text_conditioner.{key.removeprefix(ELSEWHERE)}": one for key, one in adapter.items()}
     return found
 
 

@@ -9,7 +9,15 @@ from typing import Literal
 
 from loralathe.adapters.detect import close_files
 from loralathe.errors import InputError, close_matches, few, option
-from loralathe.tensorfiles import MODEL_SUFFIXES, MemoryPath, name_key, read_header, stored_path
+from loralathe.tensorfiles import (
+    MODEL_SUFFIXES,
+    MemoryPath,
+    holds_model,
+    models_in_folders,
+    name_key,
+    read_header,
+    stored_path,
+)
 
 OPTIONS = {"adapter": "lora_dir", "checkpoint": "checkpoint_dir", "file": "lora_dir"}
 """What is looked for, and the option that names its folders; a file is either of the two."""
@@ -39,7 +47,7 @@ class ModelFolders:
         """
         path = Path(name)
         here = stored_path(near or path)
-        if here.is_file():
+        if here.is_file() or (here.is_dir() and holds_model(here)):
             return here
         found = self._matching(path, here)
         if not found:
@@ -88,8 +96,8 @@ class ModelFolders:
                     f"the folder '{folder}' does not exist", fix=f"correct {option(OPTIONS[self._what])}"
                 )
             for path in models_below(folder):
-                inside = path.relative_to(folder).with_suffix("").as_posix()
-                for name in dict.fromkeys([name_key(path.stem), name_key(inside)]):
+                inside = _without_ending(path.relative_to(folder))
+                for name in dict.fromkeys([name_key(inside.rpartition("/")[2]), name_key(inside)]):
                     self._files.setdefault(name, []).append(path)
 
     def _by_own_name(self, name: str) -> list[Path]:
@@ -123,8 +131,10 @@ class ModelFolders:
 
 
 def models_below(folder: Path) -> list[Path]:
-    """All model files under a folder, in order of their paths."""
-    return sorted(path for path in folder.rglob("*") if _is_model(path) and path.is_file())
+    """All models under a folder, in order of their paths; one that is a folder stands for its files."""
+    folders = set(models_in_folders(folder))
+    files = (path for path in folder.rglob("*") if _is_model(path) and path.is_file())
+    return sorted([*folders, *(path for path in files if folders.isdisjoint(path.parents))])
 
 
 def _is_model(path: Path) -> bool:

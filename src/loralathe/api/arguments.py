@@ -184,7 +184,7 @@ def harmless(name: str) -> str:
 
 
 def beside(first: Path, name: str) -> Path:
-    """A result's file: in the folder of the first input, its name made harmless and not too long.
+    """A result's file: beside the first input, its name made harmless and not too long.
 
     Raises InputError where the first input is in memory.
     """
@@ -193,6 +193,8 @@ def beside(first: Path, name: str) -> Path:
             "the result of tensors in memory needs a name",
             fix=f"give {option('output', 'FILE')}, or {option('output', 'MEMORY')} for tensors again",
         )
+    if first.name.endswith(".json"):  # an index: not among the shards
+        first = first.absolute().parent
     clean = harmless(name) or "result"
     while len(os.fsencode(clean)) > LONGEST:
         clean = clean[:-1]

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from loralathe.verification import Verification
 
 __all__ = [
-    "block_norms", "compare", "file_hashes", "find_file", "fitting", "inspect", "picture_notes", "verify",
+    "block_norms", "compare", "file_hashes", "find_file", "fitting", "inspect", "model_files",
+    "picture_notes", "verify",
 ]  # fmt: skip
 
 
@@ -26,6 +27,20 @@ def find_file(name: PathLike, *, lora_dir: Folders = (), checkpoint_dir: Folders
     Raises InputError, with close names, where folders have none of this name, and for several files.
     """
     return Search(lora_dir, checkpoint_dir).file(name, "file")
+
+
+def model_files(path: PathLike) -> tuple[Path, ...]:
+    """The files that a model is read from: itself, those of an index or a folder; none of any other folder.
+
+    Raises InputError for a model that lacks shards.
+    """
+    from loralathe.tensorfiles import holds_model
+    from loralathe.tensorfiles import model_files as files_of
+
+    place = Path(path)
+    if place.is_dir() and not holds_model(place):
+        return ()
+    return tuple(files_of(place))
 
 
 def inspect(path: File) -> Inspection:
@@ -47,10 +62,22 @@ def block_norms(path: File, *, threads: int | None = None, progress: Progress | 
 
 
 def file_hashes(path: PathLike, *, progress: Progress | None = None) -> dict[str, str]:
-    """AutoV1, AutoV2 and SHA-256, as web UIs and model sites show them; of safetensors kohya's, too."""
-    from loralathe.tensorfiles import autov1, content_hash, legacy_hash, model_hash, open_tensorfile
+    """AutoV1, AutoV2 and SHA-256, as web UIs and model sites show them; of safetensors kohya's, too.
+
+    Of a folder or of shards only the SHA-256 that records hold.
+    """
+    from loralathe.tensorfiles import (
+        autov1,
+        content_hash,
+        is_folder_model,
+        legacy_hash,
+        model_hash,
+        open_tensorfile,
+    )
 
     whole = content_hash(path, progress=progress)
+    if is_folder_model(Path(path)):
+        return {"SHA-256": whole}
     found = {"AutoV1": autov1(path), "AutoV2": whole[:10], "SHA-256": whole}
     with open_tensorfile(path) as file:
         if file.format == "safetensors":  # kohya's hashes are of safetensors' data section

@@ -16,7 +16,7 @@ from loralathe.families.flux import NORMS, RATIOS, TRANSFORMER, flux_layers
 from loralathe.families.layers import Layer, bare_layer, layer
 from loralathe.families.loaders import FLUX_LOADERS
 from loralathe.families.metadata import MetadataWords, ModelName
-from loralathe.families.recognition import DENOISER_PREFIX, Signature, UnreadFile
+from loralathe.families.recognition import DENOISER_PREFIX, NOT_WHOLE, Signature, UnreadFile
 from loralathe.families.vae import vae_component
 
 GUIDANCE = "distilled_guidance_layer"
@@ -74,7 +74,7 @@ CHROMA = register(
             ),
             UnreadFile(
                 "a Chroma transformer in the diffusers layout",
-                "Chroma is read in its original layout: one file with double_blocks and single_blocks",
+                NOT_WHOLE,
                 Signature(
                     {f"{GUIDANCE}.in_proj.weight": 2, "single_transformer_blocks.0.attn.to_q.weight": 2},
                     prefixes=ANYWHERE,

@@ -49,6 +49,7 @@ class Piece:
 
     diffusers tensor = transform(original[rows of part]); `conv1x1_to_linear` drops two axes of size 1.
     slot, ratios: it is this one of slices of so many inputs of the layer, see `rows`
+    table: rows that the diffusers tensor has; the original is flat
     """
 
     key: str
@@ -56,16 +57,24 @@ class Piece:
     transform: Transform
     slot: int | None = None
     ratios: tuple[int, ...] = ()
+    table: int = 0
+
+    @property
+    def number(self) -> int:
+        """Which of the slices it is, 0 for the whole."""
+        return self.part[0] if self.part is not None else self.slot or 0
+
+    @property
+    def shares(self) -> tuple[int, ...]:
+        """How the rows are shared among all slices."""
+        if self.part is not None:
+            return (1,) * self.part[1]
+        return (1,) if self.slot is None else self.ratios
 
     def rows(self, height: int) -> range:
         """Which rows of the original tensor, of `height` rows, it is."""
-        first, count, total = 0, 1, 1
-        if self.part is not None:
-            (first, total) = self.part
-        elif self.slot is not None:
-            first, count, total = sum(self.ratios[: self.slot]), self.ratios[self.slot], sum(self.ratios)
-        unit = height // total
-        return range(first * unit, (first + count) * unit)
+        first, unit = sum(self.shares[: self.number]), height // sum(self.shares)
+        return range(first * unit, (first + self.shares[self.number]) * unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +344,8 @@ class Component:
         """The piece of the original layout that makes up this tensor of the diffusers layout."""
         found = self.table.by_diffusers.find(diffusers_key)
         if found is not None and found[0].bare:
-            return Piece(self.prefix + fill(found[0].weight, found[1]), None, "none")
+            entry, number = found
+            return Piece(self.prefix + fill(entry.weight, number), None, "none", table=entry.table)
         path, _, role = diffusers_key.rpartition(".")
         if role not in ("weight", "bias"):
             return None
@@ -348,6 +358,8 @@ class Component:
             if entry.diffusers is not None or split is not entry.splits[0]:
                 return None
             found, ratios = (entry, rows[1]), split.ratios
+        elif rows is not None and rows[0].renamed and rows[0].layer.diffusers is None:
+            found = (rows[0].layer, rows[1])  # in a folder of its own, by the name that adapters use
         if found is None or found[0].bare:
             return None
         entry, number = found

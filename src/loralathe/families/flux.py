@@ -16,7 +16,7 @@ from loralathe.families.layers import Layer, Split, bare_layer, layer, split_lay
 from loralathe.families.loaders import FLUX_LOADERS
 from loralathe.families.metadata import MetadataWords, ModelName
 from loralathe.families.pictures import Pictures, TextReading, Tokens, Usual, always, by_patches
-from loralathe.families.recognition import DENOISER_PREFIX, KeyRule, Signature, UnreadFile
+from loralathe.families.recognition import DENOISER_PREFIX, NOT_WHOLE, KeyRule, Signature, UnreadFile
 from loralathe.families.transformer import Stage, Transformer
 from loralathe.families.vae import vae_component
 
@@ -169,7 +169,7 @@ FLUX = register(
         unread=(
             UnreadFile(
                 "a Flux transformer in the diffusers layout",
-                "Flux is read in its original layout: one file with double_blocks and single_blocks",
+                NOT_WHOLE,
                 Signature(
                     {"single_transformer_blocks.0.attn.to_q.weight": 2, "x_embedder.weight": 2},
                     lacks=("distilled_guidance_layer.in_proj.weight",),

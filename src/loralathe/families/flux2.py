@@ -16,7 +16,7 @@ from loralathe.families.layers import Layer, Split, bare_layer, layer, split_lay
 from loralathe.families.loaders import FLUX_LOADERS, Starts
 from loralathe.families.metadata import MetadataWords, ModelName
 from loralathe.families.pictures import Pictures, TextReading, Tokens, Usual, by_patches_and_steps
-from loralathe.families.recognition import DENOISER_PREFIX, KeyRule, Signature, UnreadFile
+from loralathe.families.recognition import DENOISER_PREFIX, NOT_WHOLE, KeyRule, Signature, UnreadFile
 from loralathe.families.transformer import Stage, Transformer
 from loralathe.families.vae import vae_component
 
@@ -180,7 +180,7 @@ def _words(size: str) -> MetadataWords:
 DIFFUSERS_FILES = (
     UnreadFile(
         "a Flux.2 transformer in the diffusers layout",
-        "Flux.2 is read in its original layout: one file with double_blocks and single_blocks",
+        NOT_WHOLE,
         Signature(
             {"single_transformer_blocks.0.attn.to_qkv_mlp_proj.weight": 2, "x_embedder.weight": 2},
             prefixes=("", DENOISER_PREFIX, "transformer."),

@@ -58,7 +58,7 @@ def _layers() -> Iterator[Layer]:
     yield _norm("last.norm", "final_layer.norm")
     for block, diffusers in BLOCKS.items():
         yield from _block_layers(block, diffusers)
-    yield parameter("blocks.#.mod.lin", "transformer_blocks.#.scale_shift_table")
+    yield parameter("blocks.#.mod.lin", "transformer_blocks.#.scale_shift_table", table=6)
     yield parameter("last.modulation.lin", "final_layer.scale_shift_table")
 
 

@@ -51,6 +51,7 @@ class Layer:
                diffusers layout; the others are names that adapters use
     aliases:   other names of the whole layer that adapters use, in place of the diffusers path
     bare:      the tensor has no `.weight` behind its diffusers path either
+    table:     of a flat tensor: rows that the diffusers layout gives it
     """
 
     name: str
@@ -64,6 +65,7 @@ class Layer:
     splits: tuple[Split, ...] = ()
     aliases: tuple[str, ...] = ()
     bare: bool = False
+    table: int = 0
 
 
 def layer(
@@ -90,9 +92,9 @@ def bare_layer(name: str, diffusers: str, tensor: str) -> Layer:
     return Layer(name, diffusers, tensor, None, "vector")
 
 
-def parameter(name: str, diffusers: str, scope: Scope = "outside") -> Layer:
+def parameter(name: str, diffusers: str, scope: Scope = "outside", *, table: int = 0) -> Layer:
     """A tensor that has no `.weight` behind its name in either layout."""
-    return Layer(name, diffusers, name, None, scope, bare=True)
+    return Layer(name, diffusers, name, None, scope, bare=True, table=table)
 
 
 def split_layer(

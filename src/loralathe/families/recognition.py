@@ -88,11 +88,15 @@ class UnreadFile:
         return self.signature.matches(tensors)
 
 
+NOT_WHOLE = "it is not whole, or a changed model: get the file again, or give the folder of all its files"
+"""What to do with a network in the diffusers layout that could not be read as one in the original layout."""
+
+
 def diffusers_layout(label: str, has: Mapping[str, int]) -> UnreadFile:
     """The transformer of a diffusers folder, told by these tensors."""
     return UnreadFile(
         f"a transformer of {label} in the diffusers layout",
-        f"{label} is read in its original layout: one file as ComfyUI has it",
+        NOT_WHOLE,
         Signature(has, prefixes=("", DENOISER_PREFIX, "transformer.")),
     )
 

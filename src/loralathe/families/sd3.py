@@ -17,7 +17,7 @@ from loralathe.families.family import Family, ShapeEvidence, register
 from loralathe.families.layers import Layer, Transform, bare_layer, layer, parameter, split_layer
 from loralathe.families.loaders import TRANSFORMER_LOADERS, Starts
 from loralathe.families.metadata import MetadataWords, ModelName
-from loralathe.families.recognition import DENOISER_PREFIX, Signature, UnreadFile
+from loralathe.families.recognition import DENOISER_PREFIX, NOT_WHOLE, Signature, UnreadFile
 from loralathe.families.transformer import Stage, Transformer
 from loralathe.families.vae import VAE
 
@@ -181,7 +181,7 @@ def _clip(name: str, label: str, root: str, folder: str, block: str) -> Componen
 DIFFUSERS_FILES = (
     UnreadFile(
         "an SD 3 or SD 3.5 transformer in the diffusers layout",
-        "SD 3 is read in its original layout: one file with joint_blocks",
+        NOT_WHOLE,
         Signature(
             {"transformer_blocks.0.attn.add_q_proj.weight": 2, "pos_embed.proj.weight": 4},
             prefixes=("", DENOISER_PREFIX, "transformer."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from loralathe.families.family import FAMILIES, supported_families
-from loralathe.families.recognition import DENOISER_PREFIX, Signature, TensorLike, UnreadFile
+from loralathe.families.recognition import DENOISER_PREFIX, NOT_WHOLE, Signature, TensorLike, UnreadFile
 
 WHOLE = "give the whole checkpoint in one file (U-Net, text encoders, VAE under their original names)"
 CONTROLNET = "a ControlNet cannot be merged as a checkpoint"
@@ -50,7 +50,7 @@ UNREAD: tuple[UnreadFile, ...] = (
     ),
     UnreadFile(
         "a U-Net alone in the diffusers layout (a file of a diffusers folder)",
-        WHOLE,
+        NOT_WHOLE,
         Signature(
             {
                 "conv_in.weight": 4,

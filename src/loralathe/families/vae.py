@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from loralathe.families.components import Component
+from loralathe.families.components import Component, Piece
 from loralathe.families.layers import Layer, layer
 
 LEVELS = 4
@@ -104,7 +104,12 @@ def _original(vae: Component, name: str, diffusers: bool) -> str | None:
     if not diffusers:
         key = vae.modern_key(vae.prefix + name)
         return key if vae.tensor(key) else None
+    piece = piece_of_vae(vae, name)
+    return piece.key if piece else None
+
+
+def piece_of_vae(vae: Component, name: str) -> Piece | None:
+    """`Component.piece_of_diffusers`, for names of old versions of diffusers, too."""
     path, _, role = name.rpartition(".")
     stem, _, last = path.rpartition(".")
-    piece = vae.piece_of_diffusers(f"{stem}.{OLD_ATTENTION.get(last, last)}.{role}" if stem else name)
-    return piece.key if piece else None
+    return vae.piece_of_diffusers(f"{stem}.{OLD_ATTENTION.get(last, last)}.{role}" if stem else name)

@@ -36,6 +36,7 @@ from loralathe.families import (
     in_model_order,
     in_original_layout,
     label_of_module,
+    network_of,
 )
 from loralathe.tensorfiles import Header, TensorFile, TensorInfo, open_tensorfile
 
@@ -116,7 +117,8 @@ class Inspection:
     note:   why the file cannot be worked on, where it cannot.
     parts:  components of a checkpoint or adapter, else groups of keys.
     record: how loralathe made it, None when it did not.
-    format: 'safetensors', 'gguf' or 'pickle';  left_out: what a pickle holds beside the model's tensors.
+    format: 'safetensors', 'gguf' or 'pickle';  left_out: what is in it beside the model and is not read.
+    files:  that it is read from, where it is a folder or lies in shards.
     scales: tensors that are read with the quantised weights that they belong to, and are not in `tensors`;
     unused: names of scales that no weight needs, nor are they.
     """
@@ -140,6 +142,7 @@ class Inspection:
     left_out: tuple[str, ...] = ()
     scales: int = 0
     unused: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 def inspect_file(path: str | os.PathLike[str]) -> Inspection:
@@ -164,6 +167,7 @@ class _Seen:
     group: Callable[[str], str] | None = None
     checkpoint: CheckpointFacts | None = None
     adapter: AdapterFacts | None = None
+    left_out: tuple[str, ...] = ()
 
 
 def _inspection(file: TensorFile, seen: _Seen) -> Inspection:
@@ -186,10 +190,19 @@ def _inspection(file: TensorFile, seen: _Seen) -> Inspection:
         checkpoint=seen.checkpoint,
         adapter=seen.adapter,
         format=file.format,
-        left_out=file.left_out,
+        left_out=seen.left_out or file.left_out,
         scales=len(file.scales),
         unused=file.unused,
+        files=_names(file),
     )
+
+
+def _names(file: TensorFile) -> tuple[str, ...]:
+    """What a model of several files, or in a folder, is read from."""
+    if file.files in ((), (file.path,)):
+        return ()
+    folder = file.path if file.path.is_dir() else file.path.parent
+    return tuple(one.relative_to(folder).as_posix() for one in file.files)
 
 
 def _checkpoint(file: TensorFile) -> _Seen:
@@ -204,7 +217,7 @@ def _checkpoint(file: TensorFile) -> _Seen:
     family = detected.family
 
     def network(key: str) -> str:
-        own = family.component_of_key(key) if view is file else "unet"
+        own = family.component_of_key(key) if view is file else network_of(family, key)
         return component_name(own, family)
 
     return _Seen(
@@ -214,6 +227,7 @@ def _checkpoint(file: TensorFile) -> _Seen:
         layout=detected.layout if view is file else "diffusers",
         group=network,
         checkpoint=_checkpoint_facts(detected, header),
+        left_out=view.left_out,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loralathe.language.methods import functions
 from loralathe.language.syntax import plain_name
-from loralathe.tensorfiles import MODEL_SUFFIXES, MemoryPath
+from loralathe.tensorfiles import MODEL_SUFFIXES, MemoryPath, is_folder_model
 
 
 def identifier(text: str) -> str:
@@ -43,7 +43,9 @@ class InputNames:
 
 
 def stem(path: Path) -> str:
-    """A model file's name without `.safetensors`, …; of tensors in memory the name they were given."""
+    """A model's name without `.safetensors`, …; of tensors in memory the name they were given."""
     if isinstance(path, MemoryPath):
         return path.name.removeprefix("<").removesuffix(" in memory>")
+    if path.name.endswith(".json") and is_folder_model(path):
+        return path.parent.name
     return path.name.removesuffix(path.suffix) if path.suffix.casefold() in MODEL_SUFFIXES else path.name

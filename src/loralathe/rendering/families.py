@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from loralathe.errors import InputError, option
 from loralathe.families import FAMILIES, Family, Pictures, Usual, detect_checkpoint, supported_families
-from loralathe.tensorfiles import read_header, read_text
+from loralathe.tensorfiles import read_config, read_header
 
 _RESOLUTION = re.compile(r"\s*(\d{1,5})\s*(?:x\s*(\d{1,5})\s*)?", re.ASCII | re.IGNORECASE)
 LARGEST = 4096
@@ -99,20 +97,3 @@ def variant_of_folder(folder: Path, family: Family) -> str:
     variants = family.pictures.variants
     fitting = (name for name, usual in variants.items() if (usual.guidance is not None) == guided)
     return next(fitting, next(iter(variants)))
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """A JSON object of a diffusers folder; {} where there is no such file."""
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(read_text(path, "model's configuration"))
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise InputError(
-            "the model's configuration is not a JSON object",
-            where=str(path),
-            fix="download or copy the folder again",
-        )
-    return found

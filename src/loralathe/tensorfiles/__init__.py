@@ -17,6 +17,13 @@ from loralathe.tensorfiles.atomic import (
 from loralathe.tensorfiles.confined import confine, confined_to, require_readable
 from loralathe.tensorfiles.dtypes import DTYPES, from_torch_dtype, tensor_bytes, to_torch_dtype
 from loralathe.tensorfiles.file_names import name_key, stored_path
+from loralathe.tensorfiles.folders import (
+    holds_model,
+    is_folder_model,
+    model_files,
+    models_in_folders,
+    read_config,
+)
 from loralathe.tensorfiles.hashes import autov1, content_hash, legacy_hash, model_hash
 from loralathe.tensorfiles.header import (
     LENGTH_BYTES,
@@ -34,9 +41,10 @@ from loralathe.tensorfiles.input_files import (
     read_text,
 )
 from loralathe.tensorfiles.memory import MemoryPath, digest_of, in_memory
+from loralathe.tensorfiles.opening import open_tensorfile, read_header
 from loralathe.tensorfiles.outputs import check_output, free_space, real_path, same_file
 from loralathe.tensorfiles.positional import read_at, write_at
-from loralathe.tensorfiles.reader import TensorFile, open_tensorfile, read_header
+from loralathe.tensorfiles.reader import TensorFile
 from loralathe.tensorfiles.rearranged import Arrangement, RearrangedFile, Run
 from loralathe.tensorfiles.user_folders import cache_folder, config_file
 from loralathe.tensorfiles.writers import AdapterWriter, CheckpointWriter, adapter_file_size, join_files
@@ -45,10 +53,10 @@ __all__ = [
     "DTYPES", "LARGEST_BY_HAND", "LENGTH_BYTES", "MODEL_SUFFIXES", "AdapterWriter", "Arrangement",
     "CheckpointWriter", "Header", "MemoryPath", "RearrangedFile", "Run", "StagedFile", "TensorFile",
     "TensorInfo", "TensorSpec", "adapter_file_size", "autov1", "cache_folder", "check_is_file",
-    "check_output", "config_file", "confine", "confined_to", "content_hash", "digest_of",
-    "encode_header", "free_space", "from_torch_dtype", "in_file_order", "in_memory", "join_files",
-    "legacy_hash", "made_folders", "model_hash", "name_key", "open_tensorfile", "read_at",
-    "read_header", "read_small", "read_text", "real_path", "remove_stale", "remove_stale_in",
-    "require_readable", "same_file", "stage_bytes", "stored_path", "tensor_bytes", "text_bytes",
-    "to_torch_dtype", "write_at", "write_text", "write_whole",
+    "check_output", "config_file", "confine", "confined_to", "content_hash", "digest_of", "encode_header",
+    "free_space", "from_torch_dtype", "holds_model", "in_file_order", "in_memory", "is_folder_model",
+    "join_files", "legacy_hash", "made_folders", "model_files", "model_hash", "models_in_folders",
+    "name_key", "open_tensorfile", "read_at", "read_config", "read_header", "read_small", "read_text",
+    "real_path", "remove_stale", "remove_stale_in", "require_readable", "same_file", "stage_bytes",
+    "stored_path", "tensor_bytes", "text_bytes", "to_torch_dtype", "write_at", "write_text", "write_whole",
 ]  # fmt: skip

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from loralathe.errors import InputError, MachineError
 from loralathe.progress import Progress
 from loralathe.tensorfiles.atomic import write_whole
+from loralathe.tensorfiles.folders import is_folder_model, model_files
 from loralathe.tensorfiles.header import Header, encode_header
 from loralathe.tensorfiles.input_files import open_regular, read_small
 from loralathe.tensorfiles.positional import read_at
@@ -55,8 +56,17 @@ def autov1(path: PathLike) -> str:
 def content_hash(path: PathLike, *, cache: bool = True, progress: Progress | None = None) -> str:
     """SHA-256 of the whole file, 64 hex digits; AutoV2 is its first 10.
 
+    Of a model in several files: of a line for each, in order of their names: `hash  unet/model.safetensors`.
     cache: remember it in the user's cache folder.
     """
+    place = Path(path)
+    if is_folder_model(place):
+        folder = place if place.is_dir() else place.parent
+        files = {file.relative_to(folder).as_posix(): file for file in model_files(place)}
+        lines = (
+            f"{content_hash(files[name], cache=cache, progress=progress)}  {name}\n" for name in sorted(files)
+        )
+        return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
     with open_regular(Path(path)) as file:
         fd = file.fileno()
         before = os.fstat(fd)

@@ -29,26 +29,10 @@ if TYPE_CHECKING:
 _PEEK = 512
 
 
-def read_header(path: str | os.PathLike[str]) -> Header:
-    """The checked header of a model file; InputError tells why another file is refused."""
-    with open_tensorfile(path) as file:
-        return file.header
-
-
-def open_tensorfile(path: str | os.PathLike[str], *, embedding: bool = False) -> TensorFile:
-    """Open a model file for reading; errors as `read_header`. Close it, or use it in a `with` block.
-
-    embedding: a textual-inversion embedding is meant, whose pickle keeps its vectors elsewhere.
-    """
-    if isinstance(path, MemoryPath):
-        return MemoryTensorFile(path)
-    return TensorFile(path, embedding=embedding)
-
-
 class TensorFile(AbstractContextManager["TensorFile"]):
     """An open safetensors, GGUF or pickle file.
 
-    path:     as it is stored.
+    path:     as it is stored;  files: that it is read from, mostly the path.
     format:   'safetensors', 'gguf', 'pickle' or 'memory'.
     header:   checked on opening; a pickle's has no metadata. Quantised weights are in it as they are read.
     stored:   the same as the file has it, scales and codes included.
@@ -61,6 +45,7 @@ class TensorFile(AbstractContextManager["TensorFile"]):
 
     def __init__(self, path: str | os.PathLike[str], *, embedding: bool = False) -> None:
         self.path = stored_path(Path(path))
+        self.files: tuple[Path, ...] = (self.path,)
         self._file = open_regular(self.path)
         try:
             status = os.fstat(self._file.fileno())
@@ -140,10 +125,13 @@ class TensorFile(AbstractContextManager["TensorFile"]):
         elif view.nbytes:
             read_at(self.fileno(), view.cast("B"), self.stored.data_start + info.begin + start, where)
 
-    def place_of(self, info: TensorInfo) -> int | None:
-        """First byte in the file of a tensor of this file; None when its bytes do not lie there in a row."""
+    def place_of(self, info: TensorInfo) -> tuple[int, int] | None:
+        """Descriptor of the file with a tensor of this one, and its first byte there.
+
+        None when its bytes do not lie there in a row.
+        """
         is_made = info.name in self._views or info.name in self._codings
-        return None if is_made else self.header.data_start + info.begin
+        return None if is_made else (self.fileno(), self.header.data_start + info.begin)
 
     def read_bytes(self, name: str) -> bytearray:
         """The raw bytes of a tensor, little-endian, row-major; no torch needed."""
@@ -169,6 +157,7 @@ class MemoryTensorFile(TensorFile):
 
     def __init__(self, path: MemoryPath) -> None:
         self.path = self._memory = path
+        self.files = ()
         self.format = "memory"
         self.left_out, self.lost, self._views = (), 0, {}
         self.identity = (-1, id(path.tensors))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -21,19 +21,33 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """A tensor as runs of bytes of others, in their order."""
+    """A tensor as runs of bytes of others, in their order;  transposed: of a matrix, its transpose.
+
+    Without runs it is empty, a mark.
+    """
 
     shape: tuple[int, ...]
     runs: tuple[Run, ...]
+    transposed: bool = False
 
 
 class RearrangedFile(TensorFile):
-    """The tensors of `file` in an arrangement; path, metadata and format stay. Closing it closes the file."""
+    """The tensors of `file` in an arrangement; path, metadata and format stay. Closing it closes the file.
 
-    def __init__(self, file: TensorFile, tensors: Mapping[str, Arrangement]) -> None:
+    left_out: what beside them is not read;  lost: tensors in that.
+    """
+
+    def __init__(
+        self,
+        file: TensorFile,
+        tensors: Mapping[str, Arrangement],
+        left_out: Sequence[str] = (),
+        lost: int = 0,
+    ) -> None:
         self._inner, self._tensors = file, tensors
         self.path, self.format, self.identity = file.path, file.format, file.identity
-        self.left_out, self.lost = file.left_out, file.lost
+        self.files = file.files
+        self.left_out, self.lost = (*file.left_out, *left_out), file.lost + lost
         self.stored, self.scales, self.unused = file.stored, file.scales, file.unused
         self.header = replace(file.header, tensors=MappingProxyType(_infos(file.header, tensors)))
 
@@ -54,8 +68,15 @@ class RearrangedFile(TensorFile):
         view = memoryview(buffer).cast("B") if memoryview(buffer).nbytes else memoryview(b"")
         if not 0 <= start <= start + view.nbytes <= info.nbytes:
             raise ValueError(f"{info.name}: bytes [{start}, {start + view.nbytes}) of {info.nbytes}")
+        made = self._tensors[info.name]
+        if not made.transposed:
+            self._read_runs(made.runs, view, start)
+        elif view.nbytes:
+            view[:] = self._transpose(info, made)[start : start + view.nbytes]
+
+    def _read_runs(self, runs: Sequence[Run], view: memoryview, start: int) -> None:
         first = 0  # of the run, in the tensor
-        for run in self._tensors[info.name].runs:
+        for run in runs:
             last = first + run.stop - run.start
             begin, end = max(first, start), min(last, start + view.nbytes)
             if begin < end:
@@ -63,10 +84,23 @@ class RearrangedFile(TensorFile):
                 self._inner.readinto(own, view[begin - start : end - start], run.start + begin - first)
             first = last
 
-    def place_of(self, info: TensorInfo) -> int | None:
-        runs = self._tensors[info.name].runs
-        place = self._inner.place_of(self._inner.info(runs[0].name)) if len(runs) == 1 else None
-        return None if place is None else place + runs[0].start
+    def _transpose(self, info: TensorInfo, made: Arrangement) -> memoryview:
+        """All of a matrix: only text encoders' projections are stored so, a few megabytes."""
+        import numpy as np
+
+        whole = bytearray(info.nbytes)
+        self._read_runs(made.runs, memoryview(whole), 0)
+        rows, columns = info.shape
+        elements = np.frombuffer(whole, np.uint8).reshape(columns, rows, -1)
+        return np.ascontiguousarray(elements.transpose(1, 0, 2)).data.cast("B")
+
+    def place_of(self, info: TensorInfo) -> tuple[int, int] | None:
+        made = self._tensors[info.name]
+        if made.transposed or len(made.runs) != 1:
+            return None
+        (run,) = made.runs
+        place = self._inner.place_of(self._inner.info(run.name))
+        return None if place is None else (place[0], place[1] + run.start)
 
 
 def _infos(header: Header, tensors: Mapping[str, Arrangement]) -> dict[str, TensorInfo]:
@@ -74,5 +108,6 @@ def _infos(header: Header, tensors: Mapping[str, Arrangement]) -> dict[str, Tens
     for name, made in tensors.items():
         parts = [header.tensors[run.name] for run in made.runs]
         size = sum(run.stop - run.start for run in made.runs)
-        found[name] = TensorInfo(name, parts[0].dtype, made.shape, 0, size, parts[0].stored)
+        dtype, stored = (parts[0].dtype, parts[0].stored) if parts else ("F32", None)
+        found[name] = TensorInfo(name, dtype, made.shape, 0, size, stored)
     return found

@@ -26,9 +26,10 @@ from loralathe.tensorfiles.header import (
     in_file_order,
     plan_layout,
 )
+from loralathe.tensorfiles.opening import open_tensorfile
 from loralathe.tensorfiles.outputs import check_output, write_error
 from loralathe.tensorfiles.positional import copy_range, write_at
-from loralathe.tensorfiles.reader import TensorFile, open_tensorfile
+from loralathe.tensorfiles.reader import TensorFile
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -102,7 +103,7 @@ class CheckpointWriter(AbstractContextManager["CheckpointWriter"]):
             raise ValueError(f"{name}: {given} cannot be copied to {wanted}")
         place = source.place_of(given)
         if place is not None:
-            self.copy_bytes(name, source.fileno(), place, f"{source.path}, tensor '{source_name}'")
+            self.copy_bytes(name, *place, f"{source.path}, tensor '{source_name}'")
             return
         for start in range(0, given.nbytes, _PIECE):
             piece = memoryview(bytearray(min(_PIECE, given.nbytes - start)))

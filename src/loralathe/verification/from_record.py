@@ -12,7 +12,7 @@ from loralathe.engine import RUN_CHOICES, Record, RecordedInput, RunOptions, che
 from loralathe.errors import InputError, Message, Value, did_you_mean, option, printable
 from loralathe.language import Recipe, recipe_text
 from loralathe.progress import Progress
-from loralathe.tensorfiles import MODEL_SUFFIXES, content_hash, name_key
+from loralathe.tensorfiles import MODEL_SUFFIXES, content_hash, holds_model, model_files, name_key
 
 SHOWN = 12
 """Hex digits of a hash that errors show."""
@@ -165,8 +165,8 @@ class _Finder:
         if name_key(path.name) != name_key(wanted.file) and wanted.sha256 is None:
             return False
         try:
-            size = path.stat().st_size
-        except OSError:
+            size = sum(file.stat().st_size for file in model_files(path))
+        except (OSError, InputError):
             return False
         return wanted.size in (None, size) and not os.path.samefile(path, self.made)
 
@@ -188,12 +188,19 @@ class _Finder:
 
 
 def _models(folder: Path) -> Iterator[Path]:
-    """Model files of a folder, by name; none where it cannot be read."""
+    """Models of a folder, by name, those that are folders last; none where it cannot be read."""
     try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
         return
-    yield from (folder / name for name in names if name.casefold().endswith(MODEL_SUFFIXES))
+    is_file = [entry.is_file() for entry in entries]
+    yield from (
+        folder / one.name
+        for one, file in zip(entries, is_file, strict=True)
+        if file and one.name.casefold().endswith(MODEL_SUFFIXES)
+    )
+    inside = (folder / one.name for one, file in zip(entries, is_file, strict=True) if not file)
+    yield from (place for place in inside if holds_model(place))
 
 
 def _models_below(folder: Path) -> Iterator[Path]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from loralathe import InputError, LatheError, family_by_id, inspect
+from loralathe import InputError, LatheError, family_by_id, inspect, model_files
 from loralathe.workshop.errors import as_json
 from loralathe.workshop.events import Events
 from loralathe.workshop.places import MODELS, Place, Places
@@ -27,6 +27,8 @@ FRESH_SECONDS = 2.0
 """A file that changed so lately may still be copied: it is read when it has come to rest."""
 
 Facts = dict[str, Any]
+State = tuple[int, int]
+"""Bytes of a model, and when it changed last, in nanoseconds: what is known of it counts while these stay."""
 LEADS_OUT: Facts = {"state": "broken", "reason": "a link that leads out of the folders", "picture": None}
 
 
@@ -49,26 +51,27 @@ class Library:
     def _in(self, place: Place) -> Iterable[Facts]:
         others = {one.folder for one in self._places if one != place}
         for name, entry in _models(place.folder, others):
+            path = Path(entry.path)
             try:
-                status = entry.stat()
+                state = state_of(path)
             except OSError:  # deleted since the folder was read
                 continue
-            leads_out = entry.is_symlink() and self._places.name(entry.path) is None
-            known = (status.st_size, status.st_mtime_ns, LEADS_OUT) if leads_out else None
-            yield self._entry(f"{place.name}/{name}", Path(entry.path), status, place, known)
+            links = (one for one in (path, *_files(path)) if one.is_symlink())
+            leads_out = any(self._places.name(one) is None for one in links)
+            yield self._entry(f"{place.name}/{name}", path, state, place, LEADS_OUT if leads_out else None)
 
     def _entry(
         self,
         name: str,
         path: Path,
-        status: os.stat_result,
+        state: State,
         place: Place,
-        known: tuple[int, int, Facts] | None,
+        refused: Facts | None,
     ) -> Facts:
-        known = known or self._known.get(str(path))
-        same = known is not None and known[:2] == (status.st_size, status.st_mtime_ns)
+        known = self._known.get(str(path)) if refused is None else (*state, refused)
+        same = known is not None and known[:2] == state
         if not same:
-            self._wanted[str(path)] = (path, status.st_size, status.st_mtime_ns)
+            self._wanted[str(path)] = (path, *state)
             self._wake.set()
         facts: Facts = known[2] if known is not None and same else {"state": "reading"}
         return {
@@ -86,9 +89,9 @@ class Library:
             "reason": "",
             **{key: value for key, value in facts.items() if key != "picture"},
             "name": name,
-            "label": path.stem,
-            "size": status.st_size,
-            "modified": status.st_mtime,
+            "label": label_of(path),
+            "size": state[0],
+            "modified": state[1] / 1e9,
         }
 
     def _belongs(self, one: Facts, place: Place, kinds: set[str]) -> bool:
@@ -117,10 +120,10 @@ class Library:
 
     def facts(self, path: Path) -> Facts:
         """What a file is, read now if it is not known."""
-        status = path.stat()
+        state = state_of(path)
         known = self._known.get(str(path))
-        if known is None or known[:2] != (status.st_size, status.st_mtime_ns):
-            known = (status.st_size, status.st_mtime_ns, read_facts(path))
+        if known is None or known[:2] != state:
+            known = (*state, read_facts(path))
             self._keep(str(path), known)
         return known[2]
 
@@ -147,8 +150,37 @@ class Library:
                 self._events.tell("library", {})
 
 
+def state_of(path: Path) -> State:
+    """Of a file, or of all that a model in a folder is read from. OSError where it is gone."""
+    status = path.stat()
+    if not path.is_dir():
+        return status.st_size, status.st_mtime_ns
+    every = [file.stat() for file in _files(path)]
+    changed = max([status.st_mtime_ns, *(one.st_mtime_ns for one in every)])
+    return sum(one.st_size for one in every), changed
+
+
+def label_of(path: Path) -> str:
+    return path.name if path.is_dir() else path.stem
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    """Of a model in a folder."""
+    try:
+        return model_files(path) if path.is_dir() else ()
+    except InputError:  # it lacks shards, as reading it tells
+        return ()
+
+
+def _is_model(folder: Path) -> bool:
+    try:
+        return bool(model_files(folder))
+    except InputError:  # one that lacks shards is shown with what it lacks
+        return True
+
+
 def _models(folder: Path, others: set[Path]) -> Iterable[tuple[str, os.DirEntry[str]]]:
-    """Model files below a folder by their paths in it, without those of other places.
+    """Models below a folder by their paths in it, without those of other places.
 
     Links that lead to folders are not followed.
     """
@@ -164,6 +196,9 @@ def _models(folder: Path, others: set[Path]) -> Iterable[tuple[str, os.DirEntry[
                 continue
             if entry.is_dir(follow_symlinks=False):
                 if Path(entry.path) in others:
+                    continue
+                if _is_model(Path(entry.path)):
+                    yield prefix + entry.name, entry
                     continue
                 waiting.append((f"{prefix}{entry.name}/", Path(entry.path)))
             elif entry.name.lower().endswith(MODELS) and entry.is_file():

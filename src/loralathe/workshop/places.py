@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from loralathe import InputError, did_you_mean
+from loralathe import InputError, did_you_mean, model_files
 
 OUT = "out"
 MODELS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
@@ -68,6 +68,8 @@ class Places:
             if os.path.isfile(found) and self.name(found):
                 return found
         if os.path.isdir(path):
+            if model_files(path) and self.name(path):
+                return path
             raise InputError("this is a folder, not a file", where=name, fix="choose a file in it")
         raise InputError("there is no such file", where=name, fix="it was moved or deleted: choose another")
 

@@ -26,7 +26,7 @@ from loralathe.workshop.fields import forms
 from loralathe.workshop.history import history
 from loralathe.workshop.kept import Kept
 from loralathe.workshop.language import labeller, language_of, sayer, translated_job, translated_report
-from loralathe.workshop.library import details, thumbnail_of
+from loralathe.workshop.library import details, label_of, state_of, thumbnail_of
 from loralathe.workshop.openapi import openapi
 from loralathe.workshop.pages import page_data, words_of
 from loralathe.workshop.places import MODELS
@@ -90,7 +90,7 @@ class Api:
         found, say, label = details(path), sayer(asked), labeller(asked)
         found["rows"] = [[label(key), say(text)] for key, text in found["rows"]]
         found["parts"] = [[label(name), *numbers] for name, *numbers in found["parts"]]
-        return {"label": path.stem, "size": path.stat().st_size, **found}
+        return {"label": label_of(path), "size": state_of(path)[0], **found}
 
     async def thumbnail(self, asked: Asked) -> Response:
         """The picture beside a model."""

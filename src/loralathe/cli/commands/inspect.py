@@ -52,6 +52,8 @@ NORMS = {
 }
 """Columns of --norms."""
 GROUPS = 16
+SHARD = re.compile(r"-(\d{5})(?=-of-\d{5}\.)")
+"""The number of a shard, in the name of its file."""
 """Lines of key groups that are shown; --json has them all."""
 
 
@@ -152,9 +154,13 @@ def _general(seen: Inspection) -> list[tuple[str, str]]:
             + (dtype_shares(seen.dtypes) or "nothing"),
         )
     )
+    if seen.files:
+        rows.append(("files", few([Data(name) for name in _together(seen.files)], 8)))
     if seen.format == "pickle":
         beside = f"; not read: {few(seen.left_out, 6)}" if seen.left_out else ""
         rows.append(("format", f"pickle of torch.save, read as data{beside}"))
+    elif seen.left_out:
+        rows.append(("not read", few(seen.left_out, 6)))
     if seen.format == "gguf":
         rows.append(("format", "GGUF"))
     if seen.scales:
@@ -164,6 +170,24 @@ def _general(seen: Inspection) -> list[tuple[str, str]]:
             ("not needed", f"{counted(len(seen.unused), 'scale')} for activations: {few(seen.unused)}")
         )
     return rows
+
+
+def _together(files: Sequence[str]) -> list[str]:
+    """Names of files, all shards of one network as one: `unet/model-00001…00011-of-00011.safetensors`."""
+    shards: dict[str, list[str]] = {}
+    for name in files:
+        match = SHARD.search(name)
+        shards.setdefault(SHARD.sub("", name), []).append(match[1] if match else "")
+    return [_with_numbers(name, held) for name, held in shards.items()]
+
+
+def _with_numbers(name: str, numbers: Sequence[str]) -> str:
+    """The name of a file without the number of its shard, with the first and the last of them."""
+    if numbers == [""]:
+        return name
+    shown = numbers[0] if len(numbers) == 1 else f"{numbers[0]}…{numbers[-1]}"
+    start, of, end = name.rpartition("-of-")
+    return f"{start}-{shown}{of}{end}"
 
 
 def _checkpoint(found: CheckpointFacts, layout: str | None) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ import torch
 
 from loralathe.errors import InputError, option
 from loralathe.families import Detected, Family, Pictures, TextReading, Usual, detect_checkpoint
-from loralathe.rendering.families import family_of_folder, how_drawn, read_config, variant_of_folder
+from loralathe.rendering.families import family_of_folder, how_drawn, variant_of_folder
 from loralathe.rendering.loading.kinds import KINDS
 from loralathe.rendering.loading.model import Model, TextEncoder, name_modules
 from loralathe.rendering.loading.networks import LOADERS, load_vae
@@ -19,6 +19,7 @@ from loralathe.rendering.loading.tokenizers import open_tokenizer
 from loralathe.rendering.loading.weights import FileWeights, MemoryWeights, Weights
 from loralathe.rendering.machine import library
 from loralathe.rendering.samplers import Prediction
+from loralathe.tensorfiles import read_config
 
 ZERO_TERMINAL_MARK = "ztsnr"
 

@@ -106,6 +106,8 @@ def _require_all(wanted: set[str], present: dict[str, str], component: Component
 
 def piece_of(whole: torch.Tensor, piece: Piece) -> torch.Tensor:
     """The tensor of the diffusers layout that is this piece of one in the original layout."""
+    if piece.table:
+        return whole.reshape(piece.table, -1)
     rows = piece.rows(len(whole)) if whole.dim() else range(0)
     found = whole if len(rows) == len(whole) else whole[rows.start : rows.stop]
     if piece.transform == "halves_swapped":

@@ -12,10 +12,9 @@ from pathlib import Path
 
 from loralathe.errors import InputError, few, option
 from loralathe.families import Component, Family, Pictures, TextReading
-from loralathe.rendering.families import read_config
 from loralathe.rendering.loading.tokenizers import holds_tokenizer
 from loralathe.rendering.loading.weights import Shaped
-from loralathe.tensorfiles import read_header
+from loralathe.tensorfiles import read_config, read_header
 
 COMFYUI_ENCODERS = ("", "text_encoders", "clip", "models/text_encoders", "models/clip")
 COMFYUI_VAES = ("vae", "models/vae")
