@@ -39,7 +39,8 @@ class Part:
             numbers = [int(one) for one in re.findall(r"(?:blocks?|layers|refiner)\.(\d+)\.", key)]
             if not key.startswith(self.prefix) or any(one >= self.blocks for one in numbers[:1]):
                 continue
-            shape = tuple(self._narrow(size) if axis < 2 else size for axis, size in enumerate(spec.shape))
+            wide = 3 if len(spec.shape) == 3 else 2  # of a table of places, too
+            shape = tuple(self._narrow(size) if axis < wide else size for axis, size in enumerate(spec.shape))
             generator = torch.Generator().manual_seed(seed * 10_000 + number)
             tensor = torch.randn(shape, generator=generator) * std
             if len(shape) == 1 and not key.endswith("bias"):
@@ -83,6 +84,17 @@ KLEIN = (
     Part("ckpt_zimage_all_in_one", "text_encoders.", 40, 1024, ZIMAGE[1].widths, blocks=28),
 )
 KLEIN_VAE = Part(ALL_IN_ONE, "vae.", 8, 64, {16: 32, 32: 64}, blocks=4)
+
+
+SD3_WIDTHS = {4096: 128, 2048: 128, 147456: 256, 36864: 256}
+SD3 = (
+    Part("ckpt_sd35_medium_all_in_one", "model.diffusion_model.", 12, widths=SD3_WIDTHS, blocks=99),
+    Part("ckpt_sd35_medium_all_in_one", "text_encoders.clip_l.", 12, widths={49408: 49408}, blocks=99),
+    Part("ckpt_sd35_medium_all_in_one", "text_encoders.clip_g.", 20, widths={49408: 49408}, blocks=99),
+    Part("ckpt_sd35_medium_all_in_one", "text_encoders.t5xxl.", 32, widths={64: 4}),
+    Part("ckpt_sd35_medium_all_in_one", "first_stage_model.", 8, least=64, blocks=4),
+)
+"""At full depth: the last block has other layers."""
 
 
 def assembled(parts: tuple[Part, ...], seed: int = 1) -> Tensors:

@@ -20,6 +20,7 @@ from loralathe.rendering import ImageRequest, LocalRenderer
 from loralathe.rendering.loading import FileWeights, Model, PartFiles, open_model
 from loralathe.strengths import AdapterUse
 from rendering.narrow import FLUX, VAE, Tensors, assembled, by_map, merged, narrow_lora, write_tokenizer
+from rendering.pictured import latents_of, request_for, start_noise
 
 PROMPT, SEED, SIDE, STEPS = "a portrait of Hina, blue hair", 7, 64, 3
 MATRICES = r"(double|single)_blocks|final_layer|txt_in|time_in"
@@ -66,7 +67,7 @@ def renderer(folder: Path) -> Iterator[LocalRenderer]:
         yield found
 
 
-def pipeline_picture(model: Model, **more: Any) -> np.ndarray[Any, Any]:
+def from_pipeline(model: Model, output: str, **more: Any) -> Any:
     """By diffusers' pipeline, texts encoded by hand as the family's recipe says."""
     clip, t5 = (encoder.network for encoder in model.encoders)
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(
@@ -84,13 +85,12 @@ def pipeline_picture(model: Model, **more: Any) -> np.ndarray[Any, Any]:
     with torch.inference_mode():
         context = t5(torch.tensor([ids + [0] * (512 - len(ids))]))[0]
         pooled = clip(torch.tensor([ends + [49407] * (77 - len(ends))])).pooler_output
-        noise = torch.randn(1, 16, SIDE // 8, SIDE // 8, generator=torch.Generator().manual_seed(SEED))
-        start = pipe._pack_latents(noise, 1, 16, SIDE // 8, SIDE // 8)
+        start = pipe._pack_latents(start_noise(16, SIDE // 8, SIDE // 8), 1, 16, SIDE // 8, SIDE // 8)
         images = pipe(
             prompt_embeds=context, pooled_prompt_embeds=pooled, latents=start, width=SIDE, height=SIDE,
-            num_inference_steps=STEPS, output_type="np", return_dict=False, **more,
+            num_inference_steps=STEPS, output_type=output, return_dict=False, **more,
         )[0]  # fmt: skip
-    return np.asarray(images[0])
+    return pipe._unpack_latents(images, SIDE, SIDE, 8)[0] if output == "latent" else images[0]
 
 
 def picture(
@@ -112,8 +112,15 @@ def test_layers_are_where_diffusers_own_converter_puts_them(model: Model, tensor
     assert all(torch.equal(ours[key], expected[key]) for key in ours)
 
 
+def test_latents_are_the_pipelines(model: Model, folder: Path) -> None:
+    wanted = from_pipeline(model, "latent", guidance_scale=2.5)
+    ours = latents_of(model, request_for(folder / "flux.safetensors", guidance=2.5))
+    assert wanted.std() > 0.1
+    assert (ours - wanted).abs().max() < 1e-4
+
+
 def test_a_picture_is_the_pipelines(model: Model, renderer: LocalRenderer, folder: Path) -> None:
-    theirs = pipeline_picture(model, guidance_scale=2.5)
+    theirs = from_pipeline(model, "np", guidance_scale=2.5)
     ours = picture(renderer, folder / "flux.safetensors", guidance=2.5)
     assert theirs.std() > 0.05
     assert np.abs(ours - theirs).max() < 0.6 / 255

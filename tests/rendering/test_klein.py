@@ -11,22 +11,25 @@ import numpy as np
 import pytest
 import torch
 
-from checkpoints import write_safetensors
-from loralathe.rendering import ImageRequest, LocalRenderer
-from loralathe.rendering.loading import FileWeights, Model, PartFiles, open_model
-from loralathe.strengths import AdapterUse
-from rendering.narrow import (
-    KLEIN,
-    KLEIN_VAE,
-    Tensors,
-    assembled,
-    by_map,
-    merged,
-    narrow_lora,
-    write_tokenizer,
-)
+from loralathe.rendering import LocalRenderer
+from loralathe.rendering.latent_space import for_decoder
+from loralathe.rendering.loading import Model
+from rendering.narrow import KLEIN, KLEIN_VAE, Tensors, assembled, write_tokenizer
+from rendering.pictured import (
+    PROMPT,
+    SIDE,
+    STEPS,
+    check_layers,
+    check_lora,
+    latents_of,
+    opened,
+    pictures,
+    renderer_with,
+    request_for,
+    start_noise,
+    write_models,
+)  # fmt: skip
 
-PROMPT, SEED, SIDE, STEPS = "a portrait of Hina, blue hair", 7, 64, 3
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "user", "assistant", "think", "<unk>")
 MATRICES = r"^model\..*(blocks|modulation|img_in|txt_in|time_in|final_layer)"
 
@@ -48,27 +51,23 @@ def tensors() -> Tensors:
 @pytest.fixture(scope="module")
 def folder(tensors: Tensors, tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("klein")
-    write_safetensors(found / "klein.safetensors", tensors)
+    write_models(found, tensors, MATRICES)
     write_tokenizer(found, SPECIAL)
-    lora = narrow_lora(tensors, MATRICES)
-    write_safetensors(found / "hina.safetensors", lora)
-    write_safetensors(found / "merged.safetensors", merged(tensors, lora, 0.5))
     return found
 
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> Model:
-    with FileWeights(folder / "klein.safetensors") as weights:
-        return open_model(weights, torch.float32, files=PartFiles(tokenizer=folder))
+    return opened(folder / "model.safetensors", folder)
 
 
 @pytest.fixture(scope="module")
 def renderer(folder: Path) -> Iterator[LocalRenderer]:
-    with LocalRenderer("cpu", files=PartFiles(tokenizer=folder), keep_models=2) as found:
+    with renderer_with(folder) as found:
         yield found
 
 
-def pipeline_picture(model: Model) -> np.ndarray[Any, Any]:
+def from_pipeline(model: Model, output: str) -> Any:
     """By diffusers' pipeline."""
     encoder = model.encoders[0]
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
@@ -84,49 +83,30 @@ def pipeline_picture(model: Model) -> np.ndarray[Any, Any]:
     with torch.inference_mode():
         out = encoder.network(input_ids=padded, attention_mask=mask, output_hidden_states=True)
         states = torch.stack([out.hidden_states[number] for number in (9, 18, 27)], dim=1)
-        noise = torch.randn(1, 128, SIDE // 16, SIDE // 16, generator=torch.Generator().manual_seed(SEED))
-        images = pipe(
-            prompt_embeds=states.permute(0, 2, 1, 3).flatten(2), latents=noise, width=SIDE, height=SIDE,
-            num_inference_steps=STEPS, guidance_scale=1.0, output_type="np", return_dict=False,
-        )[0]  # fmt: skip
-    return np.asarray(images[0])
-
-
-def pictures(renderer: LocalRenderer, checkpoint: Path, *strengths: float) -> list[np.ndarray[Any, Any]]:
-    """Of one batch, with the LoRA at these strengths."""
-    found: dict[int, np.ndarray[Any, Any]] = {}
-    lora = str(checkpoint.parent / "hina.safetensors")
-    requests = [
-        ImageRequest(
-            str(checkpoint), prompt=PROMPT, seed=SEED, steps=STEPS, cfg=1, sampler="Euler", width=SIDE,
-            height=SIDE, adapters=(AdapterUse(lora, te=one, unet=one),) if one else (),
-        )
-        for one in strengths
-    ]  # fmt: skip
-    renderer.render(requests, lambda index, image: found.update({index: np.asarray(image) / 255.0}))
-    return [found[number] for number in range(len(strengths))]
+        return pipe(
+            prompt_embeds=states.permute(0, 2, 1, 3).flatten(2),
+            latents=start_noise(128, SIDE // 16, SIDE // 16), width=SIDE, height=SIDE,
+            num_inference_steps=STEPS, guidance_scale=1.0, output_type=output, return_dict=False,
+        )[0][0]  # fmt: skip
 
 
 def test_layers_are_where_diffusers_own_converter_puts_them(model: Model, tensors: Tensors) -> None:
-    expected = by_map(tensors, "map_klein4b_transformer", "model.diffusion_model.", 24)
-    ours = model.denoiser.state_dict()
-    assert ours.keys() == expected.keys()
-    assert all(torch.equal(ours[key], expected[key]) for key in ours)
+    check_layers(model, tensors, "klein4b", 24, "model.diffusion_model.")
+
+
+def test_latents_are_the_pipelines(model: Model, folder: Path) -> None:
+    wanted = from_pipeline(model, "latent")
+    ours = latents_of(model, request_for(folder / "model.safetensors"))
+    assert wanted.std() > 0.1
+    assert (for_decoder(model.vae, ours[None])[0] - wanted).abs().max() < 1e-4
 
 
 def test_a_picture_is_the_pipelines(model: Model, renderer: LocalRenderer, folder: Path) -> None:
-    theirs = pipeline_picture(model)
-    (ours,) = pictures(renderer, folder / "klein.safetensors", 0)
-    assert theirs.std() > 0.05
-    assert np.abs(ours - theirs).max() < 0.6 / 255
+    wanted = from_pipeline(model, "np")
+    (ours,) = pictures(renderer, folder / "model.safetensors", 0)
+    assert wanted.std() > 0.05
+    assert np.abs(ours - wanted).max() < 0.6 / 255
 
 
 def test_a_lora_at_run_time_is_the_merged_checkpoint(renderer: LocalRenderer, folder: Path) -> None:
-    """In a batch with a strength for each picture, and in layers that read the tokens of all at once, too."""
-    plain, half, other = pictures(renderer, folder / "klein.safetensors", 0, 0.5, -0.3)
-    (of_merged,) = pictures(renderer, folder / "merged.safetensors", 0)
-    (alone,) = pictures(renderer, folder / "klein.safetensors", 0)
-    assert np.abs(half - of_merged).max() < 1.1 / 255
-    assert np.abs(plain - alone).max() < 1.1 / 255
-    assert np.abs(half - plain).max() > 10 / 255
-    assert np.abs(other - half).max() > 10 / 255
+    check_lora(renderer, folder)

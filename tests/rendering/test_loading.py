@@ -221,8 +221,8 @@ def test_a_checkpoint_without_vae_needs_one(checkpoint_of: CheckpointOf, tmp_pat
 
 def test_a_family_that_is_not_rendered(tmp_path: Path) -> None:
     """Its files are worked on, pictures are made elsewhere: said before anything is loaded."""
-    tensors = tiny_checkpoint("sd35m", seed=1)
-    path = str(write_safetensors(tmp_path / "sd35.safetensors", tensors))
+    tensors = tiny_checkpoint("chroma", seed=1)
+    path = str(write_safetensors(tmp_path / "chroma.safetensors", tensors))
     refused = "models cannot be rendered here; SD 1.5, SD 2, SDXL"
     with pytest.raises(InputError, match=refused) as caught:
         family_of(Path(path))

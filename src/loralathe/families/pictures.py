@@ -9,8 +9,9 @@ from typing import Literal
 
 Padding = Literal["end", "zero"]
 """What follows the end token of a chunk: more end tokens (CLIP-L), or 0, which is "!" (OpenCLIP)."""
-EncoderKind = Literal["clip", "open_clip", "t5", "qwen3"]
-DenoiserKind = Literal["unet", "flux", "flux2", "zimage"]
+EncoderKind = Literal["clip", "clip_g", "open_clip", "t5", "qwen3"]
+"""CLIP-G is OpenCLIP under transformers' names."""
+DenoiserKind = Literal["unet", "flux", "flux2", "sd3", "zimage"]
 MANY_PATCHES = 4300
 """Of Flux.2, from which on steps do not count."""
 Shift = Callable[[int, int], float]
@@ -49,6 +50,7 @@ class TextReading:
     tokens:     of a language model
     depth:      its usual layers, by which files of two encoders of one kind are told apart
     file:       what its file is mostly called
+    optional:   it may be left out: zeros stand in place of what it says
     """
 
     component: str
@@ -64,6 +66,7 @@ class TextReading:
     tokens: Tokens | None = None
     depth: int = 0
     file: str = ""
+    optional: bool = False
 
     @property
     def class_name(self) -> str:

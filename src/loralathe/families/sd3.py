@@ -8,7 +8,7 @@ and v. SD 3.5 medium has a second attention in its first blocks; SD 3 medium has
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 from loralathe.families.components import Component, denoiser_component
@@ -17,6 +17,7 @@ from loralathe.families.family import Family, ShapeEvidence, register
 from loralathe.families.layers import Layer, Transform, bare_layer, layer, parameter, split_layer
 from loralathe.families.loaders import TRANSFORMER_LOADERS, Starts
 from loralathe.families.metadata import MetadataWords, ModelName
+from loralathe.families.pictures import Pictures, TextReading, Tokens, Usual, always
 from loralathe.families.recognition import DENOISER_PREFIX, NOT_WHOLE, Signature, UnreadFile
 from loralathe.families.transformer import Stage, Transformer
 from loralathe.families.vae import VAE
@@ -102,6 +103,7 @@ def _family(
     has: tuple[str, ...],
     lacks: tuple[str, ...],
     rows: int,
+    pictures: Pictures,
 ) -> Family:
     """One of the family; `rows` of the first block's modulation, in its width: three for each thing to do."""
     last = f"joint_blocks.{depth - 1}"
@@ -162,6 +164,7 @@ def _family(
         prediction="flow",
         loaders=LOADERS,
         seldom=True,
+        pictures=pictures,
     )
 
 
@@ -189,6 +192,57 @@ DIFFUSERS_FILES = (
     ),
 )
 
-SD3 = register(_family("sd3", "SD 3 medium", "2024-06", 24, has=(), lacks=(NORMS, TWO), rows=6))
-SD35_LARGE = register(_family("sd35l", "SD 3.5 large", "2024-10", 38, has=(NORMS,), lacks=(TWO,), rows=6))
-SD35_MEDIUM = register(_family("sd35m", "SD 3.5 medium", "2024-11", 24, has=(NORMS, TWO), lacks=(), rows=9))
+READINGS = (
+    # Its projection is the identity in the files that there are, and ComfyUI and diffusers leave it out.
+    TextReading(
+        "te1", "clip", default_skip=2, final_norm=False, pooled=True, projected=False, depth=12,
+        file="clip_l.safetensors",
+    ),
+    TextReading(
+        "te2", "clip_g", "zero", default_skip=2, final_norm=False, pooled=True, depth=32,
+        file="clip_g.safetensors",
+    ),
+    TextReading(
+        "te3", "t5", tokens=Tokens(256, "<pad>", "</s>", "t5_tokenizer"), depth=24,
+        file="t5xxl_fp16.safetensors", optional=True,
+    ),
+)  # fmt: skip
+
+
+def _pictures(steps: int, cfg: float, folder: Mapping[str, object]) -> Pictures:
+    """As diffusers draws it: levels down to the lowest of training, then 0."""
+    return Pictures(
+        side=1024,
+        tile=1024,
+        latent_scaling=1.5305,
+        latent_shift=0.0609,
+        readings=READINGS,
+        folder={"_class_name": "SD3Transformer2DModel", **folder},
+        network="sd3",
+        variants={"base": Usual(steps, cfg, "Euler", shift=always(3.0), lowest=True)},
+        vae_file="sd3_vae.safetensors",
+        multiple=16,
+        half="bf16",
+    )
+
+
+NORMED: Mapping[str, object] = {"qk_norm": "rms_norm"}
+
+SD3 = register(
+    _family(
+        "sd3", "SD 3 medium", "2024-06", 24, has=(), lacks=(NORMS, TWO), rows=6,
+        pictures=_pictures(28, 7.0, {"num_layers": 24, "qk_norm": None}),
+    )
+)  # fmt: skip
+SD35_LARGE = register(
+    _family(
+        "sd35l", "SD 3.5 large", "2024-10", 38, has=(NORMS,), lacks=(TWO,), rows=6,
+        pictures=_pictures(28, 3.5, {"num_layers": 38, **NORMED}),
+    )
+)  # fmt: skip
+SD35_MEDIUM = register(
+    _family(
+        "sd35m", "SD 3.5 medium", "2024-11", 24, has=(NORMS, TWO), lacks=(), rows=9,
+        pictures=_pictures(40, 4.5, {"num_layers": 24, **NORMED}),
+    )
+)  # fmt: skip

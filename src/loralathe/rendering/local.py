@@ -124,9 +124,7 @@ class LocalRenderer:
         """
         prepared = [prepare(index, request, self._folders) for index, request in enumerate(requests)]
         for text in remarks_on(prepared, self._held):
-            if text not in self._told:
-                self._told.add(text)
-                self._progress.message(text)
+            self._tell_once(text)
         order = in_order_of_work(prepared)
         for (checkpoint, vae), _ in order:
             self._models.check(checkpoint, vae)
@@ -135,6 +133,11 @@ class LocalRenderer:
         with torch.inference_mode(), exact, self._progress.task("rendering", steps, "step") as task:
             for (checkpoint, vae), groups in order:
                 self._render_model(checkpoint, vae, groups, task, on_image)
+
+    def _tell_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._progress.message(text)
 
     def _render_model(
         self,
@@ -146,6 +149,12 @@ class LocalRenderer:
     ) -> None:
         """All images of one model. No reference to it stays, so its memory is free for the next one."""
         opened = self._models.get(checkpoint, vae)
+        for reading in opened.model.absent:
+            family = opened.model.family
+            self._tell_once(
+                f"{family.label} reads prompts without the {family.component(reading.component).label}: "
+                f"no file holds it ({reading.file})"
+            )
         latent_renderer = LatentRenderer(opened, self._settings, self._progress.message)
         for group in groups:
             for one in group:

@@ -1,6 +1,7 @@
 """Text → conditioning for transformers: the text as it stands, cut at the encoder's length, no emphasis.
 
-CLIP's hidden states stand side by side, a language model's behind them; pooled outputs stand side by side.
+CLIPs' hidden states stand side by side, zeros beside them up to the width of a language model's, which stand
+behind them; pooled outputs stand side by side.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def read_texts(
     for encoder in model.encoders:
         parts = (texts[start : start + AT_ONCE] for start in range(0, len(texts), AT_ONCE))
         by_encoder.append([one for part in parts for one in _read_rows(model, encoder, part, device)])
-    return [_joined(reads) for reads in zip(*by_encoder, strict=True)]
+    missing = [one.tokens.most for one in model.absent if one.tokens]
+    return [_joined(model, reads, sum(missing)) for reads in zip(*by_encoder, strict=True)]
 
 
 def _read_rows(
@@ -112,11 +114,19 @@ def _context(encoder: TextEncoder, out: Any) -> torch.Tensor:
     return encoder.inner.final_layer_norm(z) if encoder.reading.final_norm else z
 
 
-def _joined(reads: Sequence[Read]) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """What the network reads of one text, by all of its encoders."""
-    contexts = [read.context for read in reads if read.context is not None]
+def _joined(model: Model, reads: Sequence[Read], missing: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """What the network reads of one text, by all of its encoders.
+
+    missing: tokens of an encoder that is left out, which are zeros as in diffusers.
+    """
+    pairs = [(one.reading, read) for one, read in zip(model.encoders, reads, strict=True)]
+    clips = [read.context for one, read in pairs if one.tokens is None and read.context is not None]
+    texts = [read.context for one, read in pairs if one.tokens is not None and read.context is not None]
     pooled = [read.pooled for read in reads if read.pooled is not None]
-    *clips, last = contexts
+    if missing:
+        width = int(model.denoiser.config.joint_attention_dim)
+        texts.append(clips[0].new_zeros(missing, width))
+    (last,) = texts
     if clips:
         beside = torch.cat(clips, dim=-1)
         last = torch.cat([functional.pad(beside, (0, last.shape[-1] - beside.shape[-1])), last])

@@ -42,7 +42,7 @@ def open_model(
     pictures = how_drawn(family, weights.name)
     usual = usual_of(detected, weights.name)
     parts = find_parts(family, pictures, weights.tensors, files or PartFiles(), weights.name)
-    encoders = tuple(open_encoder(parts, reading, family, weights, dtype) for reading in pictures.readings)
+    encoders = open_encoders(parts, family, weights, dtype)
     kind = KINDS[pictures.network]
     denoiser = kind.build(weights, family, dtype)
     vae = open_vae(parts, weights, pictures, dtype) if has_vae(parts, family, weights) else None
@@ -72,6 +72,15 @@ def usual_of(detected: Detected, where: str) -> Usual:
             fix="render with the base model it was made from",
         )
     return usual
+
+
+def open_encoders(
+    parts: Parts, family: Family, weights: Weights, dtype: torch.dtype
+) -> tuple[TextEncoder, ...]:
+    """Those that there are, in the family's order."""
+    assert family.pictures is not None
+    readings = (one for one in family.pictures.readings if one.component in parts.encoders)
+    return tuple(open_encoder(parts, reading, family, weights, dtype) for reading in readings)
 
 
 def open_encoder(
@@ -159,7 +168,7 @@ def open_folder(
     within = replace(files, encoders=(folder, *files.encoders))
     parts = find_parts(family, pictures, {}, within, str(folder))
     nothing = MemoryWeights(str(folder), {}, {})
-    encoders = tuple(open_encoder(parts, reading, family, nothing, dtype) for reading in pictures.readings)
+    encoders = open_encoders(parts, family, nothing, dtype)
     kind = KINDS[pictures.network]
     denoiser = kind.open_folder(str(folder / family.component("unet").folder), dtype)
     vae = open_vae(parts, nothing, pictures, dtype) if parts.vae is not None else None

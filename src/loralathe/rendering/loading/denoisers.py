@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 
 from loralathe.errors import InputError, few
 from loralathe.families import Component, Family, Piece
 from loralathe.rendering.loading.networks import filled
+from loralathe.rendering.loading.shapes import Config, Layers
 from loralathe.rendering.loading.weights import Weights
 from loralathe.rendering.machine import library
 
@@ -55,6 +56,34 @@ class Denoiser(Protocol):
     def predict(self, network: Network, rows: Rows) -> torch.Tensor:
         """(rows, channels, h, w): what it was trained to predict."""
         ...
+
+
+class Transformer:
+    """What transformers of diffusers have in common as denoisers; `config` and `predict` are each one's own.
+
+    class_name: in diffusers;  side: pixels of a latent, each way
+    channels:   of the network for each of a latent
+    """
+
+    class_name: ClassVar[str]
+    side: ClassVar[int] = 8
+    channels: ClassVar[int] = 1
+
+    def config(self, layers: Layers, family: Family) -> Config:
+        """Arguments of the class, read off the shapes of a checkpoint's tensors."""
+        raise NotImplementedError
+
+    def build(self, weights: Weights, family: Family, dtype: torch.dtype) -> Network:
+        config = self.config(Layers.of(weights.tensors, family), family)
+        make = getattr(library("diffusers"), self.class_name)
+        return by_names(weights, family, lambda: make(**config), dtype)
+
+    def open_folder(self, folder: str, dtype: torch.dtype) -> Network:
+        return from_pretrained(self.class_name, folder, dtype)
+
+    def latent_shape(self, network: Network, width: int, height: int) -> tuple[int, int, int]:
+        channels = int(network.config["in_channels"]) // self.channels
+        return channels, height // self.side, width // self.side
 
 
 def from_pretrained(class_name: str, folder: str, dtype: torch.dtype) -> Network:

@@ -5,35 +5,21 @@ from __future__ import annotations
 import torch
 
 from loralathe.families import Family
-from loralathe.rendering.loading.denoisers import (
-    Network,
-    Rows,
-    by_names,
-    from_patches,
-    from_pretrained,
-    patches,
-)
+from loralathe.rendering.loading.denoisers import Network, Rows, Transformer, from_patches, patches
 from loralathe.rendering.loading.shapes import Config, Layers, rope_axes
-from loralathe.rendering.loading.weights import Weights
-from loralathe.rendering.machine import library
-
-LATENT_SCALE = 8
-"""Pixels per latent, each way."""
 
 
-class Flux:
+class Flux(Transformer):
     """See `Denoiser`."""
 
-    def build(self, weights: Weights, family: Family, dtype: torch.dtype) -> Network:
-        config = flux_config(Layers.of(weights.tensors, family), family)
-        make = library("diffusers").FluxTransformer2DModel
-        return by_names(weights, family, lambda: make(**config), dtype)
+    class_name = "FluxTransformer2DModel"
+    channels = 4
 
-    def open_folder(self, folder: str, dtype: torch.dtype) -> Network:
-        return from_pretrained("FluxTransformer2DModel", folder, dtype)
-
-    def latent_shape(self, network: Network, width: int, height: int) -> tuple[int, int, int]:
-        return int(network.config["in_channels"]) // 4, height // LATENT_SCALE, width // LATENT_SCALE
+    def config(self, layers: Layers, family: Family) -> Config:
+        return {
+            **two_streams(layers, family, "scale"),
+            "pooled_projection_dim": layers.shape("vector_in.in_layer.weight")[1],
+        }
 
     def predict(self, network: Network, rows: Rows) -> torch.Tensor:
         height, width = rows.latents.shape[-2:]
@@ -57,11 +43,11 @@ def places(height: int, width: int) -> torch.Tensor:
     return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3).float()
 
 
-def flux_config(layers: Layers, family: Family) -> Config:
-    """Arguments of diffusers' FluxTransformer2DModel."""
+def two_streams(layers: Layers, family: Family, norm: str) -> Config:
+    """What Flux.1 and Flux.2 have in common. norm: how the norms of q and k end."""
     assert family.pictures is not None
     width, channels = layers.shape("img_in.weight")
-    (head,) = layers.shape("double_blocks.0.img_attn.norm.query_norm.scale")
+    (head,) = layers.shape(f"double_blocks.0.img_attn.norm.query_norm.{norm}")
     return {
         "in_channels": channels,
         "num_layers": layers.count("double_blocks."),
@@ -69,7 +55,6 @@ def flux_config(layers: Layers, family: Family) -> Config:
         "attention_head_dim": head,
         "num_attention_heads": width // head,
         "joint_attention_dim": layers.shape("txt_in.weight")[1],
-        "pooled_projection_dim": layers.shape("vector_in.in_layer.weight")[1],
         "guidance_embeds": layers.has("guidance_in.in_layer.weight"),
         "axes_dims_rope": rope_axes(family.pictures.axes, head),
     }

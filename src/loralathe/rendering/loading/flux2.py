@@ -5,28 +5,20 @@ from __future__ import annotations
 import torch
 
 from loralathe.families import Family
-from loralathe.rendering.loading.denoisers import Network, Rows, by_names, from_pretrained
-from loralathe.rendering.loading.shapes import Config, Layers, rope_axes
-from loralathe.rendering.loading.weights import Weights
-from loralathe.rendering.machine import library
-
-PATCH_SIDE = 16
-"""Pixels of a patch, each way."""
+from loralathe.rendering.loading.denoisers import Network, Rows, Transformer
+from loralathe.rendering.loading.flux import two_streams
+from loralathe.rendering.loading.shapes import Config, Layers
 
 
-class Flux2:
+class Flux2(Transformer):
     """See `Denoiser`."""
 
-    def build(self, weights: Weights, family: Family, dtype: torch.dtype) -> Network:
-        config = flux2_config(Layers.of(weights.tensors, family), family)
-        make = library("diffusers").Flux2Transformer2DModel
-        return by_names(weights, family, lambda: make(**config), dtype)
+    class_name = "Flux2Transformer2DModel"
+    side = 16
 
-    def open_folder(self, folder: str, dtype: torch.dtype) -> Network:
-        return from_pretrained("Flux2Transformer2DModel", folder, dtype)
-
-    def latent_shape(self, network: Network, width: int, height: int) -> tuple[int, int, int]:
-        return int(network.config["in_channels"]), height // PATCH_SIDE, width // PATCH_SIDE
+    def config(self, layers: Layers, family: Family) -> Config:
+        mlp, width = layers.shape("double_blocks.0.img_mlp.2.weight")[1], layers.shape("img_in.weight")[0]
+        return {**two_streams(layers, family, "weight"), "mlp_ratio": mlp / width}
 
     def predict(self, network: Network, rows: Rows) -> torch.Tensor:
         height, width = rows.latents.shape[-2:]
@@ -45,21 +37,3 @@ class Flux2:
         )
         found: torch.Tensor = out
         return found.transpose(1, 2).reshape(len(found), -1, height, width)
-
-
-def flux2_config(layers: Layers, family: Family) -> Config:
-    """Arguments of diffusers' Flux2Transformer2DModel."""
-    assert family.pictures is not None
-    width, channels = layers.shape("img_in.weight")
-    (head,) = layers.shape("double_blocks.0.img_attn.norm.query_norm.weight")
-    return {
-        "in_channels": channels,
-        "num_layers": layers.count("double_blocks."),
-        "num_single_layers": layers.count("single_blocks."),
-        "attention_head_dim": head,
-        "num_attention_heads": width // head,
-        "joint_attention_dim": layers.shape("txt_in.weight")[1],
-        "mlp_ratio": layers.shape("double_blocks.0.img_mlp.2.weight")[1] / width,
-        "guidance_embeds": layers.has("guidance_in.in_layer.weight"),
-        "axes_dims_rope": rope_axes(family.pictures.axes, head),
-    }

@@ -85,6 +85,12 @@ class Model:
     modules: Mapping[str, Place]
 
     @property
+    def absent(self) -> tuple[TextReading, ...]:
+        """Text encoders that it does without."""
+        there = {encoder.reading.component for encoder in self.encoders}
+        return tuple(one for one in self.pictures.readings if one.component not in there)
+
+    @property
     def pictures(self) -> Pictures:
         """The facts of its family."""
         assert self.family.pictures is not None

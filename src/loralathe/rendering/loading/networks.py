@@ -86,7 +86,7 @@ def load_vae(weights: Weights, pictures: Pictures, dtype: torch.dtype) -> Networ
 def load_clip(weights: Weights, root: str, dtype: torch.dtype, reading: TextReading) -> Network:
     """CLIP as transformers' CLIPTextModel. Old merges leave out the inner `text_model.`; both are read."""
     inner = "text_model." if any(key.startswith(root + "text_model.") for key in weights.tensors) else ""
-    config = shapes.clip_config(weights.tensors, root + inner)
+    config = shapes.clip_config(weights.tensors, root + inner, open_clip=reading.network == "clip_g")
     tensors = {key.removeprefix(root): tensor for key, tensor in read_under(weights, [root], dtype).items()}
     plain = {
         key.removeprefix(inner): tensor
@@ -147,7 +147,13 @@ def load_qwen3(weights: Weights, root: str, dtype: torch.dtype, reading: TextRea
     return filled(make, tensors, "text encoder", weights.name)
 
 
-LOADERS = {"clip": load_clip, "open_clip": load_open_clip, "t5": load_t5, "qwen3": load_qwen3}
+LOADERS = {
+    "clip": load_clip,
+    "clip_g": load_clip,
+    "open_clip": load_open_clip,
+    "t5": load_t5,
+    "qwen3": load_qwen3,
+}
 """Kind of a text encoder → what loads it."""
 
 

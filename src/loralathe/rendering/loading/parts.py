@@ -20,7 +20,7 @@ COMFYUI_ENCODERS = ("", "text_encoders", "clip", "models/text_encoders", "models
 COMFYUI_VAES = ("vae", "models/vae")
 COMFYUI_TOKENIZERS = ("", "comfy/text_encoders", "text_encoders", "../comfy/text_encoders")
 SUFFIXES = (".safetensors", ".gguf", ".sft")
-MODEL_TYPES = {"t5": "t5", "clip": "clip_text_model", "qwen3": "qwen3"}
+MODEL_TYPES = {"t5": "t5", "clip": "clip_text_model", "clip_g": "clip_text_model", "qwen3": "qwen3"}
 """Kind of a text encoder → what its config.json says it is."""
 
 
@@ -52,7 +52,10 @@ class Parts:
 def find_parts(
     family: Family, pictures: Pictures, tensors: Mapping[str, Shaped], files: PartFiles, where: str
 ) -> Parts:
-    """tensors: of the checkpoint's header. InputError for a part that is missing, by its name and option."""
+    """tensors: of the checkpoint's header. InputError for a part that is missing, by its name and option.
+
+    A text encoder that may be left out and is nowhere is not among the parts.
+    """
     named = _named(family, pictures, files)
     found: dict[str, Source] = {}
     for reading in pictures.readings:
@@ -62,6 +65,8 @@ def find_parts(
             found[reading.component] = named[reading.component]
         elif inside:
             found[reading.component] = Source(None, component.prefix)
+        elif reading.optional:
+            continue
         elif not reading.file:
             raise InputError(
                 f"the checkpoint has no text encoder ({reading.component})",
@@ -73,7 +78,7 @@ def find_parts(
     tokenizers = {
         reading.component: _tokenizer(family.component(reading.component), reading, files)
         for reading in pictures.readings
-        if reading.tokens is not None
+        if reading.tokens is not None and reading.component in found
     }
     has_vae = any(family.component("vae").owns(key) for key in tensors)
     return Parts(found, tokenizers, None if has_vae else _vae(files))
@@ -160,10 +165,12 @@ def _in_folder(family: Family, pictures: Pictures, folder: Path) -> dict[str, So
     }
     if by_folder:
         return by_folder
-    kind = read_config(folder / "config.json").get("model_type")
+    config = read_config(folder / "config.json")
+    kind, depth = config.get("model_type"), config.get("num_hidden_layers")
     own = [one.component for one in pictures.readings if MODEL_TYPES.get(one.network) == kind]
     if own:
-        return {own[0]: Source(folder)}
+        fitting = {name: Source(folder) for name in own}
+        return _nearest(pictures, fitting, depth if isinstance(depth, int) else 0)
     found: dict[str, list[Source]] = {}
     for file in _model_files(folder, COMFYUI_ENCODERS):
         for component, source in _in_file(family, pictures, file).items():

@@ -110,15 +110,18 @@ def vae_config(
     }
 
 
-def clip_config(shapes: Shapes, prefix: str) -> Config:
-    """Arguments of transformers' CLIPTextConfig for CLIP-L; `prefix` ends before `embeddings.`."""
+def clip_config(shapes: Shapes, prefix: str, *, open_clip: bool = False) -> Config:
+    """Arguments of transformers' CLIPTextConfig for CLIP-L; `prefix` ends before `embeddings.`.
+
+    open_clip: for CLIP-G under the same names.
+    """
     vocabulary, width = _shape(shapes, prefix + "embeddings.token_embedding.weight")
     return {
         **_text_config(vocabulary, width),
         "num_hidden_layers": len(_numbers(shapes, prefix + "encoder.layers.")),
         "intermediate_size": _shape(shapes, prefix + "encoder.layers.0.mlp.fc1.weight")[0],
         "max_position_embeddings": _shape(shapes, prefix + "embeddings.position_embedding.weight")[0],
-        "hidden_act": "quick_gelu",
+        "hidden_act": "gelu" if open_clip else "quick_gelu",
     }
 
 

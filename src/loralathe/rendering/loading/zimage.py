@@ -5,32 +5,36 @@ from __future__ import annotations
 import torch
 
 from loralathe.families import Family
-from loralathe.rendering.loading.denoisers import Network, Rows, by_names, from_pretrained
+from loralathe.rendering.loading.denoisers import Network, Rows, Transformer
 from loralathe.rendering.loading.shapes import Config, Layers, rope_axes
-from loralathe.rendering.loading.weights import Weights
-from loralathe.rendering.machine import library
 
-LATENT_SCALE = 8
-"""Pixels per latent, each way."""
 PATCH = 4
 """Latents in a patch of 2×2."""
 LONGEST = (1536, 512, 512)
 """How far each axis of a place is worked out: text, rows, columns."""
 
 
-class ZImage:
+class ZImage(Transformer):
     """See `Denoiser`."""
 
-    def build(self, weights: Weights, family: Family, dtype: torch.dtype) -> Network:
-        config = zimage_config(Layers.of(weights.tensors, family), family)
-        make = library("diffusers").ZImageTransformer2DModel
-        return by_names(weights, family, lambda: make(**config), dtype)
+    class_name = "ZImageTransformer2DModel"
 
-    def open_folder(self, folder: str, dtype: torch.dtype) -> Network:
-        return from_pretrained("ZImageTransformer2DModel", folder, dtype)
-
-    def latent_shape(self, network: Network, width: int, height: int) -> tuple[int, int, int]:
-        return int(network.config["in_channels"]), height // LATENT_SCALE, width // LATENT_SCALE
+    def config(self, layers: Layers, family: Family) -> Config:
+        assert family.pictures is not None
+        width, patch = layers.shape("x_embedder.weight")
+        (head,) = layers.shape("layers.0.attention.q_norm.weight")
+        heads = width // head
+        return {
+            "in_channels": patch // PATCH,
+            "dim": width,
+            "n_layers": layers.count("layers."),
+            "n_refiner_layers": layers.count("noise_refiner."),
+            "n_heads": heads,
+            "n_kv_heads": heads,
+            "cap_feat_dim": layers.shape("cap_embedder.1.weight")[1],
+            "axes_dims": list(rope_axes(family.pictures.axes, head)),
+            "axes_lens": list(LONGEST),
+        }
 
     def predict(self, network: Network, rows: Rows) -> torch.Tensor:
         """The network counts time from noise to picture, and predicts the flow that way."""
@@ -38,22 +42,3 @@ class ZImage:
         pictures = list(rows.latents.unsqueeze(2).unbind(0))
         (out,) = network(pictures, time, list(rows.context.unbind(0)), return_dict=False)
         return -torch.stack([one.squeeze(1) for one in out])
-
-
-def zimage_config(layers: Layers, family: Family) -> Config:
-    """Arguments of diffusers' ZImageTransformer2DModel."""
-    assert family.pictures is not None
-    width, patch = layers.shape("x_embedder.weight")
-    (head,) = layers.shape("layers.0.attention.q_norm.weight")
-    heads = width // head
-    return {
-        "in_channels": patch // PATCH,
-        "dim": width,
-        "n_layers": layers.count("layers."),
-        "n_refiner_layers": layers.count("noise_refiner."),
-        "n_heads": heads,
-        "n_kv_heads": heads,
-        "cap_feat_dim": layers.shape("cap_embedder.1.weight")[1],
-        "axes_dims": list(rope_axes(family.pictures.axes, head)),
-        "axes_lens": list(LONGEST),
-    }
