@@ -101,33 +101,40 @@ def assembled(parts: tuple[Part, ...], seed: int = 1) -> Tensors:
     return {key: tensor for part in parts for key, tensor in part.tensors(seed).items()}
 
 
+UNET = "model.diffusion_model."
+
+
 def narrow_lora(
-    tensors: Mapping[str, torch.Tensor], pattern: str, *, rank: int = 3, seed: int = 5
+    tensors: Mapping[str, torch.Tensor],
+    pattern: str,
+    *,
+    rank: int = 3,
+    seed: int = 5,
+    start: str = "lora_unet_",
+    prefix: str = UNET,
 ) -> Tensors:
-    """A kohya LoRA on every matrix whose key matches: `lora_unet_…`, in the names of the original layout."""
+    """A kohya LoRA on every matrix whose key matches, named as in the original layout behind a prefix."""
     found = {}
     for number, (key, tensor) in enumerate(tensors.items()):
         if tensor.dim() != 2 or not key.endswith(".weight") or not re.search(pattern, key):
             continue
         generator = torch.Generator().manual_seed(seed * 10_000 + number)
-        path = key.removesuffix(".weight").removeprefix("model.diffusion_model.").replace(".", "_")
-        found[f"lora_unet_{path}.lora_down.weight"] = (
-            torch.randn(rank, tensor.shape[1], generator=generator) * 0.2
-        )
-        found[f"lora_unet_{path}.lora_up.weight"] = (
-            torch.randn(tensor.shape[0], rank, generator=generator) * 0.2
-        )
-        found[f"lora_unet_{path}.alpha"] = torch.tensor(1.5)
+        name = start + key.removesuffix(".weight").removeprefix(prefix).replace(".", "_")
+        found[f"{name}.lora_down.weight"] = torch.randn(rank, tensor.shape[1], generator=generator) * 0.2
+        found[f"{name}.lora_up.weight"] = torch.randn(tensor.shape[0], rank, generator=generator) * 0.2
+        found[f"{name}.alpha"] = torch.tensor(1.5)
     return found
 
 
-def merged(tensors: Tensors, lora: Tensors, strength: float) -> Tensors:
+def merged(
+    tensors: Tensors, lora: Tensors, strength: float, start: str = "lora_unet_", prefix: str = UNET
+) -> Tensors:
     """The LoRA of `narrow_lora` in the checkpoint, by float64."""
     found = dict(tensors)
     for key, tensor in tensors.items():
-        path = key.removesuffix(".weight").removeprefix("model.diffusion_model.").replace(".", "_")
-        if f"lora_unet_{path}.lora_up.weight" in lora:
-            up, down = (lora[f"lora_unet_{path}.lora_{one}.weight"].double() for one in ("up", "down"))
+        name = start + key.removesuffix(".weight").removeprefix(prefix).replace(".", "_")
+        if f"{name}.lora_up.weight" in lora:
+            up, down = (lora[f"{name}.lora_{one}.weight"].double() for one in ("up", "down"))
             found[key] = (tensor.double() + strength * (1.5 / len(down)) * up @ down).float()
     return found
 

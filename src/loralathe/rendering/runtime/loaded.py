@@ -22,6 +22,7 @@ from loralathe.adapters import (
     open_adapter,
     require_fit,
 )
+from loralathe.errors import InputError, option
 from loralathe.families import BIAS
 from loralathe.lowrank import dense
 from loralathe.rendering.loading import Model
@@ -56,9 +57,27 @@ class LoadedAdapter:
             return effective(strength, module) == 0.0
 
         fit = fit_to_model(self._adapter, self._model, is_idle)
+        if not self._allow_unmatched:
+            self._require_encoders(is_idle)
         label = self._model.family.label
         require_fit(self._adapter, fit, label, allow_unmatched=self._allow_unmatched)
         check_blocks(strength, fit.used)
+
+    def _require_encoders(self, is_idle: Callable[[AdapterModule], bool]) -> None:
+        for reading in self._model.absent:
+            own = [
+                module
+                for name, module in self._adapter.modules.items()
+                if name.startswith(f"{reading.component}.") and not is_idle(module)
+            ]
+            if own:
+                label = self._model.family.component(reading.component).label
+                raise InputError(
+                    f"{len(own)} of the LoRA's modules change the {label}, which no file holds",
+                    where=self.path,
+                    fix=f"name its file: {option('text_encoder', reading.file)}; "
+                    f"{option('allow_unmatched', True)} leaves them out",
+                )
 
     def factors(self, name: str, device: torch.device) -> tuple[Change, ...]:
         """The factors of a module, its whole change, or the vector of a norm or bias, read once.
