@@ -110,25 +110,24 @@ def plan_grid(
     """
     x, y, z = (axis or NOTHING for axis in axes)
     identify = cache(identify)  # every cell asks, and the answer may be a hash of gigabytes
-    _check_counted_once((x, y, z), vary_seed)
+    check_counted_once((x, y, z), vary_seed)
     _check_size((x, y, z), limit)
     cells: dict[Position, Cell] = {}
     visits = _work_order((x, y, z))
     for position in visits:
         chosen = tuple(axis.values[index] for axis, index in zip((x, y, z), position, strict=True))
         with placeholders_explained((x, y, z)):
-            cell = _finish(base, (x, y, z), chosen, context)
+            cell = finished(base, (x, y, z), chosen, context)
         cell = _vary(cell, position, (x, y, z), vary_seed)
         labels = (chosen[0].label, chosen[1].label, chosen[2].label)
-        variables = _all_variables(cell, context)
-        key = request_key(cell.request, identify, _recipe_name(context), variables)
-        cells[position] = Cell(position, labels, cell.request, variables, key)
+        job = job_of(cell, context, identify)
+        cells[position] = Cell(position, labels, cell.request, job.variables, job.key)
     nx, ny, nz = len(x.values), len(y.values), len(z.values)
     layout = tuple(cells[i, j, k] for k in range(nz) for j in range(ny) for i in range(nx))
     return GridPlan((x, y, z), layout, _jobs([cells[position] for position in visits]))
 
 
-def _check_counted_once(axes: tuple[Axis, ...], vary_seed: str) -> None:
+def check_counted_once(axes: tuple[Axis, ...], vary_seed: str = "") -> None:
     """InputError for axes that set the same: one would undo the other, under labels that say both."""
     for one, other in combinations(axes, 2):
         both = sorted(one.sets & other.sets)
@@ -171,9 +170,10 @@ def _work_order(axes: tuple[Axis, Axis, Axis]) -> list[Position]:
     return order
 
 
-def _finish(
+def finished(
     base: CellBuilder, axes: tuple[Axis, ...], chosen: tuple[AxisValue, ...], context: Context
 ) -> CellBuilder:
+    """The cell that has these values of the axes, its tags and block weights settled."""
     cell = base
     for stage in Stage:
         for axis, value in zip(axes, chosen, strict=True):
@@ -183,6 +183,13 @@ def _finish(
             cell = pull_tags(cell, context)
     cell = settle_blocks(cell, context)
     return replace(cell, request=with_embeddings(cell.request, context.embeddings))
+
+
+def job_of(cell: CellBuilder, context: Context, identify: Identify) -> Job:
+    """A finished cell as one picture to render, under the key that every study gives it."""
+    variables = _all_variables(cell, context)
+    key = request_key(cell.request, identify, _recipe_name(context), variables)
+    return Job(key, cell.request, variables, ())
 
 
 def _vary(

@@ -1,0 +1,212 @@
+/* A search: what it recommends and why, all candidates as a chart, and the best ones as pictures.
+   Saved pages carry it inside.
+
+   tuneView({data, t, light, redraw}) → {cards(), summary(), fit(), closeLight()} */
+import { copyable, make, zoomable } from "./elements.js";
+
+export const TUNE_WORDS = {
+  title: "Search", dark: "Dark", light: "Light", copy: "Copy", copied: "Copied", close: "Close", colon: ": ", comma: ", ", stop: ".",
+  likeness: "likeness", bleed: "bleed", prompt: "prompt", diversity: "diversity",
+  likenessNote: "how much the person in the picture is the one meant", bleedNote: "how much other people change, seen without the trigger word",
+  promptNote: "how much of the prompt the picture shows", diversityNote: "how different the pictures of different seeds are",
+  recommended: "Recommended", given: "as given", candidate: "No. {}", givenLong: "As you gave it, without this search",
+  running: "The search is running ({}). This page loads itself again.", search: "new candidates", closer: "a closer look at the best", check: "the check on fresh seeds",
+  why: "It has the best sum of {sum} among {count} candidates, with one standard error taken off, so that luck does not win.",
+  keep: "Nothing that was tried beats what you gave.",
+  minus: "{} (less is better)", times: "{weight} × {name}",
+  checked: "The check: on {seeds} fresh seeds, which no choice was made by, compared with {other}:",
+  surelyMore: "{name} is {by} points higher ({low} to {high}): surely better", surelyLess: "{name} is {by} points lower ({low} to {high}): surely better",
+  worseLess: "{name} is {by} points lower ({low} to {high}): surely worse", worseMore: "{name} is {by} points higher ({low} to {high}): surely worse",
+  unsure: "{name} differs by {by} points ({low} to {high}): no sure difference", unknown: "{name}: no picture tells it",
+  effort: "It took {pictures} pictures. A grid of the same values has {cells} cells, which is {grid} pictures on {first} seeds each.",
+  racing: "{dropped} candidates were dropped early, since another one was surely better. The chance that one which nothing beats was dropped is {error} % at most.",
+  noCheck: "It was not checked on fresh seeds, so its numbers are a little flattering.",
+  pictures: "Pictures of the fresh seeds", pictures0: "Pictures", seed: "seed", seeds: "seeds", seedsOf: "{} seeds",
+  use: "Use it", render: "Render with it", merge: "Merge it into a model: nothing is written before you do", recipe: "As a recipe (recommended.toml)", base: "It is the checkpoint itself: nothing to merge.",
+  steps: "Start and stop steps exist only while rendering; the merged file acts in every step.",
+  tokens: "R, U and X in a block list have values only while rendering; put numbers there first.",
+  apply: "The recipe makes the checkpoint; the LoRAs act on top of it.",
+  chart: "All candidates", chartNote: "Each dot is a candidate, by its means. A dot is on the front when no other one is better in one way without being worse in another. Choose a dot to see its pictures.",
+  across: "across", up: "up", order: "in order of trying",
+  front: "front", behind: "behind", dropped: "dropped",
+  frontCard: "The front", frontNote: "The best trades between the objectives, the best sum first. Pictures with the trigger word, on the same seeds.",
+  more: "and {} more on the chart", table: "Numbers", tableNote: "Means in points of 100, with 95 % intervals of the mean over the seeds.",
+  beaten: "surely beaten by no. {}", better: "better", value: "Values", status: "Place", noPictures: "Its pictures are in the folder.",
+};
+const points = (value, digits = 1) => (100 * value).toFixed(digits);
+
+export function tuneView({ data, t, light, redraw }) {
+  const fill = (key, values) => Object.entries(values).reduce((text, [name, value]) => text.replace(`{${name}}`, () => value), t(key));
+  const one = (key, value) => t(key).replace("{}", () => value);
+  const known = ["likeness", "bleed", "prompt", "diversity"];
+  const goalName = (goal) => (known.includes(goal.name) ? t(goal.name) : goal.name);
+  const find = (name) => data.goals.findIndex((goal) => goal.name === name);
+  const mean = (candidate, goal) => candidate.values[goal]?.mean ?? null;
+  let vertical = Math.max(0, find("likeness"));
+  let across = data.goals.length < 2 ? -1 : [find("bleed"), ...data.goals.keys()].find((goal) => goal >= 0 && goal !== vertical);
+  let picked = data.recommended;
+
+  const title = (candidate) => (candidate.number === 0 ? t("given") : data.axes.map((axis, i) => `${axis.title} ${candidate.labels[i]}`).join(" · "));
+  const called = (candidate) => (candidate.number === 0 ? t("given") : one("candidate", candidate.number));
+  const ordered = [...data.candidates].sort((a, b) => (b.number === data.recommended) - (a.number === data.recommended)
+    || rank(a) - rank(b) || a.number - b.number);
+  function rank(candidate) { const at = data.front.indexOf(candidate.number); return at < 0 ? 1e6 + 1e6 * (candidate.status === "dropped") : at; }
+
+  function interval(value) {
+    if (!value) return "—";
+    return value.low === null ? points(value.mean) : `${points(value.mean)} (${points(value.low)} – ${points(value.high)})`;
+  }
+
+  function chips(candidate) {
+    if (candidate.number === 0) return make("div", { className: "chips" }, make("span", { textContent: t("givenLong") }));
+    return make("div", { className: "chips" }, ...data.axes.map((axis, i) => make("span", {}, make("small", { textContent: axis.title }), make("b", { textContent: candidate.labels[i] }))));
+  }
+
+  function strip(sources, caption) {
+    if (!sources.length) return make("p", { className: "note", textContent: t("noPictures") });
+    return make("div", { className: "strip" }, ...sources.filter(Boolean).map((src, i) => make("img", {
+      src, alt: `${caption} ${i + 1}`, width: data.width, height: data.height, loading: "lazy", onclick: () => openLight(src, caption),
+    })));
+  }
+
+  function difference(goal, i) {
+    const value = data.check.differences[i], name = goalName(goal);
+    if (!value) return fill("unknown", { name });
+    const by = points(value.low === null || (value.low <= 0 && value.high >= 0) ? value.mean : Math.abs(value.mean));
+    const [low, high] = value.low === null ? ["—", "—"] : [points(value.low), points(value.high)];
+    let key = "unsure";
+    if (value.low !== null && value.low > 0) key = goal.up ? "surelyMore" : "worseMore";
+    if (value.low !== null && value.high < 0) key = goal.up ? "worseLess" : "surelyLess";
+    return fill(key, { name, by, low, high });
+  }
+
+  function sumText() {
+    return data.goals.filter((goal) => goal.weigh > 0).map((goal) => {
+      const name = goal.up ? goalName(goal) : one("minus", goalName(goal));
+      return goal.weigh === 1 ? name : fill("times", { weight: goal.weigh, name });
+    }).join(t("comma"));
+  }
+
+  function recommendedCard() {
+    const best = data.candidates[data.recommended];
+    const dropped = data.candidates.filter((candidate) => candidate.status === "dropped").length;
+    const reasons = [make("li", { textContent: best.number === 0 ? t("keep") : fill("why", { sum: sumText(), count: data.candidates.length }) })];
+    if (data.check) {
+      const other = data.candidates[data.check.against];
+      reasons.push(make("li", {}, fill("checked", { seeds: data.check.seeds.length, other: other.number === 0 ? t("given") : called(other) }),
+        make("ul", {}, ...data.goals.map((goal, i) => make("li", { textContent: difference(goal, i) + t("stop") })))));
+    } else if (!data.stage) reasons.push(make("li", { textContent: t("noCheck") }));
+    reasons.push(make("li", { textContent: fill("effort", { pictures: data.pictures, cells: data.gridCandidates.toLocaleString("en"), grid: data.gridPictures.toLocaleString("en"), first: data.seeds[0] }) }));
+    if (dropped) reasons.push(make("li", { textContent: fill("racing", { dropped, error: +(100 * data.error).toFixed(1) }) }));
+    const rows = data.check
+      ? [[t("recommended"), data.check.pictures], [data.check.against === 0 ? t("given") : called(data.candidates[data.check.against]), data.check.others_pictures]]
+      : [[t("recommended"), best.pictures]];
+    return make("section", { className: "card" }, make("h2", { textContent: t("recommended") }), chips(best), make("ul", { className: "reasons" }, ...reasons),
+      make("h3", { textContent: t(data.check ? "pictures" : "pictures0") }),
+      ...rows.map(([name, sources]) => make("div", { className: "row" }, make("div", { className: "rowname", textContent: name }), strip(sources, name))));
+  }
+
+  function useCard() {
+    const { render, merge, recipe, notes } = data.commands;
+    const part = (key, text) => (text ? [make("p", { className: "note", style: "margin:12px 0 4px", textContent: t(key) }), copyable(text)] : []);
+    return make("section", { className: "card" }, make("h2", { textContent: t("use") }), ...part("render", render), ...part("merge", merge), ...part("recipe", recipe),
+      merge ? null : make("p", { className: "note", textContent: t("base") }), ...notes.map((key) => make("p", { className: "note", textContent: t(key) })));
+  }
+
+  /* Round numbers between two ends, about `count` of them. */
+  function ticks(low, high, count) {
+    const raw = (high - low) / count || 1, size = 10 ** Math.floor(Math.log10(raw));
+    const step = [1, 2, 5, 10].map((n) => n * size).find((n) => n >= raw);
+    const found = [];
+    for (let value = Math.ceil(low / step) * step; value <= high + 1e-9; value += step) found.push(+value.toFixed(6));
+    return found;
+  }
+
+  function svg(tag, props, ...children) {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [key, value] of Object.entries(props)) key.startsWith("on") ? node.addEventListener(key.slice(2), value) : node.setAttribute(key, value);
+    node.append(...children);
+    return node;
+  }
+
+  function plot() {
+    const narrow = innerWidth < 720, w = narrow ? 350 : 760, h = narrow ? 300 : 380, left = 46, bottom = 40;
+    const xOf = (candidate) => (across < 0 ? candidate.number : mean(candidate, across) === null ? null : 100 * mean(candidate, across));
+    const shown = data.candidates.filter((candidate) => xOf(candidate) !== null && mean(candidate, vertical) !== null);
+    const ends = (values) => { const low = Math.min(...values), high = Math.max(...values), room = 0.06 * (high - low) || 1; return [low - room, high + room]; };
+    const [x0, x1] = ends(shown.map(xOf)), [y0, y1] = ends(shown.map((candidate) => 100 * mean(candidate, vertical)));
+    const x = (value) => left + (w - left - 12) * (value - x0) / (x1 - x0), y = (value) => 12 + (h - bottom - 12) * (1 - (value - y0) / (y1 - y0));
+    const text = (at, label, props) => svg("text", { ...at, ...props }, label);
+    const grid = [
+      ...ticks(y0, y1, 5).flatMap((value) => [svg("line", { x1: left, x2: w - 12, y1: y(value), y2: y(value) }), text({ x: left - 6, y: y(value) + 4 }, value, { "text-anchor": "end" })]),
+      ...ticks(x0, x1, narrow ? 4 : 7).flatMap((value) => [svg("line", { x1: x(value), x2: x(value), y1: 12, y2: h - bottom }), text({ x: x(value), y: h - bottom + 16 }, value, { "text-anchor": "middle" })]),
+    ];
+    const order = { dropped: 0, behind: 1, front: 2 };
+    const dots = [...shown].sort((a, b) => order[a.status] - order[b.status] || (a.number === data.recommended) - (b.number === data.recommended)).map((candidate) => {
+      const kinds = [candidate.status, candidate.number === data.recommended ? "best" : "", candidate.number === 0 ? "given" : "", candidate.number === picked ? "picked" : ""];
+      const choose = () => { picked = candidate.number; redraw(); };
+      const dot = svg("circle", { cx: x(xOf(candidate)), cy: y(100 * mean(candidate, vertical)), r: candidate.number === data.recommended ? 9 : candidate.status === "front" ? 6.5 : 5, class: kinds.join(" "), tabindex: 0, role: "button",
+        "aria-label": title(candidate), onclick: choose, onkeydown: (event) => { if (event.key === "Enter") choose(); } });
+      dot.append(svg("title", {}, `${called(candidate)}${t("colon")}${title(candidate)}`));
+      return dot;
+    });
+    const name = (goal) => (goal < 0 ? t("order") : data.goals[goal].up ? goalName(data.goals[goal]) : one("minus", goalName(data.goals[goal])));
+    return svg("svg", { viewBox: `0 0 ${w} ${h}`, class: "plot", role: "img", "aria-label": t("chart") }, svg("g", { class: "lines" }, ...grid),
+      text({ x: w - 12, y: h - 6 }, `${name(across)} →`, { "text-anchor": "end", class: "name" }), text({ x: left + 4, y: 24 }, `↑ ${name(vertical)}`, { class: "name" }), ...dots);
+  }
+
+  function chartCard() {
+    const choice = (key, now, set) => make("label", {}, t(key), make("select", { onchange: (event) => { set(+event.target.value); redraw(); } },
+      ...data.goals.map((goal, i) => make("option", { value: i, textContent: goalName(goal), selected: i === now }))));
+    const tools = data.goals.length > 2 ? make("div", { className: "tools" }, choice("up", vertical, (value) => { vertical = value; }), choice("across", across, (value) => { across = value; })) : null;
+    const key = (kind, text) => make("span", {}, svg("svg", { viewBox: "0 0 20 20", class: "plot key" }, svg("circle", { cx: 10, cy: 10, r: kind.includes("best") ? 8 : 6, class: kind })), text);
+    const chosen = data.candidates[picked];
+    return make("section", { className: "card" }, make("div", { className: "head" }, make("h2", { textContent: t("chart") }), tools), make("p", { className: "note", textContent: t("chartNote") }), plot(),
+      make("div", { className: "legend" }, key("front best", t("recommended")), key("front", t("front")), key("behind", t("behind")), key("dropped", t("dropped")), key("given", t("given"))),
+      chosen ? card(chosen) : null);
+  }
+
+  function card(candidate) {
+    const place = candidate.status === "dropped" ? one("beaten", candidate.beatenBy) : t(candidate.status);
+    const values = data.goals.map((goal, i) => `${goalName(goal)} ${interval(candidate.values[i])}`);
+    return make("div", { className: "candidate" }, make("div", { className: "head" }, make("b", { textContent: candidate.number === data.recommended ? `${called(candidate)} · ${t("recommended")}` : called(candidate) }),
+      make("span", { className: "note", textContent: [place, one("seedsOf", candidate.seeds)].join(" · ") })), chips(candidate), make("p", { className: "numbers", textContent: values.join(" · ") }), strip(candidate.pictures, title(candidate)));
+  }
+
+  function frontCard() {
+    const most = 8, shown = data.front.slice(0, most).map((number) => data.candidates[number]);
+    return make("section", { className: "card" }, make("h2", { textContent: t("frontCard") }), make("p", { className: "note", textContent: t("frontNote") }), ...shown.map(card),
+      data.front.length > most ? make("p", { className: "note", textContent: one("more", data.front.length - most) }) : null);
+  }
+
+  function tableCard() {
+    const heads = [t("value"), ...data.goals.map(goalName), t("seeds"), t("status")];
+    const body = ordered.map((candidate) => make("tr", { className: candidate.number === data.recommended ? "best" : candidate.status },
+      ...[title(candidate), ...candidate.values.map(interval), candidate.seeds, candidate.number === data.recommended ? t("recommended") : candidate.status === "dropped" ? one("beaten", candidate.beatenBy) : t(candidate.status)]
+        .map((text, i) => make("td", { "data-name": heads[i], textContent: text }))));
+    const notes = data.goals.filter((goal) => known.includes(goal.name)).map((goal) => `${goalName(goal)}${t("colon")}${t(`${goal.name}Note`)}`);
+    return make("section", { className: "card" }, make("h2", { textContent: t("table") }), make("p", { className: "note", textContent: t("tableNote") }), ...notes.map((text) => make("p", { className: "note", textContent: text })),
+      make("div", { className: "wide" }, make("table", { className: "candidates" }, make("thead", {}, make("tr", {}, ...heads.map((text) => make("th", { textContent: text })))), make("tbody", {}, ...body))));
+  }
+
+  function cards() {
+    const live = data.stage ? make("section", { className: "card" }, make("p", { className: "live", textContent: one("running", t(data.stage)) })) : null;
+    if (data.recommended === null) return [live].filter(Boolean);
+    return [live, recommendedCard(), data.commands && !data.stage ? useCard() : null, chartCard(), frontCard(), tableCard()].filter(Boolean);
+  }
+
+  function openLight(src, caption) {
+    const image = zoomable(make("img", { src, alt: caption }), data.width, data.height, light);
+    light.hidden = false;
+    light.replaceChildren(make("button", { className: "x", textContent: t("close"), onclick: closeLight }),
+      make("div", { className: "view", onclick: (event) => { if (event.target === event.currentTarget) closeLight(); } }, image),
+      make("div", { className: "caption" }, make("span", { textContent: caption })));
+  }
+
+  function closeLight() { light.hidden = true; light.classList.remove("full"); }
+
+  let wasNarrow = innerWidth < 720;
+  const fit = () => { const narrow = innerWidth < 720; if (narrow !== wasNarrow) { wasNarrow = narrow; redraw(); } };
+  const summary = () => `${data.prompt} · ${data.axes.map((axis) => axis.title).join(t("comma"))}`;
+  return { cards, closeLight, fit, summary };
+}

@@ -1,0 +1,76 @@
+"""How much a search may take: pictures, or time."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from loralathe.errors import InputError, option
+
+SEARCHED = 0.6
+"""Part of the budget, without what the check takes, in which new candidates come; the rest is for those
+ahead.
+"""
+_UNITS = {
+    "picture": "pictures", "pictures": "pictures", "image": "pictures", "images": "pictures",
+    "張": "pictures", "張圖": "pictures", "s": "1", "second": "1", "seconds": "1", "秒": "1",
+    "m": "60", "min": "60", "minute": "60", "minutes": "60", "分鐘": "60", "分": "60",
+    "h": "3600", "hour": "3600", "hours": "3600", "小時": "3600",
+}  # fmt: skip
+_TEXT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(\D*?)\s*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """pictures: of the study, earlier runs included;  seconds: of this run. One of the two is None."""
+
+    pictures: int | None = None
+    seconds: float | None = None
+
+
+def read_budget(text: str | int) -> Budget:
+    """`200 pictures`, `200`, `30 minutes`, `2 h`. Raises InputError."""
+    found = _TEXT.fullmatch(str(text))
+    unit = _UNITS.get(found[2].casefold() or "pictures") if found else None
+    if found is None or unit is None or float(found[1]) <= 0:
+        raise InputError(
+            f"'{text}' is no budget",
+            where=option("budget"),
+            fix=f"write {option('budget', '200 pictures')} or {option('budget', '30 minutes')}",
+        )
+    if unit == "pictures":
+        return Budget(pictures=int(float(found[1])))
+    return Budget(seconds=float(found[1]) * float(unit))
+
+
+@dataclass
+class Purse:
+    """A budget being spent.
+
+    spent: how many pictures there are by now.  kept: pictures that are kept for the check at the end.
+    """
+
+    budget: Budget
+    spent: Callable[[], int]
+    kept: int
+    begun: float
+    clock: Callable[[], float] = time.monotonic
+
+    def searching(self, next_pictures: int) -> bool:
+        """Whether new candidates still come."""
+        return self._within(SEARCHED, next_pictures)
+
+    def measuring(self, next_pictures: int) -> bool:
+        """Whether those ahead get more seeds."""
+        return self._within(1.0, next_pictures)
+
+    def _within(self, part: float, next_pictures: int) -> bool:
+        if self.budget.pictures is not None:
+            return self.spent() + next_pictures <= part * max(0, self.budget.pictures - self.kept)
+        assert self.budget.seconds is not None
+        passed = self.clock() - self.begun
+        # Time is kept for the check as for so many pictures at this run's own speed.
+        pace = passed / max(1, self.spent())
+        return passed + pace * next_pictures <= part * (self.budget.seconds - pace * self.kept)

@@ -1,0 +1,182 @@
+"""Which candidate comes next: Optuna by ask and tell, and steps around the leader.
+
+Optuna's samplers look at all numbers so far (TPE of several objectives, or NSGA-II). Every second proposal is
+an unseen neighbour of the leader, one step along one axis: near the end that is where better ones are. The
+trials stay in `tune.db` in the study's folder (SQLite), which is how a search goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Iterable, Iterator
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from loralathe.errors import InputError, MachineError
+from loralathe.studies.tuning.space import Point, Space
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+
+SamplerName = Literal["tpe", "nsga2"]
+SAMPLERS: tuple[SamplerName, ...] = ("tpe", "nsga2")
+DATABASE = "tune.db"
+POPULATION = 16
+"""Of NSGA-II."""
+TRIES = 12
+"""How often Optuna may propose what was seen already, before a neighbour or any unseen candidate is taken."""
+
+
+def need_optuna() -> None:
+    """MachineError, with the way to install it, when Optuna is missing."""
+    try:
+        import optuna  # noqa: F401
+    except ImportError as error:
+        raise MachineError(
+            "a search needs Optuna, which is not installed", fix='pip install "loralathe[tune]"'
+        ) from error
+
+
+class Proposals:
+    """The trials of one search; `name` tells it from others in the same folder."""
+
+    def __init__(
+        self, folder: Path, space: Space, objectives: int, name: str, sampler: SamplerName, seed: int
+    ) -> None:
+        need_optuna()
+        import optuna
+        from optuna.exceptions import ExperimentalWarning
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.filterwarnings("ignore", category=ExperimentalWarning)
+        self._space, self._sampler, self._seed = space, sampler, seed
+        folder.mkdir(parents=True, exist_ok=True)
+        path = (folder / DATABASE).absolute().as_posix()
+        try:
+            self._storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+            self._study: Study = optuna.create_study(
+                storage=self._storage,
+                study_name=name,
+                directions=["maximize"] * objectives,
+                load_if_exists=True,
+                sampler=self._make(0),
+            )
+        except Exception as error:  # SQLAlchemy's and Optuna's share no narrower base class
+            raise InputError(
+                "the trials of this folder cannot be read",
+                where=str(folder / DATABASE),
+                fix="delete it and run again: finished pictures stay",
+            ) from error
+        self._open: dict[Point, list[Trial]] = {}
+        for trial in self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+            self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._storage.engine.dispose()
+
+    def told(self) -> list[Point]:
+        """Candidates of earlier runs, in their order, each once."""
+        from optuna.trial import TrialState
+
+        trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return list(dict.fromkeys(self._point(trial.params) for trial in trials))
+
+    def ask(self, seen: set[Point], leader: Point) -> Point | None:
+        """An unseen candidate; None when there is none left.
+
+        seen: those that are known, and what was given.  leader: whose neighbour it is to be, if one is
+        unseen; the empty one: of nobody.
+        """
+        if len(seen) > self._space.size:  # what was given is among the seen
+            return None
+        number = len(self._study.get_trials(deepcopy=False))
+        dice = random.Random(f"{self._seed} {number}")
+        near = [point for point in self.neighbours(leader) if point not in seen]
+        if near:
+            return self._enqueued(dice.choice(near))
+        for _ in range(TRIES):
+            self._study.sampler = self._make(number)
+            trial = self._study.ask(self._distributions())
+            point = self._point(trial.params)
+            if point not in seen:
+                self._open.setdefault(point, []).append(trial)
+                return point
+            self._fail(trial)
+            number += 1
+        return self._enqueued(self._unseen(seen, dice))
+
+    def enqueue(self, point: Point) -> Point:
+        """Propose this one."""
+        return self._enqueued(point)
+
+    def tell(self, point: Point, values: Iterable[float]) -> None:
+        """Its objectives, larger is better; a NaN counts as −1, worse than any share."""
+        numbers = [-1.0 if isnan(value) else float(value) for value in values]
+        for trial in self._open.pop(point, []):
+            self._study.tell(trial, numbers)
+
+    def neighbours(self, point: Point) -> Iterator[Point]:
+        """One step along one axis; any other value where they have no order."""
+        for axis, at in enumerate(point):
+            count = len(self._space.axes[axis].values)
+            near = (at - 1, at + 1) if self._space.ordered[axis] else range(count)
+            for value in near:
+                if value != at and 0 <= value < count:
+                    yield (*point[:axis], value, *point[axis + 1 :])
+
+    def _unseen(self, seen: set[Point], dice: random.Random) -> Point:
+        """Any; those that are few are looked for one by one."""
+        counts = [len(axis.values) for axis in self._space.axes]
+        for _ in range(1000):
+            point = tuple(dice.randrange(count) for count in counts)
+            if point not in seen:
+                return point
+        from itertools import product
+
+        return next(point for point in product(*map(range, counts)) if point not in seen)
+
+    def _enqueued(self, point: Point) -> Point:
+        self._study.enqueue_trial({f"{i}": self._stored(i, at) for i, at in enumerate(point)})
+        trial = self._study.ask(self._distributions())
+        self._open.setdefault(point, []).append(trial)
+        return point
+
+    def _fail(self, trial: Trial) -> None:
+        from optuna.trial import TrialState
+
+        self._study.tell(trial, state=TrialState.FAIL)
+
+    def _distributions(self) -> dict[str, BaseDistribution]:
+        from optuna.distributions import CategoricalDistribution, IntDistribution
+
+        found: dict[str, BaseDistribution] = {}
+        for i, (axis, ordered) in enumerate(zip(self._space.axes, self._space.ordered, strict=True)):
+            last = len(axis.values) - 1
+            found[f"{i}"] = (
+                IntDistribution(0, last)
+                if ordered
+                else CategoricalDistribution([str(n) for n in range(last + 1)])
+            )
+        return found
+
+    def _stored(self, axis: int, at: int) -> int | str:
+        return at if self._space.ordered[axis] else str(at)
+
+    def _point(self, params: dict[str, int | str]) -> Point:
+        return tuple(int(params[f"{i}"]) for i in range(len(self._space.axes)))
+
+    def _make(self, number: int) -> BaseSampler:
+        """A sampler whose dice follow from the trial's number: a search that was stopped goes on as if it had
+        not been."""
+        from optuna.samplers import NSGAIISampler, TPESampler
+
+        seed = (self._seed + 7919 * number) % 2**31
+        if self._sampler == "nsga2":
+            return NSGAIISampler(population_size=POPULATION, seed=seed)
+        startup = 4 + 2 * len(self._space.axes)
+        return TPESampler(n_startup_trials=startup, multivariate=True, seed=seed)

@@ -1,0 +1,255 @@
+"""The result of a search, and its files: tune.json, tune.csv, tune.html, recommended.toml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from loralathe.commands import command_line
+from loralathe.rendering.request import ImageRequest
+from loralathe.strengths import AdapterUse, argument_text, show_number
+from loralathe.studies.commands import CellRecipe, cell_recipe
+from loralathe.studies.metrics import Estimate
+from loralathe.studies.page.build import fill_page, picture_source
+from loralathe.studies.plan import Job
+from loralathe.studies.study_file import csv_file, json_file
+from loralathe.tensorfiles import write_whole
+
+Status = Literal["front", "behind", "dropped"]
+MOST_PICTURES = 8
+"""Of a candidate on the page."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One candidate; number 0 is what was given.
+
+    labels: its values, one for each axis.  values: each objective over its seeds, None where nothing tells
+    it. status: front: no other is better everywhere;  behind: another seems so;  dropped: `beaten_by`
+    surely is. worth: the weighed sum of the objectives.  keys: its pictures with the trigger word. render:
+    the command that renders it.  recipe: how to make its weights; None for those of the checkpoint.
+    """
+
+    number: int
+    labels: tuple[str, ...]
+    values: tuple[Estimate | None, ...]
+    status: Status
+    beaten_by: int | None
+    worth: float | None
+    keys: tuple[str, ...]
+    render: str
+    recipe: CellRecipe | None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        number: int,
+        labels: tuple[str, ...],
+        values: tuple[Estimate | None, ...],
+        status: Status,
+        beaten_by: int | None,
+        worth: float | None,
+        keys: tuple[str, ...],
+        job: Job,
+        recipe_file: str | None,
+    ) -> Candidate:
+        """From one of its jobs."""
+        recipe = cell_recipe(job.request, recipe_file=recipe_file, variables=job.variables)
+        render = "" if recipe_file else _render_command(job.request)
+        return cls(number, labels, values, status, beaten_by, worth, keys, render, recipe)
+
+
+@dataclass(frozen=True)
+class Check:
+    """The recommended candidate and another one on fresh seeds: what each has, and the paired difference."""
+
+    against: int
+    seeds: tuple[int, ...]
+    values: tuple[Estimate | None, ...]
+    others: tuple[Estimate | None, ...]
+    differences: tuple[Estimate | None, ...]
+    keys: tuple[str, ...]
+    other_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TuneReport:
+    """A search.
+
+    axes: title → values.  goals: (name, whether up is better, weight, slack).  front: numbers, most worth
+    first. pictures: all that the study made;  rendered: those of this run;  grid_pictures: of a grid of the
+    same values
+        on the seeds that a new candidate begins with.
+    seeds: of a new candidate, and the most.  stage: what a running search is at; "" once it has ended.
+    """
+
+    title: str
+    axes: Mapping[str, tuple[str, ...]]
+    goals: tuple[tuple[str, bool, float, float], ...]
+    candidates: tuple[Candidate, ...]
+    front: tuple[int, ...]
+    recommended: int | None
+    check: Check | None
+    pictures: int
+    rendered: int
+    grid_candidates: int
+    grid_pictures: int
+    pictures_of_scene: int
+    seeds: tuple[int, int]
+    error: float
+    size: tuple[int, int]
+    stage: str
+    budget: int | None
+    request: ImageRequest
+    files: tuple[Path, ...] = ()
+
+    @property
+    def best(self) -> Candidate | None:
+        """The recommended candidate."""
+        return None if self.recommended is None else self.candidates[self.recommended]
+
+
+def _render_command(request: ImageRequest) -> str:
+    """`lathe render` with the settings of the study."""
+    uses: list[AdapterUse] = [use for use in request.adapters if use.te or use.unet]
+    return command_line(
+        "render",
+        request.checkpoint,
+        *map(argument_text, uses),
+        prompt=request.prompt,
+        negative=request.negative,
+        seed=request.seed,
+        steps=request.steps,
+        cfg=show_number(request.cfg),
+        sampler=request.sampler,
+        schedule=request.schedule,
+        size="x".join(map(str, request.size)),
+    )
+
+
+def write_tune_report(folder: Path, report: TuneReport, *, embed: bool) -> TuneReport:
+    """Write all files of the report, `recommended.toml` only for a finished search; the report with their
+    paths.
+    """
+    files = [
+        _write(folder / "tune.json", tune_json(report)),
+        _write(folder / "tune.csv", tune_csv(report)),
+        _write(folder / "tune.html", tune_page(report, folder, embed=embed)),
+    ]
+    best = report.best
+    if not report.stage and best is not None and best.recipe is not None:
+        head = f"# {best.recipe.command}\n"
+        files.append(_write(folder / "recommended.toml", (head + best.recipe.snippet).encode()))
+    return replace(report, files=tuple(files))
+
+
+def _write(path: Path, content: bytes) -> Path:
+    write_whole(path, content)
+    return path
+
+
+def tune_json(report: TuneReport) -> bytes:
+    """The whole report."""
+    fields = {name: value for name, value in asdict(report).items() if name not in ("files", "request")}
+    fields["goals"] = [
+        dict(zip(("name", "up", "weigh", "slack"), goal, strict=True)) for goal in report.goals
+    ]
+    return json_file({"version": 1} | fields | {"request": report.request.to_json()}) + b"\n"
+
+
+def tune_csv(report: TuneReport) -> bytes:
+    """A row for each candidate: its values, its objectives with 95 % intervals, what became of it."""
+    heads = [f"{name}{end}" for name, *_ in report.goals for end in ("", " low", " high")]
+    rows: list[Sequence[object]] = [
+        ["candidate", *report.axes, "seeds", *heads, "worth", "status", "beaten by", "command"]
+    ]
+    for one in report.candidates:
+        numbers = [
+            number
+            for value in one.values
+            for number in ((None,) * 3 if value is None else (value.mean, value.low, value.high))
+        ]
+        rows.append(
+            [
+                one.number,
+                *(one.labels or [""] * len(report.axes)),
+                len(one.keys),
+                *("" if number is None else f"{number:.6g}" for number in numbers),
+                "" if one.worth is None else f"{one.worth:.6g}",
+                "recommended" if one.number == report.recommended else one.status,
+                "" if one.beaten_by is None else one.beaten_by,
+                one.recipe.command if one.recipe else "",
+            ]
+        )
+    return csv_file(rows)
+
+
+def tune_page(report: TuneReport, folder: Path, *, embed: bool) -> bytes:
+    """`tune.html`."""
+    shown = {*report.front, report.recommended, 0}
+
+    def sources(keys: Sequence[str]) -> list[str]:
+        return [picture_source(f"cells/{key}.png", folder, embed=embed) for key in keys[:MOST_PICTURES]]
+
+    candidates = [
+        {
+            "number": one.number,
+            "labels": one.labels,
+            "values": [None if value is None else asdict(replace(value, values=())) for value in one.values],
+            "status": one.status,
+            "beatenBy": one.beaten_by,
+            "seeds": len(one.keys),
+            "pictures": sources(one.keys) if not embed or one.number in shown else [],
+        }
+        for one in report.candidates
+    ]
+    best, check = report.best, report.check
+    data = {
+        "title": report.title,
+        "axes": [{"title": title, "values": values} for title, values in report.axes.items()],
+        "goals": [
+            {"name": name, "up": up, "weigh": weigh, "slack": slack}
+            for name, up, weigh, slack in report.goals
+        ],
+        "candidates": candidates,
+        "front": report.front,
+        "recommended": report.recommended,
+        "check": None
+        if check is None
+        else {
+            "against": check.against,
+            "seeds": check.seeds,
+            **{
+                name: [
+                    None if value is None else asdict(replace(value, values=()))
+                    for value in getattr(check, name)
+                ]
+                for name in ("values", "others", "differences")
+            },
+            "pictures": sources(check.keys),
+            "others_pictures": sources(check.other_keys),
+        },
+        "commands": None
+        if best is None
+        else {
+            "render": best.render,
+            "merge": best.recipe.command if best.recipe else "",
+            "recipe": best.recipe.snippet if best.recipe else "",
+            "notes": best.recipe.notes if best.recipe else (),
+        },
+        "pictures": report.pictures,
+        "gridCandidates": report.grid_candidates,
+        "gridPictures": report.grid_pictures,
+        "ofScene": report.pictures_of_scene,
+        "seeds": report.seeds,
+        "error": report.error,
+        "width": report.size[0],
+        "height": report.size[1],
+        "stage": report.stage,
+        "budget": report.budget,
+        "prompt": report.request.prompt,
+    }
+    return fill_page("tune", report.title or f"{folder.name}: tune", data)

@@ -1,0 +1,421 @@
+"""`tune`: propose, measure on a few seeds, drop what is surely beaten, measure the best again, check,
+report.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from loralathe.errors import InputError, option
+from loralathe.progress import Progress
+from loralathe.rendering.prompts import lift_tags
+from loralathe.rendering.request import ImageRequest, Renderer
+from loralathe.studies.cell_builder import CellBuilder, pull_tags
+from loralathe.studies.context import Context
+from loralathe.studies.metrics import Estimate, estimate
+from loralathe.studies.plan import Identify, file_identity
+from loralathe.studies.store import CellStore
+from loralathe.studies.study_file import Identity, claim_folder, foreign_folder_note, identity_of
+from loralathe.studies.tuning.budget import Budget, Purse
+from loralathe.studies.tuning.choose import front_of, leader, next_to_measure, worths
+from loralathe.studies.tuning.goals import Goal
+from loralathe.studies.tuning.measure import Measurer
+from loralathe.studies.tuning.proposals import Proposals, SamplerName, need_optuna
+from loralathe.studies.tuning.racing import Rule, Values, beaten_by, difference, pooled_noise, surely_beats
+from loralathe.studies.tuning.report import Candidate, Check, TuneReport, write_tune_report
+from loralathe.studies.tuning.space import AS_GIVEN, Point, Scene, Space, read_space, without_words
+
+DEFAULT_CONTEXT = Context()
+LIVE_SECONDS = 5.0
+"""How often the page is written while a search runs."""
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """Everything about a search.
+
+    request: what all pictures have in common; its prompt holds the trigger words.  also: other prompts with
+    them;
+        scenes take turns.
+    sweeps: axes `NAME = VALUES`.  goals: see `goals_of`.  triggers: words that the plain prompts lack.
+    first: seeds of a new candidate; most: of the best ones; check: fresh seeds for the end.
+    error: chance of dropping a candidate that no rival beats.
+    bare: checkpoint of the base alone, where `request` names a recipe's result.
+    reuse: folders of other studies, whose pictures are taken.
+    """
+
+    request: ImageRequest
+    folder: Path
+    sweeps: tuple[str, ...]
+    goals: tuple[Goal, ...]
+    budget: Budget
+    also: tuple[str, ...] = ()
+    triggers: tuple[str, ...] = ()
+    first: int = 2
+    most: int = 16
+    check: int = 8
+    error: float = 0.05
+    sampler: SamplerName = "tpe"
+    context: Context = DEFAULT_CONTEXT
+    bare: str = ""
+    reuse: tuple[Path, ...] = ()
+    title: str = ""
+    embed: bool = False
+    force: bool = False
+    identify: Identify = file_identity
+
+
+def space_of(options: TuneOptions) -> Space:
+    """The candidates. Raises InputError for mistakes in the axes."""
+    base = CellBuilder(options.request)
+    space = read_space(options.sweeps, base, options.context, cache(options.identify), options.bare)
+    # Each value by itself: the last one must not fail after an hour.
+    for axis, values in enumerate(space.axes):
+        for at in range(len(values.values)):
+            point = tuple(at if i == axis else 0 for i in range(len(space.axes)))
+            job = space.job(point, options.request.prompt, 0)
+            if options.context.recipe is not None:
+                options.context.recipe.check(dict(job.variables))
+    return space
+
+
+def scenes_of(options: TuneOptions) -> tuple[Scene, ...]:
+    """`most` scenes of the race, and `check` fresh ones behind them: prompts take turns, seeds count up."""
+    prompts = (options.request.prompt, *options.also)
+    plain = [without_words(prompt, options.triggers) if options.triggers else "" for prompt in prompts]
+    count = options.most + options.check
+    return tuple(
+        Scene(prompts[i % len(prompts)], plain[i % len(prompts)], (options.request.seed + i) % 2**64)
+        for i in range(count)
+    )
+
+
+@dataclass(frozen=True)
+class TunePlan:
+    """What a search would do: its candidates, pictures of one in a scene, those that the check takes."""
+
+    space: Space
+    scenes: tuple[Scene, ...]
+    pictures_of_scene: int
+    kept: int
+    notes: tuple[str, ...]
+
+    @property
+    def grid_pictures(self) -> int:
+        """What all candidates would take on as few seeds as a new one begins with."""
+        return self.space.size * self.pictures_of_scene
+
+
+def plan_tune(options: TuneOptions) -> TunePlan:
+    """The plan without rendering. Raises InputError for every mistake that can be told now."""
+    need_optuna()
+    if options.first < 2 or options.most < options.first:
+        raise InputError(
+            "a candidate begins on 2 seeds at least, and none gets fewer later",
+            where=f"{option('first_seeds', options.first)}, {option('most_seeds', options.most)}",
+        )
+    space, scenes = space_of(options), scenes_of(options)
+    plain = any(goal.plain for goal in options.goals)
+    of_scene = 2 if plain else 1
+    kept = options.check * (2 * of_scene + plain)
+    limit = options.budget.pictures
+    least = kept + 2 * options.first * of_scene + (options.first if plain else 0)
+    if limit is not None and limit < least:
+        raise InputError(
+            f"{limit} pictures are too few for a search",
+            where=f"two candidates and the check take {least}",
+            fix=f"give {option('budget', f'{4 * least} pictures')}, or fewer {option('check_seeds')}",
+        )
+    notes = [*foreign_folder_note(options.folder, _identity(options, space), force=options.force)]
+    notes += [str(issue) for issue in lift_tags(options.request.prompt).issues]
+    notes += [note for axis in space.axes for note in axis.notes]
+    return TunePlan(space, scenes, of_scene, kept, tuple(notes))
+
+
+def _identity(options: TuneOptions, space: Space) -> Identity:
+    recipe = options.context.recipe
+    more = {} if recipe is None else {"recipe": recipe.file}
+    return identity_of(
+        "tune",
+        options.folder,
+        options.request,
+        [pull_tags(space.base, space.context).request],
+        {axis.title: [value.label for value in axis.values] for axis in space.axes},
+        **more,
+    )
+
+
+def run_tune(options: TuneOptions, renderer: Renderer, progress: Progress | None = None) -> TuneReport:
+    """Search in `options.folder`; pictures that are there are not rendered again, and trials go on.
+
+    On Ctrl-C everything is kept, the page shows what there is, and KeyboardInterrupt goes on.
+    """
+    progress = progress or Progress()
+    plan = plan_tune(options)
+    claim_folder(options.folder, _identity(options, plan.space), force=options.force)
+    for note in plan.notes:
+        progress.message(note)
+    race = Race.begin(options, plan, renderer, progress)
+    try:
+        race.run()
+    except KeyboardInterrupt:
+        race.write(live=False)
+        raise
+    finally:
+        race.proposals.close()
+    return race.write(live=False)
+
+
+@dataclass
+class Race:
+    """A search under way: candidates by number, in the order in which they came; 0 is what was given."""
+
+    options: TuneOptions
+    plan: TunePlan
+    measurer: Measurer
+    proposals: Proposals
+    purse: Purse
+    progress: Progress
+    points: list[Point] = field(default_factory=list)
+    dropped: dict[int, int] = field(default_factory=dict)
+    checked: Check | None = None
+    _written: float = 0.0
+    _stage: str = "search"
+
+    @classmethod
+    def begin(cls, options: TuneOptions, plan: TunePlan, renderer: Renderer, progress: Progress) -> Race:
+        measurer = Measurer(
+            plan.space,
+            plan.scenes,
+            options.goals,
+            CellStore(options.folder),
+            renderer,
+            progress,
+            options.reuse,
+        )
+        seed = options.request.seed % 2**31
+        name = _study_name(options, plan)
+        proposals = Proposals(options.folder, plan.space, len(options.goals), name, options.sampler, seed)
+        purse = Purse(options.budget, lambda: measurer.spent, plan.kept, time.monotonic())
+        return cls(options, plan, measurer, proposals, purse, progress)
+
+    @property
+    def rule(self) -> Rule:
+        of_scene = self.plan.pictures_of_scene * self.options.first
+        most = self.options.budget.pictures
+        rivals = 50 if most is None else max(2, most // of_scene)
+        slack = tuple(goal.slack for goal in self.options.goals)
+        return Rule(slack, self.options.error, min(rivals, self.plan.space.size + 1))
+
+    def run(self) -> None:
+        with self.progress.task("search", total=self.options.budget.pictures, unit="pictures") as task:
+
+            def tick() -> None:
+                task.advance(self.measurer.spent - task.done)
+                self._write_live()
+
+            for point in (AS_GIVEN, *self.proposals.told()):
+                self._enter(point)
+                tick()
+            self._search(tick)
+            self._stage = "check"
+            self._check()
+            tick()
+
+    def _search(self, tick: Callable[[], None]) -> None:
+        """New candidates for a part of the budget; then more seeds for those ahead while it is not clear
+        which is best, and new candidates again once it is.
+        """
+        of_scene, first = self.plan.pictures_of_scene, self.options.first
+        while self.purse.measuring(of_scene * first):
+            early = self.purse.searching(of_scene * first)
+            self._stage = "search" if early else "closer"
+            contest = (
+                None if early else next_to_measure(worths(self.alive, self.options.goals), self.options.most)
+            )
+            if contest is not None:
+                self._look_closer(contest)
+            elif (point := self._propose(steps=not early)) is not None:
+                self._enter(point)
+            else:
+                return
+            tick()
+
+    def _propose(self, *, steps: bool) -> Point | None:
+        """The next candidate. At first the first value of every axis; then by turns what Optuna says and a
+        step from the leader; `steps`: a step whenever there is one.
+        """
+        if len(self.points) == 1:
+            return self.proposals.enqueue(tuple(0 for _ in self.plan.space.axes))
+        startup = 4 + 2 * len(self.plan.space.axes)
+        step = steps or (len(self.points) >= startup and len(self.points) % 2 == 0)
+        return self.proposals.ask({*self.points, AS_GIVEN}, self.points[self.leading] if step else AS_GIVEN)
+
+    def _look_closer(self, number: int) -> None:
+        """More seeds for a candidate."""
+        point = self.points[number]
+        count = len(self.measurer.table(point))
+        self.measurer.measure({point: range(min(count + self.options.first, self.options.most))})
+        self._drop_around(number)
+
+    @property
+    def alive(self) -> dict[int, Values]:
+        return {
+            number: self.measurer.table(point)[: self.options.most]
+            for number, point in enumerate(self.points)
+            if number not in self.dropped
+        }
+
+    @property
+    def leading(self) -> int:
+        return leader(worths(self.alive, self.options.goals), 2 * self.options.first)
+
+    def _enter(self, point: Point) -> None:
+        """Measure a new candidate on the first seeds; on twice as many if it comes to the front."""
+        first = self.options.first
+        number = len(self.points)
+        found = 0
+        while found < self.options.most and self._is_made(point, found):
+            found += 1  # seeds of an earlier run
+        self.measurer.measure({point: range(max(first, found))})
+        self.points.append(point)
+        table = self.measurer.table(point)
+        if point:
+            self.proposals.tell(point, np.nanmean(table, axis=0) if table.size else ())
+        self._drop_around(number)
+        if number in self.dropped or found >= 2 * first:
+            return
+        if number in front_of(self.alive, self.options.goals):
+            twice = min(2 * first, self.options.most)
+            self.measurer.measure({point: range(twice)})
+            self._drop_around(number)
+
+    def _is_made(self, point: Point, scene: int) -> bool:
+        return all(self.measurer.store.has(job.key) for job in self.measurer.jobs(point, scene))
+
+    def _drop_around(self, number: int) -> None:
+        """Whom the new numbers of a candidate drop: itself, or others."""
+        alive = self.alive
+        if len(alive) < 2:
+            return
+        noise, rule = pooled_noise({key: one for key, one in alive.items() if len(one) > 1}), self.rule
+        if number in alive and (rival := beaten_by(number, alive, noise, rule)) is not None:
+            self.dropped[number] = rival
+            return
+        for other, table in alive.items():
+            if other != number and surely_beats(difference(alive[number], table, noise, rule), rule):
+                self.dropped[other] = number
+
+    def _check(self) -> None:
+        """The recommended one against what was given, on seeds that no choice was made by."""
+        best = self.points[self.leading]
+        scenes = range(self.options.most, self.options.most + self.options.check)
+        other = AS_GIVEN if best else self.points[min(1, len(self.points) - 1)]
+        if not scenes or best == other:
+            return
+        self.measurer.measure({best: scenes, other: scenes})
+        tables = [self.measurer.table(point, scenes) for point in (best, other)]
+        self.checked = Check(
+            against=self.points.index(other),
+            seeds=tuple(self.plan.scenes[scene].seed for scene in scenes),
+            values=tuple(_estimates(tables[0], self.options.goals)),
+            others=tuple(_estimates(tables[1], self.options.goals)),
+            differences=tuple(_estimates(tables[0] - tables[1], self.options.goals)),
+            keys=tuple(self.measurer.key(best, scene) for scene in scenes),
+            other_keys=tuple(self.measurer.key(other, scene) for scene in scenes),
+        )
+
+    def _write_live(self) -> None:
+        now = time.monotonic()
+        if now - self._written >= LIVE_SECONDS:
+            if not self._written:
+                page = self.options.folder / "tune.html"
+                self.progress.message(f"watch {page}: it shows how far the search is")
+            self.write(live=True)
+            self._written = time.monotonic()
+
+    def write(self, *, live: bool) -> TuneReport:
+        """The report of what there is, and its files."""
+        embed = self.options.embed and not live
+        return write_tune_report(self.options.folder, self._report(live=live), embed=embed)
+
+    def _report(self, *, live: bool) -> TuneReport:
+        alive = self.alive
+        ahead = front_of(alive, self.options.goals) if alive else []
+        found = worths(alive, self.options.goals)
+        candidates = tuple(
+            self._candidate(
+                number, front=number in ahead, worth=found[number].mean if number in found else None
+            )
+            for number in range(len(self.points))
+        )
+        space, options = self.plan.space, self.options
+        return TuneReport(
+            title=options.title,
+            axes={axis.title: tuple(value.label for value in axis.values) for axis in space.axes},
+            goals=tuple((goal.name, goal.up, goal.weigh, goal.slack) for goal in options.goals),
+            candidates=candidates,
+            front=tuple(ahead),
+            recommended=self.leading if alive else None,
+            check=self.checked,
+            pictures=self.measurer.spent,
+            rendered=self.measurer.rendered,
+            grid_candidates=space.size,
+            grid_pictures=self.plan.grid_pictures * options.first,
+            pictures_of_scene=self.plan.pictures_of_scene,
+            seeds=(options.first, options.most),
+            error=options.error,
+            size=options.request.size,
+            stage=self._stage if live else "",
+            budget=options.budget.pictures,
+            request=options.request,
+        )
+
+    def _candidate(self, number: int, *, front: bool, worth: float | None) -> Candidate:
+        point, options = self.points[number], self.options
+        table = self.measurer.table(point)[: options.most]
+        job = self.plan.space.job(point, options.request.prompt, options.request.seed)
+        recipe = options.context.recipe
+        return Candidate.of(
+            number=number,
+            labels=self.plan.space.labels(point),
+            values=tuple(_estimates(table, options.goals)),
+            status="dropped" if number in self.dropped else "front" if front else "behind",
+            beaten_by=self.dropped.get(number),
+            worth=worth,
+            keys=tuple(self.measurer.key(point, scene) for scene in range(len(table))),
+            job=job,
+            recipe_file=None if recipe is None else recipe.file,
+        )
+
+
+def _estimates(table: Values, goals: Sequence[Goal]) -> list[Estimate | None]:
+    """Of each objective in its own sign, over the scenes that tell something."""
+    found: list[Estimate | None] = []
+    for column, goal in zip(table.T, goals, strict=True):
+        values = [float(value if goal.up else -value) + 0.0 for value in column if not np.isnan(value)]
+        found.append(estimate(values) if values else None)
+    return found
+
+
+def _study_name(options: TuneOptions, plan: TunePlan) -> str:
+    """Other axes, objectives, prompts or files are another search, whose numbers mean something else."""
+    job = plan.space.job(AS_GIVEN, options.request.prompt, options.request.seed)
+    facts = [
+        job.key,
+        *(one for scene in plan.scenes[: len(options.also) + 1] for one in (scene.prompt, scene.plain)),
+        *([axis.title, [value.label for value in axis.values]] for axis in plan.space.axes),
+        *((goal.name, goal.up) for goal in options.goals),
+        options.first,
+        options.sampler,
+    ]
+    text = json.dumps(facts, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

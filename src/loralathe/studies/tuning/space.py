@@ -1,0 +1,170 @@
+"""What is searched: the axes of a grid, of which a candidate takes one value each.
+
+A candidate's pictures are cells as a grid would have them, under the same keys: what one study rendered, the
+other does not render again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+from itertools import pairwise
+from math import prod
+
+from loralathe.errors import InputError, about, option
+from loralathe.rendering.prompts import lift_tags
+from loralathe.strengths import looks_like_number, parse_number
+from loralathe.studies.axes import parse_axis
+from loralathe.studies.axes_request import SEED
+from loralathe.studies.axis import Axis, Stage
+from loralathe.studies.cell_builder import CellBuilder
+from loralathe.studies.context import Context
+from loralathe.studies.plan import Identify, Job, check_counted_once, finished, job_of
+
+Point = tuple[int, ...]
+"""A candidate: the place of its value on each axis. The empty one is what the person gave, no axis applied.
+"""
+
+AS_GIVEN: Point = ()
+MOST_VALUES = 15
+_STEPS = tuple(map(Fraction, ["0.05", "0.1", "0.2", "0.25", "0.5", "1", "2", "5", "10", "50", "100"]))
+_RANGE = re.compile(r"\s*([+-]?\d*\.?\d+)\s*(?:\.\.|-)\s*([+-]?\d*\.?\d+)\s*", re.ASCII)
+_CALLED = re.compile(r"\s*(.+?)\s*\(([^()]+)\)\s*=(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What all candidates draw once: a prompt with the trigger word, the same without it ("": there is none),
+    and a seed."""
+
+    prompt: str
+    plain: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Space:
+    """All candidates.
+
+    base: the request that they have in common.  axes: one value of each makes a candidate.
+    bare: the checkpoint without any LoRA; of a recipe the model that it starts from.
+    """
+
+    base: CellBuilder
+    axes: tuple[Axis, ...]
+    context: Context
+    identify: Identify
+    bare: str
+
+    @property
+    def size(self) -> int:
+        """How many candidates there are, and so how many cells the grid of the same values has."""
+        return prod(len(axis.values) for axis in self.axes)
+
+    @cached_property
+    def ordered(self) -> tuple[bool, ...]:
+        """For each axis whether its values are numbers that rise or fall."""
+        return tuple(_is_ordered([value.label for value in axis.values]) for axis in self.axes)
+
+    def labels(self, point: Point) -> tuple[str, ...]:
+        """The values of a candidate as the axes show them; none for what was given."""
+        axes = self.axes if point else ()
+        return tuple(axis.values[at].label for axis, at in zip(axes, point, strict=True))
+
+    def job(self, point: Point, prompt: str, seed: int) -> Job:
+        """One picture of a candidate. Raises InputError for values that cannot go together."""
+        base = replace(self.base, request=replace(self.base.request, prompt=prompt, seed=seed))
+        axes = self.axes if point else ()
+        chosen = tuple(axis.values[at] for axis, at in zip(axes, point, strict=True))
+        return job_of(finished(base, axes, chosen, self.context), self.context, self.identify)
+
+    def bare_job(self, prompt: str, seed: int) -> Job:
+        """The same picture of the base alone, without any LoRA."""
+        plain = lift_tags(prompt).prompt
+        request = replace(self.base.request, checkpoint=self.bare, prompt=plain, seed=seed, adapters=())
+        context = replace(self.context, recipe=None)
+        return job_of(finished(CellBuilder(request), (), (), context), context, self.identify)
+
+
+def read_space(
+    sweeps: Sequence[str], base: CellBuilder, context: Context, identify: Identify, bare: str = ""
+) -> Space:
+    """The axes `NAME = VALUES`; a range without a step gets a fine one.
+
+    Raises InputError for axes that cannot be, for two that set the same, and for one that sets the seed or
+    the prompt: all candidates draw the same scenes.
+    """
+    if not sweeps:
+        raise InputError(
+            "there is nothing to search over",
+            fix=f"name what may change: {option('sweep', 'hina = 0..1.2')}; an axis of a grid is one",
+        )
+    axes = []
+    for text in sweeps:
+        with about("sweep"):
+            axes.append(_axis(text, base, context))
+    check_counted_once(tuple(axes))
+    return Space(base, tuple(axes), context, identify, bare or base.request.checkpoint)
+
+
+def _axis(text: str, base: CellBuilder, context: Context) -> Axis:
+    found = _CALLED.fullmatch(text)
+    variables = context.recipe.variables if context.recipe else {}
+    if found and found[1].strip() not in variables:
+        text = f"{found[2].strip()} {found[1].strip()} ={found[3]}"  # te(hina) = … is hina te = …
+    axis = _with_step(text, base, context)
+    if SEED in axis.sets or axis.stage is Stage.TEXT:
+        raise InputError(
+            f"{axis.title} cannot be searched over",
+            where=f"'{text}'",
+            fix="candidates are compared on the same seeds and prompts; leave it out",
+        )
+    if len({value.label for value in axis.values}) < 2:
+        raise InputError(f"the axis {axis.title} has one value: nothing is searched", where=f"'{text}'")
+    return axis
+
+
+def _with_step(text: str, base: CellBuilder, context: Context) -> Axis:
+    """A range of decimals without a step would be whole numbers; it gets the finest step of usual size."""
+    name, _, values = text.partition("=")
+    found = _RANGE.fullmatch(values)
+    if found is None:
+        return parse_axis(text, base, context)
+    first, last = Fraction(found[1]), Fraction(found[2])
+    span = abs(last - first)
+    steps = [step for step in _STEPS if span and (span / step).denominator == 1 and span / step < MOST_VALUES]
+    way = f"(+{float(steps[0]):g})" if steps else "[11]"
+    if steps and last < first:
+        way = f"(-{float(steps[0]):g})"
+    try:
+        return parse_axis(f"{name}= {values.strip()} {way}", base, context)
+    except InputError:
+        return parse_axis(text, base, context)  # whole numbers, such as steps; or its own mistake is told
+
+
+def _is_ordered(labels: Sequence[str]) -> bool:
+    if not all(map(looks_like_number, labels)):
+        return False
+    numbers = [parse_number(label) for label in labels]
+    return all(a < b for a, b in pairwise(numbers)) or all(a > b for a, b in pairwise(numbers))
+
+
+def without_words(prompt: str, words: Sequence[str]) -> str:
+    """The prompt without these words, and without the commas that they leave. InputError where none is in
+    it.
+    """
+    text = prompt
+    for word in words:
+        shorter = re.sub(rf"(?<!\w){re.escape(word.strip())}(?!\w)", "", text, flags=re.IGNORECASE)
+        if shorter == text:
+            raise InputError(
+                f"the trigger word '{word}' is not in the prompt",
+                where=f"'{prompt}'",
+                fix=f"give the word that calls the person: {option('trigger', 'hina')}",
+            )
+        text = shorter
+    parts = [" ".join(part.split()) for part in text.split(",")]
+    return ", ".join(part for part in parts if part)
