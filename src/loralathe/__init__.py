@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         pictures,
         settings,
         transfers,
+        tuning,
     )
     from loralathe.api.config import *  # noqa: F403
     from loralathe.api.estimates import *  # noqa: F403
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from loralathe.api.pictures import *  # noqa: F403
     from loralathe.api.settings import *  # noqa: F403
     from loralathe.api.transfers import *  # noqa: F403
+    from loralathe.api.tuning import *  # noqa: F403
     from loralathe.commands import as_flag, command_for, command_line
     from loralathe.engine import (
         BUCKETS,
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
     from loralathe.studies import BlockReport, GridResult, bar_chart
     from loralathe.studies.analyzer import bar
     from loralathe.studies.plan import GridPlan
+    from loralathe.studies.tuning.report import TuneReport
     from loralathe.studies.weights import BlockWeight, WeightStudy
     from loralathe.tensorfiles import in_memory, read_text, write_text
     from loralathe.verification import BlockCheck, Verification
@@ -94,8 +97,8 @@ if TYPE_CHECKING:
         "BlockCheck", "BlockComparison", "BlockEnergy", "BlockFit", "BlockModules", "BlockReport",
         "BlockWeight", "Card", "Catalogue", "CheckpointFacts", "Comparison", "ExtractOptions",
         "ExtractionReport", "Fitting", "GridPlan", "GridResult", "Held", "InputUse", "Inspection", "Norm",
-        "Part", "Recipe", "Remark", "Report", "RoundingReport", "RunOptions", "Save", "Stack", "Verification",
-        "WeightStudy", "WeightsOutput", "WeightsReport",
+        "Part", "Recipe", "Remark", "Report", "RoundingReport", "RunOptions", "Save", "Stack",
+        "TuneReport", "Verification", "WeightStudy", "WeightsOutput", "WeightsReport",
         "__version__", "as_flag", "bar", "bar_chart", "command_for", "command_line",
         "component_name", "family_by_id",
         "in_memory", "label_of_kind", "make_recipe", "parse_number", "parse_size", "parse_whole",
@@ -115,6 +118,7 @@ if TYPE_CHECKING:
     __all__ += pictures.__all__
     __all__ += progress.__all__
     __all__ += settings.__all__
+    __all__ += tuning.__all__
     __all__ += transfers.__all__
 
 _HOMES = {
@@ -137,6 +141,7 @@ _HOMES = {
     "studies": ("BlockReport", "GridResult", "bar_chart"),
     "studies.analyzer": ("bar",),
     "studies.plan": ("GridPlan",),
+    "studies.tuning.report": ("TuneReport",),
     "studies.weights": ("BlockWeight", "WeightStudy"),
     "tensorfiles": ("in_memory", "read_text", "write_text"),
     "verification": ("BlockCheck", "Verification"),
@@ -154,6 +159,7 @@ _OPEN = (
     "api.config",
     "api.estimates",
     "api.loras",
+    "api.tuning",
     "api.transfers",
     "api.identity",
     "api.live",

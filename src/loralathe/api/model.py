@@ -122,10 +122,10 @@ class OpenModel:
 
         picture, rest = parted(keywords, Picture)
         wanted = Picture(**picture)
-        request = self._request(adapters, wanted)
-        self._check_uses(request)
+        request = self.request_of(adapters, wanted)
+        self.check_uses(request)
         output = rest.pop("output", None)
-        target = self._folder(request) if output is None else Path(output)
+        target = self.folder_of(request) if output is None else Path(output)
         return PreparedPictures(self, RenderOptions(request, target, wanted.seed, **rest))
 
     def grid(self, *adapters: PathLike | AdapterUse, **keywords: Unpack[GridKeywords]) -> GridResult:
@@ -140,14 +140,14 @@ class OpenModel:
 
         picture, rest = parted(keywords, Picture)
         wanted, choices = Picture(**picture), GridChoices(**rest)
-        request = self._request(adapters, wanted)
+        request = self.request_of(adapters, wanted)
         options = GridOptions(
             request,
-            self._folder(request, "-grid") if choices.output is None else Path(choices.output),
+            self.folder_of(request, "-grid") if choices.output is None else Path(choices.output),
             x=choices.x,
             y=choices.y,
             z=choices.z,
-            context=self._context(choices),
+            context=self.context_of(choices),
             max_cells=choices.max_cells,
             vary_seed=choices.seed_axes,
             random_seed=wanted.seed == RANDOM_SEED,
@@ -175,13 +175,13 @@ class OpenModel:
 
         picture, rest = parted(keywords, Picture)
         wanted, choices = Picture(**picture), BlocksChoices(**rest)
-        request = self._request(adapters, wanted)
+        request = self.request_of(adapters, wanted)
         files = [use.path for use in self._found((*request.adapters, *lift_tags(request.prompt).adapters))]
         check_examined(files, request, choices.adapter)
         encoders = tuple(name.upper() for name in self.family.encoder_blocks)
         options = BlocksOptions(
             request,
-            self._folder(request, "-blocks") if choices.output is None else Path(choices.output),
+            self.folder_of(request, "-blocks") if choices.output is None else Path(choices.output),
             adapter=choices.adapter,
             range=choices.range,
             blocks=choices.blocks or fitting_list(files, self.family),
@@ -193,14 +193,14 @@ class OpenModel:
             seeds=choices.seeds,
             coarse=choices.coarse,
             coarse_floor=choices.coarse_floor,
-            context=self._context(),
+            context=self.context_of(),
             title=choices.title,
             embed=choices.embed,
             force=choices.force,
         )
         return PreparedBlocks(self, options, random_seed=wanted.seed == RANDOM_SEED)
 
-    def _request(self, adapters: Sequence[PathLike | AdapterUse], picture: Picture) -> ImageRequest:
+    def request_of(self, adapters: Sequence[PathLike | AdapterUse], picture: Picture) -> ImageRequest:
         """What all pictures have in common; a random seed stands as 0. Checks names, numbers and families."""
         from loralathe.rendering import ImageRequest
         from loralathe.rendering.embedding_names import with_embeddings
@@ -271,7 +271,7 @@ class OpenModel:
             check_family(file, self.family)
         return found
 
-    def _check_uses(self, request: ImageRequest) -> None:
+    def check_uses(self, request: ImageRequest) -> None:
         """InputError for a tag whose adapter is nowhere, is for another family, or is given twice, and for
         block weights and element rules that the family cannot have.
 
@@ -289,7 +289,7 @@ class OpenModel:
                 use, self.family, block_presets=lists.blocks, element_presets=lists.elements, tokens=tokens
             )
 
-    def _folder(self, request: ImageRequest, ending: str = "") -> Path:
+    def folder_of(self, request: ImageRequest, ending: str = "") -> Path:
         """`baseA+hina-grid`: a folder in the current one, named after the inputs."""
         from loralathe.rendering.prompts import lift_tags
 
@@ -300,7 +300,7 @@ class OpenModel:
         clean = harmless("+".join(names)) or "pictures"
         return Path(clean[:80] + ending)
 
-    def _context(self, choices: GridChoices | None = None) -> Context:
+    def context_of(self, choices: GridChoices | None = None) -> Context:
         from loralathe.studies import gather_context
 
         return gather_context(

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loralathe import InputError, counted
+from loralathe import counted
 from loralathe.cli.estimates import estimate_rows
 from loralathe.cli.folders import folder_options
 from loralathe.cli.language import Data
+from loralathe.cli.opening import open_pictures, scorers_named
 from loralathe.cli.options import FilePath, PictureCommand, Whole, variables_option
-from loralathe.cli.picture_options import Profile, picture_options, take_model_options, take_picture_screen
+from loralathe.cli.picture_options import Profile, picture_options, take_picture_screen
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Facts
 from loralathe.cli.wide import cells
 
 if TYPE_CHECKING:
-    from loralathe import GridPlan, GridResult, OpenModel, PreparedGrid
+    from loralathe import GridPlan, GridResult, PreparedGrid
 
 EPILOG = """\b
 VALUES are 0, 0.3, 0.5    0..1 (+0.25)    0..1 [5]    'a, b', c
@@ -143,9 +144,9 @@ def in_two_columns(items: Sequence[str]) -> list[str]:
 def grid_command(files: tuple[str, ...], dry_run: bool, **options: Any) -> None:
     """Render a grid of pictures: columns, rows and sheets along up to three axes."""
     screen, profile = take_picture_screen(options), Profile(options)
-    model, adapters = _open(files, screen, options)
+    model, adapters = open_pictures(files, screen, options)
     with model:
-        prepared = model.prepare_grid(*adapters, scorers=_scorers(options.pop("scorers")), **options)
+        prepared = model.prepare_grid(*adapters, scorers=scorers_named(options.pop("scorers")), **options)
         profile.save(screen, dry_run=dry_run)
         if dry_run:
             _show_plan(screen, prepared)
@@ -157,36 +158,6 @@ def grid_command(files: tuple[str, ...], dry_run: bool, **options: Any) -> None:
             kept = f"finished cells are kept in {folder}; the same command goes on from there"
             raise KeyboardInterrupt(kept) from None
     show_grid(screen, folder, result)
-
-
-def _open(
-    files: tuple[str, ...], screen: Screen, options: dict[str, Any]
-) -> tuple[OpenModel, tuple[str, ...]]:
-    """The model, and the adapters. A recipe takes the checkpoint's place."""
-    from loralathe import open_model, open_recipe
-
-    recipe, step, variables = (options.pop(name) for name in ("recipe", "step", "variables"))
-    opening = take_model_options(options) | {"progress": screen.progress()}
-    if recipe is not None:
-        return open_recipe(recipe, step, variables, **opening), files
-    for given, flag in ((step, "--step"), (variables, "--set")):
-        if given:
-            raise InputError(f"{flag} belongs to a recipe", fix="add --recipe FILE, or leave it out")
-    if not files:
-        raise InputError(
-            "there is nothing to render", fix="give a CHECKPOINT, or --recipe FILE; see lathe grid --help"
-        )
-    return open_model(files[0], **opening), files[1:]
-
-
-def _scorers(words: Sequence[str]) -> list[Any]:
-    """--scorer: `family` stands for the scorers of the demo's family."""
-    from loralathe.demo import family_scorers
-
-    found: list[Any] = []
-    for word in words:
-        found += family_scorers() if word == "family" else [word]
-    return found
 
 
 def _show_plan(screen: Screen, prepared: PreparedGrid) -> None:

@@ -94,7 +94,7 @@ class Proposals:
         """
         if len(seen) > self._space.size:  # what was given is among the seen
             return None
-        number = len(self._study.get_trials(deepcopy=False))
+        number = 1000 * len(self.told())  # of those that were told: a stopped one does not count
         dice = random.Random(f"{self._seed} {number}")
         near = [point for point in self.neighbours(leader) if point not in seen]
         if near:

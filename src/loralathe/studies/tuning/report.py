@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from loralathe.commands import command_line
+from loralathe.language import read_recipe, recipe_text
+from loralathe.likeness.intervals import Estimate
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import AdapterUse, argument_text, show_number
 from loralathe.studies.commands import CellRecipe, cell_recipe
-from loralathe.studies.metrics import Estimate
 from loralathe.studies.page.build import fill_page, picture_source
 from loralathe.studies.plan import Job
 from loralathe.studies.study_file import csv_file, json_file
@@ -84,6 +86,8 @@ class TuneReport:
     same values
         on the seeds that a new candidate begins with.
     seeds: of a new candidate, and the most.  stage: what a running search is at; "" once it has ended.
+    recipe: that of the recommended candidate, its paths as seen from the study's folder; "" for the base
+    itself.
     """
 
     title: str
@@ -104,6 +108,7 @@ class TuneReport:
     stage: str
     budget: int | None
     request: ImageRequest
+    recipe: str = ""
     files: tuple[Path, ...] = ()
 
     @property
@@ -130,6 +135,29 @@ def _render_command(request: ImageRequest) -> str:
     )
 
 
+def recommended_recipe(job: Job, recipe_file: str | None, folder: Path) -> str:
+    """The recipe of a candidate as a file in `folder`, which finds its inputs from there."""
+
+    def seen(path: str | Path) -> str:
+        try:
+            return Path(os.path.relpath(path, folder)).as_posix()
+        except ValueError:  # on another drive
+            return str(Path(path).absolute())
+
+    if recipe_file is not None:
+        found = read_recipe(Path(recipe_file)).with_variables(dict(job.variables))
+        inputs = {name: Path(seen(path)) for name, path in found.inputs.items()}
+        saves = tuple(
+            replace(save, file=Path(save.file.name), vae=save.vae and Path(seen(save.vae)))
+            for save in found.saves
+        )
+        return recipe_text(replace(found, inputs=inputs, saves=saves))
+    request = job.request
+    uses = tuple(replace(use, file=seen(use.file)) for use in request.adapters)
+    recipe = cell_recipe(replace(request, checkpoint=seen(request.checkpoint), adapters=uses))
+    return "" if recipe is None else recipe.snippet
+
+
 def write_tune_report(folder: Path, report: TuneReport, *, embed: bool) -> TuneReport:
     """Write all files of the report, `recommended.toml` only for a finished search; the report with their
     paths.
@@ -139,10 +167,8 @@ def write_tune_report(folder: Path, report: TuneReport, *, embed: bool) -> TuneR
         _write(folder / "tune.csv", tune_csv(report)),
         _write(folder / "tune.html", tune_page(report, folder, embed=embed)),
     ]
-    best = report.best
-    if not report.stage and best is not None and best.recipe is not None:
-        head = f"# {best.recipe.command}\n"
-        files.append(_write(folder / "recommended.toml", (head + best.recipe.snippet).encode()))
+    if report.recipe:
+        files.append(_write(folder / "recommended.toml", report.recipe.encode("utf-8", "backslashreplace")))
     return replace(report, files=tuple(files))
 
 
@@ -237,7 +263,7 @@ def tune_page(report: TuneReport, folder: Path, *, embed: bool) -> bytes:
         else {
             "render": best.render,
             "merge": best.recipe.command if best.recipe else "",
-            "recipe": best.recipe.snippet if best.recipe else "",
+            "recipe": report.recipe,
             "notes": best.recipe.notes if best.recipe else (),
         },
         "pictures": report.pictures,

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from loralathe.errors import InputError, option
+from loralathe.likeness.intervals import Estimate, estimate
 from loralathe.progress import Progress
 from loralathe.rendering.prompts import lift_tags
 from loralathe.rendering.request import ImageRequest, Renderer
 from loralathe.studies.cell_builder import CellBuilder, pull_tags
 from loralathe.studies.context import Context
-from loralathe.studies.metrics import Estimate, estimate
 from loralathe.studies.plan import Identify, file_identity
 from loralathe.studies.store import CellStore
 from loralathe.studies.study_file import Identity, claim_folder, foreign_folder_note, identity_of
@@ -30,7 +30,13 @@ from loralathe.studies.tuning.goals import Goal
 from loralathe.studies.tuning.measure import Measurer
 from loralathe.studies.tuning.proposals import Proposals, SamplerName, need_optuna
 from loralathe.studies.tuning.racing import Rule, Values, beaten_by, difference, pooled_noise, surely_beats
-from loralathe.studies.tuning.report import Candidate, Check, TuneReport, write_tune_report
+from loralathe.studies.tuning.report import (
+    Candidate,
+    Check,
+    TuneReport,
+    recommended_recipe,
+    write_tune_report,
+)
 from loralathe.studies.tuning.space import AS_GIVEN, Point, Scene, Space, read_space, without_words
 
 DEFAULT_CONTEXT = Context()
@@ -377,7 +383,13 @@ class Race:
             stage=self._stage if live else "",
             budget=options.budget.pictures,
             request=options.request,
+            recipe="" if live or not alive else self._recipe(self.points[self.leading]),
         )
+
+    def _recipe(self, point: Point) -> str:
+        recipe, request = self.options.context.recipe, self.options.request
+        job = self.plan.space.job(point, request.prompt, request.seed)
+        return recommended_recipe(job, None if recipe is None else recipe.file, self.options.folder)
 
     def _candidate(self, number: int, *, front: bool, worth: float | None) -> Candidate:
         point, options = self.points[number], self.options
