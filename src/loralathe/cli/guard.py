@@ -75,9 +75,13 @@ def end_on_signals() -> None:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     for end in _ENDS:
-        signal.signal(end, signal.SIG_IGN)
+        signal.signal(end, _unheard)
     TOKEN.cancel()
     raise KeyboardInterrupt
+
+
+def _unheard(number: int, frame: FrameType | None) -> None:
+    """In place of SIG_IGN, of which Python complains when two signals came at once."""
 
 
 def kept_by(error: BaseException) -> str:
@@ -87,6 +91,9 @@ def kept_by(error: BaseException) -> str:
 
 
 def _interrupted(words: Sequence[str], kept: str) -> int:
+    for end in _ENDS:  # Python takes its handlers away as it ends: the next signal would decide the exit code
+        if signal.getsignal(end) is _unheard:
+            signal.signal(end, signal.SIG_IGN)
     print(say(f"lathe: interrupted; {kept}"), file=sys.stderr)
     if "--json" in words:
         print(json.dumps({"event": "error", "what": "interrupted", "exit_code": INTERRUPTED}), flush=True)
