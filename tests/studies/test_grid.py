@@ -45,11 +45,11 @@ def tree(folder: Path) -> list[str]:
 def test_everything_is_written(tmp_path: Path, renderer: FakeRenderer) -> None:
     result = run_grid(options(tmp_path), renderer)
     assert result.rendered == 6
-    assert [p.name for p in result.files] == ["results.csv", "results.json", "grid.html", "grid.png"]
+    names = ["results.csv", "results.json", "grid.html", "means.csv", "grid.png"]
+    assert [p.name for p in result.files] == names
     keys = [cell.cell.key for cell in result.cells]
     assert tree(tmp_path) == sorted(
-        [f"cells/{k}.{e}" for k in keys for e in ("json", "png")]
-        + ["grid.html", "grid.png", "results.csv", "results.json", "study.json"]
+        [f"cells/{k}.{e}" for k in keys for e in ("json", "png")] + [*names, "study.json"]
     )
     for cell in result.cells:
         with Image.open(tmp_path / cell.file) as stored:

@@ -102,4 +102,4 @@ def _requests(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> 
     assert isinstance(prepared, PreparedGrid)
     assert not isinstance(plan, PicturePlan)
     store = CellStore(prepared.options.folder)
-    return [job.request for job in plan.jobs if not store.has(job.key)]
+    return [job.request for job in plan.pictures if not store.has(job.key)]

@@ -20,6 +20,7 @@ from loralathe.api.picture_options import (
     ModelOptions,
     Picture,
     RenderKeywords,
+    card_of,
     parted,
     position,
     scorers_of,
@@ -154,6 +155,8 @@ class OpenModel:
             redo=tuple(position(one, "redo") for one in choices.redo),
             reference=position(choices.reference, "reference"),
             scorers=scorers_of(choices),
+            card=card_of(choices.card),
+            bleed=choices.bleed,
             look=GridLook(legend=choices.legend, margin=choices.margin),
             sub_grids=choices.sub_grids,
             title=choices.title,
@@ -372,7 +375,7 @@ class PreparedGrid:
         from loralathe.studies import placeholders_explained
 
         with placeholders_explained(plan.axes):
-            self.model.check_cells([job.request for job in plan.jobs])
+            self.model.check_cells([job.request for job in plan.pictures])
 
     def notes(self, plan: GridPlan) -> list[str]:
         """What a run tells before the first picture: about axes, prompts and words."""
@@ -386,7 +389,7 @@ class PreparedGrid:
         from loralathe.studies import CellStore
 
         store = CellStore(self.options.folder)
-        return sum(store.has(job.key) for job in plan.jobs)
+        return sum(store.has(job.key) for job in plan.pictures)
 
     def run(self) -> GridResult:
         """Make the grid. When it is cancelled, finished cells stay, and the same call goes on from there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -12,6 +13,7 @@ from loralathe.api.arguments import Folders, PathLike, Presets, folders_of
 from loralathe.errors import InputError, did_you_mean, option
 
 if TYPE_CHECKING:
+    from loralathe.likeness import Card
     from loralathe.progress import Progress
     from loralathe.rendering import Hires
     from loralathe.rendering.loading import PartFiles
@@ -218,6 +220,8 @@ class GridChoices:
     vary_seed: axes ("xy") along which the seed counts up.
     scorers:   beside the built-in ones: "identity=MODEL.onnx", "prompt=FOLDER", a `Scorer`, or "none".
     photo, face_box: the person meant, for identity, and where the face is: "left,top,right,bottom".
+    card:      an identity card: how like the person each cell is.
+    bleed:     measure what the LoRAs do to others: two more pictures for a cell, without the trigger words.
     reference: the cell that scores compare with, for each seed and prompt.
     vae_dir: folders whose VAEs an axis names.
     legend, margin, sub_grids, title, embed: how grid.png and grid.html look.
@@ -234,6 +238,8 @@ class GridChoices:
     scorers: Sequence[str | Scorer] = ()
     photo: Sequence[PathLike] = ()
     face_box: str | None = None
+    card: PathLike | Card | None = None
+    bleed: bool = False
     reference: str = "1,1"
     vae_dir: Folders = ()
     legend: bool = True
@@ -268,6 +274,8 @@ class GridKeywords(PictureKeywords, total=False):
     scorers: Sequence[str | Scorer]
     photo: Sequence[PathLike]
     face_box: str | None
+    card: PathLike | Card | None
+    bleed: bool
     reference: str
     vae_dir: Folders
     legend: bool
@@ -368,6 +376,17 @@ def scorers_of(choices: GridChoices) -> tuple[Scorer, ...]:
     for scorer in found:
         scorer.check()
     return tuple(found)
+
+
+def card_of(choice: PathLike | Card | None) -> Card | None:
+    """The card that is given, read if it is a file, and its models checked now."""
+    if choice is None:
+        return None
+    from loralathe.likeness import read_card
+
+    card = read_card(Path(choice)) if isinstance(choice, (str, os.PathLike)) else choice
+    card.check()
+    return card
 
 
 def _scorer(word: str, choices: GridChoices) -> Scorer:

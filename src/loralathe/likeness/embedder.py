@@ -71,5 +71,7 @@ def unit(vector: Vector) -> Vector:
 
 
 def cosine(a: Vector, b: Vector) -> float:
-    """Of two unit vectors, −1 to 1."""
-    return float(np.clip(a.astype(np.float64) @ b.astype(np.float64), -1, 1))
+    """Of two vectors, −1 to 1, in float64: unit vectors are 1 only as far as float32 holds them."""
+    left, right = a.astype(np.float64), b.astype(np.float64)
+    size = float(np.linalg.norm(left) * np.linalg.norm(right))
+    return float(np.clip(left @ right / max(size, 1e-12), -1, 1))

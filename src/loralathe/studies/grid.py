@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
 
-from loralathe.errors import InputError, LatheError, about
+from loralathe.errors import InputError, LatheError, about, counted, option
+from loralathe.likeness.card import Card
+from loralathe.likeness.embedder import Vector
 from loralathe.progress import Progress
 from loralathe.rendering.png import png_bytes
 from loralathe.rendering.prompts import lift_tags, told
 from loralathe.rendering.request import ImageRequest, Renderer
 from loralathe.studies.axes import parse_axis
 from loralathe.studies.axis import Axis
+from loralathe.studies.bleed import pictures_beside
+from loralathe.studies.card_scores import BLEED, LIKENESS, card_scores, look
 from loralathe.studies.cell_builder import CellBuilder
 from loralathe.studies.commands import cell_recipe
 from loralathe.studies.context import Context
 from loralathe.studies.drawing.grid import GridLook, Preview, draw_grid, draw_sub_grids
 from loralathe.studies.drawing.text import missing_characters
+from loralathe.studies.over_seeds import OverSeeds, groups_csv, groups_json, over_seeds
 from loralathe.studies.page.build import grid_page
-from loralathe.studies.plan import DEFAULT_LIMIT, GridPlan, Identify, Position, file_identity, plan_grid
+from loralathe.studies.plan import (
+    DEFAULT_LIMIT,
+    Beside,
+    GridPlan,
+    Identify,
+    Position,
+    file_identity,
+    plan_grid,
+)
 from loralathe.studies.results import CellResult, Scores, grid_infotext, results_csv, results_json
 from loralathe.studies.scorers import DEFAULT_SCORERS, Scored, Scorer, score_all
 from loralathe.studies.store import CellStore, SeedBook, render_missing
@@ -32,6 +45,7 @@ from loralathe.tensorfiles import write_whole
 
 DEFAULT_CONTEXT = Context()
 DEFAULT_LOOK = GridLook()
+NO_SCORES: Mapping[Position, Scores] = {}
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,7 @@ class GridOptions:
     redo: positions (x, y, z from 0) to render again.
     reference: the cell that scores compare with, in each scene (see `GridPlan.references`).
     identify: file → text that changes with its content; it names the stored cells.
+    card: who is meant; each cell then has a likeness.  bleed: measure what the LoRAs do to others, too.
     preview_seconds: how often `preview.png` is rewritten; 0 for none.
     embed: pictures inside grid.html instead of beside it.
     force: take the folder of another study.
@@ -67,18 +82,24 @@ class GridOptions:
     title: str = ""
     embed: bool = False
     force: bool = False
+    card: Card | None = None
+    bleed: bool = False
     preview_seconds: float = 5.0
     identify: Identify = file_identity
 
 
 @dataclass(frozen=True)
 class GridResult:
-    """The result of a grid: cells in layout order, how many pictures were rendered now, files written."""
+    """The result of a grid: cells in layout order, how many pictures were rendered now, files written.
+
+    groups: cells that differ by seed only, taken together.
+    """
 
     plan: GridPlan
     cells: tuple[CellResult, ...]
     rendered: int
     files: tuple[Path, ...]
+    groups: tuple[OverSeeds, ...] = ()
 
 
 def plan_of(options: GridOptions) -> GridPlan:
@@ -101,7 +122,20 @@ def plan_of(options: GridOptions) -> GridPlan:
         vary_seed=options.vary_seed,
     )
     _check_variables(plan, context)
-    return plan
+    _check_positions(plan, (*options.redo, options.reference))
+    return replace(plan, beside=_beside(options, plan)) if options.bleed else plan
+
+
+def _beside(options: GridOptions, plan: GridPlan) -> Beside:
+    if options.card is None:
+        raise InputError(
+            "bleed needs an identity card, which tells who is in a picture",
+            where=option("bleed", True),
+            fix=f"give {option('card', 'FILE')}; lathe identity make writes one",
+        )
+    recipe = options.context.recipe
+    identity = None if recipe is None else recipe.identity
+    return pictures_beside(plan, options.card.trigger, options.identify, identity, options.reference)
 
 
 def _check_variables(plan: GridPlan, context: Context) -> None:
@@ -123,9 +157,10 @@ def run_grid(options: GridOptions, renderer: Renderer, progress: Progress | None
     """
     progress = progress or Progress()
     plan = plan_of(options)
-    _check_positions(plan, (*options.redo, options.reference))
     for scorer in options.scorers:
         scorer.check()
+    if options.card is not None:
+        options.card.check()
     claim_folder(options.folder, _identity(options, plan), force=options.force)
     store = CellStore(options.folder)
     store.forget(plan.cell(position).key for position in options.redo)
@@ -133,7 +168,7 @@ def run_grid(options: GridOptions, renderer: Renderer, progress: Progress | None
     existed = (options.folder / "grid.html").exists()
     page = _page(options, plan, _results(options, plan, store, {}), live=True)
     live = _write(options.folder, "grid.html", page)
-    if not all(store.has(job.key) for job in plan.jobs):
+    if not all(store.has(job.key) for job in plan.pictures):
         progress.message(f"watch {live}: it shows the pictures as they are made")
     try:
         rendered = _render(options, plan, renderer, progress)
@@ -145,9 +180,18 @@ def run_grid(options: GridOptions, renderer: Renderer, progress: Progress | None
             _remove_empty_study(options.folder)
         raise
     scores = _score(options, plan, store, progress)
-    results = _results(options, plan, store, scores)
-    files = [*_write_reports(options, plan, results), *_write_pictures(options, plan, store, progress)]
-    return GridResult(plan, results, rendered, tuple(files))
+    vectors: Mapping[str, Vector | None] = {}
+    by_card: Mapping[Position, Scores] = {}
+    if options.card is not None:
+        vectors = look(options.card, list({job.key: 0 for job in plan.pictures}), store, progress)
+        by_card = card_scores(plan, options.card, vectors)
+    results = _results(options, plan, store, scores, by_card)
+    groups = over_seeds(plan, results, options.reference, vectors)
+    files = [
+        *_write_reports(options, plan, results, groups),
+        *_write_pictures(options, plan, store, progress),
+    ]
+    return GridResult(plan, results, rendered, tuple(files), groups)
 
 
 def _identity(options: GridOptions, plan: GridPlan) -> Identity:
@@ -195,10 +239,11 @@ def notes_of(options: GridOptions, plan: GridPlan) -> list[str]:
 def _announce(options: GridOptions, plan: GridPlan, store: CellStore, progress: Progress) -> None:
     for text in notes_of(options, plan):
         progress.message(text)
-    present = sum(store.has(job.key) for job in plan.jobs)
+    present = sum(store.has(job.key) for job in plan.pictures)
     equal = len(plan.cells) - len(plan.jobs)
     parts = [f"{len(plan.cells)} cells" if len(plan.cells) > 1 else "1 cell"]
     parts += [f"{equal} of them equal to others"] if equal else []
+    parts += [f"{counted(len(plan.beside.jobs), 'picture')} beside them"] if plan.beside.jobs else []
     parts += [f"{present} pictures already there"] if present else []
     progress.message(", ".join(parts))
     lacking = missing_characters(
@@ -215,8 +260,10 @@ def _render(options: GridOptions, plan: GridPlan, renderer: Renderer, progress: 
     store = CellStore(options.folder)
     preview = Preview(options.folder / "preview.png", plan, options.look, options.preview_seconds)
 
+    shown = {job.key for job in plan.jobs}
+
     def show(key: str, image: Image.Image) -> None:
-        if options.preview_seconds:
+        if options.preview_seconds and key in shown:
             preview.add(key, image)
         _tell_cells(plan, store, key, progress)
 
@@ -229,7 +276,7 @@ def _render(options: GridOptions, plan: GridPlan, renderer: Renderer, progress: 
                 preview.add(job.key, store.open(job.key))
     recipe = options.context.recipe
     evaluate = recipe.evaluate if recipe else None
-    rendered = render_missing(plan.jobs, store, renderer, progress, evaluate=evaluate, on_cell=show)
+    rendered = render_missing(plan.pictures, store, renderer, progress, evaluate=evaluate, on_cell=show)
     preview.remove()
     return rendered
 
@@ -263,24 +310,40 @@ def _score(
 
 
 def _results(
-    options: GridOptions, plan: GridPlan, store: CellStore, scores: Mapping[str, Scores]
+    options: GridOptions,
+    plan: GridPlan,
+    store: CellStore,
+    scores: Mapping[str, Scores],
+    by_card: Mapping[Position, Scores] = NO_SCORES,
 ) -> tuple[CellResult, ...]:
     context = options.context
     file = context.recipe.file if context.recipe else None
     empty: Scores = dict.fromkeys(scorer.name for scorer in options.scorers)
+    of_card: Scores = dict.fromkeys(_card_names(options))
     return tuple(
         CellResult(
             cell,
             store.has(cell.key),
-            scores.get(cell.key, empty),
+            {**scores.get(cell.key, empty), **by_card.get(cell.position, of_card)},
             cell_recipe(cell.request, recipe_file=file, variables=cell.variables),
         )
         for cell in plan.cells
     )
 
 
+def _card_names(options: GridOptions) -> tuple[str, ...]:
+    if options.card is None:
+        return ()
+    return (LIKENESS, BLEED) if options.bleed else (LIKENESS,)
+
+
 def _page(
-    options: GridOptions, plan: GridPlan, results: tuple[CellResult, ...], *, live: bool = False
+    options: GridOptions,
+    plan: GridPlan,
+    results: tuple[CellResult, ...],
+    groups: Sequence[OverSeeds] = (),
+    *,
+    live: bool = False,
 ) -> bytes:
     return grid_page(
         plan,
@@ -288,7 +351,11 @@ def _page(
         title=options.title or Path(os.path.realpath(options.folder)).name,
         folder=options.folder,
         reference=options.reference,
-        chosen=tuple(one.name for one in options.scorers if one not in DEFAULT_SCORERS),
+        chosen=(
+            *_card_names(options),
+            *(one.name for one in options.scorers if one not in DEFAULT_SCORERS),
+        ),
+        groups=groups,
         recipe=options.context.recipe is not None,
         embed=options.embed and not live,
         live=live,
@@ -300,11 +367,20 @@ def _write(folder: Path, name: str, content: bytes) -> Path:
     return folder / name
 
 
-def _write_reports(options: GridOptions, plan: GridPlan, results: tuple[CellResult, ...]) -> list[Path]:
+def _write_reports(
+    options: GridOptions,
+    plan: GridPlan,
+    results: tuple[CellResult, ...],
+    groups: Sequence[OverSeeds] = (),
+) -> list[Path]:
+    means = options.folder / "means.csv"
+    if not groups:
+        means.unlink(missing_ok=True)  # of an earlier shape
     return [
         _write(options.folder, "results.csv", results_csv(plan, results)),
-        _write(options.folder, "results.json", results_json(plan, results)),
-        _write(options.folder, "grid.html", _page(options, plan, results)),
+        _write(options.folder, "results.json", results_json(plan, results, groups_json(groups))),
+        _write(options.folder, "grid.html", _page(options, plan, results, groups)),
+        *([_write(options.folder, means.name, groups_csv(plan, groups))] if groups else []),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import combinations, product
 from math import prod
@@ -50,12 +50,37 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """Pictures beside the cells: their jobs, and for each cell the keys of (the base's, the adapted
+    one's).
+    """
+
+    jobs: tuple[Job, ...] = ()
+    pairs: Mapping[Position, tuple[str, str]] = field(default_factory=dict)
+
+
+NOTHING_BESIDE = Beside()
+
+
+@dataclass(frozen=True)
 class GridPlan:
-    """`cells` lie in layout order (x fastest, then y, then z), `jobs` in order of work."""
+    """`cells` lie in layout order (x fastest, then y, then z), `jobs` in order of work.
+
+    beside: pictures that no cell shows, which measures need.
+    """
 
     axes: tuple[Axis, Axis, Axis]
     cells: tuple[Cell, ...]
     jobs: tuple[Job, ...]
+    beside: Beside = NOTHING_BESIDE
+
+    @property
+    def pictures(self) -> tuple[Job, ...]:
+        """All jobs; those of the same weights stand together."""
+        order: dict[tuple[object, ...], list[Job]] = {}
+        for job in (*self.jobs, *self.beside.jobs):
+            order.setdefault((job.variables, job.request.checkpoint), []).append(job)
+        return tuple(job for same in order.values() for job in same)
 
     @property
     def shape(self) -> Position:

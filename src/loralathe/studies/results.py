@@ -73,8 +73,12 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
-def results_json(plan: GridPlan, results: Sequence[CellResult]) -> bytes:
-    """Axes and cells, with the whole request of each."""
+def results_json(
+    plan: GridPlan, results: Sequence[CellResult], groups: Sequence[Mapping[str, object]] = ()
+) -> bytes:
+    """Axes and cells, with the whole request of each; groups of cells that differ by seed, if there are
+    any.
+    """
     axes = [
         {"title": axis.title, "text": axis.text.strip(), "values": [value.label for value in axis.values]}
         for axis in plan.axes
@@ -94,7 +98,8 @@ def results_json(plan: GridPlan, results: Sequence[CellResult]) -> bytes:
         }
         for result in results
     ]
-    return json_file({"version": 1, "axes": axes, "cells": cells}) + b"\n"
+    whole = {"version": 1, "axes": axes, "cells": cells} | ({"groups": list(groups)} if groups else {})
+    return json_file(whole) + b"\n"
 
 
 _LETTERS = "XYZ"

@@ -71,7 +71,7 @@ def of_picture_plan(
     found = loralathe.estimate(prepared, plan)
     if command == "grid":
         notes = prepared.notes(plan)  # type: ignore[union-attr]
-        pictures = len(plan.jobs)
+        pictures = len(plan.pictures)
         there = prepared.count_finished(plan)  # type: ignore[union-attr]
         rows: Rows = [
             (f"{letter} axis", f"{axis.title}: {', '.join(value.label for value in axis.values)}")

@@ -120,6 +120,17 @@ def in_two_columns(items: Sequence[str]) -> list[str]:
     "--face-box", metavar="BOX", help="Where the face is in pictures: left,top,right,bottom, each 0 to 1."
 )
 @click.option(
+    "--card",
+    type=FilePath(),
+    metavar="FILE",
+    help="An identity card (lathe identity make): how like the person each cell is.",
+)
+@click.option(
+    "--bleed",
+    is_flag=True,
+    help="With --card: how far LoRAs change others, by pictures without the trigger words.",
+)
+@click.option(
     "--reference",
     default="1,1",
     metavar="CELL",
@@ -173,14 +184,14 @@ def _show_plan(screen: Screen, prepared: PreparedGrid) -> None:
         "plan",
         folder=folder,
         cells=len(plan.cells),
-        pictures=len(plan.jobs),
+        pictures=len(plan.pictures),
         there=there,
         axes=axes,
         estimate=found,
     )
     rows = [
         *_axis_rows(plan),
-        ("pictures", f"{len(plan.jobs)} distinct, {there} of them there already"),
+        ("pictures", f"{len(plan.pictures)} distinct, {there} of them there already"),
         *estimate_rows(found),
         ("into", str(folder)),
     ]
@@ -190,12 +201,12 @@ def _show_plan(screen: Screen, prepared: PreparedGrid) -> None:
 def show_grid(screen: Screen, folder: Path, result: GridResult) -> None:
     """What was rendered now, and the files to look at."""
     plan = result.plan
-    there = len(plan.jobs) - result.rendered
+    there = len(plan.pictures) - result.rendered
     screen.event(
         "grid",
         folder=folder,
         cells=len(plan.cells),
-        pictures=len(plan.jobs),
+        pictures=len(plan.pictures),
         rendered=result.rendered,
         files=result.files,
     )

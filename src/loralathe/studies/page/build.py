@@ -15,6 +15,7 @@ from loralathe.errors import printable
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import AdapterUse, argument_text, show_number
 from loralathe.studies.drawing.grid import slot_of
+from loralathe.studies.over_seeds import OverSeeds, labels_of
 from loralathe.studies.plan import GridPlan, Position
 from loralathe.studies.results import CellResult
 from loralathe.words import read_page
@@ -75,12 +76,14 @@ def grid_page(
     folder: Path,
     reference: Position = (0, 0, 0),
     chosen: Sequence[str] = (),
+    groups: Sequence[OverSeeds] = (),
     recipe: bool = False,
     embed: bool = False,
     live: bool = False,
 ) -> bytes:
     """`grid.html`. A live page asks again for pictures that are not there yet.
 
+    groups: cells that differ by seed only, taken together.
     chosen: scores that were asked for; it opens on the first, without them on the one looked at last. A score
     that has no number is not offered.
     """
@@ -100,12 +103,23 @@ def grid_page(
         "live": live,
         "scores": scores,
         "chosen": [name for name in scores if name in chosen],
+        "groups": [_group(plan, group) for group in groups],
         "cells": [
             _cell(result, folder, embed=embed) | {"reference": references[result.cell.position]}
             for result in results
         ],
     }
     return fill_page("grid", title, data)
+
+
+def _group(plan: GridPlan, group: OverSeeds) -> dict[str, object]:
+    return {
+        "cells": group.cells,
+        "labels": labels_of(plan, group),
+        "scores": {name: (one.mean, one.low, one.high) for name, one in group.scores.items()},
+        "against": {name: (one.mean, one.low, one.high) for name, one in group.against.items()},
+        "diversity": group.diversity,
+    }
 
 
 def _cell(result: CellResult, folder: Path, *, embed: bool) -> dict[str, object]:

@@ -3,7 +3,7 @@
 const TEXT = { en: GRID_WORDS, zh: data.words.texts };
 const inChinese = namer(data.words);
 const named = (text) => (language === "zh" ? inChinese(text) : text);
-const view = gridView({ data, t, named, onpick: drawPanel, box: { stage: $("stage"), grid: $("grid"), tabs: $("tabs"), tip: $("tip"), light: $("light") } });
+const view = gridView({ data, t, named, onpick: drawPanel, box: { stage: $("stage"), grid: $("grid"), tabs: $("tabs"), tip: $("tip"), light: $("light"), means: $("means") } });
 view.ondone = countLive;
 view.onsize = (pixels) => { $("size").value = pixels; };
 

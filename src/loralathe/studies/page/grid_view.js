@@ -15,6 +15,8 @@ export const GRID_WORDS = {
   tokens: "R, U and X in a block list have values only while rendering; put numbers there first.",
   apply: "The recipe makes the checkpoint; this cell has adapters on top of it, listed under Settings.",
   hint: "← → ↑ ↓ move · Space compares · click zooms · Esc closes",
+  means: "Over the seeds", mean: "Mean", interval: "95 %", against: "Difference to the reference", pictures: "Pictures", diversity: "Diversity",
+  surely: "Bold: the interval leaves out 0, so the seeds alone do not explain the difference.",
   rendering: "rendering…", adapters: "Adapters", seed: "Seed", sampler: "Sampler", size_: "Size", checkpoint: "Checkpoint"
 };
 
@@ -82,7 +84,32 @@ export function gridView({ data, t, named, box, onpick }) {
     }));
   }
 
-  function draw() { drawTabs(); drawGrid(); fit(); }
+  const plusMinus = ([mean, low, high], digits = 3) => number(mean, digits) + (high === null ? "" : ` ± ${number((high - low) / 2, digits)}`);
+  const groupOf = (cell) => (data.groups ?? []).find((one) => one.cells.some((at) => at.join() === cell.position.join()));
+
+  /* What the shown score is over cells that differ by seed only, a row for each such group. */
+  function drawMeans() {
+    if (!box.means) return;
+    const name = view.shown, groups = (data.groups ?? []).filter((one) => one.scores[name]);
+    box.means.hidden = !groups.length;
+    if (!groups.length) return;
+    const titles = data.axes.filter((axis) => axis && groups.some((one) => axis.title in one.labels)).map((axis) => axis.title);
+    const against = groups.some((one) => one.against[name]), diverse = groups.some((one) => one.diversity !== null);
+    const heads = [...titles.map(named), t("pictures"), `${named(name)}${t("colon")}${t("mean")}`, ...(against ? [t("against")] : []), ...(diverse ? [t("diversity")] : [])];
+    const row = (one) => {
+      const other = one.against[name], sure = other && other[1] !== null && (other[1] > 0 || other[2] < 0);
+      return make("tr", { onclick: () => pick(cellAt(...one.cells[0])) },
+        ...titles.map((title) => make("td", { textContent: named(one.labels[title] ?? "") || "—" })),
+        make("td", { textContent: one.cells.length }), make("td", { textContent: plusMinus(one.scores[name]) }),
+        against ? make("td", { textContent: other ? plusMinus(other) : t("reference"), className: sure ? "sure" : "" }) : null,
+        diverse ? make("td", { textContent: number(one.diversity) }) : null);
+    };
+    box.means.replaceChildren(make("h2", { textContent: `${t("means")} (${t("interval")})` }),
+      make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((text) => make("th", { textContent: text })))), make("tbody", {}, ...groups.map(row))),
+      against ? make("p", { className: "note", textContent: t("surely") }) : "");
+  }
+
+  function draw() { drawTabs(); drawGrid(); drawMeans(); fit(); }
 
   /* Only this cell, when its picture has come. */
   function drawAgain(cell) {
@@ -130,6 +157,9 @@ export function gridView({ data, t, named, box, onpick }) {
     parts.push(make("h3", { textContent: t("values") }), facts(axisFacts(cell)));
     if (scores.length) parts.push(make("h3", { textContent: t("scores").replace("{}", cell.reference.slice(0, data.axes[2] ? 3 : 2).map((n) => n + 1).join(", ")) }),
       facts(scores.map(([key, value]) => [named(key), number(value, 4)])));
+    const group = groupOf(cell);
+    if (group && group.cells.length > 1) parts.push(make("h3", { textContent: `${t("means")} (${t("interval")})` }),
+      facts([...Object.entries(group.scores).map(([key, value]) => [named(key), plusMinus(value)]), ...(group.diversity === null ? [] : [[t("diversity"), number(group.diversity)]])]));
     parts.push(make("h3", { textContent: t("settings") }), facts(settings(cell)),
       make("h3", { textContent: t("prompt") }), copyable(cell.prompt));
     if (cell.negative) parts.push(make("h3", { textContent: t("negative") }), copyable(cell.negative));
