@@ -81,6 +81,8 @@ GRID: Mapping[str, Field] = {
     "scorers": Field("list", "rare", "Scorers", help="NAME=FILE, one a line"),
     "photo": Field("files", "rare", "Photos of the person", of="picture"),
     "face_box": Field("text", "rare", "Where the face is", "", help="left,top,right,bottom, each 0 to 1"),
+    "card": Field("file", "rare", "Identity card", of="preset", help="lathe identity make writes one"),
+    "bleed": Field("flag", "rare", "Measure bleed, with the card", False),
     "reference": Field("text", "rare", "Cell to compare with", "1,1"),
     "legend": Field("flag", "rare", "Draw legend", True),
     "margin": Field("whole", "rare", "Grid margins (px)", 4),
