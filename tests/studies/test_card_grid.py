@@ -206,10 +206,17 @@ def test_nobody_in_a_picture_is_no_number(tmp_path: Path, card: Card) -> None:
     def black(wanted: ImageRequest) -> Image.Image:
         return picture(wanted).point(lambda value: value // 20) if wanted.seed == 2 else drawn(wanted)
 
+    def lost(wanted: ImageRequest) -> Image.Image:
+        nobody = bool(wanted.adapters) and wanted.prompt == "smile"
+        return Image.new("RGB", (32, 48)) if nobody else drawn(wanted)
+
     result = run_grid(options(tmp_path, card, bleed=True), FakeRenderer(black))
     for cell in result.cells:
         assert (cell.scores["likeness"] is None) == (cell.cell.request.seed == 2)
         assert (cell.scores["bleed"] is None) == (cell.cell.request.seed == 2)
+    gone = run_grid(options(tmp_path / "gone", card, bleed=True), FakeRenderer(lost))
+    found = {cell.scores["bleed"] for cell in gone.cells if cell.cell.labels[0] == "1"}
+    assert found == {1.0}, "the base's people are gone"
     assert all(len(group.scores["likeness"].values) == 3 for group in result.groups)
 
 

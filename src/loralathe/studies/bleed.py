@@ -3,7 +3,7 @@
 For each cell two pictures of the cell's seed are compared, both of its prompt without the trigger words: one
 by the base, one as the cell is made. The base is the cell's checkpoint without any LoRA; in a study of a
 recipe, the reference cell's model. Bleed is 1 − the cosine of who is in the two: 0 where the same person is
-drawn.
+drawn, 1 where nobody is seen any more; there is none where the base itself shows nobody.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from loralathe.errors import InputError
 from loralathe.studies.plan import Beside, Cell, GridPlan, Identify, Job, Position, request_key
 
 _EMPTY_EMPHASIS = re.compile(r"[(\[]\s*(?::\s*[+-]?[\d.]+)?\s*[)\]]")
-_COMMAS = re.compile(r"\s*,(?:\s*,)+")
 
 
 def without_trigger(prompt: str, trigger: str) -> str:
@@ -32,7 +31,8 @@ def without_trigger(prompt: str, trigger: str) -> str:
         return prompt
     while (bare := _EMPTY_EMPHASIS.sub("", left)) != left:
         left = bare
-    return _COMMAS.sub(",", left).strip(" ,\n\t").replace("  ", " ")
+    parts = [" ".join(part.split()) for part in left.split(",")]
+    return ", ".join(filter(None, parts))
 
 
 def pictures_beside(

@@ -34,9 +34,15 @@ def card_scores(
     for cell in plan.cells:
         found[cell.position] = {LIKENESS: _cosine(vectors[cell.key], wanted)}
         if (pair := plan.beside.pairs.get(cell.position)) is not None:
-            alike = _cosine(vectors[pair[0]], vectors[pair[1]])
-            found[cell.position][BLEED] = None if alike is None else 1 - alike
+            found[cell.position][BLEED] = bleed(vectors[pair[0]], vectors[pair[1]])
     return found
+
+
+def bleed(base: Vector | None, adapted: Vector | None) -> float | None:
+    """1 − cosine; 1 where the base's person is gone, None where the base itself shows nobody."""
+    if base is None:
+        return None
+    return 1.0 if adapted is None else 1 - cosine(base, adapted)
 
 
 def _cosine(a: Vector | None, b: Vector | None) -> float | None:

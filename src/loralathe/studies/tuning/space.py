@@ -20,6 +20,7 @@ from loralathe.strengths import looks_like_number, parse_number
 from loralathe.studies.axes import parse_axis
 from loralathe.studies.axes_request import SEED
 from loralathe.studies.axis import Axis, Stage
+from loralathe.studies.bleed import without_trigger
 from loralathe.studies.cell_builder import CellBuilder
 from loralathe.studies.context import Context
 from loralathe.studies.plan import Identify, Job, check_counted_once, finished, job_of
@@ -153,12 +154,10 @@ def _is_ordered(labels: Sequence[str]) -> bool:
 
 
 def without_words(prompt: str, words: Sequence[str]) -> str:
-    """The prompt without these words, and without the commas that they leave. InputError where none is in
-    it.
-    """
+    """The prompt without these words, as `without_trigger`. InputError for one that is not in it."""
     text = prompt
     for word in words:
-        shorter = re.sub(rf"(?<!\w){re.escape(word.strip())}(?!\w)", "", text, flags=re.IGNORECASE)
+        shorter = without_trigger(text, word)
         if shorter == text:
             raise InputError(
                 f"the trigger word '{word}' is not in the prompt",
@@ -166,5 +165,4 @@ def without_words(prompt: str, words: Sequence[str]) -> str:
                 fix=f"give the word that calls the person: {option('trigger', 'hina')}",
             )
         text = shorter
-    parts = [" ".join(part.split()) for part in text.split(",")]
-    return ", ".join(part for part in parts if part)
+    return text
