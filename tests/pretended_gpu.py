@@ -93,13 +93,21 @@ class Watch(TorchDispatchMode):
 
 
 class _FromLists(TorchFunctionMode):
-    """`torch.tensor` and `as_tensor` copy numbers to a device where no dispatch mode can see it."""
+    """What no dispatch mode can see: `torch.tensor` and `as_tensor` copy numbers to a device, and `.data =`
+    moves a parameter there and back.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         if func in (torch.tensor, torch.as_tensor) and kwargs.get("device") is not None:
             device = kwargs.pop("device")
             return func(*args, **kwargs).to(device)
+        if getattr(func, "__name__", "") == "__set__" and isinstance(args[0], There) != isinstance(
+            args[1], There
+        ):
+            moved = torch.nn.Parameter(args[1], requires_grad=False)
+            torch.utils.swap_tensors(args[0], moved)
+            return None
         return func(*args, **kwargs)
 
 

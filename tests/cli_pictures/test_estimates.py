@@ -45,7 +45,7 @@ def test_a_dry_run_says_what_it_takes(here: Path, done: Run, words: tuple[str, .
     assert "MB in main memory for one picture" in shown["memory"]
     assert "(computed)" in shown["memory"]
     low = facts(done(*words, "--dry-run", "--low-vram").stdout)
-    assert low["memory"] != shown["memory"]
+    assert low["memory"] == shown["memory"]  # networks would wait in the same memory
 
 
 def test_after_a_run_the_time_is_known_and_what_is_there_takes_none(here: Path, done: Run) -> None:

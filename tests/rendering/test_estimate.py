@@ -12,7 +12,14 @@ import torch
 from checkpoints import header, write_safetensors
 from loralathe.families.detect import detect_checkpoint
 from loralathe.rendering import ImageRequest
-from loralathe.rendering.estimate import Memory, denoiser_numbers, memory_of, numbers_of_files, time_of
+from loralathe.rendering.estimate import (
+    Memory,
+    Numbers,
+    denoiser_numbers,
+    memory_of,
+    numbers_of_files,
+    time_of,
+)
 from loralathe.rendering.rates import known_rate, model_key, remember_rate
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -60,13 +67,28 @@ def test_flux_takes_its_three_networks_and_a_block_of_tokens(tmp_path: Path) -> 
     assert whole.one == pytest.approx(2 * numbers + 4 * 256 * 1024 * 1024 * 2, rel=1e-3)
     alone = header("ckpt_flux_dev")
     elsewhere = {
-        name: sum(prod(t.shape) for key, t in found.tensors.items() if family.component_of_key(key) == name)
+        name: Numbers.of((key, t) for key, t in found.tensors.items() if family.component_of_key(key) == name)
         for name in ("te1", "te3")
     }
-    beside = memory_of(family, alone.tensors, (1024, 1024), "bf16", low_vram=True, elsewhere=elsewhere)
-    assert beside.one == pytest.approx(2 * denoiser_numbers(family, alone.tensors) + whole.more, rel=1e-3)
-    write_safetensors(tmp_path / "clip.safetensors", {"a": torch.zeros(2, 3), "b": torch.zeros(4)})
-    assert numbers_of_files({"te1": tmp_path / "clip.safetensors", "te3": tmp_path}) == {"te1": 10, "te3": 10}
+    beside = memory_of(family, alone.tensors, (1024, 1024), "bf16", low_vram=False, elsewhere=elsewhere)
+    vae = sum(prod(t.shape) for key, t in found.tensors.items() if family.component_of_key(key) == "vae")
+    assert beside.one + 2 * vae == pytest.approx(whole.one, rel=1e-3)
+
+
+def test_low_vram_holds_one_block_of_a_transformer(tmp_path: Path) -> None:
+    """Of Flux the largest is a double block; beside it stands what is outside of blocks."""
+    alone = header("ckpt_flux_dev").tensors
+    family = detect_checkpoint(header("ckpt_flux_dev")).family
+    block = sum(prod(t.shape) for key, t in alone.items() if key.startswith("double_blocks.7."))
+    rest = sum(prod(t.shape) for key, t in alone.items() if "_blocks." not in key)
+    found = memory_of(family, alone, (1024, 1024), "bf16", low_vram=True)
+    decoding = 4 * 256 * 512 * 512 * 2
+    assert found.one == 2 * (block + rest) + found.more > decoding
+    assert found.one < 2e9
+    block_of = {"encoder.block.0.a": torch.zeros(2, 3), "encoder.block.1.a": torch.zeros(2, 4)}
+    write_safetensors(tmp_path / "t5.safetensors", {"shared": torch.zeros(5), **block_of})
+    files = {"te1": tmp_path / "t5.safetensors", "te3": tmp_path}
+    assert numbers_of_files(files) == {"te1": Numbers(19, 13), "te3": Numbers(19, 13)}
 
 
 @pytest.mark.parametrize("page", ["pictures.md", "pictures.zh-TW.md"])

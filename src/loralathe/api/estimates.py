@@ -11,7 +11,7 @@ from loralathe.api.model import BlocksPlan, PicturePlan, PreparedBlocks, Prepare
 
 if TYPE_CHECKING:
     from loralathe.rendering import ImageRequest
-    from loralathe.rendering.estimate import Memory, Time
+    from loralathe.rendering.estimate import Memory, Numbers, Time
     from loralathe.studies import GridPlan
     from loralathe.tensorfiles import TensorInfo
 
@@ -63,8 +63,9 @@ def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> E
         time = time_of(requests, key, numbers, device).shared(processes)
         sizes = [one.size for one in requests]
         largest = max(sizes, key=lambda size: size[0] * size[1], default=(8, 8))
+        spares = low_vram and device != "cpu"  # where networks are in the memory that they wait in
         elsewhere = _elsewhere(prepared, tensors)
-        memory = memory_of(family, tensors, largest, dtype, low_vram=low_vram, elsewhere=elsewhere)
+        memory = memory_of(family, tensors, largest, dtype, low_vram=spares, elsewhere=elsewhere)
     return Estimate(
         len(requests),
         sum(one.all_steps for one in requests),
@@ -76,7 +77,7 @@ def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> E
     )
 
 
-def _elsewhere(prepared: Prepared, tensors: Mapping[str, TensorInfo]) -> dict[str, int]:
+def _elsewhere(prepared: Prepared, tensors: Mapping[str, TensorInfo]) -> dict[str, Numbers]:
     """The numbers of text encoders that are in files of their own, by their names."""
     from loralathe.rendering.estimate import numbers_of_files
     from loralathe.rendering.families import how_drawn

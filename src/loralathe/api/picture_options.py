@@ -32,7 +32,8 @@ class ModelOptions:
 
     device:   auto, cpu, cuda, cuda:1, mps;  dtype: None is fp32 on the CPU and fp16 elsewhere.
     devices:  a process for each, in place of `device`: "all" GPUs, "cuda:0,cuda:1", "cpu,cpu".
-    low_vram: networks come to the device in turn;  batch: pictures at once, None is what fits.
+    low_vram: networks come to the device in turn, transformers block by block
+    batch: pictures at once, None is what fits.
     prediction: epsilon or v, where the checkpoint does not say.
     text_encoder: files of those that the checkpoint lacks, or folders with them (ComfyUI's, diffusers').
     tokenizer: tokenizer.json of a text encoder that is a language model, or a folder with it.

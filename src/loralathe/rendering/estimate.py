@@ -7,7 +7,9 @@ and the rest of the program come on top.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -36,6 +38,7 @@ SECONDS_OF_A_STEP = 0.1
 """What even a step of the smallest model takes."""
 SECONDS_OF_WORK = {"cpu": 2e-14, "mps": 2e-15, "cuda": 2e-16}
 """For each number of the U-Net and each pixel: about 5 s for a step of SD 1.5 at 512×512 on a CPU."""
+_BLOCK = re.compile(r".*?(layers|blocks?|refiner)\.\d+\.")
 DTYPE_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 
@@ -64,6 +67,25 @@ class Time:
         return Time(seconds, self.measured_at, guess)
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """Of a network. at_once: what is on the device where its blocks come one by one, the largest of them."""
+
+    all: int
+    at_once: int
+
+    @classmethod
+    def of(cls, tensors: Iterable[tuple[str, TensorLike]]) -> Numbers:
+        blocks, rest = Counter[str](), 0
+        for key, tensor in tensors:
+            count = prod(tensor.shape)
+            if block := _BLOCK.match(key):
+                blocks[block[0]] += count
+            else:
+                rest += count
+        return cls(rest + blocks.total(), rest + max(blocks.values(), default=0))
+
+
 def memory_of(
     family: Family,
     tensors: Mapping[str, TensorLike],
@@ -71,22 +93,29 @@ def memory_of(
     dtype: str,
     *,
     low_vram: bool,
-    elsewhere: Mapping[str, int] | None = None,
+    elsewhere: Mapping[str, Numbers] | None = None,
 ) -> Memory:
     """Of pictures with this model. tensors: of the checkpoint's header.
 
-    elsewhere: text encoders in files of their own, and how many numbers they have.
+    elsewhere: text encoders in files of their own.
     """
     each = DTYPE_BYTES[dtype]
-    numbers = dict.fromkeys((component.id for component in family.components), 0)
+    own: dict[str, list[tuple[str, TensorLike]]] = {component.id: [] for component in family.components}
     for key, tensor in tensors.items():
         if (component := family.component_of_key(key)) is not None:
-            numbers[component] += prod(tensor.shape)
-    weights = {name: count * each for name, count in {**numbers, **(elsewhere or {})}.items()}
+            own[component].append((key, tensor))
+    numbers = {name: Numbers.of(held) for name, held in own.items()} | dict(elsewhere or {})
+    by_blocks = low_vram and family.pictures is not None and family.pictures.flow
+    weights = {
+        name: each * (one.at_once if by_blocks and name != "vae" else one.all)
+        for name, one in numbers.items()
+    }
     width, height = size
     steps = _working(family, tensors, size, each)
     vae, unet = weights.pop("vae", 0), weights["unet"]
-    if low_vram:  # one network beside the VAE, then the VAE alone, which decodes in tiles
+    if (
+        low_vram
+    ):  # one network, or what is there of it, beside the VAE, then the VAE alone, which decodes in tiles
         decoding = _decoding(tensors, min(width, TILE) * min(height, TILE), each)
         return Memory(vae + max(*weights.values(), unet + steps, decoding), steps)
     return Memory(vae + sum(weights.values()) + max(steps, _decoding(tensors, width * height, each)), steps)
@@ -105,13 +134,13 @@ def _working(family: Family, tensors: Mapping[str, TensorLike], size: tuple[int,
     return (patches + text) * wide * LIVE_IN_TRANSFORMER * each
 
 
-def numbers_of_files(files: Mapping[str, Path]) -> dict[str, int]:
-    """How many numbers text encoders have that are in files of their own, of all that the files hold."""
+def numbers_of_files(files: Mapping[str, Path]) -> dict[str, Numbers]:
+    """Of text encoders in files of their own: all that the files hold."""
     found = {}
     for component, file in files.items():
         inside = sorted(file.glob("*.safetensors")) if file.is_dir() else [file]
-        headers = (read_header(one).tensors.values() for one in inside)
-        found[component] = sum(prod(tensor.shape) for tensors in headers for tensor in tensors)
+        headers = (read_header(one).tensors.items() for one in inside)
+        found[component] = Numbers.of(named for tensors in headers for named in tensors)
     return found
 
 

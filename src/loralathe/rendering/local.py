@@ -29,6 +29,7 @@ from loralathe.rendering.machine import (
     usual_dtype,
 )
 from loralathe.rendering.model_cache import LoadSettings, ModelCache, OpenModel, WeightsInMemory
+from loralathe.rendering.placing import leave_device
 from loralathe.rendering.prepare import Prepared, in_order_of_work, prepare
 from loralathe.rendering.rates import model_key, remember_rate
 from loralathe.rendering.request import ImageRequest, OnImage
@@ -50,7 +51,8 @@ class LocalRenderer:
     dtype:       None: fp32 on the CPU, fp16 elsewhere.
     lora_dirs:   folders in which adapters are looked up by name.
     batch_size:  images at once; None: what seems to fit. It is halved when memory runs out.
-    low_vram:    networks wait in main memory and come to the device in turn; the VAE works in tiles.
+    low_vram:    networks wait in main memory and come to the device in turn, transformers block by block; the
+                 VAE works in tiles.
     weights:     checkpoints held in memory, name → original-layout tensors; requests use the name as path.
     presets:     the person's block lists and element rules.
     files:       text encoders and a tokenizer that checkpoints do not hold.
@@ -197,7 +199,7 @@ class LocalRenderer:
 
         def finish() -> None:
             if self._load_settings.low_vram:
-                opened.model.denoiser.to("cpu")  # the VAE has the device to itself
+                leave_device(opened.model)
             while done:
                 one, latents = done.pop(0)
                 on_image(one.index, self._picture(opened, one, latents))

@@ -15,7 +15,6 @@ import torch
 from loralathe.errors import InputError, MachineError, is_out_of_memory, option
 from loralathe.families import Family
 from loralathe.progress import Progress
-from loralathe.rendering.decoding import work_in_tiles
 from loralathe.rendering.embeddings import EmbeddingTable
 from loralathe.rendering.encoding import Conditioning
 from loralathe.rendering.families import how_drawn
@@ -29,7 +28,8 @@ from loralathe.rendering.loading import (
     open_folder,
     open_model,
 )
-from loralathe.rendering.machine import library, release_memory
+from loralathe.rendering.machine import release_memory
+from loralathe.rendering.placing import place, place_vae
 from loralathe.rendering.runtime import LoadedAdapter, Share
 from loralathe.rendering.samplers import Prediction
 
@@ -123,7 +123,7 @@ class ModelCache:
             self._close_oldest()
             model = self._opened(checkpoint)
             with _explain_lack_of_memory(checkpoint, self._settings.device):
-                _place(model, self._settings)
+                place(model, self._settings.device, low_vram=self._settings.low_vram)
             self._open[checkpoint] = OpenModel(model, own_vae=model.vae, stamp=stamp)
         self._open.move_to_end(checkpoint)
         found = self._open[checkpoint]
@@ -180,7 +180,7 @@ class ModelCache:
             with self._weights_of(name) as weights:
                 vae = load_vae(weights, how_drawn(family, name), self._settings.dtype)
             with _explain_lack_of_memory(name, self._settings.device):
-                _place_vae(vae, self._settings)
+                place_vae(vae, self._settings.device, low_vram=self._settings.low_vram)
             self._vaes[key] = (stamp, vae)
         return self._vaes[key][1]
 
@@ -219,30 +219,3 @@ def _explain_lack_of_memory(name: str, device: torch.device) -> Iterator[None]:
             where=name,
             fix=f"{option('low_vram', True)}, {option('dtype', 'fp16')}, or another device",
         ) from error
-
-
-def _place(model: Model, settings: LoadSettings) -> None:
-    """On the device; or, with low memory, in main memory with hooks that bring each network when it runs."""
-    networks = [*(encoder.network for encoder in model.encoders), model.denoiser]
-    if not settings.low_vram:
-        for network in networks:
-            network.to(settings.device)
-    else:
-        _bring_in_turn(networks, settings.device)
-    if model.vae is not None:
-        _place_vae(model.vae, settings)
-
-
-def _bring_in_turn(networks: list[Any], device: torch.device) -> None:
-    cpu_offload_with_hook = library("accelerate").cpu_offload_with_hook
-    previous = None
-    for network in networks:
-        _, previous = cpu_offload_with_hook(network, device, prev_module_hook=previous)
-
-
-def _place_vae(vae: Any, settings: LoadSettings) -> None:
-    if settings.low_vram:
-        work_in_tiles(vae)
-        _bring_in_turn([vae], settings.device)
-    else:
-        vae.to(settings.device)

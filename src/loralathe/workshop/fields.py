@@ -53,7 +53,13 @@ PICTURE: Mapping[str, Field] = {
 MODEL: Mapping[str, Field] = {
     "device": Field("text", "model", "Device", "auto", help="auto, cpu, cuda, cuda:1, mps"),
     "dtype": Field("choice", "model", "Precision", None, ("fp32", "fp16", "bf16")),
-    "low_vram": Field("flag", "model", "Low VRAM", False, help="networks come to the device in turn"),
+    "low_vram": Field(
+        "flag",
+        "model",
+        "Low VRAM",
+        False,
+        help="networks come to the device in turn, transformers block by block",
+    ),
     "batch": Field("whole", "model", "Batch size", None, help="empty: what fits"),
     "prediction": Field("choice", "model", "Prediction", None, ("epsilon", "v")),
     "text_encoder": Field("files", "model", "Text encoders", of="model", help="that the checkpoint lacks"),
