@@ -11,7 +11,7 @@ REPO = Path(__file__).resolve().parent.parent
 ORDER = [
     "version", "lazy", "errors", "words", "progress", "commands", "tensorfiles", "families", "strengths",
     "lowrank", "adapters", "language", "engine", "inspection", "verification", "rendering", "likeness",
-    "studies", "api", "demo", "workshop", "cli", "integrations",
+    "studies", "api", "demo", "workshop", "integrations", "cli",
 ]  # fmt: skip
 FACE = {"loralathe", "loralathe.__main__"}
 
@@ -77,8 +77,8 @@ def test_the_workshop_is_a_client_of_the_face() -> None:
 
 
 def test_the_command_line_is_a_client_of_the_faces() -> None:
-    """It imports names of `loralathe`, of the demo and the workshop, and its own; nothing else."""
-    faces = {"loralathe", "loralathe.demo", "loralathe.workshop"}
+    """It imports names of `loralathe`, of the demo, the integrations and the workshop; nothing else."""
+    faces = {"loralathe", "loralathe.demo", "loralathe.integrations", "loralathe.workshop"}
     found = {
         f"{source.path}: {one.module}"
         for source in sources_of(REPO).values()
@@ -87,3 +87,13 @@ def test_the_command_line_is_a_client_of_the_faces() -> None:
         if one.module not in faces and not f"{one.module}.".startswith("loralathe.cli.")
     }
     assert not found
+
+
+def test_packs_are_clients_of_the_face() -> None:
+    """They are copied into other programs: `loralathe` alone, and their own files by relative imports."""
+    for file in (REPO / "src/loralathe/integrations").rglob("*.py"):
+        for line in file.read_text("utf-8").splitlines():
+            words = line.split()
+            if words[:1] in (["from"], ["import"]) and words[1].startswith("loralathe"):
+                inside = file.parent.name == "integrations" and words[1].startswith("loralathe.integrations")
+                assert words[1] == "loralathe" or inside, f"{file}: {line}"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         config,
         estimates,
         files,
+        given,
         identity,
         live,
         look,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from loralathe.api.config import *  # noqa: F403
     from loralathe.api.estimates import *  # noqa: F403
     from loralathe.api.files import *  # noqa: F403
+    from loralathe.api.given import *  # noqa: F403
     from loralathe.api.identity import *  # noqa: F403
     from loralathe.api.live import *  # noqa: F403
     from loralathe.api.look import *  # noqa: F403
@@ -110,6 +112,7 @@ if TYPE_CHECKING:
     __all__ += config.__all__
     __all__ += estimates.__all__
     __all__ += files.__all__
+    __all__ += given.__all__
     __all__ += identity.__all__
     __all__ += live.__all__
     __all__ += look.__all__
@@ -163,6 +166,7 @@ _OPEN = (
     "api.transfers",
     "api.identity",
     "api.live",
+    "api.given",
 )
 """Modules that give all names of their `__all__`."""
 __getattr__ = lazy_names(__name__, _HOMES, _OPEN)

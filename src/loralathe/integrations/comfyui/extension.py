@@ -1,0 +1,33 @@
+"""The list of nodes that ComfyUI asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import ComfyExtension
+
+from .files import LatheAddDifference, LatheCombine, LatheExtract, LatheMerge, LatheRecipe, LatheSave
+from .looking import LatheCheck, LatheInspect
+from .loras import LatheApply, LatheLora, sliders
+from .studies import LatheBlockAnalyzer, LatheBlockReport, LatheGridReport, LathePicture, LatheStrengthGrid
+
+SLIDERS = {"sd1": "LatheBlocksSD1", "sdxl": "LatheBlocksSDXL", "anima": "LatheBlocksAnima"}
+"""Families with few enough blocks for a slider each; block lists of all others are written."""
+NODES: list[type[Any]] = [
+    LatheLora, LatheApply, *(sliders(family, node) for family, node in SLIDERS.items()),
+    LatheMerge, LatheSave, LatheExtract, LatheAddDifference, LatheCombine, LatheRecipe,
+    LatheInspect, LatheCheck,
+    LatheBlockAnalyzer, LatheStrengthGrid, LathePicture, LatheBlockReport, LatheGridReport,
+]  # fmt: skip
+
+
+class LatheExtension(ComfyExtension):
+    """All our nodes."""
+
+    async def get_node_list(self) -> list[type[Any]]:
+        return NODES
+
+
+async def comfy_entrypoint() -> LatheExtension:
+    """What ComfyUI calls when it starts."""
+    return LatheExtension()
