@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from loralathe.api.settings import *  # noqa: F403
     from loralathe.api.transfers import *  # noqa: F403
     from loralathe.api.tuning import *  # noqa: F403
-    from loralathe.commands import as_flag, command_for, command_line
+    from loralathe.commands import as_flag, command_for, command_line, quoted
     from loralathe.engine import (
         BUCKETS,
         AdapterCoverage,
@@ -104,9 +104,8 @@ if TYPE_CHECKING:
         "__version__", "as_flag", "bar", "bar_chart", "command_for", "command_line",
         "component_name", "family_by_id",
         "in_memory", "label_of_kind", "make_recipe", "parse_number", "parse_size", "parse_whole",
-        "read_catalogue", "read_page", "read_recipe", "read_text", "recipe_text", "shorthand", "tag_text",
-        "unused_names",
-        "write_text",
+        "quoted", "read_catalogue", "read_page", "read_recipe", "read_text", "recipe_text", "shorthand",
+        "tag_text", "unused_names", "write_text",
     ]  # fmt: skip
     __all__ += errors.__all__
     __all__ += config.__all__
@@ -126,7 +125,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "adapters": ("label_of_kind",),
-    "commands": ("as_flag", "command_for", "command_line"),
+    "commands": ("as_flag", "command_for", "command_line", "quoted"),
     "engine": (
         "BUCKETS", "AdapterCoverage", "AdapterOutput", "BlockEnergy", "ExtractionReport", "Held", "InputUse",
         "Remark", "Report", "RoundingReport", "RunOptions", "WeightsOutput", "WeightsReport",

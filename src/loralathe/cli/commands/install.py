@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from loralathe import quoted
 from loralathe.cli.language import Data
 from loralathe.cli.options import FilePath, LatheCommand
 from loralathe.cli.screen import Screen, heading
@@ -46,13 +47,11 @@ def install_command(
     made = install(program, folder, force=force, link=link, dry_run=dry_run)
     screen = Screen(as_json)
     screen.event("installed", **made.__dict__, dry_run=dry_run)
-    rows = [
-        ("folder", Data(made.folder)),
-        ("next", Data(f"{made.python or 'python'} -m pip install {made.source}")),
-        ("then", "start ComfyUI anew: the nodes are under loralathe"),
-    ]
-    screen.show(
-        heading("would put the nodes into ComfyUI" if dry_run else "the nodes are in ComfyUI"), Facts(rows)
-    )
+    done = "would put the nodes into ComfyUI" if dry_run else "the nodes are in ComfyUI"
+    screen.show(heading(done), Facts([("folder", Data(made.folder))]))
+    screen.show("", "loralathe must stand in ComfyUI's own Python, too:")
+    python = quoted(str(made.python or "python"))
+    screen.verbatim(f"  {python} -m pip install {quoted(made.source)}")
+    screen.show("Then start ComfyUI anew: the nodes are under loralathe.")
     if made.python is None:
         screen.note("ComfyUI's own Python was not found: use the one that starts it")
