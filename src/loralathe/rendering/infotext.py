@@ -37,8 +37,11 @@ class Hashes:
     embeddings: Mapping[str, str] = field(default_factory=dict)
 
 
-def infotext(request: ImageRequest, hashes: Hashes | None = None) -> str:
-    """The text A1111 would write for `request`. Adapters beside the prompt become tags in it."""
+def infotext(request: ImageRequest, hashes: Hashes | None = None, *, made_with: str = "") -> str:
+    """The text A1111 would write for `request`. Adapters beside the prompt become tags in it.
+
+    made_with: the program that made the picture, where it was another one.
+    """
     hashes, hires = hashes or Hashes(), request.hires
     sampler, schedule = canonical_names(request.sampler, request.schedule)
     tags = [tag_text(replace(use, file=Path(use.file).stem)) for use in request.adapters]
@@ -62,7 +65,7 @@ def infotext(request: ImageRequest, hashes: Hashes | None = None) -> str:
         "Hires upscaler": hires and hires.upscaler,
         "Lora hashes": _by_name(hashes.adapters),
         "TI hashes": _by_name(hashes.embeddings),
-        "Rendered by": f"loralathe {__version__}",
+        "Rendered by": f"loralathe {__version__}" + (f" with {made_with}" if made_with else ""),
     }
     last = ", ".join(
         f"{key}: {quoted_entry(str(value))}" for key, value in entries.items() if value is not None

@@ -45,10 +45,15 @@ def text_of_png(path: Path, key: str) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _opened(path: Path, formats: tuple[str, ...] | None) -> Image.Image:
+def _opened(source: Path | io.BytesIO, formats: tuple[str, ...] | None) -> Image.Image:
     with warnings.catch_warnings():  # of sizes, which are checked here
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(path, formats=formats)
+        return Image.open(source, formats=formats)
+
+
+def picture_in(data: bytes, formats: tuple[str, ...] | None = None) -> Image.Image:
+    """`read_picture` of a file's bytes."""
+    return _whole(io.BytesIO(data), formats, "")
 
 
 def read_picture(path: Path, formats: tuple[str, ...] | None = None) -> Image.Image:
@@ -57,11 +62,15 @@ def read_picture(path: Path, formats: tuple[str, ...] | None = None) -> Image.Im
     InputError for what is no regular file, or outside of the folders that the process is kept to.
     """
     check_is_file(path, "give a picture")
-    with _opened(path, formats) as image:
+    return _whole(path, formats, str(path))
+
+
+def _whole(source: Path | io.BytesIO, formats: tuple[str, ...] | None, where: str) -> Image.Image:
+    with _opened(source, formats) as image:
         if image.width * image.height > MOST_PIXELS:
             raise InputError(
                 f"the picture has more than {MOST_PIXELS:,} pixels",
-                where=str(path),
+                where=where or None,
                 fix="give a smaller picture",
             )
         picture: Image.Image = image.convert("RGB")

@@ -114,7 +114,9 @@ class Pool:
     """Requests drawn by several workers at once. Use it in a `with` block, or call `close`.
 
     places:  where workers are;  size: how many requests that are like one make a batch
+    closing: called when the workers are gone
     check:   called with all requests before the first is drawn; raises InputError
+    whole:   a lost batch is drawn again as a whole: in company pictures are rounded alike
     weights: checkpoints in memory by name; each is written into a file for the workers, for as long as needed
     """
 
@@ -125,10 +127,14 @@ class Pool:
         size: Callable[[int], Callable[[Prepared], int]],
         lora_dirs: Iterable[str] = (),
         check: Callable[[Sequence[Prepared]], None] = lambda prepared: None,
+        whole: bool = True,
         weights: WeightsInMemory | None = None,
+        closing: Callable[[], None] = lambda: None,
         progress: Progress | None = None,
     ) -> None:
         self._places = places
+        self._whole = whole
+        self._closing = closing
         self._size = size
         self._check = check
         self._folders = ModelFolders(lora_dirs)
@@ -153,6 +159,7 @@ class Pool:
         for post in posts:
             post.join()
         self._held.close()
+        self._closing()
 
     def forget(self) -> None:
         """Let workers go of their models, and remove files of weights: others will follow."""
@@ -178,7 +185,8 @@ class Pool:
             self._posts = [Post(place, self._said) for place in self._places]
         steps = sum(request.all_steps for request in requests)
         with self._progress.task("rendering", steps, "step") as task:
-            work = Round(self._posts, [replace(batch, held=held) for batch in batches], task, on_image)
+            waiting = [replace(batch, held=held) for batch in batches]
+            work = Round(self._posts, waiting, task, on_image, whole=self._whole)
             try:
                 self._follow(work, task)
             except BaseException:
@@ -211,7 +219,10 @@ class Pool:
 class Round:
     """The batches of one call of `render`: who draws what, what is still to be drawn, and what failed."""
 
-    def __init__(self, posts: Sequence[Post], batches: list[Batch], task: Task, on_image: OnImage) -> None:
+    def __init__(
+        self, posts: Sequence[Post], batches: list[Batch], task: Task, on_image: OnImage, *, whole: bool
+    ) -> None:
+        self._whole = whole
         self._posts = list(posts)
         self._waiting = batches
         self._task = task
@@ -270,10 +281,10 @@ class Round:
                 self._give_up(str(error))
 
     def _put_back(self, batch: Batch, left: Mapping[int, ImageRequest], reason: str) -> None:
-        """The whole batch once more: in company others are rounded alike. Then one by one, then no more."""
+        """The whole batch once more, where that matters; then one by one, then no more."""
         if len(batch.lost_at) >= MOST_TRIES:
             self.failed.update({index: (request, reason) for index, request in left.items()})
-        elif len(batch.lost_at) == 1:
+        elif self._whole and len(batch.lost_at) == 1:
             self._waiting.insert(0, batch)
         else:
             self._waiting[:0] = [replace(batch, requests={index: one}) for index, one in left.items()]

@@ -1,0 +1,104 @@
+"""What ComfyUI and A1111 have in common for a pool: requests planned for each server, pictures taken in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loralathe.errors import InputError, MachineError
+from loralathe.families import Family, Usual, detect_checkpoint
+from loralathe.families.comfyui import comfy_parts
+from loralathe.rendering.elsewhere.address import Server
+from loralathe.rendering.elsewhere.work import LostError
+from loralathe.rendering.infotext import CHUNK, FileHashes, infotext
+from loralathe.rendering.png import DAMAGE, picture_in
+from loralathe.rendering.prepare import Prepared
+from loralathe.rendering.request import ImageRequest
+from loralathe.rendering.runtime import Presets
+from loralathe.tensorfiles import read_header
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a person says of pictures made by a program.
+
+    folder:   where that program is on this machine, None: nothing of it is here
+    encoders: names of text encoders that the server has
+    """
+
+    presets: Presets = field(default_factory=Presets)
+    folder: Path | None = None
+    encoders: tuple[str, ...] = ()
+    allow_unmatched: bool = False
+    hashes: bool = False
+    lora_dirs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Known:
+    """A checkpoint file that is here as well: its family, and what its pictures are usually made with."""
+
+    family: Family
+    usual: Usual
+    side: int
+
+
+@cache
+def known_checkpoint(file: str, mtime: int) -> Known:
+    """From its header. Raises InputError for a file that is no checkpoint, or draws no picture by itself."""
+    detected = detect_checkpoint(read_header(file), file)
+    family, parts = detected.family, comfy_parts(detected.family)
+    if parts is None:
+        raise InputError(f"{family.label} models draw no picture by themselves", where=file)
+    if family.pictures is None:
+        return Known(family, parts.usual, parts.side)
+    variants = family.pictures.variants
+    usual = variants.get(detected.variant) or next(iter(variants.values()))
+    return Known(family, usual, family.pictures.side)
+
+
+def look_at(checkpoint: str) -> Known:
+    """See `known_checkpoint`; InputError for a folder, and for weights that are only in this memory."""
+    path = Path(checkpoint)
+    if not path.is_file():
+        raise InputError(
+            "other programs draw with files that they have, not with folders and weights in memory",
+            where=checkpoint,
+            fix="save the model as one .safetensors file in the folder of that program, and give its path",
+            about="on",
+        )
+    return known_checkpoint(checkpoint, path.stat().st_mtime_ns)
+
+
+def unreachable(server: Server, error: LostError) -> InputError:
+    """The error of a server that gave no answer when it was asked what it has."""
+    return InputError(
+        f"there is no answer from {server.label}: {error}",
+        where=server.name,
+        fix="start it, with its API, and check the address",
+        about="on",
+    )
+
+
+def taken_in(data: bytes, request: ImageRequest, server: Server, hashes: FileHashes, one: Prepared) -> Image:
+    """A server's PNG as a picture of ours, with our infotext. Raises LostError for anything but a picture.
+
+    MachineError for one of another size: then the server has settings that change it.
+    """
+    try:
+        image = picture_in(data, ("PNG",))
+    except (*DAMAGE, InputError) as error:
+        raise LostError(f"{server.name} sent no picture that can be read") from error
+    if image.size != request.size:
+        raise MachineError(
+            f"the server drew {image.width}×{image.height} instead of {request.size[0]}×{request.size[1]}",
+            where=server.name,
+            fix="look for an extension or a setting there that changes the size",
+        )
+    image.info = {CHUNK: infotext(request, hashes.of(request, one.uses), made_with=server.label)}
+    return image
