@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         loras,
         names,
         pictures,
+        programs,
         settings,
         transfers,
         tuning,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from loralathe.api.loras import *  # noqa: F403
     from loralathe.api.names import *  # noqa: F403
     from loralathe.api.pictures import *  # noqa: F403
+    from loralathe.api.programs import *  # noqa: F403
     from loralathe.api.settings import *  # noqa: F403
     from loralathe.api.transfers import *  # noqa: F403
     from loralathe.api.tuning import *  # noqa: F403
@@ -118,6 +120,7 @@ if TYPE_CHECKING:
     __all__ += loras.__all__
     __all__ += names.__all__
     __all__ += pictures.__all__
+    __all__ += programs.__all__
     __all__ += progress.__all__
     __all__ += settings.__all__
     __all__ += tuning.__all__
@@ -166,6 +169,7 @@ _OPEN = (
     "api.identity",
     "api.live",
     "api.given",
+    "api.programs",
 )
 """Modules that give all names of their `__all__`."""
 __getattr__ = lazy_names(__name__, _HOMES, _OPEN)

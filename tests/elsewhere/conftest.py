@@ -31,7 +31,7 @@ class Studio:
             width=64, height=64,
         )  # fmt: skip
         return [
-            replace(one, seed=n, adapters=(AdapterUse(str(self.lora), n / 4, n / 4),), **changes)  # type: ignore[arg-type]
+            replace(one, **{"seed": n, "adapters": (AdapterUse(str(self.lora), n / 4, n / 4),), **changes})  # type: ignore[arg-type]
             for n in range(count)
         ]
 

@@ -15,8 +15,9 @@ from loralathe.workshop.commands import COMMANDS, Request, read_request
 from loralathe.workshop.fields import OPTIONS, forms
 from loralathe.workshop.places import Place, Places
 
-OWN = {"options", "progress", "lora_dir", "checkpoint_dir", "vae_dir", "embeddings", "search", "inputs"}
-"""Folders and what the workshop gives itself."""
+FOLDERS = {"lora_dir", "checkpoint_dir", "vae_dir", "embeddings", "comfyui", "webui"}
+OWN = {"options", "progress", "search", "inputs", "devices", "on", *FOLDERS}
+"""Folders, what the workshop gives itself, and where pictures are made: in its own process."""
 KEYWORDS = {
     "render": picture_options.OpenRenderKeywords,
     "grid": picture_options.OpenGridKeywords,

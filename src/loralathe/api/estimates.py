@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,13 +43,15 @@ def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> E
 
     plan: what `prepared.plan()` gave; a `coarse` analysis knows no more than its first round.
     """
-    from loralathe.api.renderers import devices_of, first_device
+    from loralathe.api.renderers import devices_of, first_device, server_of
     from loralathe.rendering.estimate import Time, denoiser_numbers, memory_of, time_of
     from loralathe.rendering.machine import device_label, planned_device
     from loralathe.rendering.rates import model_key
     from loralathe.tensorfiles import read_header
 
     model, requests = prepared.model, _requests(prepared, plan)
+    if (server := server_of(model.options)) is not None:
+        return _estimate_of(requests, server.name, Time(), None)
     family, low_vram = model.family, model.options.low_vram
     device = planned_device(first_device(model.options))
     processes = len(devices_of(model.options)) if model.options.devices else 1
@@ -66,6 +68,12 @@ def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> E
         spares = low_vram and device != "cpu"  # where networks are in the memory that they wait in
         elsewhere = _elsewhere(prepared, tensors)
         memory = memory_of(family, tensors, largest, dtype, low_vram=spares, elsewhere=elsewhere)
+    return _estimate_of(requests, device, time, memory, processes)
+
+
+def _estimate_of(
+    requests: Sequence[ImageRequest], device: str, time: Time, memory: Memory | None, processes: int = 1
+) -> Estimate:
     return Estimate(
         len(requests),
         sum(one.all_steps for one in requests),

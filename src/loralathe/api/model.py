@@ -25,7 +25,7 @@ from loralathe.api.picture_options import (
     position,
     scorers_of,
 )
-from loralathe.api.renderers import PictureMaker, first_device, make_renderer
+from loralathe.api.renderers import PictureMaker, first_device, make_renderer, server_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from loralathe.families import Family, Usual
     from loralathe.rendering import ImageRequest
     from loralathe.rendering.command import RenderOptions
+    from loralathe.rendering.elsewhere.address import Server
     from loralathe.rendering.model_cache import WeightsInMemory
     from loralathe.strengths import AdapterUse
     from loralathe.studies import (
@@ -66,6 +67,7 @@ class OpenModel:
         recipe: RecipeWeights | None = None,
         metadata: Mapping[str, str] | None = None,
         usual: Usual | None = None,
+        side: int | None = None,
     ) -> None:
         self.name = name
         self.family = family
@@ -74,6 +76,7 @@ class OpenModel:
         self.recipe = recipe
         self.metadata = metadata or {}
         self._usual = usual
+        self._side = side
         self._weights = weights
         self._renderer: PictureMaker | None = None
 
@@ -91,10 +94,15 @@ class OpenModel:
     @property
     def renderer(self) -> PictureMaker:
         if self._renderer is None:
-            self._renderer = make_renderer(self.options, self.lists, self.dtype, self._weights)
+            self._renderer = make_renderer(self.options, self.lists, lambda: self.dtype, self._weights)
             if self.recipe is not None:
                 self.recipe.before = self._renderer.forget
         return self._renderer
+
+    @property
+    def _server(self) -> Server | None:
+        """The program that draws in place of this one; of several, which are alike, the first."""
+        return server_of(self.options)
 
     @property
     def dtype(self) -> Literal["fp32", "fp16", "bf16"]:
@@ -235,14 +243,15 @@ class OpenModel:
             hires=picture.second_pass(),
             guidance=picture.guidance,
         )
-        check_suits(self.family, request)
+        if self._server is None:
+            check_suits(self.family, request)
         return with_embeddings(request, files_by_name(folders_of(self.options.embeddings)))
 
     def _usual_size(self) -> tuple[int, int]:
         """What the model says of itself, else the family's."""
         from loralathe.rendering.families import how_drawn, said_size
 
-        side = how_drawn(self.family, self.name).side
+        side = self._side or how_drawn(self.family, self.name).side
         return said_size(self.metadata) or (side, side)
 
     def remarks(self, requests: Sequence[ImageRequest]) -> list[str]:
@@ -259,11 +268,14 @@ class OpenModel:
 
     def check_cells(self, requests: Sequence[ImageRequest]) -> None:
         """InputError for a checkpoint or an adapter of a cell that is nowhere, or is of another kind."""
+        from loralathe.rendering.elsewhere.program import look_at
         from loralathe.rendering.families import family_of
 
         self._found(use for request in requests for use in request.adapters)
         for file in dict.fromkeys(request.checkpoint for request in requests):
-            if file != self.name:
+            if file != self.name and self._server is not None:
+                look_at(file)
+            elif file != self.name:
                 family_of(file)
 
     def _found(self, uses: Iterable[AdapterUse]) -> list[AdapterUse]:
@@ -309,12 +321,13 @@ class OpenModel:
         return gather_context(
             self.family,
             lora_dirs=self.options.folders,
-            checkpoint_dirs=folders_of(self.options.checkpoint_dir),
+            checkpoint_dirs=self.options.checkpoint_folders,
             vae_dirs=folders_of(choices.vae_dir) if choices else (),
             embedding_dirs=folders_of(self.options.embeddings),
             presets=self.lists.blocks,
             element_presets=self.lists.elements,
             recipe=self.recipe,
+            drawn_by=self._server.program if self._server else "",
         )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from loralathe.api.arguments import Folders, PathLike, Presets, folders_of
+from loralathe.api.programs import program_folders
 from loralathe.errors import InputError, did_you_mean, option
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class ModelOptions:
 
     device:   auto, cpu, cuda, cuda:1, mps;  dtype: None is fp32 on the CPU and fp16 elsewhere.
     devices:  a process for each, in place of `device`: "all" GPUs, "cuda:0,cuda:1", "cpu,cpu".
+    on:       other places in place of this machine: "comfyui://host:port", "a1111://host:port".
+    comfyui, webui: folder of that program on this machine: its models are found, LoRAs written for it.
     low_vram: networks come to the device in turn, transformers block by block
     batch: pictures at once, None is what fits.
     prediction: epsilon or v, where the checkpoint does not say.
@@ -47,6 +50,9 @@ class ModelOptions:
 
     device: str = "auto"
     devices: str = ""
+    on: str = ""
+    comfyui: PathLike | None = None
+    webui: PathLike | None = None
     dtype: Literal["fp32", "fp16", "bf16"] | None = None
     low_vram: bool = False
     batch: int | None = None
@@ -75,7 +81,19 @@ class ModelOptions:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        return folders_of(self.lora_dir)
+        """Where LoRAs are found by name."""
+        return (*folders_of(self.lora_dir), *self._of_programs("loras"))
+
+    @property
+    def checkpoint_folders(self) -> tuple[Path, ...]:
+        """Where checkpoints are found by name."""
+        return (*folders_of(self.checkpoint_dir), *self._of_programs("checkpoints"))
+
+    def _of_programs(self, kind: str) -> tuple[Path, ...]:
+        return (
+            *program_folders("comfyui", self.comfyui, kind),
+            *program_folders("webui", self.webui, kind),
+        )
 
 
 class ModelKeywords(TypedDict, total=False):
@@ -83,6 +101,9 @@ class ModelKeywords(TypedDict, total=False):
 
     device: str
     devices: str
+    on: str
+    comfyui: PathLike | None
+    webui: PathLike | None
     dtype: Literal["fp32", "fp16", "bf16"] | None
     low_vram: bool
     batch: int | None

@@ -19,7 +19,7 @@ from loralathe.api.model import (
     PreparedGrid,
     PreparedPictures,
 )
-from loralathe.api.picture_inputs import adapters_of, lists_of
+from loralathe.api.picture_inputs import Lists, adapters_of, lists_of
 from loralathe.api.picture_options import (
     BlocksChoices,
     GridChoices,
@@ -31,7 +31,9 @@ from loralathe.api.picture_options import (
     Picture,
     parted,
 )
+from loralathe.api.renderers import server_of
 from loralathe.api.search import Search
+from loralathe.errors import InputError, option
 from loralathe.tensorfiles import MemoryPath, digest_of, read_header
 
 if TYPE_CHECKING:
@@ -125,10 +127,12 @@ def open_model(checkpoint: File, **keywords: Unpack[ModelKeywords]) -> OpenModel
     """
     from loralathe.rendering.families import family_of, metadata_of, usual_for
 
-    need_libraries()
     options = ModelOptions(**keywords)
+    need_libraries(here=server_of(options) is None)
     lists = lists_of(options)
-    path = Search((), options.checkpoint_dir).checkpoint(checkpoint, "checkpoint")
+    path = Search((), options.checkpoint_folders).checkpoint(checkpoint, "checkpoint")
+    if server_of(options) is not None:
+        return _open_elsewhere(path, options, lists)
     if not isinstance(path, MemoryPath):
         family = family_of(path)
         _check_parts(path, family, options)
@@ -137,6 +141,18 @@ def open_model(checkpoint: File, **keywords: Unpack[ModelKeywords]) -> OpenModel
     name = f"{path} {digest_of(path)[:16]}"
     family = family_of(path)
     return OpenModel(name, family, options, lists, weights={name: path.tensors}, usual=usual_for(path))
+
+
+def _open_elsewhere(path: Path, options: ModelOptions, lists: Lists) -> OpenModel:
+    """A checkpoint that another program draws with; it may be of a family that is not drawn here."""
+    from loralathe.rendering.elsewhere.program import look_at
+    from loralathe.rendering.families import metadata_of
+
+    known = look_at(str(path))
+    return OpenModel(
+        str(path), known.family, options, lists,
+        metadata=metadata_of(path), usual=known.usual, side=known.side,
+    )  # fmt: skip
 
 
 def _check_parts(path: Path, family: Family, options: ModelOptions) -> None:
@@ -162,8 +178,14 @@ def open_recipe(
     from loralathe.rendering.families import usual_for
     from loralathe.studies import RecipeWeights
 
-    need_libraries()
     options = ModelOptions(**keywords)
+    if (server := server_of(options)) is not None:
+        raise InputError(
+            f"{server.label} draws with files, and a recipe is made in memory",
+            where=option("on", options.on),
+            fix="run the recipe, put the file into the folder of that program, and draw with it",
+        )
+    need_libraries()
     lists = lists_of(options)
     run = RunOptions(
         presets=lists.blocks,
@@ -171,7 +193,7 @@ def open_recipe(
         allow_unmatched=options.allow_unmatched,
         hash_inputs=False,
     )
-    folders = Search(options.lora_dir, options.checkpoint_dir).either
+    folders = Search(options.folders, options.checkpoint_folders).either
     recipe = RecipeWeights(
         Path(path), step, variables, folders=folders, options=run, progress=options.progress
     )
@@ -195,9 +217,10 @@ def axis_examples() -> tuple[str, ...]:
     return tuple(kind.example for kind in AXIS_KINDS)
 
 
-def need_libraries() -> None:
-    """MachineError, with the way to install it, when Pillow or diffusers is missing."""
+def need_libraries(*, here: bool = True) -> None:
+    """MachineError, with the way to install it, when Pillow is missing, or diffusers, which draws here."""
     from loralathe.rendering.machine import require_library
 
     require_library("PIL")
-    require_library("diffusers")
+    if here:
+        require_library("diffusers")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from loralathe.api.arguments import folders_of
 from loralathe.api.picture_inputs import Lists
 from loralathe.api.picture_options import ModelOptions
 from loralathe.errors import InputError, option
@@ -12,7 +14,9 @@ from loralathe.errors import InputError, option
 if TYPE_CHECKING:
     from loralathe.rendering import ImageRequest, OnImage
     from loralathe.rendering.elsewhere import Opening
+    from loralathe.rendering.elsewhere.address import Server
     from loralathe.rendering.model_cache import WeightsInMemory
+    from loralathe.rendering.runtime import Presets
 
 
 class PictureMaker(Protocol):
@@ -30,16 +34,53 @@ class PictureMaker(Protocol):
 def make_renderer(
     options: ModelOptions,
     lists: Lists,
-    dtype: Literal["fp32", "fp16", "bf16"],
+    dtype: Callable[[], Literal["fp32", "fp16", "bf16"]],
     weights: WeightsInMemory | None,
 ) -> PictureMaker:
-    """The one that the options ask for; nothing is loaded yet."""
-    opening = _opening(options, lists, dtype)
+    """The one that the options ask for; nothing is loaded yet. dtype: what is computed in, if it is here."""
+    if options.on:
+        return _elsewhere(options, lists)
+    opening = _opening(options, lists, dtype())
     if not options.devices:
         return opening.renderer(weights, options.progress)
     from loralathe.rendering.elsewhere import process_pool
 
     return process_pool(devices_of(options), opening, weights, options.progress)
+
+
+def _elsewhere(options: ModelOptions, lists: Lists) -> PictureMaker:
+    from loralathe.rendering.elsewhere.address import read_places
+    from loralathe.rendering.elsewhere.program import Settings
+    from loralathe.rendering.elsewhere.servers import server_pool
+
+    servers = read_places(options.on)
+    folder = options.comfyui if servers[0].program == "comfyui" else options.webui
+    settings = Settings(
+        _presets(options, lists),
+        None if folder is None else Path(folder),
+        tuple(Path(one).name for one in folders_of(options.text_encoder)),
+        options.allow_unmatched,
+        options.hashes,
+        tuple(map(str, options.folders)),
+    )
+    return server_pool(servers, settings, options.progress)
+
+
+def server_of(options: ModelOptions) -> Server | None:
+    """The first of the servers that `on` names. InputError where a device is named as well."""
+    if not options.on:
+        return None
+    from loralathe.rendering.elsewhere.address import read_places
+
+    here = {"device": options.device != "auto" and options.device, "devices": options.devices}
+    for name, given in here.items():
+        if given:
+            raise InputError(
+                "pictures are made here or elsewhere, not both",
+                where=f"{option('on', options.on)} and {option(name, given)}",
+                fix="leave one of them out",
+            )
+    return read_places(options.on)[0]
 
 
 def devices_of(options: ModelOptions) -> tuple[str, ...]:
@@ -62,18 +103,23 @@ def first_device(options: ModelOptions) -> str:
 
 def _opening(options: ModelOptions, lists: Lists, dtype: Literal["fp32", "fp16", "bf16"]) -> Opening:
     from loralathe.rendering.elsewhere import Opening
-    from loralathe.rendering.runtime import Presets
 
-    missing = None if options.missing_blocks is None else float(options.missing_blocks)
     return Opening(
         options.device,
         dtype,
         tuple(map(str, options.folders)),
         batch_size=options.batch,
         low_vram=options.low_vram,
-        presets=Presets(lists.blocks, lists.elements, missing),
+        presets=_presets(options, lists),
         prediction="v_prediction" if options.prediction == "v" else options.prediction,
         allow_unmatched=options.allow_unmatched,
         hashes=options.hashes,
         files=options.part_files,
     )
+
+
+def _presets(options: ModelOptions, lists: Lists) -> Presets:
+    from loralathe.rendering.runtime import Presets
+
+    missing = None if options.missing_blocks is None else float(options.missing_blocks)
+    return Presets(lists.blocks, lists.elements, missing)

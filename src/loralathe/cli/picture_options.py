@@ -17,8 +17,8 @@ F = TypeVar("F", bound=Callable[..., object])
 RANDOM_SEED = -1
 MODEL = (
     "lora_dir", "checkpoint_dir", "embeddings", "lists", "presets", "element_presets", "missing_blocks",
-    "device", "devices", "dtype", "low_vram", "batch", "prediction", "text_encoder", "tokenizer", "hashes",
-    "allow_unmatched",
+    "device", "devices", "on", "comfyui", "webui", "dtype", "low_vram", "batch", "prediction",
+    "text_encoder", "tokenizer", "hashes", "allow_unmatched",
 )  # fmt: skip
 """Options of the model that the pictures share; all others are of the pictures."""
 
@@ -213,6 +213,24 @@ def _machine_options(*short: str) -> list[Callable[[F], F]]:
             default="",
             metavar="NAMES",
             help="One process for each of these: all (every GPU), cuda:0,cuda:1, or cpu,cpu.",
+        ),
+        click.option(
+            "--on",
+            default="",
+            metavar="ADDRESS",
+            help="Let a running program draw: comfyui://127.0.0.1:8188, a1111://127.0.0.1:7860 (Forge, too).",
+        ),
+        click.option(
+            "--comfyui",
+            type=FilePath(),
+            metavar="DIR",
+            help="Folder of ComfyUI: its models are found by name; --on writes parts of LoRAs there.",
+        ),
+        click.option(
+            "--webui",
+            type=FilePath(),
+            metavar="DIR",
+            help="Folder of A1111 or Forge, likewise.",
         ),
         click.option(
             "--dtype",

@@ -12,6 +12,8 @@ from types import MappingProxyType
 from loralathe.families.family import Family
 from loralathe.families.pictures import Usual
 
+USUAL = Usual(cfg=4.0, sampler="Euler")
+
 
 @dataclass(frozen=True, slots=True)
 class ComfyParts:
@@ -32,7 +34,7 @@ class ComfyParts:
     plain: bool = True
     multiple: int = 16
     side: int = 1024
-    usual: Usual = Usual(cfg=4.0, sampler="Euler")
+    usual: Usual = USUAL
     guided: bool = False
 
 

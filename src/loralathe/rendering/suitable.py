@@ -13,15 +13,7 @@ def check_suits(family: Family, request: ImageRequest) -> None:
     """InputError for a request that models of the family cannot be drawn with."""
     pictures = family.pictures
     assert pictures is not None
-    for one in request.passes:
-        for name, side in (("width", one.width), ("height", one.height)):
-            if side % pictures.multiple:
-                near = max(pictures.multiple, round(side / pictures.multiple) * pictures.multiple)
-                raise InputError(
-                    f"the {name} {side} is not a multiple of {pictures.multiple}, as {family.label} needs it",
-                    fix=f"ask for {near}, the nearest that is",
-                    about="size",
-                )
+    check_multiples(request, pictures.multiple, family.label)
     distilled = any(usual.guidance is not None for usual in pictures.variants.values())
     if request.guidance is not None and not distilled:
         raise InputError(
@@ -33,6 +25,19 @@ def check_suits(family: Family, request: ImageRequest) -> None:
     if pictures.flow:
         check_flow_sampler(*canonical_names(request.sampler, request.schedule), family.label)
         _check_texts(family, request)
+
+
+def check_multiples(request: ImageRequest, multiple: int, label: str) -> None:
+    """InputError for a side that is not a multiple of what models of the family need."""
+    for one in request.passes:
+        for name, side in (("width", one.width), ("height", one.height)):
+            if side % multiple:
+                near = max(multiple, round(side / multiple) * multiple)
+                raise InputError(
+                    f"the {name} {side} is not a multiple of {multiple}, as {label} needs it",
+                    fix=f"ask for {near}, the nearest that is",
+                    about="size",
+                )
 
 
 def _check_texts(family: Family, request: ImageRequest) -> None:

@@ -36,7 +36,10 @@ class RecipeSource(Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """The names that axes choose from. An empty table is not checked against; a file name must then exist."""
+    """The names that axes choose from. An empty table is not checked against; a file name must then exist.
+
+    drawn_by: the program that draws, where it is another one: its pictures have names of their own.
+    """
 
     loras: Mapping[str, str] = field(default_factory=dict)
     checkpoints: Mapping[str, str] = field(default_factory=dict)
@@ -48,7 +51,14 @@ class Context:
     element_presets: Mapping[str, str] = field(default_factory=dict)
     family: Family = FAMILIES[0]
     recipe: RecipeSource | None = None
+    drawn_by: str = ""
     draw_seed: Callable[[], int] = lambda: secrets.randbelow(2**32 - 1)
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What the folder of a study remembers of it."""
+        found: dict[str, object] = {"drawn_by": self.drawn_by or "loralathe"}
+        return found if self.recipe is None else {**found, "recipe": self.recipe.file}
 
 
 def gather_context(
@@ -61,6 +71,7 @@ def gather_context(
     presets: Mapping[str, str] | None = None,
     element_presets: Mapping[str, str] | None = None,
     recipe: RecipeSource | None = None,
+    drawn_by: str = "",
 ) -> Context:
     """Names of files, samplers, presets and blocks for a family. Imports torch (the samplers' table)."""
     from loralathe.rendering.samplers import SAMPLERS, SCHEDULES
@@ -76,6 +87,7 @@ def gather_context(
         element_presets=dict(element_presets or {}),
         family=family,
         recipe=recipe,
+        drawn_by=drawn_by,
     )
 
 

@@ -195,15 +195,13 @@ def run_grid(options: GridOptions, renderer: Renderer, progress: Progress | None
 
 
 def _identity(options: GridOptions, plan: GridPlan) -> Identity:
-    recipe = options.context.recipe
-    more = {} if recipe is None else {"recipe": recipe.file}
     return identity_of(
         "grid",
         options.folder,
         options.request,
         [cell.request for cell in plan.cells],
         {axis.title: [value.label for value in axis.values] for axis in plan.axes if axis.title},
-        **more,
+        **options.context.facts,
     )
 
 

@@ -213,7 +213,7 @@ def finished(
 def job_of(cell: CellBuilder, context: Context, identify: Identify) -> Job:
     """A finished cell as one picture to render, under the key that every study gives it."""
     variables = _all_variables(cell, context)
-    key = request_key(cell.request, identify, _recipe_name(context), variables)
+    key = request_key(cell.request, identify, _recipe_name(context), variables, drawn_by=context.drawn_by)
     return Job(key, cell.request, variables, ())
 
 
@@ -278,16 +278,21 @@ def request_key(
     identify: Identify,
     recipe: str | None = None,
     variables: tuple[tuple[str, float], ...] = (),
+    *,
+    drawn_by: str = "",
 ) -> str:
     """24 hexadecimal digits of SHA-256 over the request with every file replaced by `identify(file)`.
 
-    A recipe takes the checkpoint's place by its own identity and the values of its variables.
+    A recipe takes the checkpoint's place by its own identity and the values of its variables. drawn_by: the
+    program that draws, where it is another one.
     """
     fields = request.to_json()
     fields["checkpoint"] = identify(request.checkpoint) if recipe is None else [recipe, *variables]
     fields["vae"] = None if request.vae is None else identify(request.vae)
     if request.embeddings:
         fields["embeddings"] = [identify(file) for file in request.embeddings]
+    if drawn_by:
+        fields["drawn by"] = drawn_by
     for use in fields["adapters"]:
         use["file"] = identify(use["file"])
     text = json.dumps([SCHEME, fields], sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from loralathe import MachineError
+from loralathe import MachineError, program_folders
 from loralathe.cli.options import FilePath, LatheCommand, Whole
 from loralathe.cli.screen import Screen
 
@@ -27,21 +27,6 @@ Examples:
   lathe ui --webui stable-diffusion-webui
   lathe ui --comfyui ComfyUI --port 7871
 """
-LAYOUTS = {
-    "webui": {
-        "checkpoints": ("models/Stable-diffusion",),
-        "loras": ("models/Lora", "models/LyCORIS"),
-        "vaes": ("models/VAE",),
-        "embeddings": ("embeddings",),
-    },
-    "comfyui": {
-        "checkpoints": ("models/checkpoints", "models/diffusion_models"),
-        "loras": ("models/loras",),
-        "vaes": ("models/vae",),
-        "embeddings": ("models/embeddings",),
-    },
-}
-"""Where A1111, Forge and ComfyUI keep their files."""
 REMEMBERED = {
     "checkpoints": "checkpoint_dir",
     "loras": "lora_dir",
@@ -111,13 +96,8 @@ def ui_command(
 
 def _found(name: str, given: dict[str, Any]) -> list[Path]:
     """The folders of other programs that are there."""
-    return [
-        given[program] / inside
-        for program, layout in LAYOUTS.items()
-        if given[program] is not None
-        for inside in layout[name]
-        if (given[program] / inside).is_dir()
-    ]
+    programs = ("webui", "comfyui")
+    return [one for program in programs for one in program_folders(program, given[program], name)]
 
 
 def _remembered() -> dict[str, list[Path]]:

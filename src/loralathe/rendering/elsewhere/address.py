@@ -1,4 +1,4 @@
-"""Where pictures are to be made, as a person writes it: `comfyui://host:port`, `a1111://host:port`, `ray`."""
+"""Where pictures are to be made, as a person writes it: `comfyui://host:port`, `a1111://host:port`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ _SERVER = re.compile(
     r"(?P<program>comfyui|a1111)(?P<secure>\+https)?://"
     r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>\d{1,5}))?/?"
 )
-_RAY = re.compile(r"ray(?P<address>://[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?:\d{1,5})?/?")
-EXAMPLES = ("comfyui://127.0.0.1:8188", "a1111://127.0.0.1:7860", "ray")
+EXAMPLES = ("comfyui://127.0.0.1:8188", "a1111://127.0.0.1:7860")
 
 
 @dataclass(frozen=True)
@@ -38,20 +37,11 @@ class Server:
         return f"{self.label} at {self.host}:{self.port}"
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """Ray: one that this program begins on this machine, or that of an address."""
-
-    address: str | None = None
-
-
-def read_places(text: str) -> tuple[Server, ...] | Cluster:
-    """`comfyui://host:port`, several joined by commas, `a1111://…`, `comfyui+https://…`, `ray`, `ray://…`.
+def read_places(text: str) -> tuple[Server, ...]:
+    """`comfyui://host:port`, several joined by commas, `a1111://…`, `comfyui+https://…`.
 
     Raises InputError for anything else: a path, a user's name or another protocol are no part of it.
     """
-    if match := _RAY.fullmatch(text.strip()):
-        return Cluster(f"ray{match['address']}" if match["address"] else None)
     servers = tuple(_server(one.strip(), text) for one in text.split(","))
     if len(servers) > MOST:
         raise InputError(f"{len(servers)} servers are more than {MOST}", where=option("on"), fix="name fewer")

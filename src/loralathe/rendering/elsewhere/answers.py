@@ -8,24 +8,24 @@ from loralathe.rendering.elsewhere.work import LostError
 
 
 def mapping(value: object, what: str) -> Mapping[str, object]:
-    """A JSON object. Raises LostError for anything else; `what` it should have been."""
+    """A JSON object. Raises LostError for anything else; `what` the value is called."""
     if isinstance(value, dict):
         return value
-    raise LostError(f"the server sent no {what}")
+    raise LostError(f"the server's answer lacks '{what}'")
 
 
 def items(value: object, what: str) -> list[object]:
     """A JSON list."""
     if isinstance(value, list):
         return value
-    raise LostError(f"the server sent no {what}")
+    raise LostError(f"the server's answer lacks '{what}'")
 
 
 def text(value: object, what: str) -> str:
     """A JSON string."""
     if isinstance(value, str):
         return value
-    raise LostError(f"the server sent no {what}")
+    raise LostError(f"the server's answer lacks '{what}'")
 
 
 def texts(value: object, what: str) -> list[str]:

@@ -11,6 +11,7 @@ from loralathe.families.comfyui import ComfyParts
 from loralathe.rendering.elsewhere.names import comfy_sampler, comfy_schedule, of_server
 from loralathe.rendering.prepare import Prepared
 from loralathe.rendering.prompts import PromptPlan, parse_emphasis
+from loralathe.rendering.suitable import check_multiples
 
 Graph = dict[str, dict[str, object]]
 Link = list[object]
@@ -205,7 +206,7 @@ def wanted_of(
     given: names of text encoders that the person gave;  guidance: of the model, where nothing is said.
     """
     request = one.request
-    _check(one, parts)
+    _check(one, family, parts)
     whole, alone = choices.of("CheckpointLoaderSimple", "ckpt_name"), choices.of("UNETLoader", "unet_name")
     folders = "models/checkpoints" if not parts.kind else "models/checkpoints or models/diffusion_models"
     known = [*whole, *alone] if parts.kind else whole
@@ -234,7 +235,7 @@ def wanted_of(
     )
 
 
-def _check(one: Prepared, parts: ComfyParts) -> None:
+def _check(one: Prepared, family: Family, parts: ComfyParts) -> None:
     request = one.request
     if request.hires is not None:
         raise InputError(
@@ -253,14 +254,7 @@ def _check(one: Prepared, parts: ComfyParts) -> None:
             fix="leave it out; the CFG scale guides",
             about="guidance",
         )
-    for name, side in (("width", request.width), ("height", request.height)):
-        if side % parts.multiple:
-            near = max(parts.multiple, round(side / parts.multiple) * parts.multiple)
-            raise InputError(
-                f"the {name} {side} is not a multiple of {parts.multiple}",
-                fix=f"ask for {near}, the nearest that is",
-                about="size",
-            )
+    check_multiples(request, parts.multiple, family.label)
 
 
 def _encoders(

@@ -96,7 +96,7 @@ class ComfyProgram:
         client, found = Client(self.server), dict[tuple[str, str], list[str]]()
         for node, names in CHOICES.items():
             try:
-                info = mapping(client.json(f"/object_info/{node}"), "list of nodes").get(node)
+                info = mapping(client.json(f"/object_info/{node}"), "nodes").get(node)
             except LostError as error:
                 raise unreachable(self.server, error) from error
             if info is None:  # an old version lacks the node
@@ -106,7 +106,7 @@ class ComfyProgram:
                 found[node, name] = _options(mapping(inputs, "inputs").get(name))
         if not found:
             raise InputError(
-                "this is no ComfyUI", where=self.server.name, fix="check the address", about="on"
+                "this is not a ComfyUI", where=self.server.name, fix="check the address", about="on"
             )
         return Choices(found)
 
@@ -158,7 +158,7 @@ class ComfyWorker:
         if answer.status == 400:
             raise _refused(answer, self._server)
         require_ok(answer, self._server.name)
-        return text(mapping(answer.json(self._server.name), "answer").get("prompt_id"), "number of the graph")
+        return text(mapping(answer.json(self._server.name), "answer").get("prompt_id"), "prompt_id")
 
     def _collect(self, batch: Batch, waiting: dict[str, int], report: Report, trouble: list[str]) -> None:
         """Take the pictures in the order of the queue, until none is waited for."""

@@ -12,7 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from threading import Event
 from urllib.parse import urlencode
@@ -111,9 +111,10 @@ class Client:
         name = self.server.name
         connection = self._connection(wait or self._timeout)
         self._open.add(connection)
+        stack = ExitStack()
         try:
             connection.request(method, path, body, self._headers(body))
-            answer = connection.getresponse()
+            answer = stack.enter_context(connection.getresponse())
             if 300 <= answer.status < 400:
                 raise InputError(
                     "the server sends requests on to another address, which is not followed",
@@ -132,6 +133,7 @@ class Client:
             raise LostError(f"{name}: {str(error) or type(error).__name__}") from error
         finally:
             self._open.discard(connection)
+            stack.close()
             connection.close()
 
     def _connection(self, timeout: float) -> http.client.HTTPConnection:

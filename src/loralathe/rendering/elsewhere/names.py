@@ -58,10 +58,11 @@ def of_server(file: str, known: Iterable[str], what: str, where: str, *, folder:
     names = list(known)
     same = [name for name in names if _parts(name)[-1] == path[-1]]
     if not same:
-        stem = path[-1].rsplit(".", 1)[0]
+        stem = _stem(path[-1])
         same = [name for name in names if "." not in _parts(name)[-1] and _parts(name)[-1] == stem]
     if not same:
-        near = close_matches(path[-1], [_last(name) for name in names])
+        stems = {_stem(name): _last(name) for name in reversed(names)}
+        near = [stems[stem] for stem in close_matches(_stem(file), stems)]
         fix = "it has " + " or ".join(f"'{name}'" for name in near) if near else _advice(names, folder)
         raise InputError(f"the server has no {what} '{_last(file)}'", where=where, fix=fix)
     best = max(_agree(_parts(name), path) for name in same)
@@ -85,6 +86,10 @@ def _parts(name: str) -> tuple[str, ...]:
 
 def _last(name: str) -> str:
     return re.split(r"[\\/]", name)[-1]
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"\.\w{1,12}\Z", "", _last(name))
 
 
 def _agree(one: tuple[str, ...], other: tuple[str, ...]) -> int:

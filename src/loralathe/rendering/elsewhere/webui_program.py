@@ -137,7 +137,7 @@ class WebuiProgram:
         request, name = one.request, self.server.name
         if not self._lists.forge and family.id not in PLAIN_FAMILIES:
             raise InputError(
-                f"A1111 draws SD 1.5, SD 2 and SDXL; {family.label} it does not",
+                f"A1111 does not draw {family.label}",
                 where=name,
                 fix="use Forge or ComfyUI",
             )
@@ -204,7 +204,7 @@ class WebuiProgram:
                 raise unreachable(self.server, error) from error
 
         def files(path: str, called: str) -> dict[str, str]:
-            found = [mapping(one, "file") for one in items(ask(path), "list of files")]
+            found = [mapping(one, "file") for one in items(ask(path), "files")]
             return {
                 text(one.get("filename", one.get("path")), "path"): text(one.get(called), "name")
                 for one in found
@@ -214,7 +214,7 @@ class WebuiProgram:
             with suppress(LostError):
                 client.post(f"{API}/refresh-loras", {})
         options = frozenset(mapping(ask("options"), "options"))
-        models = [mapping(one, "file") for one in items(ask("sd-models"), "list of files")]
+        models = [mapping(one, "file") for one in items(ask("sd-models"), "files")]
         embeddings = mapping(ask("embeddings"), "embeddings")
         named = [mapping(embeddings.get(key, {}), "embeddings") for key in ("loaded", "skipped")]
         return WebuiLists(

@@ -65,7 +65,8 @@ class Study:
         use = replace(self.adapter, blocks=text)
         adapters = (*self.request.adapters[: self.index], use, *self.request.adapters[self.index + 1 :])
         request = replace(self.request, adapters=adapters, seed=seed)
-        return Job(request_key(request, self.options.identify), request, (), ())
+        drawn_by = self.options.context.drawn_by
+        return Job(request_key(request, self.options.identify, drawn_by=drawn_by), request, (), ())
 
 
 def analyze_blocks(
@@ -121,6 +122,7 @@ def identity(study: Study, groups: Sequence[Group]) -> Identity:
         {"blocks": [group.name for group in groups]},
         adapter=PurePath(study.adapter.file).stem,
         range=f"{show_number(study.examined)},{show_number(study.others)}",
+        **study.options.context.facts,
     )
 
 

@@ -147,15 +147,13 @@ def plan_tune(options: TuneOptions) -> TunePlan:
 
 
 def _identity(options: TuneOptions, space: Space) -> Identity:
-    recipe = options.context.recipe
-    more = {} if recipe is None else {"recipe": recipe.file}
     return identity_of(
         "tune",
         options.folder,
         options.request,
         [pull_tags(space.base, space.context).request],
         {axis.title: [value.label for value in axis.values] for axis in space.axes},
-        **more,
+        **options.context.facts,
     )
 
 
