@@ -160,6 +160,8 @@ def few(names: Sequence[str], shown: int = 3, separator: str = ", ") -> str:
 
 LONGEST = 1000
 """Characters that are shown of one line of an error."""
+MOST_LINES, MOST_SIGNS = 20, 4000
+"""Lines and characters that are shown of what is wrong, of where, and of how to mend it."""
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
 )
@@ -191,8 +193,14 @@ def json_text(value: object) -> str:
 
 
 def inset(text: str) -> str:
-    """`text` with its further lines set in: a name with a line break forges no line of ours."""
-    first, *rest = text.split("\n")
+    """`readable`, with its further lines set in: a name with a line break forges no line of ours."""
+    lines, room = readable(text).split("\n"), MOST_SIGNS
+    for number, line in enumerate(lines):
+        room -= len(line)
+        if number and (number == MOST_LINES or room < 0):  # of a damaged file, whose names may hold anything
+            lines[number:] = ["…"]
+            break
+    first, *rest = lines
     return "\n".join([first, *(line if line.startswith("    ") else f"    {line}" for line in rest)])
 
 

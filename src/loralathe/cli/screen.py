@@ -100,7 +100,8 @@ class Screen:
 def tell(text: str) -> None:
     """A note or an error on stderr; its lines are folded where a terminal shows them."""
     width = stderr_width()
-    print(readable(text if width is None else folded(text, width)), file=sys.stderr)
+    shown = readable(text)
+    print(shown if width is None else folded(shown, width), file=sys.stderr)
 
 
 def stderr_width() -> int | None:
