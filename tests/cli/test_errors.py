@@ -77,7 +77,7 @@ CASES = {
     "extract {a} {hina}": "this is a LoRA, not a checkpoint\n  where: {hina}\n"
     "  fix:   to work on LoRAs without a checkpoint, use combine or resize",
     "convert {a}": "nothing would be converted\n  where: {a}\n"
-    "  fix:   add --dtype fp16 or another, --bake-vae FILE or --discard REGEX",
+    "  fix:   add --dtype fp16 or another, --layout diffusers, --bake-vae FILE or --discard REGEX",
     "eval A": "the formula has no files to work on\n"
     '  fix:   lathe eval "A + 0.7*hina" A=base.safetensors hina=hina.safetensors',
     "eval A {a}": "an input is written NAME=VALUE\n  where: '{a}'\n"

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 import checkpoints
 from checkpoints import tiny_checkpoint, write_safetensors
-from loralathe import block_norms, compare, extract, inspect, merge
+from loralathe import block_norms, compare, convert, extract, inspect, merge
 from loralathe.families import in_original_layout
 from loralathe.tensorfiles import open_tensorfile
 
@@ -94,6 +94,31 @@ def test_every_number_is_where_it_belongs(folder: Path, family: str) -> None:
             view.readinto(info, memoryview(some), info.nbytes // 2)
             whole = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
             assert bytes(some) == whole[info.nbytes // 2 :][: len(some)]
+
+
+SLOW = [pytest.param(family, marks=pytest.mark.slow if family == "sdxl" else ()) for family in MAPS]
+
+
+@pytest.mark.parametrize("family", SLOW)
+def test_a_folder_holds_what_diffusers_makes_of_it(folder: Path, tmp_path: Path, family: str) -> None:
+    convert(folder / f"{family}-original.safetensors", layout="diffusers", output=tmp_path / "out")
+    found = {
+        (file.parent.name, key): tensor
+        for file in (tmp_path / "out").rglob("*.safetensors")
+        for key, tensor in load_file(file).items()
+    }
+    wanted = {}
+    for key, tensor in in_diffusers(family).items():
+        start, _, rest = key.partition(".")
+        elsewhere = start in ("transformer", "text_conditioner")
+        network = "unet" if family in ("sd1", "sdxl") else "transformer"
+        wanted[(start, rest) if elsewhere else (network, key)] = tensor
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[key], tensor) for key, tensor in wanted.items())
+    with open_tensorfile(tmp_path / "out") as file:
+        view, own = in_original_layout(file), original(family)
+        assert {key.removeprefix(UNET) for key in view.header.tensors} == own.keys()
+        assert all(torch.equal(view.read(key), own[key.removeprefix(UNET)]) for key in view.header.tensors)
 
 
 @pytest.mark.parametrize("family", ["flux-alone", pytest.param("sdxl", marks=pytest.mark.slow)])

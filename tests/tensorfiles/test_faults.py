@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from loralathe.errors import MachineError
-from loralathe.tensorfiles import AdapterWriter, CheckpointWriter, TensorSpec, atomic, positional, writers
+from loralathe.tensorfiles import (
+    AdapterWriter,
+    CheckpointWriter,
+    TensorSpec,
+    atomic,
+    positional,
+    temporary,
+    writers,
+)
 from tensorfiles.helpers import leftovers
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -129,7 +137,7 @@ def test_a_living_writers_file_is_never_removed(tmp_path: Path) -> None:
     target = tmp_path / "x.safetensors"
     with CheckpointWriter(target, SPECS, {}) as first:
         first.write("t", bytes(1 << 16))
-        assert atomic.remove_stale(target) == []
+        assert temporary.remove_stale(target) == []
         with CheckpointWriter(target, SPECS, {}):
             assert len(leftovers(tmp_path)) == 2
         assert len(leftovers(tmp_path)) == 1
@@ -140,7 +148,7 @@ def test_a_living_writers_file_is_never_removed(tmp_path: Path) -> None:
 def test_lock_lost_between_creation_and_lock_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, tries = atomic._try_lock, []
+    real, tries = temporary.try_lock, []
 
     def steal_once(fd: int) -> bool:
         if not tries:
@@ -149,7 +157,7 @@ def test_lock_lost_between_creation_and_lock_is_noticed(
         tries.append(fd)
         return real(fd)
 
-    monkeypatch.setattr(atomic, "_try_lock", steal_once)
+    monkeypatch.setattr(temporary, "try_lock", steal_once)
     write_whole(tmp_path / "x.safetensors")
     assert len(tries) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
@@ -161,7 +169,7 @@ def test_disk_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     target = tmp_path / "x.safetensors"
     assert stop(start(PRELUDE + WAIT, target), signal.SIGKILL) < 0
-    monkeypatch.setattr(atomic, "_try_lock", no_locks)
+    monkeypatch.setattr(temporary, "try_lock", no_locks)
     write_whole(target)
     assert len(leftovers(tmp_path)) == 1  # kept: whose it is cannot be known
 

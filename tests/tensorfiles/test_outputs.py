@@ -129,7 +129,7 @@ def test_ctrl_c_as_soon_as_the_temporary_file_exists(tmp_path: Path, monkeypatch
     def interrupted(_handle: int) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("loralathe.tensorfiles.atomic._try_lock", interrupted)
+    monkeypatch.setattr("loralathe.tensorfiles.temporary.try_lock", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_whole(tmp_path / "new" / "x.txt", b"x")
     assert not list(tmp_path.iterdir())

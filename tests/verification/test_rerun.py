@@ -24,7 +24,7 @@ from loralathe.verification import find_inputs, rebuild, record_as_toml
 FACE = "1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1,1,1,1,1,1"
 WITHOUT_INFLUENCE = {
     # The title is in the metadata itself, the config in a file of its own.
-    Save: {"step", "file", "title", "config_from"},
+    Save: {"step", "file", "title", "config_from", "like"},
     RunOptions: {"threads", "memory", "force", "check_finite", "hash_inputs", "presets"},
 }
 
@@ -213,6 +213,9 @@ SAVES = {
     "metadata_from": "none",
     "config_from": "none",
     "adapter_metadata": "merge",
+    "layout": "diffusers",
+    "shard_size": "1GB",
+    "like": Path("like"),
 }
 """Every choice of a saved step that a recipe can hold, at another value than the usual one."""
 
@@ -253,7 +256,8 @@ def test_toml_keeps_every_choice_of_a_saved_step(tmp_path):
         recipe = make_recipe(inputs={"A": Path("a.safetensors")}, steps={"B": "A"}, saves=[save])
         (tmp_path / "r.toml").write_text(recipe_text(recipe), encoding="utf-8")
         (back,) = read_recipe(tmp_path / "r.toml").saves
-        assert back == (replace(save, vae=tmp_path / "v.safetensors") if save.vae else save), name
+        paths = {key: tmp_path / path for key in ("vae", "like") if (path := getattr(save, key))}
+        assert back == replace(save, **paths), name
 
 
 def test_tensors_survive_with_another_programs_metadata(sd1, made_small, tmp_path):

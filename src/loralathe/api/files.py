@@ -253,6 +253,9 @@ def convert(
     a: File,
     dtype: str | None = None,
     *,
+    layout: str | None = None,
+    shard_size: int | str = "10GB",
+    like: PathLike | None = None,
     output: PathLike | None = None,
     options: RunOptions | None = None,
     progress: Progress | None = None,
@@ -260,12 +263,17 @@ def convert(
 ) -> Prepared:
     """The same checkpoint with its numbers stored as fp16, bf16 or fp32; marks and integers stay.
 
-    dtype: None keeps each tensor's own, for a `.ckpt` or with other changes: vae, discard, metadata; bf16
-    for quantised weights (scaled fp8, GGUF, …).
+    dtype: None keeps each tensor's own, for a `.ckpt` or with other changes: layout, vae, discard, metadata;
+    bf16 for quantised weights (scaled fp8, GGUF, …).
+    layout: "original", one file, which is usual; "diffusers", a folder of networks. Of a folder:
+    shard_size: the most that a file of it holds;  like: another folder whose configs and tokenizers are
+    copied, None for those of `a`, if it is a folder. What weights do not tell is not made up.
     """
     path = search_of(keywords).checkpoint(a, "A")
     require_kinds([path], fix=f"to write a LoRA for another program, add {option('to', 'diffusers')}")
-    recipe = recipes.convert_recipe(path, dtype, as_output(output), split_keywords(keywords)[0])
+    choices = split_keywords(keywords)[0]
+    folder = recipes.FolderChoices(layout, str(shard_size), None if like is None else Path(like))
+    recipe = recipes.convert_recipe(path, dtype, as_output(output), choices, folder)
     return _saving(recipe, options, keywords, progress)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe.api.arguments import beside, formula_name
 from loralathe.errors import InputError, few, option
-from loralathe.language import DEFAULT_RANK, RULES, InputNames, stem
+from loralathe.language import DEFAULT_RANK, DIFFUSERS, RULES, SHARD_SIZE, InputNames, Save, stem
 
 if TYPE_CHECKING:
     from loralathe.language import Recipe
@@ -180,27 +180,58 @@ def weighted_sum_recipe(
     return _one_step(RESULT, "(1 - M)*A + M*B", inputs, file, dtype, variables=variables)
 
 
-def convert_recipe(a: Path, dtype: str | None, output: Path | None, choices: Mapping[str, object]) -> Recipe:
+@dataclass(frozen=True)
+class FolderChoices:
+    """What a conversion is asked for: see `convert`."""
+
+    layout: str | None = None
+    shard_size: str = SHARD_SIZE
+    like: Path | None = None
+
+    @property
+    def is_folder(self) -> bool:
+        return self.layout == DIFFUSERS
+
+    def save(self, save: Save) -> Save:
+        """The entry with these choices; InputError for those of folders where none is written."""
+        given = {"shard_size": self.shard_size != SHARD_SIZE, "like": self.like is not None}
+        for name, is_given in given.items():
+            if is_given and not self.is_folder:
+                raise InputError(
+                    f"{option(name)} is for folders", fix=f"add {option('layout', DIFFUSERS)}", about=name
+                )
+        return replace(save, layout=self.layout or save.layout, shard_size=self.shard_size, like=self.like)
+
+
+def convert_recipe(
+    a: Path, dtype: str | None, output: Path | None, choices: Mapping[str, object], folder: FolderChoices
+) -> Recipe:
     """`A` in another dtype, or saved with other choices; InputError where nothing would change."""
     from loralathe.families import in_original_layout
     from loralathe.tensorfiles import open_tensorfile
 
     vae = choices.get("vae")
+    other_layout = False
     suffix = "" if dtype in (None, "source") else f"_{dtype}"
     if not suffix:
         with open_tensorfile(a) as file:
             suffix = "_bf16" if file.is_quantised else ""
             changes = suffix or any(choices.get(name) for name in ("vae", "discard", "metadata"))
             other_layout = in_original_layout(file) is not file
-            if file.format == "safetensors" and not changes and not other_layout:
+            changes = changes or other_layout or folder.is_folder or file.files not in ((), (file.path,))
+            if file.format == "safetensors" and not changes:
                 raise InputError(
                     "nothing would be converted",
                     where=str(a),
-                    fix=f"add {option('dtype', 'fp16')} or another, {option('vae', 'FILE')} "
-                    f"or {option('discard', 'REGEX')}",
+                    fix=f"add {option('dtype', 'fp16')} or another, {option('layout', DIFFUSERS)}, "
+                    f"{option('vae', 'FILE')} or {option('discard', 'REGEX')}",
                 )
     name = stem(a) + suffix + (f"+{stem(vae)}" if isinstance(vae, Path) else "")
-    return _one_step(RESULT, "A", {"A": a}, output or beside(a, name), dtype)
+    made = beside(a, f"{name}-diffusers").with_suffix("") if folder.is_folder else beside(a, name)
+    if other_layout and made == a:
+        made = beside(a, f"{name}-original")
+    recipe = _one_step(RESULT, "A", {"A": a}, output or made, dtype)
+    return replace(recipe, saves=tuple(map(folder.save, recipe.saves)))
 
 
 def formula_recipe(
@@ -231,7 +262,7 @@ def _one_step(
     metadata: str = "new",
     where: str = "the formula",
 ) -> Recipe:
-    from loralathe.language import Save, make_recipe
+    from loralathe.language import make_recipe
 
     return make_recipe(
         inputs=inputs,

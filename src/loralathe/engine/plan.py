@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from loralathe.adapters import fits, fits_first_channels
 from loralathe.engine.coverage import AdapterCoverage
+from loralathe.engine.folder_output import FolderOutput, folder_output
 from loralathe.engine.options import DTYPES, RunOptions
 from loralathe.engine.pairs import channel_notes, check_checkpoints
 from loralathe.engine.patterns import found_by
@@ -38,6 +39,7 @@ from loralathe.engine.sources import CheckpointSource, Sources
 from loralathe.errors import InputError, counted, did_you_mean
 from loralathe.language import (
     DEFAULT_RANK,
+    DIFFUSERS,
     AdapterLeaf,
     ExtractLeaf,
     LinearExpression,
@@ -85,6 +87,7 @@ class WeightsOutput:
     vae: the name under which the sources know the VAE that is baked in.
     scales: how many tensors of the primary file are read with quantised weights and not saved.
     dtype: of the weights, as options name it; 'source' where each keeps its own.
+    folder: of an output that is a folder of diffusers
     """
 
     save: Save
@@ -98,6 +101,7 @@ class WeightsOutput:
     vae: str | None = None
     scales: int = 0
     dtype: str = "source"
+    folder: FolderOutput | None = None
 
     @property
     def buckets(self) -> Counter[str]:
@@ -250,6 +254,12 @@ class Planner:
                 fix="write a pattern that leaves some: '^model_ema' matches names that begin so",
                 about="discard",
             )
+        if save.layout == DIFFUSERS:  # where no prefix is left out
+            tensors = [replace(one, spec=replace(one.spec, name=one.unit.name)) for one in tensors]
+        folder = folder_output(save, source, [tensor.spec for tensor in tensors], where)
+        if folder is not None:
+            left_out = set(folder.layout.left_out)
+            tensors = [tensor for tensor in tensors if tensor.spec.name not in left_out]
         config = config_beside(save, self.sources.paths, [primary, *others])
         return WeightsOutput(
             save,
@@ -263,12 +273,14 @@ class Planner:
                 *quantised_notes(
                     [self.sources.checkpoints[name] for name in expression.checkpoints], source, target
                 ),
+                *(folder.notes if folder else ()),
             ),
             copied_metadata(save, self.sources, [primary, *others], expression.adapters),
             config,
             vae.name if vae else None,
             len(source.file.scales),
             save.dtype or ("bf16" if source.file.is_quantised else "source"),
+            folder,
         )
 
     def _tensor(

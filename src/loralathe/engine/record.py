@@ -38,6 +38,8 @@ SAVE_CHOICES: Mapping[str, type] = {
     "metadata": dict,
     "metadata_from": str,
     "adapter_metadata": str,
+    "layout": str,
+    "shard_size": str,
 }
 RUN_CHOICES: Mapping[str, type] = {"missing_blocks": int, "allow_unmatched": bool, "device": str}
 """Fields of `Save` and `RunOptions` that decide what is in a file; recorded where they are not the default.

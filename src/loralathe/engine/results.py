@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -129,7 +130,7 @@ def _commit(
         if not session.options.force:
             for output in session.plan.outputs:
                 for path in _named(output, paths):
-                    path.unlink(missing_ok=True)
+                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         raise
     return paths
 

@@ -27,7 +27,7 @@ from loralathe.language import (
     used_names,
 )
 from loralathe.strengths import BlockWeights, parse_block_weights, parse_elements
-from loralathe.tensorfiles import MemoryPath, check_output, free_space, real_path, remove_stale
+from loralathe.tensorfiles import MemoryPath, check_folder, check_output, free_space, real_path, remove_stale
 
 
 @dataclass
@@ -108,7 +108,10 @@ def check_outputs(session: Session, *, force: bool) -> None:
         # Before anything is refused: a run killed while it named its output left a second name behind.
         place = real_path(path)
         remove_stale(place)
-        check_output(path, inputs, force)
+        if isinstance(output, WeightsOutput) and output.folder is not None:
+            check_folder(path, inputs)
+        else:
+            check_output(path, inputs, force)
         if isinstance(output, WeightsOutput) and output.config is not None:
             config = config_target(path)
             remove_stale(real_path(config))
@@ -138,7 +141,12 @@ def existing_outputs(session: Session) -> list[Path]:
             found.append(file)
             if isinstance(output, WeightsOutput) and output.config is not None:
                 found.append(config_target(file))
-    return [path for path in found if os.path.lexists(path)]
+    return [path for path in found if os.path.lexists(path) and not _is_empty(path)]
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether it is a folder with nothing in it, in whose place one may be written."""
+    return path.is_dir() and not any(path.iterdir())
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from loralathe.adapters import fits
 from loralathe.engine.sources import CheckpointSource, Sources
 from loralathe.errors import InputError, counted, did_you_mean, few, option, whole
 from loralathe.families import vae_keys
-from loralathe.language import Save
+from loralathe.language import DIFFUSERS, Save
 from loralathe.tensorfiles import MemoryPath, TensorFile, TensorInfo, same_file
 
 CONFIG = ".yaml"
@@ -67,7 +67,8 @@ def whole_copies(inputs: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 def config_beside(save: Save, paths: Mapping[str, Path], used: Sequence[str]) -> Path | None:
     """The config file to be copied, None for none; it is not copied onto itself."""
-    choice = "none" if isinstance(save.file, MemoryPath) else save.config_from
+    alone = isinstance(save.file, MemoryPath) or save.layout == DIFFUSERS
+    choice = "none" if alone else save.config_from
     if choice in used:
         found = _config_of(paths[choice])
         if found is None:
@@ -91,8 +92,9 @@ def config_target(output: Path) -> Path:
 
 
 def refuse_checkpoint_choices(save: Save, where: str) -> None:
-    """An adapter has no VAE and no such tensors; it gets metadata of its own."""
-    given = {"vae": save.vae, "discard": save.discard}
+    """An adapter has no VAE and no such tensors; it gets metadata of its own, and is one file."""
+    layout = None if save.layout == "original" else save.layout
+    given = {"vae": save.vae, "discard": save.discard, "layout": layout, "like": save.like}
     for name, value in given.items():
         if value is not None:
             raise InputError(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from loralathe.adapters import AdapterFormat, completions, kohya_tensors, zero_tensors
 from loralathe.engine.energies import ModuleRecord
+from loralathe.engine.folder_sink import FolderWeights
 from loralathe.engine.options import RunOptions
 from loralathe.engine.plan import AdapterOutput, WeightsOutput
 from loralathe.engine.sidecars import config_target
@@ -197,10 +198,12 @@ class FileAdapter(MemoryAdapter):
 
 def weights_sink(
     output: WeightsOutput, metadata: Mapping[str, str], inputs: list[Path], options: RunOptions
-) -> FileWeights | MemoryWeights:
-    """Where a checkpoint goes: to its file, or into memory where its file is a `MemoryPath`."""
+) -> FileWeights | FolderWeights | MemoryWeights:
+    """Where a checkpoint goes: to its file, its folder, or into memory where its file is a `MemoryPath`."""
     if isinstance(output.save.file, MemoryPath):
         return MemoryWeights(output)
+    if output.folder is not None:
+        return FolderWeights(output, output.folder, metadata, inputs)
     return FileWeights(output, metadata, inputs, options)
 
 

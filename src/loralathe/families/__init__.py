@@ -34,6 +34,7 @@ from loralathe.families.family import (
     register,
     supported_families,
 )
+from loralathe.families.folder_layout import FolderLayout, folder_layout
 from loralathe.families.layers import FACTORED
 from loralathe.families.layouts import in_original_layout, network_of
 from loralathe.families.metadata import AdapterNotes, adapter_metadata
@@ -59,6 +60,7 @@ __all__ = [
     "DenoiserKind",
     "Detected",
     "Family",
+    "FolderLayout",
     "HeaderLike",
     "LayerAddress",
     "Module",
@@ -79,6 +81,7 @@ __all__ = [
     "detect_checkpoint",
     "family_by_id",
     "family_of_words",
+    "folder_layout",
     "in_model_order",
     "in_original_layout",
     "is_block_word",

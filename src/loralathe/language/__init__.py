@@ -29,7 +29,10 @@ from loralathe.language.methods import functions
 from loralathe.language.parse import parse_expression
 from loralathe.language.recipe import (
     ADAPTER_METADATA,
+    DIFFUSERS,
     FIRST,
+    LAYOUTS,
+    SHARD_SIZE,
     Recipe,
     Save,
     block_texts,
@@ -54,11 +57,12 @@ from loralathe.language.syntax import (
 from loralathe.language.toml_file import read_toml, toml_key, toml_text
 
 __all__ = [
-    "ADAPTER_METADATA", "DEFAULT_RANK", "FIRST", "RULES", "AdapterLeaf", "Add", "At", "Call",
-    "CheckpointLeaf", "ExtractLeaf", "ExtractOptions", "InputNames", "Leaf", "LinearExpression", "MakeRows",
-    "MethodLeaf", "Name", "Negate", "Node", "Number", "Product", "Recipe", "RoundLeaf", "Rule", "Save",
-    "Term", "Text", "TypeChecker", "added_parts", "all_terms", "block_texts", "checkpoint_terms", "functions",
-    "identifier", "inner_expressions", "make_recipe", "parse_expression", "plain_expression", "read_recipe",
-    "read_toml", "recipe_text", "render", "require_weights", "settle", "single_leaf", "stem", "toml_key",
-    "toml_text", "unused_names", "used_names", "value_names",
+    "ADAPTER_METADATA", "DEFAULT_RANK", "DIFFUSERS", "FIRST", "LAYOUTS", "RULES", "SHARD_SIZE",
+    "AdapterLeaf", "Add", "At", "Call", "CheckpointLeaf", "ExtractLeaf", "ExtractOptions", "InputNames",
+    "Leaf", "LinearExpression", "MakeRows", "MethodLeaf", "Name", "Negate", "Node", "Number", "Product",
+    "Recipe", "RoundLeaf", "Rule", "Save", "Term", "Text", "TypeChecker", "added_parts", "all_terms",
+    "block_texts", "checkpoint_terms", "functions", "identifier", "inner_expressions", "make_recipe",
+    "parse_expression", "plain_expression", "read_recipe", "read_toml", "recipe_text", "render",
+    "require_weights", "settle", "single_leaf", "stem", "toml_key", "toml_text", "unused_names",
+    "used_names", "value_names",
 ]  # fmt: skip

@@ -19,6 +19,10 @@ T = TypeVar("T")
 MOST_LEVELS = 300
 """Steps that need each other in a row, each with the levels of its formula: a third of what Python nests."""
 MOST_STEPS = 10_000
+ORIGINAL, DIFFUSERS = "original", "diffusers"
+LAYOUTS = (ORIGINAL, DIFFUSERS)
+SHARD_SIZE = "10GB"
+"""As diffusers cuts."""
 ADAPTER_METADATA = ("new", "first", "merge", "all", "minimal")
 
 
@@ -38,6 +42,9 @@ class Save:
     config_from:   whose `.yaml` is copied beside the output: 'any' (the first that has one), an input's
                    name, 'none'.
     adapter_metadata: what an adapter takes over from those it was made of; one of ADAPTER_METADATA.
+    layout:        'original', one file, or 'diffusers', a folder; one of LAYOUTS.
+    shard_size:    of a folder: the most that a file of it holds, as text.
+    like:          of a folder: another whose configs are copied; None: the input, if it is one.
     """
 
     step: str
@@ -50,6 +57,9 @@ class Save:
     metadata_from: str = FIRST
     config_from: str = "any"
     adapter_metadata: str = "new"
+    layout: str = ORIGINAL
+    shard_size: str = SHARD_SIZE
+    like: Path | None = None
 
     def __post_init__(self) -> None:
         # One spelling of one choice: files made by a command and by a recipe have the same record.

@@ -8,11 +8,14 @@ from pathlib import Path
 
 from loralathe.adapters import ModelFolders
 from loralathe.errors import InputError, did_you_mean, printable, whole
-from loralathe.language.recipe import Recipe, Save, listing, make_recipe
+from loralathe.language.recipe import ORIGINAL, SHARD_SIZE, Recipe, Save, listing, make_recipe
 from loralathe.language.toml_file import read_toml, toml_key, toml_text
 
 TABLES = ("inputs", "variables", "blocks", "steps", "save")
-SAVE_TEXTS = ("dtype", "vae", "discard", "metadata_from", "config_from", "adapter_metadata")
+SAVE_TEXTS = (
+    "dtype", "vae", "discard", "metadata_from", "config_from", "adapter_metadata", "layout", "shard_size",
+    "like",
+)  # fmt: skip
 SAVE_KEYS = ("file", "metadata", *SAVE_TEXTS)
 
 
@@ -116,6 +119,9 @@ def _save(step: str, entry: object, folder: Path, where: str) -> Save:
         metadata_from=entry.get("metadata_from", "first"),
         config_from=entry.get("config_from", "any"),
         adapter_metadata=entry.get("adapter_metadata", "new"),
+        layout=entry.get("layout", ORIGINAL),
+        shard_size=entry.get("shard_size", SHARD_SIZE),
+        like=folder / entry["like"] if "like" in entry else None,
     )
 
 

@@ -8,40 +8,42 @@ So a target is there whole or not at all, and nothing else stays behind:
 - Folders that were made for a file go with it, as long as they are empty.
 - A process that is killed leaves its temporary file behind. Its writer held a lock on it, which is free now:
   the next run that writes the same target sees that and removes the file.
+
+A folder of files is written in the same way: under a temporary name, with a lock inside, and renamed.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import errno
-import hashlib
 import os
 import secrets
-import signal
 import sys
-import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import FrameType
 
 from loralathe.errors import InputError, option, whole
 from loralathe.tensorfiles.confined import require_writable
 from loralathe.tensorfiles.input_files import MODEL_SUFFIXES
-from loralathe.tensorfiles.outputs import check_output, free_space, real_path, write_error
+from loralathe.tensorfiles.outputs import check_folder, check_output, free_space, real_path, write_error
 from loralathe.tensorfiles.positional import write_at
+from loralathe.tensorfiles.temporary import (
+    FLAGS,
+    LOCK,
+    SUFFIX,
+    create_locked,
+    forget,
+    prefix_of,
+    remember,
+    remove,
+    remove_own,
+    remove_stale,
+    sync_folder,
+    try_lock,
+)
 
-_FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0)
-_START, _SUFFIX = ".lathe-", ".part"
 SCARCE = 2
 """Disk blocks are taken at once where the disk has less room than this many times the file."""
-_LOCK_AT = 1 << 40
-"""Windows locks bytes, and others cannot read locked bytes: lock one that never exists."""
-_ENDS = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGXCPU")
-_SIGNALS = [getattr(signal, name) for name in _ENDS if hasattr(signal, name)]
-_live: dict[Path, tuple[int, int]] = {}
-"""Temporary file or new folder -> process and thread that made it (a fork must not remove its parent's)."""
-_live_lock = threading.Lock()
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -58,7 +60,7 @@ class StagedFile:
         self._replace = replace
         remove_stale(self._final)
         try:
-            self._temporary, self.fd = _create_locked(self._final)
+            self._temporary, self.fd = create_locked(self._final)
         except OSError as error:
             raise write_error(error, target) from error
         self._open = True
@@ -88,7 +90,7 @@ class StagedFile:
                 os.close(self.fd)
                 self._open = False
             self._give_name()
-            _sync_folder(self._final.parent)
+            sync_folder(self._final.parent)
         except OSError as error:
             self.discard()
             raise write_error(error, self.target) from error
@@ -96,7 +98,7 @@ class StagedFile:
             self.discard()
             raise
         self._settled = True
-        _forget(self._temporary)
+        forget(self._temporary)
         self._close()
 
     def discard(self) -> None:
@@ -110,7 +112,7 @@ class StagedFile:
             if self._named:
                 with contextlib.suppress(OSError):
                     self._final.unlink(missing_ok=True)
-            _forget(self._temporary)
+            forget(self._temporary)
 
     def _rename_to_free_name(self) -> None:
         """Rename that never replaces; FileExistsError when the name is taken."""
@@ -148,6 +150,68 @@ class StagedFile:
             ) from None
 
 
+class StagedFolder:
+    """A temporary folder, locked, that `commit` turns into `target`; its files are put into `path`."""
+
+    def __init__(self, target: Path) -> None:
+        check_folder(target)
+        self.target = target
+        self._final = Path(os.path.realpath(target))
+        require_writable(self._final)
+        remove_stale(self._final)
+        self.path = self._final.parent / f"{prefix_of(self._final)}{secrets.token_hex(6)}{SUFFIX}"
+        self._settled = False
+        remember(self.path)
+        try:
+            self.path.mkdir()
+            self._fd = os.open(self.path / LOCK, FLAGS | os.O_CREAT | os.O_EXCL, 0o666)
+        except OSError as error:
+            remove(self.path)
+            forget(self.path)
+            raise write_error(error, target) from error
+        self._locked = True
+        with contextlib.suppress(OSError):  # no locks on this disk
+            try_lock(self._fd)
+
+    def commit(self) -> None:
+        """Give the folder its name; its files are durable by then. A failure leaves nothing."""
+        try:
+            for place, _, _ in os.walk(self.path):
+                sync_folder(Path(place))
+            check_folder(self.target)
+            if self._final.is_dir():
+                self._final.rmdir()  # empty; Windows renames to free names only
+            if sys.platform == "win32":  # it renames no folder with an open file in it
+                self._unlock(self.path)
+            os.rename(self.path, self._final)
+            if sys.platform != "win32":
+                self._unlock(self._final)
+            sync_folder(self._final.parent)
+        except OSError as error:
+            self.discard()
+            raise write_error(error, self.target) from error
+        except BaseException:
+            self.discard()
+            raise
+        self._settled = True
+        forget(self.path)
+
+    def _unlock(self, folder: Path) -> None:
+        if self._locked:
+            self._locked = False
+            os.close(self._fd)
+            (folder / LOCK).unlink()
+
+    def discard(self) -> None:
+        """Remove every trace; does nothing after `commit` or a second time."""
+        if not self._settled:
+            self._settled = True
+            if self._locked:
+                os.close(self._fd)
+            remove(self.path)
+            forget(self.path)
+
+
 @contextlib.contextmanager
 def made_folders(targets: Iterable[Path]) -> Iterator[None]:
     """The folders of outputs, made where they are absent; those that were made go again after an error.
@@ -162,7 +226,7 @@ def made_folders(targets: Iterable[Path]) -> Iterator[None]:
             folder = finals[-1].parent
             try:
                 for place in reversed([place for place in (folder, *folder.parents) if not place.exists()]):
-                    _remember(place)
+                    remember(place)
                     made.append(place)
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -170,14 +234,14 @@ def made_folders(targets: Iterable[Path]) -> Iterator[None]:
         yield
     except BaseException:
         for final in finals:
-            _remove_own(final)
+            remove_own(final)
         for place in reversed(made):
             with contextlib.suppress(OSError):  # it may hold what another program has put there
                 place.rmdir()
         raise
     finally:
         for place in made:
-            _forget(place)
+            forget(place)
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -228,140 +292,3 @@ def stage_bytes(target: Path, data: bytes, *, replace: bool, size: int | None = 
             raise write_error(error, target) from error
         raise
     return staged
-
-
-def remove_stale(target: Path) -> list[Path]:
-    """Delete temporary files for `target` whose writer is gone, and list them; living ones are locked."""
-    return _remove_unlocked(target.parent.glob(f"{_prefix(target)}*{_SUFFIX}"))
-
-
-def remove_stale_in(folder: Path) -> list[Path]:
-    """The same for every target in a folder."""
-    return _remove_unlocked(folder.glob(f"{_START}*{_SUFFIX}"))
-
-
-def _remove_unlocked(paths: Iterable[Path]) -> list[Path]:
-    removed = []
-    for path in paths:
-        try:
-            fd = os.open(path, _FLAGS)
-        except OSError:
-            continue
-        try:
-            stale = _try_lock(fd)
-            if stale and sys.platform != "win32":
-                path.unlink(missing_ok=True)
-        except OSError:
-            stale = False  # no locks on this disk: better a leftover than another run's file
-        finally:
-            os.close(fd)
-        if stale:
-            path.unlink(missing_ok=True)
-            removed.append(path)
-    return removed
-
-
-def _prefix(target: Path) -> str:
-    # A digest, because a long name with a prefix and a suffix may be more than a file name can hold.
-    digest = hashlib.sha256(target.name.casefold().encode("utf-8", "surrogateescape")).hexdigest()
-    return f"{_START}{digest[:12]}-"
-
-
-def _create_locked(target: Path) -> tuple[Path, int]:
-    while True:
-        path = target.parent / f"{_prefix(target)}{secrets.token_hex(6)}{_SUFFIX}"
-        _remember(path)  # before it exists: a signal may come at any moment
-        try:
-            fd = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666)
-        except OSError:
-            _forget(path)
-            raise
-        try:
-            locked = _try_lock(fd)
-        except OSError:
-            return path, fd  # no locks on this disk
-        # Between creation and lock another run may have taken the file for a stale one.
-        if locked and os.fstat(fd).st_nlink:
-            return path, fd
-        os.close(fd)
-        _forget(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    if sys.platform == "win32":
-        return
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network disks cannot sync folders
-            raise
-    finally:
-        os.close(fd)
-
-
-def _try_lock(fd: int) -> bool:
-    """Lock an open file until the process ends, without waiting.
-
-    False when another has the lock; OSError where locks do not work.
-    """
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            os.lseek(fd, _LOCK_AT, os.SEEK_SET)
-            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
-
-
-def _remember(path: Path) -> None:
-    """Remove `path` if the process ends before `_forget`; signals are caught only from the main thread on."""
-    with _live_lock:
-        _live[path] = os.getpid(), threading.get_ident()
-        _swap_handlers(signal.SIG_DFL, _die_cleanly)
-
-
-def _forget(path: Path) -> None:
-    with _live_lock:
-        _live.pop(path, None)
-        if not _live:
-            _swap_handlers(_die_cleanly, signal.SIG_DFL)
-
-
-def _remove_own(target: Path) -> None:
-    """Temporary files for `target` that this thread made and nobody has committed or discarded."""
-    own, prefix = (os.getpid(), threading.get_ident()), _prefix(target)
-    for path, owner in tuple(_live.items()):
-        if owner == own and path.parent == target.parent and path.name.startswith(prefix):
-            with contextlib.suppress(OSError):
-                path.unlink()
-            _forget(path)
-
-
-def _swap_handlers(old: object, new: signal.Handlers | object) -> None:
-    if threading.current_thread() is not threading.main_thread():
-        return
-    for number in _SIGNALS:
-        if signal.getsignal(number) is old or signal.getsignal(number) == old:
-            signal.signal(number, new)  # type: ignore[arg-type]
-
-
-def _die_cleanly(number: int, frame: FrameType | None) -> None:
-    # No lock: the main thread may be interrupted while it holds it.
-    _remove_all()
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-
-
-@atexit.register
-def _remove_all() -> None:
-    for path, (process, _) in reversed(tuple(_live.items())):  # files before the folders that they are in
-        if process == os.getpid():
-            with contextlib.suppress(OSError):
-                path.rmdir() if path.is_dir() else path.unlink()

@@ -5,7 +5,7 @@
 | `….safetensors.index.json`, `….bin.index.json`            | the shards that it names                      |
 | a folder of such an index, or of `…-00001-of-00003…`      | these shards                                  |
 | a folder of `diffusion_pytorch_model…` or `model…`        | that file                                     |
-| a folder with `model_index.json`, or folders of these     | all networks, each a folder: `unet`, `vae`, … |
+| a folder with `model_index.json`, or of such folders      | all networks, each a folder: `unet`, `vae`, … |
 
 As diffusers and transformers write them. A folder with other models beside them is a folder of models, and no
 model. Where a network has several sets of files, one is read: safetensors
@@ -95,8 +95,10 @@ def folder_parts(path: Path) -> tuple[FolderPart, ...]:
     if PIPELINE not in names and not _others(names) and (part := _part("", path)) is not None:
         return (part,)
     folders = [path / name for name in names if not name.startswith(".") and (path / name).is_dir()]
-    wanted = [one for one in folders if PIPELINE in names or (one / "config.json").is_file()][:MOST_FOLDERS]
-    return tuple(part for folder in wanted if (part := _part(folder.name, folder)) is not None)
+    parts = [part for one in folders[:MOST_FOLDERS] if (part := _part(one.name, one)) is not None]
+    known = PIPELINE in names or any((path / part.name / "config.json").is_file() for part in parts)
+    diffusers = any(file.name.startswith(STEMS[0]) for part in parts for file in part.files)
+    return tuple(parts) if known or diffusers else ()
 
 
 def model_files(path: Path) -> list[Path]:

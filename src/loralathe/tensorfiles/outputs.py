@@ -66,6 +66,38 @@ def check_output(
         )
 
 
+def check_folder(path: Path, inputs: Iterable[Path] = ()) -> None:
+    """The same for a folder that is to be made: nothing but an empty folder may have its name.
+
+    Nothing in a folder is ever replaced: a person may keep other things there.
+    """
+    final, where = real_path(path), str(path)
+    for source in inputs:
+        if same_file(final, source) or final.is_relative_to(os.path.realpath(source)):
+            raise InputError("the output is in one of the inputs", where=where, fix="choose another folder")
+    if final.suffix.casefold() == SUFFIX:
+        raise InputError(
+            "a folder is written, not a file", where=where, fix=f"name it '{path.with_suffix('').name}'"
+        )
+    if os.path.lexists(final) and not final.is_dir():
+        raise InputError("a file has this name", where=where, fix="choose another name for the folder")
+    if final.is_dir() and any(final.iterdir()):
+        raise InputError(
+            "the folder exists, and there is something in it",
+            where=where,
+            fix="choose another name, or delete the folder",
+        )
+    above = _nearest(final.parent)
+    if not above.is_dir():
+        raise InputError("this is a file, not a folder", where=str(above), fix="choose another output name")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise MachineError(
+            "the folder is not writable",
+            where=str(above),
+            fix="choose another folder, or change its permissions",
+        )
+
+
 def real_path(path: str | os.PathLike[str]) -> Path:
     """The file that an output path leads to, links followed; errors as `check_output`, for its name alone."""
     try:

@@ -86,13 +86,10 @@ class RearrangedFile(TensorFile):
 
     def _transpose(self, info: TensorInfo, made: Arrangement) -> memoryview:
         """All of a matrix: only text encoders' projections are stored so, a few megabytes."""
-        import numpy as np
-
         whole = bytearray(info.nbytes)
         self._read_runs(made.runs, memoryview(whole), 0)
         rows, columns = info.shape
-        elements = np.frombuffer(whole, np.uint8).reshape(columns, rows, -1)
-        return np.ascontiguousarray(elements.transpose(1, 0, 2)).data.cast("B")
+        return transposed(whole, columns, rows, info.nbytes // max(1, rows * columns))
 
     def place_of(self, info: TensorInfo) -> tuple[int, int] | None:
         made = self._tensors[info.name]
@@ -101,6 +98,14 @@ class RearrangedFile(TensorFile):
         (run,) = made.runs
         place = self._inner.place_of(self._inner.info(run.name))
         return None if place is None else (place[0], place[1] + run.start)
+
+
+def transposed(data: bytearray, rows: int, columns: int, size: int) -> memoryview:
+    """The bytes of the transpose of a matrix of elements of `size` bytes."""
+    import numpy as np
+
+    elements = np.frombuffer(data, np.uint8).reshape(rows, columns, size)
+    return np.ascontiguousarray(elements.transpose(1, 0, 2)).data.cast("B")
 
 
 def _infos(header: Header, tensors: Mapping[str, Arrangement]) -> dict[str, TensorInfo]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from loralathe.errors import InputError
 from loralathe.progress import Progress
-from loralathe.tensorfiles.atomic import made_folders, remove_stale, stage_bytes
+from loralathe.tensorfiles.atomic import made_folders, stage_bytes
 from loralathe.tensorfiles.hashes import legacy_hash_of, model_hash_of
 from loralathe.tensorfiles.header import (
     LENGTH_BYTES,
@@ -30,6 +30,7 @@ from loralathe.tensorfiles.opening import open_tensorfile
 from loralathe.tensorfiles.outputs import check_output, write_error
 from loralathe.tensorfiles.positional import copy_range, write_at
 from loralathe.tensorfiles.reader import TensorFile
+from loralathe.tensorfiles.temporary import remove_stale
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

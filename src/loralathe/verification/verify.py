@@ -32,8 +32,8 @@ from loralathe.engine import (
     prepared,
     resolve_blocks,
 )
-from loralathe.families import in_model_order, label_of_key, label_of_module
-from loralathe.language import AdapterLeaf, ExtractLeaf, Leaf
+from loralathe.families import in_model_order, in_original_layout, label_of_key, label_of_module
+from loralathe.language import DIFFUSERS, AdapterLeaf, ExtractLeaf, Leaf
 from loralathe.progress import Progress
 from loralathe.strengths import parse_elements
 from loralathe.tensorfiles import (
@@ -78,8 +78,10 @@ def verify_file(
     or have changed; what does not match is a finding of the result, not an error.
     """
     options, run, progress = options or VerifyOptions(), run or RunOptions(), progress or Progress()
-    with open_tensorfile(path) as file:
-        record = parse_record(file.header.metadata, path.name)
+    with open_tensorfile(path) as opened_file:
+        record = parse_record(opened_file.header.metadata, path.name)
+        in_folder = record.choices.get("layout") == DIFFUSERS
+        file = in_original_layout(opened_file) if in_folder else opened_file
         inputs = find_inputs(record, path, given, search, progress)
         recipe = record.recipe(inputs, path)
         recorded = record.options(run)
@@ -147,7 +149,8 @@ class _Work:
     def _weights(
         self, output: WeightsOutput, findings: list[Finding]
     ) -> tuple[dict[str, int], list[TensorCheck]]:
-        findings += _check_tensors(self.file.header, [tensor.spec for tensor in output.tensors])
+        specs = [tensor.spec for tensor in output.tensors]
+        findings += _check_tensors(self.file.header, specs, in_folder=output.folder is not None)
         family = self.session.sources.require_family()
         spoilt = {finding.place for finding in findings}
         labels = {tensor.spec.name: label_of_key(family, tensor.spec.name) for tensor in output.tensors}
@@ -306,11 +309,14 @@ def _unrecognized_keys(file: TensorFile, possible: set[str], words: Words) -> It
             yield Finding(name, f"{' and '.join(missing)} is missing")
 
 
-def _check_tensors(header: Header, wanted: Sequence[TensorSpec]) -> Iterator[Finding]:
-    """Tensors missing, too many, of another dtype or shape, or in another order."""
+def _check_tensors(header: Header, wanted: Sequence[TensorSpec], *, in_folder: bool) -> Iterator[Finding]:
+    """Tensors missing, too many, of another dtype or shape, or in another order.
+
+    in_folder: where order is another matter, and marks come from a config that a person may have put there.
+    """
     names = {spec.name for spec in wanted}
-    for name in header.tensors:
-        if name not in names:
+    for name, found in header.tensors.items():
+        if name not in names and not (in_folder and not found.nbytes):
             yield Finding(name, "the recipe gives no such tensor")
     for spec in wanted:
         info = header.tensors.get(spec.name)
@@ -322,7 +328,7 @@ def _check_tensors(header: Header, wanted: Sequence[TensorSpec]) -> Iterator[Fin
                 f"it is {info.dtype} {list(info.shape)}, the recipe gives {spec.dtype} {list(spec.shape)}",
             )
     there = [name for name in header.tensors if name in names]
-    if there != [spec.name for spec in wanted if spec.name in header.tensors]:
+    if not in_folder and there != [spec.name for spec in wanted if spec.name in header.tensors]:
         yield Finding("header", "the tensors are in another order")
 
 
@@ -341,7 +347,8 @@ def _check_metadata(
     for key in sorted({*there, *wanted}):
         if there.get(key) != wanted.get(key):
             yield _entry(key, there.get(key), wanted.get(key))
-    if dict(there) == wanted and not _is_as_written(file, wanted):
+    in_folder = isinstance(output, WeightsOutput) and output.folder is not None
+    if not in_folder and dict(there) == wanted and not _is_as_written(file, wanted):
         yield Finding("header", "it says the same in other bytes (did another program save the file?)")
 
 

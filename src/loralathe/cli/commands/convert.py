@@ -29,6 +29,8 @@ Examples:
   lathe convert model-fp32.safetensors --dtype fp16
   lathe convert model.ckpt
   lathe convert model-Q8_0.gguf
+  lathe convert sdxl-folder
+  lathe convert model.safetensors --layout diffusers --like sdxl-folder -o model-folder
   lathe convert model.safetensors --bake-vae anime.vae.pt --discard "^model_ema\\."
   lathe convert hina.safetensors --to diffusers
   lathe convert hina-dora.safetensors --to peft --bake base.safetensors --rank 32
@@ -36,6 +38,7 @@ Examples:
 TO = ("kohya", "peft", "diffusers", "comfyui", "original")
 OF_CHECKPOINTS: dict[str, object] = {
     "vae": None, "discard": None, "metadata_from": "first", "metadata": {}, "config_from": "any",
+    "layout": None, "shard_size": "10GB", "like": None,
 }  # fmt: skip
 """Options that only checkpoints have → their defaults."""
 
@@ -68,6 +71,24 @@ OF_CHECKPOINTS: dict[str, object] = {
     metavar="N",
     help="Rank of that plain LoRA; a LoHa or LoKr needs no --bake. Default: the largest in the file.",
 )
+@click.option(
+    "--layout",
+    type=click.Choice(("original", "diffusers")),
+    metavar="NAME",
+    help="Of a checkpoint: original (one file) or diffusers (a folder: unet, text_encoder, vae).",
+)
+@click.option(
+    "--shard-size",
+    metavar="SIZE",
+    default="10GB",
+    help="With --layout diffusers: no file of the folder holds more. Default: 10GB.",
+)
+@click.option(
+    "--like",
+    type=FilePath(),
+    metavar="FOLDER",
+    help="With --layout diffusers: copy configs and tokenizers from this diffusers folder.",
+)
 @saving_options("A")
 @output_option
 @folder_options()
@@ -77,8 +98,9 @@ def convert_command(
 ) -> None:
     """Write FILE, a checkpoint or with --to a LoRA, as safetensors.
 
-    A checkpoint: in another dtype, with another VAE, without some tensors. Marks and integers keep their
-    type. A LoRA: under other names; what it changes stays the same, number by number.
+    A checkpoint: in another dtype or layout, with another VAE, without some tensors. Marks and integers keep
+    their type. A folder of diffusers or shards become one file. A LoRA: under other names; what it changes
+    stays the same, number by number.
     """
     import loralathe
     from loralathe.cli.report import show_and_run
