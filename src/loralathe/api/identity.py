@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe.api.arguments import PathLike
+from loralathe.errors import InputError, option
 
 if TYPE_CHECKING:
     from loralathe.likeness import Card
+    from loralathe.likeness.intervals import Estimate
     from loralathe.progress import Progress
 
-__all__ = ["PictureLikeness", "check_identity", "make_card", "read_card"]
+__all__ = ["PictureLikeness", "check_identity", "make_card", "mean_likeness", "read_card", "study_pictures"]
 
 
 @dataclass(frozen=True)
@@ -94,3 +96,38 @@ def check_identity(
             found.append(PictureLikeness(path, value, card.is_person(value)))
             task.advance()
     return found
+
+
+def mean_likeness(found: Sequence[PictureLikeness]) -> Estimate | None:
+    """Mean and 95 % interval of the pictures in which somebody is seen; None where there is none."""
+    from loralathe.likeness.intervals import estimate
+
+    values = [one.likeness for one in found if one.likeness is not None]
+    return estimate(values) if values else None
+
+
+def study_pictures(folder: PathLike, cells: Sequence[str] = ()) -> list[Path]:
+    """Pictures of a grid's cells, "column,row[,sheet]" counted from 1; without any, of all cells.
+
+    Raises InputError for a folder without a grid, and for cells that it does not have or that are not there
+    yet.
+    """
+    from loralathe.api.picture_options import position
+    from loralathe.studies import CellStore
+    from loralathe.studies.finished import read_cells
+
+    found = read_cells(Path(folder))
+    wanted = [position(cell, "cell") for cell in cells] or list(found)
+    store = CellStore(Path(folder))
+    keys: list[str] = []
+    for place in wanted:
+        key = found.get(place)
+        if key is None or not store.has(key):
+            shown = ",".join(str(at + 1) for at in place)
+            raise InputError(
+                f"the study has no picture of the cell {shown}",
+                where=str(folder),
+                fix=f"name cells of its grid as column,row: {option('cell', '3,1')}",
+            )
+        keys.append(key)
+    return [store.picture(key) for key in dict.fromkeys(keys)]

@@ -204,6 +204,7 @@ class OpenModel:
             seeds=choices.seeds,
             coarse=choices.coarse,
             coarse_floor=choices.coarse_floor,
+            card=card_of(choices.card),
             context=self.context_of(),
             title=choices.title,
             embed=choices.embed,

@@ -321,6 +321,7 @@ class BlocksChoices:
     adapter: which one, where there are several;  te: each text encoder as a block of its own.
     seeds:  how many;  threshold: a channel counts when it changes by more.
     coarse: groups first, then only groups that matter, halved: those above coarse_floor of the strongest.
+    card:   an identity card: what each block does to the likeness.
     color:  ground of the difference pictures;  swap: blocks as columns;  force: replace another study.
     """
 
@@ -332,6 +333,7 @@ class BlocksChoices:
     threshold: int = 20
     coarse: bool = False
     coarse_floor: float = 0.1
+    card: PathLike | Card | None = None
     color: Literal["black", "white"] = "black"
     swap: bool = False
     output: PathLike | None = None
@@ -351,6 +353,7 @@ class BlocksKeywords(PictureKeywords, total=False):
     threshold: int
     coarse: bool
     coarse_floor: float
+    card: PathLike | Card | None
     color: Literal["black", "white"]
     swap: bool
     output: PathLike | None

@@ -65,13 +65,21 @@ class Embedder(Protocol):
 
 def unit(vector: Vector) -> Vector:
     """The direction of a vector, float32."""
+    return direction(vector).astype(np.float32)
+
+
+def distance(a: Vector, b: Vector) -> float:
+    """1 − cosine, 0 to 2: half the squared distance of the directions, which is 0 for equal vectors."""
+    return float(np.sum((direction(a) - direction(b)) ** 2) / 2)
+
+
+def direction(vector: Vector) -> NDArray[np.float64]:
+    """The same of length 1, in float64: float32 holds the length only nearly."""
     wide = vector.astype(np.float64)
-    direction: Vector = (wide / max(float(np.linalg.norm(wide)), 1e-12)).astype(np.float32)
-    return direction
+    scaled: NDArray[np.float64] = wide / max(float(np.linalg.norm(wide)), 1e-12)
+    return scaled
 
 
 def cosine(a: Vector, b: Vector) -> float:
-    """Of two vectors, −1 to 1, in float64: unit vectors are 1 only as far as float32 holds them."""
-    left, right = a.astype(np.float64), b.astype(np.float64)
-    size = float(np.linalg.norm(left) * np.linalg.norm(right))
-    return float(np.clip(left @ right / max(size, 1e-12), -1, 1))
+    """Of two vectors, −1 to 1."""
+    return float(np.clip(direction(a) @ direction(b), -1, 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from loralathe.likeness.card import BATCH, Card
-from loralathe.likeness.embedder import Vector, cosine
+from loralathe.likeness.embedder import Vector, cosine, distance
 from loralathe.progress import Progress
 from loralathe.studies.plan import GridPlan, Position
 from loralathe.studies.store import CellStore
@@ -29,20 +29,26 @@ def card_scores(
     plan: GridPlan, card: Card, vectors: Mapping[str, Vector | None]
 ) -> dict[Position, dict[str, float | None]]:
     """Likeness of each cell, and bleed where there are pictures for it."""
-    wanted = card.wanted
+    likeness = likeness_of(card, vectors)
     found: dict[Position, dict[str, float | None]] = {}
     for cell in plan.cells:
-        found[cell.position] = {LIKENESS: _cosine(vectors[cell.key], wanted)}
+        found[cell.position] = {LIKENESS: likeness[cell.key]}
         if (pair := plan.beside.pairs.get(cell.position)) is not None:
             found[cell.position][BLEED] = bleed(vectors[pair[0]], vectors[pair[1]])
     return found
+
+
+def likeness_of(card: Card, vectors: Mapping[str, Vector | None]) -> dict[str, float | None]:
+    """The likeness of each picture whose vector is known."""
+    wanted = card.wanted
+    return {key: _cosine(vector, wanted) for key, vector in vectors.items()}
 
 
 def bleed(base: Vector | None, adapted: Vector | None) -> float | None:
     """1 − cosine; 1 where the base's person is gone, None where the base itself shows nobody."""
     if base is None:
         return None
-    return 1.0 if adapted is None else 1 - cosine(base, adapted)
+    return 1.0 if adapted is None else distance(base, adapted)
 
 
 def _cosine(a: Vector | None, b: Vector | None) -> float | None:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from statistics import fmean
 
-from loralathe.likeness.embedder import Vector, cosine
+from loralathe.likeness.embedder import Vector, distance
 from loralathe.likeness.intervals import Estimate, estimate
 from loralathe.studies.plan import Cell, GridPlan, Position
 from loralathe.studies.results import CellResult
@@ -83,7 +83,7 @@ def _over(
 def diversity(vectors: Sequence[Vector | None]) -> float | None:
     """Mean of 1 − cosine over all pairs; None for fewer than two vectors."""
     seen = [vector for vector in vectors if vector is not None]
-    return fmean(1 - cosine(a, b) for a, b in combinations(seen, 2)) if len(seen) > 1 else None
+    return fmean(distance(a, b) for a, b in combinations(seen, 2)) if len(seen) > 1 else None
 
 
 def groups_json(groups: Sequence[OverSeeds]) -> list[dict[str, object]]:

@@ -103,6 +103,7 @@ BLOCKS: Mapping[str, Field] = {
     "te": Field("flag", "rare", "Text encoders one by one", False),
     "coarse": Field("flag", "rare", "Groups first, then halves of what matters", False),
     "coarse_floor": Field("number", "rare", "Least share of a group that matters", 0.1),
+    "card": Field("file", "rare", "Identity card", of="preset", help="lathe identity make writes one"),
     "color": Field("choice", "rare", "Difference colour", "black", ("black", "white")),
     "swap": Field("flag", "rare", "Blocks as columns", False),
 }

@@ -107,6 +107,12 @@ NUMBERS, COMPARED = 64, 26
     metavar="X",
     help="With --coarse: do not divide groups whose effect is below X times the strongest. Default: 0.1.",
 )
+@click.option(
+    "--card",
+    type=FilePath(),
+    metavar="FILE",
+    help="An identity card (lathe identity make): what each block does to the likeness.",
+)
 @click.option("--te", is_flag=True, help="Examine each text encoder as a block of its own.")
 @click.option("--adapter", default="", metavar="NAME", help="Which LoRA to examine, if there are several.")
 @click.option(

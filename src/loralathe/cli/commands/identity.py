@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loralathe import InputError, counted
+from loralathe import InputError
 from loralathe.cli.language import Data
+from loralathe.cli.likeness import show_likeness
 from loralathe.cli.options import FilePath, LatheCommand
 from loralathe.cli.screen import Screen, heading
-from loralathe.cli.text import Columns, Facts
+from loralathe.cli.text import Facts
 
 if TYPE_CHECKING:
-    from loralathe import Card, PictureLikeness
+    from loralathe import Card
 
 EPILOG = """\b
 A card holds what a model sees in 3 to 8 pictures of one person: numbers, no pictures. Other
@@ -30,6 +31,7 @@ Examples:
   lathe identity make hina.card --photo a.png --photo b.png --photo c.png
       --model w600k_r50.onnx --detector det_10g.onnx --trigger hina
   lathe identity make hina.card a.png b.png c.png d.png --model family --trigger hina
+  lathe identity make hina.card --study grid --cell 3,1 --cell 3,2 --cell 3,4 --model family
   lathe identity check hina.card picture1.png picture2.png
 """
 ACTIONS = ("make", "check")
@@ -51,6 +53,19 @@ ACTIONS = ("make", "check")
     type=FilePath(),
     metavar="FILE",
     help="make: a picture of the person; 3 to 8 of them. PICTURES are taken, too.",
+)
+@click.option(
+    "--study",
+    type=FilePath(),
+    metavar="FOLDER",
+    help="make, check: take pictures of this grid, too.",
+)
+@click.option(
+    "--cell",
+    "cells",
+    multiple=True,
+    metavar="CELL",
+    help="With --study: only this cell, column,row[,sheet] from 1; repeatable.",
 )
 @click.option(
     "--model",
@@ -85,6 +100,8 @@ def identity_command(
     card: Path,
     pictures: tuple[Path, ...],
     photo: tuple[Path, ...],
+    study: Path | None,
+    cells: tuple[str, ...],
     model: Path | None,
     detector: Path | None,
     trigger: str,
@@ -100,6 +117,10 @@ def identity_command(
 
     screen = Screen(as_json, quiet)
     model = _named(model)
+    if cells and study is None:
+        raise InputError("--cell belongs to --study FOLDER", fix="name the folder of the grid, too")
+    if study is not None:
+        pictures = (*pictures, *loralathe.study_pictures(study, cells))
     if action == "check":
         for given, flag in (
             (photo, "--photo"),
@@ -166,23 +187,3 @@ def _show_card(screen: Screen, title: str, path: Path, card: Card) -> None:
         ("threshold", f"{card.threshold:.3f}"),
     ]
     screen.show(heading(title), Facts(rows))
-
-
-def show_likeness(screen: Screen, path: Path, card: Card, found: list[PictureLikeness]) -> None:
-    """A line for each picture: likeness and verdict."""
-    for one in found:
-        screen.event("likeness", file=one.file, likeness=one.likeness, is_person=one.is_person)
-    rows = [
-        [
-            str(one.file),
-            "–" if one.likeness is None else f"{one.likeness:.3f}",
-            "nobody is seen" if one.likeness is None else "the person" if one.is_person else "somebody else",
-        ]
-        for one in found
-    ]
-    screen.result(
-        heading(f"likeness of {counted(len(found), 'picture')}"),
-        Facts([("card", Data(path)), ("threshold", f"{card.threshold:.3f}")]),
-        "",
-        Columns(["picture", "likeness", "verdict"], rows),
-    )

@@ -10,6 +10,7 @@ import click
 from loralathe import counted
 from loralathe.cli.estimates import estimate_rows
 from loralathe.cli.language import Data
+from loralathe.cli.likeness import show_likeness
 from loralathe.cli.options import FilePath, PictureCommand, Whole
 from loralathe.cli.picture_options import (
     RANDOM_SEED,
@@ -57,11 +58,22 @@ Examples:
 )
 @click.option("--force", is_flag=True, help="Replace a picture that exists.")
 @click.option("--count", type=Whole(min=1), default=1, metavar="N", help="How many pictures; seeds count up.")
+@click.option(
+    "--card",
+    type=FilePath(),
+    metavar="FILE",
+    help="An identity card (lathe identity make): say how like the person the pictures are.",
+)
 @picture_options()
-def render_command(checkpoint: Path, adapters: tuple[str, ...], dry_run: bool, **options: Any) -> None:
+def render_command(
+    checkpoint: Path, adapters: tuple[str, ...], card: Path | None, dry_run: bool, **options: Any
+) -> None:
     """Render pictures of one prompt, from a checkpoint and LoRAs."""
-    from loralathe import open_model
+    from loralathe import check_identity, open_model, read_card
 
+    person = None if card is None else read_card(card)
+    if person is not None:
+        person.check()
     screen, profile = take_picture_screen(options), Profile(options)
     opening = take_model_options(options)
     with open_model(checkpoint, progress=screen.progress(), **opening) as model:
@@ -74,6 +86,8 @@ def render_command(checkpoint: Path, adapters: tuple[str, ...], dry_run: bool, *
     for path in paths:
         screen.event("picture", file=path)
         screen.show(str(path))
+    if card is not None and person is not None:
+        show_likeness(screen, card, person, check_identity(person, paths, progress=screen.progress()))
 
 
 def _second_pass(prepared: PreparedPictures) -> list[tuple[str, str]]:

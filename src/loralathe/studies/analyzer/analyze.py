@@ -11,7 +11,8 @@ from typing import TypeAlias
 from PIL.Image import Image
 
 from loralathe.errors import InputError, about
-from loralathe.likeness.intervals import estimate
+from loralathe.likeness.card import Card
+from loralathe.likeness.intervals import Estimate, estimate
 from loralathe.progress import Progress
 from loralathe.rendering.prompts import lift_tags
 from loralathe.rendering.request import ImageRequest, Renderer
@@ -33,6 +34,7 @@ from loralathe.studies.analyzer.report import (
     weights_to_paste,
 )
 from loralathe.studies.analyzer.write import write_report
+from loralathe.studies.card_scores import likeness_of, look
 from loralathe.studies.cell_builder import MARKS, CellBuilder, find_adapter, pull_tags, spell_out
 from loralathe.studies.commands import cell_recipe
 from loralathe.studies.context import Context
@@ -80,6 +82,8 @@ def analyze_blocks(
     progress = progress or Progress()
     study = begin_study(options)
     groups, lacking = read_groups(options)
+    if options.card is not None:
+        options.card.check()
     claim_folder(options.folder, identity(study, groups), force=options.force)
     for issue in lift_tags(options.request.prompt).issues:
         progress.message(str(issue))
@@ -92,6 +96,8 @@ def analyze_blocks(
     progress.message(f"{len(cuts)} {what} and the source, {seeds}: {pictures} pictures{first}")
     search = _search(study, cuts, renderer, progress)
     report = _report(study, _in_order(search.effects, groups), lacking, search)
+    if options.card is not None:
+        report = by_card(report, options.card, CellStore(options.folder), progress)
     return write_report(options, report, CellStore(options.folder), progress)
 
 
@@ -208,6 +214,22 @@ def _measure(study: Study, group: Group, store: CellStore) -> BlockEffect:
 def _in_order(effects: Sequence[BlockEffect], groups: Sequence[Group]) -> list[BlockEffect]:
     place = {group.blocks[0]: index for index, group in reversed(list(enumerate(groups)))}
     return sorted(effects, key=lambda effect: place[effect.group.blocks[0]])
+
+
+def by_card(report: BlockReport, card: Card, store: CellStore, progress: Progress) -> BlockReport:
+    """What each block does to the likeness, seed by seed; pictures in which nobody is seen say nothing."""
+    keys = dict.fromkeys([*report.sources, *(key for effect in report.effects for key in effect.keys)])
+    found = likeness_of(card, look(card, list(keys), store, progress))
+    sources = [found[key] for key in report.sources]
+
+    def change(effect: BlockEffect) -> Estimate | None:
+        pairs = zip((found[key] for key in effect.keys), sources, strict=True)
+        differences = [test - source for test, source in pairs if test is not None and source is not None]
+        return estimate(differences) if differences else None
+
+    seen = [value for value in sources if value is not None]
+    effects = tuple(replace(effect, likeness=change(effect)) for effect in report.effects)
+    return replace(report, effects=effects, likeness=estimate(seen) if seen else None)
 
 
 def _report(

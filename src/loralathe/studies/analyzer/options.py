@@ -12,6 +12,7 @@ from typing import TypeAlias
 from loralathe.adapters import open_adapter
 from loralathe.errors import InputError, about, counted, did_you_mean, spelling_hint
 from loralathe.families import BASE, ENCODER_NAMES, Family, is_encoder_block
+from loralathe.likeness.card import Card
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import find_list, match_name, parse_floats, select_blocks, split_items
 from loralathe.studies.context import Context
@@ -48,6 +49,7 @@ class BlocksOptions:
         strongest group's effect below which a group is left whole.
     swap: blocks as columns ("change X-Y").
     force: take the folder of another study.
+    card: who is meant; each block then has what it does to the likeness.
     """
 
     request: ImageRequest
@@ -68,6 +70,7 @@ class BlocksOptions:
     title: str = ""
     embed: bool = False
     force: bool = False
+    card: Card | None = None
     identify: Identify = file_identity
 
 

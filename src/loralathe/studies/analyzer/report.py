@@ -27,6 +27,7 @@ class BlockEffect:
     changed: percentage of channel values over the threshold (LoRA Block Weight's number).
     ssim: structural similarity to the source, 1 for equal.  gmsd: perceptual difference, 0 for equal.
     weight: the weight suggested to start from.  Each estimate is over the seeds.
+    likeness: of the picture to a card, less that of the source, seed by seed; None without a card.
     A group that a coarse search left whole has several blocks, and its numbers are of all of them together.
     """
 
@@ -36,6 +37,7 @@ class BlockEffect:
     gmsd: Estimate
     keys: tuple[str, ...]
     weight: float
+    likeness: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class BlockReport:
         multiplies them.
     weights_list: a list that `merge` takes (`1,0,0.3,…`), None when the examined blocks make up no list.
     weights_by_name: the same by name, which fits every adapter of the family.
+    likeness: of the sources to a card.
     """
 
     adapter: str
@@ -62,6 +65,7 @@ class BlockReport:
     weights_list: str | None
     weights_by_name: str
     recipe: CellRecipe | None
+    likeness: Estimate | None = None
     files: tuple[Path, ...] = ()
 
 
@@ -123,7 +127,15 @@ def bar_chart(report: BlockReport, width: int = 40) -> Table:
     table.add_column("block", no_wrap=True, style="bold")
     table.add_column("changed", no_wrap=True, min_width=width)
     intervals = len(report.seeds) > 1
-    for head in ("%", *(["95 %"] if intervals else []), "SSIM", "GMSD", "weight"):
+    carded = any(effect.likeness is not None for effect in report.effects)
+    for head in (
+        "%",
+        *(["95 %"] if intervals else []),
+        "SSIM",
+        "GMSD",
+        *(["likeness"] if carded else []),
+        "weight",
+    ):
         table.add_column(head, justify="right", no_wrap=True)
     top = max((effect.changed.mean for effect in report.effects), default=0.0) or 1.0
     for effect in report.effects:
@@ -135,9 +147,14 @@ def bar_chart(report: BlockReport, width: int = 40) -> Table:
             *([_half_width(effect.changed)] if intervals else []),
             f"{effect.ssim.mean:.4f}",
             f"{effect.gmsd.mean:.4f}",
+            *([_change(effect.likeness)] if carded else []),
             show_number(effect.weight),
         )
     return table
+
+
+def _change(value: Estimate | None) -> str:
+    return "–" if value is None else f"{value.mean:+.3f} {_half_width(value)}".rstrip()
 
 
 def _half_width(value: Estimate) -> str:

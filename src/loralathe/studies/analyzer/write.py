@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from loralathe.likeness.intervals import Estimate
 from loralathe.progress import Progress
 from loralathe.rendering.png import png_bytes
 from loralathe.strengths import show_number
@@ -66,13 +67,14 @@ def _write_differences(options: BlocksOptions, report: BlockReport, index: int, 
 
 def blocks_csv(report: BlockReport) -> bytes:
     """One row for every block: means with 95 % intervals, the suggested weight, the value of each seed."""
-    measures = ("changed", "ssim", "gmsd")
+    carded = any(effect.likeness is not None for effect in report.effects)
+    measures = ("changed", "ssim", "gmsd", *(("likeness",) if carded else ()))
     heads = [f"{measure}{end}" for measure in measures for end in ("", " low", " high")]
     seeds = [f"changed, seed {seed}" for seed in report.seeds]
     rows: list[Sequence[object]] = [["block", *heads, "weight", *seeds]]
     for effect in report.effects:
-        estimates = (effect.changed, effect.ssim, effect.gmsd)
-        numbers = [number for e in estimates for number in (e.mean, e.low, e.high)]
+        estimates = (effect.changed, effect.ssim, effect.gmsd, *((effect.likeness,) if carded else ()))
+        numbers = [number for e in estimates for number in _three(e)]
         row = [
             effect.group.name,
             *("" if number is None else f"{number:.6g}" for number in numbers),
@@ -81,6 +83,10 @@ def blocks_csv(report: BlockReport) -> bytes:
         ]
         rows.append(row)
     return csv_file(rows)
+
+
+def _three(value: Estimate | None) -> tuple[float | None, float | None, float | None]:
+    return (None, None, None) if value is None else (value.mean, value.low, value.high)
 
 
 def blocks_json(report: BlockReport) -> bytes:
@@ -103,6 +109,7 @@ def blocks_page(options: BlocksOptions, report: BlockReport) -> bytes:
             "changed": asdict(effect.changed),
             "ssim": asdict(effect.ssim),
             "gmsd": asdict(effect.gmsd),
+            "likeness": effect.likeness and asdict(effect.likeness),
             "weight": effect.weight,
             "tests": [source(f"cells/{key}.png") for key in effect.keys],
             "diffs": [source(difference_file(options, key)) for key in effect.keys],

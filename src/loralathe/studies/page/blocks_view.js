@@ -8,15 +8,17 @@ import { copyable, make, memory, zoomable } from "./elements.js";
 export const BLOCK_WORDS = {
   title: "{}: blocks", dark: "Dark", light: "Light", copy: "Copy", copied: "Copied", close: "Close", effects: "What each block changes",
   effectsNote: "Each bar: the share of colour values that change by more than the threshold when this block alone takes the examined weight. Lines: 95 % interval of the mean over the seeds. SSIM 1 and GMSD 0: no change that one sees.",
-  block: "Block", changed: "Changed", interval: "95 %", ssim: "SSIM", gmsd: "GMSD", weight: "Start at", order: "Order: {}",
+  block: "Block", changed: "Changed", interval: "95 %", ssim: "SSIM", gmsd: "GMSD", likeness: "Likeness", weight: "Start at", order: "Order: {}",
   byBlock: "by block", byEffect: "by effect", weights: "Weights to start from",
   weightsNote: "1 stands for the larger weight of the range, {}: a strength multiplies the list. A block gets 1 when it changes at least half as much as the strongest one, weaker ones less. A start for your eyes, not a verdict.",
   list: "As a list", byName: "By name", command: "Merge with these weights", sheet: "Pictures", size: "Size", seed: "Seed",
   sheetNote: "First the picture with all blocks at {others}. Then, for each block, the picture with that block at {examined}, and beside it the difference.",
   brightness: "Difference ×{}", source: "source", diff: "diff", examined: "examined", others: "others", threshold: "threshold", seeds: "seeds", seed1: "seed", pictures: "pictures",
   groupNote: "Grey rows are groups that a coarse search left whole: their numbers are of all their blocks together.",
+  likenessNote: "Likeness: how much more, or less, the picture is like the card than the source is, with its 95 % interval.",
   oneSeed: "One seed says little: run with more seeds for intervals.",
 };
+const plusMinus = (value) => (value ? `${value.mean > 0 ? "+" : ""}${value.mean.toFixed(3)}${value.high === null ? "" : ` ± ${((value.high - value.low) / 2).toFixed(3)}`}` : "—");
 export const trimmed = (value) => String(+value.toFixed(3));
 
 export function effectBar({ mean, low, high }, top) {
@@ -41,6 +43,7 @@ export function blocksView({ data, t, light, redraw }) {
     ...(several ? [["interval", (effect) => (effect.changed.low === null ? "—" : `${Math.max(0, effect.changed.low).toFixed(2)} – ${Math.min(100, effect.changed.high).toFixed(2)}`)]] : []),
     ["ssim", (effect) => effect.ssim.mean.toFixed(4)],
     ["gmsd", (effect) => effect.gmsd.mean.toFixed(4)],
+    ...(data.effects.some((effect) => effect.likeness) ? [["likeness", (effect) => plusMinus(effect.likeness)]] : []),
     ["weight", (effect) => trimmed(effect.weight)],
   ];
 
@@ -52,7 +55,7 @@ export function blocksView({ data, t, light, redraw }) {
     const body = rows.map((effect) => make("tr", { className: effect.blocks.length > 1 ? "group" : "", title: effect.blocks.join(" ") },
       make("td", { textContent: effect.name }), make("td", { className: "wide" }, effectBar(effect.changed, top)),
       ...columns.map(([key, value]) => make("td", { "data-name": t(key), textContent: value(effect) }))));
-    const notes = [several ? null : "oneSeed", data.effects.some((e) => e.blocks.length > 1) ? "groupNote" : null].filter(Boolean);
+    const notes = [several ? null : "oneSeed", data.effects.some((e) => e.blocks.length > 1) ? "groupNote" : null, data.effects.some((e) => e.likeness) ? "likenessNote" : null].filter(Boolean);
     return make("section", { className: "card" }, make("div", { className: "head" }, make("h2", { textContent: t("effects") }), order), make("p", { className: "note", textContent: t("effectsNote") }),
       make("table", { className: "bars" }, make("thead", {}, head), make("tbody", {}, ...body)), ...notes.map((key) => make("p", { className: "note", textContent: t(key) })));
   }
