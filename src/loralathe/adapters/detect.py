@@ -148,9 +148,8 @@ def refuse_unusable(detected: AdapterDetected, where: str, *, with_weights: bool
         raise InputError(
             f"the kind of this adapter is {kind.label}: what it changes depends on the model's own weights",
             where=where,
-            fix="merge it into its base first (lathe merge BASE LORA), or write "
-            f"{kind.id}(A, hina) in a formula; "
-            "from the result a LoRA can be extracted (lathe extract MERGED BASE)",
+            fix="lathe convert LORA --to kohya --bake BASE makes a plain LoRA of it, and lathe merge BASE "
+            f"LORA merges it; in a formula, write {kind.id}(A, hina)",
         )
 
 

@@ -1,6 +1,7 @@
 """The effect of an adapter on each block, measured on its weights alone: no picture is rendered.
 
-The deltas stay factors; the base's weights are read a piece at a time, so memory stays bounded.
+The deltas stay factors; the base's weights are read a piece at a time, so memory stays bounded. Of a kind
+whose change depends on the weights (DoRA, OFT …) the layer is read, and its change made as a whole.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def study_weights(
         base = in_original_layout(file)
         family = detect_checkpoint(base.header, str(checkpoint)).family
         places = family.modules(base.header.tensors) | family.biases(base.header.tensors)
-        with open_adapter(adapter, family) as opened:
+        with open_adapter(adapter, family, with_weights=True) as opened:
             fit = check_against(opened, places, base.header.tensors)
             require_fit(opened, fit, family.label, allow_unmatched=allow_unmatched)
 
@@ -135,11 +136,9 @@ def _compared(
 
 
 def _measure(adapter: Adapter, module: AdapterModule, base: TensorFile, place: Module) -> ModuleWeight:
-    from loralathe.adapters import load_factors
     from loralathe.families import label_of_module
-    from loralathe.lowrank import compress
 
-    squares = compress([load_factors(adapter, module)], [1.0]).S.double().square()
+    squares = _squares(adapter, module, base, place)
     energy, weight = float(squares.sum()), _weight_energy(base, place)
     for value, file, key in ((energy, adapter.file, module.raw_name), (weight, base, place.key)):
         if not math.isfinite(value):
@@ -153,6 +152,36 @@ def _measure(adapter: Adapter, module: AdapterModule, base: TensorFile, place: M
         rank90=rank_holding(squares, 0.90),
         rank99=rank_holding(squares, 0.99),
     )
+
+
+def _squares(adapter: Adapter, module: AdapterModule, base: TensorFile, place: Module) -> Tensor:
+    """The squared singular values of what the adapter changes, falling, float64."""
+    from loralathe.adapters import load_factors
+    from loralathe.lowrank import compress
+
+    if not module.needs_weight:
+        return compress([load_factors(adapter, module)], [1.0]).S.double().square()
+    import torch
+
+    change = _change(adapter, module, base, place).flatten(1)
+    if not bool(change.isfinite().all()):
+        return torch.full((1,), math.nan, dtype=torch.float64)
+    singular: Tensor = torch.linalg.svdvals(change)
+    return singular.double().square()
+
+
+def _change(adapter: Adapter, module: AdapterModule, base: TensorFile, place: Module) -> Tensor:
+    """Of the layer's own weight or bias, a column for a vector; fp32."""
+    from loralathe.adapters import WholeWeight, load_change
+
+    value = base.read(place.key).float()
+    if place.part is not None:
+        value = value.chunk(place.part[1])[place.part[0]]
+    value = value.T.contiguous() if place.transpose else value
+    if len(module.shape) == len(value.shape) > 1 and 0 < module.shape[1] < value.shape[1]:
+        value = value[:, : module.shape[1]]  # the input channels that both have
+    weight = WholeWeight(value)
+    return load_change(adapter, module, weight)(weight.rows(0, len(value)), range(len(value)))
 
 
 def _weight_energy(file: TensorFile, place: Module) -> float:
