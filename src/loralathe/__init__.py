@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         names,
         pictures,
         programs,
+        segmenting,
         settings,
         transfers,
         tuning,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from loralathe.api.names import *  # noqa: F403
     from loralathe.api.pictures import *  # noqa: F403
     from loralathe.api.programs import *  # noqa: F403
+    from loralathe.api.segmenting import *  # noqa: F403
     from loralathe.api.settings import *  # noqa: F403
     from loralathe.api.transfers import *  # noqa: F403
     from loralathe.api.tuning import *  # noqa: F403
@@ -89,6 +91,7 @@ if TYPE_CHECKING:
     from loralathe.studies import BlockReport, GridResult, bar_chart
     from loralathe.studies.analyzer import bar
     from loralathe.studies.plan import GridPlan
+    from loralathe.studies.segments.report import SegmentsReport
     from loralathe.studies.tuning.report import TuneReport
     from loralathe.studies.weights import BlockWeight, WeightStudy
     from loralathe.tensorfiles import in_memory, read_text, write_text
@@ -101,8 +104,9 @@ if TYPE_CHECKING:
         "BlockCheck", "BlockComparison", "BlockEnergy", "BlockFit", "BlockModules", "BlockReport",
         "BlockWeight", "Card", "Catalogue", "CheckpointFacts", "Comparison", "ExtractOptions",
         "ExtractionReport", "Fitting", "GridPlan", "GridResult", "Held", "InputUse", "Inspection", "Norm",
-        "Part", "Recipe", "Remark", "Report", "RoundingReport", "RunOptions", "Save", "Stack",
-        "TuneReport", "Verification", "WeightStudy", "WeightsOutput", "WeightsReport",
+        "Part", "Recipe", "Remark", "Report", "RoundingReport", "RunOptions", "Save",
+        "SegmentsReport", "Stack", "TuneReport", "Verification", "WeightStudy", "WeightsOutput",
+        "WeightsReport",
         "__version__", "as_flag", "bar", "bar_chart", "command_for", "command_line",
         "component_name", "family_by_id",
         "in_memory", "label_of_kind", "make_recipe", "parse_number", "parse_size", "parse_whole",
@@ -122,6 +126,7 @@ if TYPE_CHECKING:
     __all__ += pictures.__all__
     __all__ += programs.__all__
     __all__ += progress.__all__
+    __all__ += segmenting.__all__
     __all__ += settings.__all__
     __all__ += tuning.__all__
     __all__ += transfers.__all__
@@ -146,6 +151,7 @@ _HOMES = {
     "studies": ("BlockReport", "GridResult", "bar_chart"),
     "studies.analyzer": ("bar",),
     "studies.plan": ("GridPlan",),
+    "studies.segments.report": ("SegmentsReport",),
     "studies.tuning.report": ("TuneReport",),
     "studies.weights": ("BlockWeight", "WeightStudy"),
     "tensorfiles": ("in_memory", "read_text", "write_text"),
@@ -164,6 +170,7 @@ _OPEN = (
     "api.config",
     "api.estimates",
     "api.loras",
+    "api.segmenting",
     "api.tuning",
     "api.transfers",
     "api.identity",

@@ -16,8 +16,10 @@ from cli.kit import Run
 from cli_pictures.conftest import QUICK
 from loralathe.cli import lathe
 from loralathe.families.sd1 import SD1
+from loralathe.rendering import LocalRenderer
 from loralathe.studies.weights import study_weights
 from rendering.conftest import make_lora
+from studies.fakes import draw
 
 Matrix = NDArray[np.float64]
 BLOCKS = ("blocks", "baseA.safetensors", "hina.safetensors", "--prompt", "a girl", *QUICK)
@@ -151,3 +153,44 @@ def test_the_command_is_the_one_in_the_overview() -> None:
     import click
 
     assert {"render", "grid", "blocks"} <= set(lathe.list_commands(click.Context(lathe)))
+
+
+SEGMENTS = ("blocks", "baseA.safetensors", "hina.safetensors", "--prompt", "a girl", *QUICK, "--segments")
+
+
+def test_segments_before_and_after(here: Path, done: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LocalRenderer, "render", draw)
+    plan = done(*SEGMENTS, "--blocks", "IN04, IN05, OUT03, OUT04", "--dry-run", "-o", "out")
+    assert plan.stdout == (
+        "would examine 2 segments\n"
+        "  segment 1   IN04 IN05\n"
+        "  segment 2   OUT03 OUT04\n"
+        "  pictures    12 at first, more where a segment matters\n"
+        "  into        out\n"
+    )
+    result = done(*SEGMENTS, "--blocks", "IN04, IN05, OUT03, OUT04", "--most-seeds", "4", "-o", "out")
+    assert result.stdout.startswith("segments of hina by change of the picture, in points of 100\n")
+    assert "weights to start from" in result.stdout
+    assert 'lathe merge baseA.safetensors "hina.safetensors:1:lbw=*=0,' in result.stdout
+    assert {path.name for path in Path("out").glob("segments.*")} == {
+        "segments.csv", "segments.json", "segments.html",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("--range", "0,1"), "--range means nothing with --segments"),
+        (("--seeds", "1"), "2 seeds at least"),
+        (("--card", "nobody.card"), "nobody.card"),
+    ],
+)
+def test_what_does_not_go_with_segments(here: Path, run: Run, words: tuple[str, ...], what: str) -> None:
+    result = run(*SEGMENTS, *words)
+    assert result.exit_code == 2
+    assert what in result.output
+
+
+def test_a_card_needs_segments(here: Path, run: Run) -> None:
+    result = run("blocks", "baseA.safetensors", "hina.safetensors", "--prompt", "a", "--card", "hina.card")
+    assert "--card belongs to --segments" in result.output

@@ -10,9 +10,10 @@ import click
 from loralathe import InputError, counted, few
 from loralathe.cli.estimates import estimate_rows
 from loralathe.cli.language import say, say_label
-from loralathe.cli.options import FilePath, PictureCommand, Share, Whole
+from loralathe.cli.options import FilePath, PictureCommand, Share, Whole, stack
 from loralathe.cli.picture_options import Profile, picture_options, take_model_options, take_picture_screen
 from loralathe.cli.screen import Screen, heading
+from loralathe.cli.segments import SEGMENT_OPTIONS, run_segments, take_segment_options
 from loralathe.cli.text import Columns, Facts, figures, laid_out, legend, percent
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ second. Each picture is compared with the one in which all blocks have the secon
 takes one picture more than there are blocks, for every seed.
 
 \b
+In segments (--segments): neighbouring blocks together, each alone and left out of the whole LoRA, on
+the same seeds. Those that matter are halved. Pairs of which one does the other's work are told.
+
+\b
 In weights (--weights): this is instant, nothing is rendered.
 {laid_out(MEANINGS | BESIDE_ANOTHER, "  ")}
 
@@ -41,6 +46,7 @@ Examples:
   lathe blocks baseA.safetensors hina.safetensors --prompt "a girl" --range "0,1" --seeds 3
   lathe blocks baseA.safetensors hina.safetensors --prompt girl --range "0.3,0.7" --blocks 12ALL
   lathe blocks baseA.safetensors hina.safetensors --prompt girl --blocks "BASE, IN04-IN08, MID"
+  lathe blocks baseA.safetensors hina.safetensors --prompt "hina, a girl" --segments --card hina.card
   lathe blocks --weights baseA.safetensors hina.safetensors mio.safetensors
 """
 BESIDE_THE_BARS = 60
@@ -107,12 +113,16 @@ NUMBERS, COMPARED = 64, 26
     metavar="X",
     help="With --coarse: do not divide groups whose effect is below X times the strongest. Default: 0.1.",
 )
+<<<<<<< HEAD
 @click.option(
     "--card",
     type=FilePath(),
     metavar="FILE",
     help="An identity card (lathe identity make): what each block does to the likeness.",
 )
+=======
+@stack(SEGMENT_OPTIONS)
+>>>>>>> 1803252 (lathe blocks --segments: alone and left out, halving, until the order is certain; pairs that compensate; benchmark of the search)
 @click.option("--te", is_flag=True, help="Examine each text encoder as a block of its own.")
 @click.option("--adapter", default="", metavar="NAME", help="Which LoRA to examine, if there are several.")
 @click.option(
@@ -149,10 +159,14 @@ def blocks_command(
     screen, profile = take_picture_screen(options), Profile(options)
     opening = take_model_options(options)
     opening["progress"] = screen.progress()
+    chosen = take_segment_options(options)
     if weights:
         _from_weights(checkpoint, adapters, threads, screen, opening)
         return
     with open_model(checkpoint, **opening) as model:
+        if chosen is not None:
+            run_segments(screen, model, adapters, options | chosen, profile, dry_run=dry_run)
+            return
         prepared = model.prepare_blocks(*adapters, **options)
         profile.save(screen, dry_run=dry_run)
         if dry_run:

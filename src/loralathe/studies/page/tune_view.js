@@ -9,7 +9,7 @@ export const TUNE_WORDS = {
   likeness: "likeness", bleed: "bleed", prompt: "prompt", diversity: "diversity",
   likenessNote: "how much the person in the picture is the one meant", bleedNote: "how much other people change, seen without the trigger word",
   promptNote: "how much of the prompt the picture shows", diversityNote: "how different the pictures of different seeds are",
-  recommended: "Recommended", given: "as given", candidate: "No. {}", givenLong: "As you gave it, without this search",
+  recommended: "Recommended", given: "as given", theGiven: "what you gave", candidate: "No. {}", givenLong: "As you gave it, without this search",
   running: "The search is running ({}). This page loads itself again.", search: "new candidates", closer: "a closer look at the best", check: "the check on fresh seeds",
   why: "It has the best sum of {sum} among {count} candidates, with one standard error taken off, so that luck does not win.",
   keep: "Nothing that was tried beats what you gave.",
@@ -30,10 +30,10 @@ export const TUNE_WORDS = {
   across: "across", up: "up", order: "in order of trying",
   front: "front", behind: "behind", dropped: "dropped",
   frontCard: "The front", frontNote: "The best trades between the objectives, the best sum first. Pictures with the trigger word, on the same seeds.",
-  more: "and {} more on the chart", table: "Numbers", tableNote: "Means in points of 100, with 95 % intervals of the mean over the seeds.",
+  more: "and {} more on the chart", table: "Numbers", tableNote: "Means in points of 100, with 95 % intervals for comparing candidates: all were drawn on the same seeds.",
   beaten: "surely beaten by no. {}", better: "better", value: "Values", status: "Place", noPictures: "Its pictures are in the folder.",
 };
-const points = (value, digits = 1) => (100 * value).toFixed(digits);
+const points = (value) => (100 * value).toFixed(1).replace(/^-0\.0$/, "0.0");
 
 export function tuneView({ data, t, light, redraw }) {
   const fill = (key, values) => Object.entries(values).reduce((text, [name, value]) => text.replace(`{${name}}`, () => value), t(key));
@@ -72,8 +72,9 @@ export function tuneView({ data, t, light, redraw }) {
   function difference(goal, i) {
     const value = data.check.differences[i], name = goalName(goal);
     if (!value) return fill("unknown", { name });
-    const by = points(value.low === null || (value.low <= 0 && value.high >= 0) ? value.mean : Math.abs(value.mean));
-    const [low, high] = value.low === null ? ["—", "—"] : [points(value.low), points(value.high)];
+    const sure = value.low !== null && (value.low > 0 || value.high < 0), size = (number) => points(sure ? Math.abs(number) : number);
+    const [low, high] = value.low === null ? ["—", "—"] : [size(value.low), size(value.high)].sort((a, b) => a - b);
+    const by = size(value.mean);
     let key = "unsure";
     if (value.low !== null && value.low > 0) key = goal.up ? "surelyMore" : "worseMore";
     if (value.low !== null && value.high < 0) key = goal.up ? "worseLess" : "surelyLess";
@@ -93,7 +94,7 @@ export function tuneView({ data, t, light, redraw }) {
     const reasons = [make("li", { textContent: best.number === 0 ? t("keep") : fill("why", { sum: sumText(), count: data.candidates.length }) })];
     if (data.check) {
       const other = data.candidates[data.check.against];
-      reasons.push(make("li", {}, fill("checked", { seeds: data.check.seeds.length, other: other.number === 0 ? t("given") : called(other) }),
+      reasons.push(make("li", {}, fill("checked", { seeds: data.check.seeds.length, other: other.number === 0 ? t("theGiven") : called(other) }),
         make("ul", {}, ...data.goals.map((goal, i) => make("li", { textContent: difference(goal, i) + t("stop") })))));
     } else if (!data.stage) reasons.push(make("li", { textContent: t("noCheck") }));
     reasons.push(make("li", { textContent: fill("effort", { pictures: data.pictures, cells: data.gridCandidates.toLocaleString("en"), grid: data.gridPictures.toLocaleString("en"), first: data.seeds[0] }) }));

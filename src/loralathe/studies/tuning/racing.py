@@ -153,6 +153,15 @@ def difference(
     return Difference(mean, radius, seeds)
 
 
+def level(values: Values, noise: Noise, rule: Rule, error: float | None = None) -> Difference:
+    """The means of one candidate, with intervals for comparing them with others of the same seeds.
+
+    They take half of a pair's noise; what a seed does to all candidates has no part in them.
+    """
+    half = Noise(noise.variance / 2, noise.freedom)
+    return difference(values, np.zeros_like(values), half, rule, error)
+
+
 def surely_beats(better: Difference, rule: Rule) -> bool:
     """Whether `rival − candidate` is surely above the slack somewhere, and nowhere seen below minus the
     slack.

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -29,7 +29,16 @@ from loralathe.studies.tuning.choose import front_of, leader, next_to_measure, w
 from loralathe.studies.tuning.goals import Goal
 from loralathe.studies.tuning.measure import Measurer
 from loralathe.studies.tuning.proposals import Proposals, SamplerName, need_optuna
-from loralathe.studies.tuning.racing import Rule, Values, beaten_by, difference, pooled_noise, surely_beats
+from loralathe.studies.tuning.racing import (
+    Noise,
+    Rule,
+    Values,
+    beaten_by,
+    difference,
+    level,
+    pooled_noise,
+    surely_beats,
+)
 from loralathe.studies.tuning.report import (
     Candidate,
     Check,
@@ -310,7 +319,7 @@ class Race:
         alive = self.alive
         if len(alive) < 2:
             return
-        noise, rule = pooled_noise({key: one for key, one in alive.items() if len(one) > 1}), self.rule
+        noise, rule = _noise_of(alive), self.rule
         if number in alive and (rival := beaten_by(number, alive, noise, rule)) is not None:
             self.dropped[number] = rival
             return
@@ -354,10 +363,11 @@ class Race:
     def _report(self, *, live: bool) -> TuneReport:
         alive = self.alive
         ahead = front_of(alive, self.options.goals) if alive else []
+        noise = _noise_of(alive)
         found = worths(alive, self.options.goals)
         candidates = tuple(
             self._candidate(
-                number, front=number in ahead, worth=found[number].mean if number in found else None
+                number, noise, front=number in ahead, worth=found[number].mean if number in found else None
             )
             for number in range(len(self.points))
         )
@@ -389,7 +399,21 @@ class Race:
         job = self.plan.space.job(point, request.prompt, request.seed)
         return recommended_recipe(job, None if recipe is None else recipe.file, self.options.folder)
 
-    def _candidate(self, number: int, *, front: bool, worth: float | None) -> Candidate:
+    def _shown(self, table: Values, noise: Noise) -> Iterator[Estimate | None]:
+        """Each objective in its own sign, with an interval from the noise of all candidates: two seeds of its
+        own would say next to nothing."""
+        own = _estimates(table, self.options.goals)
+        if not noise.freedom.any():
+            yield from own
+            return
+        ranges = level(table, noise, self.rule, 0.05)
+        for one, radius in zip(own, ranges.radius, strict=True):
+            if one is None or not np.isfinite(radius):
+                yield one
+            else:
+                yield Estimate(one.mean, one.mean - float(radius), one.mean + float(radius), one.values)
+
+    def _candidate(self, number: int, noise: Noise, *, front: bool, worth: float | None) -> Candidate:
         point, options = self.points[number], self.options
         table = self.measurer.table(point)[: options.most]
         job = self.plan.space.job(point, options.request.prompt, options.request.seed)
@@ -397,7 +421,7 @@ class Race:
         return Candidate.of(
             number=number,
             labels=self.plan.space.labels(point),
-            values=tuple(_estimates(table, options.goals)),
+            values=tuple(self._shown(table, noise)),
             status="dropped" if number in self.dropped else "front" if front else "behind",
             beaten_by=self.dropped.get(number),
             worth=worth,
@@ -405,6 +429,11 @@ class Race:
             job=job,
             recipe_file=None if recipe is None else recipe.file,
         )
+
+
+def _noise_of(tables: Mapping[int, Values]) -> Noise:
+    """Of those with more than one seed."""
+    return pooled_noise({key: table for key, table in tables.items() if len(table) > 1})
 
 
 def _estimates(table: Values, goals: Sequence[Goal]) -> list[Estimate | None]:

@@ -1,0 +1,142 @@
+"""`lathe blocks --segments`: what is shown before and after."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from loralathe import InputError, counted
+from loralathe.cli.options import FilePath, Whole
+from loralathe.cli.picture_options import Profile
+from loralathe.cli.screen import Screen, heading
+from loralathe.cli.text import Columns, Facts
+
+if TYPE_CHECKING:
+    from loralathe import OpenModel, PreparedSegments, SegmentsReport
+
+OTHERS = {"range": "--range", "coarse": "--coarse", "coarse_floor": "--coarse-floor", "swap": "--swap"}
+"""Options that mean nothing beside --segments."""
+
+SEGMENT_OPTIONS = [
+    click.option(
+        "--segments",
+        is_flag=True,
+        help="Each segment alone and left out, halves of those that matter, until the order is certain.",
+    ),
+    click.option(
+        "--card",
+        type=FilePath(),
+        metavar="FILE",
+        help="With --segments: likeness to this identity card is what counts, not change.",
+    ),
+    click.option(
+        "--most-seeds",
+        type=Whole(min=2),
+        default=16,
+        metavar="N",
+        help="With --segments: most seeds of a segment; --seeds at first, 2 or more. Default: 16.",
+    ),
+]
+
+
+def take_segment_options(options: dict[str, Any]) -> dict[str, Any] | None:
+    """The options of --segments, taken out; None without it. InputError for those that do not go together."""
+    wanted, card, most = (options.pop(name) for name in ("segments", "card", "most_seeds"))
+    context = click.get_current_context()
+
+    def typed(name: str) -> bool:
+        source = context.get_parameter_source(name)
+        return source is click.core.ParameterSource.COMMANDLINE
+
+    if not wanted:
+        for name, flag in (("card", "--card"), ("most_seeds", "--most-seeds")):
+            if typed(name):
+                raise InputError(f"{flag} belongs to --segments", fix="add --segments, or leave it out")
+        return None
+    for name, flag in OTHERS.items():
+        if typed(name):
+            raise InputError(f"{flag} means nothing with --segments", fix="leave it out")
+        options.pop(name)
+    seeds = options.pop("seeds") if typed("seeds") else 2
+    return {"card": card, "most_seeds": most, "seeds": seeds}
+
+
+def run_segments(
+    screen: Screen,
+    model: OpenModel,
+    adapters: tuple[str, ...],
+    options: dict[str, Any],
+    profile: Profile,
+    *,
+    dry_run: bool,
+) -> None:
+    """The whole command."""
+    from loralathe import prepare_segments
+
+    prepared = prepare_segments(model, *adapters, **options)
+    profile.save(screen, dry_run=dry_run)
+    if dry_run:
+        _show_plan(screen, prepared)
+        return
+    try:
+        report = prepared.run()
+    except KeyboardInterrupt:
+        folder = prepared.options.blocks.folder
+        kept = f"finished pictures are kept in {folder}; the same command goes on from there"
+        raise KeyboardInterrupt(kept) from None
+    show_segments(screen, report)
+
+
+def _show_plan(screen: Screen, prepared: PreparedSegments) -> None:
+    plan, options = prepared.plan(), prepared.options
+    for text in plan.issues:
+        screen.note(text)
+    names = [" ".join(blocks) for blocks in plan.cuts]
+    screen.event("plan", folder=options.blocks.folder, segments=plan.cuts, pictures=plan.pictures)
+    rows = [
+        *((f"segment {number}", text) for number, text in enumerate(names, 1)),
+        ("pictures", f"{plan.pictures} at first, more where a segment matters"),
+        ("into", str(options.blocks.folder)),
+    ]
+    screen.show(heading(f"would examine {counted(len(names), 'segment')}"), Facts(rows))
+
+
+def show_segments(screen: Screen, report: SegmentsReport) -> None:
+    """The segments in order of value, pairs, the weights to paste, the files."""
+    screen.event("segments", report=report)
+    rows = [
+        [
+            one.name,
+            f"{100 * one.value.mean:.1f}",
+            "" if one.value.low is None else f"{100 * one.value.low:.1f} … {100 * (one.value.high or 0):.1f}",
+            f"{100 * one.alone.mean:.1f}",
+            f"{100 * one.without.mean:.1f}",
+            str(len(one.value.values)),
+            f"{one.weight:g}",
+            "" if one.certain else "order not certain",
+        ]
+        for one in report.segments
+    ]
+    names = ["segment", "value", "95 %", "alone", "without", "seeds", "weight", ""]
+    what = "likeness" if report.likeness else "change of the picture"
+    screen.result(
+        heading(f"segments of {report.adapter} by {what}, in points of 100"), "", Columns(names, rows)
+    )
+    by_name = {path.name: path for path in report.files}
+    pairs = [
+        f"{pair.one} + {pair.other}: {100 * pair.extra.mean:.1f}" for pair in report.pairs if pair.is_sure
+    ]
+    facts = [
+        ("compensate", "; ".join(pairs) if pairs else "no pair, as far as it is sure"),
+        ("pictures", f"{report.pictures}, {report.rendered} of them rendered now"),
+        ("page", str(by_name["segments.html"])),
+        ("numbers", f"{by_name['segments.csv']}, segments.json"),
+    ]
+    screen.show(Facts(facts))
+    screen.show("", heading("weights to start from, and the merge that takes them"))
+    pasted = [
+        report.weights_list or report.weights_by_name,
+        *([report.recipe.command] if report.recipe else []),
+    ]
+    screen.verbatim(*(f"  {line}" for line in pasted))
