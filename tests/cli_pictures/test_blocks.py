@@ -191,6 +191,6 @@ def test_what_does_not_go_with_segments(here: Path, run: Run, words: tuple[str, 
     assert what in result.output
 
 
-def test_a_card_needs_segments(here: Path, run: Run) -> None:
-    result = run("blocks", "baseA.safetensors", "hina.safetensors", "--prompt", "a", "--card", "hina.card")
-    assert "--card belongs to --segments" in result.output
+def test_most_seeds_are_those_of_segments(here: Path, run: Run) -> None:
+    result = run("blocks", "baseA.safetensors", "hina.safetensors", "--prompt", "a", "--most-seeds", "4")
+    assert "--most-seeds belongs to --segments" in result.output

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe.api.arguments import File, PathLike
-from loralathe.api.identity import read_card
 from loralathe.api.model import OpenModel
 from loralathe.api.picture_options import BlocksKeywords, ModelKeywords, ModelOptions, parted
 from loralathe.api.pictures import open_model
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from loralathe.strengths import AdapterUse
     from loralathe.studies.segments.report import SegmentsReport
     from loralathe.studies.segments.search import SegmentsOptions, SegmentsPlan
-    from loralathe.studies.tuning.goals import PersonCard
 
 __all__ = ["PreparedSegments", "SegmentChoices", "block_segments", "prepare_segments"]
 
@@ -27,12 +25,11 @@ __all__ = ["PreparedSegments", "SegmentChoices", "block_segments", "prepare_segm
 class SegmentChoices:
     """What a search of segments is, beside the fields of `BlocksChoices`; `seeds` are those of its beginning.
 
-    card: an identity card, or its file: likeness is what counts; without it, how much of the picture changes.
+    With a card, likeness is what counts; without one, how much of the picture changes.
     most_seeds: of segments whose order is unclear.  slack: values this near count as equal, as a share.
     error: chance that any of the places that are called certain is wrong.
     """
 
-    card: PersonCard | PathLike | None = None
     most_seeds: int = 16
     slack: float = 0.02
     error: float = 0.05
@@ -41,7 +38,6 @@ class SegmentChoices:
 class SegmentKeywords(BlocksKeywords, total=False):
     """The fields of `SegmentChoices`, `BlocksChoices` and `Picture`."""
 
-    card: PersonCard | PathLike | None
     most_seeds: int
     slack: float
     error: float
@@ -75,17 +71,12 @@ def prepare_segments(
     first = int(rest.pop("seeds", 2))  # type: ignore[call-overload]
     named = rest.get("output") is not None
     prepared = model.prepare_blocks(*adapters, **rest)  # type: ignore[arg-type]
-    card = choices.card
-    if isinstance(card, (str, Path)):
-        opened = read_card(card)
-        opened.check()
-        card = opened
     blocks = prepared.options
     if not named:  # beside an analysis of the same LoRA, not in its place
         blocks = replace(blocks, folder=Path(str(blocks.folder).removesuffix("-blocks") + "-segments"))
     options = SegmentsOptions(
         blocks,
-        card=card,  # type: ignore[arg-type]
+        card=blocks.card,
         first=first,
         most=max(choices.most_seeds, first),
         slack=choices.slack,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from loralathe.api.arguments import File, PathLike, texts
-from loralathe.api.identity import read_card
 from loralathe.api.model import OpenModel
 from loralathe.api.picture_options import (
     RANDOM_SEED,
@@ -17,6 +16,7 @@ from loralathe.api.picture_options import (
     ModelOptions,
     Picture,
     PictureKeywords,
+    card_of,
     parted,
     scorers_of,
 )
@@ -25,9 +25,9 @@ from loralathe.api.pictures import open_model
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from loralathe.likeness import Card
     from loralathe.strengths import AdapterUse
     from loralathe.studies import Scorer
-    from loralathe.studies.tuning.goals import PersonCard
     from loralathe.studies.tuning.report import TuneReport
     from loralathe.studies.tuning.search import TuneOptions, TunePlan
 
@@ -58,7 +58,7 @@ class TuneChoices:
 
     sweep: Sequence[str] = ()
     budget: str | int = "200 pictures"
-    card: PersonCard | PathLike | None = None
+    card: PathLike | Card | None = None
     scorers: Sequence[str | Scorer] = ()
     photo: Sequence[PathLike] = ()
     face_box: str | None = None
@@ -84,7 +84,7 @@ class TuneKeywords(PictureKeywords, total=False):
 
     sweep: Sequence[str]
     budget: str | int
-    card: PersonCard | PathLike | None
+    card: PathLike | Card | None
     scorers: Sequence[str | Scorer]
     photo: Sequence[PathLike]
     face_box: str | None
@@ -135,16 +135,13 @@ def prepare_tune(
     wanted, choices = Picture(**picture), TuneChoices(**rest)
     request = model.request_of(adapters, wanted)
     model.check_uses(request)
-    card, trigger = choices.card, texts(choices.trigger)
-    if isinstance(card, (str, Path)):
-        opened = read_card(card)
-        opened.check()
-        trigger = trigger or ([opened.trigger] if opened.trigger else [])
-        card = opened
+    card, trigger = card_of(choices.card), texts(choices.trigger)
+    if card is not None and card.trigger:
+        trigger = trigger or [card.trigger]
     scorers = GridChoices(scorers=("none", *choices.scorers), photo=choices.photo, face_box=choices.face_box)
     goals = goals_of(
         choices.goal,
-        card=card,  # type: ignore[arg-type]
+        card=card,
         scorers=scorers_of(scorers),
         likeness=choices.likeness,
         plain=bool(trigger),

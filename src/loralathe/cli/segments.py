@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loralathe import InputError, counted
-from loralathe.cli.options import FilePath, Whole
+from loralathe.cli.options import Whole
 from loralathe.cli.picture_options import Profile
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Columns, Facts
@@ -25,12 +25,6 @@ SEGMENT_OPTIONS = [
         help="Each segment alone and left out, halves of those that matter, until the order is certain.",
     ),
     click.option(
-        "--card",
-        type=FilePath(),
-        metavar="FILE",
-        help="With --segments: likeness to this identity card is what counts, not change.",
-    ),
-    click.option(
         "--most-seeds",
         type=Whole(min=2),
         default=16,
@@ -42,7 +36,7 @@ SEGMENT_OPTIONS = [
 
 def take_segment_options(options: dict[str, Any]) -> dict[str, Any] | None:
     """The options of --segments, taken out; None without it. InputError for those that do not go together."""
-    wanted, card, most = (options.pop(name) for name in ("segments", "card", "most_seeds"))
+    wanted, most = options.pop("segments"), options.pop("most_seeds")
     context = click.get_current_context()
 
     def typed(name: str) -> bool:
@@ -50,16 +44,15 @@ def take_segment_options(options: dict[str, Any]) -> dict[str, Any] | None:
         return source is click.core.ParameterSource.COMMANDLINE
 
     if not wanted:
-        for name, flag in (("card", "--card"), ("most_seeds", "--most-seeds")):
-            if typed(name):
-                raise InputError(f"{flag} belongs to --segments", fix="add --segments, or leave it out")
+        if typed("most_seeds"):
+            raise InputError("--most-seeds belongs to --segments", fix="add --segments, or leave it out")
         return None
     for name, flag in OTHERS.items():
         if typed(name):
             raise InputError(f"{flag} means nothing with --segments", fix="leave it out")
         options.pop(name)
     seeds = options.pop("seeds") if typed("seeds") else 2
-    return {"card": card, "most_seeds": most, "seeds": seeds}
+    return {"most_seeds": most, "seeds": seeds}
 
 
 def run_segments(

@@ -113,16 +113,13 @@ NUMBERS, COMPARED = 64, 26
     metavar="X",
     help="With --coarse: do not divide groups whose effect is below X times the strongest. Default: 0.1.",
 )
-<<<<<<< HEAD
 @click.option(
     "--card",
     type=FilePath(),
     metavar="FILE",
     help="An identity card (lathe identity make): what each block does to the likeness.",
 )
-=======
 @stack(SEGMENT_OPTIONS)
->>>>>>> 1803252 (lathe blocks --segments: alone and left out, halving, until the order is certain; pairs that compensate; benchmark of the search)
 @click.option("--te", is_flag=True, help="Examine each text encoder as a block of its own.")
 @click.option("--adapter", default="", metavar="NAME", help="Which LoRA to examine, if there are several.")
 @click.option(
