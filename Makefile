@@ -10,7 +10,7 @@ endif
 WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo ui test test-slow test-browser style lint fuzz kills faults bench bench-pictures chromium clean
+.PHONY: help demo ui test test-slow test-browser test-comfyui style lint fuzz kills faults bench bench-pictures chromium clean
 SECONDS ?= 120
 SEED ?= 0
 KILLS ?= 1000
@@ -21,6 +21,7 @@ help:
 	@echo "make test       lint and tests (a few minutes)"
 	@echo "make test-slow  all tests, the slow ones too"
 	@echo "make test-browser  the workshop by clicks and keys, in Chromium"
+	@echo "make test-comfyui  the nodes inside ComfyUI: COMFYUI_DIR=its folder, COMFYUI_PYTHON=its Python"
 	@echo "make fuzz       broken inputs of every kind for SECONDS=120, from SEED=0"
 	@echo "make kills      SIGKILL at KILLS=1000 moments of merges, extractions and grids"
 	@echo "make faults     a disk that fails at every single call"
@@ -40,7 +41,7 @@ ui: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/lathe demo --out demo-out
 
-test test-slow test-demo test-browser fuzz kills faults: export OMP_NUM_THREADS := 1
+test test-slow test-demo test-browser test-comfyui fuzz kills faults: export OMP_NUM_THREADS := 1
 fuzz kills: export PYTHONPATH := src:tests
 
 # mypy runs beside the tests: without its cache it takes most of a minute on one processor. It speaks at the end.
@@ -49,7 +50,7 @@ test test-slow: style
 	$(BIN)/python -m pytest $(WORKERS) $(SLOW); tests=$$?; \
 	wait $$types; types=$$?; cat $(VENV)/mypy.txt; [ $$tests = 0 ] && [ $$types = 0 ]
 
-test-slow: SLOW := -m "(slow or not slow) and not browser"
+test-slow: SLOW := -m "(slow or not slow) and not browser and not comfyui"
 
 test-demo: $(STAMP)
 	$(BIN)/python -m pytest -n0 -m "demo and not slow" tests/demo
@@ -58,6 +59,10 @@ test-demo: $(STAMP)
 test-browser: $(STAMP)
 	-@$(MAKE) --no-print-directory chromium
 	$(BIN)/python -m pytest -n0 -m browser tests/in_browser
+
+# Needs 12 GB of disk, 12 GB of memory, and minutes. ComfyUI's Python needs loralathe's dependencies, not loralathe.
+test-comfyui: $(STAMP)
+	$(BIN)/python -m pytest -n0 -s -m comfyui tests/integrations
 
 style: $(STAMP)
 	$(BIN)/ruff check .

@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 
 comfyui, folder = Path(sys.argv[1]), Path(sys.argv[2])
-sys.argv = ["main.py", "--cpu", "--base-directory", str(folder), "--disable-metadata"]
+sys.argv = ["main.py", "--cpu", "--force-fp32", "--fp32-text-enc", "--fp32-vae", "--disable-metadata"]
+sys.argv += ["--base-directory", str(folder)]
 sys.path.insert(0, str(comfyui))
 
 import comfy.options  # noqa: E402

@@ -17,6 +17,7 @@ from checkpoints import second_checkpoint, tiny_checkpoint, tiny_lora, write_saf
 from integrations.held import clip_of, unet_of
 from integrations.locales import FILE, text_of
 from integrations.stand_in import PACK, Host, InterruptProcessingException, checked, in_host
+from integrations.workflows import texts, workflows
 from loralathe import AdapterUse
 
 LIST = "1,0,0.5,1,1,1,1,1,-0.25,1,1,1,1,1,0,1,1"
@@ -480,3 +481,14 @@ def test_the_chinese_of_the_nodes_is_that_of_the_catalogue(host: Host) -> None:
     assert found["LatheLora"]["display_name"] == "LoRA 與分層權重"
     assert found["LatheLora"]["inputs"]["strength_model"]["name"] == "模型權重"
     assert found["LatheBlocksSDXL"]["display_name"] == "分層權重（SDXL）"
+
+
+def test_the_examples_are_graphs_of_these_nodes(host: Host) -> None:
+    wanted = texts(host)
+    there = {path: path.read_text("utf-8") for path in (PACK / "example_workflows").glob("*.json")}
+    assert there == wanted, "run python -m integrations.workflows"
+    for graph in workflows().values():
+        for one in graph.values():
+            if one["class_type"].startswith("Lathe"):
+                ids = {socket.id for socket in host.nodes[one["class_type"]].define_schema().inputs}
+                assert one["inputs"].keys() <= ids
