@@ -50,14 +50,9 @@ def test_the_pack_of_a_wheel_works(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     with ZipFile(wheel) as archive:
         archive.extractall(site)
-    held = subprocess.run(
-        ["git", "ls-files", "src/loralathe/integrations"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split("\n")
-    missing = [name for name in held if name and not (site / name.removeprefix("src/")).is_file()]
+    listing = ["git", "ls-files", "src/loralathe/integrations"]
+    held = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    missing = [name for name in held.splitlines() if not (site / name.removeprefix("src/")).is_file()]
     assert missing == []
     for name in ("custom_nodes", "user"):
         (comfyui / name).mkdir(parents=True)
