@@ -43,7 +43,7 @@ def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> E
 
     plan: what `prepared.plan()` gave; a `coarse` analysis knows no more than its first round.
     """
-    from loralathe.api.renderers import devices_of, first_device, server_of
+    from loralathe.api.renderers import cluster_of, devices_of, first_device, server_of
     from loralathe.rendering.estimate import Time, denoiser_numbers, memory_of, time_of
     from loralathe.rendering.machine import device_label, planned_device
     from loralathe.rendering.rates import model_key
@@ -52,6 +52,8 @@ def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> E
     model, requests = prepared.model, _requests(prepared, plan)
     if (server := server_of(model.options)) is not None:
         return _estimate_of(requests, server.name, Time(), None)
+    if (cluster := cluster_of(model.options)) is not None:
+        return _estimate_of(requests, cluster.name, Time(), None)
     family, low_vram = model.family, model.options.low_vram
     device = planned_device(first_device(model.options))
     processes = len(devices_of(model.options)) if model.options.devices else 1

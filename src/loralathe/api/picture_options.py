@@ -33,7 +33,7 @@ class ModelOptions:
 
     device:   auto, cpu, cuda, cuda:1, mps;  dtype: None is fp32 on the CPU and fp16 elsewhere.
     devices:  a process for each, in place of `device`: "all" GPUs, "cuda:0,cuda:1", "cpu,cpu".
-    on:       other places in place of this machine: "comfyui://host:port", "a1111://host:port".
+    on:       others in place of this process: "comfyui://host:port", "a1111://host:port", "ray".
     comfyui, webui: folder of that program on this machine: its models are found, LoRAs written for it.
     low_vram: networks come to the device in turn, transformers block by block
     batch: pictures at once, None is what fits.

@@ -14,7 +14,7 @@ from loralathe.errors import InputError, option
 if TYPE_CHECKING:
     from loralathe.rendering import ImageRequest, OnImage
     from loralathe.rendering.elsewhere import Opening
-    from loralathe.rendering.elsewhere.address import Server
+    from loralathe.rendering.elsewhere.address import Cluster, Server
     from loralathe.rendering.model_cache import WeightsInMemory
     from loralathe.rendering.runtime import Presets
 
@@ -38,9 +38,17 @@ def make_renderer(
     weights: WeightsInMemory | None,
 ) -> PictureMaker:
     """The one that the options ask for; nothing is loaded yet. dtype: what is computed in, if it is here."""
-    if options.on:
-        return _elsewhere(options, lists)
+    from loralathe.rendering.elsewhere.address import Cluster
+
+    places = _places(options)
+    if isinstance(places, tuple):
+        return _on_servers(places, options, lists)
     opening = _opening(options, lists, dtype())
+    if isinstance(places, Cluster):
+        from loralathe.rendering.elsewhere.cluster import cluster_pool
+
+        devices = devices_of(options) if options.devices else ()
+        return cluster_pool(places, devices, opening, weights, options.progress)
     if not options.devices:
         return opening.renderer(weights, options.progress)
     from loralathe.rendering.elsewhere import process_pool
@@ -48,12 +56,10 @@ def make_renderer(
     return process_pool(devices_of(options), opening, weights, options.progress)
 
 
-def _elsewhere(options: ModelOptions, lists: Lists) -> PictureMaker:
-    from loralathe.rendering.elsewhere.address import read_places
+def _on_servers(servers: Sequence[Server], options: ModelOptions, lists: Lists) -> PictureMaker:
     from loralathe.rendering.elsewhere.program import Settings
     from loralathe.rendering.elsewhere.servers import server_pool
 
-    servers = read_places(options.on)
     folder = options.comfyui if servers[0].program == "comfyui" else options.webui
     settings = Settings(
         _presets(options, lists),
@@ -66,21 +72,34 @@ def _elsewhere(options: ModelOptions, lists: Lists) -> PictureMaker:
     return server_pool(servers, settings, options.progress)
 
 
-def server_of(options: ModelOptions) -> Server | None:
-    """The first of the servers that `on` names. InputError where a device is named as well."""
+def _places(options: ModelOptions) -> tuple[Server, ...] | Cluster | None:
+    """What `on` names. InputError where a device of this machine is named as well."""
     if not options.on:
         return None
-    from loralathe.rendering.elsewhere.address import read_places
+    from loralathe.rendering.elsewhere.address import Cluster, read_places
 
+    found = read_places(options.on)
     here = {"device": options.device != "auto" and options.device, "devices": options.devices}
     for name, given in here.items():
-        if given:
+        if given and not (isinstance(found, Cluster) and name == "devices"):
             raise InputError(
                 "pictures are made here or elsewhere, not both",
                 where=f"{option('on', options.on)} and {option(name, given)}",
                 fix="leave one of them out",
             )
-    return read_places(options.on)[0]
+    return found
+
+
+def server_of(options: ModelOptions) -> Server | None:
+    """The program that draws in place of this one: the first of the servers that `on` names."""
+    found = _places(options)
+    return found[0] if isinstance(found, tuple) else None
+
+
+def cluster_of(options: ModelOptions) -> Cluster | None:
+    """The cluster that `on` names."""
+    found = _places(options)
+    return None if isinstance(found, tuple) else found
 
 
 def devices_of(options: ModelOptions) -> tuple[str, ...]:
@@ -93,12 +112,15 @@ def devices_of(options: ModelOptions) -> tuple[str, ...]:
             where=f"{option('device', options.device)} and {option('devices', options.devices)}",
             fix="leave one of them out",
         )
-    return read_devices(options.devices)
+    return read_devices(options.devices, here=cluster_of(options) is None)
 
 
 def first_device(options: ModelOptions) -> str:
     """The device that pictures are made on; of several, which are of one kind, the first."""
-    return devices_of(options)[0] if options.devices else options.device
+    named = devices_of(options) if options.devices else ()
+    if named:
+        return named[0]
+    return "cuda" if cluster_of(options) is not None else options.device
 
 
 def _opening(options: ModelOptions, lists: Lists, dtype: Literal["fp32", "fp16", "bf16"]) -> Opening:

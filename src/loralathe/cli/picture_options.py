@@ -218,7 +218,7 @@ def _machine_options(*short: str) -> list[Callable[[F], F]]:
             "--on",
             default="",
             metavar="ADDRESS",
-            help="Let a running program draw: comfyui://127.0.0.1:8188, a1111://127.0.0.1:7860 (Forge, too).",
+            help="Let others draw: comfyui://127.0.0.1:8188, a1111://127.0.0.1:7860 (Forge, too), ray, ray://HOST:10001.",
         ),
         click.option(
             "--comfyui",

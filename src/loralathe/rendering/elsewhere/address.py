@@ -1,4 +1,4 @@
-"""Where pictures are to be made, as a person writes it: `comfyui://host:port`, `a1111://host:port`."""
+"""Where pictures are to be made, as a person writes it: `comfyui://host:port`, `a1111://host:port`, `ray`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ Program = Literal["comfyui", "a1111"]
 PORTS: dict[Program, int] = {"comfyui": 8188, "a1111": 7860}
 LABELS: dict[Program, str] = {"comfyui": "ComfyUI", "a1111": "A1111"}
 MOST = 64
+_RAY = re.compile(r"ray(?P<address>://[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?:\d{1,5})?/?")
 _SERVER = re.compile(
     r"(?P<program>comfyui|a1111)(?P<secure>\+https)?://"
     r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>\d{1,5}))?/?"
 )
-EXAMPLES = ("comfyui://127.0.0.1:8188", "a1111://127.0.0.1:7860")
+EXAMPLES = ("comfyui://127.0.0.1:8188", "a1111://127.0.0.1:7860", "ray")
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,24 @@ class Server:
         return f"{self.label} at {self.host}:{self.port}"
 
 
-def read_places(text: str) -> tuple[Server, ...]:
-    """`comfyui://host:port`, several joined by commas, `a1111://…`, `comfyui+https://…`.
+@dataclass(frozen=True)
+class Cluster:
+    """Ray: one that this program begins on this machine, or that of an address."""
+
+    address: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"Ray at {self.address.removeprefix('ray://')}" if self.address else "Ray"
+
+
+def read_places(text: str) -> tuple[Server, ...] | Cluster:
+    """`comfyui://host:port`, several joined by commas, `a1111://…`, `comfyui+https://…`, `ray`, `ray://…`.
 
     Raises InputError for anything else: a path, a user's name or another protocol are no part of it.
     """
+    if match := _RAY.fullmatch(text.strip()):
+        return Cluster(f"ray{match['address']}" if match["address"] else None)
     servers = tuple(_server(one.strip(), text) for one in text.split(","))
     if len(servers) > MOST:
         raise InputError(f"{len(servers)} servers are more than {MOST}", where=option("on"), fix="name fewer")

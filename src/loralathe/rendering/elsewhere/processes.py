@@ -50,14 +50,17 @@ LAST_LINES = 5
 """Of what a process printed, that are told when it is lost."""
 
 
-def read_devices(text: str) -> tuple[str, ...]:
+def read_devices(text: str, *, here: bool = True) -> tuple[str, ...]:
     """'all' (every CUDA GPU), 'cuda:0,cuda:1', 'cpu,cpu' → devices that exist, one kind of them.
 
+    here: False for those of a cluster, 'cuda,cuda' or 'cpu,cpu'; its 'all' is no device yet.
     Raises InputError for names that are no devices, for two kinds, which would not draw alike, and for too
     many.
     """
     names = [one.strip() for one in text.split(",") if one.strip()]
     if [name.lower() for name in names] == [ALL]:
+        if not here:
+            return ()
         names = _all_gpus()
     if not names:
         raise InputError(
@@ -69,6 +72,8 @@ def read_devices(text: str) -> tuple[str, ...]:
         raise InputError(
             f"{len(names)} processes are more than {MOST_DEVICES}", where=option("devices"), fix="name fewer"
         )
+    if not here:
+        return _of_a_cluster(names, text)
     found = [pick_device(name) for name in names]
     kinds = list(dict.fromkeys(device.type for device in found))
     if len(kinds) > 1:
@@ -78,6 +83,17 @@ def read_devices(text: str) -> tuple[str, ...]:
             fix="name devices of one kind",
         )
     return tuple(map(str, found))
+
+
+def _of_a_cluster(names: Sequence[str], text: str) -> tuple[str, ...]:
+    """Which of its devices it is, the cluster decides."""
+    if len(set(names)) > 1 or names[0] not in ("cpu", "cuda"):
+        raise InputError(
+            "devices of a cluster are named by their kind alone",
+            where=option("devices", text),
+            fix=f"{option('devices', 'cuda,cuda')}, or leave it out for all of its GPUs",
+        )
+    return tuple(names)
 
 
 def _all_gpus() -> list[str]:
@@ -104,17 +120,12 @@ def process_pool(
     on_cpu = devices[0] == "cpu"
     threads = max(1, (os.cpu_count() or 1) // len(devices)) if on_cpu else None
     places = [
-        Place(_name(devices, number), partial(DeviceProcess, replace(opening, device=device), threads))
-        for number, device in enumerate(devices)
+        Place(name, partial(DeviceProcess, replace(opening, device=device), threads))
+        for name, device in zip(place_names(devices), devices, strict=True)
     ]
-
-    def size(count: int) -> Callable[[Prepared], int]:
-        usual = CPU_AT_ONCE if on_cpu else min(MOST_AT_ONCE, -(-count // len(devices)))
-        return lambda one: opening.batch_size or usual
-
     return Pool(
         places,
-        size=size,
+        size=batch_sizes(opening.batch_size, len(devices), on_cpu=on_cpu),
         lora_dirs=opening.lora_dirs,
         check=partial(check_local, held),
         weights=held,
@@ -122,10 +133,24 @@ def process_pool(
     )
 
 
-def _name(devices: Sequence[str], number: int) -> str:
+def batch_sizes(
+    wanted: int | None, workers: int, *, on_cpu: bool
+) -> Callable[[int], Callable[[Prepared], int]]:
+    """How many pictures a batch has, by the number of all: as in one process, and some for every worker."""
+
+    def size(count: int) -> Callable[[Prepared], int]:
+        usual = CPU_AT_ONCE if on_cpu else min(MOST_AT_ONCE, -(-count // workers))
+        return lambda one: wanted or usual
+
+    return size
+
+
+def place_names(devices: Sequence[str]) -> list[str]:
     """`cuda:1`; of a device that has several processes, which of them."""
-    device = devices[number]
-    return f"{device} #{devices[: number + 1].count(device)}" if devices.count(device) > 1 else device
+    return [
+        f"{device} #{devices[: number + 1].count(device)}" if devices.count(device) > 1 else device
+        for number, device in enumerate(devices)
+    ]
 
 
 def check_local(held: WeightsInMemory, prepared: Sequence[Prepared]) -> None:
