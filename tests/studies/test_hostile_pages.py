@@ -13,6 +13,10 @@ from loralathe.demo.material import Bar, Bars, Chapter, Code, Figure, Picture, R
 from loralathe.demo.report import words_of, write_report
 from loralathe.studies.analyzer import BlocksOptions, analyze_blocks
 from loralathe.studies.grid import GridOptions, run_grid
+from loralathe.studies.segments.search import SegmentsOptions, find_segments
+from loralathe.studies.tuning.budget import Budget
+from loralathe.studies.tuning.goals import goals_of
+from loralathe.studies.tuning.search import TuneOptions, run_tune
 from studies.fakes import FakeRenderer, request, use
 
 RUN = "document.documentElement.dataset.ran=1"
@@ -58,15 +62,24 @@ def test_nothing_of_the_report_runs(tmp_path: Path) -> None:
 
 @needs_browser
 @pytest.mark.quick(1)
-@pytest.mark.parametrize("kind", ["grid", "blocks"])
+@pytest.mark.parametrize("kind", ["grid", "blocks", "tune", "segments"])
 def test_nothing_of_a_name_runs(tmp_path: Path, kind: str) -> None:
     asked = request(prompt=TAGS, negative=TAGS, checkpoint=NAME, vae=NAME, adapters=(use(NAME),))
     if kind == "grid":
         axes = {"x": "seed = 1, 2", "y": f'prompt s/r = "{TAGS.replace(chr(34), "")}", "`b`"'}
         run_grid(GridOptions(asked, tmp_path, title=TAGS, preview_seconds=0, **axes), FakeRenderer())
+    elif kind == "tune":
+        goals = goals_of(("diversity",))
+        run_tune(
+            TuneOptions(asked, tmp_path, ("cfg = 4, 7",), goals, Budget(pictures=14), check=2, title=TAGS),
+            FakeRenderer(),
+        )
     else:
         options = BlocksOptions(asked, tmp_path, title=TAGS, blocks="IN01,MID", seeds=1)
-        analyze_blocks(options, FakeRenderer())
+        if kind == "blocks":
+            analyze_blocks(options, FakeRenderer())
+        else:
+            find_segments(SegmentsOptions(options, most=2), FakeRenderer())
     text = check(tmp_path / f"{kind}.html", TAGS)
     assert "<img src=x onerror=" in text
     assert "\\u202e\\x9b\udcffgpj" in text

@@ -18,6 +18,9 @@ from loralathe.studies.grid import GridOptions, run_grid
 from loralathe.studies.metrics import Background
 from loralathe.studies.page import build
 from loralathe.studies.page.build import grid_page
+from loralathe.studies.tuning.budget import Budget
+from loralathe.studies.tuning.goals import goals_of
+from loralathe.studies.tuning.search import TuneOptions, run_tune
 from loralathe.words import read_page
 from studies.fakes import FakeRenderer, request, use
 from studies.test_grid import Darkness
@@ -158,6 +161,30 @@ def test_the_blocks_page_on_a_phone(tmp_path: Path, color: Background, bright: s
     assert (seen["first"], seen["then"]) == (bright.format(4), bright.format(9))
 
 
+@needs_browser
+def test_the_page_of_a_search_on_a_phone(tmp_path: Path) -> None:
+    """Its reasons are sentences, a dot shows its pictures, and nothing is wider than the screen."""
+    options = TuneOptions(
+        request(), tmp_path, ("hina = 0, 0.5, 1", "cfg = 4, 7"), goals_of(("diversity",)), Budget(pictures=30)
+    )
+    report = run_tune(options, FakeRenderer())
+    question = """
+    const all = (selector) => [...document.querySelectorAll(selector)];
+    const right = Math.max(...all("td, .card, svg").map((box) => box.getBoundingClientRect().right));
+    const dots = all("svg.plot:not(.key) circle");
+    dots[0].dispatchEvent(new Event("click"));
+    const named = document.querySelector(".candidate b").textContent;
+    const reasons = all(".reasons > li").length, text = document.body.innerText;
+    return { right, dots: dots.length, named, reasons, text };
+    """
+    seen = asked_of(tmp_path / "tune.html", question, 390, 844, "lang=zh")
+    assert float(str(seen["right"])) <= 390
+    assert seen["dots"] == len(report.candidates)
+    assert int(str(seen["reasons"])) >= 3
+    assert "驗證：用 8 個挑選時沒用過的新種子" in str(seen["text"])
+    assert str(seen["named"])
+
+
 def test_importing_the_package_is_light() -> None:
     code = "import sys, loralathe.studies; print([m for m in ('torch', 'numpy', 'PIL') if m in sys.modules])"
     root = Path(__file__).resolve().parents[2]
@@ -171,7 +198,7 @@ def test_importing_the_package_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["grid", "blocks"])
+@pytest.mark.parametrize("name", ["grid", "blocks", "tune", "segments"])
 def test_every_word_of_a_page_is_in_both_languages_and_used(name: str) -> None:
     folder = Path(build.__file__).parent
     words, script = (folder / f"{name}_view.js").read_text(encoding="utf-8").split("\n};\n", 1)

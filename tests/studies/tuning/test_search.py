@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 
 from loralathe.errors import InputError
+from loralathe.studies.scorers import Scored
 from loralathe.studies.store import CellStore
 from loralathe.studies.tuning.budget import Budget, read_budget
+from loralathe.studies.tuning.goals import goals_of
 from loralathe.studies.tuning.proposals import Proposals
 from loralathe.studies.tuning.search import plan_tune, run_tune, space_of
-from studies.tuning.world import SWEEPS, options, renderer
+from studies.tuning.world import SWEEPS, Channel, options, renderer
 
 BEST = ("0.8", "0.4", "0.5")
 
@@ -92,6 +95,18 @@ def test_a_folder_of_other_axes_is_refused(tmp_path: Path) -> None:
     run_tune(options(tmp_path, 60), renderer())
     with pytest.raises(InputError, match="belongs to another study"):
         run_tune(options(tmp_path, 60, sweeps=("hina unet = 0, 1",)), renderer())
+
+
+def test_a_goal_that_no_picture_tells_is_told_early(tmp_path: Path) -> None:
+    class Blind(Channel):
+        def score(self, items: Sequence[Scored]) -> list[float | None]:
+            return [None] * len(items)
+
+    goals = goals_of((), scorers=(Blind("is hina", 0),))
+    drawn = renderer()
+    with pytest.raises(InputError, match="no picture tells 'likeness'"):
+        run_tune(options(tmp_path, 100, goals=goals), drawn)
+    assert len(drawn.rendered) <= 8
 
 
 def test_ranges_get_a_fine_step_and_keep_both_ends(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ export const TUNE_WORDS = {
   effort: "It took {pictures} pictures. A grid of the same values has {cells} cells, which is {grid} pictures on {first} seeds each.",
   racing: "{dropped} candidates were dropped early, since another one was surely better. The chance that one which nothing beats was dropped is {error} % at most.",
   noCheck: "It was not checked on fresh seeds, so its numbers are a little flattering.",
-  pictures: "Pictures of the fresh seeds", pictures0: "Pictures", seed: "seed", seeds: "seeds", seedsOf: "{} seeds",
+  pictures: "Pictures of the fresh seeds", pictures0: "Pictures", seeds: "seeds", seedsOf: "{} seeds",
   use: "Use it", render: "Render with it", merge: "Merge it into a model: nothing is written before you do", recipe: "As a recipe (recommended.toml)", base: "It is the checkpoint itself: nothing to merge.",
   steps: "Start and stop steps exist only while rendering; the merged file acts in every step.",
   tokens: "R, U and X in a block list have values only while rendering; put numbers there first.",
@@ -31,7 +31,7 @@ export const TUNE_WORDS = {
   front: "front", behind: "behind", dropped: "dropped",
   frontCard: "The front", frontNote: "The best trades between the objectives, the best sum first. Pictures with the trigger word, on the same seeds.",
   more: "and {} more on the chart", table: "Numbers", tableNote: "Means in points of 100, with 95 % intervals for comparing candidates: all were drawn on the same seeds.",
-  beaten: "surely beaten by no. {}", better: "better", value: "Values", status: "Place", noPictures: "Its pictures are in the folder.",
+  beaten: "surely beaten by no. {}", value: "Values", status: "Place", noPictures: "Its pictures are in the folder.",
 };
 const points = (value) => (100 * value).toFixed(1).replace(/^-0\.0$/, "0.0");
 
@@ -39,6 +39,8 @@ export function tuneView({ data, t, light, redraw }) {
   const fill = (key, values) => Object.entries(values).reduce((text, [name, value]) => text.replace(`{${name}}`, () => value), t(key));
   const one = (key, value) => t(key).replace("{}", () => value);
   const known = ["likeness", "bleed", "prompt", "diversity"];
+  const meanings = { likeness: "likenessNote", bleed: "bleedNote", prompt: "promptNote", diversity: "diversityNote" };
+  const stages = { search: "search", closer: "closer", check: "check" };
   const goalName = (goal) => (known.includes(goal.name) ? t(goal.name) : goal.name);
   const find = (name) => data.goals.findIndex((goal) => goal.name === name);
   const mean = (candidate, goal) => candidate.values[goal]?.mean ?? null;
@@ -185,13 +187,13 @@ export function tuneView({ data, t, light, redraw }) {
     const body = ordered.map((candidate) => make("tr", { className: candidate.number === data.recommended ? "best" : candidate.status },
       ...[title(candidate), ...candidate.values.map(interval), candidate.seeds, candidate.number === data.recommended ? t("recommended") : candidate.status === "dropped" ? one("beaten", candidate.beatenBy) : t(candidate.status)]
         .map((text, i) => make("td", { "data-name": heads[i], textContent: text }))));
-    const notes = data.goals.filter((goal) => known.includes(goal.name)).map((goal) => `${goalName(goal)}${t("colon")}${t(`${goal.name}Note`)}`);
+    const notes = data.goals.filter((goal) => known.includes(goal.name)).map((goal) => `${goalName(goal)}${t("colon")}${t(meanings[goal.name])}`);
     return make("section", { className: "card" }, make("h2", { textContent: t("table") }), make("p", { className: "note", textContent: t("tableNote") }), ...notes.map((text) => make("p", { className: "note", textContent: text })),
       make("div", { className: "wide" }, make("table", { className: "candidates" }, make("thead", {}, make("tr", {}, ...heads.map((text) => make("th", { textContent: text })))), make("tbody", {}, ...body))));
   }
 
   function cards() {
-    const live = data.stage ? make("section", { className: "card" }, make("p", { className: "live", textContent: one("running", t(data.stage)) })) : null;
+    const live = data.stage ? make("section", { className: "card" }, make("p", { className: "live", textContent: one("running", t(stages[data.stage])) })) : null;
     if (data.recommended === null) return [live].filter(Boolean);
     return [live, recommendedCard(), data.commands && !data.stage ? useCard() : null, chartCard(), frontCard(), tableCard()].filter(Boolean);
   }

@@ -258,9 +258,23 @@ class Race:
                 self._look_closer(contest)
             elif (point := self._propose(steps=not early)) is not None:
                 self._enter(point)
+                self._check_told()
             else:
                 return
             tick()
+
+    def _check_told(self) -> None:
+        """InputError where the first two candidates show nothing of a goal: the rest would not, either."""
+        if len(self.points) != 2:
+            return
+        rows = np.concatenate([self.measurer.table(point) for point in self.points])
+        for goal, column in zip(self.options.goals, rows.T, strict=True):
+            if np.isnan(column).all():
+                raise InputError(
+                    f"no picture tells '{goal.name}'",
+                    where=str(self.options.folder / "cells"),
+                    fix="look at them: is the person there, and the size what the scorer reads? Or leave it out",
+                )
 
     def _propose(self, *, steps: bool) -> Point | None:
         """The next candidate. At first the first value of every axis; then by turns what Optuna says and a
