@@ -36,6 +36,7 @@ from loralathe.studies.tuning.racing import (
     beaten_by,
     difference,
     level,
+    means,
     pooled_noise,
     surely_beats,
 )
@@ -273,7 +274,7 @@ class Race:
                 raise InputError(
                     f"no picture tells '{goal.name}'",
                     where=str(self.options.folder / "cells"),
-                    fix="look at them: is the person there, and the size what the scorer reads? Or leave it out",
+                    fix="look at them: is the person there, in a size that the scorer reads? Or leave it out",
                 )
 
     def _propose(self, *, steps: bool) -> Point | None:
@@ -316,7 +317,7 @@ class Race:
         self.points.append(point)
         table = self.measurer.table(point)
         if point:
-            self.proposals.tell(point, np.nanmean(table, axis=0) if table.size else ())
+            self.proposals.tell(point, means(table))
         self._drop_around(number)
         if number in self.dropped or found >= 2 * first:
             return
