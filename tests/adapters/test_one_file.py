@@ -125,7 +125,7 @@ def test_merge_writes_the_formula_by_itself(toy: None, folder: Path) -> None:
 def test_alone_it_is_refused_by_its_name(toy: None, folder: Path) -> None:
     with pytest.raises(InputError, match="the kind of this adapter is ToyScale") as caught:
         open_adapter(folder / "L.safetensors")
-    assert "write toy_scale(A, hina) in a formula" in (caught.value.fix or "")
+    assert "in a formula, write toy_scale(A, hina)" in (caught.value.fix or "")
     found = CliRunner().invoke(lathe, ["inspect", str(folder / "L.safetensors")])
     assert found.exit_code == 0, found.output
     assert "ToyScale for SDXL" in found.output

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 import checkpoints
 from checkpoints import FakeHeader, Spec
+from loralathe import MEMORY, convert_lora, resize
 from loralathe.adapters import detect_adapter
 from loralathe.errors import InputError
 from loralathe.families import family_by_id
@@ -72,3 +74,44 @@ def test_a_few_names_of_nobody_are_no_second_family() -> None:
         lora("lora_unet_strange_1").tensors
     )
     assert detect_adapter(FakeHeader(tensors, {})).unmatched == ("lora_unet_strange_1",)
+
+
+def attention(
+    *blocks: int, width: int = 64, names: tuple[str, ...] = ("to_q", "to_k", "to_v")
+) -> dict[str, torch.Tensor]:
+    """What diffusers' scripts train by default, in these blocks."""
+    found = {}
+    for block in blocks:
+        for name in ("to_q", "to_k", "to_v"):
+            start = f"transformer.transformer_blocks.{block}.attn.{name}"
+            found[f"{start}.lora_A.weight"] = torch.randn(2, width)
+            found[f"{start}.lora_B.weight"] = torch.randn(width, 2)
+    return found
+
+
+def test_a_lora_that_fits_several_families_is_not_guessed() -> None:
+    """Flux and SD 3 keep q, k and v in one tensor each, Qwen-Image apart: the names in a new file differ."""
+    lora = attention(0, 1)
+    fits = "this LoRA fits SD 3 medium, Flux, Qwen-Image"
+    with pytest.raises(InputError, match=fits) as caught:
+        convert_lora(lora, "kohya", output=MEMORY)
+    assert "--to kohya --family sd3 (sd3, flux, qwen-image" in caught.value.fix
+    with pytest.raises(InputError, match=fits):
+        resize(lora, rank=1, output=MEMORY)
+    for family, start in (
+        ("sd35m", "lora_unet_joint_blocks_0_x_block_attn_qkv"),
+        ("flux", "lora_unet_double_blocks_0_img_attn_qkv"),
+        ("qwen-image", "lora_unet_transformer_blocks_0_attn_to_q"),
+    ):
+        made = dict(convert_lora(lora, "kohya", family=family, output=MEMORY).tensors)
+        assert f"{start}.lora_up.weight" in made
+        assert resize(made, rank=1, output=MEMORY)
+    with pytest.raises(InputError, match="no model family"):
+        convert_lora(lora, "kohya", family="flix", output=MEMORY)
+
+
+def test_the_last_block_tells() -> None:
+    """24 blocks are those of SD 3 and SD 3.5 medium, which call their layers alike; 19 those of Flux."""
+    for count, start in ((24, "lora_unet_joint_blocks_"), (19, "lora_unet_double_blocks_")):
+        made = convert_lora(attention(*range(count)), "kohya", output=MEMORY).tensors
+        assert all(name.startswith(start) for name in made)

@@ -56,7 +56,7 @@ def test_a_kind_that_the_names_cannot_say(run: Run, done: Run, tmp_path: Path) -
     [
         ((), "to write a LoRA for another program, add --to diffusers"),
         (("--to", "peft", "--discard", "x"), "--discard is for checkpoints"),
-        (("--rank", "4"), "--bake and --rank are for LoRAs"),
+        (("--rank", "4"), "--bake, --rank and --family are for LoRAs"),
         (("--to", "pefft"), "'pefft' is not one of 'kohya'"),
     ],
 )

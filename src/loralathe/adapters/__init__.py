@@ -31,7 +31,7 @@ from loralathe.adapters.kinds import adapter_kinds, label_of_kind, rank_of, read
 from loralathe.adapters.loading import PROGRAMS, Finding, Loading, check_loading
 from loralathe.adapters.model_folders import ModelFolders, models_below
 from loralathe.adapters.module import AdapterModule
-from loralathe.adapters.origin import own_family
+from loralathe.adapters.origin import own_family, require_one_family
 from loralathe.adapters.renamed import write_renamed
 from loralathe.adapters.rewrite import Rewriting, require_said, rewriting
 from loralathe.adapters.write import (
@@ -93,6 +93,7 @@ __all__ = [
     "read_labels",
     "read_scalar",
     "require_fit",
+    "require_one_family",
     "require_said",
     "rewriting",
     "shows_adapter",

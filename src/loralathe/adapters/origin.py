@@ -8,6 +8,7 @@ from loralathe.adapters.detect import AdapterDetected
 from loralathe.adapters.dialects import canonical_of_raw
 from loralathe.adapters.keys import group_by_module
 from loralathe.adapters.kinds import inputs_of, layered_parts
+from loralathe.errors import InputError, few
 from loralathe.families import Family
 from loralathe.tensorfiles import Header
 
@@ -16,9 +17,44 @@ Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
 
 
 def own_family(header: Header, detected: AdapterDetected) -> Family:
-    """The family that an adapter was made for; where nothing tells, the oldest that is not seldom."""
-    usual = (family for family in detected.families if not family.seldom)
-    return told_family(header, detected) or next(usual, detected.families[0])
+    """The family that an adapter was made for; where nothing tells, the oldest that is not seldom, of those
+    whose last block it changes, if there are such.
+    """
+    told = told_family(header, detected)
+    if told is not None:
+        return told
+    families = _filled(detected) or detected.families
+    return next((family for family in families if not family.seldom), families[0])
+
+
+def require_one_family(header: Header, detected: AdapterDetected, where: str) -> None:
+    """Raises InputError where an adapter may be for several families that have other names for its layers."""
+    if len(detected.families) == 1 or told_family(header, detected) is not None:
+        return
+    by_names: dict[tuple[str, ...], list[Family]] = {}
+    for family in _filled(detected) or detected.families:
+        by_names.setdefault(_kohya_names(family, detected), []).append(family)
+    if len(by_names) == 1 or any(detected.names.keys() <= set(names) for names in by_names):
+        return  # the same names, or those that a trainer gives them
+    firsts = [families[0] for families in by_names.values()]
+    some = few(list(detected.names), 2)
+    raise InputError(
+        f"this LoRA fits {few([family.label for family in firsts], 8)}: all of them have layers of these "
+        "names and proportions, and nothing else in the file tells which it is for",
+        where=f"{where}: {some}",
+        fix="give it the names of one of them, that of your base: "
+        f"lathe convert LORA --to kohya --family {firsts[0].id} ({', '.join(one.id for one in firsts)})",
+    )
+
+
+def _filled(detected: AdapterDetected) -> tuple[Family, ...]:
+    """Those whose last block it changes, too."""
+    return tuple(one for one in detected.families if one.denoiser.fills(_paths(one, detected)))
+
+
+def _kohya_names(family: Family, detected: AdapterDetected) -> tuple[str, ...]:
+    names = (canonical_of_raw(family, raw) for raw in detected.names)
+    return tuple(sorted({family.kohya_name(name) for name in names if name is not None}))
 
 
 def told_family(header: Header, detected: AdapterDetected) -> Family | None:
@@ -52,7 +88,7 @@ def told_family(header: Header, detected: AdapterDetected) -> Family | None:
     v2 = {"True": True, "False": False}.get(header.metadata.get("ss_v2", ""))
     for told in (
         noted,
-        [family for family in candidates if family.denoiser.fills(_paths(family, detected))],
+        _filled(detected),
         [family for family in candidates if family.words.v2 is v2][:1],
     ):
         if len(told) == 1:

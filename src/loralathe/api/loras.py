@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from loralathe.adapters import Adapter, Finding, Rewriting
     from loralathe.engine import Report, RunOptions
+    from loralathe.families import Family
     from loralathe.progress import Progress
 
 __all__ = [
@@ -132,6 +133,7 @@ def convert_lora(
     *,
     bake: File | None = None,
     rank: int | None = None,
+    family: str | None = None,
     dtype: str | None = None,
     output: PathLike | None = None,
     dry_run: bool = False,
@@ -146,12 +148,21 @@ def convert_lora(
     bake: the base; kinds that the dialect cannot say, or that depend on the base, become a plain LoRA of
     `rank` (the adapter's largest), and `baking` says what that loses.  rank: alone, the same of LoHa or LoKr,
     which need no base.
+    family: whose names it has, where several families fit: sd35m, flux, …; its base tells, too.
     dtype: round the factors to fp16, bf16 or fp32.
     output: a file; None for a name beside the LoRA, MEMORY for `tensors`.  dry_run: write nothing.
 
     Raises InputError for modules that the dialect cannot say.
     """
-    from loralathe.adapters import WRITTEN, detect_adapter, open_adapter, require_said, rewriting
+    from loralathe.adapters import (
+        WRITTEN,
+        detect_adapter,
+        open_adapter,
+        require_one_family,
+        require_said,
+        rewriting,
+    )
+    from loralathe.families import family_by_id
 
     if to not in WRITTEN:
         fix = did_you_mean(to, WRITTEN) or "use one of " + ", ".join(WRITTEN)
@@ -161,8 +172,13 @@ def convert_lora(
     require_kinds((), [path])
     options = run_options(None, keywords, progress)
     target = as_output(output) or beside(path, f"{stem(path)}-{to}")
-    with open_adapter(path, with_weights=True) as adapter:
+    base = None if bake is None else search.checkpoint(bake, "A")
+    wanted = _family_of(base) if family is None else family_by_id(family)
+    with open_adapter(path, wanted, with_weights=True) as adapter:
         require_known_modules(adapter, allow=options.allow_unmatched)
+        if wanted is None:
+            header = adapter.file.header
+            require_one_family(header, detect_adapter(header, str(path)), str(path))
         source = detect_adapter(adapter.file.header, str(path), adapter.family).dialect
         found = rewriting(adapter, WRITTEN[to])
         made = ConvertedLora(None, to, source, _kinds(adapter), {}, found.left_out)
@@ -170,7 +186,6 @@ def convert_lora(
         if not (depends or (found.unsaid and (bake is not None or rank is not None))):
             require_said(found)
             return made if dry_run else _write(made, found, found.metadata(), path, target, dtype, options)
-        base = None if bake is None else search.checkpoint(bake, "A")
         rank = rank or max(module.rank for module in adapter.modules.values())
         recipe = bake_recipe(path, base, rank, MEMORY, dtype or "fp16")
         prepared = Prepared(recipe, options, progress)
@@ -185,6 +200,13 @@ def convert_lora(
         require_said(found)
         made = replace(made, modules=_kinds(plain), baking=baking)
         return _write(made, found, metadata, path, target, dtype, options)
+
+
+def _family_of(base: Path | None) -> Family | None:
+    from loralathe.families import detect_checkpoint
+    from loralathe.tensorfiles import read_header
+
+    return None if base is None else detect_checkpoint(read_header(base), str(base)).family
 
 
 def require_known_modules(adapter: Adapter, *, allow: bool) -> None:

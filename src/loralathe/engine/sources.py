@@ -7,7 +7,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from loralathe.adapters import Adapter, fits_first_channels, is_adapter, read_adapter
+from loralathe.adapters import (
+    Adapter,
+    detect_adapter,
+    fits_first_channels,
+    is_adapter,
+    read_adapter,
+    require_one_family,
+)
 from loralathe.errors import InputError, counted, few
 from loralathe.families import Detected, Family, Module, detect_checkpoint, in_original_layout
 from loralathe.tensorfiles import DTYPES, TensorFile, TensorInfo, open_tensorfile
@@ -68,6 +75,9 @@ class Sources:
                 self.checkpoints[name] = _checkpoint(name, in_original_layout(file))
         self.family = self._common_family()
         for name, file in adapters.items():
+            if self.family is None:
+                detected = detect_adapter(file.header, str(file.path))
+                require_one_family(file.header, detected, str(file.path))
             self.adapters[name] = read_adapter(file, self.family, with_weights=True)
         if self.family is None:
             self.family = _of_adapters(self.adapters.values())

@@ -72,6 +72,11 @@ OF_CHECKPOINTS: dict[str, object] = {
     help="Rank of that plain LoRA; a LoHa or LoKr needs no --bake. Default: the largest in the file.",
 )
 @click.option(
+    "--family",
+    metavar="NAME",
+    help="Whose LoRA it is, where its names fit several: flux, sd35m, qwen-image, … --bake tells it, too.",
+)
+@click.option(
     "--layout",
     type=click.Choice(("original", "diffusers")),
     metavar="NAME",
@@ -94,7 +99,13 @@ OF_CHECKPOINTS: dict[str, object] = {
 @folder_options()
 @common_options(only_sums=True)
 def convert_command(
-    a: Path, to: str | None, bake: Path | None, rank: int | None, dry_run: bool, **options: Any
+    a: Path,
+    to: str | None,
+    bake: Path | None,
+    rank: int | None,
+    family: str | None,
+    dry_run: bool,
+    **options: Any,
 ) -> None:
     """Write FILE, a checkpoint or with --to a LoRA, as safetensors.
 
@@ -107,9 +118,10 @@ def convert_command(
 
     screen = take_screen(options)
     if to is None:
-        if bake is not None or rank is not None:
+        if bake is not None or rank is not None or family is not None:
             raise InputError(
-                f"{option('bake')} and {option('rank')} are for LoRAs", fix=f"add {option('to', 'peft')}"
+                f"{option('bake')}, {option('rank')} and {option('family')} are for LoRAs",
+                fix=f"add {option('to', 'peft')}",
             )
         prepared = loralathe.convert.prepare(a, progress=screen.progress(), **options)
         show_and_run(prepared, screen, dry_run)
@@ -119,7 +131,14 @@ def convert_command(
             fix = f"leave it out with {option('to', to)}"
             raise InputError(f"{option(name)} is for checkpoints", fix=fix)
     made = loralathe.convert_lora(
-        a, to, bake=bake, rank=rank, dry_run=dry_run, progress=screen.progress(), **options
+        a,
+        to,
+        bake=bake,
+        rank=rank,
+        family=family,
+        dry_run=dry_run,
+        progress=screen.progress(),
+        **options,
     )
     _show(screen, made)
 
