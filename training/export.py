@@ -28,7 +28,7 @@ from training.captions import FILLERS, PHRASES, TRIGGERS, VOCABULARY, compact, t
 from training.judge import HIDDEN, JUDGE_WIDTHS, load_judge
 from training.latents import load_folded_vae
 from training.layout import kohya_name, te1_tensors, te2_tensors, unet_tensors, vae_tensors
-from training.lora import ALPHA, RANK, SUBJECTS
+from training.lora import RANK, SUBJECTS
 from training.models import Vae, build_vae
 from training.runs import load_part
 from training.text import load_text
@@ -90,23 +90,23 @@ def base_tensors(folder: Path, base: str) -> Tensors:
     return unet_tensors(load_unet(folder, base).state_dict()) | {"v_pred": torch.zeros(0)}
 
 
-def lora_tensors(factors: Mapping[str, torch.Tensor]) -> Tensors:
+def lora_tensors(factors: Mapping[str, torch.Tensor], rank: int = RANK) -> Tensors:
     """Factors by `component.path.down|up` under sd-scripts' names, each module with its alpha."""
     out: Tensors = {}
     for name, tensor in factors.items():
         module, _, part = name.rpartition(".")
         out[f"{kohya_name(module)}.lora_{part}.weight"] = tensor.half()
-        out[f"{kohya_name(module)}.alpha"] = torch.tensor(ALPHA).half()
+        out[f"{kohya_name(module)}.alpha"] = torch.tensor(float(rank)).half()
     return out
 
 
-def lora_metadata(name: str) -> dict[str, str]:
+def lora_metadata(name: str, rank: int = RANK) -> dict[str, str]:
     """The part of a trainer's metadata that user interfaces read."""
     return {
         "ss_base_model_version": "sdxl_base_v1-0",
         "ss_network_module": "networks.lora",
-        "ss_network_dim": str(RANK),
-        "ss_network_alpha": str(ALPHA),
+        "ss_network_dim": str(rank),
+        "ss_network_alpha": str(float(rank)),
         "ss_output_name": name,
         "ss_tag_frequency": f'{{"{name}": {{"{SUBJECTS[name].trigger}": 24}}}}',
         "ss_v2": "False",

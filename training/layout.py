@@ -107,8 +107,6 @@ def te2_tensors(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """OpenCLIP's tensors: q, k and v in one matrix, the projection transposed."""
     tensors = {name.removeprefix("text_model."): t for name, t in state.items()}
     out = {
-        "token_embedding.weight": tensors.pop("embeddings.token_embedding.weight"),
-        "positional_embedding": tensors.pop("embeddings.position_embedding.weight"),
         "text_projection": tensors.pop("text_projection.weight").T,
         "logit_scale": torch.tensor(100.0).log(),  # unused by any image model; every OpenCLIP file has it
     }
@@ -116,10 +114,16 @@ def te2_tensors(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         block = name.partition(".self_attn.")[0].replace("encoder.layers", "transformer.resblocks")
         fused = [tensors.pop(name.replace("q_proj", f"{part}_proj")) for part in "qkv"]
         out[f"{block}.attn.in_proj_{name.rpartition('.')[2]}"] = torch.cat(fused)
-    for name, tensor in tensors.items():
-        key = name.replace("encoder.layers", "transformer.resblocks").replace("final_layer_norm", "ln_final")
-        out[_rename(key, _CLIP_LAYER)] = tensor
+    out |= {te2_name(name): tensor for name, tensor in tensors.items()}
     return {TE2 + key: tensor for key, tensor in out.items()}
+
+
+def te2_name(name: str) -> str:
+    """`encoder.layers.0.mlp.fc1.bias` to `transformer.resblocks.0.mlp.c_fc.bias`, but for q, k, v."""
+    key = name.replace("encoder.layers", "transformer.resblocks").replace("final_layer_norm", "ln_final")
+    key = key.replace("embeddings.token_embedding", "token_embedding")
+    key = key.replace("embeddings.position_embedding.weight", "positional_embedding")
+    return _rename(key, _CLIP_LAYER)
 
 
 def kohya_name(module: str) -> str:

@@ -1,15 +1,15 @@
 """LoRAs as a usual trainer makes them: a character (`hina`) and an outfit (`sailor`), trained on base A.
 
-Rank 8, alpha 8, on every attention and MLP layer of the U-Net (with its transformers' proj_in and proj_out)
-and of both text encoders. Captions name the trigger word and what should stay free; what the LoRA is to
-absorb is left out.
+Rank 8, alpha as the rank, on every attention and MLP layer of the U-Net (with its transformers' proj_in and
+proj_out) and of both text encoders. Captions name the trigger word and what should stay free; what the LoRA
+is to absorb is left out.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +27,6 @@ from training.text import TextEncoders, load_text
 from training.unet import Conditions, diffusion_loss, generate, load_unet
 
 RANK = 8
-ALPHA = 8.0
 RATE = 1.5e-3
 BATCH = 8
 PICTURES = 24
@@ -63,26 +62,26 @@ assert tuple(SUBJECTS["hina"].traits) == IDENTITY
 
 
 class LoraLinear(nn.Module):
-    """A linear layer with a low-rank difference: x W^T + strength * (alpha / rank) * x down^T up^T."""
+    """A linear layer with a low-rank difference: x W^T + strength * x down^T up^T; alpha is the rank."""
 
-    def __init__(self, base: nn.Linear) -> None:
+    def __init__(self, base: nn.Linear, rank: int = RANK) -> None:
         super().__init__()
         self.base = base
-        self.down = nn.Linear(base.in_features, RANK, bias=False)
-        self.up = nn.Linear(RANK, base.out_features, bias=False)
+        self.down = nn.Linear(base.in_features, rank, bias=False)
+        self.up = nn.Linear(rank, base.out_features, bias=False)
         nn.init.kaiming_uniform_(self.down.weight, a=5**0.5)
         nn.init.zeros_(self.up.weight)
         self.strength = 1.0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = self.base(x) + self.strength * (ALPHA / RANK) * self.up(self.down(x))
+        y: torch.Tensor = self.base(x) + self.strength * self.up(self.down(x))
         return y
 
 
 class LoraSet(nn.Module):
     """The LoRA layers put into a U-Net and two text encoders, under their component's name and path."""
 
-    def __init__(self, unet: nn.Module, encoders: TextEncoders) -> None:
+    def __init__(self, unet: nn.Module, encoders: TextEncoders, rank: int = RANK) -> None:
         super().__init__()
         components = (
             ("unet", unet, UNET_TARGETS),
@@ -94,7 +93,7 @@ class LoraSet(nn.Module):
         for component, model, targets in components:
             model.requires_grad_(False)
             for path, linear in list(_linears(model, targets)):
-                layer = LoraLinear(linear)
+                layer = LoraLinear(linear, rank)
                 parent, _, leaf = path.rpartition(".")
                 setattr(model.get_submodule(parent), leaf, layer)
                 name = f"{component}.{path}"
@@ -212,11 +211,27 @@ def prepare_gallery(folder: Path, name: str, count: int, drawing: str = "cel") -
     return Gallery(SUBJECTS[name], portraits, prompts, load_folded_vae(folder), load_judge(folder))
 
 
-def _train(stage: Stage, name: str) -> None:
+def falling(n: int, steps: int) -> float:
+    """Factor of the learning rate: warm-up over 20 steps, then half a cosine down to 0."""
+    return cosine(n, steps, warmup=20)
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a LoRA is trained: its rank, and the learning rate's factor at (step, steps)."""
+
+    rank: int = RANK
+    factor: Callable[[int, int], float] = falling
+
+
+def train_lora(
+    stage: Stage, name: str, course: Course, after: Callable[[int, LoraSet], None] | None = None
+) -> None:
+    """Trains a subject's LoRA; `after` is called with the number of steps done and the factors."""
     torch.manual_seed(stage.seed)
     subject = SUBJECTS[name]
     unet, encoders = load_unet(stage.folder, "a"), load_text(stage.folder)
-    loras = LoraSet(unet, encoders)
+    loras = LoraSet(unet, encoders, course.rank)
     factors = loras.factors()
     optimizer = torch.optim.AdamW(factors, lr=RATE, weight_decay=0.0)
     gallery = prepare_gallery(stage.folder, name, 16)
@@ -235,8 +250,10 @@ def _train(stage: Stage, name: str) -> None:
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(factors, 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = RATE * cosine(n, stage.steps, warmup=20)
+            group["lr"] = RATE * course.factor(n, stage.steps)
         optimizer.step()
+        if after is not None:
+            after(n + 1, loras)
         return {"loss": loss.item()}
 
     def evaluate() -> dict[str, float]:
@@ -249,4 +266,4 @@ if __name__ == "__main__":
     parser = stage_arguments("lora", 800, __doc__)
     parser.add_argument("--subject", choices=tuple(SUBJECTS), default="hina")
     options = parser.parse_args()
-    _train(start_stage(f"lora-{options.subject}", options), options.subject)
+    train_lora(start_stage(f"lora-{options.subject}", options), options.subject, Course())

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         programs,
         segmenting,
         settings,
+        soups,
         transfers,
         tuning,
     )
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from loralathe.api.programs import *  # noqa: F403
     from loralathe.api.segmenting import *  # noqa: F403
     from loralathe.api.settings import *  # noqa: F403
+    from loralathe.api.soups import *  # noqa: F403
     from loralathe.api.transfers import *  # noqa: F403
     from loralathe.api.tuning import *  # noqa: F403
     from loralathe.commands import as_flag, command_for, command_line, quoted
@@ -92,6 +94,7 @@ if TYPE_CHECKING:
     from loralathe.studies.analyzer import bar
     from loralathe.studies.plan import GridPlan
     from loralathe.studies.segments.report import SegmentsReport
+    from loralathe.studies.soups.report import SoupReport
     from loralathe.studies.tuning.report import TuneReport
     from loralathe.studies.weights import BlockWeight, WeightStudy
     from loralathe.tensorfiles import in_memory, read_text, write_text
@@ -105,7 +108,7 @@ if TYPE_CHECKING:
         "BlockWeight", "Card", "Catalogue", "CheckpointFacts", "Comparison", "ExtractOptions",
         "ExtractionReport", "Fitting", "GridPlan", "GridResult", "Held", "InputUse", "Inspection", "Norm",
         "Part", "Recipe", "Remark", "Report", "RoundingReport", "RunOptions", "Save",
-        "SegmentsReport", "Stack", "TuneReport", "Verification", "WeightStudy", "WeightsOutput",
+        "SegmentsReport", "SoupReport", "Stack", "TuneReport", "Verification", "WeightStudy", "WeightsOutput",
         "WeightsReport",
         "__version__", "as_flag", "bar", "bar_chart", "command_for", "command_line",
         "component_name", "family_by_id",
@@ -128,6 +131,7 @@ if TYPE_CHECKING:
     __all__ += progress.__all__
     __all__ += segmenting.__all__
     __all__ += settings.__all__
+    __all__ += soups.__all__
     __all__ += tuning.__all__
     __all__ += transfers.__all__
 
@@ -152,6 +156,7 @@ _HOMES = {
     "studies.analyzer": ("bar",),
     "studies.plan": ("GridPlan",),
     "studies.segments.report": ("SegmentsReport",),
+    "studies.soups.report": ("SoupReport",),
     "studies.tuning.report": ("TuneReport",),
     "studies.weights": ("BlockWeight", "WeightStudy"),
     "tensorfiles": ("in_memory", "read_text", "write_text"),
@@ -172,6 +177,7 @@ _OPEN = (
     "api.loras",
     "api.segmenting",
     "api.tuning",
+    "api.soups",
     "api.transfers",
     "api.identity",
     "api.live",

@@ -56,7 +56,7 @@ def family(tmp_path_factory):
         decoder._train(Stage("decoder", 2, folder), 2, False)
         for base in ("a", "b"):
             unet._train(Stage(f"unet-{base}", 2, folder), base, 1e-2, 4)
-        lora._train(Stage("lora-hina", 3, folder), "hina")
+        lora.train_lora(Stage("lora-hina", 3, folder), "hina", lora.Course())
     for stage, part in (
         ("unet-a", "average"),
         ("unet-b", "average"),

@@ -17,7 +17,7 @@ from training.captions import VOCABULARY, tokens, used_ids
 from training.export import base_tensors, full_table, lora_tensors, text_tensors, widen_vae
 from training.latents import encode, fold_whitening
 from training.layout import TE1, TE2, UNET, VAE, unet_tensors, vae_tensors
-from training.lora import ALPHA, RANK, LoraSet
+from training.lora import RANK, LoraSet
 from training.models import SCALING, build_vae, upsample_by_repeating
 from training.text import TextEncoders, text_config
 from training.unet import Average, make_unet
@@ -158,7 +158,7 @@ def test_lora_has_sd_scripts_names_and_one_alpha(networks):
     tensors = lora_tensors(loras.factor_state())
     real = manifest("lora_kohya_sdxl_linear.json.gz")
     assert set(tensors) <= set(real)
-    assert {t.item() for k, t in tensors.items() if k.endswith(".alpha")} == {ALPHA}
+    assert {t.item() for k, t in tensors.items() if k.endswith(".alpha")} == {RANK}
     assert {t.shape[0] for k, t in tensors.items() if k.endswith("lora_down.weight")} == {RANK}
     # every layer a trainer would take: all names of the real list up to our depth
     ours = {k.partition(".")[0] for k in tensors}
@@ -176,7 +176,7 @@ def test_lora_adds_its_difference_and_strength_zero_is_nothing():
     torch.nn.init.normal_(layer.up.weight)
     x = torch.randn(3, layer.base.in_features)
     loras.set_strength(0.5)
-    weight = layer.base.weight + 0.5 * ALPHA / RANK * layer.up.weight @ layer.down.weight
+    weight = layer.base.weight + 0.5 * layer.up.weight @ layer.down.weight
     assert name.startswith("unet.")
     assert torch.allclose(
         layer(x), x @ weight.T + (0 if layer.base.bias is None else layer.base.bias), atol=1e-5

@@ -54,6 +54,13 @@ class Prepared:
             plan = replace(session.plan, warnings=(*session.plan.warnings, *base_warnings(session)))
             return Planned(plan, tuple(input_uses(session)), tuple(existing))
 
+    def check(self) -> None:
+        """Raises what `run` would raise before the first tensor is read: outputs that exist are an error."""
+        from loralathe.engine import check_outputs, open_session
+
+        with open_session(self.recipe, self.options) as session:
+            check_outputs(session, force=self.options.force)
+
     def run(self, begins: Callable[[], None] | None = None) -> Report:
         """begins: called once all that headers can tell is checked, before the first tensor is read."""
         from loralathe.engine import run_recipe

@@ -7,18 +7,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from loralathe.api.arguments import File, PathLike, texts
+from loralathe.api.arguments import File, PathLike
+from loralathe.api.judging import judging_of
 from loralathe.api.model import OpenModel
 from loralathe.api.picture_options import (
     RANDOM_SEED,
-    GridChoices,
     ModelKeywords,
     ModelOptions,
     Picture,
     PictureKeywords,
-    card_of,
     parted,
-    scorers_of,
 )
 from loralathe.api.pictures import open_model
 
@@ -128,33 +126,21 @@ def prepare_tune(
 ) -> PreparedTune:
     """A search in a model that is open, or in a recipe's result; nothing is loaded before its `run`."""
     from loralathe.studies.tuning.budget import read_budget
-    from loralathe.studies.tuning.goals import goals_of
     from loralathe.studies.tuning.search import TuneOptions
 
     picture, rest = parted(keywords, Picture)
     wanted, choices = Picture(**picture), TuneChoices(**rest)
     request = model.request_of(adapters, wanted)
     model.check_uses(request)
-    card, trigger = card_of(choices.card), texts(choices.trigger)
-    if card is not None and card.trigger:
-        trigger = trigger or [card.trigger]
-    scorers = GridChoices(scorers=("none", *choices.scorers), photo=choices.photo, face_box=choices.face_box)
-    goals = goals_of(
-        choices.goal,
-        card=card,
-        scorers=scorers_of(scorers),
-        likeness=choices.likeness,
-        plain=bool(trigger),
-        weights=dict(choices.weigh),
-    )
+    judging = judging_of(choices)
     options = TuneOptions(
         request,
         model.folder_of(request, "-tune") if choices.output is None else Path(choices.output),
         sweeps=tuple(choices.sweep),
-        goals=goals,
+        goals=judging.goals,
         budget=read_budget(choices.budget),
         also=tuple(choices.also),
-        triggers=tuple(trigger),
+        triggers=judging.triggers,
         first=choices.first_seeds,
         most=choices.most_seeds,
         check=choices.check_seeds,

@@ -6,7 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from loralathe.errors import InputError, did_you_mean, option
+from loralathe.likeness.intervals import Estimate, estimate
 from loralathe.studies.metrics import hamming, perceptual_hash
 from loralathe.studies.scorers import PromptScorer, Scored, Scorer
 
@@ -119,6 +123,15 @@ def goals_of(
         )
     found = [_goal(name, known, told, plain=plain) for name in wanted]
     return _weighed(found, weights or {})
+
+
+def estimates(table: NDArray[np.float64], goals: Sequence[Goal]) -> list[Estimate | None]:
+    """Of each objective in its own sign, over the scenes that tell something."""
+    found: list[Estimate | None] = []
+    for column, goal in zip(table.T, goals, strict=True):
+        values = [float(value if goal.up else -value) + 0.0 for value in column if not np.isnan(value)]
+        found.append(estimate(values) if values else None)
+    return found
 
 
 def _by_name(scorers: Sequence[Scorer]) -> dict[str, Scorer]:

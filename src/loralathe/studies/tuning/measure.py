@@ -7,31 +7,49 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from PIL.Image import Image
 
 from loralathe.progress import Progress
 from loralathe.rendering.request import Renderer
+from loralathe.studies.context import Context
 from loralathe.studies.plan import Job
 from loralathe.studies.store import CellStore, render_missing
 from loralathe.studies.tuning.goals import Goal, Shot
 from loralathe.studies.tuning.racing import Values
-from loralathe.studies.tuning.space import Point, Scene, Space
+from loralathe.studies.tuning.space import Scene
 from loralathe.tensorfiles import write_whole
 
 BATCH = 16
 """Shots in memory at a time."""
 
 
+P = TypeVar("P")
+"""A candidate: whatever names one."""
+P_contra = TypeVar("P_contra", contravariant=True)
+
+
+class Candidates(Protocol[P_contra]):
+    """What is measured: the pictures of each candidate, and those of the base alone."""
+
+    @property
+    def context(self) -> Context: ...
+    @property
+    def bare(self) -> str: ...
+    def job(self, point: P_contra, prompt: str, seed: int) -> Job: ...
+    def bare_job(self, prompt: str, seed: int) -> Job: ...
+
+
 @dataclass
-class Measurer:
+class Measurer(Generic[P]):
     """Renders and scores. `reuse`: folders of other studies whose pictures are taken where keys are equal.
 
     looked_at: keys of all pictures that the search has asked for;  taken: those of them from `reuse`.
     """
 
-    space: Space
+    space: Candidates[P]
     scenes: Sequence[Scene]
     goals: tuple[Goal, ...]
     store: CellStore
@@ -41,7 +59,7 @@ class Measurer:
     rendered: int = 0
     looked_at: set[str] = field(default_factory=set)
     taken: set[str] = field(default_factory=set)
-    _rows: dict[Point, dict[int, tuple[float, ...]]] = field(default_factory=dict)
+    _rows: dict[P, dict[int, tuple[float, ...]]] = field(default_factory=dict)
 
     @property
     def spent(self) -> int:
@@ -57,7 +75,7 @@ class Measurer:
         """How many pictures one candidate takes in a scene, those of the base not counted."""
         return 2 if self.needs_plain else 1
 
-    def jobs(self, point: Point, scene: int) -> list[Job]:
+    def jobs(self, point: P, scene: int) -> list[Job]:
         """All pictures of a candidate in a scene, the base's last."""
         one = self.scenes[scene]
         found = [self.space.job(point, one.prompt, one.seed)]
@@ -66,7 +84,7 @@ class Measurer:
             found.append(self.space.bare_job(one.plain, one.seed))
         return found
 
-    def measure(self, wanted: Mapping[Point, Sequence[int]]) -> None:
+    def measure(self, wanted: Mapping[P, Sequence[int]]) -> None:
         """Make sure that these candidates have numbers in these scenes."""
         missing = [
             (point, scene)
@@ -88,7 +106,7 @@ class Measurer:
                 )
                 self._rows.setdefault(point, {})[scene] = row
 
-    def table(self, point: Point, scenes: Sequence[int] | None = None) -> Values:
+    def table(self, point: P, scenes: Sequence[int] | None = None) -> Values:
         """(scenes, goals), larger is better: of all scenes that it has from the first on, or of these."""
         rows = self._rows.get(point, {})
         if scenes is None:
@@ -96,7 +114,7 @@ class Measurer:
             scenes = range(count)
         return np.array([rows[scene] for scene in scenes], dtype=np.float64).reshape(-1, len(self.goals))
 
-    def key(self, point: Point, scene: int) -> str:
+    def key(self, point: P, scene: int) -> str:
         """The picture with the trigger word."""
         one = self.scenes[scene]
         return self.space.job(point, one.prompt, one.seed).key
@@ -130,7 +148,7 @@ class Measurer:
                 self.taken.add(key)
                 return
 
-    def _shot(self, one: tuple[Point, int], jobs: Sequence[Job]) -> Shot:
+    def _shot(self, one: tuple[P, int], jobs: Sequence[Job]) -> Shot:
         point, scene = one
         images = [self.store.open(job.key) for job in jobs]
         shot = Shot(self.scenes[scene].prompt, images[0])

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from loralathe.errors import InputError, option
-from loralathe.likeness.intervals import Estimate, estimate
+from loralathe.likeness.intervals import Estimate
 from loralathe.progress import Progress
 from loralathe.rendering.prompts import lift_tags
 from loralathe.rendering.request import ImageRequest, Renderer
@@ -26,7 +26,7 @@ from loralathe.studies.store import CellStore
 from loralathe.studies.study_file import Identity, claim_folder, foreign_folder_note, identity_of
 from loralathe.studies.tuning.budget import Budget, Purse
 from loralathe.studies.tuning.choose import front_of, leader, next_to_measure, worths
-from loralathe.studies.tuning.goals import Goal
+from loralathe.studies.tuning.goals import Goal, estimates
 from loralathe.studies.tuning.measure import Measurer
 from loralathe.studies.tuning.proposals import Proposals, SamplerName, need_optuna
 from loralathe.studies.tuning.racing import (
@@ -47,7 +47,7 @@ from loralathe.studies.tuning.report import (
     recommended_recipe,
     write_tune_report,
 )
-from loralathe.studies.tuning.space import AS_GIVEN, Point, Scene, Space, read_space, without_words
+from loralathe.studies.tuning.space import AS_GIVEN, Point, Scene, Space, make_scenes, read_space
 
 DEFAULT_CONTEXT = Context()
 LIVE_SECONDS = 5.0
@@ -104,14 +104,9 @@ def space_of(options: TuneOptions) -> Space:
 
 
 def scenes_of(options: TuneOptions) -> tuple[Scene, ...]:
-    """`most` scenes of the race, and `check` fresh ones behind them: prompts take turns, seeds count up."""
+    """`most` scenes of the race, and `check` fresh ones behind them."""
     prompts = (options.request.prompt, *options.also)
-    plain = [without_words(prompt, options.triggers) if options.triggers else "" for prompt in prompts]
-    count = options.most + options.check
-    return tuple(
-        Scene(prompts[i % len(prompts)], plain[i % len(prompts)], (options.request.seed + i) % 2**64)
-        for i in range(count)
-    )
+    return make_scenes(prompts, options.triggers, options.request.seed, options.most + options.check)
 
 
 @dataclass(frozen=True)
@@ -194,7 +189,7 @@ class Race:
 
     options: TuneOptions
     plan: TunePlan
-    measurer: Measurer
+    measurer: Measurer[Point]
     proposals: Proposals
     purse: Purse
     progress: Progress
@@ -354,9 +349,9 @@ class Race:
         self.checked = Check(
             against=self.points.index(other),
             seeds=tuple(self.plan.scenes[scene].seed for scene in scenes),
-            values=tuple(_estimates(tables[0], self.options.goals)),
-            others=tuple(_estimates(tables[1], self.options.goals)),
-            differences=tuple(_estimates(tables[0] - tables[1], self.options.goals)),
+            values=tuple(estimates(tables[0], self.options.goals)),
+            others=tuple(estimates(tables[1], self.options.goals)),
+            differences=tuple(estimates(tables[0] - tables[1], self.options.goals)),
             keys=tuple(self.measurer.key(best, scene) for scene in scenes),
             other_keys=tuple(self.measurer.key(other, scene) for scene in scenes),
         )
@@ -417,7 +412,7 @@ class Race:
     def _shown(self, table: Values, noise: Noise) -> Iterator[Estimate | None]:
         """Each objective in its own sign, with an interval from the noise of all candidates: two seeds of its
         own would say next to nothing."""
-        own = _estimates(table, self.options.goals)
+        own = estimates(table, self.options.goals)
         if not noise.freedom.any():
             yield from own
             return
@@ -449,15 +444,6 @@ class Race:
 def _noise_of(tables: Mapping[int, Values]) -> Noise:
     """Of those with more than one seed."""
     return pooled_noise({key: table for key, table in tables.items() if len(table) > 1})
-
-
-def _estimates(table: Values, goals: Sequence[Goal]) -> list[Estimate | None]:
-    """Of each objective in its own sign, over the scenes that tell something."""
-    found: list[Estimate | None] = []
-    for column, goal in zip(table.T, goals, strict=True):
-        values = [float(value if goal.up else -value) + 0.0 for value in column if not np.isnan(value)]
-        found.append(estimate(values) if values else None)
-    return found
 
 
 def _study_name(options: TuneOptions, plan: TunePlan) -> str:

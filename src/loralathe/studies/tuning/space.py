@@ -16,6 +16,7 @@ from math import prod
 
 from loralathe.errors import InputError, about, option
 from loralathe.rendering.prompts import lift_tags
+from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import looks_like_number, parse_number
 from loralathe.studies.axes import parse_axis
 from loralathe.studies.axes_request import SEED
@@ -84,10 +85,25 @@ class Space:
 
     def bare_job(self, prompt: str, seed: int) -> Job:
         """The same picture of the base alone, without any LoRA."""
-        plain = lift_tags(prompt).prompt
-        request = replace(self.base.request, checkpoint=self.bare, prompt=plain, seed=seed, adapters=())
-        context = replace(self.context, recipe=None)
-        return job_of(finished(CellBuilder(request), (), (), context), context, self.identify)
+        return bare_job(self.base.request, self.bare, prompt, seed, self.context, self.identify)
+
+
+def bare_job(
+    request: ImageRequest, bare: str, prompt: str, seed: int, context: Context, identify: Identify
+) -> Job:
+    """A picture of the checkpoint `bare` without any LoRA, with the settings of `request`."""
+    plain = lift_tags(prompt).prompt
+    request = replace(request, checkpoint=bare, prompt=plain, seed=seed, adapters=())
+    context = replace(context, recipe=None)
+    return job_of(finished(CellBuilder(request), (), (), context), context, identify)
+
+
+def make_scenes(prompts: Sequence[str], triggers: Sequence[str], seed: int, count: int) -> tuple[Scene, ...]:
+    """`count` scenes: prompts take turns, seeds count up from `seed`."""
+    plain = [without_words(prompt, triggers) if triggers else "" for prompt in prompts]
+    return tuple(
+        Scene(prompts[i % len(prompts)], plain[i % len(prompts)], (seed + i) % 2**64) for i in range(count)
+    )
 
 
 def read_space(

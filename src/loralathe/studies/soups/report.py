@@ -1,0 +1,165 @@
+"""What was found of a soup, in numbers and sentences, and its files: soup.json, soup.png."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+from pathlib import Path
+
+from PIL import Image
+
+from loralathe.likeness.intervals import Estimate
+from loralathe.rendering.png import png_bytes
+from loralathe.rendering.request import ImageRequest
+from loralathe.studies.drawing.sheet import PLAIN, Sheet, lay_out, paint_sheet
+from loralathe.studies.store import CellStore
+from loralathe.studies.study_file import json_file
+from loralathe.tensorfiles import write_whole
+
+MOST_PICTURES = 6
+"""Seeds on the sheet."""
+Estimates = tuple[Estimate | None, ...]
+
+
+class Verdict(Enum):
+    """What became of an epoch that was tried: it joins, makes the soup surely no better, or is unsure."""
+
+    JOINS = "joins"
+    WORSE = "worse"
+    UNSURE = "unsure"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """An epoch alone: its weight in the soup, seeds, the weighed sum of its objectives, and each of them."""
+
+    file: str
+    weight: float
+    seeds: int
+    worth: float
+    values: Estimates
+
+    @property
+    def name(self) -> str:
+        return Path(self.file).stem
+
+
+@dataclass(frozen=True)
+class Step:
+    """An epoch tried beside the members of the soup: how much the weighed sum of the objectives grew."""
+
+    epoch: int
+    members: tuple[int, ...]
+    verdict: Verdict
+    mean: float
+    low: float | None
+    high: float | None
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """The soup and the best epoch on fresh seeds, and their paired differences; cut: at its final rank."""
+
+    seeds: tuple[int, ...]
+    values: Estimates
+    best_values: Estimates
+    differences: Estimates
+    keys: tuple[str, ...]
+    best_keys: tuple[str, ...]
+    cut: bool
+
+
+@dataclass(frozen=True)
+class SoupReport:
+    """A soup that was looked at.
+
+    goals: (name, whether up is better, weight).  best: the best single epoch.  given: weights were given.
+    check: None where the soup is the best epoch itself.  strength: of the soup in pictures.
+    """
+
+    epochs: tuple[Epoch, ...]
+    goals: tuple[tuple[str, bool, float], ...]
+    best: int
+    steps: tuple[Step, ...]
+    given: bool
+    check: Check | None
+    pictures: int
+    rendered: int
+    request: ImageRequest
+    strength: float
+    files: tuple[Path, ...] = ()
+
+    @property
+    def mix(self) -> tuple[float, ...]:
+        """What each epoch weighs."""
+        return tuple(epoch.weight for epoch in self.epochs)
+
+    def sentences(self) -> list[str]:
+        """What was found, for people; points are hundredths."""
+        return list(_sentences(self))
+
+
+def _sentences(report: SoupReport) -> Iterator[str]:
+    best = report.epochs[report.best]
+    yield f"The best single epoch is {best.name}."
+    for step in report.steps:
+        name, gain = report.epochs[step.epoch].name, _points(step.mean)
+        if step.low is None or step.high is None:
+            yield f"{name} stays out: {step.seeds} seeds do not tell whether it helps."
+            continue
+        between = f"{gain} points ({_points(step.low)} to {_points(step.high)})"
+        if step.verdict is Verdict.JOINS:
+            yield f"{name} joins: the soup gets better by {between}."
+        elif step.verdict is Verdict.WORSE:
+            yield f"{name} stays out: the soup gets no better, {between}."
+        else:
+            yield f"{name} stays out: after {step.seeds} seeds it is not sure that it helps, {between}."
+    if report.check is None:
+        if not report.given and len(report.epochs) > 1:
+            yield "No epoch is sure to help, so the soup is that epoch alone."
+        return
+    for (name, up, _), gap in zip(report.goals, report.check.differences, strict=True):
+        if gap is None or gap.low is None or gap.high is None:
+            yield f"The fresh seeds do not tell {name}."
+            continue
+        word = "as good" if gap.low <= 0 <= gap.high else "better" if (gap.mean > 0) is up else "worse"
+        between = f"{_points(gap.mean)} points ({_points(gap.low)} to {_points(gap.high)})"
+        yield f"On {len(gap.values)} fresh seeds the soup's {name} is {word} beside that epoch's: {between}."
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}"
+
+
+def write_soup_report(folder: Path, report: SoupReport, store: CellStore) -> SoupReport:
+    """Write the files; the report with their paths."""
+    files = [folder / "soup.json"]
+    write_whole(files[0], soup_json(report))
+    if report.check is not None:
+        files.append(folder / "soup.png")
+        write_whole(files[1], png_bytes(soup_sheet(report, report.check, store)))
+    return replace(report, files=tuple(files))
+
+
+def soup_json(report: SoupReport) -> bytes:
+    """The whole report."""
+    fields = {name: value for name, value in asdict(report).items() if name not in ("files", "request")}
+    fields["goals"] = [dict(zip(("name", "up", "weigh"), goal, strict=True)) for goal in report.goals]
+    for step in fields["steps"]:
+        step["verdict"] = step["verdict"].value
+    more = {"sentences": report.sentences(), "request": report.request.to_json()}
+    return json_file({"version": 1} | fields | more) + b"\n"
+
+
+def soup_sheet(report: SoupReport, check: Check, store: CellStore) -> Image.Image:
+    """The best epoch beside the soup, on the first fresh seeds."""
+    shown = min(MOST_PICTURES, len(check.seeds))
+    columns = (report.epochs[report.best].name, "soup")
+    keys = (check.best_keys, check.keys)
+    rows = tuple(str(seed) for seed in check.seeds[:shown])
+    sheet = Sheet(columns, rows, report.request.size, y_title="seed")
+    canvas = Image.new("RGB", lay_out(sheet).size, PLAIN.background)
+    paint_sheet(canvas, (0, 0), sheet, lambda column, row: store.open(keys[column][row]), PLAIN)
+    return canvas
