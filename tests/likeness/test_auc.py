@@ -37,7 +37,7 @@ def request(folder: Path, prompt: str, seed: int, strength: float) -> ImageReque
         prompt=prompt,
         negative="picture",
         seed=seed,
-        steps=12,
+        steps=8,
         cfg=4,
         width=128,
         height=128,
@@ -75,6 +75,7 @@ def values(card: Card, images: list[Image.Image]) -> list[float]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_card_separates_hina_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORALATHE_CACHE", str(tmp_path / "cache"))
     unpack_family(tmp_path)

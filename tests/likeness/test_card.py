@@ -184,7 +184,7 @@ def test_files_that_are_no_cards(card: Card, tmp_path: Path) -> None:
     [
         {"kind": "soul"}, {"model": None}, {"model": {"name": "x"}}, {"threshold": 7}, {"threshold": True},
         {"references": ["a"]}, {"references": "abcd"}, {"trigger": 1}, {"trigger": "x" * 5000},
-        {"preparation": {}}, {"detector": []},
+        {"preparation": {}}, {"detector": []}, {"threshold": float("nan")}, {"threshold": 10**400},
     ],
 )  # fmt: skip
 def test_damaged_cards(card: Card, tmp_path: Path, change: dict[str, object]) -> None:

@@ -34,6 +34,9 @@ VERSION = 1
 TENSOR = "references"
 MOST_NUMBERS = 1 << 16
 """Of a vector. Models of faces have 512."""
+LEAST_SPREAD = 1e-6
+"""Of pixels, below which a division by it says nothing any more."""
+LARGEST = 1e6
 LONGEST = 1000
 """Characters of a name or of the trigger words."""
 _AGAIN = "make the card again with `lathe identity make`"
@@ -93,7 +96,9 @@ def read_card(path: Path, *, model: Path | None = None, detector: Path | None = 
         threshold, trigger, kind = _number(about["threshold"]), _text(about["trigger"]), _kind(about["kind"])
         if not FEWEST <= len(names) <= MOST or len(names) != len(rows) or not -1 <= threshold <= 1:
             raise ValueError("numbers that do not fit together")
-        if not np.isfinite(rows).all() or not np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-3):
+        if not np.isfinite(rows).all() or not np.allclose(
+            np.linalg.norm(rows.astype(np.float64), axis=1), 1, atol=1e-3
+        ):
             raise ValueError("vectors that have not the length 1")
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path) from error
@@ -142,7 +147,7 @@ def _text(value: object) -> str:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < LARGEST:
         raise TypeError("not a number")
     return float(value)
 
@@ -174,7 +179,7 @@ def _preparation(value: object) -> Preparation:
     found = _mapped(value)
     mean, std, box = (tuple(map(_number, _listed(found[name]))) for name in ("mean", "std", "box"))
     side, fit = int(_number(found["side"])), _fit(found["fit"])
-    if (len(mean), len(std), len(box)) != (3, 3, 4) or not 0 <= side <= MOST_SIDE or min(std) <= 0:
+    if (len(mean), len(std), len(box)) != (3, 3, 4) or not 0 <= side <= MOST_SIDE or min(std) < LEAST_SPREAD:
         raise ValueError("no such preparation")
     left, top, right, bottom = box
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):

@@ -31,7 +31,7 @@ Examples:
   lathe identity make hina.card --photo a.png --photo b.png --photo c.png
       --model w600k_r50.onnx --detector det_10g.onnx --trigger hina
   lathe identity make hina.card a.png b.png c.png d.png --model family --trigger hina
-  lathe identity make hina.card --study grid --cell 3,1 --cell 3,2 --cell 3,4 --model family
+  lathe identity make hina.card --study grid --cell "3,1" --cell "3,2" --cell "3,4" --model family
   lathe identity check hina.card picture1.png picture2.png
 """
 ACTIONS = ("make", "check")
