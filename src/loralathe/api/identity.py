@@ -38,6 +38,7 @@ def make_card(
     output: PathLike | None = None,
     force: bool = False,
     dry_run: bool = False,
+    progress: Progress | None = None,
 ) -> Card:
     """The identity card of the person in 3 to 8 photos; written to `output`, if that is given.
 
@@ -61,7 +62,7 @@ def make_card(
     check_model_file(Path(model))
     preparation = replace(preparation_of(Path(model), prepare), box=parse_box(face_box))
     embedder = open_embedder(Path(model), None if detector is None else Path(detector), preparation)
-    card = make(embedder, [Path(photo) for photo in photos], trigger=trigger)
+    card = make(embedder, [Path(photo) for photo in photos], trigger=trigger, progress=progress)
     if output is not None and not dry_run:
         write_card(Path(output), card, force=force)
     return card

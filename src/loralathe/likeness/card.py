@@ -26,6 +26,7 @@ from loralathe.errors import InputError, few
 from loralathe.likeness.embedder import Embedder, Kind, ModelFile, Vector, cosine, model_file, unit
 from loralathe.likeness.intervals import student_quantile
 from loralathe.likeness.preparation import Preparation
+from loralathe.progress import Progress
 from loralathe.rendering.png import DAMAGE, read_picture
 
 if TYPE_CHECKING:
@@ -71,6 +72,11 @@ class Card:
         """The direction of the mean of the references."""
         return mean_direction([one.vector for one in self.references])
 
+    @property
+    def spread(self) -> list[float]:
+        """Each reference against the mean of the others: what the threshold comes from."""
+        return left_out_cosines([one.vector for one in self.references])
+
     def check(self) -> None:
         """Raise InputError or MachineError at once if `likeness`, hours later, would fail."""
         self.embedder.check()
@@ -115,7 +121,9 @@ def mean_direction(vectors: Sequence[Vector]) -> Vector:
     return unit(np.mean(np.stack(vectors).astype(np.float64), axis=0))
 
 
-def make_card(embedder: Embedder, photos: Sequence[Path], *, trigger: str = "") -> Card:
+def make_card(
+    embedder: Embedder, photos: Sequence[Path], *, trigger: str = "", progress: Progress | None = None
+) -> Card:
     """The card of the person in these photos, by this embedder.
 
     Raises InputError for fewer than three photos, for one that cannot be read or shows nobody (all such are
@@ -124,7 +132,8 @@ def make_card(embedder: Embedder, photos: Sequence[Path], *, trigger: str = "") 
     check_count(len(photos))
     embedder.check()
     images = [open_photo(path) for path in photos]
-    return card_of(embedder, [path.name for path in photos], images, trigger=trigger)
+    names = [path.name for path in photos]
+    return card_of(embedder, names, images, trigger=trigger, progress=progress)
 
 
 def check_count(count: int) -> None:
@@ -141,11 +150,22 @@ def check_count(count: int) -> None:
         )
 
 
-def card_of(embedder: Embedder, names: Sequence[str], images: Sequence[Image], *, trigger: str = "") -> Card:
+def card_of(
+    embedder: Embedder,
+    names: Sequence[str],
+    images: Sequence[Image],
+    *,
+    trigger: str = "",
+    progress: Progress | None = None,
+) -> Card:
     """The same of pictures in memory and their names."""
     check_count(len(images))
     _check_twice(names, images)
-    vectors = vectors_of(embedder, images)
+    vectors: list[Vector | None] = []
+    with (progress or Progress()).task("card", total=len(images), unit="pictures") as task:
+        for image in images:
+            vectors += vectors_of(embedder, [image])
+            task.advance()
     unseen = [name for name, vector in zip(names, vectors, strict=True) if vector is None]
     if unseen:
         raise InputError(

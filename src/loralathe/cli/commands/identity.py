@@ -155,6 +155,7 @@ def identity_command(
         output=card,
         force=force,
         dry_run=dry_run,
+        progress=screen.progress(),
     )
     _show_card(screen, "would write an identity card" if dry_run else "an identity card", card, made)
 
@@ -176,6 +177,7 @@ def _show_card(screen: Screen, title: str, path: Path, card: Card) -> None:
         detector=card.detector,
         references=names,
         threshold=card.threshold,
+        spread=card.spread,
         trigger=card.trigger,
     )
     rows = [
@@ -184,6 +186,7 @@ def _show_card(screen: Screen, title: str, path: Path, card: Card) -> None:
         ("model", Data(card.model.name)),
         ("detector", Data(card.detector.name) if card.detector else "none"),
         ("trigger", Data(card.trigger) if card.trigger else "none"),
+        ("spread", f"{min(card.spread):.3f} to {max(card.spread):.3f}, each picture against the others"),
         ("threshold", f"{card.threshold:.3f}"),
     ]
     screen.show(heading(title), Facts(rows))
