@@ -245,3 +245,44 @@ def test_diversity_needs_two() -> None:
     one = np.array([1, 0], np.float32)
     assert diversity([one, None]) is None
     assert diversity([one, one, np.array([0, 1], np.float32)]) == pytest.approx(2 / 3)
+
+
+def test_no_picture_is_looked_at_twice(tmp_path: Path, card: Card) -> None:
+    looked: list[int] = []
+
+    class Counting(Colours):
+        def vectors(self, images: Sequence[Image.Image]) -> list[Vector | None]:
+            looked.append(len(images))
+            return super().vectors(images)
+
+    counting = replace(card, embedder=Counting(card.embedder.model))
+    first = run_grid(options(tmp_path, counting, bleed=True), FakeRenderer(drawn))
+    assert sum(looked) == 12 + 12 + 4
+    looked.clear()
+    again = run_grid(options(tmp_path, counting, bleed=True), FakeRenderer(drawn))
+    assert looked == []
+    assert [cell.scores for cell in again.cells] == [cell.scores for cell in first.cells]
+    run_grid(
+        options(tmp_path, counting, bleed=True, x="hina = 0, 0.5, 1, 2", force=True), FakeRenderer(drawn)
+    )
+    assert sum(looked) == 8, "only the new column, and its pictures without the trigger"
+    looked.clear()
+    (kept,) = (tmp_path / "grid").glob("vectors-*.cache")
+    for broken in (b"", kept.read_bytes()[:-4], b"x" * 300):
+        kept.write_bytes(broken)
+        again = run_grid(options(tmp_path, counting, bleed=True, force=True), FakeRenderer(drawn))
+        assert [cell.scores for cell in again.cells] == [cell.scores for cell in first.cells]
+    looked.clear()
+    (tmp_path / "eye.bin").write_bytes(b"another eye")
+    other = replace(counting, model=replace(card.model, sha256="0" * 64))
+    run_grid(options(tmp_path, other, force=True), FakeRenderer(drawn))
+    assert sum(looked) == 12, "another model sees something else"
+
+
+def test_a_picture_that_changed_is_looked_at_again(tmp_path: Path, card: Card) -> None:
+    first = run_grid(options(tmp_path, card), FakeRenderer(drawn))
+    path = tmp_path / "grid" / first.cells[-1].file
+    Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    again = run_grid(options(tmp_path, card), FakeRenderer(drawn))
+    assert again.cells[-1].scores["likeness"] == pytest.approx(-first.cells[-1].scores["likeness"], abs=0.05)
+    assert again.cells[0].scores == first.cells[0].scores

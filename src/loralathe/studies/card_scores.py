@@ -9,19 +9,28 @@ from loralathe.likeness.embedder import Vector, cosine, distance
 from loralathe.progress import Progress
 from loralathe.studies.plan import GridPlan, Position
 from loralathe.studies.store import CellStore
+from loralathe.studies.vectors_file import file_of, read_vectors, stamp, write_vectors
 
 LIKENESS, BLEED = "likeness", "bleed"
 """Names of the scores."""
 
 
 def look(card: Card, keys: Sequence[str], store: CellStore, progress: Progress) -> dict[str, Vector | None]:
-    """Who is in each picture; a few of them are in memory at a time."""
-    found: dict[str, Vector | None] = {}
-    with progress.task("likeness", total=len(keys), unit="pictures") as task:
-        for start in range(0, len(keys), BATCH):
-            some = keys[start : start + BATCH]
-            found |= zip(some, card.vectors([store.open(key) for key in some]), strict=True)
-            task.advance(len(some))
+    """Who is in each picture; a few of them are in memory at a time, and none is looked at twice."""
+    stamps = {key: stamp(store.picture(key)) for key in keys}
+    path = file_of(store.folder, card)
+    found = read_vectors(path, stamps)
+    missing = [key for key in stamps if key not in found]
+    if not missing:
+        return found
+    try:
+        with progress.task("likeness", total=len(missing), unit="pictures") as task:
+            for start in range(0, len(missing), BATCH):
+                some = missing[start : start + BATCH]
+                found |= zip(some, card.vectors([store.open(key) for key in some]), strict=True)
+                task.advance(len(some))
+    finally:
+        write_vectors(path, found, stamps)
     return found
 
 
