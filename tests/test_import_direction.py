@@ -89,11 +89,12 @@ def test_the_command_line_is_a_client_of_the_faces() -> None:
     assert not found
 
 
-def test_packs_are_clients_of_the_face() -> None:
-    """They are copied into other programs: `loralathe` alone, and their own files by relative imports."""
+def test_packs_are_clients_of_the_faces() -> None:
+    """They are copied into other programs: faces alone, and their own files by relative imports."""
+    faces = {"loralathe", "loralathe.integrations", "loralathe.workshop"}
     for file in (REPO / "src/loralathe/integrations").rglob("*.py"):
         for line in file.read_text("utf-8").splitlines():
             words = line.split()
             if words[:1] in (["from"], ["import"]) and words[1].startswith("loralathe"):
-                inside = file.parent.name == "integrations" and words[1].startswith("loralathe.integrations")
-                assert words[1] == "loralathe" or inside, f"{file}: {line}"
+                own = file.parent.name == "integrations" and words[1].startswith("loralathe.integrations.")
+                assert words[1] in faces or own, f"{file}: {line}"

@@ -35,6 +35,10 @@ class Program:
     pack: str
     packs: str
     is_there: Callable[[Path], bool]
+    mark: tuple[str, str]
+    """A file of ours, and what stands in it: by them an older pack is known."""
+    needs: str = NAME
+    """What pip installs into the program's Python: with the parts that the pack needs."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,19 @@ def _is_comfyui(folder: Path) -> bool:
     )
 
 
-PROGRAMS = {"comfyui": Program("ComfyUI", "comfyui", "custom_nodes", _is_comfyui)}
+def _is_webui(folder: Path) -> bool:
+    """A1111, Forge, Forge Neo and what comes from them."""
+    return (folder / "extensions").is_dir() and (folder / "modules" / "script_callbacks.py").is_file()
+
+
+PROGRAMS = {
+    "comfyui": Program(
+        "ComfyUI", "comfyui", "custom_nodes", _is_comfyui, ("pyproject.toml", f'name = "{NAME}"')
+    ),
+    "webui": Program(
+        "webui", "webui", "extensions", _is_webui, ("metadata.ini", f"Name = {NAME}"), f"{NAME}[ui,render]"
+    ),
+}
 """By the word of the command line."""
 
 
@@ -90,7 +106,7 @@ def install(
     home = _home(found, Path(folder))
     target = home / found.packs / NAME
     exists = os.path.lexists(target)
-    if exists and not _is_ours(target):
+    if exists and not _is_ours(found, target):
         raise InputError(
             "something else has this name", where=str(target), fix="move it away, or give it another name"
         )
@@ -111,7 +127,7 @@ def install(
                 if link
                 else "check the disk and the folder",
             ) from error
-    return Installed(program, target, link, exists, _python(home), _source())
+    return Installed(program, target, link, exists, _python(home), _source(found))
 
 
 def _home(program: Program, folder: Path) -> Path:
@@ -130,12 +146,13 @@ def _home(program: Program, folder: Path) -> Path:
     )
 
 
-def _is_ours(target: Path) -> bool:
+def _is_ours(program: Program, target: Path) -> bool:
     """Whether a folder holds this pack, of whatever version, or is a link that leads nowhere."""
     if target.is_symlink() and not target.exists():
         return True
+    file, words = program.mark
     try:
-        return f'name = "{NAME}"' in (target / "pyproject.toml").read_text("utf-8")
+        return words in (target / file).read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         return False
 
@@ -174,7 +191,8 @@ def _python(home: Path) -> Path | None:
     return Path(sys.executable) if own.is_relative_to(home.resolve()) else None
 
 
-def _source() -> str:
+def _source(program: Program) -> str:
     """The folder of the sources where loralathe runs from them, else the name that pip knows."""
     sources = HERE.parents[2]
-    return str(sources) if (sources / "pyproject.toml").is_file() else NAME
+    inside = (sources / "pyproject.toml").is_file()
+    return program.needs.replace(NAME, str(sources), 1) if inside else program.needs

@@ -29,6 +29,8 @@ class Options:
     checkpoints, loras, vaes, embeddings: folders that are only read;  out: the folder of all that is made.
     host, port: the address;  token: asked of everybody where the address is not this machine's own.
     start: what the forms hold at first: checkpoint, loras, settings.  demo: the tiny family is served.
+    presets: a file of another program's block lists, offered beside the own ones; it is only read.
+    frames: addresses (http://127.0.0.1:7860) whose pages may show it in a frame, and hand settings over.
     """
 
     out: Path
@@ -40,6 +42,8 @@ class Options:
     port: int = 7870
     start: Mapping[str, Any] = field(default_factory=dict)
     demo: bool = False
+    presets: Path | None = None
+    frames: Sequence[str] = ()
 
     def places(self) -> Places:
         found = [Place(OUT, "out", self.out.absolute())]

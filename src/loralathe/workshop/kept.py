@@ -53,8 +53,9 @@ class Kept:
         return await self.presets(asked)
 
     def lists(self) -> dict[str, str]:
-        """The person's block lists by name."""
-        return preset_lists(self._presets())
+        """The person's block lists by name: those of another program, and over them the own ones."""
+        shared = self._shop.options.presets
+        return {**(preset_lists(shared) if shared else {}), **preset_lists(self._presets())}
 
     def _presets(self) -> Path:
         return self._shop.places.out / PRESETS

@@ -54,6 +54,7 @@ class Api:
             "places": places,
             "demo": shop.options.demo,
             "start": dict(shop.options.start),
+            "frames": list(shop.options.frames),
         }
 
     async def library(self, asked: Asked) -> dict[str, Any]:
@@ -308,7 +309,7 @@ def application(workshop: Workshop) -> Starlette:
         if is_loopback(workshop.options.host)
         else None
     )
-    guard = Middleware(Guard, hosts=hosts, token=workshop.token)
+    guard = Middleware(Guard, hosts=hosts, token=workshop.token, frames=workshop.options.frames)
     return Starlette(
         routes=[*routes, *pages, *mounts],
         middleware=[guard],

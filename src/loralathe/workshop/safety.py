@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import logging
+import re
 from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
@@ -22,9 +23,10 @@ LARGEST_BODY = 4 << 20
 LARGEST_UPLOAD = 64 << 20
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-    "connect-src 'self'; font-src 'self'; frame-src 'self'; form-action 'none'; base-uri 'none'; "
-    "frame-ancestors 'none'"
+    "connect-src 'self'; font-src 'self'; frame-src 'self'; form-action 'none'; base-uri 'none'"
 )
+"""Of pages, besides who may show them in a frame."""
+NOBODY = "'none'"
 SANDBOX = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data: 'self'"
@@ -59,14 +61,18 @@ class Guard:
     """Refuses, in words and in the log, what does not come from a page of this server.
 
     hosts: what the server may be called, None is anything: then everybody needs the token.
+    frames: addresses whose pages may show this server's in a frame.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: Iterable[str] | None, token: str | None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, hosts: Iterable[str] | None, token: str | None, frames: Iterable[str] = ()
+    ) -> None:
         self._app, self._hosts, self._token = (
             app,
             None if hosts is None else {host.lower() for host in hosts},
             token,
         )
+        self._policy = f"{POLICY}; frame-ancestors {' '.join(map(_origin, frames)) or NOBODY}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -81,7 +87,7 @@ class Guard:
             await entering(scope, receive, send)
             return
         try:
-            await self._app(scope, self._bounded(scope, receive), self._marked(send))
+            await self._app(scope, self._bounded(scope, receive), self._marked(send, self._policy))
         except TooLargeError:  # nothing was answered yet: bodies are read before
             await _refused(scope, _too_large(scope))(scope, receive, send)
 
@@ -139,13 +145,13 @@ class Guard:
         return bounded
 
     @staticmethod
-    def _marked(send: Send) -> Send:
+    def _marked(send: Send, policy: str) -> Send:
         async def marked(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
-                headers.setdefault("Content-Security-Policy", POLICY)
+                headers.setdefault("Content-Security-Policy", policy)
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
@@ -161,6 +167,13 @@ def _refused(scope: Scope, refusal: Refusal) -> Response:
 
 def _too_large(scope: Scope) -> Refusal:
     return 413, f"more than {_largest(scope) >> 20} MB were sent", "send a smaller file"
+
+
+def _origin(address: str) -> str:
+    """ValueError for what is no plain origin: in a policy, a space would begin another source."""
+    if not re.fullmatch(r"https?://[\w.\[\]:-]+", address, re.ASCII):
+        raise ValueError(f"no origin: {address!r}")
+    return address
 
 
 def _largest(scope: Scope) -> int:

@@ -38,7 +38,8 @@ def serve(options: Options, ready: Callable[[str], None], *, browser: bool = Tru
     threading.Thread(target=_announce, args=(server, address, ready, browser), daemon=True).start()
     with tempfile.TemporaryDirectory() as own, contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends it
         tempfile.tempdir = own
-        confine([one.folder for one in workshop.places], [options.out, own])
+        shared = [options.presets.absolute()] if options.presets else []
+        confine([*(one.folder for one in workshop.places), *shared], [options.out, own])
         server.run(sockets=[listening])
 
 

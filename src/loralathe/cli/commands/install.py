@@ -1,4 +1,4 @@
-"""`lathe install`: our nodes in ComfyUI."""
+"""`lathe install`: our nodes in ComfyUI, our extension in A1111 and Forge."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from loralathe.cli.options import FilePath, LatheCommand
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Facts
 
-PROGRAMS = ("comfyui",)
+PROGRAMS = {"comfyui": "ComfyUI", "webui": "A1111 or Forge"}
+PLACES = {"comfyui": "the nodes are under loralathe", "webui": "the tab is called loralathe"}
 EPILOG = """\b
-DIR is the folder of the program: the one with custom_nodes in it. The nodes call loralathe,
-which must stand in the program's own Python, too; the command says how to put it there.
-docs/comfyui.md says what to click then.
+DIR is the folder of the program: the one with custom_nodes (ComfyUI) or extensions (A1111,
+Forge, Forge Neo) in it. What is put there calls loralathe, which must stand in the program's
+own Python, too; the command says how. docs/comfyui.md and docs/webui.md say what to click then.
 
 \b
 Examples:
   lathe install comfyui ../ComfyUI
   lathe install comfyui D:\\ComfyUI_windows_portable --force
+  lathe install webui ../stable-diffusion-webui-forge
 """
 
 
@@ -29,10 +31,10 @@ Examples:
     "install",
     cls=LatheCommand,
     section="Settings",
-    short_help="Put nodes into ComfyUI that do what lathe does.",
+    short_help="Put lathe into ComfyUI (nodes) or into A1111 and Forge (a tab).",
     epilog=EPILOG,
 )
-@click.argument("program", type=click.Choice(PROGRAMS), metavar="comfyui")
+@click.argument("program", type=click.Choice(list(PROGRAMS)), metavar="comfyui|webui")
 @click.argument("folder", type=FilePath(), metavar="DIR")
 @click.option("--force", is_flag=True, help="Replace an older pack of ours.")
 @click.option("--link", is_flag=True, help="Make a link instead of a copy: it changes with loralathe.")
@@ -41,17 +43,18 @@ Examples:
 def install_command(
     program: str, folder: Path, force: bool, link: bool, dry_run: bool, as_json: bool
 ) -> None:
-    """Put our nodes into DIR: block weights, the block analyzer, grids, merges and more."""
+    """Put nodes into ComfyUI, or a tab with the workshop into A1111, Forge and Forge Neo."""
     from loralathe.integrations import install
 
     made = install(program, folder, force=force, link=link, dry_run=dry_run)
     screen = Screen(as_json)
     screen.event("installed", **made.__dict__, dry_run=dry_run)
-    done = "would put the nodes into ComfyUI" if dry_run else "the nodes are in ComfyUI"
+    label = PROGRAMS[program]
+    done = f"would be put into {label}" if dry_run else f"is in {label}"
     screen.show(heading(done), Facts([("folder", Data(made.folder))]))
-    screen.show("", "loralathe must stand in ComfyUI's own Python, too:")
+    screen.show("", "loralathe must stand in that program's own Python, too:")
     python = quoted(str(made.python or "python"))
     screen.verbatim(f"  {python} -m pip install {quoted(made.source)}")
-    screen.show("Then start ComfyUI anew: the nodes are under loralathe.")
+    screen.show(f"Then start the program anew: {PLACES[program]}.")
     if made.python is None:
-        screen.note("ComfyUI's own Python was not found: use the one that starts it")
+        screen.note("its own Python was not found: use the one that starts it")

@@ -84,7 +84,8 @@ def ui_command(
     start: dict[str, Any] = {}
     if demo:
         folders, start = _demo(out)
-    options = Options(out, **folders, host=host, port=port, start=start, demo=demo)
+    found: dict[str, Any] = {**folders}
+    options = Options(out, **found, host=host, port=port, start=start, demo=demo)
 
     def ready(address: str) -> None:
         screen.event("ready", address=address)

@@ -105,11 +105,21 @@ function watchConnection() {
   });
 }
 
+/* The program around the frame hands settings over: only what forms hold, and only from whom the server named. */
+function watchFrame() {
+  addEventListener("message", ({ origin, data }) => {
+    if (!session.frames.includes(origin) || data?.kind !== "lathe settings") return;
+    state.set({ settings: { ...state.get().settings, ...data.settings } });
+    go("test");
+  });
+}
+
 Object.assign(api.offline, { what: t("shell.no_answer"), fix: t("shell.no_answer_fix") });
 state.begin(session.start);
 drawTools();
 drawNav();
 queuePanel($("queue"), $("queue-panel"));
 watchConnection();
+watchFrame();
 addEventListener("hashchange", route);
 route();
