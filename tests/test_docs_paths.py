@@ -107,11 +107,7 @@ def test_what_some_shell_reads_differently_is_found(command: str) -> None:
     assert fault(command)
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize("name", ["comfyui", "guide", "likeness", "options", "pictures"])
-=======
-@pytest.mark.parametrize("name", ["comfyui", "guide", "options", "pictures", "webui"])
->>>>>>> 15b7eea (An extension for A1111, Forge and Forge Neo: the workshop in a tab, started and stopped with them; lathe install webui)
+@pytest.mark.parametrize("name", ["comfyui", "guide", "likeness", "options", "pictures", "webui"])
 def test_a_translated_page_has_the_same_commands_tables_and_headings(name: str) -> None:
     """And each of the two leads to the other, the Chinese README to the Chinese page."""
     english, chinese = (
