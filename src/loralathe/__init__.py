@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from loralathe import errors, progress
     from loralathe.adapters import label_of_kind
     from loralathe.api import (
+        bases,
         config,
         estimates,
         files,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         transfers,
         tuning,
     )
+    from loralathe.api.bases import *  # noqa: F403
     from loralathe.api.config import *  # noqa: F403
     from loralathe.api.estimates import *  # noqa: F403
     from loralathe.api.files import *  # noqa: F403
@@ -92,6 +94,7 @@ if TYPE_CHECKING:
     from loralathe.strengths import AdapterUse, parse_number, parse_size, parse_whole, tag_text
     from loralathe.studies import BlockReport, GridResult, bar_chart
     from loralathe.studies.analyzer import bar
+    from loralathe.studies.everywhere import EverywhereReport
     from loralathe.studies.plan import GridPlan
     from loralathe.studies.segments.report import SegmentsReport
     from loralathe.studies.soups.report import SoupReport
@@ -105,7 +108,8 @@ if TYPE_CHECKING:
     __all__ = [
         "BUCKETS", "LANGUAGES", "AdapterCoverage", "AdapterFacts", "AdapterOutput", "AdapterUse",
         "BlockCheck", "BlockComparison", "BlockEnergy", "BlockFit", "BlockModules", "BlockReport",
-        "BlockWeight", "Card", "Catalogue", "CheckpointFacts", "Comparison", "ExtractOptions",
+        "BlockWeight", "Card", "Catalogue", "CheckpointFacts", "Comparison", "EverywhereReport",
+        "ExtractOptions",
         "ExtractionReport", "Fitting", "GridPlan", "GridResult", "Held", "InputUse", "Inspection", "Norm",
         "Part", "Recipe", "Remark", "Report", "RoundingReport", "RunOptions", "Save",
         "SegmentsReport", "SoupReport", "Stack", "TuneReport", "Verification", "WeightStudy", "WeightsOutput",
@@ -117,6 +121,7 @@ if TYPE_CHECKING:
         "tag_text", "unused_names", "write_text",
     ]  # fmt: skip
     __all__ += errors.__all__
+    __all__ += bases.__all__
     __all__ += config.__all__
     __all__ += estimates.__all__
     __all__ += files.__all__
@@ -154,6 +159,7 @@ _HOMES = {
     "strengths": ("AdapterUse", "parse_number", "parse_size", "parse_whole", "tag_text"),
     "studies": ("BlockReport", "GridResult", "bar_chart"),
     "studies.analyzer": ("bar",),
+    "studies.everywhere": ("EverywhereReport",),
     "studies.plan": ("GridPlan",),
     "studies.segments.report": ("SegmentsReport",),
     "studies.soups.report": ("SoupReport",),
@@ -178,6 +184,7 @@ _OPEN = (
     "api.segmenting",
     "api.tuning",
     "api.soups",
+    "api.bases",
     "api.transfers",
     "api.identity",
     "api.live",

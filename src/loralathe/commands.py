@@ -19,6 +19,7 @@ _OTHER_NAMES = {
     "hashes": "hash",
     "other_vae": "vae",
     "scorers": "scorer",
+    "source": "from",
     "vae": "bake-vae",
     "variables": "set",
 }

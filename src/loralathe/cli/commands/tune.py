@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loralathe import InputError, counted
+from loralathe import counted
 from loralathe.cli.language import Data
 from loralathe.cli.opening import open_pictures, scorers_named
-from loralathe.cli.options import FilePath, PictureCommand, Share, Whole, variables_option
+from loralathe.cli.options import FilePath, PictureCommand, variables_option
 from loralathe.cli.picture_options import Profile, picture_options, take_picture_screen
 from loralathe.cli.screen import Screen, heading
+from loralathe.cli.search_options import search_options, weights_named
 from loralathe.cli.text import Columns, Facts
 
 if TYPE_CHECKING:
@@ -59,66 +60,8 @@ Examples:
     metavar="AMOUNT",
     help='How much it may take: "200 pictures", "30 minutes". Default: 200 pictures.',
 )
-@click.option("--card", type=FilePath(), metavar="FILE", help="The person meant, as lathe identity makes it.")
-@click.option(
-    "--scorer",
-    "scorers",
-    multiple=True,
-    metavar="NAME=MODEL",
-    help="Measure: identity=MODEL.onnx, prompt=FOLDER, or family (the demo's); repeatable.",
-)
-@click.option(
-    "--photo",
-    multiple=True,
-    type=FilePath(),
-    metavar="FILE",
-    help="A photo of the person, for identity; repeatable.",
-)
-@click.option(
-    "--face-box", metavar="BOX", help="Where the face is in pictures: left,top,right,bottom, each 0 to 1."
-)
-@click.option(
-    "--likeness", default="", metavar="SCORE", help="The score that tells likeness, where there is no --card."
-)
-@click.option(
-    "--trigger",
-    multiple=True,
-    metavar="WORD",
-    help="The word that calls the person; without it, bleed is seen. Default: the card's; repeatable.",
-)
-@click.option(
-    "--goal",
-    multiple=True,
-    metavar="NAME",
-    help="What counts: likeness, bleed, prompt, diversity, a score, or -SCORE; repeatable.",
-)
+@search_options
 @variables_option("Give a variable of the recipe a value; repeatable.")
-@click.option("--weigh", multiple=True, metavar="NAME=N", help="What a point of a goal is worth; repeatable.")
-@click.option(
-    "--also", multiple=True, metavar="PROMPT", help="Another prompt; pictures take turns; repeatable."
-)
-@click.option(
-    "--first-seeds", type=Whole(min=2), default=2, metavar="N", help="Seeds of a new candidate. Default: 2."
-)
-@click.option(
-    "--most-seeds", type=Whole(min=2), default=16, metavar="N", help="Most seeds of a candidate. Default: 16."
-)
-@click.option(
-    "--check-seeds", type=Whole(min=0), default=8, metavar="N", help="Fresh seeds for the end. Default: 8."
-)
-@click.option(
-    "--error",
-    type=Share(),
-    default=0.05,
-    metavar="X",
-    help="Chance of dropping a candidate that none beats. Default: 0.05.",
-)
-@click.option(
-    "--search",
-    type=click.Choice(["tpe", "nsga2"]),
-    default="tpe",
-    help="Optuna's sampler. Default: tpe; nsga2 wants hundreds of candidates.",
-)
 @click.option(
     "--reuse",
     multiple=True,
@@ -143,11 +86,6 @@ Examples:
 @click.option(
     "--step", metavar="NAME", help="Which step of the recipe. Default: the only checkpoint that it saves."
 )
-@click.option(
-    "--force", is_flag=True, help="Replace a study in the folder that has other axes, files or prompt."
-)
-@click.option("--title", default="", metavar="TEXT", help="Title of the page.")
-@click.option("--embed", is_flag=True, help="Put the pictures into tune.html, to send it around.")
 @picture_options()
 def tune_command(files: tuple[str, ...], dry_run: bool, **options: Any) -> None:
     """Search for the values that look best: by likeness, bleed and prompt, with as few pictures as it
@@ -156,7 +94,7 @@ def tune_command(files: tuple[str, ...], dry_run: bool, **options: Any) -> None:
     from loralathe import prepare_tune
 
     screen, profile = take_picture_screen(options), Profile(options)
-    weigh = _weights(options.pop("weigh"))
+    weigh = weights_named(options.pop("weigh"))
     model, adapters = open_pictures(files, screen, options)
     with model:
         scorers = scorers_named(options.pop("scorers"))
@@ -172,18 +110,6 @@ def tune_command(files: tuple[str, ...], dry_run: bool, **options: Any) -> None:
             kept = f"finished pictures are kept in {folder}; the same command goes on from there"
             raise KeyboardInterrupt(kept) from None
     show_tune(screen, report)
-
-
-def _weights(words: Sequence[str]) -> dict[str, float]:
-    from loralathe import parse_number
-
-    found = {}
-    for word in words:
-        name, equals, number = word.rpartition("=")
-        if not equals or not name:
-            raise InputError(f"'{word}' is no weight of a goal", fix="write --weigh bleed=2")
-        found[name.strip()] = parse_number(number)
-    return found
 
 
 def _show_plan(screen: Screen, prepared: PreparedTune) -> None:
