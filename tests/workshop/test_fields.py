@@ -16,7 +16,7 @@ from loralathe.workshop.fields import OPTIONS, forms
 from loralathe.workshop.places import Place, Places
 
 FOLDERS = {"lora_dir", "checkpoint_dir", "vae_dir", "embeddings", "comfyui", "webui"}
-OWN = {"options", "progress", "search", "inputs", "devices", "on", *FOLDERS}
+OWN = {"options", "progress", "search", "inputs", "devices", "on", "dry_run", *FOLDERS}
 """Folders, what the workshop gives itself, and where pictures are made: in its own process."""
 KEYWORDS = {
     "render": picture_options.OpenRenderKeywords,
@@ -30,6 +30,7 @@ KEYWORDS = {
     "extract": arguments.RunKeywords,
     "resize": arguments.RunKeywords,
     "run": arguments.RunKeywords,
+    "convert_lora": arguments.RunKeywords,
 }
 RECIPE = {"recipe", "step", "variables"}
 """A grid of what a recipe makes: another function of the library."""
@@ -46,7 +47,7 @@ EXAMPLES = {
     "list": ["a", "b"],
     "map": {"a": "b"},
 }
-NO_LISTS = ("extract", "resize", "add_difference", "weighted_sum", "convert")
+NO_LISTS = ("extract", "resize", "add_difference", "weighted_sum", "convert", "convert_lora")
 WITHOUT = {(command, option) for command in NO_LISTS for option in ("presets", "missing_blocks")}
 """Options that do nothing there: they have no strengths."""
 
@@ -54,7 +55,7 @@ WITHOUT = {(command, option) for command in NO_LISTS for option in ("presets", "
 def keywords_of(command: str) -> set[str]:
     """What its function takes by name, its keywords and theirs."""
     parameters = inspect.signature(getattr(loralathe, command)).parameters.values()
-    found = {one.name for one in parameters if one.default is not one.empty}
+    found = {one.name for one in parameters if one.default is not one.empty or one.name == "to"}
     return found | set(getattr(KEYWORDS.get(command), "__annotations__", {}))
 
 
@@ -70,7 +71,7 @@ def test_every_option_has_a_field(command: str) -> None:
 
 @pytest.mark.parametrize("command", sorted(OPTIONS))
 def test_the_command_that_is_shown_has_only_options_that_are_there(command: str) -> None:
-    name = "blocks" if command == "block_weights" else command.replace("_", "-")
+    name = COMMANDS[command].name or command.replace("_", "-")
     found = lathe.get_command(None, name)  # type: ignore[arg-type]
     assert found is not None
     known = {flag for one in found.params for flag in (*one.opts, *one.secondary_opts)}
@@ -109,3 +110,33 @@ def test_folders_of_embeddings_reach_pictures_and_their_command(tmp_path: Path) 
     assert Path(flags[flags.index("--embeddings") + 1]).resolve() == (tmp_path / "words").resolve()
     merge = {"command": "merge", "words": ["checkpoints/a", "checkpoints/a"], "options": {}}
     assert "embeddings" not in read_request(merge, places).call_options
+
+
+def test_commands_of_loras(tmp_path: Path) -> None:
+    """As a person types them; the names of a conversion must be chosen."""
+    for name in ("out", "models", "loras"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "loras" / "hina.safetensors").write_bytes(b"")
+    for name in ("a", "b"):
+        (tmp_path / "models" / f"{name}.safetensors").write_bytes(b"")
+    places = Places([
+        Place("out", "out", tmp_path / "out"),
+        Place("checkpoints", "checkpoint", tmp_path / "models"),
+        Place("loras", "lora", tmp_path / "loras"),
+    ])  # fmt: skip
+
+    def typed(command: str, *words: str, **options: object) -> list[str]:
+        asked = {"command": command, "words": ["loras/hina", *words], "options": options}
+        return [Path(word).name for word in shlex.split(read_request(asked, places).line("posix"))]
+
+    transfer = typed("transfer", "checkpoints/a", "checkpoints/b", output="moved")
+    assert transfer[:3] == ["lathe", "transfer", "hina.safetensors"]
+    assert transfer[3:7] == ["--from", "a.safetensors", "--to", "b.safetensors"]
+    convert = typed("convert_lora", to="peft", bake="checkpoints/a", rank=4)
+    assert convert[:3] == ["lathe", "convert", "hina.safetensors"]
+    assert convert[convert.index("--to") + 1] == "peft"
+    assert convert[convert.index("--bake") + 1] == "a.safetensors"
+    assert typed("check_lora", programs=["forge"]) == ["lathe", "check", "hina.safetensors", "--in", "forge"]
+    with pytest.raises(loralathe.InputError, match="no names are chosen") as caught:
+        typed("convert_lora")
+    assert "to" in str(caught.value.where)

@@ -26,6 +26,7 @@ PUT_TOGETHER = (
     "axes.",
     "compare.",
     "history.kind_",
+    "programs.names_",
 )
 """Beginnings of keys that the scripts put together."""
 

@@ -32,11 +32,14 @@ class Command:
 
     words: what its positional arguments are; the last kind may repeat with *.
     fields: the fields of forms that hold them; by their kinds where none are given.
+    name: on the command line, where it is another;  flags: the options that hold the last words there
     """
 
     words: tuple[str, ...]
     ending: str = ""
     fields: tuple[str, ...] = ()
+    name: str = ""
+    flags: tuple[str, ...] = ()
 
     def field(self, number: int, *, recipe: bool = False) -> str:
         """The field that holds a word. A recipe takes the place of the first."""
@@ -59,15 +62,27 @@ COMMANDS: Mapping[str, Command] = {
         ("checkpoint", "checkpoint", "checkpoint", "number"),
         ".safetensors",
         ("primary", "secondary", "tertiary", "multiplier"),
+        flags=("multiplier",),
     ),
     "weighted_sum": Command(
-        ("checkpoint", "checkpoint", "number"), ".safetensors", ("primary", "secondary", "multiplier")
+        ("checkpoint", "checkpoint", "number"),
+        ".safetensors",
+        ("primary", "secondary", "multiplier"),
+        flags=("multiplier",),
     ),
     "convert": Command(("checkpoint",), ".safetensors"),
+    "convert_lora": Command(("lora",), ".safetensors", name="convert"),
+    "transfer": Command(
+        ("lora", "checkpoint", "checkpoint"),
+        ".safetensors",
+        ("adapters", "base", "checkpoint"),
+        flags=("from", "to"),
+    ),
     "run": Command(("recipe",)),
     "compare": Command(("file", "file")),
     "verify": Command(("file",)),
-    "block_weights": Command(("checkpoint", "lora", "lora?")),
+    "block_weights": Command(("checkpoint", "lora", "lora?"), name="blocks"),
+    "check_lora": Command(("lora",), name="check"),
 }
 
 
@@ -85,12 +100,12 @@ class Request:
         """The command that does the same, for a shell of `posix` or `nt`, from the folder of the server."""
         shown = self._spelled()
         words = [os.path.relpath(str(word)) if _is_path(word) else str(word) for word in self.call_words]
-        if self.command in ("add_difference", "weighted_sum"):
-            shown["multiplier"] = words.pop()
-        name = self.command.replace("_", "-")
+        own = COMMANDS[self.command]
+        for flag in reversed(own.flags[-len(words) :]):
+            shown = {flag: words.pop(), **shown}
         if self.command == "block_weights":
-            name, shown = "blocks", {"weights": True, **shown}
-        return command_for(system, name, words, shown)
+            shown = {"weights": True, **shown}
+        return command_for(system, own.name or self.command.replace("_", "-"), words, shown)
 
     def _spelled(self) -> dict[str, Any]:
         """The options by the names that they have on the command line."""
@@ -123,9 +138,9 @@ _NAMED_IN_TEXTS = {
     "checkpoint_dir": re.compile("checkpoint", re.IGNORECASE),
     "vae_dir": re.compile("vae", re.IGNORECASE),
 }
-_FLAGS = {"metadata_from": "metadata", "config_from": "copy_config"}
+_FLAGS = {"metadata_from": "metadata", "config_from": "copy_config", "programs": "in"}
 _FLAGS_OF_PICTURES = {"lists": "blocks", "vae": "other_vae"}
-_NO_CHECKPOINT_DIR = ("combine", "resize")
+_NO_CHECKPOINT_DIR = ("combine", "resize", "check_lora")
 
 
 def read_json(body: bytes) -> dict[str, Any]:
@@ -170,6 +185,8 @@ def read_request(given: object, places: Places) -> Request:
     call = {name: value for name, value in call.items() if value is not None}
     if command in PICTURES and "prompt" not in call:
         raise InputError("there is no prompt", where=option("prompt"), fix="write what the picture shows")
+    if command == "convert_lora" and "to" not in call:
+        raise InputError("no names are chosen", where=option("to"), fix="choose the program that reads it")
     if "output" not in call and "output" in OPTIONS[str(command)] and command != "run":
         call["output"] = str(places.output(_named_after(str(command), call_words), found.ending))
     call |= _folders_for(str(command), places)

@@ -180,6 +180,17 @@ OPTIONS: Mapping[str, Mapping[str, Field]] = {
     "add_difference": {**OUTPUT, **FILES, **SAVE},
     "weighted_sum": {**OUTPUT, **FILES, **SAVE},
     "convert": {**OUTPUT, **FILES, **SAVE},
+    "convert_lora": {
+        "to": Field(
+            "choice", "usual", "Names for", None, ("kohya", "comfyui", "original", "peft", "diffusers")
+        ),
+        **OUTPUT,
+        "bake": Field("file", "saving", "Its model", of="checkpoint", help="for kinds that depend on it"),
+        "rank": replace(RANKS["rank"], group="saving", help="of a plain LoRA made from another kind"),
+        "family": Field("text", "rare", "Model family", "", help="where the names fit several: sd35m"),
+        **FILES,
+    },
+    "transfer": {**OUTPUT, "threads": FILES["threads"]},
     "run": {
         "variables": GRID["variables"],
         "blocks": ADAPTERS["blocks"],
@@ -200,6 +211,7 @@ OPTIONS: Mapping[str, Mapping[str, Field]] = {
         "exact": Field("flag", "rare", "Bit for bit", True),
         "threads": FILES["threads"],
     },
+    "check_lora": {"programs": Field("list", "rare", "Programs", help="comfyui, forge, …, one a line")},
     "block_weights": {"allow_unmatched": MODEL["allow_unmatched"], "threads": FILES["threads"]},
 }
 """Command → its options. `presets`, folders and progress are the workshop's own."""

@@ -13,13 +13,16 @@ from loralathe.workshop.errors import as_json
 if TYPE_CHECKING:
     from loralathe import (
         Comparison,
+        ConvertedLora,
         ExtractionReport,
+        LoadingCheck,
         Planned,
         Prepared,
         PreparedBlocks,
         PreparedGrid,
         PreparedPictures,
         Report,
+        Transferred,
         Verification,
         WeightStudy,
     )
@@ -130,6 +133,71 @@ def _shares(made: ExtractionReport) -> list[dict[str, Any]]:
 
 def _percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "–"
+
+
+def planned(output: str | None = None) -> dict[str, Any]:
+    """What has no plan but the name of its file."""
+    outputs = [] if output is None else [{"path": output, "exists": Path(output).exists()}]
+    return {"rows": [], "notes": [], "outputs": outputs, "recipe": None}
+
+
+def of_checks(found: Iterable[LoadingCheck]) -> dict[str, Any]:
+    """What other programs make of a LoRA, a row for each; data: what mends it."""
+    rows: Rows = []
+    data = []
+    for one in found:
+        rows.append((one.label, _loading(one)))
+        for finding in one.findings:
+            such = loralathe.few(list(finding.modules), 2)
+            rows.append(
+                (one.label, f"{finding.verdict} {len(finding.modules)}: {finding.why}, such as {such}")
+            )
+        data.append(
+            {"program": one.program, "label": one.label, "ok": one.ok, "to": one.to, "bake": one.bake}
+        )
+    return {"outputs": [], "report": {"rows": rows, "sentences": [], "blocks": None, "data": data}}
+
+
+def _loading(one: LoadingCheck) -> str:
+    if one.refused is not None:
+        return f"refuses it: {one.refused}"
+    return f"uses all {one.modules} modules" if one.ok else f"uses {one.used} of {one.modules} modules"
+
+
+def of_conversion(made: ConvertedLora) -> dict[str, Any]:
+    """The new file, and from which names to which."""
+    rows: Rows = [("modules", ", ".join(f"{count} {kind}" for kind, count in made.modules.items()))]
+    rows.append(("names", f"from {made.source} to {made.dialect}"))
+    baked = of_report(made.baking)["report"] if made.baking is not None else {"rows": [], "sentences": []}
+    sentences = list(baked["sentences"])
+    if made.left_out:
+        sentences.append(f"words for prompts are left out: {loralathe.few(list(made.left_out))}")
+    found = {"rows": rows + baked["rows"], "sentences": sentences, "blocks": None, "data": None}
+    return {"outputs": [str(made.path)] if made.path else [], "report": found}
+
+
+def of_transfer(made: Transferred) -> dict[str, Any]:
+    """How well the LoRA fits the other base, block by block, and the new file, if blocks moved."""
+    fitting = made.fitting
+    rows: Rows = [(one.block, _shared(one.shared)) for one in fitting.blocks]
+    rows.append(("total", _shared(fitting.total.shared)))
+    rows.append(("placed", f"{sum(map(len, fitting.moved.values())):,}"))
+    if fitting.left_out:
+        rows.append(("left out", f"{len(fitting.left_out):,}"))
+    sentences = [
+        "the numbers say how alike both bases treat what the LoRA reads and writes: 1 as on its own base"
+    ]
+    if made.file is None:
+        sentences.append("nothing moves: use the LoRA as it is")
+    for stack in fitting.stacks:
+        if stack.moves:
+            sentences.append(f"{stack.path}: {stack.depths[0]} blocks of A, {stack.depths[1]} of B")
+    report = {"rows": rows, "sentences": sentences, "blocks": None, "data": None}
+    return {"outputs": [str(made.file)] if made.file else [], "report": report}
+
+
+def _shared(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def of_answer(found: Comparison | Verification | WeightStudy) -> dict[str, Any]:

@@ -133,11 +133,28 @@ class Worker:
             return self._pictures(command, words, options, planning=planning)
         if command in ANSWERS:
             if planning:
-                return {"rows": [], "notes": [], "outputs": [], "recipe": None}
+                return reports.planned()
             found = getattr(loralathe, command)(*words, **options, progress=self._progress)
             return reports.of_answer(found)
+        if command in OF_LORAS:
+            return self._of_loras(command, words, options, planning=planning)
         prepared = getattr(loralathe, command).prepare(*words, **options, progress=self._progress)
         return reports.of_plan(prepared) if planning else reports.of_report(prepared.run())
+
+    def _of_loras(
+        self, command: str, words: list[Any], options: dict[str, Any], *, planning: bool
+    ) -> dict[str, Any]:
+        """What has no plan of its own: files that it would replace are told."""
+        if command == "check_lora":
+            found = () if planning else loralathe.check_lora(*words, **options)
+            return reports.planned() if planning else reports.of_checks(found)
+        if planning:
+            if command == "convert_lora":
+                loralathe.convert_lora(*words, **options, dry_run=True, progress=self._progress)
+            return reports.planned(options["output"])
+        if command == "transfer":
+            return reports.of_transfer(loralathe.transfer(*words, **options, progress=self._progress))
+        return reports.of_conversion(loralathe.convert_lora(*words, **options, progress=self._progress))
 
     def _pictures(
         self, command: str, words: list[Any], options: dict[str, Any], *, planning: bool
@@ -210,6 +227,7 @@ def _model_options() -> frozenset[str]:
 
 MODEL_OPTIONS = _model_options()
 REPORT_IT = "this is a fault of ours: tell us what you did, with the lines of the server's window"
+OF_LORAS = ("check_lora", "convert_lora", "transfer")
 ANSWERS = ("compare", "verify", "block_weights")
 QUESTIONS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "choices": reports.choices,

@@ -1,7 +1,7 @@
 /* What the pages share that make files.
 
    frame(root, page)   heading and two columns → {form, got}
-   maker({app, page, command, words(), text, title(name), suggest(), usual, skip, defaults, base, form, onmade(file, job), onjob(job)})
+   maker({app, page, command, words(), text, title(name), suggest(), usual, skip, given(), defaults, base, form, onmade(file, job), onjob(job)})
        → Promise of {options, run, refresh(), close()}: the card of the settings of saving, and the card with the
        plan and the button. A file that exists is replaced only after a question
    pictures({key, form, title, onuse}) → {node, run(request), close()}: one grid, found again after a reload
@@ -48,7 +48,7 @@ export function choose({ label, value, choices, onchange }) {
   return { node, set };
 }
 
-export async function maker({ app, page, command, words, text, title, suggest, usual = [], skip = [], defaults = {}, base, form, onmade = null, onjob = null }) {
+export async function maker({ app, page, command, words, text, title, suggest, usual = [], skip = [], given: more = () => ({}), defaults = {}, base, form, onmade = null, onjob = null }) {
   const kept = app.draft(page), all = await fieldsOf(command), saved = "options." + command;
   const name = textInput(kept.get("output", ""), (value) => { kept.set("output", value.trim()); plan.refresh(); });
   const output = field({ name: "output", label: all.find((option) => option.name === "output")?.label ?? t("shell.name"), input: name, wide: true });
@@ -56,7 +56,7 @@ export async function maker({ app, page, command, words, text, title, suggest, u
   let there = [];
   const wanted = () => {
     const given = words();
-    return given && { command, words: given, options: { ...options.values(), output: named() } };
+    return given && { command, words: given, options: { ...options.values(), ...more(), output: named() } };
   };
   /* The request; before a file is replaced, the person is asked. */
   async function guarded() {

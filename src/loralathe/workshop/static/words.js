@@ -22,7 +22,7 @@ export function t(key, ...values) {
 }
 
 const TITLES = ["test.job", "blocks.job", "blocks.preview_job", "proof.job", "merge.job", "merge.job_one", "merge.before_after", "extract.job", "extract.job_rank",
-  "extract.look", "extract.look_tuned", "carry.job", "carry.test", "difference.job", "difference.sweep", "recipe.job", "recipe.sweep"];
+  "extract.look", "extract.look_tuned", "carry.job", "carry.test", "difference.job", "difference.sweep", "recipe.job", "recipe.sweep", "programs.job", "programs.job_transfer"];
 let patterns = null;
 
 /* Of the pages' own titles, which a job keeps as text; another stays as it is. */
