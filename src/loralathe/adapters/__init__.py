@@ -32,6 +32,9 @@ from loralathe.adapters.loading import PROGRAMS, Finding, Loading, check_loading
 from loralathe.adapters.model_folders import ModelFolders, models_below
 from loralathe.adapters.module import AdapterModule
 from loralathe.adapters.origin import own_family, require_one_family
+from loralathe.adapters.peft_folder import CONFIG as PEFT_CONFIG
+from loralathe.adapters.peft_folder import WEIGHTS as PEFT_WEIGHTS
+from loralathe.adapters.peft_folder import PeftParts
 from loralathe.adapters.renamed import write_renamed
 from loralathe.adapters.rewrite import Rewriting, require_said, rewriting
 from loralathe.adapters.write import (
@@ -45,6 +48,8 @@ from loralathe.adapters.write import (
 
 __all__ = [
     "DIALECTS",
+    "PEFT_CONFIG",
+    "PEFT_WEIGHTS",
     "PROGRAMS",
     "WRITTEN",
     "Adapter",
@@ -58,6 +63,7 @@ __all__ = [
     "Mismatch",
     "ModelFolders",
     "NamedTensor",
+    "PeftParts",
     "Rewriting",
     "WholeWeight",
     "adapter_kinds",

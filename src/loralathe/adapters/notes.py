@@ -122,6 +122,9 @@ def read_notes(file: TensorFile, raw_names: Iterable[str]) -> Notes:
     """Raises InputError for variants that are not read, and for notes that make no sense."""
     if TAG in file.header.metadata:
         return _of_metadata(file)
+    if file.format != "memory" and file.path.is_dir():
+        configs = {one.parent.name: one for one in sorted(file.path.glob(f"*/{CONFIG}"))}
+        return Notes({folder: _config(config_at(one), "", str(one)) for folder, one in configs.items()})
     beside = file.path.with_name(CONFIG)
     wrapped = any(name.startswith(WRAPPER) for name in raw_names)
     if wrapped and file.format != "memory" and beside.is_file():

@@ -22,16 +22,17 @@ from loralathe.api.arguments import (
 from loralathe.api.prepared import Prepared
 from loralathe.api.recipes import bake_recipe
 from loralathe.api.search import Search, search_of
+from loralathe.api.writing import LoraWriting, Written
 from loralathe.errors import InputError, counted, did_you_mean, few, option
 from loralathe.language import stem
-from loralathe.tensorfiles import MemoryPath, in_memory
+from loralathe.tensorfiles import in_memory
 
 if TYPE_CHECKING:
     import torch
     from typing_extensions import Unpack
 
-    from loralathe.adapters import Adapter, Finding, Rewriting
-    from loralathe.engine import Report, RunOptions
+    from loralathe.adapters import Adapter, Finding
+    from loralathe.engine import Report
     from loralathe.families import Family
     from loralathe.progress import Progress
 
@@ -59,6 +60,10 @@ class ConvertedLora:
     left_out: tuple[str, ...] = ()
     baking: Report | None = None
     tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def filled(self, written: Written) -> ConvertedLora:
+        """The same with what was written."""
+        return replace(self, path=written.path, dtypes=written.dtypes, tensors=written.tensors)
 
 
 @dataclass(frozen=True)
@@ -150,18 +155,14 @@ def convert_lora(
     which need no base.
     family: whose names it has, where several families fit: sd35m, flux, …; its base tells, too.
     dtype: round the factors to fp16, bf16 or fp32.
-    output: a file; None for a name beside the LoRA, MEMORY for `tensors`.  dry_run: write nothing.
+    output: a file; None for a name beside the LoRA, MEMORY for `tensors`. For peft also a folder: it gets
+    adapter_model.safetensors and adapter_config.json, in a folder for each network where it changes several.
+    dry_run: write nothing.
 
+    The file's metadata says what it was made from, so that `verify` can check it.
     Raises InputError for modules that the dialect cannot say.
     """
-    from loralathe.adapters import (
-        WRITTEN,
-        detect_adapter,
-        open_adapter,
-        require_one_family,
-        require_said,
-        rewriting,
-    )
+    from loralathe.adapters import WRITTEN, detect_adapter, open_adapter, require_one_family, require_said
     from loralathe.families import family_by_id
 
     if to not in WRITTEN:
@@ -172,6 +173,8 @@ def convert_lora(
     require_kinds((), [path])
     options = run_options(None, keywords, progress)
     target = as_output(output) or beside(path, f"{stem(path)}-{to}")
+    writing = LoraWriting(to, target, dtype, options, progress)
+    writing.check([path])
     base = None if bake is None else search.checkpoint(bake, "A")
     wanted = _family_of(base) if family is None else family_by_id(family)
     with open_adapter(path, wanted, with_weights=True) as adapter:
@@ -180,12 +183,14 @@ def convert_lora(
             header = adapter.file.header
             require_one_family(header, detect_adapter(header, str(path)), str(path))
         source = detect_adapter(adapter.file.header, str(path), adapter.family).dialect
-        found = rewriting(adapter, WRITTEN[to])
+        found = writing.rewriting(adapter)
         made = ConvertedLora(None, to, source, _kinds(adapter), {}, found.left_out)
         depends = bake is not None and adapter.changing_kind is not None
         if not (depends or (found.unsaid and (bake is not None or rank is not None))):
             require_said(found)
-            return made if dry_run else _write(made, found, found.metadata(), path, target, dtype, options)
+            if dry_run:
+                return made
+            return made.filled(writing.write(adapter, found.metadata(), {"lora": path}))
         rank = rank or max(module.rank for module in adapter.modules.values())
         recipe = bake_recipe(path, base, rank, MEMORY, dtype or "fp16")
         prepared = Prepared(recipe, options, progress)
@@ -195,18 +200,21 @@ def convert_lora(
         baking = prepared.run()
         metadata = found.metadata()
     tensors = in_memory(next(iter(baking.tensors.values())), stem(path))
+    inputs = {"lora": path} | ({} if base is None else {"base": base})
     with open_adapter(tensors, adapter.family) as plain:
-        found = rewriting(plain, WRITTEN[to])
-        require_said(found)
+        require_said(writing.rewriting(plain))
         made = replace(made, modules=_kinds(plain), baking=baking)
-        return _write(made, found, metadata, path, target, dtype, options)
+        return made.filled(writing.write(plain, metadata, inputs, rank))
 
 
 def _family_of(base: Path | None) -> Family | None:
-    from loralathe.families import detect_checkpoint
-    from loralathe.tensorfiles import read_header
+    from loralathe.families import detect_checkpoint, in_original_layout
+    from loralathe.tensorfiles import open_tensorfile
 
-    return None if base is None else detect_checkpoint(read_header(base), str(base)).family
+    if base is None:
+        return None
+    with open_tensorfile(base) as file:
+        return detect_checkpoint(in_original_layout(file).header, str(base)).family
 
 
 def require_known_modules(adapter: Adapter, *, allow: bool) -> None:
@@ -224,29 +232,3 @@ def _kinds(adapter: Adapter) -> dict[str, int]:
     from loralathe.adapters import label_of_kind
 
     return dict(Counter(label_of_kind(module.kind) for module in adapter.modules.values()))
-
-
-def _write(
-    made: ConvertedLora,
-    found: Rewriting,
-    metadata: Mapping[str, str],
-    source: Path,
-    target: Path,
-    dtype: str | None,
-    options: RunOptions,
-) -> ConvertedLora:
-    from loralathe.engine.options import DTYPES
-    from loralathe.tensorfiles import AdapterWriter, tensor_bytes
-
-    own = DTYPES[dtype or "source"]
-    dtypes: Counter[str] = Counter()
-    if isinstance(target, MemoryPath):
-        held = {tensor.name: tensor for tensor in found.tensors(own)}
-        for one in held.values():
-            dtypes[one.dtype] += one.tensor.numel()
-        return replace(made, dtypes=dict(dtypes), tensors={name: one.tensor for name, one in held.items()})
-    with AdapterWriter(target, metadata, force=options.force, inputs=[source]) as writer:
-        for one in found.tensors(own):
-            writer.add(one.name, one.dtype, tuple(one.tensor.shape), tensor_bytes(one.tensor))
-            dtypes[one.dtype] += one.tensor.numel()
-        return replace(made, path=writer.commit(), dtypes=dict(dtypes))

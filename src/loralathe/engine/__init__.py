@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         RUN_CHOICES,
         Record,
         RecordedInput,
+        conversion_record,
         metadata_of,
         parse_record,
         plain_record,
@@ -67,6 +68,7 @@ _HOMES = {
         "RUN_CHOICES",
         "Record",
         "RecordedInput",
+        "conversion_record",
         "metadata_of",
         "parse_record",
         "plain_record",
@@ -98,11 +100,11 @@ __all__ = [
     "InputUse", "Job", "ModuleAddress", "ModuleRecord", "Output", "Plan", "Record", "RecordedInput",
     "Remark", "Report", "RoundingReport", "RowSlice", "RowSliceJob", "RunOptions", "Session", "Sinks",
     "Sources", "TensorPlan", "Unit", "WeightsOutput", "WeightsReport", "Workspace", "adapter_format",
-    "base_warnings", "bundled_words", "check_device", "check_outputs", "evaluate_weights",
-    "existing_outputs", "full_precision", "has_kernel", "in_parallel", "in_scope", "input_uses", "make_jobs",
-    "metadata_of", "modules_by_key", "open_session", "parse_record", "plain_record", "prepared",
-    "read_record", "remark", "resolve_blocks", "run_job", "run_recipe", "run_session", "survey",
-    "survey_budgets", "tensors_by_name",
+    "base_warnings", "bundled_words", "check_device", "check_outputs", "conversion_record",
+    "evaluate_weights", "existing_outputs", "full_precision", "has_kernel", "in_parallel", "in_scope",
+    "input_uses", "make_jobs", "metadata_of", "modules_by_key", "open_session", "parse_record",
+    "plain_record", "prepared", "read_record", "remark", "resolve_blocks", "run_job", "run_recipe",
+    "run_session", "survey", "survey_budgets", "tensors_by_name",
 ]  # fmt: skip
 
 __getattr__ = lazy_names(__name__, _HOMES)

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from loralathe.engine.options import RunOptions
-from loralathe.errors import InputError, whole
-from loralathe.tensorfiles import MemoryPath, read_header
+from loralathe.errors import InputError, option, whole
+from loralathe.progress import Progress
+from loralathe.tensorfiles import MemoryPath, content_hash, read_header
 from loralathe.version import __version__
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 KEY = "loralathe"
 UNKNOWN_HASH = "0" * 64
+CONVERTED = "result"
+"""The step of a record that has no formula."""
 IN_MEMORY = "in memory"
 """Stands where the hash of a file would."""
 TITLE = "modelspec.title"
@@ -47,6 +50,11 @@ RUN_CHOICES: Mapping[str, type] = {"missing_blocks": int, "allow_unmatched": boo
 Values are of the type that JSON gives back; a VAE is named as one of the record's inputs. A new field is one
 entry here; a test asks it of every field.
 """
+
+
+CONVERT_CHOICES: Mapping[str, type] = {"to": str, "family": str, "rank": int, "network": str}
+"""Of a LoRA that was written under other names, which no formula says: the dialect, the family whose names it
+has, the rank of what was baked, and the network whose folder of PEFT it is."""
 
 
 def metadata_of(session: Session, output: Output, hashes: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -95,6 +103,27 @@ def write_record(session: Session, output: Output, hashes: Mapping[str, str] | N
         "steps": {step: render(recipe.steps[step]) for step in recipe.steps if step in steps},
     }
     return record | {name: table for name, table in tables.items() if table}
+
+
+def conversion_record(
+    inputs: Mapping[str, Path], choices: Mapping[str, object], *, hashes: bool, progress: Progress
+) -> str:
+    """What a LoRA that was written under other names remembers; choices: CONVERT_CHOICES, and `dtype`."""
+    entries: dict[str, dict[str, object]] = {}
+    for name, path in inputs.items():
+        entries[name] = {"file": whole(path.name), "size": read_header(path).file_size}
+        if isinstance(path, MemoryPath):
+            entries[name] |= {"sha256": IN_MEMORY}
+        elif hashes:
+            entries[name] |= {"sha256": content_hash(path, progress=progress)}
+    record = {
+        "version": __version__,
+        "save": CONVERTED,
+        "inputs": entries,
+        "steps": {CONVERTED: f"convert({', '.join(inputs)}, to='{choices['to']}')"},
+        "options": {name: value for name, value in choices.items() if value is not None},
+    }
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
 
 
 def _stored(session: Session, name: str) -> dict[str, object]:
@@ -167,6 +196,11 @@ class Record:
         return self.version == __version__
 
     @property
+    def is_conversion(self) -> bool:
+        """Whether it is of a LoRA under other names."""
+        return "to" in self.choices
+
+    @property
     def has_hashes(self) -> bool:
         return all(given.sha256 is not None for given in self.inputs.values())
 
@@ -177,6 +211,12 @@ class Record:
         """
         from loralathe.language import Save, functions, make_recipe
 
+        if self.is_conversion:
+            raise InputError(
+                "a LoRA that was only written under other names has no recipe",
+                where=self.where,
+                fix=f"make it again with lathe convert and {option('to', str(self.choices['to']))}",
+            )
         chosen: dict[str, Any] = {name: value for name, value in self.choices.items() if name in SAVE_CHOICES}
         vae = chosen.pop("vae", None)
         save = Save(self.save, file, title=self.title, vae=None if vae is None else inputs[vae])
@@ -294,7 +334,7 @@ class _Reader:
         return RecordedInput(self.text(entry.get("file"), f"the file of '{name}'"), size, digest)
 
     def choice(self, name: str, value: object) -> object:
-        kind = {**SAVE_CHOICES, **RUN_CHOICES}.get(name)
+        kind = {**SAVE_CHOICES, **RUN_CHOICES, **CONVERT_CHOICES}.get(name)
         if kind is None:
             raise InputError(
                 f"the record has a choice '{name}', which loralathe {__version__} does not know",

@@ -6,6 +6,7 @@ imports neither torch nor numpy; only `TensorFile.read`, the torch dtype functio
 
 from loralathe.tensorfiles.atomic import (
     StagedFile,
+    StagedFolder,
     made_folders,
     stage_bytes,
     text_bytes,
@@ -52,12 +53,12 @@ from loralathe.tensorfiles.writers import AdapterWriter, CheckpointWriter, adapt
 __all__ = [
     "DTYPES", "LARGEST_BY_HAND", "LENGTH_BYTES", "MODEL_SUFFIXES", "AdapterWriter", "Arrangement",
     "CheckpointWriter", "FolderWriter", "Header", "MemoryPath", "NetworkPlan", "RearrangedFile", "Run",
-    "StagedFile", "TensorFile", "TensorInfo", "TensorSpec", "adapter_file_size", "autov1", "cache_folder",
-    "check_folder", "check_is_file", "check_output", "config_file", "confine", "confined_to", "content_hash",
-    "digest_of", "encode_header", "free_space", "from_torch_dtype", "holds_model", "in_file_order",
-    "in_memory", "is_folder_model", "join_files", "legacy_hash", "made_folders", "model_files", "model_hash",
-    "models_in_folders", "name_key", "open_tensorfile", "read_at", "read_config", "read_header",
-    "read_small", "read_text", "real_path", "remove_stale", "remove_stale_in", "require_readable",
-    "same_file", "stage_bytes", "stored_path", "tensor_bytes", "text_bytes", "to_torch_dtype", "transposed",
-    "write_at", "write_text", "write_whole",
+    "StagedFile", "StagedFolder", "TensorFile", "TensorInfo", "TensorSpec", "adapter_file_size", "autov1",
+    "cache_folder", "check_folder", "check_is_file", "check_output", "config_file", "confine",
+    "confined_to", "content_hash", "digest_of", "encode_header", "free_space", "from_torch_dtype",
+    "holds_model", "in_file_order", "in_memory", "is_folder_model", "join_files", "legacy_hash",
+    "made_folders", "model_files", "model_hash", "models_in_folders", "name_key", "open_tensorfile",
+    "read_at", "read_config", "read_header", "read_small", "read_text", "real_path", "remove_stale",
+    "remove_stale_in", "require_readable", "same_file", "stage_bytes", "stored_path", "tensor_bytes",
+    "text_bytes", "to_torch_dtype", "transposed", "write_at", "write_text", "write_whole",
 ]  # fmt: skip

@@ -6,6 +6,7 @@
 | a folder of such an index, or of `…-00001-of-00003…`      | these shards                                  |
 | a folder of `diffusion_pytorch_model…` or `model…`        | that file                                     |
 | a folder with `model_index.json`, or of such folders      | all networks, each a folder: `unet`, `vae`, … |
+| a folder of PEFT, or of such folders                      | the LoRA, or the LoRAs of all networks        |
 
 As diffusers and transformers write them. A folder with other models beside them is a folder of models, and no
 model. Where a network has several sets of files, one is read: safetensors
@@ -95,10 +96,18 @@ def folder_parts(path: Path) -> tuple[FolderPart, ...]:
     if PIPELINE not in names and not _others(names) and (part := _part("", path)) is not None:
         return (part,)
     folders = [path / name for name in names if not name.startswith(".") and (path / name).is_dir()]
+    if PIPELINE not in names and (adapters := _adapters(folders[:MOST_FOLDERS])):
+        return adapters
     parts = [part for one in folders[:MOST_FOLDERS] if (part := _part(one.name, one)) is not None]
     known = PIPELINE in names or any((path / part.name / "config.json").is_file() for part in parts)
     diffusers = any(file.name.startswith(STEMS[0]) for part in parts for file in part.files)
     return tuple(parts) if known or diffusers else ()
+
+
+def _adapters(folders: Iterable[Path]) -> tuple[FolderPart, ...]:
+    """LoRAs of a pipeline, each network's in a folder of its own, as PEFT keeps them."""
+    found = ((folder, adapter_in(folder)) for folder in folders)
+    return tuple(FolderPart(folder.name, (file,), where=str(folder)) for folder, file in found if file)
 
 
 def model_files(path: Path) -> list[Path]:

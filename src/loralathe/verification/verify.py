@@ -48,6 +48,7 @@ from loralathe.tensorfiles import (
     open_tensorfile,
     read_at,
 )
+from loralathe.verification.converted import verify_converted
 from loralathe.verification.extracted import PARTS, AdapterChecker
 from loralathe.verification.facts import Finding, TensorCheck, Verification, VerifyOptions, block_check
 from loralathe.verification.from_record import device_here, find_inputs
@@ -80,6 +81,8 @@ def verify_file(
     options, run, progress = options or VerifyOptions(), run or RunOptions(), progress or Progress()
     with open_tensorfile(path) as opened_file:
         record = parse_record(opened_file.header.metadata, path.name)
+        if record.is_conversion:
+            return verify_converted(path, opened_file, record, given, search, progress)
         in_folder = record.choices.get("layout") == DIFFUSERS
         file = in_original_layout(opened_file) if in_folder else opened_file
         inputs = find_inputs(record, path, given, search, progress)
