@@ -223,6 +223,23 @@ def test_an_aligned_face_has_its_points_where_models_want_them() -> None:
             assert middle == pytest.approx(template(side)[0], abs=0.25), (scale, side)
 
 
+def test_faces_are_fitted_towards_the_template() -> None:
+    """Real points never fit exactly. Then the fit must be that of ArcFace's makers, points to template: a
+    white pixel of the picture lies where their matrix takes it."""
+    points = TEMPLATE * 1.5 + np.random.default_rng(2).normal(0, 9, (5, 2)) + 40
+    matrix = umeyama(points, TEMPLATE)
+    assert abs(np.linalg.inv(np.vstack([umeyama(TEMPLATE, points), [0, 0, 1]]))[:2] - matrix).max() > 0.01
+    rows, columns = np.mgrid[:112, :112]
+    for x, y in ((80, 90), (150, 120), (120, 180)):
+        canvas = np.zeros((260, 260, 3), np.uint8)
+        canvas[y - 2 : y + 3, x - 2 : x + 3] = 255
+        face = aligned(Image.fromarray(canvas), points, 112)
+        assert face is not None
+        light = np.asarray(face, dtype=np.float64)[..., 0]
+        middle = [(light * columns).sum() / light.sum(), (light * rows).sum() / light.sum()]
+        assert middle == pytest.approx(list(matrix @ [x, y, 1]), abs=0.25)
+
+
 def test_points_that_are_no_face_give_none(tmp_path: Path) -> None:
     assert aligned(Image.new("RGB", (9, 9)), np.full((5, 2), 3.0), 112) is None
 

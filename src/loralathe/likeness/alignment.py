@@ -53,10 +53,11 @@ def aligned(image: Image, points: Points, side: int) -> Image | None:
     """
     from PIL import Image as Pictures
 
-    back = similarity(template(side), points)
-    if back is None or not 1e-6 < abs(back[0]) < 1e6:
+    # Fitted towards the template, as the models' makers do it; the other way round faces come out larger.
+    found = similarity(points, template(side))
+    if found is None or not 1e-6 < abs(found[0]) < 1e6:
         return None
-    a, b = back
+    a, b = 1 / found[0], -found[1] / found[0]
     if (factor := int(abs(a))) >= 2:
         image = image.reduce(factor)
         # A pixel of the smaller picture has its centre in the middle of factor × factor.
