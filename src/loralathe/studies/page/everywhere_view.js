@@ -4,7 +4,7 @@
 import { copyable, make, zoomable } from "./elements.js";
 
 export const EVERYWHERE_WORDS = {
-  titleOf: "{} on {} bases", dark: "Dark", light: "Light", copy: "Copy", copied: "Copied", close: "Close", colon: ": ", comma: ", ",
+  titleOf: "{} on every base", dark: "Dark", light: "Light", copy: "Copy", copied: "Copied", close: "Close", colon: ": ", comma: ", ",
   likeness: "likeness", bleed: "bleed", prompt: "prompt", diversity: "diversity",
   likenessNote: "how much the person in the picture is the one meant", bleedNote: "how much other people change, seen without the trigger word",
   promptNote: "how much of the prompt the picture shows", diversityNote: "how different the pictures of different seeds are",
@@ -27,7 +27,7 @@ export function everywhereView({ data, t, light }) {
   const points = (value) => (100 * value).toFixed(1);
   const one = (key, ...values) => values.reduce((text, value) => text.replace("{}", () => value), t(key));
   const used = data.bases.filter((base) => !base.left_out), left = data.bases.filter((base) => base.left_out);
-  const title = () => one("titleOf", data.lora, used.length);
+  const title = () => one("titleOf", data.lora);
 
   function interval(value) {
     if (!value) return "—";
