@@ -21,11 +21,12 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from loralathe.demo import family_scorers, unpack_family
@@ -39,6 +40,7 @@ from loralathe.studies import CellStore, gather_context
 from loralathe.studies.tuning.budget import Budget
 from loralathe.studies.tuning.goals import goals_of
 from loralathe.studies.tuning.measure import Measurer
+from loralathe.studies.tuning.proposals import DATABASE
 from loralathe.studies.tuning.racing import Values
 from loralathe.studies.tuning.search import TuneOptions, run_tune, space_of
 from loralathe.studies.tuning.space import AS_GIVEN, Point, Scene
@@ -53,7 +55,7 @@ SWEEPS = (
     "{} OUT00-OUT05 = 0, 0.4, 0.7, 1",
 )
 SEED, HELD_OUT, PICTURES = 1, 10_001, 60
-CLOSER, AGAIN = 8, 6
+CLOSER, AGAIN = 8, 4
 """The grid's best by its one seed, which are measured on so many seeds."""
 CHUNK = 64
 
@@ -121,9 +123,10 @@ def best_of_grid(grid: Measurer, options: TuneOptions) -> dict[str, Point]:
     """The best by likeness alone and by all goals: among those that one seed shows best, on more seeds."""
     points = [tuple(point) for point in product(range(4), repeat=5)]
     rows = {point: grid.table(point, (0,))[0] for point in points}
-    tops = {
+    weights = np.array([goal.weigh for goal in options.goals])
+    tops: dict[str, Callable[[Values], tuple[float, float]]] = {
         "the grid's best likeness": lambda row: (row[0], row.sum()),
-        "the grid's best sum": lambda row: (row.sum(), row[0]),
+        "the grid's best sum": lambda row: (float(row @ weights), row[0]),
     }
     found: dict[str, Point] = {}
     for name, order in tops.items():
@@ -138,8 +141,8 @@ def search(options: TuneOptions, grid: Path, renderer: LocalRenderer) -> tuple[P
     """The recommended point, and its pictures. What the grid has rendered is copied, and counted like the
     rest.
     """
-    shutil.rmtree(options.folder, ignore_errors=True)
-    shutil.copytree(grid / "cells", options.folder / "cells")
+    (options.folder / DATABASE).unlink(missing_ok=True)
+    shutil.copytree(grid / "cells", options.folder / "cells", dirs_exist_ok=True)
     report = run_tune(options, renderer, Progress(BarSink()))
     assert report.best is not None
     space = space_of(options)

@@ -46,7 +46,8 @@ class TuneChoices:
     goal: "likeness", "bleed", "prompt", "diversity", a score's name, or "-NAME" to lower it. Default: the
     first
         three, as far as they can be measured.
-    weigh: goal → what a point of it is worth beside a point of another, 1 if it is not named.
+    weigh: goal → what a point of it is worth; 1 of likeness and of scores, 0.2 of bleed and prompt, 0.1 of
+        diversity, if it is not named.
     also: other prompts with the trigger words; pictures take turns between all prompts.
     first_seeds, most_seeds: of a new candidate, and of the best ones;  check_seeds: fresh ones for the end.
     error: chance of dropping a candidate that no other one beats.

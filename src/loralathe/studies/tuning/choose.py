@@ -1,7 +1,7 @@
 """From numbers to a choice: who leads, who deserves more seeds, and the one to recommend.
 
-The *worth* of a candidate is the sum of its objectives, each times its weight and with its sign: at first a
-point of likeness counts as much as a point of bleed. A mean over few seeds is lucky as often as good. So more
+The *worth* of a candidate is the sum of its objectives, each times its weight and with its sign (`goals.py`
+says what they weigh where nothing is said). A mean over few seeds is lucky as often as good. So more
 seeds go to whom one deviation of luck would put in front, and the recommended one is the best with one
 deviation taken off.
 """

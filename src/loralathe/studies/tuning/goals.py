@@ -21,6 +21,12 @@ LIKENESS, BLEED, PROMPT, DIVERSITY = "likeness", "bleed", "prompt", "diversity"
 GOALS = (LIKENESS, BLEED, PROMPT, DIVERSITY)
 PROMPT_SCORES = ("prompt", "caption")
 """Scores that say how much of its prompt a picture shows."""
+WEIGHTS = {BLEED: 0.2, PROMPT: 0.2, DIVERSITY: 0.1}
+"""What a point of these is worth; 1 of likeness and of scores.
+
+Who looks for a likeness wants it first of all, and of those that are as alike the one that does least harm:
+five points of bleed weigh as much as one of likeness.
+"""
 SLACK = 0.01
 """One point: smaller differences count as none."""
 
@@ -169,7 +175,7 @@ def _weighed(goals: list[Goal], weights: dict[str, float]) -> tuple[Goal, ...]:
         if weight < 0:
             where = option("weigh", f"{name}={weight:g}")
             raise InputError(f"the weight of '{name}' is below 0", where=where)
-    return tuple(replace(goal, weigh=weights.get(goal.name, 1.0)) for goal in goals)
+    return tuple(replace(goal, weigh=weights.get(goal.name, WEIGHTS.get(goal.name, 1.0))) for goal in goals)
 
 
 def _likeness(card: PersonCard, shots: Sequence[Shot]) -> list[float | None]:

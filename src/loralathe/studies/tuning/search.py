@@ -231,8 +231,9 @@ class Race:
                 task.advance(self.measurer.spent - task.done)
                 self._write_live()
 
-            for point in (AS_GIVEN, *self.proposals.told()):
-                self._enter(point)
+            known = self.proposals.told()
+            for point in (AS_GIVEN, *known):
+                self._enter(point, again=bool(known))
                 tick()
             self._search(tick)
             self._stage = "check"
@@ -301,13 +302,16 @@ class Race:
     def leading(self) -> int:
         return leader(worths(self.alive, self.options.goals), 2 * self.options.first)
 
-    def _enter(self, point: Point) -> None:
-        """Measure a new candidate on the first seeds; on twice as many if it comes to the front."""
+    def _enter(self, point: Point, *, again: bool = False) -> None:
+        """Measure a new candidate on the first seeds; on twice as many if it comes to the front.
+
+        again: on as many as it got in an earlier run.
+        """
         first = self.options.first
         number = len(self.points)
         found = 0
-        while found < self.options.most and self._is_made(point, found):
-            found += 1  # seeds of an earlier run
+        while again and found < self.options.most and self._is_made(point, found):
+            found += 1
         self.measurer.measure({point: range(max(first, found))})
         self.points.append(point)
         table = self.measurer.table(point)
@@ -316,7 +320,8 @@ class Race:
         self._drop_around(number)
         if number in self.dropped or found >= 2 * first:
             return
-        if number in front_of(self.alive, self.options.goals):
+        rivals = len(self.points) > 1 and self.purse.measuring(self.plan.pictures_of_scene * first)
+        if rivals and number in front_of(self.alive, self.options.goals):
             twice = min(2 * first, self.options.most)
             self.measurer.measure({point: range(twice)})
             self._drop_around(number)
