@@ -116,6 +116,7 @@ def test_check_takes_no_options_of_make(person: Path, done: Run, run: Run) -> No
     assert "no picture to check" in run("identity", "check", "her.card").stderr
 
 
+@pytest.mark.slow
 def test_render_says_how_like_her_pictures_are(person: Path, done: Run) -> None:
     made(done)
     shown = done(
@@ -157,6 +158,7 @@ def test_a_grid_by_a_card_and_a_card_of_its_cells(person: Path, done: Run) -> No
     assert checked.count(".png") == 6
 
 
+@pytest.mark.slow
 def test_blocks_by_a_card(person: Path, done: Run) -> None:
     made(done)
     words = ("blocks", "baseA.safetensors", "hina.safetensors", "--prompt", "girl", *QUICK, "--seeds", 2)

@@ -73,3 +73,18 @@ def test_models_that_read_or_say_something_else(tmp_path: Path) -> None:
     two = save(tmp_path / "two.onnx", [both, out], shapes, {"y": ["n", 48]}, {})
     with pytest.raises(InputError, match="cannot be run"):
         WholePicture(two).vectors([picture()])
+
+
+def test_of_several_outputs_the_vector_is_taken(tmp_path: Path) -> None:
+    """Encoders of CLIP give the states of all patches, too."""
+    nodes = [
+        helper.make_node("Identity", ["x"], ["patches"]),
+        helper.make_node("GlobalAveragePool", ["x"], ["m"]),
+        helper.make_node("Flatten", ["m"], ["vector"]),
+    ]
+    outputs = {"patches": ["n", 3, 4, 4], "vector": ["n", 3]}
+    both = save(tmp_path / "both.onnx", nodes, {"x": ["n", 3, 4, 4]}, outputs, {})
+    alone = mean_colour(tmp_path / "alone.onnx", 4)
+    assert np.array_equal(
+        WholePicture(both).vectors([picture()])[0], WholePicture(alone).vectors([picture()])[0]
+    )

@@ -16,13 +16,17 @@ from PIL import Image
 from scipy import stats
 
 from loralathe.errors import InputError
+from loralathe.families import family_by_id
 from loralathe.likeness.card import Card, card_of
 from loralathe.likeness.embedder import Vector, unit
 from loralathe.likeness.preparation import Preparation
 from loralathe.rendering.request import ImageRequest
+from loralathe.studies.analyzer import BlocksOptions, analyze_blocks
 from loralathe.studies.bleed import without_trigger
+from loralathe.studies.context import Context
 from loralathe.studies.grid import GridOptions, run_grid
 from loralathe.studies.over_seeds import diversity
+from loralathe.studies.store import CellStore
 from studies.fakes import FakeRenderer, picture, request, use
 from studies.test_axes import FakeRecipe
 from studies.test_grid import page_data
@@ -168,8 +172,6 @@ def test_bleed_compares_the_base_with_the_lora_without_the_trigger(tmp_path: Pat
 
 def test_bleed_of_a_recipe_is_against_the_reference(tmp_path: Path, card: Card) -> None:
     recipe = FakeRecipe()
-    from loralathe.studies.context import Context
-
     made: list[str] = []
 
     def of_recipe(wanted: ImageRequest) -> Image.Image:
@@ -286,3 +288,42 @@ def test_a_picture_that_changed_is_looked_at_again(tmp_path: Path, card: Card) -
     again = run_grid(options(tmp_path, card), FakeRenderer(drawn))
     assert again.cells[-1].scores["likeness"] == pytest.approx(-first.cells[-1].scores["likeness"], abs=0.05)
     assert again.cells[0].scores == first.cells[0].scores
+
+
+def test_blocks_by_a_card_are_differences_to_the_source(tmp_path: Path, card: Card) -> None:
+    """Each block's pictures against the sources of their seeds; in the table, the files and on the page."""
+
+    def by_blocks(wanted: ImageRequest) -> Image.Image:
+        text = wanted.adapters[0].blocks or ""
+        strength = 0.8 - 0.3 * ("IN05=0" in text) - 0.6 * ("OUT00=0" in text)
+        return drawn(replace(wanted, prompt="hina", adapters=(use(strength=strength),)))
+
+    study = BlocksOptions(
+        request(width=48, height=88),
+        tmp_path / "blocks",
+        context=Context(family=family_by_id("sdxl")),
+        blocks="IN04,IN05,OUT00",
+        range="0,1",
+        seeds=3,
+        card=card,
+    )
+    report = analyze_blocks(study, FakeRenderer(by_blocks))
+    store = CellStore(tmp_path / "blocks")
+    sources = np.array(card.likeness([store.open(key) for key in report.sources]), float)
+    assert report.likeness is not None
+    assert report.likeness.mean == pytest.approx(sources.mean())
+    rows = list(csv.DictReader((tmp_path / "blocks/blocks.csv").read_text("utf-8-sig").splitlines()))
+    data = page_data((tmp_path / "blocks/blocks.html").read_text("utf-8"))
+    for effect, row, shown in zip(report.effects, rows, data["effects"], strict=True):
+        tests = np.array(card.likeness([store.open(key) for key in effect.keys]), float)
+        low, high = stats.t.interval(0.95, 2, (tests - sources).mean(), stats.sem(tests - sources) or 1e-300)
+        found = effect.likeness
+        assert found is not None
+        assert (found.mean, found.low, found.high) == pytest.approx(
+            ((tests - sources).mean(), low, high), abs=1e-9
+        )
+        assert float(row["likeness"]) == pytest.approx(found.mean, rel=1e-4, abs=1e-9)
+        assert shown["likeness"]["mean"] == found.mean
+    means = [effect.likeness.mean for effect in report.effects if effect.likeness]
+    assert means[0] == 0
+    assert 0 > means[1] > means[2]

@@ -84,13 +84,13 @@ def run_onnx(session: OnnxSession, values: Values, where: str) -> list[Values]:
 
 
 def run_in_batches(session: OnnxSession, batch: Values, where: str) -> Values:
-    """The first output, (n, d), of a batch; one by one where the model's batch is fixed.
+    """The first output (n, d) of a batch, else the first output; one by one where the model's batch is fixed.
 
-    Raises InputError unless it is one finite row for each picture.
+    Raises InputError unless it has a row for each picture.
     """
     fixed = session.get_inputs()[0].shape[0]
     parts = [batch[i : i + 1] for i in range(len(batch))] if isinstance(fixed, int) else [batch]
-    outputs = [run_onnx(session, part, where)[0] for part in parts]
+    outputs = [_rows(run_onnx(session, part, where)) for part in parts]
     fit = all(rows.ndim >= 2 and len(rows) == len(part) for rows, part in zip(outputs, parts, strict=True))
     if not fit:
         raise InputError(
@@ -99,6 +99,11 @@ def run_in_batches(session: OnnxSession, batch: Values, where: str) -> Values:
             fix="give a model that recognises faces or characters, such as w600k_r50.onnx",
         )
     return np.concatenate([rows.reshape(len(rows), -1) for rows in outputs]).astype(np.float32)
+
+
+def _rows(outputs: Sequence[Values]) -> Values:
+    """An image encoder may give the states of all patches, too: what has a row for each picture is meant."""
+    return next((output for output in outputs if output.ndim == 2), outputs[0])
 
 
 def picture_side(session: OnnxSession, where: str, usual: int) -> tuple[int, bool]:

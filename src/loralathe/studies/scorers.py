@@ -19,7 +19,8 @@ from PIL import Image
 from loralathe.errors import InputError, MachineError, few, option
 from loralathe.likeness.card import mean_direction, open_photo
 from loralathe.likeness.embedder import Vector, cosine
-from loralathe.likeness.preparation import Preparation
+from loralathe.likeness.preparation import WHOLE
+from loralathe.likeness.preparations import preparation_of
 from loralathe.likeness.whole import WholePicture
 from loralathe.studies.metrics import (
     SSIM_WINDOW,
@@ -151,12 +152,12 @@ class IdentityScorer:
 
     @cached_property
     def _looking(self) -> WholePicture:
-        return WholePicture(self.model, Preparation(box=self.box))
+        return WholePicture(self.model, replace(preparation_of(self.model, None), box=self.box))
 
     @cached_property
     def _wanted(self) -> Vector:
         self.check()
-        whole = replace(self._looking, preparation=Preparation())
+        whole = replace(self._looking, preparation=replace(self._looking.preparation, box=WHOLE))
         found = [one for one in whole.vectors([open_photo(path) for path in self.photos]) if one is not None]
         if not found:
             raise InputError("these pictures show nobody", where=few([path.name for path in self.photos]))
