@@ -42,6 +42,7 @@ from loralathe.language import (
     DIFFUSERS,
     AdapterLeaf,
     ExtractLeaf,
+    FactorMethod,
     LinearExpression,
     MethodLeaf,
     Save,
@@ -372,12 +373,22 @@ def most_of(leaf: ExtractLeaf, unit: Unit, row_slice: RowSlice) -> int:
 def _bound(leaf: ExtractLeaf, unit: Unit, row_slice: RowSlice, specializer: Specializer) -> int:
     if not leaf.options.joined:
         return most_of(leaf, unit, row_slice)
+    return _joined_rank(leaf.expression, unit, row_slice, specializer)
+
+
+def _joined_rank(
+    expression: LinearExpression, unit: Unit, row_slice: RowSlice, specializer: Specializer
+) -> int:
+    """Of the factors of a sum, side by side."""
     total = 0
-    for term in specializer.specialize(leaf.expression, unit, row_slice).lowrank:
+    for term in specializer.specialize(expression, unit, row_slice).lowrank:
         if isinstance(term.leaf, AdapterLeaf) and row_slice.module is not None:
             total += specializer.sources.adapters[term.leaf.name].modules[row_slice.module.name].rank
         elif isinstance(term.leaf, ExtractLeaf):
             total += _bound(term.leaf, unit, row_slice, specializer)
+        elif isinstance(term.leaf, MethodLeaf) and isinstance(term.leaf.method, FactorMethod):
+            inner = (_joined_rank(one, unit, row_slice, specializer) for one in term.leaf.arguments)
+            total += term.leaf.method.most(list(inner))
     return total
 
 

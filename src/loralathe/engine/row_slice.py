@@ -33,6 +33,7 @@ from loralathe.language import (
     AdapterLeaf,
     CheckpointLeaf,
     ExtractLeaf,
+    FactorMethod,
     Leaf,
     LinearExpression,
     MakeRows,
@@ -205,7 +206,19 @@ class RowSliceJob:
             round_to = leaf.options.round_to
             up, down = rounded(found.matrices, to_torch_dtype(round_to)) if round_to else found.matrices
             return up.to(dtype), down.to(dtype)
+        if isinstance(leaf, MethodLeaf) and isinstance(leaf.method, FactorMethod):
+            arguments = [self._joined(expression) for expression in leaf.arguments]
+            pair = leaf.method.of_factors(arguments, turned=module.transpose)
+            return None if pair is None else (pair[0].to(dtype), pair[1].to(dtype))
         raise TypeError(f"{leaf} has no factors")
+
+    def _joined(self, expression: LinearExpression) -> Factors2d | None:
+        """A sum of low-rank leaves as one pair of factors, in float64; None where nothing is held."""
+        terms, weights = self._terms(self._specialized(expression), torch.float64)
+        if not terms:
+            return None
+        total = concatenate(terms, weights)
+        return total.up, total.down
 
     def prepared(self, leaf: MadeLeaf, primary: str | None) -> MakeRows:
         """What makes a leaf's rows at this slice, once it has looked at all of it."""
@@ -217,12 +230,7 @@ class RowSliceJob:
         return self._prepared[leaf, primary]
 
     def _from_factors(self, leaf: ExtractLeaf, slice_sum: SliceSum) -> Extracted:
-        terms, weights = [], []
-        for term in slice_sum.lowrank:
-            pair = self.factors(term.leaf)
-            if pair is not None:
-                terms.append(Factors(*pair, (self.row_slice.rows, self.unit.row_elements)))
-                weights.append(term.factor)
+        terms, weights = self._terms(slice_sum)
         if not terms:
             return Extracted(None, 0.0, 0.0, "zero")
         if in_scope(self.row_slice, leaf.options):
@@ -233,6 +241,18 @@ class RowSliceJob:
                 return self._from_product(leaf, concatenate(terms, weights))
             return extract_factored(terms, weights, self._request(leaf))
         return measure_factored(terms, weights, self._why_outside(leaf))
+
+    def _terms(
+        self, slice_sum: SliceSum, dtype: torch.dtype = torch.float32
+    ) -> tuple[list[Factors], list[float]]:
+        """Factors and coefficients of the low-rank leaves that hold something here."""
+        terms, weights = [], []
+        for term in slice_sum.lowrank:
+            pair = self.factors(term.leaf, dtype)
+            if pair is not None:
+                terms.append(Factors(*pair, (self.row_slice.rows, self.unit.row_elements)))
+                weights.append(term.factor)
+        return terms, weights
 
     def _from_product(self, leaf: ExtractLeaf, total: Factors) -> Extracted:
         """Factors that are hardly thinner than their product (LoKr, full differences) are multiplied out."""

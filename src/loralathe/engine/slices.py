@@ -18,6 +18,7 @@ from loralathe.language import (
     CheckpointLeaf,
     ExtractLeaf,
     ExtractOptions,
+    FactorMethod,
     Leaf,
     LinearExpression,
     MethodLeaf,
@@ -32,6 +33,8 @@ def is_dense(leaf: Leaf) -> bool:
     """Whether a leaf's value is a whole tensor; the others are factors."""
     if isinstance(leaf, AdapterLeaf):
         return leaf.weights is not None
+    if isinstance(leaf, MethodLeaf):
+        return not isinstance(leaf.method, FactorMethod)
     return not isinstance(leaf, ExtractLeaf)
 
 

@@ -24,7 +24,7 @@ from loralathe.language.expressions import (
 )
 from loralathe.language.extract_options import DEFAULT_RANK, RULES, ExtractOptions, Rule
 from loralathe.language.input_names import InputNames, identifier, stem
-from loralathe.language.method import MakeRows
+from loralathe.language.method import FactorMethod, MakeRows
 from loralathe.language.methods import functions
 from loralathe.language.parse import parse_expression
 from loralathe.language.recipe import (
@@ -58,7 +58,8 @@ from loralathe.language.toml_file import read_toml, toml_key, toml_text
 
 __all__ = [
     "ADAPTER_METADATA", "DEFAULT_RANK", "DIFFUSERS", "FIRST", "LAYOUTS", "RULES", "SHARD_SIZE",
-    "AdapterLeaf", "Add", "At", "Call", "CheckpointLeaf", "ExtractLeaf", "ExtractOptions", "InputNames",
+    "AdapterLeaf", "Add", "At", "Call", "CheckpointLeaf", "ExtractLeaf", "ExtractOptions", "FactorMethod",
+    "InputNames",
     "Leaf", "LinearExpression", "MakeRows", "MethodLeaf", "Name", "Negate", "Node", "Number", "Product",
     "Recipe", "RoundLeaf", "Rule", "Save", "Term", "Text", "TypeChecker", "added_parts", "all_terms",
     "block_texts", "checkpoint_terms", "functions", "identifier", "inner_expressions", "make_recipe",

@@ -84,6 +84,26 @@ class Method:
         raise NotImplementedError
 
 
+Pair = tuple["Tensor", "Tensor"]
+"""up (out, r) and down (r, in·k·k) of a change, every scale inside."""
+
+
+@dataclass(frozen=True)
+class FactorMethod(Method):
+    """A method of LoRAs alone: computed on their thin factors, and its result has such factors, too."""
+
+    def most(self, ranks: Sequence[int]) -> int:
+        """The largest rank of the result, from those of the arguments."""
+        return sum(ranks)
+
+    def of_factors(self, arguments: Sequence[Pair | None], *, turned: bool) -> Pair | None:
+        """Factors of the result in float64, from those of the arguments in float64; None where one has none.
+
+        turned: the layer is stored as (in, out), so that rows are its inputs.
+        """
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class Same(Method):
     """The value itself, computed before block weights are attached to it a second time."""
