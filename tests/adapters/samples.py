@@ -47,11 +47,13 @@ SAMPLES: dict[str, tuple[str, Tensors]] = {
     "dora": (LINEAR, LORA | {"dora_scale": 1 + some(3, OUT, 1)}),
     "oft": (LINEAR, {"oft_blocks": some(1, 8, 4, 4), "alpha": torch.tensor(0.0)}),
     "peft_oft": (LINEAR, {"oft_R.weight": some(1, 8, 6)}),
+    "peft_boft": (LINEAR, {"boft_R": some(1, 2, 8, 4, 4), "boft_s": 1 + some(2, OUT, 1)}),
     "boft": (LINEAR, {"oft_blocks": some(1, 3, 8, 4, 4), "rescale": 1 + some(2, OUT, 1)}),
     "glora": (LINEAR, PAIRS | {"alpha": torch.tensor(1.0)}),
     "ia3": (LINEAR, {"weight": some(1, OUT), "on_input": torch.tensor(0)}),
 }  # fmt: skip
 OF_PEFT = {"peft_oft"}
+"""Their config says how they are meant."""
 SERIES = {"use_cayley_neumann": False, "num_cayley_neumann_terms": 5}
 OFT_CONFIG = {"peft_type": "OFT", "coft": False, "eps": 0, **SERIES}
 

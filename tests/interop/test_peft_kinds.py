@@ -20,11 +20,10 @@ pytest.importorskip("peft", reason="needs peft, whose kinds these are")
 from peft import get_peft_model
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING
 
-READ = {"LORA", "LOHA", "LOKR", "OFT", "IA3"}
+READ = {"LORA", "LOHA", "LOKR", "OFT", "BOFT", "IA3"}
 MORE: dict[str, dict[str, Any]] = {
     "LN_TUNING": {"target_modules": ["norm"]},
     "ADALORA": {"total_step": 10},
-    "BOFT": {"boft_block_size": 4},
     "C3A": {"block_size": 4},
     "FOURIERFT": {"n_frequency": 4},
     "WAVEFT": {"n_frequency": 4},

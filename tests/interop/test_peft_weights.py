@@ -18,7 +18,8 @@ from loralathe.families import BIAS
 from loralathe.families.sdxl import SDXL
 
 pytest.importorskip("peft", reason="needs peft, whose files these are")
-from peft import IA3Config, OFTConfig, get_peft_model
+from peft import BOFTConfig, IA3Config, OFTConfig, get_peft_model
+from peft.tuners.boft.layer import BOFTLayer
 
 from .test_lycoris_weights import Held
 
@@ -55,8 +56,9 @@ def trained(config: Any, folder: Path) -> tuple[Path, Tensors, Tensors]:
     before = {key: tensor.clone() for key, tensor in layers.state_dict().items()}
     model = get_peft_model(layers, config)
     for name, parameter in model.named_parameters():
-        if "oft_R" in name or "ia3_l" in name:
-            parameter.data = torch.randn(parameter.shape) * 0.2 + (1 if "ia3_l" in name else 0)
+        if any(part in name for part in ("oft_R", "boft_s", "ia3_l")):
+            around = 1 if "ia3_l" in name or "boft_s" in name else 0
+            parameter.data = torch.randn(parameter.shape) * 0.2 + around
     model.save_pretrained(str(folder))
     return folder / "adapter_model.safetensors", before, model.merge_and_unload().state_dict()
 
@@ -80,6 +82,32 @@ def check_alike(
 def test_peft_and_we_turn_inputs_alike(tmp_path: Path, name: str) -> None:
     config = OFTConfig(target_modules=["to_q", "net.2"], **OFT[name])
     check_alike(*trained(config, tmp_path), {"attn1.to_q", "ff.net.2"})
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("fields", [{"boft_block_size": 4}, {"boft_block_size": 0, "boft_block_num": 2}])
+def test_peft_and_we_turn_by_a_butterfly_alike(tmp_path: Path, fields: dict[str, int]) -> None:
+    """One stage: without a GPU PEFT makes no more."""
+    config = BOFTConfig(target_modules=["to_q", "net.2"], **fields)
+    check_alike(*trained(config, tmp_path), {"attn1.to_q", "ff.net.2"})
+
+
+@pytest.mark.parametrize("stages", [2, 3])
+def test_stages_meet_as_in_peft(tmp_path: Path, stages: int) -> None:
+    """Its own permutations and turns, put together as `get_delta_weight` does."""
+    turns, factors = 0.3 * torch.randn(stages, 8, 4, 4), 1 + 0.1 * torch.randn(24, 1)
+    whole = torch.eye(32)
+    for stage, blocks in enumerate(turns):
+        order = BOFTLayer.block_butterfly_perm(None, 32, 8 // 2**stage, 2, stages - 1)
+        mixed = BOFTLayer.perm2mat(None, order)
+        turned = torch.block_diag(*BOFTLayer.cayley_batch(None, blocks))
+        whole = mixed @ turned @ mixed.T @ whole
+    name = "base_model.model.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+    path = write_safetensors(tmp_path / "x.safetensors", {f"{name}.boft_R": turns, f"{name}.boft_s": factors})
+    before = torch.randn(24, 32)
+    after = (whole @ before.T).T * factors
+    key = f"{name.removeprefix('base_model.model.')}.weight"
+    check_alike(path, {key: before}, {key: after}, {"attn1.to_q"})
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -17,7 +17,6 @@ OTHERS = {
     "ADAMSS": ("AdaMSS", "adamss_"),
     "ADAPTION_PROMPT": ("LLaMA-Adapter", "adaption_"),
     "BEFT": ("BEFT", "beft_"),
-    "BOFT": ("BOFT", "boft_"),
     "BONE": ("Bone", "bone_"),
     "C3A": ("C3A", "c3a_"),
     "DEFT": ("DEFT", "deft_"),

@@ -33,9 +33,12 @@ def require_one_family(header: Header, detected: AdapterDetected, where: str) ->
         return
     by_names: dict[tuple[str, ...], list[Family]] = {}
     for family in _filled(detected) or detected.families:
-        by_names.setdefault(_kohya_names(family, detected), []).append(family)
-    if len(by_names) == 1 or any(detected.names.keys() <= set(names) for names in by_names):
-        return  # the same names, or those that a trainer gives them
+        by_names.setdefault(tuple(_kohya_names(family, detected).values()), []).append(family)
+    if any(detected.names.keys() <= set(names) for names in by_names):
+        return  # those that a trainer gives them
+    written = _kohya_names(own_family(header, detected), detected)
+    if all(_understands(family, written) for families in by_names.values() for family in families):
+        return
     firsts = [families[0] for families in by_names.values()]
     some = few(list(detected.names), 2)
     raise InputError(
@@ -52,9 +55,16 @@ def _filled(detected: AdapterDetected) -> tuple[Family, ...]:
     return tuple(one for one in detected.families if one.denoiser.fills(_paths(one, detected)))
 
 
-def _kohya_names(family: Family, detected: AdapterDetected) -> tuple[str, ...]:
-    names = (canonical_of_raw(family, raw) for raw in detected.names)
-    return tuple(sorted({family.kohya_name(name) for name in names if name is not None}))
+def _kohya_names(family: Family, detected: AdapterDetected) -> dict[str, str]:
+    """Name in the file → what the trainer of this family calls the layer."""
+    names = ((raw, canonical_of_raw(family, raw)) for raw in detected.names)
+    return {raw: family.kohya_name(name) for raw, name in names if name is not None}
+
+
+def _understands(family: Family, written: Mapping[str, str]) -> bool:
+    """Whether names of another family's trainer mean the same layers in this one as those of the file."""
+    pairs = written.items()
+    return all(canonical_of_raw(family, raw) == canonical_of_raw(family, name) for raw, name in pairs)
 
 
 def told_family(header: Header, detected: AdapterDetected) -> Family | None:
