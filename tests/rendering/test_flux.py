@@ -176,6 +176,30 @@ def test_a_folder_of_diffusers(model: Model, renderer: LocalRenderer, folder: Pa
     assert np.abs(found - picture(renderer, folder / "flux.safetensors")).max() < 1.1 / 255
     with LocalRenderer("cpu", files=PartFiles((tmp_path,))) as one:
         assert np.abs(found - picture(one, folder / "alone.safetensors")).max() < 1.1 / 255
+    for name in ("transformer", "vae", "text_encoder", "text_encoder_2"):  # as a variant is called
+        for file in (tmp_path / name).glob("*.safetensors"):
+            file.rename(file.with_suffix(".fp16.safetensors"))
+    with LocalRenderer("cpu") as one:
+        assert np.array_equal(found, picture(one, tmp_path))
+
+
+def test_a_transformer_alone_in_the_layout_of_diffusers(
+    renderer: LocalRenderer, tensors: Tensors, folder: Path, tmp_path: Path
+) -> None:
+    """In one file, and in shards, beside text encoders and a VAE in ComfyUI's folders."""
+    own = by_map(tensors, "map_flux_transformer", "model.diffusion_model.", 48)
+    own = {key: tensor.contiguous() for key, tensor in own.items()}
+    write_safetensors(tmp_path / "one.safetensors", own)
+    (tmp_path / "shards").mkdir()
+    for number in (1, 2):
+        half = dict(list(own.items())[number - 1 :: 2])
+        name = f"diffusion_pytorch_model-0000{number}-of-00002.safetensors"
+        write_safetensors(tmp_path / "shards" / name, half)
+    files = PartFiles(encoders=(folder / "comfy",), tokenizer=folder / "tokenizer_2")
+    wanted = picture(renderer, folder / "flux.safetensors")
+    for place in (tmp_path / "one.safetensors", tmp_path / "shards"):
+        with LocalRenderer("cpu", files=files) as one:
+            assert np.abs(picture(one, place) - wanted).max() < 1.1 / 255
 
 
 def test_what_is_missing_is_named(folder: Path) -> None:

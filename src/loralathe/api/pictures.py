@@ -34,7 +34,7 @@ from loralathe.api.picture_options import (
 from loralathe.api.renderers import server_of
 from loralathe.api.search import Search
 from loralathe.errors import InputError, option
-from loralathe.tensorfiles import MemoryPath, digest_of, read_header
+from loralathe.tensorfiles import MemoryPath, digest_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -157,11 +157,14 @@ def _open_elsewhere(path: Path, options: ModelOptions, lists: Lists) -> OpenMode
 
 def _check_parts(path: Path, family: Family, options: ModelOptions) -> None:
     """InputError for text encoders and tokenizers that are nowhere: models take long to load."""
-    if family.pictures is None or not family.pictures.flow or path.is_dir():
+    from loralathe.families import original_header
+    from loralathe.rendering.families import is_pipeline
+
+    if family.pictures is None or not family.pictures.flow or is_pipeline(path):
         return
     from loralathe.rendering.loading import find_parts
 
-    find_parts(family, family.pictures, read_header(path).tensors, options.part_files, str(path))
+    find_parts(family, family.pictures, original_header(path).tensors, options.part_files, str(path))
 
 
 def open_recipe(

@@ -36,7 +36,7 @@ from loralathe.families.family import (
 )
 from loralathe.families.folder_layout import FolderLayout, folder_layout
 from loralathe.families.layers import FACTORED
-from loralathe.families.layouts import in_original_layout, network_of
+from loralathe.families.layouts import in_original_layout, network_of, original_header
 from loralathe.families.metadata import AdapterNotes, adapter_metadata
 from loralathe.families.pictures import DenoiserKind, Padding, Pictures, TextReading, Tokens, Usual, moved
 from loralathe.families.recognition import DENOISER_PREFIX, HeaderLike, TensorLike
@@ -93,6 +93,7 @@ __all__ = [
     "name_given_as_lora",
     "name_unread",
     "network_of",
+    "original_header",
     "register",
     "shorthand",
     "supported_families",

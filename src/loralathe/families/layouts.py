@@ -6,6 +6,7 @@ the original names. Nothing is computed: every tensor is runs of the bytes of ot
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,16 @@ from pathlib import Path
 from loralathe.families.components import Component, Piece
 from loralathe.families.family import FAMILIES, Family
 from loralathe.families.vae import piece_of_vae
-from loralathe.tensorfiles import Arrangement, RearrangedFile, Run, TensorFile, TensorInfo, read_config
+from loralathe.tensorfiles import (
+    Arrangement,
+    Header,
+    RearrangedFile,
+    Run,
+    TensorFile,
+    TensorInfo,
+    open_tensorfile,
+    read_config,
+)
 
 STARTS = ("transformer.", "unet.")
 """What may stand before the names of the U-Net or transformer."""
@@ -48,6 +58,12 @@ def in_original_layout(file: TensorFile) -> TensorFile:
             marks = {mark: Arrangement((0,), ()) for mark in _marks(family, file.path)}
             return RearrangedFile(file, {**found.tensors, **marks}, found.left_out, found.lost)
     return file
+
+
+def original_header(path: str | os.PathLike[str]) -> Header:
+    """The header of a checkpoint, in whatever layout it is, as it is in the original one."""
+    with open_tensorfile(path) as file:
+        return in_original_layout(file).header
 
 
 def _marks(family: Family, path: Path) -> Iterable[str]:

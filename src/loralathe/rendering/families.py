@@ -7,19 +7,37 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from loralathe.errors import InputError, option
-from loralathe.families import FAMILIES, Family, Pictures, Usual, detect_checkpoint, supported_families
-from loralathe.tensorfiles import read_config, read_header
+from loralathe.families import (
+    FAMILIES,
+    Family,
+    Pictures,
+    Usual,
+    detect_checkpoint,
+    original_header,
+    supported_families,
+)
+from loralathe.tensorfiles import folder_parts, read_config, read_header
 
 _RESOLUTION = re.compile(r"\s*(\d{1,5})\s*(?:x\s*(\d{1,5})\s*)?", re.ASCII | re.IGNORECASE)
 LARGEST = 4096
 """Pixels of a side: more is a mistake in the metadata."""
 
 
+def is_pipeline(path: Path) -> bool:
+    """Whether a path is a folder, and not that of a U-Net or transformer alone."""
+    if not path.is_dir():
+        return False
+    try:
+        return not any(part.name == "" for part in folder_parts(path))
+    except InputError:  # it lacks shards, as opening it tells
+        return False
+
+
 def family_of(checkpoint: str | Path) -> Family:
     """The family of a checkpoint file or a diffusers folder; InputError if none renders it."""
-    if Path(checkpoint).is_dir():
+    if is_pipeline(Path(checkpoint)):
         return family_of_folder(Path(checkpoint))
-    family = detect_checkpoint(read_header(checkpoint), str(checkpoint)).family
+    family = detect_checkpoint(original_header(checkpoint), str(checkpoint)).family
     how_drawn(family, str(checkpoint))
     return family
 
@@ -33,17 +51,17 @@ def how_drawn(family: Family, where: str) -> Pictures:
 
 def usual_for(checkpoint: str | Path) -> Usual:
     """What pictures of a checkpoint or a diffusers folder are made with where the person says nothing."""
-    if Path(checkpoint).is_dir():
+    if is_pipeline(Path(checkpoint)):
         family = family_of_folder(Path(checkpoint))
         return how_drawn(family, str(checkpoint)).variants[variant_of_folder(Path(checkpoint), family)]
-    detected = detect_checkpoint(read_header(checkpoint), str(checkpoint))
+    detected = detect_checkpoint(original_header(checkpoint), str(checkpoint))
     variants = how_drawn(detected.family, str(checkpoint)).variants
     return variants.get(detected.variant) or next(iter(variants.values()))
 
 
 def metadata_of(checkpoint: str | Path) -> Mapping[str, str]:
     """What a checkpoint file says of itself; a diffusers folder says nothing."""
-    return {} if Path(checkpoint).is_dir() else read_header(checkpoint).metadata
+    return {} if is_pipeline(Path(checkpoint)) else read_header(checkpoint).metadata
 
 
 def said_size(metadata: Mapping[str, str]) -> tuple[int, int] | None:

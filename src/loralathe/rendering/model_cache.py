@@ -17,7 +17,7 @@ from loralathe.families import Family
 from loralathe.progress import Progress
 from loralathe.rendering.embeddings import EmbeddingTable
 from loralathe.rendering.encoding import Conditioning
-from loralathe.rendering.families import how_drawn
+from loralathe.rendering.families import how_drawn, is_pipeline
 from loralathe.rendering.loading import (
     FileWeights,
     MemoryWeights,
@@ -110,7 +110,7 @@ class ModelCache:
     def check(self, checkpoint: str, vae: str | None) -> None:
         """InputError for names that are neither held in memory nor on disk; nothing is opened."""
         for name in (checkpoint, vae):
-            if name is not None and name not in self._weights and not Path(name).is_dir():
+            if name is not None and name not in self._weights and not is_pipeline(Path(name)):
                 with self._weights_of(name):
                     pass
 
@@ -155,7 +155,7 @@ class ModelCache:
 
     def _opened(self, name: str) -> Model:
         one = self._settings
-        if name not in self._weights and Path(name).is_dir():
+        if name not in self._weights and is_pipeline(Path(name)):
             return open_folder(Path(name), one.dtype, prediction=one.prediction, files=one.files)
         with self._weights_of(name) as weights, self._watched(weights):
             return open_model(weights, one.dtype, prediction=one.prediction, files=one.files)
@@ -188,7 +188,7 @@ class ModelCache:
         if name in self._weights:
             return self._weights[name]
         path = Path(name)
-        files = sorted(path.glob("*/*")) if path.is_dir() else [path]
+        files = (sorted(path.glob("*/*")) or sorted(path.glob("*"))) if path.is_dir() else [path]
         return tuple(_file_stamp(file) for file in files)
 
     def _weights_of(self, name: str) -> Weights:

@@ -262,7 +262,8 @@ def file_identity(path: str) -> str:
     place = Path(path)
     try:
         if place.is_dir():
-            return "|".join([place.name, *map(_file_stamp, sorted(place.glob("*/*")))])
+            files = sorted(place.glob("*/*")) or sorted(place.glob("*"))
+            return "|".join([place.name, *map(_file_stamp, files)])
         return _file_stamp(place)
     except OSError:
         return path

@@ -11,6 +11,7 @@ import torch
 from loralathe.errors import InputError, option
 from loralathe.families import Detected, Family, Pictures, TextReading, Usual, detect_checkpoint
 from loralathe.rendering.families import family_of_folder, how_drawn, variant_of_folder
+from loralathe.rendering.loading.denoisers import variant_in
 from loralathe.rendering.loading.kinds import KINDS
 from loralathe.rendering.loading.model import Model, TextEncoder, name_modules
 from loralathe.rendering.loading.networks import LOADERS, load_vae
@@ -120,7 +121,7 @@ def open_vae(parts: Parts, weights: Weights, pictures: Pictures, dtype: torch.dt
 def pretrained(package: Any, class_name: str, folder: Path, dtype: torch.dtype) -> Any:
     """A network from the folder that diffusers or transformers wrote it into."""
     found = getattr(package, class_name).from_pretrained(
-        str(folder), local_files_only=True, torch_dtype=dtype
+        str(folder), local_files_only=True, torch_dtype=dtype, variant=variant_in(folder)
     )
     return found.eval().requires_grad_(False)
 

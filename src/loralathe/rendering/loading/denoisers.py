@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -14,6 +15,7 @@ from loralathe.rendering.loading.networks import filled
 from loralathe.rendering.loading.shapes import Config, Layers
 from loralathe.rendering.loading.weights import Weights
 from loralathe.rendering.machine import library
+from loralathe.tensorfiles import folder_parts
 
 Network = Any
 """A network of diffusers."""
@@ -89,7 +91,15 @@ class Transformer:
 def from_pretrained(class_name: str, folder: str, dtype: torch.dtype) -> Network:
     """A network of diffusers from its folder."""
     kind = getattr(library("diffusers"), class_name)
-    return kind.from_pretrained(folder, local_files_only=True, torch_dtype=dtype).eval().requires_grad_(False)
+    found = kind.from_pretrained(
+        folder, local_files_only=True, torch_dtype=dtype, variant=variant_in(Path(folder))
+    )
+    return found.eval().requires_grad_(False)
+
+
+def variant_in(folder: Path) -> str | None:
+    """Which variant of a network's files is there, 'fp16', where the plain ones are not."""
+    return next((part.variant for part in folder_parts(folder) if part.variant), None)
 
 
 def by_names(

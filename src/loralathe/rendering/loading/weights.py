@@ -10,6 +10,7 @@ from typing import Protocol
 
 import torch
 
+from loralathe.families import in_original_layout
 from loralathe.tensorfiles import open_tensorfile
 
 
@@ -37,10 +38,13 @@ class Weights(Protocol):
 
 
 class FileWeights:
-    """A model file, open while in the `with` block. `on_read` is told the bytes of every tensor read."""
+    """A model file or shards, in the original layout, open while in the `with` block.
+
+    `on_read` is told the bytes of every tensor read.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._file = open_tensorfile(path)
+        self._file = in_original_layout(open_tensorfile(path))
         self.name = str(path)
         self.on_read: Callable[[int], None] = lambda count: None
 
