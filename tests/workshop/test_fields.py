@@ -18,6 +18,8 @@ from loralathe.workshop.places import Place, Places
 FOLDERS = {"lora_dir", "checkpoint_dir", "vae_dir", "embeddings", "comfyui", "webui"}
 OWN = {"options", "progress", "search", "inputs", "devices", "on", "dry_run", *FOLDERS}
 """Folders, what the workshop gives itself, and where pictures are made: in its own process."""
+LAYOUT = {"layout", "shard_size", "like"}
+"""Results of a job are files: folders are made on the command line."""
 KEYWORDS = {
     "render": picture_options.OpenRenderKeywords,
     "grid": picture_options.OpenGridKeywords,
@@ -66,7 +68,7 @@ def test_every_command_has_fields() -> None:
 @pytest.mark.parametrize("command", sorted(OPTIONS))
 def test_every_option_has_a_field(command: str) -> None:
     fields = set(OPTIONS[command]) - (RECIPE if command == "grid" else set())
-    assert fields == keywords_of(command) - OWN - {"other"}  # a LoRA that is one of the words
+    assert fields == keywords_of(command) - OWN - LAYOUT - {"other"}  # a LoRA that is one of the words
 
 
 @pytest.mark.parametrize("command", sorted(OPTIONS))
