@@ -27,7 +27,7 @@ def test_a_plan_says_what_a_grid_would_cost(here: Path, done: Run) -> None:
         "would search among 22 candidates\n"
         "  hina        0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1\n"
         "  CFG         4, 7\n"
-        "  goals       diversity up\n"
+        "  goals       diversity ↑\n"
         "  pictures    24 at most\n"
         "  a grid      44 pictures on 2 seeds\n"
         "  into        out\n"

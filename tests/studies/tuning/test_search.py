@@ -76,8 +76,10 @@ def test_no_likeness_no_search_and_other_mistakes(tmp_path: Path) -> None:
     good = options(tmp_path)
     with pytest.raises(InputError, match="too few"):
         plan_tune(replace(good, budget=Budget(pictures=20)))
+    with pytest.raises(InputError, match="of both parts"):
+        plan_tune(replace(good, sweeps=("hina = 0, 1", "te(hina) = 0, 1")))
     with pytest.raises(InputError, match="two axes set"):
-        plan_tune(replace(good, sweeps=("hina = 0, 1", "hina te = 0, 1")))
+        plan_tune(replace(good, sweeps=("hina te = 0, 1", "hina te = 0, 0.5")))
     with pytest.raises(InputError, match="cannot be searched over"):
         plan_tune(replace(good, sweeps=("seed = 1-4",)))
     with pytest.raises(InputError, match="cannot be searched over"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loralathe import counted
-from loralathe.cli.language import Data
+from loralathe.cli.language import Data, say_label
 from loralathe.cli.opening import open_pictures, scorers_named
 from loralathe.cli.options import FilePath, PictureCommand, variables_option
 from loralathe.cli.picture_options import Profile, picture_options, take_picture_screen
@@ -130,9 +130,13 @@ def _show_plan(screen: Screen, prepared: PreparedTune) -> None:
         budget={"pictures": options.budget.pictures, "seconds": options.budget.seconds},
     )
     budget = options.budget
+    wanted = [f"{say_label(goal.name)} {'↑' if goal.up else '↓'}" for goal in options.goals]
     rows = [
         *((Data(title), Data(", ".join(values))) for title, values in axes.items()),
-        ("goals", Data(", ".join(goals))),
+        (
+            "goals",
+            Data(", ".join(wanted)),
+        ),
         (
             "pictures",
             f"{budget.pictures} at most" if budget.pictures else f"{budget.seconds:.0f} seconds long",

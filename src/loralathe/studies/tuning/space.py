@@ -123,6 +123,13 @@ def read_space(
     for text in sweeps:
         with about("sweep"):
             axes.append(_axis(text, base, context))
+    titles = [axis.title for axis in axes]
+    for title in titles:
+        if f"{title} te" in titles and f"{title} unet" not in titles:
+            raise InputError(
+                f"{title} is the strength of both parts, {title} te that of the text encoders again",
+                fix=f"sweep the other part by itself: {option('sweep', f'{title} unet = …')}",
+            )
     check_counted_once(tuple(axes))
     return Space(base, tuple(axes), context, identify, bare or base.request.checkpoint)
 
