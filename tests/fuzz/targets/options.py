@@ -27,6 +27,11 @@ START = {
     "render": ("A.safetensors",),
     "grid": ("A.safetensors", "lora.safetensors"),
     "blocks": ("A.safetensors", "lora.safetensors"),
+    "tune": ("A.safetensors", "lora.safetensors", "--sweep", "lora = 0..1"),
+    "check": ("lora.safetensors", "--in", "comfyui"),
+    "transfer": ("lora.safetensors", "--from", "A.safetensors", "--to", "B.safetensors"),
+    "identity make": ("x.card", "--model", "A.safetensors"),
+    "identity check": ("x.card", "x.png"),
 }
 RECIPE = b'[inputs]\nA = "A.safetensors"\n[steps]\nB = "fp16(A)"\n[save]\nB = { file = "r.safetensors" }\n'
 VALUES = (
@@ -53,22 +58,25 @@ WITHOUT_OWN_WAY = ("device", "output", "out")
 def arguments(draw: Random, fixtures: Path) -> Case:
     # The demo's work takes minutes, and the workshop waits for a browser.
     name = draw.choice(sorted({*command_names()} - {"demo", "ui"}))
-    words = list(START.get(name, ()))
     command = lathe.get_command(click.Context(lathe), name)
+    if isinstance(command, click.Group):  # one of its commands
+        inner = draw.choice(sorted(command.commands))
+        name, command = f"{name} {inner}", command.commands[inner]
     assert command is not None
+    words = list(START.get(name, ()))
     settings = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
-    for option in draw.sample(settings, draw.choice((0, 1, 2, 3, 5))):
+    for option in draw.sample(settings, min(len(settings), draw.choice((0, 1, 2, 3, 5)))):
         words += _given(option, draw)
     if draw.random() < 0.2:
         draw.shuffle(words)
     if words and draw.random() < 0.2:
         at = draw.randrange(len(words))
         words[at] = mutated(words[at], NASTY, draw)
-    if draw.random() < 0.1:
-        name = mutated(name, command_names(), draw)
+    called = [mutated(name, command_names(), draw)] if draw.random() < 0.1 else name.split()
     # Pictures take too long here: their commands end with a plan.
-    pictures = ["--dry-run"] if name in ("render", "grid", "blocks") else []
-    return Case("arguments", (name, *words, *pictures), SOUND | {"r.toml": RECIPE}, may_change=tuple(SOUND))
+    pictures = ["--dry-run"] if name in ("render", "grid", "blocks", "tune") else []
+    files = SOUND | {"r.toml": RECIPE}
+    return Case("arguments", (*called, *words, *pictures), files, may_change=tuple(SOUND))
 
 
 def _given(option: click.Option, draw: Random) -> list[str]:
