@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 
 __all__ = ["EverywhereKeywords", "PlannedBase", "PreparedEverywhere", "everywhere", "prepare_everywhere"]
 
-STRENGTHS = "0.4..1.2 (+0.1)"
-PARTS = "0, 0.5, 1"
+STRENGTHS = "1.2..0.4 (-0.1)"
+PARTS = "1, 0.5, 0"
 DIFFERENCES = "-0.2, -0.1, 0, 0.1, 0.2"
-"""What is searched where nothing is said: the strength, the weight of each part, M."""
+"""What is searched where nothing is said: the strength, the weight of each part, M. The search begins at the
+first value of each."""
 MODELS = ("*.safetensors", "*.ckpt", "*.gguf")
 MOST_BASES = 100
 

@@ -73,9 +73,9 @@ Examples:
 )
 @click.option(
     "--budget",
-    default="100 pictures",
+    default="200 pictures",
     metavar="AMOUNT",
-    help='How much each base may take: "80 pictures", "10 minutes". Default: 100 pictures.',
+    help='How much each base may take: "80 pictures", "10 minutes". Default: 200 pictures.',
 )
 @search_options
 @click.option(
