@@ -8,6 +8,7 @@ from random import Random
 
 from fuzz.case import Case
 from fuzz.targets import (
+    cards,
     files,
     formulas,
     greedy,
@@ -50,5 +51,6 @@ TARGETS: dict[str, Draw] = {
     "diffusers folders": pictures.diffusers_folder,
     "study folders": pictures.study_folder,
     "infotexts": pictures.png,
+    "identity cards": cards.card,
     "arguments": options.arguments,
 }
