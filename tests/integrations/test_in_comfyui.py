@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,18 @@ pytestmark = [
     pytest.mark.timeout(3600),
     pytest.mark.skipif(not COMFYUI, reason="COMFYUI_DIR names no ComfyUI"),
 ]
+
+
+def run_graphs(base: Path, graphs: Mapping[str, Graph], *flags: str) -> dict[str, Any]:
+    """What a real ComfyUI shows of graphs, by name, with our pack in it; `base` has its models."""
+    install("comfyui", base)
+    (base / "graphs.json").write_text(json.dumps(graphs), "utf-8")
+    surroundings = {**os.environ, "PYTHONPATH": str(Path(loralathe.__file__).parents[1])}
+    words = [PYTHON, str(DRIVER), str(COMFYUI), str(base), *flags]
+    done = subprocess.run(words, env=surroundings, check=False, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    found: dict[str, Any] = json.loads((base / "results.json").read_text("utf-8"))
+    return found
 
 
 @dataclass(frozen=True)
@@ -133,11 +145,15 @@ def graphs() -> dict[str, Graph]:
     }
 
 
+def make_folders(base: Path) -> None:
+    for name in ("custom_nodes", "models/checkpoints", "models/loras", "input", "output", "user", "temp"):
+        (base / name).mkdir(parents=True)
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     base = tmp_path_factory.mktemp("comfyui")
-    for name in ("custom_nodes", "models/checkpoints", "models/loras", "input", "output", "user", "temp"):
-        (base / name).mkdir(parents=True)
+    make_folders(base)
     checkpoint = tiny_checkpoint("sd1", seed=1, width_divisor=1, std=0.02)
     write_safetensors(base / "models/checkpoints/base.safetensors", checkpoint)
     del checkpoint
@@ -148,15 +164,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
         {"latent_tensor": noise * FIRST_LEVEL / SCALE, "latent_format_version_0": torch.zeros(0)},
         str(base / "input/noise.latent"),
     )
-    install("comfyui", base)
-    (base / "graphs.json").write_text(json.dumps(graphs()), "utf-8")
-    source = Path(loralathe.__file__).parents[1]
-    surroundings = {**os.environ, "PYTHONPATH": str(source)}
     try:
-        words = [PYTHON, str(DRIVER), str(COMFYUI), str(base)]
-        done = subprocess.run(words, env=surroundings, check=False, stderr=subprocess.PIPE, text=True)
-        assert done.returncode == 0, done.stderr[-4000:]
-        yield Ran(base, json.loads((base / "results.json").read_text("utf-8")))
+        results = run_graphs(base, graphs(), "--force-fp32", "--fp32-text-enc", "--fp32-vae")
+        yield Ran(base, results)
     finally:
         shutil.rmtree(base)
 

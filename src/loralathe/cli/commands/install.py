@@ -50,7 +50,7 @@ def install_command(
     screen = Screen(as_json)
     screen.event("installed", **made.__dict__, dry_run=dry_run)
     label = PROGRAMS[program]
-    done = f"would be put into {label}" if dry_run else f"is in {label}"
+    done = f"loralathe would be put into {label}" if dry_run else f"loralathe is in {label}"
     screen.show(heading(done), Facts([("folder", Data(made.folder))]))
     screen.show("", "loralathe must stand in that program's own Python, too:")
     python = quoted(str(made.python or "python"))

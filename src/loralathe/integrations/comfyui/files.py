@@ -18,6 +18,8 @@ from .loras import CATEGORY, LORAS, stack_input, strength, uses_of
 from .work import Work, told, working
 
 if TYPE_CHECKING:
+    import torch
+
     from loralathe import Prepared, Report
 
 EXAMPLE = Path(__file__).with_name("recipe.toml")
@@ -85,6 +87,12 @@ def saved(make: Callable[[Any], Prepared], kind: str, name: str, work: Work) -> 
     return file, make(file).run()
 
 
+def tensors_of(report: Report) -> dict[str, torch.Tensor]:
+    """Of its one output in memory, in a dictionary of its own."""
+    (tensors,) = report.tensors.values()
+    return dict(tensors)
+
+
 def text_of(report: Report, work: Work, *files: Path) -> str:
     """What was made, what is worth knowing, for people."""
     lines = [host.below_output(file) for file in files]
@@ -128,12 +136,13 @@ class LatheMerge(io.ComfyNode):
         with working(cls.hidden.unique_id) as work:
             made = Made(cls, model, clip)
             report = made.prepare(loralathe.MEMORY, dtype, work).run()
-            (tensors,) = report.tensors.values()
+            text, tensors = text_of(report, work), tensors_of(report)
+            del report  # ComfyUI takes each tensor out as it loads it: a model is in memory once, not twice
             held = host.loaded(tensors, made.base, alone=made.kind != "checkpoints")
             for part, before in zip(held, (model, clip), strict=False):
                 if part is not None and before is not None:
                     host.record(part, host.applied(before))
-            return io.NodeOutput(*held, text_of(report, work))
+            return io.NodeOutput(*held, text)
 
 
 class LatheSave(io.ComfyNode):
@@ -300,12 +309,12 @@ class LatheAddDifference(io.ComfyNode):
                 progress=work.progress,
             )
             alone, files = kind != "checkpoints", [output] if file.strip() else []
-            if file.strip():
+            text, tensors = text_of(report, work, *files), {} if files else tensors_of(report)
+            del report
+            if files:
                 held = host.loaded_file(output, alone=alone)
             else:
-                (tensors,) = report.tensors.values()
                 held = host.loaded(tensors, host.model_file(a), alone=alone)
-            text = text_of(report, work, *files)
             return io.NodeOutput(*held, text, ui=ui.PreviewText(text))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -238,15 +238,15 @@ Held = tuple[Any, Any, Any]
 """MODEL, CLIP and VAE; None for what a file does not hold."""
 
 
-def loaded(tensors: Mapping[str, torch.Tensor], like: Path, *, alone: bool = False) -> Held:
-    """A model's tensors in memory as ComfyUI loads a file of them.
+def loaded(tensors: dict[str, torch.Tensor], like: Path, *, alone: bool = False) -> Held:
+    """A model's tensors in memory as ComfyUI loads a file of them; it takes them out of the dictionary.
 
     like: a file with the same marks in its metadata;  alone: a diffusion model without the rest.
     """
     if alone:
-        return _known((comfy.sd.load_diffusion_model_state_dict(dict(tensors)), None, None), like)
+        return _known((comfy.sd.load_diffusion_model_state_dict(tensors), None, None), like)
     found = comfy.sd.load_state_dict_guess_config(
-        dict(tensors), embedding_directory=_words(), metadata=dict(inspect(like).metadata)
+        tensors, embedding_directory=_words(), metadata=dict(inspect(like).metadata)
     )
     return _known(found, like)
 
