@@ -12,6 +12,7 @@ import loralathe
 from checkpoints import tiny_checkpoint, tiny_lora, write_safetensors
 from integrations.held import clip_of, layers_of, unet_of
 from loralathe import AdapterUse, InputError, live_patches
+from pretended_gpu import DEVICE, pretended_gpu
 
 BLOCKS = {"sd1": "1,0,0.5,1,1,1,1,1,-0.25,1,1,1,1,1,0,1,1", "sdxl": "0.5,1,0,1,1,0.25,1,1,1,1,-1,1"}
 
@@ -44,13 +45,7 @@ def test_patches_add_what_a_merge_adds(family: str, tmp_path: Path) -> None:
 
 def test_an_adapter_that_needs_the_weights_sees_the_models_own(tmp_path: Path) -> None:
     base, lora = folder_with("sd1", tmp_path)
-    plain = load_file(lora)
-    name = next(key for key in plain if "down_blocks_1_attentions_0" in key and "attn1_to_q" in key)
-    layer = name.partition(".")[0]
-    parts = {key: value for key, value in plain.items() if key.startswith(layer + ".")}
-    height = parts[f"{layer}.lora_up.weight"].shape[0]
-    dora = parts | {f"{layer}.dora_scale": torch.linspace(0.5, 2, height).reshape(-1, 1)}
-    file = write_safetensors(tmp_path / "dora.safetensors", dora)
+    file = dora(lora, tmp_path)
     uses = [AdapterUse(str(lora)), AdapterUse(str(file), te=0.7, unet=0.7)]
     merged = loralathe.merge(base, *uses, output=loralathe.MEMORY, dtype="fp32").tensors["merged"]
     before, after = held_in(load_file(base)), held_in(dict(merged))
@@ -62,6 +57,32 @@ def test_an_adapter_that_needs_the_weights_sees_the_models_own(tmp_path: Path) -
     assert torch.allclose(
         weight + patches[found].added(weight), after[f"{found}.weight"], rtol=1e-6, atol=1e-6
     )
+
+
+def dora(lora: Path, folder: Path) -> Path:
+    """One layer of a LoRA with magnitudes: what it changes depends on the weight."""
+    plain = load_file(lora)
+    layer = next(key for key in plain if "down_blocks_1_attentions_0" in key and "attn1_to_q" in key)
+    layer = layer.partition(".")[0]
+    parts = {key: value for key, value in plain.items() if key.startswith(layer + ".")}
+    height = parts[f"{layer}.lora_up.weight"].shape[0]
+    scale = {f"{layer}.dora_scale": torch.linspace(0.5, 2, height).reshape(-1, 1)}
+    return write_safetensors(folder / "dora.safetensors", parts | scale)
+
+
+def test_the_change_is_made_where_the_weight_is(tmp_path: Path) -> None:
+    base, lora = folder_with("sd1", tmp_path)
+    held = held_in(load_file(base))
+    patches = live_patches(lora, dora(lora, tmp_path), model=layers_of(held))
+    chosen = [max(patches, key=lambda patch: len(patch.terms)), patches[0], patches[-1]]
+    assert len(chosen[0].terms) == 2
+    for patch in chosen:
+        weight = held[f"{patch.layer}.weight"].half()
+        with pretended_gpu():
+            there = patch.added(weight.to(DEVICE))
+            assert (there.device, there.dtype) == (DEVICE, torch.float32)
+            found = there.cpu()
+        assert torch.allclose(found, patch.added(weight), rtol=1e-5, atol=1e-6)
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

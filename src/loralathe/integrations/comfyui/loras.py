@@ -23,6 +23,8 @@ BLOCKS_HINT = (
     "A list of weights (1,0,0,0.3,…), the name of a list (OUTALL), or blocks by name (IN04=0.3,OUT00=1). "
     "Empty: 1 everywhere."
 )
+MODEL_HINT = "Without it, the LoRA's part of the U-Net or transformer stays away."
+CLIP_HINT = "Without it, the LoRA's part of the text encoders stays away."
 ELEMENTS_HINT = "Rules for layers, blocks:layers:weight, such as IN05-OUT05:attn2:0.5"
 
 
@@ -79,8 +81,8 @@ class LatheLora(io.ComfyNode):
                 ),
                 io.String.Input("blocks", default="", tooltip=BLOCKS_HINT),
                 io.String.Input("elements", default="", tooltip=ELEMENTS_HINT),
-                io.Model.Input("model", optional=True),
-                io.Clip.Input("clip", optional=True),
+                io.Model.Input("model", optional=True, tooltip=MODEL_HINT),
+                io.Clip.Input("clip", optional=True, tooltip=CLIP_HINT),
                 stack_input(),
             ],
             outputs=[
@@ -146,8 +148,8 @@ class LatheApply(io.ComfyNode):
             description="Adds all LoRAs of a stack, block weights included.",
             inputs=[
                 stack_input(optional=False),
-                io.Model.Input("model", optional=True),
-                io.Clip.Input("clip", optional=True),
+                io.Model.Input("model", optional=True, tooltip=MODEL_HINT),
+                io.Clip.Input("clip", optional=True, tooltip=CLIP_HINT),
             ],
             outputs=[io.Model.Output(display_name="MODEL"), io.Clip.Output(display_name="CLIP")],
         )
