@@ -24,6 +24,8 @@ from integrations.test_nodes import lora, node, without_record
 LIST = "0.5,1,0,1,1,0.25,1,1,1,1,-1,1"
 EVERY = 12
 """One of so many patched weights is compared."""
+HALF_A_STEP, SMALLEST_STEP = 2**-11 * (1 + 1e-3), 2**-25
+"""Of fp16, to which the file is rounded: its sums were made in fp32, those of the patches in another order."""
 
 pytestmark = [
     pytest.mark.comfyui,
@@ -66,7 +68,7 @@ def test_patched_weights_are_those_of_the_saved_file(base: Path, results: dict[s
     assert {key.partition(".")[0] for key in patched} == {"diffusion_model", "clip_l", "clip_g"}
     changed = 0
     for key, weight in patched.items():
-        assert torch.equal(weight.half(), held[key]), key
+        assert torch.allclose(held[key].float(), weight, rtol=HALF_A_STEP, atol=SMALLEST_STEP), key
         changed += bool(weight.any())
     assert changed > 0.8 * len(patched)
 
