@@ -25,7 +25,7 @@ LIST = "0.5,1,0,1,1,0.25,1,1,1,1,-1,1"
 EVERY = 12
 """One of so many patched weights is compared."""
 HALF_A_STEP, SMALLEST_STEP = 2**-11 * (1 + 1e-3), 2**-25
-"""Of fp16, to which the file is rounded: its sums were made in fp32, those of the patches in another order."""
+"""Of fp16, to which the file is rounded; the patches are summed in another order."""
 
 pytestmark = [
     pytest.mark.comfyui,
