@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from safetensors.torch import load_file
 
 import checkpoints
 from checkpoints import tiny_checkpoint, write_safetensors
-from loralathe import block_norms, compare, convert, extract, inspect, merge
+from loralathe import InputError, block_norms, compare, convert, extract, inspect, merge
 from loralathe.families import in_original_layout
 from loralathe.tensorfiles import open_tensorfile
 
@@ -147,6 +148,23 @@ def test_inspect_says_how_the_file_is_laid_out(folder: Path) -> None:
     found = inspect(folder / "flux-alone.safetensors")
     assert (found.kind, found.family, found.layout) == ("checkpoint", "flux", "diffusers")
     assert [part.name for part in found.parts] == ["transformer"]
+
+
+def test_a_shard_alone_is_told_by_its_name(folder: Path, tmp_path: Path) -> None:
+    tensors = load_file(folder / "flux-alone.safetensors")
+    half = dict(list(tensors.items())[::2])
+    path = write_safetensors(tmp_path / "diffusion_pytorch_model-00001-of-00002.safetensors", half)
+    with pytest.raises(InputError, match="one of 2 shards of a model"):
+        convert(path, "fp16")
+
+
+def test_a_folder_given_as_a_lora_is_told(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "transformer").mkdir()
+    shutil.copy(
+        folder / "flux-alone.safetensors", tmp_path / "transformer/diffusion_pytorch_model.safetensors"
+    )
+    with pytest.raises(InputError, match="this is not a LoRA"):
+        merge(folder / "flux-alone-original.safetensors", tmp_path)
 
 
 def test_a_file_that_lacks_a_slice_is_no_such_view(folder: Path) -> None:

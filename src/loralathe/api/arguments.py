@@ -162,10 +162,9 @@ def require_kinds(checkpoints: Iterable[Path], adapters: Iterable[Path] = (), *,
 
 def _not_a_lora(path: Path) -> InputError:
     from loralathe.adapters import no_adapter
-    from loralathe.families import FAMILIES
-    from loralathe.tensorfiles import read_header
+    from loralathe.families import FAMILIES, original_header
 
-    tensors = read_header(path).tensors
+    tensors = original_header(path).tensors
     if any(family.signature.matches(tensors) for family in FAMILIES):
         return InputError("this is not a LoRA", where=str(path), fix=MIX)
     return no_adapter(tensors, str(path))

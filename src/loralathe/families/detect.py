@@ -13,6 +13,8 @@ from loralathe.families.unread import name_unread
 
 _ADAPTER = re.compile(r"^(lora|lycoris|oft|boft)_|[._]lora[._]")
 """Names that tensors of adapters have, in every dialect, and those of checkpoints do not."""
+_SHARD = re.compile(r"-\d{5}-of-(?P<count>\d{5})\.\w+$")
+"""End of the name of a shard."""
 _PREDICTION_METADATA = ("modelspec.prediction_type", "modelspec.predict_key")
 
 
@@ -47,7 +49,7 @@ def detect_checkpoint(header: HeaderLike, name: str | None = None) -> Detected:
     tensors = header.tensors
     fitting = [known for known in FAMILIES if known.signature.matches(tensors)]
     if not fitting:
-        raise _unrecognised(tensors, name)
+        raise _one_shard(name) or _unrecognised(tensors, name)
     family, *others = fitting
     if others:
         raise _fits_two(family, others[0], tensors, name)
@@ -83,7 +85,7 @@ def _check_complete(family: Family, paths: Mapping[str, str], name: str | None) 
     path, key = next(iter(paths.items()))  # recognised, so there is one
     missing = [key.removesuffix(path) + lost for lost in family.denoiser.missing(paths.keys())]
     if missing:
-        raise InputError(
+        raise _one_shard(name) or InputError(
             f"this {family.label} checkpoint is incomplete: {counted(len(missing), 'tensor')} of its "
             f"{family.denoiser.kind} {'is' if len(missing) == 1 else 'are'} missing",
             where=_in_file(name, few(missing)),
@@ -104,6 +106,18 @@ def _prediction(family: Family, header: HeaderLike) -> tuple[str | None, str]:
         return None, "unknown from header: only the weights can tell"
     without = ", no v-prediction mark in the file" if family.marks else ""
     return family.prediction, f"{family.label} default{without}"
+
+
+def _one_shard(name: str | None) -> InputError | None:
+    """What to say of a file that is called as one of several shards are."""
+    match = _SHARD.search(name or "")
+    if match is None or int(match["count"]) < 2:
+        return None
+    return InputError(
+        f"this is one of {int(match['count'])} shards of a model",
+        where=name,
+        fix="give the folder of the shards, or their index (….safetensors.index.json)",
+    )
 
 
 def _unrecognised(tensors: Mapping[str, TensorLike], name: str | None) -> InputError:
