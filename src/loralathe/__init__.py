@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     from loralathe.studies import BlockReport, GridResult, bar_chart
     from loralathe.studies.analyzer import bar
     from loralathe.studies.everywhere import EverywhereReport
+    from loralathe.studies.over_seeds import OverSeeds
     from loralathe.studies.plan import GridPlan
     from loralathe.studies.segments.report import SegmentsReport
     from loralathe.studies.soups.report import SoupReport
@@ -111,6 +112,7 @@ if TYPE_CHECKING:
         "BlockWeight", "Card", "Catalogue", "CheckpointFacts", "Comparison", "EverywhereReport",
         "ExtractOptions",
         "ExtractionReport", "Fitting", "GridPlan", "GridResult", "Held", "InputUse", "Inspection", "Norm",
+        "OverSeeds",
         "Part", "Recipe", "Remark", "Report", "RoundingReport", "RunOptions", "Save",
         "SegmentsReport", "SoupReport", "Stack", "TuneReport", "Verification", "WeightStudy", "WeightsOutput",
         "WeightsReport",
@@ -160,6 +162,7 @@ _HOMES = {
     "studies": ("BlockReport", "GridResult", "bar_chart"),
     "studies.analyzer": ("bar",),
     "studies.everywhere": ("EverywhereReport",),
+    "studies.over_seeds": ("OverSeeds",),
     "studies.plan": ("GridPlan",),
     "studies.segments.report": ("SegmentsReport",),
     "studies.soups.report": ("SoupReport",),

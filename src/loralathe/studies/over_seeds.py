@@ -23,12 +23,14 @@ from loralathe.studies.study_file import csv_file
 class OverSeeds:
     """What was measured on cells that differ by seed only.
 
+    labels: title of each axis along which they do not differ → their value there.
     cells, seeds: which ones.  scores: name → mean and 95 % interval over the seeds that have a number.
     against: name → mean and interval of the differences to the reference, of seeds that both have; none for
         the reference itself.
     diversity: 1 − cosine of who is in two of the pictures, the mean of all pairs; None without a card.
     """
 
+    labels: Mapping[str, str]
     cells: tuple[Position, ...]
     seeds: tuple[int, ...]
     scores: Mapping[str, Estimate]
@@ -56,10 +58,13 @@ def over_seeds(
     """One for each group of `seed_groups`. vectors: key of a picture → who is in it, of a card."""
     scores = {result.cell.position: result.scores for result in results}
     references = plan.references(reference)
-    return tuple(_over(cells, scores, references, vectors) for cells in seed_groups(plan))
+    return tuple(
+        _over(labels_of(plan, cells), cells, scores, references, vectors) for cells in seed_groups(plan)
+    )
 
 
 def _over(
+    labels: Mapping[str, str],
     cells: tuple[Cell, ...],
     scores: Mapping[Position, Mapping[str, float | None]],
     references: Mapping[Position, Position],
@@ -77,7 +82,9 @@ def _over(
         if differences and not is_reference:
             against[name] = estimate(differences)
     seeds = tuple(cell.request.seed for cell in cells)
-    return OverSeeds(positions, seeds, means, against, diversity([vectors.get(cell.key) for cell in cells]))
+    return OverSeeds(
+        labels, positions, seeds, means, against, diversity([vectors.get(cell.key) for cell in cells])
+    )
 
 
 def diversity(vectors: Sequence[Vector | None]) -> float | None:
@@ -91,9 +98,8 @@ def groups_json(groups: Sequence[OverSeeds]) -> list[dict[str, object]]:
     return [asdict(group) for group in groups]
 
 
-def labels_of(plan: GridPlan, group: OverSeeds) -> dict[str, str]:
-    """Title of each axis along which the group's cells do not differ → their value there."""
-    cells = [plan.cell(position) for position in group.cells]
+def labels_of(plan: GridPlan, cells: Sequence[Cell]) -> dict[str, str]:
+    """Title of each axis along which the cells do not differ → their value there."""
     return {
         axis.title: cells[0].labels[i]
         for i, axis in enumerate(plan.axes)
@@ -104,16 +110,15 @@ def labels_of(plan: GridPlan, group: OverSeeds) -> dict[str, str]:
 def groups_csv(plan: GridPlan, groups: Sequence[OverSeeds]) -> bytes:
     """`means.csv`: a row for each group: means and intervals, and those of differences to the reference."""
     titles = [axis.title for axis in plan.axes if axis.title]
-    titles = [title for title in titles if any(title in labels_of(plan, group) for group in groups)]
+    titles = [title for title in titles if any(title in group.labels for group in groups)]
     names = list(dict.fromkeys(name for group in groups for name in group.scores))
     parts = ("", " low", " high", " against", " against low", " against high")
     heads = [f"{name}{part}" for name in names for part in parts]
     rows: list[Sequence[object]] = [[*titles, "pictures", *heads, "diversity"]]
     for group in groups:
-        labels = labels_of(plan, group)
         found = [one for name in names for one in (group.scores.get(name), group.against.get(name))]
         numbers = [value for one in found for value in _three(one)]
-        row = [*(labels.get(title, "") for title in titles), len(group.cells), *map(_number, numbers)]
+        row = [*(group.labels.get(title, "") for title in titles), len(group.cells), *map(_number, numbers)]
         rows.append([*row, _number(group.diversity)])
     return csv_file(rows)
 

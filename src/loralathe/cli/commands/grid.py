@@ -16,11 +16,11 @@ from loralathe.cli.opening import open_pictures, scorers_named
 from loralathe.cli.options import FilePath, PictureCommand, Whole, variables_option
 from loralathe.cli.picture_options import Profile, picture_options, take_picture_screen
 from loralathe.cli.screen import Screen, heading
-from loralathe.cli.text import Facts
+from loralathe.cli.text import Columns, Facts
 from loralathe.cli.wide import cells
 
 if TYPE_CHECKING:
-    from loralathe import GridPlan, GridResult, PreparedGrid
+    from loralathe import GridPlan, GridResult, OverSeeds, PreparedGrid
 
 EPILOG = """\b
 VALUES are 0, 0.3, 0.5    0..1 (+0.25)    0..1 [5]    'a, b', c
@@ -221,6 +221,30 @@ def show_grid(screen: Screen, folder: Path, result: GridResult) -> None:
     tiles = [name for name in by_name if name.startswith("grid-")]
     rows += [("tiles", f"{len(tiles)} in full size: {tiles[0]} …")] if tiles else []
     screen.show(heading(f"a grid of {counted(len(plan.cells), 'cell')}"), Facts(rows))
+    _show_means(screen, result)
+
+
+def _show_means(screen: Screen, result: GridResult) -> None:
+    """What an identity card says of cells that differ by seed only: mean and 95 % interval."""
+    names = [name for name in ("likeness", "bleed") if any(name in group.scores for group in result.groups)]
+    if not names:
+        return
+    titles = list(dict.fromkeys(title for group in result.groups for title in group.labels))
+    rows = [
+        [
+            *(group.labels.get(title, "") for title in titles),
+            *(_mean(group, name) for name in names),
+            "–" if group.diversity is None else f"{group.diversity:.3f}",
+        ]
+        for group in result.groups
+    ]
+    screen.show("", heading("over the seeds"), Columns([*titles, *names, "diversity"], rows))
+
+
+def _mean(group: OverSeeds, name: str) -> str:
+    if (found := group.scores.get(name)) is None:
+        return "–"
+    return f"{found.mean:.3f}" + ("" if found.high is None else f" ± {found.high - found.mean:.3f}")
 
 
 def _axis_rows(plan: GridPlan) -> list[tuple[str, str]]:

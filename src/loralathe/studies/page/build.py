@@ -15,7 +15,7 @@ from loralathe.errors import printable
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import AdapterUse, argument_text, show_number
 from loralathe.studies.drawing.grid import slot_of
-from loralathe.studies.over_seeds import OverSeeds, labels_of
+from loralathe.studies.over_seeds import OverSeeds
 from loralathe.studies.plan import GridPlan, Position
 from loralathe.studies.results import CellResult
 from loralathe.words import read_page
@@ -103,7 +103,7 @@ def grid_page(
         "live": live,
         "scores": scores,
         "chosen": [name for name in scores if name in chosen],
-        "groups": [_group(plan, group) for group in groups],
+        "groups": [_group(group) for group in groups],
         "cells": [
             _cell(result, folder, embed=embed) | {"reference": references[result.cell.position]}
             for result in results
@@ -112,10 +112,10 @@ def grid_page(
     return fill_page("grid", title, data)
 
 
-def _group(plan: GridPlan, group: OverSeeds) -> dict[str, object]:
+def _group(group: OverSeeds) -> dict[str, object]:
     return {
         "cells": group.cells,
-        "labels": labels_of(plan, group),
+        "labels": group.labels,
         "scores": {name: (one.mean, one.low, one.high) for name, one in group.scores.items()},
         "against": {name: (one.mean, one.low, one.high) for name, one in group.against.items()},
         "diversity": group.diversity,
