@@ -143,7 +143,9 @@ def test_a_grid_by_a_card_and_a_card_of_its_cells(person: Path, done: Run) -> No
     axes = ("--x", "hina = 0, 1", "--y", "seed = 1-3", "--scorer", "none", "-o", "g")
     plan = done(*words, *axes, "--card", "her.card", "--bleed", "--dry-run").stdout
     assert "15 distinct, 0 of them there already" in plan
-    done(*words, *axes, "--card", "her.card", "--bleed")
+    shown = done(*words, *axes, "--card", "her.card", "--bleed").stdout.partition("over the seeds")[2]
+    assert [line.split()[0] for line in shown.splitlines()[3:5]] == ["0", "1"]
+    assert shown.count("±") == 4
     rows = list(csv.DictReader(Path("g/results.csv").read_text("utf-8-sig").splitlines()))
     assert len(rows) == 6
     assert all(float(row["bleed"]) == 0 for row in rows if row["hina"] == "0")

@@ -49,8 +49,8 @@ Examples:
   lathe blocks baseA.safetensors hina.safetensors --prompt "hina, a girl" --segments --card hina.card
   lathe blocks --weights baseA.safetensors hina.safetensors mio.safetensors
 """
-BESIDE_THE_BARS = 60
-"""Columns that the chart's numbers take."""
+BESIDE_THE_BARS, OF_A_CARD = 60, 19
+"""Columns that the chart's numbers take, and those of likeness beside them."""
 WIDEST = 24
 NARROWEST = 6
 """Of a bar; where there is not even so much room for one, only numbers are shown."""
@@ -227,7 +227,8 @@ def show_blocks(screen: Screen, folder: Path, report: BlockReport) -> None:
     from loralathe import bar_chart
 
     screen.event("blocks", folder=folder, report=report)
-    screen.result(_said(bar_chart(report, max(16, min(40, screen.console.width - BESIDE_THE_BARS)))))
+    beside = BESIDE_THE_BARS + (OF_A_CARD if report.likeness is not None else 0)
+    screen.result(_said(bar_chart(report, max(16, min(40, screen.console.width - beside)))))
     there = report.pictures - report.rendered
     by_name = {path.name: path for path in report.files}
     sheets = [str(path) for path in report.files if path.suffix == ".png"]

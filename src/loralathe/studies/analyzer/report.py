@@ -154,7 +154,7 @@ def bar_chart(report: BlockReport, width: int = 40) -> Table:
 
 
 def _change(value: Estimate | None) -> str:
-    return "–" if value is None else f"{value.mean:+.3f} {_half_width(value)}".rstrip()
+    return "–" if value is None else f"{round(value.mean, 3) + 0.0:+.3f} {_half_width(value)}".rstrip()
 
 
 def _half_width(value: Estimate) -> str:

@@ -18,7 +18,7 @@ export const BLOCK_WORDS = {
   likenessNote: "Likeness: how much more, or less, the picture is like the card than the source is, with its 95 % interval.",
   oneSeed: "One seed says little: run with more seeds for intervals.",
 };
-const plusMinus = (value) => (value ? `${value.mean > 0 ? "+" : ""}${value.mean.toFixed(3)}${value.high === null ? "" : ` ± ${((value.high - value.low) / 2).toFixed(3)}`}` : "—");
+const plusMinus = (value) => (value ? `${+value.mean.toFixed(3) > 0 ? "+" : ""}${(+value.mean.toFixed(3)).toFixed(3)}${value.high === null ? "" : ` ± ${((value.high - value.low) / 2).toFixed(3)}`}` : "—");
 export const trimmed = (value) => String(+value.toFixed(3));
 
 export function effectBar({ mean, low, high }, top) {
