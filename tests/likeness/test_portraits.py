@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from training.attributes import sample_hina, sample_portrait
 from training.drawing import draw
 
 from loralathe.demo import family_judge
 from loralathe.errors import InputError
-from loralathe.likeness import Card, open_embedder, read_card, write_card
+from loralathe.likeness import Card, open_embedder, open_judge, read_card, write_card
 from loralathe.likeness.card import card_of
 from loralathe.likeness.portraits import Portraits
 
@@ -85,3 +87,23 @@ def test_another_safetensors_file_is_no_judge(tmp_path: Path) -> None:
     lora = family_judge().with_name("hina.safetensors")
     with pytest.raises(InputError, match="not a judge"):
         card_of(open_embedder(lora), ["a", "b", "c"], hinas(3, 1))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"questions": "[]"},
+        {"questions": '{"hair": 3}'},
+        {"widths": "[4, 4]"},
+        {"hidden": "100000000"},
+        {"widths": "{}"},
+    ],
+)
+def test_damaged_judges(tmp_path: Path, change: dict[str, str]) -> None:
+    """Sizes are looked at before a network of them is built."""
+    with safe_open(family_judge(), "pt") as file:
+        about = file.metadata()
+    path = tmp_path / "judge.safetensors"
+    save_file(load_file(family_judge()), path, about | change)
+    with pytest.raises(InputError, match="not a judge"):
+        open_judge(path)

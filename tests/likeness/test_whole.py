@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +91,22 @@ def test_of_several_outputs_the_vector_is_taken(tmp_path: Path) -> None:
     assert np.array_equal(
         WholePicture(both).vectors([picture()])[0], WholePicture(alone).vectors([picture()])[0]
     )
+
+
+def test_onnx_models_bring_no_torch(tmp_path: Path) -> None:
+    model = str(mean_colour(tmp_path / "m.onnx"))
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom PIL import Image\n"
+        "from loralathe.likeness import open_embedder\n"
+        f"open_embedder(Path({model!r})).vectors([Image.new('RGB', (9, 9))])\n"
+        "print('torch' in sys.modules)"
+    )
+    source = str(Path(__file__).resolve().parents[2] / "src")
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": source},
+    )
+    assert done.stdout.split() == ["False"]

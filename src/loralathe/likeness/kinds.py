@@ -8,7 +8,6 @@ from loralathe.errors import InputError, option
 from loralathe.likeness import detection
 from loralathe.likeness.embedder import Embedder
 from loralathe.likeness.faces import Faces
-from loralathe.likeness.portraits import Portraits
 from loralathe.likeness.preparation import Preparation
 from loralathe.likeness.preparations import preparation_of
 from loralathe.likeness.whole import WANTED, WholePicture
@@ -34,6 +33,8 @@ def open_embedder(
                 where=str(model),
                 fix=f"leave out {option('detector')}",
             )
+        from loralathe.likeness.portraits import Portraits  # brings torch, which ONNX models need not
+
         return Portraits(model)
     prepared = preparation or preparation_of(model, None)
     return WholePicture(model, prepared) if detector is None else Faces(model, detector, prepared)

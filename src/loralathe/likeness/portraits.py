@@ -103,7 +103,7 @@ def open_judge(path: Path) -> Judge:
             wrong = [name for name in lacking.missing_keys if not name.endswith("num_batches_tracked")]
             if wrong or lacking.unexpected_keys:
                 raise KeyError(*wrong, *lacking.unexpected_keys)
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise InputError("this file is not a judge of the tiny family", where=str(path)) from error
     return Judge(network.eval(), Knowledge(questions, about["phrases"], about["subjects"]))
 
