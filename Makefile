@@ -58,9 +58,9 @@ test-demo: $(STAMP)
 # Where Chromium is not and cannot be had, its tests say so and are skipped.
 test-browser: $(STAMP)
 	-@$(MAKE) --no-print-directory chromium
-	$(BIN)/python -m pytest -n0 -m browser tests/in_browser
+	$(BIN)/python -m pytest -n0 -m browser tests/in_browser tests/integrations
 
-# Needs 12 GB of disk, 12 GB of memory, and minutes. ComfyUI's Python needs loralathe's dependencies, not loralathe.
+# Needs 16 GB of disk, 12 GB of memory, and minutes. ComfyUI's Python needs loralathe's dependencies, not loralathe.
 test-comfyui: $(STAMP)
 	$(BIN)/python -m pytest -n0 -s -m comfyui tests/integrations
 

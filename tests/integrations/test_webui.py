@@ -36,7 +36,8 @@ PAGE = """<!doctype html><meta charset=utf-8><script src=/loralathe.js></script>
 <div id=txt2img_seed><input type=number value=77></div>
 <div id=txt2img_width><input type=number value=64></div>
 <div id=txt2img_height><input type=number value=96></div>
-<div id=txt2img_sampling><input value="Euler a"></div><div id=txt2img_scheduler><input value=Karras></div>
+<div id=txt2img_sampling><input value="Euler a"></div><div id=txt2img_scheduler>
+<input type=radio name=s value=Automatic><input type=radio name=s value=Karras checked></div>
 <div id=image_buttons_txt2img></div></section>
 <section id=second hidden>TAB</section></div>
 <script>function show(button) { const ours = button.textContent == "loralathe";
@@ -204,11 +205,14 @@ def test_prompt_and_settings_are_sent_to_the_workshop(webui: Webui, monkeypatch:
         inputs = "input, textarea, select"
         values = {
             name: frame.locator(f'[data-field="{name}"]').locator(inputs).first.input_value()
-            for name in ("prompt", "steps", "cfg", "seed")
+            for name in ("prompt", "steps", "cfg", "seed", "sampler", "schedule")
         }
         picture = os.environ.get("WEBUI_PICTURE")
         if picture:
             page.set_viewport_size({"width": 1280, "height": 900})
             page.screenshot(path=picture)
         browser.close()
-    assert values == {"prompt": "hina, smiling", "steps": "12", "cfg": "6.5", "seed": "77"}
+    assert values == {
+        "prompt": "hina, smiling", "steps": "12", "cfg": "6.5", "seed": "77", "sampler": "Euler a",
+        "schedule": "Karras",
+    }  # fmt: skip

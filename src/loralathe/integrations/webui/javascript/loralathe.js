@@ -18,7 +18,7 @@
   /* The frame, once its page is there; several callers wait for the same one. */
   function open() {
     opening ??= (async () => {
-      const place = find("#loralathe");
+      const place = await there("#loralathe");
       place.textContent = say("The workshop starts …", "工作坊啟動中……");
       try {
         const address = await ask();
@@ -44,8 +44,18 @@
     return opening;
   }
 
+  /* Some versions put a tab's content in when it is opened. */
+  async function there(selector) {
+    for (let tries = 0; tries < 50 && !find(selector); tries++) await new Promise((next) => setTimeout(next, 100));
+    return find(selector);
+  }
+
   const text = (selector) => find(`${selector} textarea`)?.value ?? "";
-  const field = (selector) => find(`${selector} input[type=number], ${selector} input, ${selector} select`)?.value ?? "";
+  /* A number, the chosen one of several, or what a list shows. */
+  function field(selector) {
+    const found = ["input:checked", "input[type=number]", "input:not([type=radio])", "select"].map((kind) => find(`${selector} ${kind}`));
+    return found.find(Boolean)?.value ?? "";
+  }
   const number = (selector) => { const value = field(selector); return value === "" || isNaN(value) ? null : Number(value); };
 
   function settings(tab) {
@@ -82,13 +92,17 @@
     }
   }
 
+  let watched = null;
+
   function watch() {
     buttons();
     const place = find("#loralathe");
-    if (!place) return;
+    if (!place || place === watched) return;
+    watched = place;
     new IntersectionObserver((seen) => { if (seen.some((one) => one.isIntersecting)) open().catch(() => {}); }).observe(place.parentElement);
   }
 
   if (typeof onUiLoaded === "function") onUiLoaded(watch);
   else addEventListener("load", watch);
+  if (typeof onUiTabChange === "function") onUiTabChange(watch);
 })();
