@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -140,6 +141,16 @@ class StandIn:
             server.shutdown()
             server.server_close()
             thread.join()
+
+    def when(self, true: Callable[[], object], act: Callable[[], None]) -> None:
+        """Act as soon as something is true, from another thread."""
+
+        def wait() -> None:
+            while not true():
+                time.sleep(0.01)
+            act()
+
+        threading.Thread(target=wait, daemon=True).start()
 
     def count(self, path: str) -> int:
         return sum(1 for _, asked in self.asked if asked == path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -189,7 +188,7 @@ def test_cancelling_takes_back_what_is_ours(comfy: ComfyStandIn, studio: Studio)
     comfy.faults.seconds = 30
     cancel = Cancel()
     with pool_on(comfy, Progress(cancel=cancel)) as pool:
-        threading.Timer(0.3, cancel.cancel).start()
+        comfy.when(lambda: comfy.current, cancel.cancel)
         with pytest.raises(Cancelled):
             drawn(pool, studio.requests(6))
         assert not comfy.waiting

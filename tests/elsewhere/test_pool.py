@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
+import torch
 from PIL import Image
 
 from loralathe.adapters import ModelFolders
@@ -223,3 +224,24 @@ def test_batches_share_a_model_and_a_worker_keeps_its_own() -> None:
     assert next_batch(batches, None, [a, b]) is batches[0]
     assert next_batch(batches[:1], b, [a]) is batches[0]
     assert next_batch([], a, []) is None
+
+
+def test_weights_in_memory_are_files_for_as_long_as_they_are_needed() -> None:
+    """Workers get the file of each name; `forget` and `close` remove it."""
+    held: list[dict[str, dict[str, torch.Tensor]]] = []
+
+    def trouble(crew: Crew, batch: Batch) -> None:
+        held.append({name: torch.load(file, weights_only=True) for name, file in batch.held.items()})
+
+    weights = {"merged": {"a": torch.arange(6.0).reshape(2, 3)}, "other": {"a": torch.zeros(1)}}
+    pool = Crew(trouble=trouble).pool(weights=weights)
+    assert len(render(pool, requests(2, "merged"))) == 2
+    assert set(held[0]) == {"merged"}
+    assert torch.equal(held[0]["merged"]["a"], weights["merged"]["a"])
+    (file,) = pool._held._files.values()
+    pool.forget()
+    assert not file.exists()
+    assert len(render(pool, requests(2, "other"))) == 2
+    (file,) = pool._held._files.values()
+    pool.close()
+    assert not file.parent.exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -172,7 +171,7 @@ def test_cancelling_interrupts(a1111: WebuiStandIn, studio: Studio) -> None:
     a1111.faults.seconds = 30
     cancel = Cancel()
     with pool_on(a1111, Progress(cancel=cancel)) as pool:
-        threading.Timer(0.3, cancel.cancel).start()
+        a1111.when(lambda: a1111.busy_with, cancel.cancel)
         with pytest.raises(Cancelled):
             drawn(pool, studio.requests(6))
     assert a1111.interrupts == 1

@@ -65,6 +65,7 @@ class ServerLoras:
         self._presets = presets
         self._allow_unmatched = allow_unmatched
         self._written: dict[Path, None] = {}
+        self._found: dict[tuple[tuple[AdapterUse, ...], str, int], tuple[ServerLora, ...]] = {}
 
     @property
     def written(self) -> bool:
@@ -73,6 +74,12 @@ class ServerLoras:
 
     def of(self, uses: Sequence[AdapterUse], family: Family, seed: int) -> tuple[ServerLora, ...]:
         """What the server is to load, parts written. InputError for what cannot be said there."""
+        key = (tuple(uses), family.id, seed)
+        if key not in self._found:
+            self._found[key] = self._taken_apart(uses, family, seed)
+        return self._found[key]
+
+    def _taken_apart(self, uses: Sequence[AdapterUse], family: Family, seed: int) -> tuple[ServerLora, ...]:
         found = [one for use in uses for one in self._of(use, family, seed)]
         names = [one.file for one in found]
         for one in found:
@@ -152,6 +159,7 @@ class ServerLoras:
 
     def close(self) -> None:
         """Remove what was written."""
+        self._found.clear()
         written, self._written = self._written, {}
         for path in written:
             path.unlink(missing_ok=True)
