@@ -13,10 +13,11 @@ import torch
 from checkpoints import manifest, tiny_checkpoint, write_safetensors
 from loralathe.errors import InputError
 from loralathe.families import detect_checkpoint
+from loralathe.families.flux2 import FLUX2
 from loralathe.families.sd1 import SD1
 from loralathe.families.sd2 import TELLTALE
 from loralathe.rendering import ImageRequest, LocalRenderer
-from loralathe.rendering.families import family_of
+from loralathe.rendering.families import family_of, how_drawn
 from loralathe.rendering.loading import FileWeights, MemoryWeights, Model, load_vae, open_folder, open_model
 from loralathe.rendering.loading.checkpoint import prediction_of
 from loralathe.rendering.loading.shapes import clip_config, open_clip_config, unet_config, vae_config
@@ -229,6 +230,10 @@ def test_a_family_that_is_not_rendered(tmp_path: Path) -> None:
     assert caught.value.where == path
     with pytest.raises(InputError, match=refused):
         opened(tensors)
+    with pytest.raises(
+        InputError, match=r"Flux\.2 dev models cannot be rendered here: its prompts are read by"
+    ):
+        how_drawn(FLUX2, path)
     folder = tmp_path / "folder"
     (folder / "transformer").mkdir(parents=True)
     (folder / "transformer" / "config.json").write_text('{"_class_name": "LuminaTransformer2DModel"}')

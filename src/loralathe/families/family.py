@@ -57,6 +57,7 @@ class Family:
     colours:      what adjust()'s BRI, COL1, COL2 and COL3 add to the latents' channels 1, 2 and 3
     loaders:      under which names other programs look for layers of the U-Net or transformer
     pictures:     how they are made; None: they cannot be rendered here
+    undrawn:      why not, where there is more to say
     """
 
     id: str
@@ -77,6 +78,7 @@ class Family:
     colours: tuple[tuple[float, ...], ...] | None = None
     loaders: Loaders = field(default_factory=lambda: TRANSFORMER_LOADERS)
     pictures: Pictures | None = None
+    undrawn: str = ""
 
     # Components
 

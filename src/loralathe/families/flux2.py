@@ -113,7 +113,7 @@ LOADERS = {
 
 def _family(
     name: str, label: str, released: str, blocks: tuple[int, int], text: Component, words: MetadataWords,
-    *, more_than: int, variant: str, pictures: Pictures | None = None,
+    *, more_than: int, variant: str, pictures: Pictures | None = None, undrawn: str = "",
 ) -> Family:  # fmt: skip
     """One of the family: with so many double and single blocks, more single ones than the next smaller."""
     double, single = blocks
@@ -159,6 +159,7 @@ def _family(
         prediction="flow",
         loaders=LOADERS,
         pictures=pictures,
+        undrawn=undrawn,
         rules=(KeyRule("statistics of latents", r"vae\.bn\..*", frozen=True),),
     )
 
@@ -221,6 +222,8 @@ FLUX2 = register(
     _family(
         "flux2", "Flux.2 dev", "2025-11", (8, 48), language_model("mistral3_24b"), _words("dev"),
         more_than=24, variant="dev",
+        undrawn="its prompts are read by Mistral Small 3, a network that is not read here; draw with "
+        "Flux.2 Klein, or merge here and draw with ComfyUI or diffusers",
     )
 )  # fmt: skip
 KLEIN_9B = register(

@@ -45,7 +45,7 @@ def family_of(checkpoint: str | Path) -> Family:
 def how_drawn(family: Family, where: str) -> Pictures:
     """How pictures of a family are made; InputError for one whose files are worked on but not rendered."""
     if family.pictures is None:
-        raise _cannot_render(family.label, where)
+        raise _cannot_render(family.label, where, family.undrawn)
     return family.pictures
 
 
@@ -74,10 +74,12 @@ def said_size(metadata: Mapping[str, str]) -> tuple[int, int] | None:
     return (width, height) if usable else None
 
 
-def _cannot_render(label: str, where: str) -> InputError:
+def _cannot_render(label: str, where: str, why: str = "") -> InputError:
     rendered = supported_families([family for family in FAMILIES if family.pictures])
     return InputError(
-        f"{label} models cannot be rendered here; {rendered} can",
+        f"{label} models cannot be rendered here: {why}"
+        if why
+        else f"{label} models cannot be rendered here; {rendered} can",
         where=where,
         fix=f"merge and look into the weights here (blocks with {option('weights', True)} renders nothing), "
         "and make the pictures with the program that you use the model in",
