@@ -40,9 +40,10 @@ from loralathe.studies import CellStore, gather_context
 from loralathe.studies.tuning.budget import Budget
 from loralathe.studies.tuning.goals import goals_of
 from loralathe.studies.tuning.measure import Measurer
+from loralathe.studies.tuning.options import TuneOptions, space_of
 from loralathe.studies.tuning.proposals import DATABASE
 from loralathe.studies.tuning.racing import Values
-from loralathe.studies.tuning.search import TuneOptions, run_tune, space_of
+from loralathe.studies.tuning.search import run_tune
 from loralathe.studies.tuning.space import AS_GIVEN, Point, Scene
 
 PROMPTS = {"hina": SCENES[0], "sailor": PEOPLE[0]}

@@ -16,7 +16,8 @@ from loralathe.studies.grid import GridOptions, run_grid
 from loralathe.studies.segments.search import SegmentsOptions, find_segments
 from loralathe.studies.tuning.budget import Budget
 from loralathe.studies.tuning.goals import goals_of
-from loralathe.studies.tuning.search import TuneOptions, run_tune
+from loralathe.studies.tuning.options import TuneOptions
+from loralathe.studies.tuning.search import run_tune
 from studies.fakes import FakeRenderer, request, use
 
 RUN = "document.documentElement.dataset.ran=1"

@@ -20,7 +20,8 @@ from loralathe.studies.page import build
 from loralathe.studies.page.build import grid_page
 from loralathe.studies.tuning.budget import Budget
 from loralathe.studies.tuning.goals import goals_of
-from loralathe.studies.tuning.search import TuneOptions, run_tune
+from loralathe.studies.tuning.options import TuneOptions
+from loralathe.studies.tuning.search import run_tune
 from loralathe.words import read_page
 from studies.fakes import FakeRenderer, request, use
 from studies.test_grid import Darkness

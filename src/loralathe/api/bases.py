@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from loralathe.inspection import Fitting
     from loralathe.strengths import AdapterUse
     from loralathe.studies.everywhere import EverywhereReport, OnBase
-    from loralathe.studies.tuning.search import TunePlan
+    from loralathe.studies.tuning.options import TunePlan
 
 __all__ = ["EverywhereKeywords", "PlannedBase", "PreparedEverywhere", "everywhere", "prepare_everywhere"]
 

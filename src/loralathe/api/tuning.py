@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from loralathe.likeness import Card
     from loralathe.strengths import AdapterUse
     from loralathe.studies import Scorer
+    from loralathe.studies.tuning.options import TuneOptions, TunePlan
     from loralathe.studies.tuning.report import TuneReport
-    from loralathe.studies.tuning.search import TuneOptions, TunePlan
 
 __all__ = ["PreparedTune", "TuneChoices", "prepare_tune", "tune"]
 
@@ -127,7 +127,7 @@ def prepare_tune(
 ) -> PreparedTune:
     """A search in a model that is open, or in a recipe's result; nothing is loaded before its `run`."""
     from loralathe.studies.tuning.budget import read_budget
-    from loralathe.studies.tuning.search import TuneOptions
+    from loralathe.studies.tuning.options import TuneOptions
 
     picture, rest = parted(keywords, Picture)
     wanted, choices = Picture(**picture), TuneChoices(**rest)
@@ -167,7 +167,7 @@ class PreparedTune:
 
     def plan(self) -> TunePlan:
         """Its candidates, and how many pictures a grid of them would take; nothing is written."""
-        from loralathe.studies.tuning.search import plan_tune
+        from loralathe.studies.tuning.options import plan_tune
 
         plan = plan_tune(self.options)
         first = tuple(0 for _ in plan.space.axes)

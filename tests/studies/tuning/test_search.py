@@ -15,8 +15,9 @@ from loralathe.studies.scorers import Scored
 from loralathe.studies.store import CellStore
 from loralathe.studies.tuning.budget import Budget, read_budget
 from loralathe.studies.tuning.goals import goals_of
+from loralathe.studies.tuning.options import plan_tune, space_of
 from loralathe.studies.tuning.proposals import Proposals
-from loralathe.studies.tuning.search import plan_tune, run_tune, space_of
+from loralathe.studies.tuning.search import run_tune
 from studies.tuning.world import SWEEPS, Channel, options, renderer
 
 BEST = ("0.8", "0.4", "0.5")
@@ -24,10 +25,10 @@ BEST = ("0.8", "0.4", "0.5")
 
 def test_it_finds_the_best_and_keeps_within_its_budget(tmp_path: Path) -> None:
     drawn = renderer()
-    report = run_tune(options(tmp_path, 150), drawn)
+    report = run_tune(options(tmp_path, 200), drawn)
     assert report.best is not None
     assert report.best.labels == BEST
-    assert report.pictures == report.rendered == len(drawn.rendered) <= 150
+    assert report.pictures == report.rendered == len(drawn.rendered) <= 200
     assert report.check is not None
     assert report.check.against == 0
     likeness, bleed, _ = report.check.differences

@@ -19,7 +19,7 @@ from loralathe.studies.context import Context
 from loralathe.studies.scorers import Scored
 from loralathe.studies.tuning.budget import Budget
 from loralathe.studies.tuning.goals import goals_of
-from loralathe.studies.tuning.search import TuneOptions
+from loralathe.studies.tuning.options import TuneOptions
 from studies.fakes import FakeRenderer
 
 CONTEXT = Context(family=family_by_id("sdxl"))

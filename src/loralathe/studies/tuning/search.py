@@ -4,31 +4,24 @@ report.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 
-from loralathe.errors import InputError, option
+from loralathe.errors import InputError
 from loralathe.likeness.intervals import Estimate
 from loralathe.progress import Progress
-from loralathe.rendering.prompts import lift_tags
-from loralathe.rendering.request import ImageRequest, Renderer
-from loralathe.studies.cell_builder import CellBuilder, pull_tags
-from loralathe.studies.context import Context
-from loralathe.studies.plan import Identify, file_identity
+from loralathe.rendering.request import Renderer
 from loralathe.studies.store import CellStore
-from loralathe.studies.study_file import Identity, claim_folder, foreign_folder_note, identity_of
-from loralathe.studies.tuning.budget import Budget, Purse
+from loralathe.studies.study_file import claim_folder
+from loralathe.studies.tuning.budget import Purse
 from loralathe.studies.tuning.choose import front_of, leader, next_to_measure, worths
-from loralathe.studies.tuning.goals import Goal, estimates
+from loralathe.studies.tuning.goals import estimates
 from loralathe.studies.tuning.measure import Measurer
-from loralathe.studies.tuning.proposals import Proposals, SamplerName, need_optuna
+from loralathe.studies.tuning.options import TuneOptions, TunePlan, plan_tune, search_name, study_identity
+from loralathe.studies.tuning.proposals import Proposals
 from loralathe.studies.tuning.racing import (
     Noise,
     Rule,
@@ -47,119 +40,10 @@ from loralathe.studies.tuning.report import (
     recommended_recipe,
     write_tune_report,
 )
-from loralathe.studies.tuning.space import AS_GIVEN, Point, Scene, Space, make_scenes, read_space
+from loralathe.studies.tuning.space import AS_GIVEN, Point
 
-DEFAULT_CONTEXT = Context()
 LIVE_SECONDS = 5.0
 """How often the page is written while a search runs."""
-
-
-@dataclass(frozen=True)
-class TuneOptions:
-    """Everything about a search.
-
-    request: what all pictures have in common; its prompt holds the trigger words.  also: other prompts with
-    them;
-        scenes take turns.
-    sweeps: axes `NAME = VALUES`.  goals: see `goals_of`.  triggers: words that the plain prompts lack.
-    first: seeds of a new candidate; most: of the best ones; check: fresh seeds for the end.
-    error: chance of dropping a candidate that no rival beats.
-    bare: checkpoint of the base alone, where `request` names a recipe's result.
-    reuse: folders of other studies, whose pictures are taken.
-    """
-
-    request: ImageRequest
-    folder: Path
-    sweeps: tuple[str, ...]
-    goals: tuple[Goal, ...]
-    budget: Budget
-    also: tuple[str, ...] = ()
-    triggers: tuple[str, ...] = ()
-    first: int = 2
-    most: int = 16
-    check: int = 8
-    error: float = 0.05
-    sampler: SamplerName = "tpe"
-    context: Context = DEFAULT_CONTEXT
-    bare: str = ""
-    reuse: tuple[Path, ...] = ()
-    title: str = ""
-    embed: bool = False
-    force: bool = False
-    identify: Identify = file_identity
-
-
-def space_of(options: TuneOptions) -> Space:
-    """The candidates. Raises InputError for mistakes in the axes."""
-    base = CellBuilder(options.request)
-    space = read_space(options.sweeps, base, options.context, cache(options.identify), options.bare)
-    # Each value by itself: the last one must not fail after an hour.
-    for axis, values in enumerate(space.axes):
-        for at in range(len(values.values)):
-            point = tuple(at if i == axis else 0 for i in range(len(space.axes)))
-            job = space.job(point, options.request.prompt, 0)
-            if options.context.recipe is not None:
-                options.context.recipe.check(dict(job.variables))
-    return space
-
-
-def scenes_of(options: TuneOptions) -> tuple[Scene, ...]:
-    """`most` scenes of the race, and `check` fresh ones behind them."""
-    prompts = (options.request.prompt, *options.also)
-    return make_scenes(prompts, options.triggers, options.request.seed, options.most + options.check)
-
-
-@dataclass(frozen=True)
-class TunePlan:
-    """What a search would do: its candidates, pictures of one in a scene, those that the check takes."""
-
-    space: Space
-    scenes: tuple[Scene, ...]
-    pictures_of_scene: int
-    kept: int
-    notes: tuple[str, ...]
-
-    @property
-    def grid_pictures(self) -> int:
-        """What all candidates would take on as few seeds as a new one begins with."""
-        return self.space.size * self.pictures_of_scene
-
-
-def plan_tune(options: TuneOptions) -> TunePlan:
-    """The plan without rendering. Raises InputError for every mistake that can be told now."""
-    need_optuna()
-    if options.first < 2 or options.most < options.first:
-        raise InputError(
-            "a candidate begins on 2 seeds at least, and none gets fewer later",
-            where=f"{option('first_seeds', options.first)}, {option('most_seeds', options.most)}",
-        )
-    space, scenes = space_of(options), scenes_of(options)
-    plain = any(goal.plain for goal in options.goals)
-    of_scene = 2 if plain else 1
-    kept = options.check * (2 * of_scene + plain)
-    limit = options.budget.pictures
-    least = kept + 2 * options.first * of_scene + (options.first if plain else 0)
-    if limit is not None and limit < least:
-        raise InputError(
-            f"{limit} pictures are too few for a search",
-            where=f"two candidates and the check take {least}",
-            fix=f"give {option('budget', f'{4 * least} pictures')}, or fewer {option('check_seeds')}",
-        )
-    notes = [*foreign_folder_note(options.folder, _identity(options, space), force=options.force)]
-    notes += [str(issue) for issue in lift_tags(options.request.prompt).issues]
-    notes += [note for axis in space.axes for note in axis.notes]
-    return TunePlan(space, scenes, of_scene, kept, tuple(notes))
-
-
-def _identity(options: TuneOptions, space: Space) -> Identity:
-    return identity_of(
-        "tune",
-        options.folder,
-        options.request,
-        [pull_tags(space.base, space.context).request],
-        {axis.title: [value.label for value in axis.values] for axis in space.axes},
-        **options.context.facts,
-    )
 
 
 def run_tune(options: TuneOptions, renderer: Renderer, progress: Progress | None = None) -> TuneReport:
@@ -169,7 +53,7 @@ def run_tune(options: TuneOptions, renderer: Renderer, progress: Progress | None
     """
     progress = progress or Progress()
     plan = plan_tune(options)
-    claim_folder(options.folder, _identity(options, plan.space), force=options.force)
+    claim_folder(options.folder, study_identity(options, plan.space), force=options.force)
     for note in plan.notes:
         progress.message(note)
     race = Race.begin(options, plan, renderer, progress)
@@ -211,7 +95,7 @@ class Race:
             options.reuse,
         )
         seed = options.request.seed % 2**31
-        name = _study_name(options, plan)
+        name = search_name(options, plan)
         proposals = Proposals(options.folder, plan.space, len(options.goals), name, options.sampler, seed)
         purse = Purse(options.budget, lambda: measurer.spent, plan.kept, time.monotonic())
         return cls(options, plan, measurer, proposals, purse, progress)
@@ -449,18 +333,3 @@ class Race:
 def _noise_of(tables: Mapping[int, Values]) -> Noise:
     """Of those with more than one seed."""
     return pooled_noise({key: table for key, table in tables.items() if len(table) > 1})
-
-
-def _study_name(options: TuneOptions, plan: TunePlan) -> str:
-    """Other axes, objectives, prompts or files are another search, whose numbers mean something else."""
-    job = plan.space.job(AS_GIVEN, options.request.prompt, options.request.seed)
-    facts = [
-        job.key,
-        *(one for scene in plan.scenes[: len(options.also) + 1] for one in (scene.prompt, scene.plain)),
-        *([axis.title, [value.label for value in axis.values]] for axis in plan.space.axes),
-        *((goal.name, goal.up) for goal in options.goals),
-        options.first,
-        options.sampler,
-    ]
-    text = json.dumps(facts, ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
