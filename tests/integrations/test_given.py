@@ -78,6 +78,7 @@ def test_mistakes_are_told_before_anything_is_drawn(lora: Path, tmp_path: Path) 
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_neither_diffusers_nor_transformers_are_needed(lora: Path, tmp_path: Path) -> None:
     """A program that draws the pictures itself has other libraries."""
     code = (

@@ -28,7 +28,7 @@ def held_in(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return unet_of(tensors) | {f"text_encoders.{name}": value for name, value in clip_of(tensors).items()}
 
 
-@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+@pytest.mark.parametrize("family", ["sd1", pytest.param("sdxl", marks=pytest.mark.slow)])
 def test_patches_add_what_a_merge_adds(family: str, tmp_path: Path) -> None:
     base, lora = folder_with(family, tmp_path)
     use = AdapterUse(str(lora), te=0.5, unet=-0.8, blocks=BLOCKS[family], elements="IN04-IN08:attn2:0.3")

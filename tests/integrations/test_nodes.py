@@ -320,6 +320,7 @@ def test_a_field_that_another_node_fills_must_be_known(host: Host) -> None:
     host.run(graph, "4")
 
 
+@pytest.mark.slow
 def test_extracting_and_combining_give_a_lora_to_the_next_node(host: Host) -> None:
     graph = {
         "1": node("CheckpointLoaderSimple", ckpt_name="base.safetensors"),
@@ -341,6 +342,7 @@ def test_extracting_and_combining_give_a_lora_to_the_next_node(host: Host) -> No
     assert "difference.safetensors" in host.names("loras")
 
 
+@pytest.mark.slow
 def test_add_difference_gives_a_model_and_a_file(host: Host, tmp_path: Path) -> None:
     graph = {
         "1": node(

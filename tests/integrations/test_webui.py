@@ -113,6 +113,7 @@ def test_the_workshop_starts_once_and_ends_with_the_program(
     assert not is_open(address)
 
 
+@pytest.mark.slow
 def test_it_ends_when_the_program_is_killed(tmp_path: Path) -> None:
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom loralathe.integrations import WorkshopBeside\n"
