@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,9 +41,6 @@ if TYPE_CHECKING:
     from loralathe.studies.soups.stir import SoupOptions
 
 __all__ = ["PreparedSoup", "Soup", "SoupChoices", "SoupPlan", "prepare_soup", "soup"]
-
-CUT = "cut.safetensors"
-"""In the study's folder: the soup at its final rank, while it is looked at."""
 
 
 @dataclass(frozen=True)
@@ -319,11 +318,23 @@ class PreparedSoup:
             return stir(options, model.renderer, self._cut, self.model.progress)
 
     def _cut(self, mix: tuple[float, ...]) -> Path | None:
-        """The file as it will be, in the study's folder, where a rank takes something away."""
-        if not self.choices.ranks:
+        """The file as it will be, in the study's folder, where a rank takes something away.
+
+        Its name tells what it is made of: pictures follow a file's name and date, and are not made twice.
+        """
+        from loralathe.studies.plan import file_identity
+
+        choices = self.choices
+        if not choices.ranks:
             return None
-        made = self.folder / CUT
-        self.writing(mix, made, force=True).run()
+        facts = [mix, dict(choices.ranks), choices.save_dtype, [file_identity(str(p)) for p in self.places]]
+        name = sha256(json.dumps(facts, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+        made = self.folder / f"cut-{name}.safetensors"
+        for old in self.folder.glob("cut-*.safetensors"):
+            if old != made:
+                old.unlink()
+        if not made.is_file():
+            self.writing(mix, made, force=True).run()
         return made
 
     def run(self) -> Soup:
