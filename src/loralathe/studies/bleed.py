@@ -36,9 +36,17 @@ def without_trigger(prompt: str, trigger: str) -> str:
 
 
 def pictures_beside(
-    plan: GridPlan, trigger: str, identify: Identify, recipe: str | None, reference: Position
+    plan: GridPlan,
+    trigger: str,
+    identify: Identify,
+    recipe: str | None,
+    reference: Position,
+    *,
+    drawn_by: str = "",
 ) -> Beside:
     """The pictures that bleed needs, none of them twice. recipe: identity of a recipe that makes the weights.
+
+    drawn_by: as for `request_key`.
 
     Raises InputError without trigger words: a prompt that still names the character says nothing of bleed.
     """
@@ -55,7 +63,7 @@ def pictures_beside(
         uses = cell.request.adapters if adapted or recipe is not None else ()
         words = without_trigger(like.request.prompt, trigger)
         request = replace(cell.request, prompt=words, adapters=uses)
-        key = request_key(request, identify, recipe, cell.variables)
+        key = request_key(request, identify, recipe, cell.variables, drawn_by=drawn_by)
         jobs.setdefault(key, Job(key, request, cell.variables, ()))
         return key
 

@@ -135,7 +135,14 @@ def _beside(options: GridOptions, plan: GridPlan) -> Beside:
         )
     recipe = options.context.recipe
     identity = None if recipe is None else recipe.identity
-    return pictures_beside(plan, options.card.trigger, options.identify, identity, options.reference)
+    return pictures_beside(
+        plan,
+        options.card.trigger,
+        options.identify,
+        identity,
+        options.reference,
+        drawn_by=options.context.drawn_by,
+    )
 
 
 def _check_variables(plan: GridPlan, context: Context) -> None:
