@@ -123,6 +123,14 @@ def test_a_folder_is_verified_and_a_changed_byte_found(written: Written) -> None
 
 
 @pytest.mark.slow
+def test_a_folder_is_made_again_from_its_record(written: Written, tmp_path: Path) -> None:
+    loralathe.run(written.out, output=tmp_path / "again", search=[written.folder])
+    for file in written.out.rglob("*.safetensors"):
+        assert file.read_bytes() == (tmp_path / "again" / file.relative_to(written.out)).read_bytes()
+    assert "diffusers" in str(loralathe.recorded_recipe(written.out))
+
+
+@pytest.mark.slow
 def test_another_dtype_with_its_own_configs(written: Written, tmp_path: Path) -> None:
     out = tmp_path / "half"
     loralathe.convert(written.out, "fp16", layout="diffusers", output=out)

@@ -44,10 +44,10 @@ def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> E
     plan: what `prepared.plan()` gave; a `coarse` analysis knows no more than its first round.
     """
     from loralathe.api.renderers import cluster_of, devices_of, first_device, server_of
+    from loralathe.families import original_header
     from loralathe.rendering.estimate import Time, denoiser_numbers, memory_of, time_of
     from loralathe.rendering.machine import device_label, planned_device
     from loralathe.rendering.rates import model_key
-    from loralathe.tensorfiles import read_header
 
     model, requests = prepared.model, _requests(prepared, plan)
     if (server := server_of(model.options)) is not None:
@@ -60,8 +60,8 @@ def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> E
     dtype = model.dtype
     file = Path(model.name if model.recipe is None else model.recipe.first_model)
     time, memory = Time(), None
-    if file.is_file():
-        tensors = read_header(file).tensors
+    if file.exists():
+        tensors = original_header(file).tensors
         numbers = denoiser_numbers(family, tensors)
         key = model_key(family.id, numbers, device_label(device), dtype, low_vram=low_vram)
         time = time_of(requests, key, numbers, device).shared(processes)

@@ -31,6 +31,7 @@ from loralathe.api.prepared import Planned, Prepared, running
 from loralathe.api.recipes import Ranks
 from loralathe.api.search import Search, search_of
 from loralathe.errors import InputError, Message, did_you_mean, option
+from loralathe.tensorfiles import is_folder_model
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -395,8 +396,8 @@ def recorded_recipe(
 
 
 def _has_record(path: Path) -> bool:
-    """Model files are made again from their record; any other file is a recipe in TOML."""
-    return path.suffix.casefold() == SUFFIX
+    """Models are made again from their record; any other file is a recipe in TOML."""
+    return path.suffix.casefold() == SUFFIX or is_folder_model(path)
 
 
 def _arguments(ranks: Ranks | None, **given: float | str | None) -> dict[str, float | str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe.errors import InputError, MachineError
-from loralathe.families import Family, Usual, detect_checkpoint
+from loralathe.families import Family, Usual, detect_checkpoint, original_header
 from loralathe.families.comfyui import comfy_parts
 from loralathe.rendering.elsewhere.address import Server
 from loralathe.rendering.elsewhere.work import LostError
@@ -17,7 +17,6 @@ from loralathe.rendering.png import DAMAGE, picture_in
 from loralathe.rendering.prepare import Prepared
 from loralathe.rendering.request import ImageRequest
 from loralathe.rendering.runtime import Presets
-from loralathe.tensorfiles import read_header
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -51,7 +50,7 @@ class Known:
 @cache
 def known_checkpoint(file: str, mtime: int) -> Known:
     """From its header. Raises InputError for a file that is no checkpoint, or draws no picture by itself."""
-    detected = detect_checkpoint(read_header(file), file)
+    detected = detect_checkpoint(original_header(file), file)
     family, parts = detected.family, comfy_parts(detected.family)
     if parts is None:
         raise InputError(f"{family.label} models draw no picture by themselves", where=file)
