@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -194,8 +196,6 @@ def without_record(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def refused(host: Host) -> type[Exception]:
-    import sys
-
     return sys.modules[f"{host.pack}.work"].Refused  # type: ignore[no-any-return]
 
 
@@ -497,3 +497,34 @@ def test_the_examples_are_graphs_of_these_nodes(host: Host) -> None:
             if one["class_type"].startswith("Lathe"):
                 ids = {socket.id for socket in host.nodes[one["class_type"]].define_schema().inputs}
                 assert one["inputs"].keys() <= ids
+
+
+def test_an_older_copy_says_so(host: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    nodes, pack = dict(host.nodes), host.pack
+    copy = tmp_path / "loralathe"
+    shutil.copytree(PACK, copy)
+    said = (copy / "pyproject.toml").read_text("utf-8")
+    (copy / "pyproject.toml").write_text(said.replace(loralathe.__version__, "0.0.1"), "utf-8")
+    try:
+        host.load(copy)
+    finally:
+        host.nodes, host.pack = nodes, pack
+    assert "these nodes are of version 0.0.1" in caplog.text
+    caplog.clear()
+    shutil.copytree(PACK, tmp_path / "new")
+    try:
+        host.load(tmp_path / "new")
+    finally:
+        host.nodes, host.pack = nodes, pack
+    assert caplog.text == ""
+
+
+def test_without_loralathe_the_fix_is_told(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(PACK, tmp_path / "pack")
+    pack = host.pack
+    monkeypatch.setitem(sys.modules, "loralathe", None)
+    with pytest.raises(ImportError, match="pip install loralathe"):
+        host.load(tmp_path / "pack")
+    host.pack = pack
