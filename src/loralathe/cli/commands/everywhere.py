@@ -132,8 +132,10 @@ def show_everywhere(screen: Screen, report: EverywhereReport) -> None:
         if one.report is None or best is None:
             rows.append([Data(name), one.left_out, *["–" for _ in report.goals], "–"])
             continue
+        lora = report.lora.stem  # its name before each axis would fill the table
         chosen = ", ".join(
-            f"{axis} {label}" for axis, label in zip(one.report.axes, best.labels, strict=False)
+            label if axis == lora else f"{axis.removeprefix(f'{lora} ')} {label}"
+            for axis, label in zip(one.report.axes, best.labels, strict=False)
         )
         points = ["–" if value is None else f"{100 * value.mean:.1f}" for value in one.values]
         rows.append([Data(name), Data(chosen) if chosen else "as given", *points, str(one.report.pictures)])
