@@ -21,7 +21,7 @@ help:
 	@echo "make test       lint and tests (a few minutes)"
 	@echo "make test-slow  all tests, the slow ones too"
 	@echo "make test-browser  the workshop by clicks and keys, in Chromium"
-	@echo "make test-comfyui  the nodes inside ComfyUI: COMFYUI_DIR=its folder, COMFYUI_PYTHON=its Python"
+	@echo "make test-comfyui  the nodes inside ComfyUI, and pictures by it: COMFYUI_DIR=its folder, COMFYUI_PYTHON=its Python"
 	@echo "make fuzz       broken inputs of every kind for SECONDS=120, from SEED=0"
 	@echo "make kills      SIGKILL at KILLS=1000 moments of merges, extractions and grids"
 	@echo "make faults     a disk that fails at every single call"
@@ -62,7 +62,7 @@ test-browser: $(STAMP)
 
 # Needs 16 GB of disk, 12 GB of memory, and minutes. ComfyUI's Python needs loralathe's dependencies, not loralathe.
 test-comfyui: $(STAMP)
-	$(BIN)/python -m pytest -n0 -s -m comfyui tests/integrations
+	$(BIN)/python -m pytest -n0 -s -m comfyui tests/integrations tests/elsewhere
 
 style: $(STAMP)
 	$(BIN)/ruff check .
