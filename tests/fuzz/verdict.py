@@ -115,10 +115,11 @@ def _leaves_nothing_half_done(case: Case, outcome: Outcome) -> str | None:
     if new and outcome.code != GOOD:
         return f"failed, and left {', '.join(new)}"
     recipes = {file for option, file in pairwise(case.words) if option == "--write-recipe"}
+    configs = {name for name in new if name.endswith(".json") and "--layout" in case.words}
     broken = [
         name
         for name in new
-        if outcome.after[name] != "folder" and name not in recipes and not _is_whole(outcome, name)
+        if outcome.after[name] != "folder" and name not in recipes | configs and not _is_whole(outcome, name)
     ]
     return f"left {', '.join(broken)}" if broken else None
 

@@ -20,6 +20,7 @@ from fuzz.targets import (
     quantised,
     recipes,
     records,
+    shards,
 )
 
 Draw = Callable[[Random, Path], Case]
@@ -49,6 +50,7 @@ TARGETS: dict[str, Draw] = {
     "prompts": pictures.prompt,
     "axes": pictures.axis,
     "diffusers folders": pictures.diffusers_folder,
+    "shards": shards.shards,
     "study folders": pictures.study_folder,
     "infotexts": pictures.png,
     "identity cards": cards.card,
