@@ -154,6 +154,10 @@ def _starts(family: Family) -> tuple[_Start, ...]:
     return tuple(sorted(found.values(), key=lambda start: -len(start.text)))
 
 
+FLAT = ("lora_", "lycoris_")
+"""How names begin whose dots are underscores. No path of a layer begins so."""
+
+
 def canonical_of_raw(family: Family, raw_name: str, home: str = "") -> str | None:
     """Canonical name of a module as any dialect spells it; None if the family has no such module."""
     place = address_of_raw(family, raw_name, home)
@@ -176,7 +180,7 @@ def address_of_raw(family: Family, raw_name: str, home: str = "") -> LayerAddres
             found = _address(start.component, path.removeprefix(WRAPPER))
         if found is not None:
             return found
-    return _address_without_start(family, name, home)
+    return None if name.startswith(FLAT) else _address_without_start(family, name, home)
 
 
 def _address_without_start(family: Family, name: str, home: str) -> LayerAddress | None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from loralathe.errors import InputError
+from loralathe.strengths import AdapterUse
 from loralathe.studies.scorers import Scored
 from loralathe.studies.store import CellStore
 from loralathe.studies.tuning.budget import Budget, read_budget
@@ -60,6 +61,17 @@ def test_it_goes_on_where_it_was_stopped_as_if_it_had_not_been(tmp_path: Path) -
     assert again.best is not None
     assert whole.best is not None
     assert again.best.labels == whole.best.labels
+
+
+def test_what_was_given_is_kept_where_nothing_beats_it(tmp_path: Path) -> None:
+    """It gets the seeds that a recommendation needs, although it leads from the beginning."""
+    best = AdapterUse("hina.safetensors", te=0.4, unet=0.8, blocks="MID=0.5")
+    sweeps = ("hina unet = 0, 0.4, 1.2", "hina te = 0, 1.2")
+    given = options(tmp_path, 90, sweeps=sweeps)
+    report = run_tune(replace(given, request=replace(given.request, adapters=(best,))), renderer())
+    assert report.best is not None
+    assert report.best.number == 0
+    assert len(report.best.keys) >= 2 * given.first
 
 
 def test_pictures_of_another_study_are_taken(tmp_path: Path) -> None:

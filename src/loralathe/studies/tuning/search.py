@@ -132,9 +132,7 @@ class Race:
         while self.purse.measuring(of_scene * first):
             early = self.purse.searching(of_scene * first)
             self._stage = "search" if early else "closer"
-            contest = (
-                None if early else next_to_measure(worths(self.alive, self.options.goals), self.options.most)
-            )
+            contest = self._contest(early=early)
             if contest is not None:
                 self._look_closer(contest)
             elif (point := self._propose(steps=not early)) is not None:
@@ -143,6 +141,21 @@ class Race:
             else:
                 return
             tick()
+
+    def _contest(self, *, early: bool) -> int | None:
+        """Who gets more seeds: one that leads on too few of them to be recommended; once no more candidates
+        are wanted, also those whom luck may have put in front or kept back.
+        """
+        found = worths(self.alive, self.options.goals)
+        ahead = leader(found)
+        if len(found) > 1 and found[ahead].seeds < self._seasoned:
+            return ahead
+        return None if early else next_to_measure(found, self.options.most)
+
+    @property
+    def _seasoned(self) -> int:
+        """Seeds that one needs to be recommended."""
+        return min(2 * self.options.first, self.options.most)
 
     def _check_told(self) -> None:
         """InputError where the first two candidates show nothing of a goal: the rest would not, either."""
@@ -184,7 +197,7 @@ class Race:
 
     @property
     def leading(self) -> int:
-        return leader(worths(self.alive, self.options.goals), 2 * self.options.first)
+        return leader(worths(self.alive, self.options.goals), self._seasoned)
 
     def _enter(self, point: Point, *, again: bool = False) -> None:
         """Measure a new candidate on the first seeds; on twice as many if it comes to the front.
@@ -206,8 +219,7 @@ class Race:
             return
         rivals = len(self.points) > 1 and self.purse.measuring(self.plan.pictures_of_scene * first)
         if rivals and number in front_of(self.alive, self.options.goals):
-            twice = min(2 * first, self.options.most)
-            self.measurer.measure({point: range(twice)})
+            self.measurer.measure({point: range(self._seasoned)})
             self._drop_around(number)
 
     def _is_made(self, point: Point, scene: int) -> bool:
