@@ -47,6 +47,7 @@ class Bench:
     count: int
     renderer: LocalRenderer
     progress: Progress
+    first_seed: int
 
     def draw(self, uses: Uses, prompts: Sequence[str], *names: str) -> Values:
         """The scores of a row: prompts take turns, seeds count up."""
@@ -57,7 +58,7 @@ class Bench:
                 checkpoint=str(self.folder / BASE_A),
                 prompt=prompts[i % len(prompts)],
                 negative=NEGATIVE,
-                seed=FIRST_SEED + i,
+                seed=self.first_seed + i,
                 steps=STEPS,
                 cfg=CFG,
                 width=SIDE,
@@ -100,6 +101,10 @@ def epochs(bench: Bench, files: Sequence[Path], *, bleed: bool) -> dict[str, Val
 
 
 STYLES = {
+    "each off the other's outputs": (
+        "project(hina, sailor, side='out')",
+        "project(sailor, hina, side='out')",
+    ),
     "hina off sailor": ("project(hina, sailor)", "sailor"),
     "sailor off hina": ("hina", "project(sailor, hina)"),
     "hina off sailor, mu = 1": ("project(hina, sailor, mu=1)", "sailor"),
@@ -159,6 +164,7 @@ def main() -> None:
     parser.add_argument("what", choices=("epochs", "style"))
     parser.add_argument("--epochs", type=Path, help="folder with the epochs (training.epochs)")
     parser.add_argument("--count", type=int, default=60, help="pictures of a row (default 60)")
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help=f"default {FIRST_SEED}")
     parser.add_argument("--hina", type=float, default=0.9, help="strength of hina (default 0.9)")
     parser.add_argument("--sailor", type=float, default=1.0, help="strength of sailor (default 1)")
     parser.add_argument("--bleed", action="store_true", help="of epochs: twice the pictures")
@@ -168,7 +174,7 @@ def main() -> None:
     progress = Progress(BarSink())
     unpack_family(options.out, None, progress)
     with LocalRenderer("cpu", progress=progress) as renderer:
-        bench = Bench(options.out, options.count, renderer, progress)
+        bench = Bench(options.out, options.count, renderer, progress, options.first_seed)
         if options.what == "epochs":
             files = sorted((options.epochs or Path()).glob("hina-*.safetensors"))
             rows = epochs(bench, files, bleed=options.bleed)
