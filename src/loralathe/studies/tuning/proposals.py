@@ -86,6 +86,16 @@ class Proposals:
         trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return list(dict.fromkeys(self._point(trial.params) for trial in trials))
 
+    def keep_dropped(self, dropped: dict[int, int]) -> None:
+        """Which candidates were dropped, and by whom: what was known then cannot be told from the numbers
+        later.
+        """
+        self._study.set_user_attr("dropped", {str(number): rival for number, rival in dropped.items()})
+
+    def dropped(self) -> dict[int, int]:
+        """Those of earlier runs."""
+        return {int(number): rival for number, rival in self._study.user_attrs.get("dropped", {}).items()}
+
     def ask(self, seen: set[Point], leader: Point) -> Point | None:
         """An unseen candidate; None when there is none left.
 

@@ -119,6 +119,7 @@ class Race:
             for point in (AS_GIVEN, *known):
                 self._enter(point, again=bool(known))
                 tick()
+            self.dropped |= {n: by for n, by in self.proposals.dropped().items() if n < len(self.points)}
             self._search(tick)
             self._stage = "check"
             self._check()
@@ -202,24 +203,29 @@ class Race:
     def _enter(self, point: Point, *, again: bool = False) -> None:
         """Measure a new candidate on the first seeds; on twice as many if it comes to the front.
 
-        again: on as many as it got in an earlier run.
+        again: on as many as it got in an earlier run. It is told to Optuna last: who was told, had its
+        chance.
         """
         first = self.options.first
-        number = len(self.points)
         found = 0
         while again and found < self.options.most and self._is_made(point, found):
             found += 1
         self.measurer.measure({point: range(max(first, found))})
+        number, own = len(self.points), means(self.measurer.table(point)[:first])
         self.points.append(point)
-        table = self.measurer.table(point)
+        if not again:
+            self._drop_around(number)
+        if not again and number not in self.dropped:
+            self._double(number)
         if point:
-            self.proposals.tell(point, means(table))
-        self._drop_around(number)
-        if number in self.dropped or found >= 2 * first:
-            return
-        rivals = len(self.points) > 1 and self.purse.measuring(self.plan.pictures_of_scene * first)
+            self.proposals.tell(point, own)
+
+    def _double(self, number: int) -> None:
+        """Twice the first seeds for one that comes to the front, so that luck alone does not lead."""
+        first = self.options.first
+        rivals = number > 0 and self.purse.measuring(self.plan.pictures_of_scene * first)
         if rivals and number in front_of(self.alive, self.options.goals):
-            self.measurer.measure({point: range(self._seasoned)})
+            self.measurer.measure({self.points[number]: range(self._seasoned)})
             self._drop_around(number)
 
     def _is_made(self, point: Point, scene: int) -> bool:
@@ -233,10 +239,11 @@ class Race:
         noise, rule = _noise_of(alive), self.rule
         if number in alive and (rival := beaten_by(number, alive, noise, rule)) is not None:
             self.dropped[number] = rival
-            return
-        for other, table in alive.items():
-            if other != number and surely_beats(difference(alive[number], table, noise, rule), rule):
-                self.dropped[other] = number
+        else:
+            for other, table in alive.items():
+                if other != number and surely_beats(difference(alive[number], table, noise, rule), rule):
+                    self.dropped[other] = number
+        self.proposals.keep_dropped(self.dropped)
 
     def _check(self) -> None:
         """The recommended one against what was given, on seeds that no choice was made by."""
