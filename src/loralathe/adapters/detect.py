@@ -148,7 +148,7 @@ def refuse_unusable(detected: AdapterDetected, where: str, *, with_weights: bool
         raise InputError(
             f"the kind of this adapter is {kind.label}: what it changes depends on the model's own weights",
             where=where,
-            fix="lathe convert LORA --to kohya --bake BASE makes a plain LoRA of it, and lathe merge BASE "
+            fix="a plain LoRA of it is made by lathe convert LORA --to kohya --bake BASE; lathe merge BASE "
             f"LORA merges it; in a formula, write {kind.id}(A, hina)",
         )
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from loralathe import InputError, parse_number
+from loralathe import InputError
 from loralathe.cli.options import FilePath, Share, Whole
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -108,6 +108,8 @@ def search_options(command: Command) -> Command:
 
 def weights_named(words: Sequence[str]) -> dict[str, float]:
     """--weigh NAME=N."""
+    from loralathe import parse_number
+
     found = {}
     for word in words:
         name, equals, number = word.rpartition("=")

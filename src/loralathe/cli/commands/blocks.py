@@ -34,8 +34,9 @@ second. Each picture is compared with the one in which all blocks have the secon
 takes one picture more than there are blocks, for every seed.
 
 \b
-In segments (--segments): neighbouring blocks together, each alone and left out of the whole LoRA, on
-the same seeds. Those that matter are halved. Pairs of which one does the other's work are told.
+In segments (--segments): neighbouring blocks together, each alone and left out of the whole LoRA,
+on the same seeds. Those that matter are halved. Pairs of which one does the other's work are
+told.
 
 \b
 In weights (--weights): this is instant, nothing is rendered.
@@ -46,7 +47,7 @@ Examples:
   lathe blocks baseA.safetensors hina.safetensors --prompt "a girl" --range "0,1" --seeds 3
   lathe blocks baseA.safetensors hina.safetensors --prompt girl --range "0.3,0.7" --blocks 12ALL
   lathe blocks baseA.safetensors hina.safetensors --prompt girl --blocks "BASE, IN04-IN08, MID"
-  lathe blocks baseA.safetensors hina.safetensors --prompt "hina, a girl" --segments --card hina.card
+  lathe blocks baseA.safetensors hina.safetensors --prompt "hina" --segments --card hina.card
   lathe blocks --weights baseA.safetensors hina.safetensors mio.safetensors
 """
 BESIDE_THE_BARS, OF_A_CARD = 60, 19

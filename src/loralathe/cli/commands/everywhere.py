@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from loralathe import EverywhereReport, PreparedEverywhere
 
 EPILOG = """\b
-On each base a search like lathe tune: the strength, and a weight for each part of the blocks. At the
-end everywhere.html shows the bases side by side, with the commands and the recipe for each.
+On each base a search like lathe tune: the strength, and a weight for each part of the blocks. At
+the end everywhere.html shows the bases side by side, with the commands and the recipe for each.
 Nothing is written into a model.
 
 \b
-A LoRA for a base of another depth goes through lathe transfer first; --from names the base that it
-was made for. With --difference M is searched, too: base + strength * LoRA + M * (base - FROM).
+A LoRA for a base of another depth goes through lathe transfer first; --from names the base that
+it was made for. With --difference M is searched, too: base + strength * LoRA + M * (base - FROM).
 
 \b
 After Ctrl-C the same command goes on.

@@ -31,9 +31,9 @@ What the files change is averaged, not their factors: products of factors of dif
 be wrong. Without --rank, --conv-rank or --energy the result is exact and the ranks add up.
 
 \b
-With --card and --base, each epoch draws the same seeds. The soup begins with the best one; another
-joins when the soup gets surely better. At the end the soup, as it is written, and the best epoch
-meet on fresh seeds. After Ctrl-C the same command goes on.
+With --card and --base, each epoch draws the same seeds. The soup begins with the best one;
+another joins when the soup gets surely better. At the end the soup, as it is written, and the
+best epoch meet on fresh seeds. After Ctrl-C the same command goes on.
 
 \b
 Examples:

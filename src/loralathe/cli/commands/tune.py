@@ -25,8 +25,8 @@ another surely beats is dropped; the best get more seeds. At the end the recomme
 you gave meet on fresh seeds. Nothing is written into a model: tune.html has the commands for it.
 
 \b
-Goals: likeness up (how much it is the person), bleed down (how much other people change, seen without
-the trigger word), prompt up, diversity up, or any score by its name, -NAME to lower it.
+Goals: likeness up (how much it is the person), bleed down (how much other people change, seen
+without the trigger word), prompt up, diversity up, or any score by its name, -NAME to lower it.
 
 \b
 After Ctrl-C the same command goes on. A grid's pictures are taken with --reuse FOLDER.

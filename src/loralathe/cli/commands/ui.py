@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from loralathe import MachineError, program_folders
+from loralathe import MachineError
 from loralathe.cli.options import FilePath, LatheCommand, Whole
 from loralathe.cli.screen import Screen
 
@@ -97,6 +97,8 @@ def ui_command(
 
 def _found(name: str, given: dict[str, Any]) -> list[Path]:
     """The folders of other programs that are there."""
+    from loralathe import program_folders
+
     programs = ("webui", "comfyui")
     return [one for program in programs for one in program_folders(program, given[program], name)]
 
