@@ -24,10 +24,11 @@ from loralathe.demo.judge import trait_probabilities
 from loralathe.demo.settings import FINAL_RANK, FULL, MULTIPLIERS, RANGE, SCENES, STRENGTH
 from loralathe.demo.story import looking, merging, travelling
 from loralathe.demo.studio import Studio
+from loralathe.likeness.intervals import estimate
 from loralathe.progress import BarSink, Progress
 from loralathe.rendering import ImageRequest, LocalRenderer
 from loralathe.strengths import AdapterUse
-from loralathe.studies.metrics import changed_percentage, estimate, pixels_of
+from loralathe.studies.metrics import changed_percentage, pixels_of
 from loralathe.studies.plan import Job, file_identity, request_key
 from loralathe.studies.store import CellStore, render_missing
 from training.attributes import CAPTIONED, FREE, Portrait, sample_hina, sample_portrait

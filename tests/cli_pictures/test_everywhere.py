@@ -80,6 +80,7 @@ def test_a_plan_shows_what_is_searched_by_default(bases: Path, done: Run) -> Non
     assert not Path("out").exists()
 
 
+@pytest.mark.slow
 def test_m_is_searched_in_a_recipe_that_stays(bases: Path, done: Run) -> None:
     words = ("--bases", "models", "--from", "models/baseA.safetensors", "--difference", "--segments", "2")
     done(*CALL, *words, "--goal", "diversity", "--budget", "24 pictures")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import checkpoints
+from loralathe.adapters.module import LARGEST
 from loralathe.families import FAMILIES, Family
 from loralathe.families.chroma import CHROMA
 from loralathe.families.flux import FLUX
@@ -53,6 +55,12 @@ def test_scopes_are_those_of_the_trainer(
     assert {family.kohya_name(module.name) for module in chosen} == adapter_modules(name)
     assert sum(module.component.startswith("te") for module in chosen) == text
     assert sum(module.component == "unet" for module in chosen) == unet
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.id)
+def test_no_layer_is_larger_than_an_adapter_may_change(family: Family) -> None:
+    specs = checkpoints.manifest(CHECKPOINTS[family])
+    assert max(math.prod(specs[one.key].shape) for one in MODULES[family].values()) <= LARGEST
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.id)

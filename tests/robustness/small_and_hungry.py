@@ -219,6 +219,9 @@ HUNGRY: dict[str, Make] = {
     "25,000 unknown modules": one(
         unknown_modules(25_000), "merge", "A.safetensors", "x.safetensors", "-o", "o.safetensors"
     ),
+    "10,000 unknown modules": one(
+        unknown_modules(10_000), "merge", "A.safetensors", "x.safetensors", "-o", "o.safetensors"
+    ),
     "a large picture": one(large_png, *PICTURE, "--settings", "x.png"),
     "16 MB of block lists": text(
         "x.txt", lambda: "".join(f"n{number}:1,0\n" for number in range(1_200_000)),

@@ -233,7 +233,7 @@ def lokr(path: Path, side: int) -> Path:
 def test_a_layer_larger_than_any(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         block_norms(lokr(tmp_path / "x.safetensors", 200))
-    assert caught.value.what == "the LoKr makes a layer of [40000, 40000], more than 134,217,728 numbers"
+    assert caught.value.what == "the LoKr makes a layer of [40000, 40000], more than 1,073,741,824 numbers"
 
 
 def test_norms_of_a_kronecker_product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from loralathe.adapters.kinds import changing_kind, is_read, label_of_kind, read
 from loralathe.adapters.notes import foreign_beside
 from loralathe.adapters.plausible import plausible_families
 from loralathe.adapters.unfamiliar import check_one_family, no_family
-from loralathe.errors import InputError, close_matches
+from loralathe.errors import InputError, close_matches, counted
 from loralathe.families import (
     FAMILIES,
     Family,
@@ -26,6 +26,9 @@ from loralathe.families import (
     name_unread,
 )
 from loralathe.tensorfiles import read_header
+
+MOST_MODULES = 10_000
+"""Of an adapter: four times the layers of the largest model, each of which may have a bias of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,12 @@ def detect_adapter(
     if foreign := foreign_kind(header.tensors):
         raise refusal(foreign, name)
     raw = group_by_module(header.tensors.keys())
+    if len(raw.parts) > MOST_MODULES:
+        raise InputError(
+            f"the file has {counted(len(raw.parts), 'module')}; the most that is read is {MOST_MODULES:,}",
+            where=name,
+            fix="no LoRA has so many; check that this is the file you meant",
+        )
     home = home_of(name)
     places = {expected: _places(expected, raw, home)} if expected else {}
     if not expected or len(places[expected]) < len(raw.parts):

@@ -23,8 +23,9 @@ from loralathe.adapters.notes import Notes
 from loralathe.errors import InputError
 from loralathe.tensorfiles import TensorFile, TensorInfo
 
-LARGEST = 1 << 27
-"""Numbers of a layer: twice those of Flux's largest. A few kilobytes can claim far more."""
+LARGEST = 1 << 30
+"""Numbers of a layer: Flux.2 dev's largest has 339,738,624, Qwen-Image's table of tokens 544,997,376. A few
+kilobytes can claim far more."""
 SPARSE_BIAS = frozenset({"bias_indices", "bias_values", "bias_size"})
 """LyCORIS writes a sparse bias beside a LoRA; no program reads it."""
 

@@ -18,6 +18,8 @@ DECIMAL = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 
 LONGEST_WHOLE = 300
 """Digits of a whole number that anybody means."""
+LONGEST_SHOWN = 60
+"""Digits that an error repeats."""
 
 _DECIMAL = re.compile(DECIMAL, re.ASCII)
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
@@ -54,7 +56,8 @@ def parse_whole(text: str, meaning: str = "", *, where: str | None = None) -> in
     """The whole number in `text`; raises InputError as `parse_number`."""
     stripped = visible(text).strip()
     if not _WHOLE.fullmatch(stripped) or len(stripped) > LONGEST_WHOLE:
-        called = f"{meaning} '{stripped}'".lstrip()
+        shown = stripped if len(stripped) <= LONGEST_SHOWN else f"{stripped[:LONGEST_SHOWN]}…"
+        called = f"{meaning} '{shown}'".lstrip()
         raise InputError(f"{called} is not a whole number", where=where, fix=_number_fix(stripped, "20"))
     return int(stripped)
 

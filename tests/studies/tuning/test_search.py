@@ -74,6 +74,7 @@ def test_what_was_given_is_kept_where_nothing_beats_it(tmp_path: Path) -> None:
     assert len(report.best.keys) >= 2 * given.first
 
 
+@pytest.mark.slow
 def test_pictures_of_another_study_are_taken(tmp_path: Path) -> None:
     before = renderer()
     first = run_tune(options(tmp_path / "first", 70), before)
