@@ -23,11 +23,12 @@ from PIL import Image
 
 from loralathe.rendering import ImageRequest
 from loralathe.rendering.elsewhere import Opening, process_pool
+from loralathe.rendering.elsewhere.comfyui import comfy_pool
+from loralathe.rendering.elsewhere.drawer import FileFacts, Node
 from loralathe.rendering.elsewhere.messages import Ended, packed, receive, send, unpacked
-from loralathe.rendering.elsewhere.node import FileFacts, Node
 from loralathe.rendering.elsewhere.pool import Pool
 from loralathe.rendering.elsewhere.program import Settings
-from loralathe.rendering.elsewhere.servers import server_pool
+from loralathe.rendering.elsewhere.webui import webui_pool
 from loralathe.rendering.png import png_bytes
 from loralathe.studies.grid import GridOptions, run_grid
 
@@ -149,11 +150,11 @@ def of_servers(folder: Path, rounds: int, cells: int) -> Iterator[Figure]:
     comfy_stand_in.picture_of = webui_stand_in.picture_of = lambda *words: ready  # type: ignore[assignment]
     one = ImageRequest(str(base), prompt="girl", steps=2, sampler="Euler", width=SIDE, height=SIDE)
     wanted = [replace(one, seed=seed) for seed in range(cells)]
-    for name, stand_in in {
-        "ComfyUI": ComfyStandIn("served.safetensors"),
-        "A1111": WebuiStandIn("served.safetensors"),
-    }.items():
-        with stand_in.running() as server, server_pool([server], Settings()) as pool:
+    for name, stand_in, pool_of in (
+        ("ComfyUI", ComfyStandIn("served.safetensors"), comfy_pool),
+        ("A1111", WebuiStandIn("served.safetensors"), webui_pool),
+    ):
+        with stand_in.running() as server, pool_of([server], Settings()) as pool:
             took = [timed(lambda pool=pool: _all(pool, wanted)) for _ in range(rounds)]  # type: ignore[misc]
         yield middle(took).figure(f"a cell by {name}, {SIDE}×{SIDE}, drawn in no time", cells, rounds)
 

@@ -22,7 +22,7 @@ from loralathe.rendering import ImageRequest
 from loralathe.rendering.elsewhere import Opening, cluster
 from loralathe.rendering.elsewhere.address import Cluster, read_places
 from loralathe.rendering.elsewhere.cluster import ClusterWorker, cluster_pool
-from loralathe.rendering.elsewhere.node import FileFacts, Node
+from loralathe.rendering.elsewhere.drawer import FileFacts, Node
 from loralathe.rendering.elsewhere.pool import Pool
 from rendering.conftest import make_checkpoint
 

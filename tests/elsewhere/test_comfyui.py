@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,28 +10,28 @@ from typing import Any
 import pytest
 from PIL.Image import Image
 
+from elsewhere.asking import drawn, failing, pool_on, quickly
 from elsewhere.comfy_stand_in import ComfyStandIn
 from elsewhere.conftest import Studio
 from loralathe.errors import InputError, MachineError
 from loralathe.progress import CallableSink, Cancel, Cancelled, Event, Progress
 from loralathe.rendering import Hires, ImageRequest
-from loralathe.rendering.elsewhere import comfyui, http
+from loralathe.rendering.elsewhere import comfyui
 from loralathe.rendering.elsewhere.address import Server
-from loralathe.rendering.elsewhere.pool import Pool
+from loralathe.rendering.elsewhere.comfyui import comfy_pool
 from loralathe.rendering.elsewhere.program import Settings
-from loralathe.rendering.elsewhere.servers import server_pool
 from loralathe.rendering.infotext import infotext, read_infotext
 from loralathe.strengths import AdapterUse
 from loralathe.tensorfiles import read_header
 
+__all__ = ["quickly"]
 Graph = dict[str, dict[str, Any]]
 SEVERAL = "the server has several files called 'baseA.safetensors'"
 NO_LORAS = "this folder holds no LoRAs of the program"
 
 
 @pytest.fixture(autouse=True)
-def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "WAITS", (0.01, 0.01, 0.01))
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comfyui, "MISSED_SECONDS", 0.2)
 
 
@@ -45,18 +44,6 @@ def comfy(tmp_path: Path, studio: Studio) -> ComfyStandIn:
     return ComfyStandIn("SD1.5/baseA.safetensors", "other.safetensors", folder=loras)
 
 
-@contextmanager
-def pool_on(stand_in: ComfyStandIn, progress: Progress | None = None, **settings: Any) -> Iterator[Pool]:
-    with stand_in.running() as server, server_pool([server], Settings(**settings), progress) as pool:
-        yield pool
-
-
-def drawn(pool: Pool, wanted: list[ImageRequest]) -> dict[int, Image]:
-    found: dict[int, Image] = {}
-    pool.render(wanted, found.__setitem__)
-    return found
-
-
 def nodes(graph: Graph, kind: str) -> list[dict[str, Any]]:
     return [one["inputs"] for one in graph.values() if one["class_type"] == kind]
 
@@ -64,12 +51,6 @@ def nodes(graph: Graph, kind: str) -> list[dict[str, Any]]:
 def node(graph: Graph, kind: str) -> dict[str, Any]:
     (found,) = nodes(graph, kind)
     return found
-
-
-def failing(pool: Pool, wanted: list[ImageRequest]) -> InputError:
-    with pytest.raises(InputError) as caught:
-        drawn(pool, wanted)
-    return caught.value
 
 
 @pytest.mark.parametrize("newer", [False, True])
@@ -102,7 +83,7 @@ def test_a_request_is_a_graph_of_its_own_nodes(comfy: ComfyStandIn, studio: Stud
 
 def test_every_cell_arrives_in_its_place(comfy: ComfyStandIn, studio: Studio) -> None:
     wanted, events = studio.requests(9), list[Event]()
-    with pool_on(comfy, Progress(CallableSink(events.append))) as pool:
+    with pool_on(comfy, progress=Progress(CallableSink(events.append))) as pool:
         found = drawn(pool, wanted)
     assert sorted(found) == list(range(9))
     for index, image in found.items():
@@ -115,7 +96,7 @@ def test_every_cell_arrives_in_its_place(comfy: ComfyStandIn, studio: Studio) ->
 def test_two_servers_share_the_cells(tmp_path: Path, comfy: ComfyStandIn, studio: Studio) -> None:
     other = ComfyStandIn("baseA.safetensors", folder=comfy.folder)
     comfy.faults.seconds = other.faults.seconds = 0.02
-    with comfy.running() as one, other.running() as two, server_pool([one, two], Settings()) as pool:
+    with pool_on(comfy, other) as pool:
         assert len(drawn(pool, studio.requests(12))) == 12
     assert len(comfy.graphs) + len(other.graphs) == 12
     assert min(len(comfy.graphs), len(other.graphs)) >= 2
@@ -187,7 +168,7 @@ def test_a_graph_that_somebody_took_out_is_drawn_again(comfy: ComfyStandIn, stud
 def test_cancelling_takes_back_what_is_ours(comfy: ComfyStandIn, studio: Studio) -> None:
     comfy.faults.seconds = 30
     cancel = Cancel()
-    with pool_on(comfy, Progress(cancel=cancel)) as pool:
+    with pool_on(comfy, progress=Progress(cancel=cancel)) as pool:
         comfy.when(lambda: comfy.current, cancel.cancel)
         with pytest.raises(Cancelled):
             drawn(pool, studio.requests(6))
@@ -320,6 +301,6 @@ def test_pictures_that_are_none(comfy: ComfyStandIn, studio: Studio, body: bytes
 
 
 def test_nobody_is_there(studio: Studio) -> None:
-    with server_pool([Server("comfyui", "127.0.0.1", 9)], Settings()) as pool:
+    with comfy_pool([Server("comfyui", "127.0.0.1", 9)], Settings()) as pool:
         error = failing(pool, studio.requests(1))
     assert error.what.startswith("there is no answer from ComfyUI")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,22 +10,21 @@ from typing import Any
 import pytest
 from PIL.Image import Image
 
+from elsewhere.asking import drawn, failing, pool_on, quickly
 from elsewhere.conftest import Studio
 from elsewhere.webui_stand_in import WebuiStandIn
-from loralathe.errors import InputError, MachineError
+from loralathe.errors import MachineError
 from loralathe.progress import CallableSink, Cancel, Cancelled, Event, Progress
-from loralathe.rendering import Hires, ImageRequest
-from loralathe.rendering.elsewhere import http, webui
-from loralathe.rendering.elsewhere.pool import Pool
-from loralathe.rendering.elsewhere.program import Settings
-from loralathe.rendering.elsewhere.servers import server_pool
+from loralathe.rendering import Hires
+from loralathe.rendering.elsewhere import webui
 from loralathe.rendering.infotext import infotext
 from loralathe.strengths import AdapterUse
 
+__all__ = ["quickly"]
+
 
 @pytest.fixture(autouse=True)
-def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "WAITS", (0.01, 0.01, 0.01))
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webui, "LOOK_SECONDS", 0.05)
 
 
@@ -41,24 +39,6 @@ def loras(tmp_path: Path, studio: Studio) -> Path:
 @pytest.fixture
 def a1111(loras: Path) -> WebuiStandIn:
     return WebuiStandIn("baseA.safetensors", "other.safetensors", folder=loras)
-
-
-@contextmanager
-def pool_on(stand_in: WebuiStandIn, progress: Progress | None = None, **settings: Any) -> Iterator[Pool]:
-    with stand_in.running() as server, server_pool([server], Settings(**settings), progress) as pool:
-        yield pool
-
-
-def drawn(pool: Pool, wanted: list[ImageRequest]) -> dict[int, Image]:
-    found: dict[int, Image] = {}
-    pool.render(wanted, found.__setitem__)
-    return found
-
-
-def failing(pool: Pool, wanted: list[ImageRequest]) -> InputError:
-    with pytest.raises(InputError) as caught:
-        drawn(pool, wanted)
-    return caught.value
 
 
 def test_a_request_is_a_payload(a1111: WebuiStandIn, studio: Studio) -> None:
@@ -116,7 +96,7 @@ def test_forge_takes_its_own_settings(loras: Path, studio: Studio) -> None:
 def test_every_cell_arrives_in_its_place(a1111: WebuiStandIn, studio: Studio) -> None:
     wanted, events = studio.requests(5), list[Event]()
     a1111.faults.seconds = 0.12
-    with pool_on(a1111, Progress(CallableSink(events.append))) as pool:
+    with pool_on(a1111, progress=Progress(CallableSink(events.append))) as pool:
         found = drawn(pool, wanted)
     assert sorted(found) == list(range(5))
     for index, image in found.items():
@@ -170,7 +150,7 @@ def test_pictures_of_another_model_are_not_taken(a1111: WebuiStandIn, studio: St
 def test_cancelling_interrupts(a1111: WebuiStandIn, studio: Studio) -> None:
     a1111.faults.seconds = 30
     cancel = Cancel()
-    with pool_on(a1111, Progress(cancel=cancel)) as pool:
+    with pool_on(a1111, progress=Progress(cancel=cancel)) as pool:
         a1111.when(lambda: a1111.busy_with, cancel.cancel)
         with pytest.raises(Cancelled):
             drawn(pool, studio.requests(6))

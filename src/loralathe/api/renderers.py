@@ -57,10 +57,12 @@ def make_renderer(
 
 
 def _on_servers(servers: Sequence[Server], options: ModelOptions, lists: Lists) -> PictureMaker:
+    from loralathe.rendering.elsewhere.comfyui import comfy_pool
     from loralathe.rendering.elsewhere.program import Settings
-    from loralathe.rendering.elsewhere.servers import server_pool
+    from loralathe.rendering.elsewhere.webui import webui_pool
 
-    folder = options.comfyui if servers[0].program == "comfyui" else options.webui
+    comfyui = servers[0].program == "comfyui"
+    folder = options.comfyui if comfyui else options.webui
     settings = Settings(
         _presets(options, lists),
         None if folder is None else Path(folder),
@@ -69,7 +71,7 @@ def _on_servers(servers: Sequence[Server], options: ModelOptions, lists: Lists) 
         options.hashes,
         tuple(map(str, options.folders)),
     )
-    return server_pool(servers, settings, options.progress)
+    return (comfy_pool if comfyui else webui_pool)(servers, settings, options.progress)
 
 
 def _places(options: ModelOptions) -> tuple[Server, ...] | Cluster | None:

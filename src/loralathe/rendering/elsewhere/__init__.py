@@ -3,7 +3,7 @@
 `Pool` is the renderer; its workers draw. A worker that is lost loses no picture: it is drawn again.
 """
 
-from loralathe.rendering.elsewhere.opening import Opening
+from loralathe.rendering.elsewhere.messages import Opening
 from loralathe.rendering.elsewhere.pool import Pool
 from loralathe.rendering.elsewhere.processes import process_pool, read_devices
 from loralathe.rendering.elsewhere.work import LostError, Report, Worker

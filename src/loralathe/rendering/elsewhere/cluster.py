@@ -21,9 +21,8 @@ from loralathe.adapters import ModelFolders
 from loralathe.errors import InputError, MachineError, option, printable
 from loralathe.progress import Progress
 from loralathe.rendering.elsewhere.address import Cluster
-from loralathe.rendering.elsewhere.messages import unpacked
-from loralathe.rendering.elsewhere.node import FileFacts, Node
-from loralathe.rendering.elsewhere.opening import Opening
+from loralathe.rendering.elsewhere.drawer import FileFacts, Node
+from loralathe.rendering.elsewhere.messages import Opening, unpacked
 from loralathe.rendering.elsewhere.pool import Place, Pool
 from loralathe.rendering.elsewhere.processes import StepCount, batch_sizes, check_local, place_names
 from loralathe.rendering.elsewhere.work import Batch, LostError, Report
@@ -91,7 +90,7 @@ def connected(cluster: Cluster) -> Any:
             ray.init(include_dashboard=False, **quiet)
         else:
             ray.init(cluster.address, **quiet)
-    except Exception as error:
+    except Exception as error:  # Ray itself raises this very class, for a second client among others
         raise MachineError(
             f"the Ray cluster cannot be reached: {printable(str(error)[:300])}",
             where=cluster.address or "this machine",

@@ -16,11 +16,11 @@ from loralathe.families import Family
 from loralathe.families.comfyui import ComfyParts, comfy_parts
 from loralathe.progress import Progress
 from loralathe.rendering.elsewhere.address import Server
-from loralathe.rendering.elsewhere.answers import items, mapping, text, texts
 from loralathe.rendering.elsewhere.comfy_graph import CHOICES, Choices, Graph, LoraNode, graph_of, wanted_of
-from loralathe.rendering.elsewhere.http import Answer, Client, require_ok
+from loralathe.rendering.elsewhere.http import Answer, Client, items, mapping, require_ok, text, texts
 from loralathe.rendering.elsewhere.names import of_server
-from loralathe.rendering.elsewhere.program import Settings, look_at, taken_in, unreachable
+from loralathe.rendering.elsewhere.pool import Pool
+from loralathe.rendering.elsewhere.program import Settings, look_at, server_pool, taken_in, unreachable
 from loralathe.rendering.elsewhere.server_loras import OURS, ServerLora, ServerLoras
 from loralathe.rendering.elsewhere.work import Batch, LostError, Report
 from loralathe.rendering.infotext import FileHashes
@@ -37,6 +37,11 @@ ROOM = 1 << 20
 """Bytes of a PNG beside its pixels: ComfyUI writes the graph into it."""
 QUEUED = 4
 """Graphs in its queue at once, so that it need not wait for the next."""
+
+
+def comfy_pool(servers: Sequence[Server], settings: Settings, progress: Progress | None = None) -> Pool:
+    """A renderer that asks these, which are all ComfyUI."""
+    return server_pool(servers, settings, ComfyProgram, most=QUEUED, progress=progress)
 
 
 class ComfyProgram:
@@ -57,6 +62,9 @@ class ComfyProgram:
         self._choices = self._ask_choices()
         for one in prepared:
             self.graph(one)
+
+    def worker(self) -> ComfyWorker:
+        return ComfyWorker(self)
 
     def graph(self, one: Prepared) -> Graph:
         """The graph of a request."""

@@ -1,7 +1,8 @@
 """Requests to a server that a person named: bounded answers, no redirects, no proxies, nothing kept.
 
 A server is not trusted: it may be slow, gone, or send anything. What it sends is read up to a limit, within
-a time, and never followed to another address.
+a time, and never followed to another address. `mapping`, `items`, `text` and `texts` take values out of its
+JSON, each of the kind that it documents.
 """
 
 from __future__ import annotations
@@ -176,3 +177,29 @@ def _read(answer: http.client.HTTPResponse, limit: int, name: str) -> bytes:
     if answer.length:
         raise LostError(f"{name} broke off in the middle of an answer")
     return b"".join(pieces)
+
+
+def mapping(value: object, what: str) -> Mapping[str, object]:
+    """A JSON object. Raises LostError for anything else; `what` the value is called."""
+    if isinstance(value, dict):
+        return value
+    raise LostError(f"the server's answer lacks '{what}'")
+
+
+def items(value: object, what: str) -> list[object]:
+    """A JSON list."""
+    if isinstance(value, list):
+        return value
+    raise LostError(f"the server's answer lacks '{what}'")
+
+
+def text(value: object, what: str) -> str:
+    """A JSON string."""
+    if isinstance(value, str):
+        return value
+    raise LostError(f"the server's answer lacks '{what}'")
+
+
+def texts(value: object, what: str) -> list[str]:
+    """A JSON list of strings."""
+    return [text(one, what) for one in items(value, what)]

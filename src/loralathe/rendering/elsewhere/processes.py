@@ -23,12 +23,12 @@ from loralathe.rendering.elsewhere.messages import (
     Forget,
     Happened,
     Open,
+    Opening,
     Picture,
     receive,
     send,
     unpacked,
 )
-from loralathe.rendering.elsewhere.opening import Opening
 from loralathe.rendering.elsewhere.pool import Place, Pool
 from loralathe.rendering.elsewhere.work import Batch, LostError, Report
 from loralathe.rendering.families import family_of
@@ -168,7 +168,7 @@ class DeviceProcess:
     def __init__(self, opening: Opening, threads: int | None = None) -> None:
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.child"],
+            [sys.executable, "-m", f"{__package__}.drawer"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

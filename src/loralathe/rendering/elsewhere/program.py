@@ -1,17 +1,21 @@
-"""What ComfyUI and A1111 have in common for a pool: requests planned for each server, pictures taken in."""
+"""What ComfyUI and A1111 share: a pool of running programs, what a file tells, pictures taken in."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from loralathe.errors import InputError, MachineError
 from loralathe.families import Family, Usual, detect_checkpoint, original_header
 from loralathe.families.comfyui import comfy_parts
+from loralathe.progress import Progress
 from loralathe.rendering.elsewhere.address import Server
-from loralathe.rendering.elsewhere.work import LostError
+from loralathe.rendering.elsewhere.pool import Place, Pool
+from loralathe.rendering.elsewhere.server_loras import ServerLoras
+from loralathe.rendering.elsewhere.work import LostError, Worker
 from loralathe.rendering.infotext import CHUNK, FileHashes, infotext
 from loralathe.rendering.png import DAMAGE, picture_in
 from loralathe.rendering.prepare import Prepared
@@ -36,6 +40,54 @@ class Settings:
     allow_unmatched: bool = False
     hashes: bool = False
     lora_dirs: tuple[str, ...] = ()
+
+
+class Program(Protocol):
+    """One running program: what it has, and how requests are said there."""
+
+    @property
+    def server(self) -> Server: ...
+
+    def check(self, prepared: Sequence[Prepared]) -> None:
+        """Ask it what it has, and plan every request. Raises InputError for what it cannot draw."""
+        ...
+
+    def worker(self) -> Worker:
+        """One that asks it for pictures."""
+        ...
+
+
+def server_pool(
+    servers: Sequence[Server],
+    settings: Settings,
+    make: Callable[[Server, Settings, ServerLoras, Progress], Program],
+    *,
+    most: int,
+    progress: Progress | None = None,
+) -> Pool:
+    """A renderer that asks these servers, which are of one program; each is given `most` pictures at once."""
+    loras = ServerLoras(
+        servers[0].program, settings.folder, settings.presets, allow_unmatched=settings.allow_unmatched
+    )
+    programs = [make(server, settings, loras, progress or Progress()) for server in servers]
+
+    def check(prepared: Sequence[Prepared]) -> None:
+        for program in programs:
+            program.check(prepared)
+
+    def size(count: int) -> Callable[[Prepared], int]:
+        each = max(1, min(most, -(-count // len(servers))))
+        return lambda one: each
+
+    return Pool(
+        [Place(program.server.name, program.worker) for program in programs],
+        size=size,
+        lora_dirs=settings.lora_dirs,
+        check=check,
+        whole=False,
+        closing=loras.close,
+        progress=progress,
+    )
 
 
 @dataclass(frozen=True)

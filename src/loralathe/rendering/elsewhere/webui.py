@@ -6,20 +6,28 @@ import base64
 import binascii
 import json
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 
 from PIL.Image import Image
 
+from loralathe.adapters import ModelFolders
 from loralathe.errors import InputError, LatheError, readable
+from loralathe.progress import Progress
 from loralathe.rendering.elsewhere.address import Server
-from loralathe.rendering.elsewhere.answers import items, mapping, text
-from loralathe.rendering.elsewhere.http import Answer, Client, require_ok
-from loralathe.rendering.elsewhere.program import taken_in
-from loralathe.rendering.elsewhere.webui_program import API, WebuiProgram
+from loralathe.rendering.elsewhere.http import Answer, Client, items, mapping, require_ok, text
+from loralathe.rendering.elsewhere.pool import Pool
+from loralathe.rendering.elsewhere.program import Settings, look_at, server_pool, taken_in, unreachable
+from loralathe.rendering.elsewhere.server_loras import ServerLora, ServerLoras
+from loralathe.rendering.elsewhere.webui_payload import FORGE_MODULES, Payloads, WebuiLists
 from loralathe.rendering.elsewhere.work import Batch, LostError, Report
+from loralathe.rendering.infotext import FileHashes
 from loralathe.rendering.prepare import Prepared, prepare
 from loralathe.rendering.request import ImageRequest
 
+API = "/sdapi/v1"
+IN_TURN = 2
+"""Pictures that a server is given at once; it draws one after the other."""
 LONGEST_PICTURE = 3600.0
 """Seconds that a server may take for one picture, with the loading of its model."""
 LOOK_SECONDS = 1.0
@@ -29,6 +37,84 @@ MOST_MISSED = 5
 GOODBYE_SECONDS = 5.0
 ROOM = 4 << 20
 """Bytes of an answer beside the picture."""
+
+
+def webui_pool(servers: Sequence[Server], settings: Settings, progress: Progress | None = None) -> Pool:
+    """A renderer that asks these, which are all A1111 or Forge."""
+    return server_pool(servers, settings, WebuiProgram, most=IN_TURN, progress=progress)
+
+
+class WebuiProgram:
+    """One A1111 or Forge: what it has, and the payloads that requests are there."""
+
+    def __init__(self, server: Server, settings: Settings, loras: ServerLoras, progress: Progress) -> None:
+        self.server = server
+        self.hashes = FileHashes(enabled=settings.hashes, in_memory=frozenset(), progress=progress)
+        self.folders = ModelFolders(settings.lora_dirs)
+        self._encoders = settings.encoders
+        self._loras = loras
+        self._payloads = Payloads(server)
+
+    def check(self, prepared: Sequence[Prepared]) -> None:
+        """Ask the server what it has, and plan every request. Raises InputError for what it cannot draw."""
+        for one in prepared:  # parts of LoRAs are written first: the server lists them then
+            self._uses(one)
+        self._payloads = Payloads(self.server, self._ask_lists(), self._encoders)
+        for one in prepared:
+            self.payload(one)
+
+    def worker(self) -> WebuiWorker:
+        return WebuiWorker(self)
+
+    def payload(self, one: Prepared) -> dict[str, object]:
+        """The body of txt2img for a request."""
+        return self._payloads.payload(one, self._uses(one))
+
+    def model_name(self, request: ImageRequest) -> str:
+        """What the server says that it drew with."""
+        return self._payloads.model_name(request)
+
+    def _uses(self, one: Prepared) -> tuple[ServerLora, ...]:
+        return self._loras.of(one.uses, look_at(one.request.checkpoint).family, one.request.seed)
+
+    def _ask_lists(self) -> WebuiLists:
+        client = Client(self.server)
+
+        def ask(path: str) -> object:
+            try:
+                return client.json(f"{API}/{path}")
+            except LostError as error:
+                raise unreachable(self.server, error) from error
+
+        def files(path: str, called: str) -> dict[str, str]:
+            found = [mapping(one, "file") for one in items(ask(path), "files")]
+            return {
+                text(one.get("filename", one.get("path")), "path"): text(one.get(called), "name")
+                for one in found
+            }
+
+        if self._loras.written:
+            with suppress(LostError):
+                client.post(f"{API}/refresh-loras", {})
+        options = frozenset(mapping(ask("options"), "options"))
+        models = [mapping(one, "file") for one in items(ask("sd-models"), "files")]
+        embeddings = mapping(ask("embeddings"), "embeddings")
+        named = [mapping(embeddings.get(key, {}), "embeddings") for key in ("loaded", "skipped")]
+        return WebuiLists(
+            {text(one.get("filename"), "path"): text(one.get("title"), "name") for one in models},
+            {text(one.get("title"), "name"): text(one.get("model_name"), "name") for one in models},
+            files("sd-modules" if FORGE_MODULES in options else "sd-vae", "model_name"),
+            files("loras", "name"),
+            [name for one in named for name in one],
+            _labels(ask("samplers"), "name"),
+            _labels(ask("schedulers"), "label"),
+            [*_labels(ask("upscalers"), "name"), *_labels(ask("latent-upscale-modes"), "name")],
+            options,
+        )
+
+
+def _labels(value: object, key: str) -> list[str]:
+    return [text(mapping(one, "entry").get(key), "name") for one in items(value, "list")]
 
 
 class WebuiWorker:
