@@ -12,11 +12,11 @@ from PIL import Image
 
 from likeness.models import FIVE, STRIDES, detector, mean_colour, pixels, save
 from loralathe.errors import InputError
-from loralathe.likeness import open_embedder, read_card, scrfd, write_card, yunet
+from loralathe.likeness import open_embedder, read_card, write_card
 from loralathe.likeness.alignment import TEMPLATE, aligned, similarity, template
 from loralathe.likeness.card import card_of
-from loralathe.likeness.detection import Detector, without_overlaps
-from loralathe.likeness.faces import Faces
+from loralathe.likeness.detectors import Detector, decode_scrfd, decode_yunet, without_overlaps
+from loralathe.likeness.embedders import Faces
 from loralathe.likeness.preparation import Preparation
 
 pytest.importorskip("onnxruntime")
@@ -46,7 +46,7 @@ def test_yunet_is_decoded_as_opencv_does_it() -> None:
     counts = [(side // s) ** 2 for s in STRIDES]
     outputs = [noise((1, n, w), 10 * w + n, -0.2, 1.3) for w in (1, 1, 4, 10) for n in counts]
     outputs[3:6] = [noise((1, n, 1), n, -0.2, 1.3) for n in counts]  # objectness is not the class score
-    found = yunet.decode(outputs, side)
+    found = decode_yunet(outputs, side)
     at = 0
     for level, s in enumerate(STRIDES):
         cls, obj, box, kps = (outputs[level + 3 * part][0] for part in range(4))
@@ -70,7 +70,7 @@ def test_scrfd_is_decoded_as_insightface_does_it() -> None:
     side = 64
     counts = [2 * (side // s) ** 2 for s in STRIDES]
     outputs = [noise((n, w), 10 * w + n, 0, 3) for w in (1, 4, 10) for n in counts]
-    found = scrfd.decode(outputs, side)
+    found = decode_scrfd(outputs, side)
     at = 0
     for level, s in enumerate(STRIDES):
         score, box, kps = (outputs[level + 3 * part] for part in range(3))
@@ -91,7 +91,7 @@ def test_scrfd_is_decoded_as_insightface_does_it() -> None:
     assert at == len(found.scores)
 
 
-@pytest.mark.parametrize("decode", [yunet.decode, scrfd.decode])
+@pytest.mark.parametrize("decode", [decode_yunet, decode_scrfd])
 def test_outputs_of_other_sizes_are_refused(decode) -> None:  # type: ignore[no-untyped-def]
     outputs = [np.zeros((7, width), np.float32) for width in (1, 1, 4, 10) for _ in range(3)]
     with pytest.raises(ValueError, match="is not"):
@@ -101,7 +101,7 @@ def test_outputs_of_other_sizes_are_refused(decode) -> None:  # type: ignore[no-
 def test_a_damaged_yunet_does_not_overflow() -> None:
     n = [(32 // s) ** 2 for s in STRIDES]
     outputs = [np.full((1, count, w), 1e30, np.float32) for w in (1, 1, 4, 10) for count in n]
-    assert np.isfinite(yunet.decode(outputs, 32).boxes).all()
+    assert np.isfinite(decode_yunet(outputs, 32).boxes).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)

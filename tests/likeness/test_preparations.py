@@ -13,7 +13,7 @@ from PIL import Image
 from likeness.models import mean_colour, pixels, save
 from loralathe.errors import InputError
 from loralathe.likeness.onnx_graph import does_its_own_scaling, first_operators
-from loralathe.likeness.preparations import PREPARATIONS, parse_box, preparation_of
+from loralathe.likeness.preparation import PREPARATIONS, parse_box, preparation_of
 
 
 def own_scaling(path: Path) -> Path:

@@ -18,8 +18,8 @@ from scipy import stats
 from loralathe.errors import InputError
 from loralathe.families import family_by_id
 from loralathe.likeness.card import Card, card_of
-from loralathe.likeness.embedder import Vector, unit
 from loralathe.likeness.preparation import Preparation
+from loralathe.likeness.vectors import Vector, unit
 from loralathe.rendering.request import ImageRequest
 from loralathe.studies.analyzer import BlocksOptions, analyze_blocks
 from loralathe.studies.bleed import without_trigger

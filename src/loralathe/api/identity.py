@@ -54,8 +54,8 @@ def make_card(
     from loralathe.likeness import make_card as make
     from loralathe.likeness import open_embedder, write_card
     from loralathe.likeness.card_file import check_card_output
-    from loralathe.likeness.kinds import check_model_file
-    from loralathe.likeness.preparations import parse_box, preparation_of
+    from loralathe.likeness.embedders import check_model_file
+    from loralathe.likeness.preparation import parse_box, preparation_of
 
     if output is not None:
         check_card_output(Path(output), force=force)

@@ -415,7 +415,7 @@ def card_of(choice: PathLike | Card | None) -> Card | None:
 
 
 def _scorer(word: str, choices: GridChoices) -> Scorer:
-    from loralathe.likeness.preparations import parse_box
+    from loralathe.likeness.preparation import parse_box
     from loralathe.studies import IdentityScorer, PromptScorer
 
     name, equals, path = word.partition("=")

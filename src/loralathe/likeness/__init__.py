@@ -13,11 +13,11 @@ from loralathe.lazy import lazy_names
 if TYPE_CHECKING:
     from loralathe.likeness.card import Card, Reference, make_card
     from loralathe.likeness.card_file import read_card, write_card
-    from loralathe.likeness.embedder import Embedder, ModelFile
-    from loralathe.likeness.kinds import open_embedder
+    from loralathe.likeness.embedders import WholePicture, open_embedder
+    from loralathe.likeness.model_files import ModelFile
     from loralathe.likeness.portraits import Judge, open_judge
     from loralathe.likeness.preparation import Preparation
-    from loralathe.likeness.whole import WholePicture
+    from loralathe.likeness.vectors import Embedder
 
 __all__ = [
     "Card", "Embedder", "Judge", "ModelFile", "Preparation", "Reference", "WholePicture", "make_card",
@@ -29,10 +29,10 @@ __getattr__ = lazy_names(
     {
         "card": ("Card", "Reference", "make_card"),
         "card_file": ("read_card", "write_card"),
-        "embedder": ("Embedder", "ModelFile"),
-        "kinds": ("open_embedder",),
+        "embedders": ("WholePicture", "open_embedder"),
+        "model_files": ("ModelFile",),
         "portraits": ("Judge", "open_judge"),
         "preparation": ("Preparation",),
-        "whole": ("WholePicture",),
+        "vectors": ("Embedder",),
     },
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from loralathe.likeness.candidates import Points
+from loralathe.likeness.detectors import Points
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loralathe.errors import InputError, few
-from loralathe.likeness.embedder import Embedder, Kind, ModelFile, Vector, cosine, model_file, unit
 from loralathe.likeness.intervals import student_quantile
+from loralathe.likeness.model_files import ModelFile, model_file
 from loralathe.likeness.preparation import Preparation
+from loralathe.likeness.vectors import Embedder, Kind, Vector, cosine, unit
 from loralathe.progress import Progress
 from loralathe.rendering.png import DAMAGE, read_picture
 

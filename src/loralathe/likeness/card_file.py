@@ -16,10 +16,10 @@ import numpy as np
 
 from loralathe.errors import InputError, option
 from loralathe.likeness.card import FEWEST, MOST, Card, Reference
-from loralathe.likeness.embedder import Embedder, Kind, ModelFile, model_file, unit
-from loralathe.likeness.kinds import open_embedder
-from loralathe.likeness.places import remembered_place
+from loralathe.likeness.embedders import open_embedder
+from loralathe.likeness.model_files import ModelFile, model_file, remembered_place
 from loralathe.likeness.preparation import MOST_SIDE, Fit, Preparation, Triple
+from loralathe.likeness.vectors import Embedder, Kind, unit
 from loralathe.tensorfiles import (
     MODEL_SUFFIXES,
     TensorInfo,

@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 from loralathe.errors import InputError
-from loralathe.likeness.embedder import Kind, Vector, unit
 from loralathe.likeness.preparation import Preparation
+from loralathe.likeness.vectors import Kind, Vector, unit
 from loralathe.tensorfiles import check_is_file, open_tensorfile
 
 if TYPE_CHECKING:

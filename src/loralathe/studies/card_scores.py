@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from loralathe.likeness.card import BATCH, Card
-from loralathe.likeness.embedder import Vector, cosine, distance
+from loralathe.likeness.vectors import Vector, cosine, distance
 from loralathe.progress import Progress
 from loralathe.studies.plan import GridPlan, Position
 from loralathe.studies.store import CellStore

@@ -12,7 +12,7 @@ from PIL import Image
 
 from loralathe.errors import InputError, LatheError, about, counted, option
 from loralathe.likeness.card import Card
-from loralathe.likeness.embedder import Vector
+from loralathe.likeness.vectors import Vector
 from loralathe.progress import Progress
 from loralathe.rendering.png import png_bytes
 from loralathe.rendering.prompts import lift_tags, told

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from statistics import fmean
 
-from loralathe.likeness.embedder import Vector, distance
 from loralathe.likeness.intervals import Estimate, estimate
+from loralathe.likeness.vectors import Vector, distance
 from loralathe.studies.plan import Cell, GridPlan, Position
 from loralathe.studies.results import CellResult
 from loralathe.studies.study_file import csv_file

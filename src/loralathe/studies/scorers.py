@@ -18,10 +18,9 @@ from PIL import Image
 
 from loralathe.errors import InputError, MachineError, few, option
 from loralathe.likeness.card import mean_direction, open_photo
-from loralathe.likeness.embedder import Vector, cosine
-from loralathe.likeness.preparation import WHOLE
-from loralathe.likeness.preparations import preparation_of
-from loralathe.likeness.whole import WholePicture
+from loralathe.likeness.embedders import WholePicture
+from loralathe.likeness.preparation import WHOLE, preparation_of
+from loralathe.likeness.vectors import Vector, cosine
 from loralathe.studies.metrics import (
     SSIM_WINDOW,
     changed_percentage,

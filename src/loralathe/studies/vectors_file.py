@@ -17,7 +17,7 @@ import numpy as np
 from loralathe.errors import InputError
 from loralathe.likeness.card import Card
 from loralathe.likeness.card_file import MOST_NUMBERS
-from loralathe.likeness.embedder import Vector
+from loralathe.likeness.vectors import Vector
 from loralathe.tensorfiles import TensorInfo, encode_header, open_tensorfile, write_whole
 
 ENTRY = "pictures"

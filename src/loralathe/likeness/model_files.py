@@ -1,4 +1,4 @@
-"""Where model files were found last, remembered on this machine by their SHA-256.
+"""Model files by name and content, and where they were found last, remembered on this machine by SHA-256.
 
 A card is given to others, so it says what its models are, and not in which folders its maker has them.
 """
@@ -8,12 +8,28 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from loralathe.errors import InputError, MachineError
-from loralathe.tensorfiles import cache_folder, read_small, write_whole
+from loralathe.tensorfiles import cache_folder, content_hash, read_small, write_whole
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file by its name and content."""
+
+    name: str
+    sha256: str
+
+
+def model_file(path: Path) -> ModelFile:
+    """The file at `path`; InputError where there is none. Its place is remembered on this machine."""
+    found = ModelFile(path.name, content_hash(path))
+    remember_place(found.sha256, path)
+    return found
 
 
 def remember_place(sha256: str, path: Path) -> None:

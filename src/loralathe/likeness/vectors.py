@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loralathe.likeness.places import remember_place
 from loralathe.likeness.preparation import Preparation
-from loralathe.tensorfiles import content_hash
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,21 +18,6 @@ Vector: TypeAlias = NDArray[np.float32]
 """(d,), of length 1."""
 Kind: TypeAlias = Literal["face", "picture", "portrait"]
 """A face found in the picture; the whole picture; a portrait of the demo's family."""
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """A model file by its name and content."""
-
-    name: str
-    sha256: str
-
-
-def model_file(path: Path) -> ModelFile:
-    """The file at `path`; InputError where there is none. Its place is remembered on this machine."""
-    found = ModelFile(path.name, content_hash(path))
-    remember_place(found.sha256, path)
-    return found
 
 
 class Embedder(Protocol):
