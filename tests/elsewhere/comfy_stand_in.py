@@ -50,6 +50,15 @@ SCHEDULERS = [
     "normal",
     "kl_optimal",
 ]
+LATENT_METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "bislerp"]
+PIXEL_METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]
+SIZED = ("Empty", "LatentUpscale", "ImageScale")
+"""Nodes that decide the size of the picture, the last of them."""
+SIDES: Mapping[str, object] = {
+    "width": (INT, 0, 16384),
+    "height": (INT, 0, 16384),
+    "crop": ["disabled", "center"],
+}
 KINDS = ["stable_diffusion", "sd3", "lumina2", "chroma", "qwen_image", "flux2"]
 
 
@@ -62,6 +71,7 @@ class ComfyStandIn(StandIn):
     def __init__(self, *checkpoints: str, folder: Path | None = None, newer: bool = False) -> None:
         super().__init__()
         self.files = {"checkpoints": list(checkpoints), "unets": [], "vaes": [], "encoders": []}
+        self.embeddings: list[str] = []
         self.folder = folder
         self.newer = newer
         self.waiting: list[tuple[str, dict[str, Any]]] = []
@@ -132,6 +142,9 @@ class ComfyStandIn(StandIn):
                 (LATENT,),
             ),
             "VAEDecode": Node({"samples": LATENT, "vae": VAE}, (IMAGE,)),
+            "VAEEncode": Node({"pixels": IMAGE, "vae": VAE}, (LATENT,)),
+            "LatentUpscale": Node({"samples": LATENT, "upscale_method": LATENT_METHODS, **SIDES}, (LATENT,)),
+            "ImageScale": Node({"image": IMAGE, "upscale_method": PIXEL_METHODS, **SIDES}, (IMAGE,)),
             "PreviewImage": Node({"images": IMAGE}),
         }
 
@@ -146,6 +159,7 @@ class ComfyStandIn(StandIn):
             ("POST", "/history"): lambda query, body: self._forget(body),
             ("POST", "/free"): self._free,
             ("GET", "/view"): self._view,
+            ("GET", "/embeddings"): lambda query, body: self.embeddings,
         }
 
     def _info(self, query: dict[str, str], body: Any) -> object:
@@ -220,12 +234,12 @@ class ComfyStandIn(StandIn):
                 number, graph = self.waiting.pop(0)
                 self.current = number
             by_kind = {one["class_type"]: one["inputs"] for one in graph.values()}
-            (size,) = [inputs for kind, inputs in by_kind.items() if kind.startswith("Empty")]
+            sizes = [inputs for kind, inputs in by_kind.items() if kind.startswith(SIZED)]
             until = time.monotonic() + self.faults.seconds
             while time.monotonic() < until and number not in self.interrupted:
                 time.sleep(0.005)
             with self.lock:
-                self.history[number] = self._outcome(number, graph, by_kind["KSampler"]["seed"], size)
+                self.history[number] = self._outcome(number, graph, by_kind["KSampler"]["seed"], sizes[-1])
                 self.current = ""
 
     def _outcome(self, number: str, graph: dict[str, Any], seed: int, size: dict[str, int]) -> dict[str, Any]:

@@ -9,7 +9,14 @@ from loralathe.families import FAMILIES
 from loralathe.families.comfyui import COMFY
 from loralathe.rendering.elsewhere.address import Server, read_places
 from loralathe.rendering.elsewhere.comfy_graph import comfy_text
-from loralathe.rendering.elsewhere.names import COMFY_SAMPLERS, COMFY_SCHEDULES, comfy_schedule, of_server
+from loralathe.rendering.elsewhere.names import (
+    COMFY_SAMPLERS,
+    COMFY_SCHEDULES,
+    COMFY_UPSCALERS,
+    comfy_schedule,
+    of_server,
+)
+from loralathe.rendering.hires import UPSCALERS
 from loralathe.rendering.prompts import plan_prompt
 from loralathe.rendering.samplers import SAMPLERS, SCHEDULES
 
@@ -64,6 +71,7 @@ def test_names_are_found_by_the_longest_end_of_the_path() -> None:
 def test_tables_name_samplers_and_families_that_there_are() -> None:
     assert SAMPLERS.keys() - COMFY_SAMPLERS.keys() == {"PLMS"}
     assert SCHEDULES.keys() - COMFY_SCHEDULES.keys() == {"Polyexponential", "Align Your Steps"}
+    assert COMFY_UPSCALERS.keys() < UPSCALERS.keys()
     known = {family.id for family in FAMILIES} - {"toy"}  # which another test adds
     assert known - COMFY.keys() == {"sdxl-refiner"}
     names = list(COMFY_SCHEDULES.values())

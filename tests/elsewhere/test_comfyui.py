@@ -81,6 +81,59 @@ def test_a_request_is_a_graph_of_its_own_nodes(comfy: ComfyStandIn, studio: Stud
     assert found[0].size == (64, 64)
 
 
+@pytest.mark.parametrize(
+    ("upscaler", "between"),
+    [
+        ("Latent", ["LatentUpscale"]),
+        ("Latent (nearest-exact)", ["LatentUpscale"]),
+        ("Lanczos", ["VAEDecode", "ImageScale", "VAEEncode"]),
+    ],
+)
+def test_hires_fix_is_a_second_sampler(
+    comfy: ComfyStandIn, studio: Studio, upscaler: str, between: list[str]
+) -> None:
+    (one,) = studio.requests(1, hires=Hires(1.5, upscaler, 3, 0.5), width=64, height=96)
+    with pool_on(comfy) as pool:
+        found = drawn(pool, [one])
+    (graph,) = comfy.graphs
+    first, second = nodes(graph, "KSampler")
+    assert (first["steps"], first["denoise"]) == (2, 1.0)
+    assert (second["steps"], second["denoise"]) == (3, 0.5)
+    same = first.keys() - {"steps", "denoise", "latent_image"}
+    assert {name: first[name] for name in same} == {name: second[name] for name in same}
+    kinds = [one["class_type"] for one in graph.values()]
+    at = [place for place, kind in enumerate(kinds) if kind == "KSampler"]
+    assert kinds[at[0] + 1 : at[1]] == between
+    (scaled,) = (inputs for kind in ("LatentUpscale", "ImageScale") for inputs in nodes(graph, kind))
+    assert (scaled["width"], scaled["height"]) == (96, 144)
+    assert scaled["upscale_method"] == {"Latent": "bilinear", "Lanczos": "lanczos"}.get(
+        upscaler, "nearest-exact"
+    )
+    assert found[0].size == (96, 144)
+    assert found[0].info == {"parameters": infotext(one, made_with="ComfyUI")}
+
+
+def test_without_denoising_it_only_enlarges(comfy: ComfyStandIn, studio: Studio) -> None:
+    with pool_on(comfy) as pool:
+        drawn(pool, studio.requests(1, hires=Hires(2, denoising=0)))
+    assert len(nodes(comfy.graphs[0], "KSampler")) == 1
+
+
+def test_embeddings_are_named_as_comfyui_does(comfy: ComfyStandIn, studio: Studio) -> None:
+    comfy.embeddings = ["style/bad.v2", "easy"]
+    (one,) = studio.requests(
+        1, prompt="a girl, (Bad.v2:1.2)", negative="x,EASY, uneasy embedding:easy",
+        embeddings=("embeddings/bad.v2.safetensors", "embeddings/easy.pt"),
+    )  # fmt: skip
+    with pool_on(comfy) as pool:
+        found = drawn(pool, [one])
+    said = [one["text"] for one in nodes(comfy.graphs[0], "CLIPTextEncode")]
+    assert said == [
+        "a girl, ( embedding:style/bad.v2 :1.2)", "x, embedding:easy , uneasy  embedding:easy ",
+    ]  # fmt: skip
+    assert found[0].info == {"parameters": infotext(one, made_with="ComfyUI")}
+
+
 def test_every_cell_arrives_in_its_place(comfy: ComfyStandIn, studio: Studio) -> None:
     wanted, events = studio.requests(9), list[Event]()
     with pool_on(comfy, progress=Progress(CallableSink(events.append))) as pool:
@@ -182,8 +235,10 @@ def test_cancelling_takes_back_what_is_ours(comfy: ComfyStandIn, studio: Studio)
         ({"prompt": "a cat AND a dog"}, "do not read AND"),
         ({"prompt": "[cat:dog:1]"}, "a prompt that changes with the step"),
         ({"prompt": "cat BREAK dog"}, "do not read BREAK"),
-        ({"hires": Hires(2)}, "hires fix is not asked of ComfyUI"),
-        ({"embeddings": ("badhand.pt",)}, "an embedding is called embedding:NAME"),
+        ({"hires": Hires(2, "Latent (antialiased)")}, "ComfyUI has no upscaler 'Latent (antialiased)'"),
+        ({"hires": Hires(2), "prompt": "[cat:dog:3]"}, "a prompt that changes with the step"),
+        ({"embeddings": ("badhand.pt",)}, "the server has no embedding 'badhand.pt'"),
+        ({"embeddings": ("my.pt",)}, "cannot name an embedding with a blank in its name"),
         ({"guidance": 3.5}, "no guidance as a number"),
         ({"sampler": "PLMS"}, "ComfyUI has no sampler 'PLMS'"),
         ({"schedule": "Polyexponential"}, "ComfyUI has no schedule 'Polyexponential'"),
@@ -198,6 +253,7 @@ def test_what_cannot_be_said_there_is_told_first(
     good, bad = studio.requests(1), studio.requests(1, **changes)
     if "adapters" in changes:
         bad = [replace(bad[0], adapters=changes["adapters"])]
+    comfy.embeddings = ["two words/my"]
     with pool_on(comfy) as pool:
         assert what in failing(pool, [*good, *bad]).what
     assert not comfy.graphs

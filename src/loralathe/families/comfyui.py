@@ -23,6 +23,7 @@ class ComfyParts:
     encoders: how many files of text encoders there are beside a transformer alone
     latent:   the node that makes empty latents
     plain:    texts are read as they stand, without emphasis, as language models read them
+    pixels:   of a picture for each latent, each way
     multiple: sides of pictures are multiples of it;  side: of a picture where the person names none
     usual:    for a family that is not drawn here: what people start with
     guided:   takes the distilled guidance as a number
@@ -32,6 +33,7 @@ class ComfyParts:
     encoders: int = 1
     latent: str = "EmptySD3LatentImage"
     plain: bool = True
+    pixels: int = 8
     multiple: int = 16
     side: int = 1024
     usual: Usual = USUAL
@@ -41,7 +43,7 @@ class ComfyParts:
 _UNET = ComfyParts(latent="EmptyLatentImage", plain=False, multiple=8)
 _SD3 = ComfyParts("sd3", encoders=3, usual=Usual(28, 4.5, "Euler"))
 _ANIMA = ComfyParts("stable_diffusion", usual=Usual(30, 4.0, "Euler"))
-_KLEIN = ComfyParts("flux2", latent="EmptyFlux2LatentImage")
+_KLEIN = ComfyParts("flux2", latent="EmptyFlux2LatentImage", pixels=16)
 COMFY: Mapping[str, ComfyParts] = MappingProxyType({
     "sd1": replace(_UNET, side=512),
     "sd2": replace(_UNET, side=768),
@@ -50,9 +52,7 @@ COMFY: Mapping[str, ComfyParts] = MappingProxyType({
     "sd35m": _SD3,
     "sd35l": _SD3,
     "flux": ComfyParts("flux", encoders=2, guided=True),
-    "flux2": ComfyParts(
-        "flux2", latent="EmptyFlux2LatentImage", guided=True, usual=Usual(20, 1.0, "Euler", guidance=4.0)
-    ),
+    "flux2": replace(_KLEIN, guided=True, usual=Usual(20, 1.0, "Euler", guidance=4.0)),
     "klein4b": _KLEIN,
     "klein9b": _KLEIN,
     "chroma": ComfyParts("chroma", usual=Usual(26, 4.0, "Euler")),

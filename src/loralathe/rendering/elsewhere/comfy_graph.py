@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
+from types import MappingProxyType
 
 from loralathe.errors import InputError
 from loralathe.families import Family
 from loralathe.families.comfyui import ComfyParts
-from loralathe.rendering.elsewhere.names import comfy_sampler, comfy_schedule, of_server
+from loralathe.rendering.elsewhere.names import (
+    comfy_embeddings,
+    comfy_sampler,
+    comfy_schedule,
+    comfy_upscaler,
+    of_server,
+)
+from loralathe.rendering.hires import Hires
 from loralathe.rendering.prepare import Prepared
 from loralathe.rendering.prompts import PromptPlan, parse_emphasis
 from loralathe.rendering.suitable import check_multiples
@@ -27,13 +36,21 @@ CHOICES = {
     "KSampler": ("sampler_name", "scheduler"),
 }
 """Nodes, and their inputs whose choices the server lists."""
+CHANGES = "a prompt that changes with the step: [a:b:N], [a|b]"
+NODE_PIXELS = 8
+"""Of a latent, by which LatentUpscale divides whatever the family."""
+NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What a server offers: (node, input) → names. A node that it lacks is not there."""
+    """What a server offers: (node, input) → names. A node that it lacks is not there.
+
+    embeddings: their names, without the endings of the files
+    """
 
     by_input: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
+    embeddings: Sequence[str] = ()
 
     def of(self, node: str, name: str) -> Sequence[str]:
         return self.by_input.get((node, name), ())
@@ -55,6 +72,7 @@ class Wanted:
     checkpoint: of `CheckpointLoaderSimple`, or of a transformer alone, which needs `encoders` and `vae`
     guidance:   the distilled one, None for a model that takes none
     zeros:      an empty negative prompt is read as zeros
+    embeddings: how the prompts name them → how the server does
     """
 
     one: Prepared
@@ -68,6 +86,7 @@ class Wanted:
     scheduler: str
     guidance: float | None
     zeros: bool
+    embeddings: Mapping[str, str]
 
 
 class GraphBuilder:
@@ -98,32 +117,76 @@ def graph_of(wanted: Wanted) -> Graph:
         model, clip = [node, 0], [node, 1]
     if request.clip_skip > 1:
         clip = [build.add("CLIPSetLastLayer", clip=clip, stop_at_clip_layer=-request.clip_skip), 0]
-    prompts = wanted.one.passes[0]
-    plain = wanted.parts.plain
-    positive = build.add("CLIPTextEncode", clip=clip, text=comfy_text(prompts.plan, plain=plain))
-    if wanted.zeros and not request.negative:
+    texts = _texts(build, wanted, clip)
+    empty = build.add(wanted.parts.latent, width=request.width, height=request.height, batch_size=1)
+    latents = _sampled(build, wanted, model, texts, [empty, 0], request.steps)
+    if (hires := request.hires) is not None:
+        latents = _enlarged(build, wanted, hires, latents, vae)
+        if hires.denoising:
+            latents = _sampled(build, wanted, model, texts, latents, request.passes[1].steps, hires.denoising)
+    picture = build.add("VAEDecode", samples=latents, vae=vae)
+    build.add("PreviewImage", images=[picture, 0])
+    return build.graph
+
+
+def _texts(build: GraphBuilder, wanted: Wanted, clip: Link) -> tuple[Link, Link]:
+    """(positive, negative); both hold for all steps, of a second pass, too."""
+    prompts, plain, names = wanted.one.passes[0], wanted.parts.plain, wanted.embeddings
+    positive = build.add("CLIPTextEncode", clip=clip, text=comfy_text(prompts.plan, names, plain=plain))
+    if wanted.zeros and not wanted.one.request.negative:
         negative = build.add("ConditioningZeroOut", conditioning=[positive, 0])
     else:
-        negative = build.add("CLIPTextEncode", clip=clip, text=comfy_text(prompts.negative, plain=plain))
+        negative = build.add(
+            "CLIPTextEncode", clip=clip, text=comfy_text(prompts.negative, names, plain=plain)
+        )
     if wanted.guidance is not None:
         positive = build.add("FluxGuidance", conditioning=[positive, 0], guidance=wanted.guidance)
-    latent = build.add(wanted.parts.latent, width=request.width, height=request.height, batch_size=1)
-    sampled = build.add(
+    return [positive, 0], [negative, 0]
+
+
+def _sampled(
+    build: GraphBuilder,
+    wanted: Wanted,
+    model: Link,
+    texts: tuple[Link, Link],
+    latents: Link,
+    steps: int,
+    denoise: float = 1.0,
+) -> Link:
+    """A pass. ComfyUI counts the steps of a part of a schedule as A1111's hires fix does: all are done."""
+    request, (positive, negative) = wanted.one.request, texts
+    node = build.add(
         "KSampler",
         model=model,
         seed=request.seed,
-        steps=request.steps,
+        steps=steps,
         cfg=request.cfg,
         sampler_name=wanted.sampler,
         scheduler=wanted.scheduler,
-        positive=[positive, 0],
-        negative=[negative, 0],
-        latent_image=[latent, 0],
-        denoise=1.0,
+        positive=positive,
+        negative=negative,
+        latent_image=latents,
+        denoise=denoise,
     )
-    picture = build.add("VAEDecode", samples=[sampled, 0], vae=vae)
-    build.add("PreviewImage", images=[picture, 0])
-    return build.graph
+    return [node, 0]
+
+
+def _enlarged(build: GraphBuilder, wanted: Wanted, hires: Hires, latents: Link, vae: Link) -> Link:
+    """Latents of the picture's whole size, enlarged as they are or by way of the picture."""
+    method, as_latents = comfy_upscaler(hires.upscaler)
+    width, height = wanted.one.request.size
+    if as_latents:
+        each = wanted.parts.pixels
+        sides = {"width": width // each * NODE_PIXELS, "height": height // each * NODE_PIXELS}
+        return [
+            build.add("LatentUpscale", samples=latents, upscale_method=method, crop="disabled", **sides),
+            0,
+        ]
+    small = build.add("VAEDecode", samples=latents, vae=vae)
+    large = build.add(
+        "ImageScale", image=[small, 0], upscale_method=method, width=width, height=height, crop="disabled"
+    )
+    return [build.add("VAEEncode", pixels=[large, 0], vae=vae), 0]
 
 
 def _loaders(build: GraphBuilder, wanted: Wanted) -> tuple[Link, Link, Link]:
@@ -155,23 +218,26 @@ def encoder_loader(count: int) -> tuple[str, tuple[str, ...]]:
     return kind, tuple(f"clip_name{number}" for number in range(1, count + 1))
 
 
-def comfy_text(plan: PromptPlan, *, plain: bool) -> str:
+def comfy_text(plan: PromptPlan, embeddings: Mapping[str, str] = NONE, *, plain: bool) -> str:
     """The prompt as ComfyUI reads it: `(text:1.2)` for a weight, brackets that are text behind `\\`.
 
-    plain: without emphasis. Raises InputError for what its core cannot say.
+    embeddings: how the prompt names them → how the server does;  plain: without emphasis.
+    Raises InputError for what its core cannot say.
     """
     texts = plan.distinct_texts()
     if len(plan.parts) > 1:
         raise _unsaid("AND between prompts")
     if len(texts) > 1:
-        raise _unsaid("a prompt that changes with the step: [a:b:N], [a|b]")
+        raise _unsaid(CHANGES)
     (text,) = texts
     if plain:
         return _escaped(text)
     pieces = parse_emphasis(text)[0]
     if any(piece.text is None for piece in pieces):
         raise _unsaid("BREAK")
-    return "".join(_weighted(piece.text or "", piece.weight) for piece in pieces)
+    return "".join(
+        _weighted(comfy_embeddings(piece.text or "", embeddings), piece.weight) for piece in pieces
+    )
 
 
 def _weighted(text: str, weight: float) -> str:
@@ -232,20 +298,39 @@ def wanted_of(
         comfy_schedule(one.schedule, one.sampler, choices.of("KSampler", "scheduler"), flow=flow),
         (request.guidance if request.guidance is not None else guidance) if parts.guided else None,
         bool(family.pictures and family.pictures.empty_is_zeros),
+        _embeddings(request.embeddings, choices.embeddings, where),
     )
+
+
+def _embeddings(files: Sequence[str], known: Sequence[str], where: str) -> Mapping[str, str]:
+    """How a prompt names them → how the server does, in whose prompts a blank ends a name."""
+    found = {}
+    for file in files:
+        path = PurePath(file)
+        listed = {f"{name}{path.suffix}": name for name in known}
+        name = listed[of_server(file, listed, "embedding", where, folder="models/embeddings")]
+        if len(name.split()) > 1:
+            raise InputError(
+                "ComfyUI's prompts cannot name an embedding with a blank in its name",
+                where=f"{where}: {name}",
+                fix="give the file a name without a blank, there and here",
+                about="embeddings",
+            )
+        found[path.stem] = name
+    return found
 
 
 def _check(one: Prepared, family: Family, parts: ComfyParts) -> None:
     request = one.request
     if request.hires is not None:
+        comfy_upscaler(request.hires.upscaler)
+        if request.hires.denoising and one.passes[1].texts() != one.passes[0].texts():
+            raise _unsaid(CHANGES)
+    if request.embeddings and parts.plain:
         raise InputError(
-            "hires fix is not asked of ComfyUI", fix="leave it out, or draw here or with A1111", about="hires"
-        )
-    if request.embeddings:
-        raise InputError(
-            "an embedding is called embedding:NAME in ComfyUI",
+            f"{family.label} reads no textual-inversion embeddings",
             where=request.embeddings[0],
-            fix="write it so in the prompt, and leave the folder of embeddings out",
+            fix="take its name out of the prompt",
             about="embeddings",
         )
     if request.guidance is not None and not parts.guided:

@@ -59,7 +59,7 @@ class ComfyProgram:
         """Ask the server what it has, and plan every request. Raises InputError for what it cannot draw."""
         for one in prepared:  # parts of LoRAs are written first: the server lists them then
             self._uses(one)
-        self._choices = self._ask_choices()
+        self._choices = self._ask_choices(embeddings=any(one.request.embeddings for one in prepared))
         for one in prepared:
             self.graph(one)
 
@@ -100,7 +100,7 @@ class ComfyProgram:
                 about="comfyui",
             ) from error
 
-    def _ask_choices(self) -> Choices:
+    def _ask_choices(self, *, embeddings: bool) -> Choices:
         client, found = Client(self.server), dict[tuple[str, str], list[str]]()
         for node, names in CHOICES.items():
             try:
@@ -116,7 +116,7 @@ class ComfyProgram:
             raise InputError(
                 "this is not a ComfyUI", where=self.server.name, fix="check the address", about="on"
             )
-        return Choices(found)
+        return Choices(found, texts(client.json("/embeddings"), "embeddings") if embeddings else ())
 
 
 def _parts(family: Family, where: str) -> ComfyParts:

@@ -1,4 +1,4 @@
-"""What files, samplers and schedules are called in other programs."""
+"""What files, samplers, schedules, upscalers and embeddings are called in other programs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 
 from loralathe.errors import InputError, close_matches, few
+from loralathe.rendering.clip_tokens import encode_text
+from loralathe.rendering.hires import UPSCALERS
 from loralathe.rendering.samplers import SAMPLERS
 
 COMFY_SAMPLERS: Mapping[str, str] = MappingProxyType({
@@ -22,6 +24,13 @@ COMFY_SCHEDULES: Mapping[str, str] = MappingProxyType({
     "SGM Uniform": "sgm_uniform", "KL Optimal": "kl_optimal", "Simple": "simple", "DDIM": "ddim_uniform",
 })  # fmt: skip
 """A1111's label → ComfyUI's name. Polyexponential and Align Your Steps have none."""
+COMFY_UPSCALERS: Mapping[str, str] = MappingProxyType({
+    "Latent": "bilinear", "Latent (bicubic)": "bicubic", "Latent (nearest-exact)": "nearest-exact",
+    "None": "lanczos", "Lanczos": "lanczos", "Nearest": "nearest-exact",
+})  # fmt: skip
+"""A1111's label → ComfyUI's method, of latents or of pixels as ours. It has no antialiased ones."""
+EMBEDDING = "embedding:"
+"""How ComfyUI's prompts begin the name of an embedding; a blank ends it."""
 AUTOMATIC = "Automatic"
 
 
@@ -35,6 +44,32 @@ def comfy_schedule(label: str, sampler: str, known: Sequence[str], *, flow: bool
     if label == AUTOMATIC:
         label = "Simple" if flow else SAMPLERS[sampler].schedule
     return _translated(label, "schedule", COMFY_SCHEDULES, known)
+
+
+def comfy_upscaler(label: str) -> tuple[str, bool]:
+    """(ComfyUI's method, whether it enlarges latents). InputError for one that it lacks."""
+    known = list(COMFY_UPSCALERS.values())
+    return _translated(label, "upscaler", COMFY_UPSCALERS, known), UPSCALERS[label].latents
+
+
+def comfy_embeddings(text: str, names: Mapping[str, str]) -> str:
+    """The text with `embedding:NAME` in place of the embeddings that it names. names: ours → the server's.
+
+    A name is what A1111 and we find: tokens, whatever their case, and nothing inside of a word.
+    """
+    if not names:
+        return text
+    own = {name.casefold(): name for name in names}
+    longest = "|".join(re.escape(name) for name in sorted(own, key=len, reverse=True))
+    said, start = "", 0
+    for match in re.finditer(longest, text, re.IGNORECASE):
+        before, rest = text[start : match.start()], text[match.end() :]
+        apart = [token for part in (before, match.group(), rest) for token in encode_text(part)]
+        if apart == encode_text(text[start:]):
+            name = names[own[match.group().casefold()]]
+            said += f"{before.removesuffix(EMBEDDING)} {EMBEDDING}{name} "
+            start = match.end()
+    return said + text[start:]
 
 
 def _translated(label: str, what: str, table: Mapping[str, str], known: Sequence[str]) -> str:
