@@ -1,7 +1,8 @@
-"""`docs/model-card.md` from what was measured: `python -m training.card --measured …`.
+"""`docs/model-card.md` and its Chinese sister from what was measured: `python -m training.card --measured …`.
 
-Nothing is written by hand but the frame: every number comes from `measurements.json` of `training.measure`,
-which looks at the files that ship, as people use them.
+Nothing is written by hand but the frames: every number comes from `measurements.json` of `training.measure`,
+which looks at the files that ship, as people use them. A word of a table is told in the language of the page
+by a `Say`, from English.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.attributes import CAPTIONED, IDENTITY
+from training.card_words import AGAIN, CHINESE
 from training.measure_judge import DRAWINGS
 
 Numbers = Mapping[str, Mapping[str, float]]
+Say = Callable[[str], str]
 STRENGTHS = ("0", "0.3", "0.5", "0.7", "0.9", "1")
 
 
@@ -28,11 +31,11 @@ class Gate:
     wanted: float
     value: Callable[[Numbers], float]
 
-    def row(self, numbers: Numbers) -> str:
+    def row(self, numbers: Numbers, say: Say) -> str:
         """A line of the table; a promise that is not kept says so."""
         value = self.value(numbers)
-        kept = "yes" if value >= self.wanted else "**no**"
-        return f"| {self.text} | {_percent(self.wanted)} | {_percent(value)} | {kept} |"
+        kept = say("yes" if value >= self.wanted else "**no**")
+        return f"| {say(self.text)} | {_percent(self.wanted)} | {_percent(value)} | {kept} |"
 
 
 def _of(name: str, key: str) -> Callable[[Numbers], float]:
@@ -58,77 +61,93 @@ COMPARED = (
     ("base A", "prompt", "base A: what captions say"),
     ("base B", "prompt", "base B: what captions say"),
     ("hina on A at 0", "identity", "`hina` on A at 0: identity"),
-    ("hina on A at 0.5", "identity", "at 0.5"),
-    ("hina on A at 1", "identity", "at 1"),
-    ("sailor on A at 1", "identity", "`sailor` on A at 1"),
-    ("hina on B at 1", "identity", "`hina` on B at 1"),
+    ("hina on A at 0.5", "identity", "at {}"),
+    ("hina on A at 1", "identity", "at {}"),
+    ("sailor on A at 1", "identity", "`sailor` on A at {}"),
+    ("hina on B at 1", "identity", "`hina` on B at {}"),
     ("final model towards", "identity", "after the loop, towards A: identity of the model"),
     ("final LoRA towards on B", "identity", "of the LoRA on B"),
 )
 TOLERANCE = 0.1
 """Two trainings draw other pictures, and their LoRAs are not equally strong."""
 
-FRAME = Path(__file__).with_name("card.template.md")
+FRAMES = {"en": "card.template.md", "zh-TW": "card.template.zh-TW.md"}
+PAGES = {"en": "model-card.md", "zh-TW": "model-card.zh-TW.md"}
 
 
-def card(measured: Numbers, again: Numbers | None = None) -> str:
+def _english(text: str) -> str:
+    return text
+
+
+SPOKEN: Mapping[str, Say] = {"en": _english, "zh-TW": CHINESE.__getitem__}
+"""KeyError names a word that the Chinese card lacks."""
+
+
+def card(measured: Numbers, again: Numbers | None = None, language: str = "en") -> str:
     """The whole page; `again`: measurements of a second training. KeyError names one that is missing."""
+    say = SPOKEN[language]
     judged = measured["clean"]
     questions = list(judged)
     ways = {"towards": "towards A", "away": "away from A"}
     loop = [
-        ("hina on B at 1", "`hina` on B"),
-        ("extracted on B", "extracted LoRA on B"),
-        *((f"final model {d}", f"final model, {way}") for d, way in ways.items()),
-        *((f"final LoRA {d} on B", f"final LoRA on B, {way}") for d, way in ways.items()),
+        ("hina on B at 1", say("`hina` on B")),
+        ("extracted on B", say("extracted LoRA on B")),
+        *((f"final model {d}", say(f"final model, {way}")) for d, way in ways.items()),
+        *((f"final LoRA {d} on B", say(f"final LoRA on B, {way}")) for d, way in ways.items()),
     ]
     loras = [
-        ("no trigger on A", "no LoRA, no trigger"),
-        *((f"hina on A at {s}", f"`hina` on A at {s}") for s in STRENGTHS),
-        *((f"hina on B at {s}", f"`hina` on B at {s}") for s in ("0", "0.7", "1")),
+        ("no trigger on A", say("no LoRA, no trigger")),
+        *((f"hina on A at {s}", say("`hina` on A at {}").format(s)) for s in STRENGTHS),
+        *((f"hina on B at {s}", say("`hina` on B at {}").format(s)) for s in ("0", "0.7", "1")),
     ]
-    return FRAME.read_text(encoding="utf-8").format(
-        **measured["settings"],
-        gates="\n".join(gate.row(measured) for gate in GATES),
-        judged=DRAWINGS,
-        questions=" | ".join(questions),
-        bars="---|" * len(questions),
-        clean=_cells(judged, questions),
-        reconstructed=_cells(measured["reconstructed"], questions),
-        attributes=" | ".join(CAPTIONED),
-        attribute_bars="---|" * len(CAPTIONED),
-        bases="\n".join(
-            f"| base {base} | {_cells(found, CAPTIONED)} | {_with(found, 'prompt')} |"
-            for base, found in ((base, measured[f"base {base}"]) for base in "AB")
-        ),
-        traits=" | ".join(IDENTITY),
-        trait_bars="---|" * len(IDENTITY),
-        loras="\n".join([*(_row(measured, *pair) for pair in loras), *map(_sailor(measured), ("0", "1"))]),
-        loop="\n".join(_row(measured, *pair) for pair in loop),
-        kept_towards=_percent(measured["blocks"]["kept towards"]),
-        kept_away=_percent(measured["blocks"]["kept away"]),
-        merges="\n".join(_merge(measured, how) for how in ("uniform", "per block")),
-        separated=measured["blocks"]["separated"],
-        blocks=_blocks(measured["blocks"]),
-        again=_again(measured, again) if again else "It has not been tried yet.",
+    return (
+        Path(__file__)
+        .with_name(FRAMES[language])
+        .read_text(encoding="utf-8")
+        .format(
+            **measured["settings"],
+            gates="\n".join(gate.row(measured, say) for gate in GATES),
+            judged=DRAWINGS,
+            questions=" | ".join(map(say, questions)),
+            bars="---|" * len(questions),
+            clean=_cells(judged, questions),
+            reconstructed=_cells(measured["reconstructed"], questions),
+            attributes=" | ".join(map(say, CAPTIONED)),
+            attribute_bars="---|" * len(CAPTIONED),
+            bases="\n".join(
+                f"| {say('base {}').format(base)} | {_cells(found, CAPTIONED)} | {_with(found, 'prompt')} |"
+                for base, found in ((base, measured[f"base {base}"]) for base in "AB")
+            ),
+            traits=" | ".join(map(say, IDENTITY)),
+            trait_bars="---|" * len(IDENTITY),
+            loras="\n".join([*(_row(measured, *pair) for pair in loras), *_sailor(measured, say)]),
+            loop="\n".join(_row(measured, *pair) for pair in loop),
+            kept_towards=_percent(measured["blocks"]["kept towards"]),
+            kept_away=_percent(measured["blocks"]["kept away"]),
+            merges="\n".join(_merge(measured, how, say) for how in ("uniform", "per block")),
+            separated=measured["blocks"]["separated"],
+            blocks=_blocks(measured["blocks"]),
+            again=_again(measured, again, say) if again else say("It has not been tried yet."),
+        )
     )
 
 
-def _again(measured: Numbers, again: Numbers) -> str:
+def _again(measured: Numbers, again: Numbers, say: Say) -> str:
     """What two trainings gave, with their 95 % intervals; TOLERANCE is what counts as the same."""
     rows = []
     for name, key, shown in COMPARED:
-        cells = (
-            shown,
-            _with(measured[name], key),
-            _with(again[name], key),
-            _same(measured, again, name, key),
+        rows.append(
+            [
+                say(shown).format(name.rpartition(" ")[2]),
+                _with(measured[name], key),
+                _with(again[name], key),
+                say(_same(measured, again, name, key)),
+            ]
         )
-        rows.append(f"| {' | '.join(cells)} |")
-    heads = "| | these files | the second training | within the tolerance |\n|---|---|---|---|"
-    count = again["settings"]["count"]
-    text = f"A second training from scratch, measured in the same way ({count:.0f} pictures a row)"
-    return "\n".join([f"{text}. The tolerance is {100 * TOLERANCE:.0f} points.", "", heads, *rows])
+    heads = " | ".join(map(say, ("these files", "the second training", "within the tolerance")))
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    text = say(AGAIN).format(f"{again['settings']['count']:.0f}", f"{100 * TOLERANCE:.0f}")
+    return "\n".join([text, "", f"| | {heads} |", "|---|---|---|---|", *lines])
 
 
 def _same(measured: Numbers, again: Numbers, name: str, key: str) -> str:
@@ -141,20 +160,20 @@ def _row(numbers: Numbers, name: str, shown: str) -> str:
     return f"| {shown} | {_with(found, 'identity')} | {traits} | {_with(found, 'prompt')} |"
 
 
-def _sailor(numbers: Numbers) -> Callable[[str], str]:
-    def row(strength: str) -> str:
+def _sailor(numbers: Numbers, say: Say) -> list[str]:
+    rows = []
+    for strength in ("0", "1"):
         found = numbers[f"sailor on A at {strength}"]
         blank = " | ".join("" for _ in IDENTITY)
-        name = f"`sailor` on A at {strength}"
-        return f"| {name} | {_with(found, 'identity')} | {blank} | {_with(found, 'prompt')} |"
+        name = say("`sailor` on A at {}").format(strength)
+        rows.append(f"| {name} | {_with(found, 'identity')} | {blank} | {_with(found, 'prompt')} |")
+    return rows
 
-    return row
 
-
-def _merge(numbers: Numbers, how: str) -> str:
+def _merge(numbers: Numbers, how: str, say: Say) -> str:
     found = numbers[f"merged {how}"]
     changed = f"{found['changed %']:.1f} ± {found['changed % ±']:.1f} %"
-    return f"| {how} | {_with(found, 'identity')} | {_with(found, 'prompt')} | {changed} |"
+    return f"| {say(how)} | {_with(found, 'identity')} | {_with(found, 'prompt')} | {changed} |"
 
 
 def _blocks(found: Mapping[str, float]) -> str:
@@ -182,10 +201,12 @@ def _main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.card", description=__doc__)
     parser.add_argument("--measured", type=Path, default=state / "measured/measurements.json")
     parser.add_argument("--again", type=Path, help="measurements.json of a second training")
-    parser.add_argument("--out", type=Path, default=Path("docs/model-card.md"))
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the two pages")
     options = parser.parse_args()
+    measured = json.loads(options.measured.read_text())
     again = json.loads(options.again.read_text()) if options.again else None
-    options.out.write_text(card(json.loads(options.measured.read_text()), again), encoding="utf-8")
+    for language, page in PAGES.items():
+        (options.out / page).write_text(card(measured, again, language), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ from loralathe.rendering.runtime.layers import update
 from loralathe.tensorfiles import open_tensorfile
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "loras.md"
+CHINESE = DOCS.with_suffix(".zh-TW.md")
 YES, NO, WITH_BASE = "✔", "–", "✔ from the base"
 LAYERS: dict[str, Callable[[], Any]] = {
     LINEAR: lambda: nn.Linear(IN, OUT),
@@ -292,6 +293,16 @@ KINDS = line(["kind", *COLUMNS])
 DIALECTS_OF = line(["a LoRA of", *(dialect.id for dialect in DIALECTS)])
 FAMILIES_OF = line(["family", *map(label, kinds_read())])
 """First lines of the tables, by which they are found."""
+WORDS = {
+    "kind": "種類", "merged": "融合", "combined": "合成", "extracted": "提取", "drawn": "算圖",
+    "✔ from the base": "✔ 從基底", "a LoRA of": "LoRA 的模型", "family": "系列",
+    "full difference": "完整差異", "norm": "正規化層",
+}  # fmt: skip
+
+
+def in_chinese(row: str) -> str:
+    """A line of a table with the words of the Chinese page."""
+    return line([WORDS.get(cell, cell) for cell in row.removeprefix("| ").removesuffix(" |").split(" | ")])
 
 
 def written_anew(text: str, head: str, rows: Sequence[str]) -> str:
@@ -326,9 +337,12 @@ def main() -> None:
             DIALECTS_OF: [dialect_row(family) for family in FAMILIES],
             FAMILIES_OF: [family_row(family, fresh()) for family in FAMILIES],
         }
+    chinese = CHINESE.read_text(encoding="utf-8")
     for head, found in rows.items():
         text = written_anew(text, head, found)
+        chinese = written_anew(chinese, in_chinese(head), [in_chinese(row) for row in found])
     DOCS.write_text(text, encoding="utf-8")
+    CHINESE.write_text(chinese, encoding="utf-8")
 
 
 if __name__ == "__main__":

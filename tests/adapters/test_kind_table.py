@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from adapters import kind_table
-from adapters.kind_table import DIALECTS_OF, FAMILIES_OF, KINDS, rows_under
+from adapters.kind_table import DIALECTS_OF, FAMILIES_OF, KINDS, in_chinese, rows_under
 from adapters.samples import Model, kinds_read, label, model
 from loralathe.families import FAMILIES, Family
 from loralathe.families.sd1 import SD1
@@ -22,6 +22,12 @@ def firsts(head: str) -> list[str]:
 def test_every_kind_and_family_has_a_line() -> None:
     assert firsts(KINDS) == [label(kind) for kind in kinds_read()]
     assert firsts(DIALECTS_OF) == firsts(FAMILIES_OF) == [family.label for family in FAMILIES]
+
+
+def test_the_chinese_page_has_the_same_tables() -> None:
+    chinese = kind_table.CHINESE.read_text(encoding="utf-8")
+    for head in (KINDS, DIALECTS_OF, FAMILIES_OF):
+        assert rows_under(chinese, in_chinese(head)) == [in_chinese(row) for row in rows_under(TEXT, head)]
 
 
 @pytest.fixture(scope="module")

@@ -104,6 +104,8 @@ def test_quotes_about_loras_are_those_of_the_program() -> None:
     quoted = [text for text in quotes("loras.md", '"([^"]*)"') if text]
     catalogue = read_catalogue("zh-TW")
     assert [text for text in quoted if catalogue.label(text) == text] == []
+    chinese = quotes("loras.zh-TW.md", "「([^」]*)」")
+    assert [text for text in quoted if catalogue.label(text) not in chinese] == []
     assert len(quoted) >= 7
 
 

@@ -2,10 +2,12 @@
 
 import copy
 import re
+from pathlib import Path
 
 import pytest
 from training.attributes import CAPTIONED, FREE, IDENTITY, JUDGED
-from training.card import GATES, card
+from training.card import FRAMES, GATES, PAGES, card
+from training.card_words import CHINESE
 from training.measure import STRENGTHS, Subject, portraits_of, prompt_of, subjects
 
 from loralathe.demo.settings import DIRECTIONS
@@ -54,6 +56,34 @@ def test_tables_have_as_many_cells_as_heads(measured):
     for table in re.findall(r"(?:^\|.*\n)+", card(measured), re.MULTILINE):
         widths = {line.count("|") for line in table.splitlines()}
         assert len(widths) == 1, table
+
+
+def test_the_chinese_card_has_the_same_numbers_in_the_same_places(measured):
+    again = copy.deepcopy(measured)
+    again["base A"]["prompt"] = 0.8
+    english, chinese = (card(measured, again, language) for language in FRAMES)
+    cells = [
+        [
+            re.sub(r"[^\d.±%–-]", "", cell)
+            for line in text.splitlines()
+            if line[:1] == "|"
+            for cell in line.split("|")
+        ]
+        for text in (english, chinese)
+    ]
+    assert cells[1] == cells[0]
+    assert not re.search(r"\{\w*\}", chinese)
+    assert chinese.count("| 是 |") == english.count("| yes |")
+    assert chinese.count("| **否** |") == english.count("| **no** |") == 1
+    assert "還沒有做過" in card(measured, language="zh-TW")
+
+
+def test_the_pages_that_ship_use_the_words_of_the_cards():
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    english, chinese = ((docs / name).read_text(encoding="utf-8") for name in PAGES.values())
+    for text, other in CHINESE.items():
+        if "{}" not in text and f"| {text} |" in english:
+            assert f"| {other} |" in chinese, text
 
 
 def test_a_missing_measurement_is_an_error(measured):
