@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         segmenting,
         settings,
         soups,
+        sweeps,
         transfers,
         tuning,
     )
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from loralathe.api.segmenting import *  # noqa: F403
     from loralathe.api.settings import *  # noqa: F403
     from loralathe.api.soups import *  # noqa: F403
+    from loralathe.api.sweeps import *  # noqa: F403
     from loralathe.api.transfers import *  # noqa: F403
     from loralathe.api.tuning import *  # noqa: F403
     from loralathe.commands import as_flag, command_for, command_line, quoted
@@ -139,6 +141,7 @@ if TYPE_CHECKING:
     __all__ += segmenting.__all__
     __all__ += settings.__all__
     __all__ += soups.__all__
+    __all__ += sweeps.__all__
     __all__ += tuning.__all__
     __all__ += transfers.__all__
 
@@ -187,6 +190,7 @@ _OPEN = (
     "api.segmenting",
     "api.tuning",
     "api.soups",
+    "api.sweeps",
     "api.bases",
     "api.transfers",
     "api.identity",

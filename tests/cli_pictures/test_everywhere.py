@@ -13,6 +13,7 @@ from PIL import Image
 from checkpoints import tiny_checkpoint, write_safetensors
 from cli.kit import Run
 from cli_pictures.conftest import QUICK
+from loralathe import usual_sweeps
 from loralathe.language import read_recipe
 from loralathe.rendering import LocalRenderer
 from studies.fakes import draw
@@ -125,3 +126,14 @@ def test_what_is_wrong_with_the_search_is_told_as_it_is(bases: Path, run: Run) -
     result = run(*CALL, "--bases", "models", "--goal", "diversity", "--budget", "3 pictures")
     assert result.exit_code == 2
     assert "3 pictures are too few for a search" in result.stderr
+
+
+def test_usual_sweeps_are_axes_of_a_search(bases: Path, done: Run) -> None:
+    found = usual_sweeps(bases / "baseA.safetensors", bases / "hina.safetensors", parts=2)
+    assert [one.part for one in found] == ["strength", "te", "blocks", "blocks"]
+    assert found[0].name == "hina strength"
+    assert found[2].blocks.startswith("IN")
+    kept = [one for one in found if one.part != "te"]  # it is a part of the strength
+    words = [word for one in kept for word in ("--sweep", str(one))]
+    files = ("tune", "models/baseA.safetensors", "models/hina.safetensors", "--prompt", "a girl")
+    done(*files, *words, *QUICK, "--scorer", "family", "--goal", "diversity", "--dry-run")

@@ -15,7 +15,15 @@ from scipy import stats
 
 from likeness.models import mean_colour, pixels
 from loralathe.errors import InputError
-from loralathe.likeness import Card, WholePicture, make_card, open_embedder, read_card, write_card
+from loralathe.likeness import (
+    Card,
+    WholePicture,
+    make_card,
+    open_embedder,
+    read_card,
+    read_card_facts,
+    write_card,
+)
 from loralathe.likeness.card import FEWEST, LEAST_ROOM, LOWEST, card_of, left_out_cosines, threshold_of
 
 pytest.importorskip("onnxruntime")
@@ -218,3 +226,15 @@ def test_models_that_are_none(tmp_path: Path) -> None:
         make_card(open_embedder(tmp_path / "bad.onnx"), photos(tmp_path))
     with pytest.raises(InputError, match="no such file"):
         open_embedder(tmp_path / "absent.onnx")
+
+
+def test_what_a_card_says_of_itself_needs_no_models(card: Card, tmp_path: Path) -> None:
+    path = write_card(tmp_path / "hina.card", card)
+    (tmp_path / "face.onnx").unlink()
+    facts = read_card_facts(path)
+    assert (facts.kind, facts.trigger, facts.model.name) == (card.kind, "hina girl", "face.onnx")
+    assert facts.references == ("photo0.png", "photo1.png", "photo2.png", "photo3.png")
+    assert facts.threshold == card.threshold
+    save_file({"a": np.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="not an identity card"):
+        read_card_facts(tmp_path / "other.safetensors")

@@ -199,14 +199,15 @@ def test_importing_the_package_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["grid", "blocks", "tune", "segments"])
+@pytest.mark.parametrize("name", ["grid", "blocks", "tune", "segments", "everywhere", "soup"])
 def test_every_word_of_a_page_is_in_both_languages_and_used(name: str) -> None:
     folder = Path(build.__file__).parent
     words, script = (folder / f"{name}_view.js").read_text(encoding="utf-8").split("\n};\n", 1)
     english = re.findall(r'\b(\w+): "', words)
     assert english == list(read_page("zh-TW", name)["texts"])
-    page = (folder / f"{name}.html").read_text(encoding="utf-8")
-    others = (f"{name}.js", "common.js", "elements.js")
+    frame = "grid" if name == "grid" else "report"
+    page = (folder / f"{frame}.html").read_text(encoding="utf-8")
+    others = (f"{frame}.js", "common.js", "elements.js")
     used = script + page + "".join((folder / file).read_text(encoding="utf-8") for file in others)
     notes = ("steps", "tokens", "apply")  # of a cell's command; the data name them
     assert [word for word in english if f'"{word}"' not in used and word not in notes] == []

@@ -137,7 +137,7 @@ def test_it_goes_on_where_it_was_and_is_told_as_files(tmp_path: Path) -> None:
     assert [one.name for one in again.segments] == [one.name for one in whole.segments]
     found = json.loads((tmp_path / "b" / "segments.json").read_text(encoding="utf-8"))
     assert [one["name"] for one in found["segments"]] == [one.name for one in whole.segments]
-    assert "segmentsView" in (tmp_path / "b" / "segments.html").read_text(encoding="utf-8")
+    assert "reportView" in (tmp_path / "b" / "segments.html").read_text(encoding="utf-8")
     with open(tmp_path / "b" / "segments.csv", encoding="utf-8-sig") as file:
         assert len(file.readlines()) == 1 + len(whole.segments)
 

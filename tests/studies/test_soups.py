@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from loralathe.studies.soups.report import Verdict
 from loralathe.studies.soups.stir import SoupOptions, check_soup, stir
 from loralathe.studies.tuning.goals import goals_of
 from studies.fakes import FakeRenderer
+from studies.test_grid import page_data
 from studies.tuning.world import SCORERS
 
 EPOCHS = ("hina-1.safetensors", "hina-2.safetensors", "hina-3.safetensors")
@@ -73,6 +75,11 @@ def test_an_epoch_joins_when_the_soup_gets_surely_better(tmp_path: Path) -> None
     assert [epoch["weight"] for epoch in found["epochs"]] == [0.5, 0.5, 0.0]
     with Image.open(tmp_path / "soup.png") as sheet:
         assert sheet.width > 32
+    page: Any = page_data((tmp_path / "soup.html").read_text(encoding="utf-8"))
+    assert page["command"] == 'lathe soup hina-1.safetensors hina-2.safetensors --weights "0.5,0.5"'
+    assert [step["verdict"] for step in page["steps"]] == ["joins", "worse"]
+    assert len(page["check"]["pictures"]) == 6
+    assert (tmp_path / page["check"]["best_pictures"][0]).is_file()
 
 
 def test_fresh_seeds_are_drawn_by_no_choice_and_the_written_file_is_looked_at(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from loralathe.api.picture_inputs import adapters_of
 from loralathe.api.picture_options import ModelKeywords, ModelOptions, parted
 from loralathe.api.pictures import open_model, open_recipe
 from loralathe.api.search import Search
+from loralathe.api.sweeps import PARTS, STRENGTHS, parts_of, sweeps_of, touched_blocks
 from loralathe.api.transfers import transfer
 from loralathe.api.tuning import PreparedTune, TuneKeywords, prepare_tune
 from loralathe.errors import InputError, LatheError, counted, option
@@ -32,11 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EverywhereKeywords", "PlannedBase", "PreparedEverywhere", "everywhere", "prepare_everywhere"]
 
-STRENGTHS = "1.2..0.4 (-0.1)"
-PARTS = "1, 0.5, 0"
 DIFFERENCES = "-0.2, -0.1, 0, 0.1, 0.2"
-"""What is searched where nothing is said: the strength, the weight of each part, M. The search begins at the
-first value of each."""
+"""Values of M that are searched where nothing is said; the search begins at the first."""
 MODELS = ("*.safetensors", "*.ckpt", "*.gguf")
 MOST_BASES = 100
 
@@ -256,10 +253,8 @@ class PreparedEverywhere:
             return self._in_recipe(base, lora, write=write)
         model = open_model(base, **self.opening)
         use = replace(self.use, file=str(lora))
-        name = f"{lora.stem} strength"
-        sweeps = [f"{name} = {STRENGTHS}"]
-        parts = parts_of(lora, model.family, self.segments)
-        sweeps += [f"{lora.stem} {span(part)} = {PARTS}" for part in parts]
+        found = sweeps_of(lora, model.family, self.segments)
+        sweeps = [str(one) for one in found if one.part != "te"]
         return self._search(model, (use,), sweeps, base)
 
     def _in_recipe(self, base: Path, lora: Path, *, write: bool) -> _Opened:
@@ -330,34 +325,10 @@ def _absolute(path: Path | None) -> Path:
     return path.absolute()
 
 
-def _touched(lora: Path, family: Family) -> list[str]:
-    """The blocks of a LoRA in the model's order, text encoders first."""
-    from loralathe.adapters import open_adapter
-
-    with open_adapter(lora, family) as adapter:
-        blocks = {family.block_of_module(name) for name in adapter.modules}
-    return [block for block in family.long_blocks if block in blocks]
-
-
-def parts_of(lora: Path, family: Family, count: int) -> list[list[str]]:
-    """The LoRA's blocks of U-Net or transformer cut into `count` parts of about as many blocks each."""
-    from loralathe.families import is_encoder_block
-
-    blocks = [block for block in _touched(lora, family) if not is_encoder_block(block)]
-    count = min(count, len(blocks))
-    cuts = [round(number * len(blocks) / count) for number in range(count + 1)] if count else [0]
-    return [blocks[low:high] for low, high in pairwise(cuts)]
-
-
 def _encoders(lora: Path, family: Family) -> list[str]:
     from loralathe.families import is_encoder_block
 
-    return [block for block in _touched(lora, family) if is_encoder_block(block)]
-
-
-def span(part: Sequence[str]) -> str:
-    """`IN01-IN08`, or the one block."""
-    return part[0] if len(part) == 1 else f"{part[0]}-{part[-1]}"
+    return [block for block in touched_blocks(lora, family) if is_encoder_block(block)]
 
 
 def _list(blocks: Sequence[str]) -> str:

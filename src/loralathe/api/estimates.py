@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loralathe.api.model import BlocksPlan, PicturePlan, PreparedBlocks, PreparedGrid, PreparedPictures
+from loralathe.api.model import (
+    BlocksPlan,
+    OpenModel,
+    PicturePlan,
+    PreparedBlocks,
+    PreparedGrid,
+    PreparedPictures,
+)
 
 if TYPE_CHECKING:
     from loralathe.rendering import ImageRequest
@@ -15,7 +22,7 @@ if TYPE_CHECKING:
     from loralathe.studies import GridPlan
     from loralathe.tensorfiles import TensorInfo
 
-__all__ = ["Estimate", "estimate"]
+__all__ = ["Estimate", "estimate", "estimate_pictures"]
 
 Prepared = PreparedPictures | PreparedGrid | PreparedBlocks
 
@@ -43,13 +50,17 @@ def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> E
 
     plan: what `prepared.plan()` gave; a `coarse` analysis knows no more than its first round.
     """
+    return estimate_pictures(prepared.model, _requests(prepared, plan))
+
+
+def estimate_pictures(model: OpenModel, requests: Sequence[ImageRequest]) -> Estimate:
+    """What these pictures take in a model; nothing is loaded."""
     from loralathe.api.renderers import cluster_of, devices_of, first_device, server_of
     from loralathe.families import original_header
     from loralathe.rendering.estimate import Time, denoiser_numbers, memory_of, time_of
     from loralathe.rendering.machine import device_label, planned_device
     from loralathe.rendering.rates import model_key
 
-    model, requests = prepared.model, _requests(prepared, plan)
     if (server := server_of(model.options)) is not None:
         return _estimate_of(requests, server.name, Time(), None)
     if (cluster := cluster_of(model.options)) is not None:
@@ -68,7 +79,7 @@ def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> E
         sizes = [one.size for one in requests]
         largest = max(sizes, key=lambda size: size[0] * size[1], default=(8, 8))
         spares = low_vram and device != "cpu"  # where networks are in the memory that they wait in
-        elsewhere = _elsewhere(prepared, tensors)
+        elsewhere = _elsewhere(model, tensors)
         memory = memory_of(family, tensors, largest, dtype, low_vram=spares, elsewhere=elsewhere)
     return _estimate_of(requests, device, time, memory, processes)
 
@@ -87,12 +98,11 @@ def _estimate_of(
     )
 
 
-def _elsewhere(prepared: Prepared, tensors: Mapping[str, TensorInfo]) -> dict[str, Numbers]:
+def _elsewhere(model: OpenModel, tensors: Mapping[str, TensorInfo]) -> dict[str, Numbers]:
     """The numbers of text encoders that are in files of their own, by their names."""
     from loralathe.rendering.estimate import numbers_of_files
     from loralathe.rendering.families import how_drawn
 
-    model = prepared.model
     pictures = how_drawn(model.family, model.name)
     if not pictures.flow:
         return {}

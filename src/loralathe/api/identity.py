@@ -11,11 +11,14 @@ from loralathe.api.arguments import PathLike
 from loralathe.errors import InputError, option
 
 if TYPE_CHECKING:
-    from loralathe.likeness import Card
+    from loralathe.likeness import Card, CardFacts
     from loralathe.likeness.intervals import Estimate
     from loralathe.progress import Progress
 
-__all__ = ["PictureLikeness", "check_identity", "make_card", "mean_likeness", "read_card", "study_pictures"]
+__all__ = [
+    "PictureLikeness", "card_facts", "check_identity", "make_card", "mean_likeness", "read_card",
+    "study_pictures",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,13 @@ def read_card(path: PathLike, *, model: PathLike | None = None, detector: PathLi
         model=None if model is None else Path(model),
         detector=None if detector is None else Path(detector),
     )
+
+
+def card_facts(path: PathLike) -> CardFacts:
+    """What a card says of itself; its models need not be there. InputError for a file that is no card."""
+    from loralathe.likeness import read_card_facts
+
+    return read_card_facts(Path(path))
 
 
 def check_identity(

@@ -1,8 +1,7 @@
-"""What grids and searches begin with: a checkpoint or a recipe, and scorers by name."""
+"""What grids and searches begin with: a checkpoint or a recipe."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -35,13 +34,3 @@ def open_pictures(
             fix=f"give a CHECKPOINT, or --recipe FILE; see lathe {command} --help",
         )
     return open_model(files[0], **opening), files[1:]
-
-
-def scorers_named(words: Sequence[str]) -> list[Any]:
-    """--scorer: `family` stands for the scorers of the demo's family."""
-    from loralathe.demo import family_scorers
-
-    found: list[Any] = []
-    for word in words:
-        found += family_scorers() if word == "family" else [word]
-    return found

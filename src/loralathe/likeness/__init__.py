@@ -12,7 +12,7 @@ from loralathe.lazy import lazy_names
 
 if TYPE_CHECKING:
     from loralathe.likeness.card import Card, Reference, make_card
-    from loralathe.likeness.card_file import read_card, write_card
+    from loralathe.likeness.card_file import CardFacts, read_card, read_card_facts, write_card
     from loralathe.likeness.embedders import WholePicture, open_embedder
     from loralathe.likeness.model_files import ModelFile
     from loralathe.likeness.portraits import Judge, open_judge
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from loralathe.likeness.vectors import Embedder
 
 __all__ = [
-    "Card", "Embedder", "Judge", "ModelFile", "Preparation", "Reference", "WholePicture", "make_card",
-    "open_embedder", "open_judge", "read_card", "write_card",
+    "Card", "CardFacts", "Embedder", "Judge", "ModelFile", "Preparation", "Reference", "WholePicture",
+    "make_card", "open_embedder", "open_judge", "read_card", "read_card_facts", "write_card",
 ]  # fmt: skip
 
 __getattr__ = lazy_names(
     __name__,
     {
         "card": ("Card", "Reference", "make_card"),
-        "card_file": ("read_card", "write_card"),
+        "card_file": ("CardFacts", "read_card", "read_card_facts", "write_card"),
         "embedders": ("WholePicture", "open_embedder"),
         "model_files": ("ModelFile",),
         "portraits": ("Judge", "open_judge"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -88,13 +88,11 @@ def read_card(path: Path, *, model: Path | None = None, detector: Path | None = 
     card.
     """
     about, rows = _read(path)
+    facts = _facts(path, about)
+    names = facts.references
     try:
-        card_model = _model_file(about["model"])
-        card_detector = None if about["detector"] is None else _model_file(about["detector"])
         preparation = _preparation(about["preparation"])
-        names = [_text(name) for name in _listed(about["references"])]
-        threshold, trigger, kind = _number(about["threshold"]), _text(about["trigger"]), _kind(about["kind"])
-        if not FEWEST <= len(names) <= MOST or len(names) != len(rows) or not -1 <= threshold <= 1:
+        if not FEWEST <= len(names) <= MOST or len(names) != len(rows) or not -1 <= facts.threshold <= 1:
             raise ValueError("numbers that do not fit together")
         if not np.isfinite(rows).all() or not np.allclose(
             np.linalg.norm(rows.astype(np.float64), axis=1), 1, atol=1e-3
@@ -102,9 +100,44 @@ def read_card(path: Path, *, model: Path | None = None, detector: Path | None = 
             raise ValueError("vectors that have not the length 1")
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path) from error
-    embedder = _embedder(path, card_model, card_detector, preparation, model, detector)
+    embedder = _embedder(path, facts.model, facts.detector, preparation, model, detector)
     references = tuple(Reference(name, unit(row)) for name, row in zip(names, rows, strict=True))
-    return Card(kind, card_model, card_detector, preparation, references, threshold, trigger, embedder)
+    return Card(
+        facts.kind, facts.model, facts.detector, preparation, references, facts.threshold, facts.trigger,
+        embedder,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card says of itself: the models that made it, its pictures by name, the words that call it."""
+
+    kind: Kind
+    model: ModelFile
+    detector: ModelFile | None
+    references: tuple[str, ...]
+    threshold: float
+    trigger: str
+
+
+def read_card_facts(path: Path) -> CardFacts:
+    """Of a card whose models may be anywhere. InputError for a file that is no card, and a damaged one."""
+    about, _ = _read(path)
+    return _facts(path, about)
+
+
+def _facts(path: Path, about: Mapping[str, object]) -> CardFacts:
+    try:
+        return CardFacts(
+            _kind(about["kind"]),
+            _model_file(about["model"]),
+            None if about["detector"] is None else _model_file(about["detector"]),
+            tuple(_text(name) for name in _listed(about["references"])),
+            _number(about["threshold"]),
+            _text(about["trigger"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path) from error
 
 
 def _read(path: Path) -> tuple[Mapping[str, object], np.ndarray[tuple[int, int], np.dtype[np.float32]]]:

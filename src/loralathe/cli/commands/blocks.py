@@ -9,6 +9,7 @@ import click
 
 from loralathe import InputError, counted, few
 from loralathe.cli.estimates import estimate_rows
+from loralathe.cli.judging_options import card_option
 from loralathe.cli.language import say, say_label
 from loralathe.cli.options import FilePath, PictureCommand, Share, Whole, stack
 from loralathe.cli.picture_options import Profile, picture_options, take_model_options, take_picture_screen
@@ -114,12 +115,7 @@ NUMBERS, COMPARED = 64, 26
     metavar="X",
     help="With --coarse: do not divide groups whose effect is below X times the strongest. Default: 0.1.",
 )
-@click.option(
-    "--card",
-    type=FilePath(),
-    metavar="FILE",
-    help="An identity card (lathe identity make): what each block does to the likeness.",
-)
+@card_option("An identity card (lathe identity make): what each block does to the likeness.")
 @stack(SEGMENT_OPTIONS)
 @click.option("--te", is_flag=True, help="Examine each text encoder as a block of its own.")
 @click.option("--adapter", default="", metavar="NAME", help="Which LoRA to examine, if there are several.")

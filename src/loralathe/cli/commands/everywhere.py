@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loralathe import counted
+from loralathe.cli.judging_options import scorers_named, weights_named
 from loralathe.cli.language import Data
-from loralathe.cli.opening import scorers_named
 from loralathe.cli.options import FilePath, PictureCommand, Whole
 from loralathe.cli.picture_options import Profile, picture_options, take_model_options, take_picture_screen
 from loralathe.cli.screen import Screen, heading
-from loralathe.cli.search_options import search_options, weights_named
+from loralathe.cli.search_options import search_options
 from loralathe.cli.text import Columns, Facts
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ Examples:
     metavar="AMOUNT",
     help='How much each base may take: "80 pictures", "10 minutes". Default: 200 pictures.',
 )
-@search_options
+@search_options()
 @click.option(
     "-o", "--out", "output", type=FilePath(), metavar="FOLDER", help="Folder. Default: LORA-everywhere."
 )

@@ -11,8 +11,9 @@ import click
 from loralathe import counted
 from loralathe.cli.estimates import estimate_rows
 from loralathe.cli.folders import folder_options
+from loralathe.cli.judging_options import card_option, scorer_options, scorers_named
 from loralathe.cli.language import Data
-from loralathe.cli.opening import open_pictures, scorers_named
+from loralathe.cli.opening import open_pictures
 from loralathe.cli.options import FilePath, PictureCommand, Whole, variables_option
 from loralathe.cli.picture_options import Profile, picture_options, take_picture_screen
 from loralathe.cli.screen import Screen, heading
@@ -102,29 +103,8 @@ def in_two_columns(items: Sequence[str]) -> list[str]:
     help="Render a cell again: column,row[,sheet] from 1; repeatable.",
 )
 @click.option("--vary-seed", default="", metavar="AXES", help="Use seed + 1, + 2, … along these axes: xy, …")
-@click.option(
-    "--scorer",
-    "scorers",
-    multiple=True,
-    metavar="NAME=MODEL",
-    help="Measure: identity=MODEL.onnx, prompt=FOLDER, family (the demo's), or none; repeatable.",
-)
-@click.option(
-    "--photo",
-    multiple=True,
-    type=FilePath(),
-    metavar="FILE",
-    help="A photo of the person, for identity; repeatable.",
-)
-@click.option(
-    "--face-box", metavar="BOX", help="Where the face is in pictures: left,top,right,bottom, each 0 to 1."
-)
-@click.option(
-    "--card",
-    type=FilePath(),
-    metavar="FILE",
-    help="An identity card (lathe identity make): how like the person each cell is.",
-)
+@scorer_options("Measure: identity=MODEL.onnx, prompt=FOLDER, family (the demo's), or none; repeatable.")
+@card_option("An identity card (lathe identity make): how like the person each cell is.")
 @click.option(
     "--bleed",
     is_flag=True,

@@ -9,6 +9,7 @@ import click
 
 from loralathe import counted
 from loralathe.cli.estimates import estimate_rows
+from loralathe.cli.judging_options import card_option
 from loralathe.cli.language import Data
 from loralathe.cli.likeness import show_likeness
 from loralathe.cli.options import FilePath, PictureCommand, Whole
@@ -58,12 +59,7 @@ Examples:
 )
 @click.option("--force", is_flag=True, help="Replace a picture that exists.")
 @click.option("--count", type=Whole(min=1), default=1, metavar="N", help="How many pictures; seeds count up.")
-@click.option(
-    "--card",
-    type=FilePath(),
-    metavar="FILE",
-    help="An identity card (lathe identity make): say how like the person the pictures are.",
-)
+@card_option("An identity card (lathe identity make): say how like the person the pictures are.")
 @picture_options()
 def render_command(
     checkpoint: Path, adapters: tuple[str, ...], card: Path | None, dry_run: bool, **options: Any

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loralathe import InputError
+from loralathe.cli.judging_options import judging_options, scorers_named, seeds_options, weights_named
 from loralathe.cli.language import Data
-from loralathe.cli.opening import scorers_named
 from loralathe.cli.options import (
     FilePath,
     Number,
     PictureCommand,
-    Share,
     Whole,
     adapter_metadata_option,
     output_option,
@@ -86,43 +84,7 @@ Examples:
     metavar="CHECKPOINT",
     help="Look at pictures of this checkpoint; needs --card or --scorer.",
 )
-@click.option("--card", type=FilePath(), metavar="FILE", help="The person meant, as lathe identity makes it.")
-@click.option(
-    "--scorer",
-    "scorers",
-    multiple=True,
-    metavar="NAME=MODEL",
-    help="Measure: identity=MODEL.onnx, prompt=FOLDER, or family (the demo's); repeatable.",
-)
-@click.option(
-    "--photo",
-    multiple=True,
-    type=FilePath(),
-    metavar="FILE",
-    help="A photo of the person, for identity; repeatable.",
-)
-@click.option(
-    "--face-box", metavar="BOX", help="Where the face is in pictures: left,top,right,bottom, each 0 to 1."
-)
-@click.option(
-    "--likeness", default="", metavar="SCORE", help="The score that tells likeness, where there is no --card."
-)
-@click.option(
-    "--trigger",
-    multiple=True,
-    metavar="WORD",
-    help="The word that calls the person; without it, bleed is seen. Default: the card's; repeatable.",
-)
-@click.option(
-    "--goal",
-    multiple=True,
-    metavar="NAME",
-    help="What counts: likeness, bleed, prompt, diversity, a score, or -SCORE; repeatable.",
-)
-@click.option("--weigh", multiple=True, metavar="NAME=N", help="What a point of a goal is worth; repeatable.")
-@click.option(
-    "--also", multiple=True, metavar="PROMPT", help="Another prompt; pictures take turns; repeatable."
-)
+@judging_options()
 @click.option(
     "--strength",
     type=Number(),
@@ -130,21 +92,11 @@ Examples:
     metavar="X",
     help="Strength of the LoRA in pictures. Default: 1.",
 )
-@click.option(
-    "--first-seeds", type=Whole(min=2), default=4, metavar="N", help="Seeds that one begins on. Default: 4."
-)
-@click.option(
-    "--most-seeds", type=Whole(min=2), default=24, metavar="N", help="Most seeds of one. Default: 24."
-)
-@click.option(
-    "--check-seeds", type=Whole(min=0), default=12, metavar="N", help="Fresh seeds for the end. Default: 12."
-)
-@click.option(
-    "--error",
-    type=Share(),
-    default=0.05,
-    metavar="X",
-    help="Chance that an epoch joins although it does not help. Default: 0.05.",
+@seeds_options(
+    (4, "Seeds that one begins on. Default: 4."),
+    (24, "Most seeds of one. Default: 24."),
+    12,
+    "Chance that an epoch joins although it does not help. Default: 0.05.",
 )
 @click.option(
     "--folder",
@@ -163,7 +115,7 @@ def soup_command(epochs: tuple[str, ...], dry_run: bool, **options: Any) -> None
     screen, profile = take_picture_screen(options), Profile(options)
     for name, given in (
         ("weights", _numbers(options.pop("weights"))),
-        ("weigh", _named(options.pop("weigh"))),
+        ("weigh", weights_named(options.pop("weigh"))),
     ):
         options[name] = given
     ranks = {name: options.pop(name) for name in ("rank", "conv_rank", "energy")}
@@ -192,18 +144,6 @@ def _numbers(text: str | None) -> tuple[float, ...]:
     from loralathe import parse_number
 
     return tuple(parse_number(word) for word in text.split(",")) if text else ()
-
-
-def _named(words: tuple[str, ...]) -> dict[str, float]:
-    from loralathe import parse_number
-
-    found = {}
-    for word in words:
-        name, equals, number = word.rpartition("=")
-        if not equals or not name:
-            raise InputError(f"'{word}' is no weight of a goal", fix="write --weigh bleed=2")
-        found[name.strip()] = parse_number(number)
-    return found
 
 
 def _show_plan(screen: Screen, plan: SoupPlan) -> None:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loralathe import counted
+from loralathe.cli.judging_options import scorers_named, weights_named
 from loralathe.cli.language import Data, say_label
-from loralathe.cli.opening import open_pictures, scorers_named
+from loralathe.cli.opening import open_pictures
 from loralathe.cli.options import FilePath, PictureCommand, variables_option
 from loralathe.cli.picture_options import Profile, picture_options, take_picture_screen
 from loralathe.cli.screen import Screen, heading
-from loralathe.cli.search_options import search_options, weights_named
+from loralathe.cli.search_options import search_options
 from loralathe.cli.text import Columns, Facts
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ Examples:
     metavar="AMOUNT",
     help='How much it may take: "200 pictures", "30 minutes". Default: 200 pictures.',
 )
-@search_options
+@search_options()
 @variables_option("Give a variable of the recipe a value; repeatable.")
 @click.option(
     "--reuse",

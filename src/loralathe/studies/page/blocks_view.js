@@ -1,11 +1,11 @@
 /* A block study: what each block changes as bars, the weights to start from, and the pictures.
    Saved pages carry it inside; the workshop's live pages load it.
 
-   blocksView({data, t, light, redraw}) → {effectsCard(), weightsCard(), sheetCard(), summary(), closeLight()}
+   reportView({data, t, light, redraw}) → {cards(), title(), summary(), closeLight()}, and each card by itself
    effectBar({mean, low, high}, top), topOf(effects): one bar with its interval, and the scale for all */
-import { copyable, make, memory, zoomable } from "./elements.js";
+import { copyable, lightbox, make, memory } from "./elements.js";
 
-export const BLOCK_WORDS = {
+export const WORDS = {
   title: "{}: blocks", dark: "Dark", light: "Light", copy: "Copy", copied: "Copied", close: "Close", effects: "What each block changes",
   effectsNote: "Each bar: the share of colour values that change by more than the threshold when this block alone takes the examined weight. Lines: 95 % interval of the mean over the seeds. SSIM 1 and GMSD 0: no change that one sees.",
   block: "Block", changed: "Changed", interval: "95 %", ssim: "SSIM", gmsd: "GMSD", likeness: "Likeness", weight: "Start at", order: "Order: {}",
@@ -33,7 +33,8 @@ export function topOf(effects) {
   return Math.max(Math.min(1.6 * most, Math.max(0, ...effects.map((e) => Math.max(e.changed.mean, e.changed.high ?? 0)))), 1e-9);
 }
 
-export function blocksView({ data, t, light, redraw }) {
+export function reportView({ data, t, light, redraw }) {
+  const box = lightbox(light);
   const several = data.seeds.length > 1;
   let sorted = memory.get("sorted") === "true", seed = 0;
 
@@ -84,7 +85,7 @@ export function blocksView({ data, t, light, redraw }) {
       tab.setAttribute("aria-pressed", i === seed);
       return tab;
     })) : null;
-    const image = (src, caption, kind = "") => (src ? make("img", { src, alt: caption, className: kind, width: data.width, height: data.height, loading: "lazy", onclick: () => openLight(src, caption, kind) }) : null);
+    const image = (src, caption, kind = "") => (src ? make("img", { src, alt: caption, className: kind, width: data.width, height: data.height, loading: "lazy", onclick: () => box.open(src, caption, data, kind) }) : null);
     const one = (name, number, ...images) => make("figure", {}, make("figcaption", {}, make("b", { textContent: name }), make("small", { textContent: number })), make("div", {}, ...images.filter(Boolean)));
     const change = (effect) => (effect.changed.values[seed] === undefined ? "" : `${effect.changed.values[seed].toFixed(3)} %`);
     const note = t("sheetNote").replace("{others}", trimmed(data.others)).replace("{examined}", trimmed(data.examined));
@@ -94,18 +95,10 @@ export function blocksView({ data, t, light, redraw }) {
           image(e.diffs[seed], `${e.name} ${t("diff")} ${change(e)}`, `diff ${data.color}`)))));
   }
 
-  function openLight(src, caption, kind) {
-    const image = zoomable(make("img", { src, alt: caption, className: kind }), data.width, data.height, light);
-    light.hidden = false;
-    light.replaceChildren(make("button", { className: "x", textContent: t("close"), onclick: closeLight }),
-      make("div", { className: "view", onclick: (event) => { if (event.target === event.currentTarget) closeLight(); } }, image),
-      make("div", { className: "caption" }, make("span", { textContent: caption })));
-  }
-
-  function closeLight() { light.hidden = true; light.classList.remove("full"); }
-
+  const cards = () => [effectsCard(), weightsCard(), sheetCard()];
+  const title = () => t("title").replace("{}", () => data.adapter);
   const summary = () => [`${t("examined")} ${trimmed(data.examined)}`, `${t("others")} ${trimmed(data.others)}`, `${t("threshold")} ${data.threshold}`,
     `${data.seeds.length} ${t(several ? "seeds" : "seed1")}`, `${data.pictures} ${t("pictures")}`].join(" · ");
 
-  return { closeLight, effectsCard, openLight, sheetCard, summary, weightsCard };
+  return { cards, closeLight: box.close, effectsCard, sheetCard, summary, title, weightsCard };
 }

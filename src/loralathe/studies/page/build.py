@@ -30,8 +30,11 @@ def _without_modules(script: str) -> str:
     return re.sub(r"^import .*\n|^export ", "", script, flags=re.MULTILINE)
 
 
-def fill_page(name: str, title: str, data: Mapping[str, object]) -> bytes:
-    """A self-contained page: `name`.html, `name`.js, the shared style and script, its words in Chinese."""
+def fill_page(name: str, title: str, data: Mapping[str, object], *, frame: str = "report") -> bytes:
+    """A self-contained page: the frame with the view called `name`, style, script, its words in Chinese.
+
+    frame: `report` shows the cards of the view below one another; `grid` is one of its own.
+    """
     words = {"words": read_page("zh-TW", name)}
     text = json.dumps({**_shown(data), **words}, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
@@ -41,9 +44,9 @@ def fill_page(name: str, title: str, data: Mapping[str, object]) -> bytes:
         "title": html.escape(printable(title)),
         "style": _asset("style.css"),
         "data": text,
-        "script": "\n".join(['"use strict";', *shared, _asset("common.js"), _asset(f"{name}.js")]),
+        "script": "\n".join(['"use strict";', *shared, _asset("common.js"), _asset(f"{frame}.js")]),
     }
-    page = _asset(f"{name}.html")
+    page = _asset(f"{frame}.html")
     for key in ("title", "style", "script", "data"):  # data last: it may hold what looks like a place
         page = page.replace("{{" + key + "}}", parts[key])
     return page.encode("utf-8", "backslashreplace")  # of a name that is no text, as JSON spells it
@@ -109,7 +112,7 @@ def grid_page(
             for result in results
         ],
     }
-    return fill_page("grid", title, data)
+    return fill_page("grid", title, data, frame="grid")
 
 
 def _group(group: OverSeeds) -> dict[str, object]:

@@ -1,5 +1,5 @@
 /* Small parts that saved pages and the workshop's live pages share.
-   make, facts, number, copyText, copyable, zoomable, memory; speak(t) tells them the page's words. */
+   make, facts, number, points, interval, copyText, copyable, zoomable, lightbox, memory; speak(t) tells them the page's words. */
 let say = (key) => key;
 export function speak(words) { say = words; }
 
@@ -28,6 +28,13 @@ export function facts(pairs) {
 
 export const number = (value, digits = 3) => (value === null || value === undefined) ? "—" : String(+value.toFixed(digits));
 
+/* A share in points of 100; with its 95 % interval, if it has one. */
+export const points = (value) => (100 * value).toFixed(1).replace(/^-0\.0$/, "0.0");
+export function interval(value) {
+  if (!value) return "—";
+  return value.low === null ? points(value.mean) : `${points(value.mean)} (${points(value.low)} – ${points(value.high)})`;
+}
+
 export async function copyText(text, button) {
   try { await navigator.clipboard.writeText(text); }
   catch {
@@ -50,4 +57,17 @@ export function zoomable(image, width, height, box) {
   image.style.setProperty("--ratio", width / height);
   image.onclick = () => box.classList.toggle("full");
   return image;
+}
+
+/* One picture over the whole page: open(src, caption, {width, height}, its class), close(). */
+export function lightbox(light) {
+  const close = () => { light.hidden = true; light.classList.remove("full"); };
+  function open(src, caption, { width, height }, kind = "") {
+    const image = zoomable(make("img", { src, alt: caption, className: kind }), width, height, light);
+    light.hidden = false;
+    light.replaceChildren(make("button", { className: "x", textContent: say("close"), onclick: close }),
+      make("div", { className: "view", onclick: (event) => { if (event.target === event.currentTarget) close(); } }, image),
+      make("div", { className: "caption" }, make("span", { textContent: caption })));
+  }
+  return { open, close };
 }

@@ -1,10 +1,10 @@
 /* One LoRA on many bases: pictures side by side, a table, and what to type for each base.
 
-   everywhereView({data, t, light}) → {cards(), title(), closeLight()} */
-import { copyable, make, zoomable } from "./elements.js";
+   reportView({data, t, light}) → {cards(), title(), summary(), closeLight()} */
+import { copyable, interval, lightbox, make } from "./elements.js";
 
-export const EVERYWHERE_WORDS = {
-  titleOf: "{} on every base", dark: "Dark", light: "Light", copy: "Copy", copied: "Copied", close: "Close", colon: ": ", comma: ", ",
+export const WORDS = {
+  titleOf: "{} on every base", dark: "Dark", light: "Light", copy: "Copy", copied: "Copied", close: "Close", colon: ": ",
   likeness: "likeness", bleed: "bleed", prompt: "prompt", diversity: "diversity",
   likenessNote: "how much the person in the picture is the one meant", bleedNote: "how much other people change, seen without the trigger word",
   promptNote: "how much of the prompt the picture shows", diversityNote: "how different the pictures of different seeds are",
@@ -12,27 +12,22 @@ export const EVERYWHERE_WORDS = {
   found: "found", given: "as given", givenLong: "as given: nothing that was tried beats it",
   table: "Numbers", tableNote: "Means in points of 100 on fresh seeds, with 95 % intervals.",
   base: "base", values: "values", shared: "shared", sharedNote: "how alike this base and the LoRA's own treat what it reads and writes; 1 is its own base",
-  pictures: "pictures", time: "time", minutes: "{} min", seconds: "{} s", left: "left out", leftCard: "Left out",
+  pictures: "pictures", time: "time", minutes: "{} min", seconds: "{} s", leftCard: "Left out",
   grid: "{} (a grid of the same values: {})",
   moved: "The blocks of this base are others: the LoRA was carried over, and stands in the search's folder.",
-  use: "Use it", search: "the whole search", render: "Render with it", merge: "Merge it into this base: nothing is written before you do", recipe: "As a recipe",
+  search: "the whole search", render: "Render with it", merge: "Merge it into this base: nothing is written before you do", recipe: "As a recipe",
   steps: "Start and stop steps exist only while rendering; the merged file acts in every step.",
   tokens: "R, U and X in a block list have values only while rendering; put numbers there first.",
   apply: "The recipe makes the checkpoint; the LoRAs act on top of it.", nothing: "It is the base itself: nothing to merge.",
 };
 
-export function everywhereView({ data, t, light }) {
-  const known = ["likeness", "bleed", "prompt", "diversity"];
+export function reportView({ data, t, light }) {
+  const meanings = { likeness: "likenessNote", bleed: "bleedNote", prompt: "promptNote", diversity: "diversityNote" }, known = ["likeness", "bleed", "prompt", "diversity"];
   const goalName = (goal) => (known.includes(goal.name) ? t(goal.name) : goal.name);
-  const points = (value) => (100 * value).toFixed(1);
   const one = (key, ...values) => values.reduce((text, value) => text.replace("{}", () => value), t(key));
   const used = data.bases.filter((base) => !base.left_out), left = data.bases.filter((base) => base.left_out);
-  const title = () => one("titleOf", data.lora);
-
-  function interval(value) {
-    if (!value) return "—";
-    return value.low === null ? points(value.mean) : `${points(value.mean)} (${points(value.low)} – ${points(value.high)})`;
-  }
+  const title = () => one("titleOf", data.lora), summary = () => data.prompt;
+  const box = lightbox(light);
 
   function chosen(base) {
     if (base.asGiven) return t("givenLong");
@@ -45,7 +40,7 @@ export function everywhereView({ data, t, light }) {
 
   function image(src, base, caption) {
     if (!src) return null;
-    const open = () => openLight(src, base, `${base.name}${t("colon")}${caption}`);
+    const open = () => box.open(src, `${base.name}${t("colon")}${caption}`, base);
     return make("figure", {}, make("img", { src, alt: `${base.name}, ${caption}`, width: base.width, height: base.height, loading: "lazy", tabIndex: 0, onclick: open,
       onkeydown: (event) => { if (event.key === "Enter") open(); } }), make("figcaption", { className: "note", textContent: caption }));
   }
@@ -64,7 +59,7 @@ export function everywhereView({ data, t, light }) {
     const heads = [t("base"), t("values"), ...data.goals.map(goalName), ...(shared ? [t("shared")] : []), t("pictures"), t("time")];
     const rows = used.map((base) => [base.name, chosen(base), ...base.means.map(interval), ...(shared ? [base.shared === null ? "—" : base.shared.toFixed(3)] : []),
       one("grid", base.pictures, base.grid_pictures.toLocaleString("en")), time(base.seconds)]);
-    const notes = data.goals.filter((goal) => known.includes(goal.name)).map((goal) => `${goalName(goal)}${t("colon")}${t(`${goal.name}Note`)}`);
+    const notes = data.goals.filter((goal) => known.includes(goal.name)).map((goal) => `${goalName(goal)}${t("colon")}${t(meanings[goal.name])}`);
     if (shared) notes.push(`${t("shared")}${t("colon")}${t("sharedNote")}`);
     return make("section", { className: "card" }, make("h2", { textContent: t("table") }), make("p", { className: "note", textContent: t("tableNote") }),
       ...notes.map((text) => make("p", { className: "note", textContent: text })),
@@ -84,16 +79,6 @@ export function everywhereView({ data, t, light }) {
     return make("section", { className: "card" }, make("h2", { textContent: t("leftCard") }), make("ul", { className: "reasons" }, ...left.map((base) => make("li", { textContent: `${base.name}${t("colon")}${base.left_out}` }))));
   }
 
-  function openLight(src, base, caption) {
-    const picture = zoomable(make("img", { src, alt: caption }), base.width, base.height, light);
-    light.hidden = false;
-    light.replaceChildren(make("button", { className: "x", textContent: t("close"), onclick: closeLight }),
-      make("div", { className: "view", onclick: (event) => { if (event.target === event.currentTarget) closeLight(); } }, picture),
-      make("div", { className: "caption" }, make("span", { textContent: caption })));
-  }
-
-  function closeLight() { light.hidden = true; light.classList.remove("full"); }
-
   const cards = () => [used.length ? sideCard() : null, used.length ? tableCard() : null, ...used.map(useCard), left.length ? leftCard() : null].filter(Boolean);
-  return { cards, title, closeLight };
+  return { cards, closeLight: box.close, summary, title };
 }

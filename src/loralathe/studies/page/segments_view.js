@@ -1,10 +1,10 @@
 /* Segments of a LoRA: what each does alone and what is lost without it, the weights, pairs that compensate.
    Saved pages carry it inside.
 
-   segmentsView({data, t, light, redraw}) → {cards(), summary(), closeLight()} */
-import { copyable, make, zoomable } from "./elements.js";
+   reportView({data, t, light, redraw}) → {cards(), title(), summary(), closeLight()} */
+import { copyable, lightbox, make, points } from "./elements.js";
 
-export const SEGMENTS_WORDS = {
+export const WORDS = {
   title: "{}: segments", dark: "Dark", light: "Light", copy: "Copy", copied: "Copied", close: "Close",
   values: "Which segments matter", block: "Segment", value: "Value", alone: "Alone", without: "Without it", weight: "Start at", seeds: "Seeds", interval: "95 %",
   likenessNote: "In points of likeness, of 100. Alone: what this segment adds to the base when nothing else of the LoRA acts. Without it: what the whole LoRA loses when this segment is left out. The value is the mean of both; the bar shows it, the line its 95 % interval.",
@@ -18,9 +18,9 @@ export const SEGMENTS_WORDS = {
   list: "As a list", byName: "By name", command: "Merge with these weights",
   sheet: "Pictures", sheetNote: "First seed. Left: only this segment acts. Right: the whole LoRA without it.", base: "without the LoRA", all: "the whole LoRA", pictures: "pictures",
 };
-const points = (value) => (100 * value).toFixed(1).replace(/^-0\.0$/, "0.0");
 
-export function segmentsView({ data, t, light }) {
+export function reportView({ data, t, light }) {
+  const box = lightbox(light);
   const fill = (key, values) => Object.entries(values).reduce((text, [name, value]) => text.replace(`{${name}}`, () => value), t(key));
   const top = Math.max(1e-9, ...data.segments.map((one) => Math.max(one.value.mean, Math.min(one.value.high ?? 0, 1.6 * one.value.mean))));
   const at = (value) => Math.max(0, Math.min(100, 100 * value / top));
@@ -60,23 +60,15 @@ export function segmentsView({ data, t, light }) {
   }
 
   function sheetCard() {
-    const image = (src, caption) => (src ? make("img", { src, alt: caption, width: data.width, height: data.height, loading: "lazy", onclick: () => openLight(src, caption) }) : null);
+    const image = (src, caption) => (src ? make("img", { src, alt: caption, width: data.width, height: data.height, loading: "lazy", onclick: () => box.open(src, caption, data) }) : null);
     const one = (name, note, ...images) => make("figure", {}, make("figcaption", {}, make("b", { textContent: name }), make("small", { textContent: note })), make("div", {}, ...images.filter(Boolean)));
     return make("section", { className: "card" }, make("h2", { textContent: t("sheet") }), make("p", { className: "note", textContent: t("sheetNote") }),
       make("div", { className: "sheet", style: "--cell:128px" }, one(t("base"), "", image(data.base, t("base"))), one(t("all"), "", image(data.whole, t("all"))),
         ...data.segments.map((segment) => one(segment.name, points(segment.value.mean), image(segment.pictures[0], `${segment.name} ${t("alone")}`), image(segment.pictures[1], `${segment.name} ${t("without")}`)))));
   }
 
-  function openLight(src, caption) {
-    const image = zoomable(make("img", { src, alt: caption }), data.width, data.height, light);
-    light.hidden = false;
-    light.replaceChildren(make("button", { className: "x", textContent: t("close"), onclick: closeLight }),
-      make("div", { className: "view", onclick: (event) => { if (event.target === event.currentTarget) closeLight(); } }, image),
-      make("div", { className: "caption" }, make("span", { textContent: caption })));
-  }
-
-  function closeLight() { light.hidden = true; light.classList.remove("full"); }
   const cards = () => [valuesCard(), weightsCard(), pairsCard(), sheetCard()];
+  const title = () => t("title").replace("{}", () => data.adapter);
   const summary = () => `${data.prompt} · ${data.pictures} ${t("pictures")}`;
-  return { cards, closeLight, summary };
+  return { cards, closeLight: box.close, summary, title };
 }

@@ -1,10 +1,10 @@
 /* A search: what it recommends and why, all candidates as a chart, and the best ones as pictures.
    Saved pages carry it inside.
 
-   tuneView({data, t, light, redraw}) → {cards(), summary(), fit(), closeLight()} */
-import { copyable, make, zoomable } from "./elements.js";
+   reportView({data, t, light, redraw}) → {cards(), title(), summary(), fit(), closeLight()} */
+import { copyable, interval, lightbox, make, points } from "./elements.js";
 
-export const TUNE_WORDS = {
+export const WORDS = {
   title: "Search", dark: "Dark", light: "Light", copy: "Copy", copied: "Copied", close: "Close", colon: ": ", comma: ", ", stop: ".",
   likeness: "likeness", bleed: "bleed", prompt: "prompt", diversity: "diversity",
   likenessNote: "how much the person in the picture is the one meant", bleedNote: "how much other people change, seen without the trigger word",
@@ -33,9 +33,8 @@ export const TUNE_WORDS = {
   more: "and {} more on the chart", table: "Numbers", tableNote: "Means in points of 100, with 95 % intervals for comparing candidates: all were drawn on the same seeds.",
   beaten: "surely beaten by no. {}", value: "Values", status: "Place", noPictures: "Its pictures are in the folder.",
 };
-const points = (value) => (100 * value).toFixed(1).replace(/^-0\.0$/, "0.0");
 
-export function tuneView({ data, t, light, redraw }) {
+export function reportView({ data, t, light, redraw }) {
   const fill = (key, values) => Object.entries(values).reduce((text, [name, value]) => text.replace(`{${name}}`, () => value), t(key));
   const one = (key, value) => t(key).replace("{}", () => value);
   const known = ["likeness", "bleed", "prompt", "diversity"];
@@ -48,16 +47,12 @@ export function tuneView({ data, t, light, redraw }) {
   let across = data.goals.length < 2 ? -1 : [find("bleed"), ...data.goals.keys()].find((goal) => goal >= 0 && goal !== vertical);
   let picked = data.recommended;
 
-  const title = (candidate) => (candidate.number === 0 ? t("given") : data.axes.map((axis, i) => `${axis.title} ${candidate.labels[i]}`).join(" · "));
+  const box = lightbox(light);
+  const said = (candidate) => (candidate.number === 0 ? t("given") : data.axes.map((axis, i) => `${axis.title} ${candidate.labels[i]}`).join(" · "));
   const called = (candidate) => (candidate.number === 0 ? t("given") : one("candidate", candidate.number));
   const ordered = [...data.candidates].sort((a, b) => (b.number === data.recommended) - (a.number === data.recommended)
     || rank(a) - rank(b) || a.number - b.number);
   function rank(candidate) { const at = data.front.indexOf(candidate.number); return at < 0 ? 1e6 + 1e6 * (candidate.status === "dropped") : at; }
-
-  function interval(value) {
-    if (!value) return "—";
-    return value.low === null ? points(value.mean) : `${points(value.mean)} (${points(value.low)} – ${points(value.high)})`;
-  }
 
   function chips(candidate) {
     if (candidate.number === 0) return make("div", { className: "chips" }, make("span", { textContent: t("givenLong") }));
@@ -67,7 +62,7 @@ export function tuneView({ data, t, light, redraw }) {
   function strip(sources, caption) {
     if (!sources.length) return make("p", { className: "note", textContent: t("noPictures") });
     return make("div", { className: "strip" }, ...sources.filter(Boolean).map((src, i) => make("img", {
-      src, alt: `${caption} ${i + 1}`, width: data.width, height: data.height, loading: "lazy", onclick: () => openLight(src, caption),
+      src, alt: `${caption} ${i + 1}`, width: data.width, height: data.height, loading: "lazy", onclick: () => box.open(src, caption, data),
     })));
   }
 
@@ -149,8 +144,8 @@ export function tuneView({ data, t, light, redraw }) {
       const kinds = [candidate.status, candidate.number === data.recommended ? "best" : "", candidate.number === 0 ? "given" : "", candidate.number === picked ? "picked" : ""];
       const choose = () => { picked = candidate.number; redraw(); };
       const dot = svg("circle", { cx: x(xOf(candidate)), cy: y(100 * mean(candidate, vertical)), r: candidate.number === data.recommended ? 9 : candidate.status === "front" ? 6.5 : 5, class: kinds.join(" "), tabindex: 0, role: "button",
-        "aria-label": title(candidate), onclick: choose, onkeydown: (event) => { if (event.key === "Enter") choose(); } });
-      dot.append(svg("title", {}, `${called(candidate)}${t("colon")}${title(candidate)}`));
+        "aria-label": said(candidate), onclick: choose, onkeydown: (event) => { if (event.key === "Enter") choose(); } });
+      dot.append(svg("title", {}, `${called(candidate)}${t("colon")}${said(candidate)}`));
       return dot;
     });
     const name = (goal) => (goal < 0 ? t("order") : data.goals[goal].up ? goalName(data.goals[goal]) : one("minus", goalName(data.goals[goal])));
@@ -173,7 +168,7 @@ export function tuneView({ data, t, light, redraw }) {
     const place = candidate.status === "dropped" ? one("beaten", candidate.beatenBy) : t(candidate.status);
     const values = data.goals.map((goal, i) => `${goalName(goal)} ${interval(candidate.values[i])}`);
     return make("div", { className: "candidate" }, make("div", { className: "head" }, make("b", { textContent: candidate.number === data.recommended ? `${called(candidate)} · ${t("recommended")}` : called(candidate) }),
-      make("span", { className: "note", textContent: [place, one("seedsOf", candidate.seeds)].join(" · ") })), chips(candidate), make("p", { className: "numbers", textContent: values.join(" · ") }), strip(candidate.pictures, title(candidate)));
+      make("span", { className: "note", textContent: [place, one("seedsOf", candidate.seeds)].join(" · ") })), chips(candidate), make("p", { className: "numbers", textContent: values.join(" · ") }), strip(candidate.pictures, said(candidate)));
   }
 
   function frontCard() {
@@ -185,7 +180,7 @@ export function tuneView({ data, t, light, redraw }) {
   function tableCard() {
     const heads = [t("value"), ...data.goals.map(goalName), t("seeds"), t("status")];
     const body = ordered.map((candidate) => make("tr", { className: candidate.number === data.recommended ? "best" : candidate.status },
-      ...[title(candidate), ...candidate.values.map(interval), candidate.seeds, candidate.number === data.recommended ? t("recommended") : candidate.status === "dropped" ? one("beaten", candidate.beatenBy) : t(candidate.status)]
+      ...[said(candidate), ...candidate.values.map(interval), candidate.seeds, candidate.number === data.recommended ? t("recommended") : candidate.status === "dropped" ? one("beaten", candidate.beatenBy) : t(candidate.status)]
         .map((text, i) => make("td", { "data-name": heads[i], textContent: text }))));
     const notes = data.goals.filter((goal) => known.includes(goal.name)).map((goal) => `${goalName(goal)}${t("colon")}${t(meanings[goal.name])}`);
     return make("section", { className: "card" }, make("h2", { textContent: t("table") }), make("p", { className: "note", textContent: t("tableNote") }), ...notes.map((text) => make("p", { className: "note", textContent: text })),
@@ -198,18 +193,9 @@ export function tuneView({ data, t, light, redraw }) {
     return [live, recommendedCard(), data.commands && !data.stage ? useCard() : null, chartCard(), frontCard(), tableCard()].filter(Boolean);
   }
 
-  function openLight(src, caption) {
-    const image = zoomable(make("img", { src, alt: caption }), data.width, data.height, light);
-    light.hidden = false;
-    light.replaceChildren(make("button", { className: "x", textContent: t("close"), onclick: closeLight }),
-      make("div", { className: "view", onclick: (event) => { if (event.target === event.currentTarget) closeLight(); } }, image),
-      make("div", { className: "caption" }, make("span", { textContent: caption })));
-  }
-
-  function closeLight() { light.hidden = true; light.classList.remove("full"); }
-
   let wasNarrow = innerWidth < 720;
   const fit = () => { const narrow = innerWidth < 720; if (narrow !== wasNarrow) { wasNarrow = narrow; redraw(); } };
+  const title = () => t("title");
   const summary = () => `${data.prompt} · ${data.axes.map((axis) => axis.title).join(t("comma"))}`;
-  return { cards, closeLight, fit, summary };
+  return { cards, closeLight: box.close, fit, summary, title };
 }

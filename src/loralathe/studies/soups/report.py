@@ -1,4 +1,4 @@
-"""What was found of a soup, in numbers and sentences, and its files: soup.json, soup.png."""
+"""What was found of a soup, in numbers and sentences, and its files: soup.json, soup.html, soup.png."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
+from loralathe.commands import command_line
 from loralathe.likeness.intervals import Estimate
 from loralathe.rendering.png import png_bytes
 from loralathe.rendering.request import ImageRequest
+from loralathe.strengths import show_number
 from loralathe.studies.drawing.sheet import PLAIN, Sheet, lay_out, paint_sheet
+from loralathe.studies.page.build import fill_page, picture_source
 from loralathe.studies.store import CellStore
 from loralathe.studies.study_file import json_file
 from loralathe.tensorfiles import write_whole
@@ -135,12 +139,64 @@ def _points(value: float) -> str:
 
 def write_soup_report(folder: Path, report: SoupReport, store: CellStore) -> SoupReport:
     """Write the files; the report with their paths."""
-    files = [folder / "soup.json"]
-    write_whole(files[0], soup_json(report))
+    files = {"soup.json": soup_json(report), "soup.html": soup_page(report, folder)}
     if report.check is not None:
-        files.append(folder / "soup.png")
-        write_whole(files[1], png_bytes(soup_sheet(report, report.check, store)))
-    return replace(report, files=tuple(files))
+        files["soup.png"] = png_bytes(soup_sheet(report, report.check, store))
+    for name, content in files.items():
+        write_whole(folder / name, content)
+    return replace(report, files=tuple(folder / name for name in files))
+
+
+def soup_page(report: SoupReport, folder: Path) -> bytes:
+    """`soup.html`."""
+
+    def numbers(values: Estimates) -> list[dict[str, float | None] | None]:
+        return [
+            None if one is None else {"mean": one.mean, "low": one.low, "high": one.high} for one in values
+        ]
+
+    def sources(keys: tuple[str, ...]) -> list[str]:
+        return [picture_source(f"cells/{key}.png", folder, embed=False) for key in keys[:MOST_PICTURES]]
+
+    epochs = [
+        {"name": one.name, "weight": one.weight, "seeds": one.seeds, "values": numbers(one.values)}
+        for one in report.epochs
+    ]
+    check: dict[str, Any] | None = None
+    if report.check is not None:
+        found = report.check
+        check = {
+            "seeds": found.seeds,
+            "cut": found.cut,
+            "values": numbers(found.values),
+            "best_values": numbers(found.best_values),
+            "differences": numbers(found.differences),
+            "pictures": sources(found.keys),
+            "best_pictures": sources(found.best_keys),
+        }
+    data = {
+        "epochs": epochs,
+        "goals": [{"name": name, "up": up, "weigh": weigh} for name, up, weigh in report.goals],
+        "best": report.best,
+        "steps": [asdict(step) | {"verdict": step.verdict.value} for step in report.steps],
+        "given": report.given,
+        "check": check,
+        "pictures": report.pictures,
+        "width": report.request.size[0],
+        "height": report.request.size[1],
+        "prompt": report.request.prompt,
+        "command": _command(report),
+    }
+    return fill_page("soup", f"{folder.name}: soup", data)
+
+
+def _command(report: SoupReport) -> str:
+    """`lathe soup` with these weights; "" where it is one epoch alone."""
+    members = [epoch for epoch in report.epochs if epoch.weight]
+    if len(members) < 2:
+        return ""
+    weights = ",".join(show_number(epoch.weight) for epoch in members)
+    return command_line("soup", *(epoch.file for epoch in members), weights=weights)
 
 
 def soup_json(report: SoupReport) -> bytes:

@@ -12,7 +12,7 @@ import { button, choiceInput, row } from "./parts.js";
 import { studyWords, language, t } from "./words.js";
 import { make, memory } from "./study/elements.js";
 import { GRID_WORDS, gridView, namer } from "./study/grid_view.js";
-import { BLOCK_WORDS, blocksView } from "./study/blocks_view.js";
+import { WORDS as BLOCK_WORDS, reportView as blocksView } from "./study/blocks_view.js";
 
 const wordsOf = (english, chinese) => (key) => chinese?.texts?.[key] ?? english[key] ?? key;
 const gridWord = wordsOf(GRID_WORDS, studyWords.grid), blockWord = wordsOf(BLOCK_WORDS, studyWords.blocks);

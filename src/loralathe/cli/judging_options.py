@@ -1,0 +1,111 @@
+"""How pictures are judged: identity cards, scorers, goals. Grids, searches and soups take these options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from loralathe import InputError
+from loralathe.cli.options import FilePath, Option, Share, Whole, stack
+
+PERSON = "The person meant, as lathe identity makes it."
+
+
+def card_option(text: str = PERSON) -> Option[Any]:
+    return click.option("--card", type=FilePath(), metavar="FILE", help=text)
+
+
+def scorer_options(text: str) -> Option[Any]:
+    """--scorer, and who is meant where there is no card."""
+    return stack([
+        click.option("--scorer", "scorers", multiple=True, metavar="NAME=MODEL", help=text),
+        click.option(
+            "--photo",
+            multiple=True,
+            type=FilePath(),
+            metavar="FILE",
+            help="A photo of the person, for identity; repeatable.",
+        ),
+        click.option(
+            "--face-box",
+            metavar="BOX",
+            help="Where the face is in pictures: left,top,right,bottom, each 0 to 1.",
+        ),
+    ])  # fmt: skip
+
+
+def judging_options() -> Option[Any]:
+    """What counts in a search."""
+    return stack([
+        card_option(),
+        scorer_options(
+            "Measure: identity=MODEL.onnx, prompt=FOLDER, or family (the demo's); repeatable."
+        ),
+        click.option(
+            "--likeness",
+            default="",
+            metavar="SCORE",
+            help="The score that tells likeness, where there is no --card.",
+        ),
+        click.option(
+            "--trigger",
+            multiple=True,
+            metavar="WORD",
+            help="The word that calls the person; without it, bleed is seen. "
+            "Default: the card's; repeatable.",
+        ),
+        click.option(
+            "--goal",
+            multiple=True,
+            metavar="NAME",
+            help="What counts: likeness, bleed, prompt, diversity, a score, or -SCORE; repeatable.",
+        ),
+        click.option(
+            "--weigh", multiple=True, metavar="NAME=N", help="What a point of a goal is worth; repeatable."
+        ),
+        click.option(
+            "--also", multiple=True, metavar="PROMPT", help="Another prompt; pictures take turns; repeatable."
+        ),
+    ])  # fmt: skip
+
+
+def seeds_options(first: tuple[int, str], most: tuple[int, str], check: int, error: str) -> Option[Any]:
+    """How many seeds one gets, and the chance of a mistake; defaults, and texts of help."""
+    two = Whole(min=2)
+    return stack([
+        click.option("--first-seeds", type=two, default=first[0], metavar="N", help=first[1]),
+        click.option("--most-seeds", type=two, default=most[0], metavar="N", help=most[1]),
+        click.option(
+            "--check-seeds",
+            type=Whole(min=0),
+            default=check,
+            metavar="N",
+            help=f"Fresh seeds for the end. Default: {check}.",
+        ),
+        click.option("--error", type=Share(), default=0.05, metavar="X", help=error),
+    ])  # fmt: skip
+
+
+def scorers_named(words: Sequence[str]) -> list[Any]:
+    """--scorer: `family` stands for the scorers of the demo's family."""
+    from loralathe.demo import family_scorers
+
+    found: list[Any] = []
+    for word in words:
+        found += family_scorers() if word == "family" else [word]
+    return found
+
+
+def weights_named(words: Sequence[str]) -> dict[str, float]:
+    """--weigh NAME=N."""
+    from loralathe import parse_number
+
+    found = {}
+    for word in words:
+        name, equals, number = word.rpartition("=")
+        if not equals or not name:
+            raise InputError(f"'{word}' is no weight of a goal", fix="write --weigh bleed=2")
+        found[name.strip()] = parse_number(number)
+    return found
