@@ -10,7 +10,7 @@ endif
 WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo ui test test-slow test-browser test-comfyui style lint fuzz kills faults bench bench-pictures chromium clean
+.PHONY: help demo ui test test-long test-slow test-browser test-comfyui style lint fuzz kills faults bench bench-pictures chromium clean
 SECONDS ?= 120
 SEED ?= 0
 KILLS ?= 1000
@@ -19,6 +19,7 @@ help:
 	@echo "make demo       the article's method on tiny models: demo-out/report.html"
 	@echo "make ui         the workshop, in your browser"
 	@echo "make test       lint and tests (a few minutes)"
+	@echo "make test-long  the tests that take seconds each: run them before you hand in"
 	@echo "make test-slow  all tests, the slow ones too"
 	@echo "make test-browser  the workshop by clicks and keys, in Chromium"
 	@echo "make test-comfyui  the nodes inside ComfyUI, and pictures by it: COMFYUI_DIR=its folder, COMFYUI_PYTHON=its Python"
@@ -41,7 +42,7 @@ ui: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/lathe demo --out demo-out
 
-test test-slow test-demo test-browser test-comfyui fuzz kills faults: export OMP_NUM_THREADS := 1
+test test-long test-slow test-demo test-browser test-comfyui fuzz kills faults: export OMP_NUM_THREADS := 1
 fuzz kills: export PYTHONPATH := src:tests
 
 # mypy runs beside the tests: without its cache it takes most of a minute on one processor. It speaks at the end.
@@ -51,6 +52,9 @@ test test-slow: style
 	wait $$types; types=$$?; cat $(VENV)/mypy.txt; [ $$tests = 0 ] && [ $$types = 0 ]
 
 test-slow: SLOW := -m "(slow or not slow) and not browser and not comfyui"
+
+test-long: $(STAMP)
+	$(BIN)/python -m pytest $(WORKERS) -m "long and not slow and not demo and not browser and not comfyui"
 
 test-demo: $(STAMP)
 	$(BIN)/python -m pytest -n0 -m "demo and not slow" tests/demo

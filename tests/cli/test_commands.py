@@ -117,6 +117,7 @@ def article(models: Path, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_run_with_a_setting(done: Run, article: Path, models: Path) -> None:
     done("run", article, "--set", "M=0")
     with safe_open(article.parent / "B2.safetensors", "np") as file:
@@ -214,6 +215,7 @@ WRITING = {
 
 @pytest.mark.quick(2)
 @pytest.mark.parametrize("name", WRITING)
+@pytest.mark.long
 def test_a_dry_run_shows_the_plan_although_the_output_exists(
     run: Run, done: Run, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

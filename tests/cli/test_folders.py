@@ -49,6 +49,7 @@ COMMANDS = {
 
 @pytest.mark.quick(4)
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.long
 def test_names_are_found_in_folders_that_are_typed_or_remembered(
     shelf: Path, done: Run, run: Run, command: str
 ) -> None:

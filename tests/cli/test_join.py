@@ -74,6 +74,7 @@ def test_a_combined_lora_merges_as_its_parts_do(done: Run, models: Path, tmp_pat
     assert all(np.allclose(first[key], second[key], atol=1e-6) for key in first)
 
 
+@pytest.mark.long
 def test_names_and_formulas(done: Run, models: Path, tmp_path: Path) -> None:
     (tmp_path / "hina.safetensors").write_bytes((models / "hina.safetensors").read_bytes())
     hina = tmp_path / "hina.safetensors"

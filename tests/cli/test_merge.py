@@ -149,6 +149,7 @@ def metadata_of(path: Path) -> dict[str, str]:
         return dict(file.metadata())
 
 
+@pytest.mark.long
 def test_metadata_in_supermergers_words(done: Run, run: Run, models: Path, tmp_path: Path) -> None:
     """new: what programs need, and the new name; all: the base's, and each input's whole, LoRAs too."""
     out, base, hina = tmp_path / "out.safetensors", models / "a.safetensors", models / "hina.safetensors"

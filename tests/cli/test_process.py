@@ -43,6 +43,7 @@ def test_codes(tmp_path: Path, models: Path) -> None:
     assert bad.stdout == ""
 
 
+@pytest.mark.long
 def test_stdout_is_json_and_text_is_on_stderr(tmp_path: Path, models: Path) -> None:
     out = tmp_path / "x.safetensors"
     words = ("merge", models / "a.safetensors", models / "hina.safetensors", "-o", out, "--json")
@@ -61,6 +62,7 @@ def test_stdout_is_json_and_text_is_on_stderr(tmp_path: Path, models: Path) -> N
 @pytest.mark.quick(2)
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
 @pytest.mark.parametrize("signals", ["TERM", "INT TERM INT", "INT"])
+@pytest.mark.long
 def test_signals_leave_nothing_behind(tmp_path: Path, signals: str) -> None:
     """Those that come during the teardown change nothing."""
     base = write_safetensors(tmp_path / "a.safetensors", tiny_checkpoint("sd1", seed=1, width_divisor=8))
@@ -92,6 +94,7 @@ def test_signals_leave_nothing_behind(tmp_path: Path, signals: str) -> None:
 @pytest.mark.quick(1)
 @pytest.mark.skipif(sys.platform == "win32", reason="closes descriptors as Unix shells do")
 @pytest.mark.parametrize("lost", ["closed", "nobody reads", "full"])
+@pytest.mark.long
 def test_a_lost_stdout_does_not_decide_whether_a_file_is_made(
     tmp_path: Path, models: Path, lost: str
 ) -> None:

@@ -102,6 +102,7 @@ def test_energies_and_ranks_against_float64(here: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.long
 def test_no_number_of_the_weights_is_cut_off(
     here: Path, done: Run, monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:

@@ -37,6 +37,7 @@ def bases(here: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_every_base_gets_its_values_and_a_recipe(bases: Path, done: Run) -> None:
     words = (*CALL, *SMALL, "--bases", "models", "--goal", "diversity")
     result = done(*words, "--json")
@@ -65,6 +66,7 @@ def test_every_base_gets_its_values_and_a_recipe(bases: Path, done: Run) -> None
     assert [one["values"] for one in after] == [one["values"] for one in told]
 
 
+@pytest.mark.long
 def test_a_base_of_another_family_is_left_out_by_name(bases: Path, done: Run) -> None:
     write_safetensors(bases / "xl.safetensors", tiny_checkpoint("sdxl", seed=3, width_divisor=8))
     result = done(*CALL, *SMALL, "--bases", "models", "--goal", "diversity")

@@ -67,6 +67,7 @@ def test_strengths_side_by_side(here: Path, done: Run) -> None:
     assert found[4]["command"] == "lathe merge baseA.safetensors hina.safetensors:0.5"
 
 
+@pytest.mark.long
 def test_it_goes_on_where_it_was(here: Path, done: Run) -> None:
     out = ("-o", "out", "--json")
 
@@ -85,6 +86,7 @@ def test_a_random_seed_is_drawn_once_for_the_folder(here: Path, done: Run) -> No
     assert "0 rendered, 2 were there already" in done(*words).stdout
 
 
+@pytest.mark.long
 def test_a_recipe_is_swept_in_memory(here: Path, done: Run) -> None:
     before = set(here.iterdir())
     axes = ("--x", "M = -0.7..0.7 (+1.4)", "--y", "rank = 2, 4")
@@ -135,6 +137,7 @@ def test_weights_of_a_recipe_are_let_go_before_the_next_are_made(here: Path) -> 
     assert held == [0, 0]
 
 
+@pytest.mark.long
 def test_the_identity_of_a_recipe_follows_its_text_and_inputs(here: Path) -> None:
     path, base = Path("article.toml"), Path("baseA.safetensors")
     text = path.read_text(encoding="utf-8")

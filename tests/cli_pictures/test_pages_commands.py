@@ -154,6 +154,7 @@ def commands_of(page: str) -> list[str]:
 
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("page", READMES)
+@pytest.mark.long
 def test_a_readme_runs_from_top_to_bottom(
     page: str, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

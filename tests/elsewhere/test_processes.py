@@ -28,6 +28,7 @@ def processes(pool: Pool) -> list[DeviceProcess]:
     return [post.worker for post in pool._posts if isinstance(post.worker, DeviceProcess)]
 
 
+@pytest.mark.long
 def test_two_processes_draw_what_one_draws_though_one_is_killed(studio: Studio) -> None:
     wanted = studio.requests(8)
     alone: Drawn = {}

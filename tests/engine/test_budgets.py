@@ -149,6 +149,7 @@ def kept_in(lora):
 
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("depth", [64, 3])
+@pytest.mark.long
 def test_a_size_is_kept_and_spent_best(extract, deltas, monkeypatch, depth):
     """Within 0.1 % of the optimum of the same bytes, whether spectra are known at once or bit by bit."""
     monkeypatch.setattr("loralathe.engine.budgets.FIRST_DEPTH", depth)
@@ -190,6 +191,7 @@ def test_an_energy_is_reached_with_the_fewest_bytes(extract, deltas, share):
     assert not report.extractions[0].budget.missed
 
 
+@pytest.mark.long
 def test_deepening_finds_what_full_decompositions_find(extract, monkeypatch):
     formula = "extract(T - A, energy=0.97, keep_noise=True)"
     _, whole, _ = extract(formula)
@@ -250,6 +252,7 @@ def test_a_file_too_small_for_anything(extract, tmp_path):
     assert not list(tmp_path.iterdir()), "nothing is left behind"
 
 
+@pytest.mark.long
 def test_inside_a_sum_and_in_a_chain(folder, tmp_path, extract):
     """A budgeted step used by a merge is the adapter that it would be saved as; budgets may stand in line."""
     recipe = make_recipe(

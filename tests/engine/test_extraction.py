@@ -105,6 +105,7 @@ def make_tuned(folder, *, te: float, unet: float, rank: int, seed: int = 7):
         pytest.param(1e-3, 0.01, 4, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.long
 def test_round_trip_in_fp16(tmp_path, evaluate, rms, allowed, times):
     """Base of rms 0.03, delta of rank 4: recovered at its rank and at four times it."""
     base, tuned, exact, origin = make_tuned(tmp_path, te=rms, unet=rms, rank=4)
@@ -118,6 +119,7 @@ def test_round_trip_in_fp16(tmp_path, evaluate, rms, allowed, times):
     assert np.sqrt(error / truth) <= allowed
 
 
+@pytest.mark.long
 def test_ranks_are_capped_at_the_noise_floor_and_said_so(tmp_path, evaluate):
     base, tuned, *_ = make_tuned(tmp_path, te=0.0, unet=1e-3, rank=4)
     lora, report = evaluate(None, "extract(T - A, rank=32)", inputs={"A": base, "T": tuned})
@@ -131,6 +133,7 @@ def test_ranks_are_capped_at_the_noise_floor_and_said_so(tmp_path, evaluate):
     assert {kept[key].shape[0] for key in kept if "lora_down" in key} == {32}
 
 
+@pytest.mark.long
 def test_text_encoders_are_judged_each_on_its_own(tmp_path, evaluate):
     """No global maximum: a weakly trained encoder is kept because it is above its own floor."""
     base, tuned, *_ = make_tuned(tmp_path, te=2e-4, unet=2e-3, rank=2)

@@ -50,6 +50,7 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 @pytest.mark.quick(2)
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("kind", ["torch", "numpy"])
+@pytest.mark.long
 def test_the_same_as_files(files: dict[str, Path], tmp_path: Path, step: str, kind: str) -> None:
     saved = Save(step, tmp_path / "by-files.safetensors")
     run_recipe(make_recipe(inputs=files, steps={step: STEPS[step]}, saves=[saved]), RunOptions(threads=2))

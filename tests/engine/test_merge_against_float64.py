@@ -111,6 +111,7 @@ def test_output_dtypes(sd1, evaluate, dtype):
     check(sd1, result, sd1.tensors["conv"], lambda name, place: 0.7, expected)
 
 
+@pytest.mark.long
 def test_strength_zero_leaves_every_byte(family, evaluate):
     for formula in ("A + 0*lora", "A + lora(te=0, unet=0)", "A + lora@NONE", "A + 0.3*lora - 0.3*lora"):
         result, report = evaluate(family, formula)
@@ -148,6 +149,7 @@ def _spacing(tensor: torch.Tensor) -> torch.Tensor:
         st.sampled_from(["BASE", "IN01", "IN04", "MID", "OUT03", "OUT11"]), st.floats(-2, 2, width=16)
     ),
 )
+@pytest.mark.long
 def test_any_strengths(sd1, evaluate, te, unet, outer, blocks):
     attached = (
         "@'" + ",".join(f"{name}={weight!r}" for name, weight in blocks.items()) + "'" if blocks else ""

@@ -216,6 +216,7 @@ def metadata_of(file):
         return opened.metadata()
 
 
+@pytest.mark.long
 def test_metadata_modes(make):
     formula = "combine(hina, style)"
     new = metadata_of(make(formula, metadata="new")[2])

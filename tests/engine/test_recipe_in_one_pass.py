@@ -44,6 +44,7 @@ BLOCKS = {
 
 @pytest.mark.quick(1)
 @pytest.mark.parametrize(("name", "sign"), [("minus", "-"), ("plus", "+")])
+@pytest.mark.long
 def test_recipe_of_the_article(family, name, sign):
     path = family.folder / f"{name}.toml"
     path.write_text(RECIPE.format(blocks=BLOCKS[family.name], sign=sign, name=name))

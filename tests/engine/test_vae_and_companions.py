@@ -377,6 +377,7 @@ def test_text_encoders_of_the_oldest_files(folder: Path, a: Tensors) -> None:
 
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("dtype", [None, "bf16"])
+@pytest.mark.long
 def test_made_again_and_verified_from_its_record(folder: Path, other: Tensors, dtype: str | None) -> None:
     vae = vae_file("pickle", folder, other)
     run(folder, vae=vae, dtype=dtype, metadata_from="merge", discard="^cond_stage")

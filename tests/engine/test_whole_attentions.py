@@ -79,6 +79,7 @@ def made(folder: Path, formula: str, file: Path) -> Report:
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=pytest.mark.slow if kind == "size" else ()) for kind in FORMULAS]
 )
+@pytest.mark.long
 def test_nothing_that_is_written_is_ignored(family: str, folder: Path, tmp_path: Path, kind: str) -> None:
     file, size = tmp_path / "x.safetensors", SIZE[family]
     report = made(folder, FORMULAS[kind].format(size=size), file)

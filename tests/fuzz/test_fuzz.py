@@ -39,6 +39,7 @@ def fuzz(*words: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_what_was_found_stays_mended_and_a_few_new_cases(tmp_path: Path) -> None:
     """In one process: most of the time goes into its imports."""
     assert len(FOUND) > 10
@@ -165,6 +166,7 @@ def hire(fixtures: Path, tmp_path: Path) -> Iterator[Callable[[Run], Worker]]:
 
 @pytest.mark.quick(8)
 @pytest.mark.parametrize(("run", "said"), PLANTED)
+@pytest.mark.long
 def test_the_judge_sees_what_was_planted(hire: Callable[[Run], Worker], run: Run, said: str | None) -> None:
     case = Case("planted", ("x",), {"lists.txt": b"mine", "A.safetensors": Fixture("A.safetensors")})
     outcome = hire(run)(case)

@@ -95,6 +95,7 @@ def workers_there(monkeypatch: pytest.MonkeyPatch) -> list[Watch]:
     ],
     ids=str,
 )
+@pytest.mark.long
 def test_an_extraction_is_the_processors(
     inputs: dict[str, Path], tmp_path: Path, workers_there: list[Watch], options: str
 ) -> None:

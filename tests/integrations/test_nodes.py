@@ -160,6 +160,7 @@ def test_merge_to_model_is_what_the_file_holds(host: Host) -> None:
     assert "tensors changed" in report
 
 
+@pytest.mark.long
 def test_save_writes_the_file_of_lathe_merge(host: Host, tmp_path: Path) -> None:
     graph = with_lora() | {
         "4": node("LatheSave", model=["2", 0], clip=["2", 1], dtype="as the base", file="", overwrite=False)

@@ -93,6 +93,7 @@ def test_the_folders_are_those_of_the_program(
     assert page.html == ['<div id="loralathe"></div>']
 
 
+@pytest.mark.long
 def test_the_workshop_starts_once_and_ends_with_the_program(
     webui: Webui, monkeypatch: pytest.MonkeyPatch
 ) -> None:

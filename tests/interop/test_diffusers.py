@@ -27,6 +27,7 @@ def sorted_values(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
     return torch.sort(torch.cat([tensor.float().flatten() for tensor in tensors.values()])).values
 
 
+@pytest.mark.long
 def test_every_number_of_a_checkpoint_is_loaded_once(workshop: Workshop) -> None:
     checkpoint = load_file(workshop.path("merged"))
     loaded = load_models(workshop.family, checkpoint).state()
@@ -88,6 +89,7 @@ def test_a_lora_changes_diffusers_models_as_it_changes_ours(workshop: Workshop, 
 @pytest.mark.parametrize("workshop", ["sd1", pytest.param("sdxl", marks=pytest.mark.slow)], indirect=True)
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("formula", ["combine(0.5*loha)", "resize(loha, rank=3)"])
+@pytest.mark.long
 def test_a_loha_becomes_a_lora_that_diffusers_reads(workshop: Workshop, formula: str) -> None:
     """Its tensors of a 1×1 convolution are matrices; a LoRA's must not be."""
     if not workshop.path("loha").exists():
@@ -150,6 +152,7 @@ def ranks_and_scales_in(lora: dict[str, torch.Tensor]) -> list[tuple[int, float]
 
 
 @pytest.mark.quick(1)
+@pytest.mark.long
 def test_ranks_differ_where_noise_or_shape_ends_them(workshop: Workshop) -> None:
     """The case that older readers got wrong is really in the tests above."""
     reasons = workshop.extract("wide").extractions[0].reasons

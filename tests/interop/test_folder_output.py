@@ -52,6 +52,7 @@ def same_state(found: Any, wanted: Any) -> None:
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs if not key.endswith("position_ids"))
 
 
+@pytest.mark.long
 def test_every_network_loads_alone(written: Written) -> None:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection

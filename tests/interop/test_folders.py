@@ -64,6 +64,7 @@ def test_every_tensor_is_that_of_the_single_file(folder: Path) -> None:
             assert bytes(some) == there[: len(some)], key
 
 
+@pytest.mark.long
 def test_inspect_and_compare(folder: Path) -> None:
     found = loralathe.inspect(folder / "pipe")
     assert (found.kind, found.layout) == ("checkpoint", "diffusers")

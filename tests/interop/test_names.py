@@ -73,6 +73,7 @@ def unet_shapes(workshop: Workshop) -> dict[str, tuple[int, ...]]:
 
 @pytest.mark.quick(2)
 @pytest.mark.parametrize("kind", ["conv", "wide"])
+@pytest.mark.long
 def test_one_alpha_as_a_scalar(workshop: Workshop, kind: str) -> None:
     """diffusers mixes up alphas that differ; all readers take a scalar."""
     lora = lora_of(workshop, kind)

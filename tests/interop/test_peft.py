@@ -111,6 +111,7 @@ def deltas(models: Models) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("family", ["sd1", pytest.param("sdxl", marks=pytest.mark.slow)])
+@pytest.mark.long
 def test_a_dora_of_peft_is_merged_as_peft_merges_it(tmp_path: Path, family: str) -> None:
     """Linear layers, convolutions and thirds of OpenCLIP's fused attention, by `lathe merge`'s own recipe."""
     base = write_safetensors(tmp_path / "A.safetensors", tiny_checkpoint(family, seed=1, dtype="F32"))

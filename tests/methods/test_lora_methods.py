@@ -86,6 +86,7 @@ def same(found: Mapping[str, Matrix], wanted: Mapping[str, Matrix]) -> None:
         (", mu=1, side='both'", 0.5, 0, "both"),
     ],
 )
+@pytest.mark.long
 def test_project_is_the_projection(
     loras: dict[str, Path], tmp_path: Path, arguments: str, share: float, rank: int, side: str
 ) -> None:

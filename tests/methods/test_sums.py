@@ -124,6 +124,7 @@ def test_block_lists_weigh_every_tensor_as_supermerger_does(models, run):
 
 
 @pytest.mark.quick(1)
+@pytest.mark.long
 def test_two_lists_multiply_block_by_block(models, run):
     """sum_twice: (1 − β)((1 − α)A + αB) + βC with both from lists."""
     alphas = LISTS[models.family]

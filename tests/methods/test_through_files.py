@@ -173,6 +173,7 @@ def test_slerp_takes_a_block_list(sd1, run):
 @pytest.mark.parametrize(
     "delta", ["ties(A, B, C, density=0.3) - A", "ties(B - A, C - A, density=0.3)", "dare(lora, 0.5)"]
 )
+@pytest.mark.long
 def test_extraction_of_a_method(sd1, run, delta):
     """A full rank extraction gives the method's delta back, with or without a base in the formula."""
     full = 160
@@ -206,6 +207,7 @@ def digest(tensors):
     return text.hexdigest()
 
 
+@pytest.mark.long
 def test_any_number_of_threads_gives_the_same_bytes(sd1, run):
     formula = "ties(A, A + dare(B - A, 0.5, seed=1), A + della(C - A, 0.5), slerp(A, B, 0.3), density=0.3)"
     one, _ = run(sd1, formula, threads=1, discard=ELSEWHERE)
@@ -233,6 +235,7 @@ def test_models_that_cancel_inside_a_method_are_not_asked_for_their_rounding(sd1
         np.testing.assert_array_equal(value.numpy(), of_deltas[key].numpy(), err_msg=key)
 
 
+@pytest.mark.long
 def test_recipe_with_variables_and_its_record(sd1, tmp_path):
     """A sweep sets variables; the record holds the formula, its variables and its block lists."""
     import json
@@ -280,6 +283,7 @@ def test_a_method_needs_no_whole_tensor(sd1):
     assert plain < method < plain + 32 * BAND_BYTES
 
 
+@pytest.mark.long
 def test_a_component_that_one_model_lacks_is_taken_from_the_first(sd1, tmp_path):
     from checkpoints import write_safetensors
 

@@ -138,6 +138,7 @@ def test_no_exercise_is_left_over() -> None:
 
 @pytest.mark.quick(16)
 @pytest.mark.parametrize(("heading", "line"), CASES, ids=[plain(line)[6:80] for _, line in CASES])
+@pytest.mark.long
 def test_the_command_succeeds(outcome: Callable[[str], tuple[str, ...]], heading: str, line: str) -> None:
     found = outcome(plain(line))
     assert found[0] != "failed", found[1]
@@ -145,6 +146,7 @@ def test_the_command_succeeds(outcome: Callable[[str], tuple[str, ...]], heading
 
 @pytest.mark.quick(4)
 @pytest.mark.parametrize(("heading", "line"), CASES, ids=[plain(line)[6:80] for _, line in CASES])
+@pytest.mark.long
 def test_each_fragment_matters(outcome: Callable[[str], tuple[str, ...]], heading: str, line: str) -> None:
     found = outcome(plain(line))
     for mark in MARK.finditer(line):

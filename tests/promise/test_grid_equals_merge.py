@@ -73,6 +73,7 @@ def check(atelier: Atelier, family: str, *adapters: tuple[str, str]) -> None:
         for i, (*case, slow) in enumerate(CASES)
     ],
 )
+@pytest.mark.long
 def test_a_tag_shows_what_the_merge_gives(atelier: Atelier, family: str, kind: str, items: str) -> None:
     check(atelier, family, (f"{family}-{kind}", items))
 
@@ -87,6 +88,7 @@ def test_two_adapters(atelier: Atelier, family: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["sd1", pytest.param("sdxl", marks=pytest.mark.slow)])
+@pytest.mark.long
 def test_an_extracted_adapter(atelier: Atelier, family: str) -> None:
     """`lathe extract` writes an adapter with its own ranks and alpha; it renders as it merges."""
     words = ["--rank", 8, "--conv-rank", 4, "--dtype", "fp32", "--force", "--quiet"]
@@ -95,6 +97,7 @@ def test_an_extracted_adapter(atelier: Atelier, family: str) -> None:
     check(atelier, family, (name, f"te=0.5:unet=0.8:lbw={NAMED}"))
 
 
+@pytest.mark.long
 def test_the_command_that_a_cell_offers(atelier: Atelier, tmp_path: Path) -> None:
     """The line in a grid's table, typed as it stands, gives the file behind the cell's picture."""
     family = "sd1"

@@ -63,6 +63,7 @@ SLOW = [("sd1", "DDIM"), ("sdxl", "UniPC"), ("sdxl", "DDIM"), ("sd1", "Euler")]
         for s in SAMPLERS
     ],
 )
+@pytest.mark.long
 def test_diffusers_draws_the_merge_as_we_do(atelier: Atelier, family: str, sampler: str) -> None:
     name = f"{family}-conv"
     kept = atelier.merged(family, f"{name}:{ITEMS}")

@@ -92,6 +92,7 @@ def drawn(checkpoint: Path) -> np.ndarray[Any, Any]:
         pytest.param("sdxl", "linear", "bf16", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.long
 def test_a_cell_is_the_saved_file(
     atelier: Atelier, family: str, kind: str, dtype: str, tmp_path: Path
 ) -> None:

@@ -46,6 +46,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "start"), CASES)
+@pytest.mark.long
 def test_at_run_time_it_is_the_merged_checkpoint(name: str, start: str, tmp_path: Path) -> None:
     """By its strength for text encoders, each picture of a batch by its own; that of the U-Net is idle."""
     narrow = MODELS[name]

@@ -243,6 +243,7 @@ def test_a_family_that_is_not_rendered(tmp_path: Path) -> None:
         open_folder(folder, torch.float32)
 
 
+@pytest.mark.long
 def test_a_quantised_file_is_what_it_stands_for(checkpoint_of: CheckpointOf, tmp_path: Path) -> None:
     tensors = checkpoint_of("sd1")
     path, exact = quantise(tmp_path, "old fp8", tensors)

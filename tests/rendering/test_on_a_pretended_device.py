@@ -67,6 +67,7 @@ def test_pictures_are_the_processors(
         assert np.abs(one - other).max() <= 1
 
 
+@pytest.mark.long
 def test_low_vram(checkpoint_of: Callable[[str], Tensors]) -> None:
     """The networks come when they run, and the U-Net is away when the VAE runs."""
     requests = [ImageRequest("base", prompt="x", steps=2, width=64, height=64, seed=seed) for seed in (1, 2)]

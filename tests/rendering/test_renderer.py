@@ -258,6 +258,7 @@ def test_room_on_a_gpu_counts_what_torch_keeps_for_itself(monkeypatch: pytest.Mo
     assert asked == [None, 1]
 
 
+@pytest.mark.long
 def test_a_model_is_gone_before_the_next_one_is_read(
     checkpoint_of: CheckpointOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -240,6 +240,7 @@ def as_arrays(parts: Tensors) -> dict[str, np.ndarray[Any, Any]]:
     return {name: tensor.double().numpy() for name, tensor in parts.items()}
 
 
+@pytest.mark.long
 def test_kinds_that_depend_on_the_weights_act_as_if_they_were_merged(
     lora_folder: Path, checkpoint_of: Callable[[str], Tensors], tmp_path: Path
 ) -> None:

@@ -146,6 +146,7 @@ def test_a_picture_is_the_pipelines(model: Model, renderer: LocalRenderer, folde
     assert np.abs(ours - wanted).max() < 0.6 / 255
 
 
+@pytest.mark.long
 def test_a_lora_at_run_time_is_the_merged_checkpoint(renderer: LocalRenderer, folder: Path) -> None:
     check_lora(renderer, folder, steps=1)
 

@@ -41,6 +41,7 @@ def test_threads(few_models: Path, tmp_path: Path, reference: dict[str, bytes], 
     assert make(few_models, tmp_path / "out", threads=threads) == reference
 
 
+@pytest.mark.long
 def test_threads_with_convolutions_and_many_tensors(originals: Path, tmp_path: Path) -> None:
     assert make(originals, tmp_path / "3", threads=3) == make(originals, tmp_path / "1", threads=1)
 

@@ -93,6 +93,7 @@ def faults_of(calls: dict[str, int], code: str, draw: Random | None) -> list[tup
 @pytest.mark.quick(2)
 @pytest.mark.parametrize("code", ["ENOSPC", "EIO"])
 @pytest.mark.parametrize("name", JOBS)
+@pytest.mark.long
 def test_some_calls_fail(forkserver: ForkServer, few: Path, name: str, code: str) -> None:
     calls = calls_of(forkserver, JOBS[name], few)
     if code == "EIO":  # what a full disk refuses has its turn there

@@ -111,6 +111,7 @@ def test_killed_three_times(forkserver: ForkServer, few: Path, few_finished: tup
     kill_many(forkserver, few, few_finished, 3, seed=5)
 
 
+@pytest.mark.long
 def test_a_few_kills_of_everything(forkserver: ForkServer, tmp_path: Path) -> None:
     """`make kills` takes a thousand; what it judges is in `kills`."""
     found = kills.kill_many(forkserver, tmp_path, 2, seed=3, write=write_flux_inputs)

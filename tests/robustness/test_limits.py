@@ -68,6 +68,7 @@ def run(command: list[str], folder: Path, seconds: int = SECONDS) -> Ended:
 
 @pytest.mark.quick(2)
 @pytest.mark.parametrize("name", HUNGRY)
+@pytest.mark.long
 def test_what_a_refusal_costs(folder: Path, name: str) -> None:
     words = HUNGRY[name](folder)
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
@@ -83,6 +84,7 @@ def test_what_a_refusal_costs(folder: Path, name: str) -> None:
     print(f"{name:32} {ended.seconds:5.1f} s {ended.megabytes:5.0f} MB")
 
 
+@pytest.mark.long
 def test_the_limits_hold(tmp_path: Path) -> None:
     """What turns for ever is ended, and what takes memory is seen."""
     program = "x = bytearray(520 << 20)\nwhile True: x[0] = 1"

@@ -143,6 +143,7 @@ def remove_files(folder: Path) -> None:
         file.unlink()
 
 
+@pytest.mark.long
 def test_a_merge_stays_within_its_budget(quarter_width: tuple[Path, int]) -> None:
     folder, size = quarter_width
     budget = 16 * MIB

@@ -138,6 +138,7 @@ DISCARD = {
 
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("pattern", DISCARD, ids=lambda text: text[:12])
+@pytest.mark.long
 def test_a_pattern_that_asks_for_much(few: Path, pattern: str) -> None:
     names = "A", few / "A.safetensors"
     saves = [Save("out", few / "out.safetensors", discard=pattern)]
@@ -196,6 +197,7 @@ HEADERS: dict[str, tuple[Callable[[], object], str]] = {
 
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("name", HEADERS)
+@pytest.mark.long
 def test_headers_that_hold_much(tmp_path: Path, name: str) -> None:
     make, what = HEADERS[name]
     text = json.dumps(make()).encode()

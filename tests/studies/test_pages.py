@@ -143,6 +143,7 @@ def test_the_blocks_page(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("color", "bright"), [("white", "invert(1) brightness({}) invert(1)"), ("black", "brightness({})")]
 )
+@pytest.mark.long
 def test_the_blocks_page_on_a_phone(tmp_path: Path, color: Background, bright: str) -> None:
     """Every column and picture is on the screen; differences are brightened, and a slider says how much."""
     options = BlocksOptions(request(), tmp_path, blocks="12ALL", seeds=2, background=color)
@@ -163,6 +164,7 @@ def test_the_blocks_page_on_a_phone(tmp_path: Path, color: Background, bright: s
 
 
 @needs_browser
+@pytest.mark.long
 def test_the_page_of_a_search_on_a_phone(tmp_path: Path) -> None:
     """Its reasons are sentences, a dot shows its pictures, and nothing is wider than the screen."""
     options = TuneOptions(

@@ -113,6 +113,7 @@ def test_the_page_names_every_function():
         assert f"| `{name}(" in PAGE, name
 
 
+@pytest.mark.long
 def test_every_example_of_the_page_runs(sd1, tmp_path, monkeypatch, capsys):
     """All in one folder, one after the other, as a reader would."""
     for name, source in (("baseA", "A"), ("baseB", "B"), ("hina", "lora")):

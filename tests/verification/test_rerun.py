@@ -35,6 +35,7 @@ def test_every_choice_is_recorded_or_has_no_influence(kind, choices):
     assert {item.name for item in fields(kind)} == {*choices, *WITHOUT_INFLUENCE[kind]}
 
 
+@pytest.mark.long
 def test_the_same_bytes(shop, tmp_path):
     for number, path in enumerate((shop.checkpoint, shop.adapter)):
         again = tmp_path / f"again{number}.safetensors"

@@ -330,6 +330,7 @@ def test_formulas_of_all_kinds(sd1, tmp_path):
         "A + 0.5*extract(weighted_sum(h, B - A, M), rank=2)",
     ],
 )
+@pytest.mark.long
 def test_sums_by_name_have_a_reference_of_their_own(sd1, tmp_path, formula):
     """Nothing is replayed, and another amount in the record is found without the engine's own result."""
     made = tmp_path / "made.safetensors"

@@ -31,6 +31,7 @@ def study(shop: Workshop, name: str, cells: int, **options: object) -> dict[str,
     return shop.add("grid", [BASE, LORA], **{**LONG, "x": f"seed = 1-{cells}", "output": name, **options})
 
 
+@pytest.mark.long
 def test_a_grid_is_made_and_told(shop: Workshop) -> None:
     number = shop.add("grid", [BASE, LORA], **QUICK, x="hina = 0, 1", output="first")["id"]
     job = shop.wait(number)
@@ -123,6 +124,7 @@ def test_a_cancelled_merge_leaves_no_file(shop: Workshop) -> None:
     assert partial_files(shop.out) == []
 
 
+@pytest.mark.long
 def test_a_killed_worker_fails_its_job_in_words_and_the_queue_goes_on(shop: Workshop) -> None:
     number = study(shop, "killed", 40)["id"]
     after = shop.add("compare", [BASE, BASE])["id"]
@@ -162,6 +164,7 @@ def test_after_a_kill_the_job_is_interrupted_and_again_loses_no_cell(shop: Works
     assert {path: path.stat().st_mtime_ns for path in made} == made
 
 
+@pytest.mark.long
 def test_deleting_a_job_takes_its_files_and_no_others(shop: Workshop) -> None:
     number = shop.wait(shop.add("grid", [BASE], **QUICK, output="shared")["id"])["id"]
     merged = shop.wait(shop.add("merge", [BASE, LORA], output="shared/model")["id"])
@@ -187,6 +190,7 @@ def test_deleting_a_job_takes_its_files_and_no_others(shop: Workshop) -> None:
         ),
     ],
 )
+@pytest.mark.long
 def test_the_command_that_is_shown_makes_the_same_file(
     shop: Workshop,
     monkeypatch: pytest.MonkeyPatch,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
 import loralathe
 from workshop.kit import Workshop
 
@@ -21,6 +23,7 @@ def ready(shop: Workshop) -> dict[str, dict[str, Any]]:
     return {one["name"]: one for one in listed["files"]}
 
 
+@pytest.mark.long
 def test_a_folder_is_a_model(shop: Workshop) -> None:
     folder = shop.models / "pipe"
     loralathe.convert(shop.models / "baseA.safetensors", layout="diffusers", shard_size="1MB", output=folder)

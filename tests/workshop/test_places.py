@@ -199,6 +199,7 @@ def test_a_name_in_no_language_hides_no_other_file(shop: Workshop) -> None:
 @pytest.mark.parametrize(
     "axis", ["checkpoint = {}", "lora = {}", "vae = {}", "hina = 0", "prompt = cat, <lora:{}:1>"]
 )
+@pytest.mark.long
 def test_axes_and_tags_reach_nothing_outside(shop: Workshop, outside: Path, axis: str) -> None:
     """What only the library reads is refused by the process that computes, which is confined."""
     secret = outside / "secret.safetensors"

@@ -446,6 +446,7 @@ def test_a_choice_of_numbers_is_a_number(shop: Workshop) -> None:
     assert plain_value(OPTIONS["merge"]["missing_blocks"], "missing_blocks", "1") == 1
 
 
+@pytest.mark.long
 def test_the_api_describes_itself(shop: Workshop) -> None:
     """Every address is there with a sentence, and all that the document refers to."""
     found = shop.get("openapi.json")

@@ -24,6 +24,7 @@ from studies.tuning.world import SWEEPS, Channel, options, renderer
 BEST = ("0.8", "0.4", "0.5")
 
 
+@pytest.mark.long
 def test_it_finds_the_best_and_keeps_within_its_budget(tmp_path: Path) -> None:
     drawn = renderer()
     report = run_tune(options(tmp_path, 200), drawn)
