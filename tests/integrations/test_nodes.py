@@ -425,7 +425,7 @@ def test_errors_are_told_in_the_language_of_the_program(host: Host) -> None:
     settings.parent.mkdir(parents=True)
     settings.write_text('{"Comfy.Locale": "zh-TW"}', "utf-8")
     try:
-        with pytest.raises(refused(host), match="3 個權重的分層清單不適用"):
+        with pytest.raises(refused(host), match="3 個分層權重的清單不適用"):
             host.run(graph, "2")
     finally:
         settings.unlink()
@@ -485,7 +485,7 @@ def test_the_chinese_of_the_nodes_is_that_of_the_catalogue(host: Host) -> None:
     assert FILE.read_text("utf-8") == text_of(ours), "run python -m integrations.locales"
     found = json.loads(FILE.read_text("utf-8"))
     assert found["LatheLora"]["display_name"] == "LoRA 與分層權重"
-    assert found["LatheLora"]["inputs"]["strength_model"]["name"] == "模型權重"
+    assert found["LatheLora"]["inputs"]["strength_model"]["name"] == "模型強度"
     assert found["LatheBlocksSDXL"]["display_name"] == "分層權重（SDXL）"
 
 

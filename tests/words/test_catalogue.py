@@ -70,6 +70,10 @@ def test_texts_are_found(english: str, chinese: str) -> None:
     [
         ("the formula, step 'lora', character 1: resize(A)", "公式，步驟「lora」，第 1 個字元：resize(A)"),
         ("resize() needs a delta; this is weights", "resize() 需要差異；這是權重"),
+        (
+            "epsilon (SDXL default, no v-prediction mark in the file)",
+            "epsilon（SDXL 的預設值，檔案裡沒有 v 預測的標記）",
+        ),
         ("there is no sampler 'Foo'", "沒有「Foo」這個取樣器"),
         ("A: 44.8 MB of 53.0 MB", "A：53.0 MB 之中的 44.8 MB"),
     ],

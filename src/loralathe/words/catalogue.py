@@ -134,8 +134,11 @@ class Catalogue:
         for ending, other in self._endings.items():
             if text.endswith(ending):
                 return joined([self.label(text.removesuffix(ending)), other])
-        if (match := _IN_BRACKETS.fullmatch(text)) and (first := self._exact.get(match[1])):
-            return f"{first}（{self.label(match[2])}）"
+        if match := _IN_BRACKETS.fullmatch(text):
+            if first := self._exact.get(match[1]):
+                return f"{first}（{self.label(match[2])}）"
+            if last := self._entry(match[2]):
+                return f"{self.say(match[1])}（{last}）"
         for separator, here in _SEPARATORS.items():
             if separator in text:
                 return self._list(text, separator, here)
