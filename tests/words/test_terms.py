@@ -47,7 +47,7 @@ TERMS = {
 }  # fmt: skip
 """Words of a text → those of its translation. CONTRIBUTING.md lists them for people."""
 NOT_WORDS = re.compile(
-    r"`[^`]*`|'[^']*'|--[\w-]+|[\w/.-]+\.(?:toml|safetensors|json|csv|md|onnx|html|card)|lathe [a-z-]+|\w+[=(]"
+    r"`[^`]*`|'[^']*'|--[\w-]+|[\w/.-]+\.(?:toml|safetensors|json|csv|md|onnx|html)|lathe [a-z-]+|\w+[=(]"
 )
 """Names, options, files, commands and functions."""
 
