@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -48,6 +48,11 @@ class Bench:
     renderer: LocalRenderer
     progress: Progress
     first_seed: int
+    base: str = BASE_A
+
+    def on(self, first_seed: int, count: int) -> Bench:
+        """The same on other seeds."""
+        return replace(self, first_seed=first_seed, count=count)
 
     def draw(self, uses: Uses, prompts: Sequence[str], *names: str) -> Values:
         """The scores of a row: prompts take turns, seeds count up."""
@@ -55,7 +60,7 @@ class Bench:
         jobs = []
         for i in range(self.count):
             request = ImageRequest(
-                checkpoint=str(self.folder / BASE_A),
+                checkpoint=str(self.folder / self.base),
                 prompt=prompts[i % len(prompts)],
                 negative=NEGATIVE,
                 seed=self.first_seed + i,
@@ -90,13 +95,13 @@ def epochs(bench: Bench, files: Sequence[Path], *, bleed: bool) -> dict[str, Val
     found = {}
     for name, uses in rows.items():
         found[name] = bench.draw(uses, with_word, IS_HINA, CAPTION)
-        _tell(name, found[name])
+        tell(name, found[name])
     if bleed:
         bare = bench.draw((), PEOPLE, IS_HINA)[IS_HINA]
         for name, uses in rows.items():
             plain = bench.draw(uses, PEOPLE, IS_HINA)[IS_HINA]
             found[name]["bleed"] = [one - other for one, other in zip(plain, bare, strict=True)]
-            _tell(name, found[name])
+            tell(name, found[name])
     return found
 
 
@@ -130,11 +135,11 @@ def style(bench: Bench, hina: float, sailor: float, rows: int) -> dict[str, Valu
             parts.append(made)
         uses = (use(parts[0], hina), use(parts[1], sailor))
         found[name] = bench.draw(uses, prompts, IS_HINA, IS_SAILOR, CAPTION)
-        _tell(name, found[name])
+        tell(name, found[name])
     return found
 
 
-def _tell(name: str, values: Values) -> None:
+def tell(name: str, values: Values) -> None:
     means = ", ".join(f"{key} {_interval(found)}" for key, found in values.items())
     print(f"{name}: {means}", flush=True)
 

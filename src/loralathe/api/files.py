@@ -27,6 +27,7 @@ from loralathe.api.arguments import (
     split_keywords,
     texts,
 )
+from loralathe.api.measuring import with_study
 from loralathe.api.prepared import Planned, Prepared, running
 from loralathe.api.recipes import Ranks
 from loralathe.api.search import Search, search_of
@@ -62,6 +63,7 @@ def merge(
     elements: str | Sequence[str] = (),
     include: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
+    measured: PathLike | None = None,
     options: RunOptions | None = None,
     progress: Progress | None = None,
     **keywords: Unpack[SaveKeywords],
@@ -75,6 +77,7 @@ def merge(
     blocks and layers: "IN04-OUT02 attn2".
     output: a file; None for a name made from the inputs, beside the base; MEMORY for `report.tensors`.
     dtype: fp16, bf16, fp32, None as the base.
+    measured: tune.json, or its folder, of the search that recommends this: its numbers go into the file.
     options, keywords: see `RunOptions`, and for vae, discard, metadata, metadata_from, config_from `Save`;
     lora_dir, checkpoint_dir: folders in which files are found by name, besides the current one.
 
@@ -92,7 +95,7 @@ def merge(
     rules = (texts(elements), texts(include), texts(exclude))
     scaled = [recipes.adjusted(use, *rules, te, unet) for use in uses]
     recipe = recipes.merge_recipe(path, scaled, blocks or {}, as_output(output), dtype, held)
-    return _saving(recipe, options, keywords, progress)
+    return with_study(_saving(recipe, options, keywords, progress), measured)
 
 
 @running
@@ -287,6 +290,7 @@ def evaluate(
     blocks: Mapping[str, str] | None = None,
     output: PathLike | None = None,
     dtype: str | None = None,
+    measured: PathLike | None = None,
     options: RunOptions | None = None,
     progress: Progress | None = None,
     **keywords: Unpack[SaveKeywords],
@@ -294,13 +298,14 @@ def evaluate(
     """Any formula over checkpoints and adapters: "B + 0.8*lora@Face - M*(B - A)" (docs/semantics.md §3).
 
     inputs: name → file;  variables, blocks: numbers and block lists that the formula names.
+    measured: as for `merge`.
     """
     if not inputs:
         raise InputError("the formula has no files to work on", fix='inputs={"A": "base.safetensors"}')
     recipe = recipes.formula_recipe(
         formula, search_of(keywords).files(inputs), variables or {}, blocks or {}, as_output(output), dtype
     )
-    return _saving(recipe, options, keywords, progress)
+    return with_study(_saving(recipe, options, keywords, progress), measured)
 
 
 def function_names() -> tuple[str, ...]:
@@ -320,6 +325,7 @@ def run(
     output: Outputs | None = None,
     dtype: str | None = None,
     search: Iterable[PathLike] = (),
+    measured: PathLike | None = None,
     options: RunOptions | None = None,
     progress: Progress | None = None,
     **keywords: Unpack[RunKeywords],
@@ -330,6 +336,7 @@ def run(
     the same bytes on the same machine and version, where `output` says.
     inputs, variables, blocks, output, dtype: win over what the recipe says.
     search: folders where a recorded recipe's inputs may be, beside its own and lora_dir, checkpoint_dir.
+    measured: as for `merge`; a file that is made again keeps the numbers that it has.
     options, keywords: `RunOptions`, or its fields one by one.
 
     Raises InputError for the person's mistakes (a missing or malformed recipe, unknown names, a recipe that
@@ -351,7 +358,7 @@ def run(
     redirected = _redirected(found, output, dtype)
     if not isinstance(recipe, Recipe) and progress is not None:
         recipes.tell_far_outputs(Path(recipe), found, redirected, progress)
-    return Prepared(redirected, settings, progress)
+    return with_study(Prepared(redirected, settings, progress), measured)
 
 
 def plan(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from loralathe.api.arguments import PathLike, texts
@@ -38,10 +40,11 @@ class JudgingChoices(Protocol):
 
 @dataclass(frozen=True)
 class Judging:
-    """The objectives, and the words that pictures of bleed lack."""
+    """The objectives, the words that pictures of bleed lack, and the card's file with its SHA-256."""
 
     goals: tuple[Goal, ...]
     triggers: tuple[str, ...]
+    card: tuple[str, str] = ("", "")
 
 
 def judging_of(choices: JudgingChoices) -> Judging:
@@ -60,4 +63,14 @@ def judging_of(choices: JudgingChoices) -> Judging:
         plain=bool(trigger),
         weights=dict(choices.weigh),
     )
-    return Judging(goals, tuple(trigger))
+    return Judging(goals, tuple(trigger), _named(choices.card))
+
+
+def _named(card: PathLike | Card | None) -> tuple[str, str]:
+    """A card in memory has no file that a hash could be of."""
+    from loralathe.engine.record import IN_MEMORY
+    from loralathe.tensorfiles import content_hash
+
+    if not isinstance(card, (str, os.PathLike)):
+        return ("", "") if card is None else (IN_MEMORY, "")
+    return Path(card).name, content_hash(card)

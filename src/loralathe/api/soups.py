@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from loralathe.api import recipes
 from loralathe.api.arguments import File, PathLike, as_output, beside, require_kinds, run_options
 from loralathe.api.judging import judging_of
+from loralathe.api.measuring import with_measured
 from loralathe.api.model import OpenModel
 from loralathe.api.picture_options import (
     RANDOM_SEED,
@@ -256,9 +257,14 @@ class PreparedSoup:
         return self.output.with_name(f"{self.output.stem}-study")
 
     def writing(
-        self, weights: Sequence[float], output: Path | None = None, *, force: bool = False
+        self,
+        weights: Sequence[float],
+        output: Path | None = None,
+        *,
+        force: bool = False,
+        study: SoupReport | None = None,
     ) -> Prepared:
-        """The average with these weights, to be written."""
+        """The average with these weights, to be written; with what a study measured of it."""
         from loralathe.strengths import AdapterUse
 
         uses: list[AdapterUse] = []
@@ -271,7 +277,8 @@ class PreparedSoup:
         recipe = recipes.combine_recipe(
             uses, choices.ranks, {}, output or self.output, choices.save_dtype, choices.metadata, held
         )
-        return Prepared(recipe, self._run_options(force=force), self.model.progress)
+        prepared = Prepared(recipe, self._run_options(force=force), self.model.progress)
+        return prepared if study is None else with_measured(prepared, study.measured)
 
     def _run_options(self, *, force: bool) -> RunOptions:
         model = self.model
@@ -343,7 +350,7 @@ class PreparedSoup:
         weights = self.weights if study is None else study.mix
         assert weights is not None
         names = tuple(stem(path) for path in self.places)
-        return Soup(names, weights, study, self.writing(weights).run())
+        return Soup(names, weights, study, self.writing(weights, study=study).run())
 
     def _opened(self) -> OpenModel:
         held = [str(path) for path in self.places if isinstance(path, MemoryPath)]
@@ -370,6 +377,7 @@ class PreparedSoup:
             mix=self.weights,
             also=tuple(choices.also),
             triggers=judging.triggers,
+            card=judging.card,
             first=choices.first_seeds,
             most=choices.most_seeds,
             check=choices.check_seeds,

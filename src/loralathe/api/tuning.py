@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from loralathe.api.arguments import File, PathLike
 from loralathe.api.judging import judging_of
+from loralathe.api.measuring import bound_to
 from loralathe.api.model import OpenModel
 from loralathe.api.picture_options import (
     RANDOM_SEED,
@@ -154,15 +155,16 @@ def prepare_tune(
         embed=choices.embed,
         force=choices.force,
     )
-    return PreparedTune(model, options, random_seed=wanted.seed == RANDOM_SEED)
+    return PreparedTune(model, options, judging.card, random_seed=wanted.seed == RANDOM_SEED)
 
 
 @dataclass(frozen=True)
 class PreparedTune:
-    """A search to be done."""
+    """A search to be done. card: the identity card's file and its SHA-256."""
 
     model: OpenModel
     options: TuneOptions
+    card: tuple[str, str]
     random_seed: bool
 
     def plan(self) -> TunePlan:
@@ -188,4 +190,22 @@ class PreparedTune:
             # Drawn once for the folder, so that the same call goes on with the same pictures.
             seed = SeedBook(options.folder).next()
             options = replace(options, request=replace(options.request, seed=seed))
-        return run_tune(options, self.model.renderer, self.model.options.progress)
+        return self._with_numbers(run_tune(options, self.model.renderer, self.model.options.progress))
+
+    def _with_numbers(self, report: TuneReport) -> TuneReport:
+        """The report with numbers that `measured=` can put into what is made of its recommendation."""
+        from loralathe.engine import RunOptions
+        from loralathe.studies.tuning.report import RECOMMENDED, add_measured, measured_best
+
+        options, model = self.options, self.model
+        found = measured_best(report, self.card, (options.request.prompt, *options.also))
+        if found is None:
+            return report
+        settings = RunOptions(
+            presets=model.lists.blocks,
+            missing_blocks=model.options.missing_blocks,
+            allow_unmatched=model.options.allow_unmatched,
+        )
+        step, progress = model.recipe.step if model.recipe else None, model.options.progress
+        bound = bound_to(found, options.folder / RECOMMENDED, step, settings, progress)
+        return report if bound is None else add_measured(options.folder, report, bound)

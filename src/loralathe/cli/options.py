@@ -219,6 +219,17 @@ def threads_option(text: str = "Worker threads. Default: one on every core.") ->
     return click.option("--threads", type=Whole(min=1), metavar="N", help=text)
 
 
+def measured_option(function: F) -> F:
+    """--measured, for commands that may do what a search recommends."""
+    return click.option(
+        "--measured",
+        type=FilePath(),
+        metavar="FILE",
+        help="Put the numbers of a search into the result: tune.json, or its folder. The result must be "
+        "what it recommends.",
+    )(function)
+
+
 def output_option(function: F) -> F:
     """-o, for commands with one output."""
     text = "File to write. Default: a name made from the inputs, beside the first one."

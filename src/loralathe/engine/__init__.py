@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from loralathe.engine.extraction import Extracted
     from loralathe.engine.held import Held, RoundingReport
     from loralathe.engine.job import Context, Job, make_jobs
+    from loralathe.engine.measured import Measured, MeasuredNumber, parse_measured, read_measured, recipe_hash
     from loralathe.engine.options import RunOptions, check_device
     from loralathe.engine.plan import AdapterOutput, Output, Plan, TensorPlan, WeightsOutput, has_kernel
     from loralathe.engine.provenance import base_warnings
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         parse_record,
         plain_record,
         read_record,
+        write_record,
     )
     from loralathe.engine.remarks import FAR, MOST_BEYOND, UNRELATED, Remark, remark
     from loralathe.engine.report import BUCKETS, BudgetReport, ExtractionReport, Report, WeightsReport
@@ -60,6 +62,7 @@ _HOMES = {
     "extraction": ("Extracted",),
     "held": ("Held", "RoundingReport"),
     "job": ("Context", "Job", "make_jobs"),
+    "measured": ("Measured", "MeasuredNumber", "parse_measured", "read_measured", "recipe_hash"),
     "options": ("RunOptions", "check_device"),
     "plan": ("AdapterOutput", "Output", "Plan", "TensorPlan", "WeightsOutput", "has_kernel"),
     "provenance": ("base_warnings",),
@@ -73,6 +76,7 @@ _HOMES = {
         "parse_record",
         "plain_record",
         "read_record",
+        "write_record",
     ),
     "remarks": ("FAR", "MOST_BEYOND", "UNRELATED", "Remark", "remark"),
     "report": ("BUCKETS", "BudgetReport", "ExtractionReport", "Report", "WeightsReport"),
@@ -97,14 +101,15 @@ _HOMES = {
 __all__ = [
     "BUCKETS", "FAR", "KEY", "MOST_BEYOND", "RUN_CHOICES", "UNRELATED", "AdapterCoverage", "AdapterOutput",
     "BlockEnergy", "BudgetReport", "BudgetSurvey", "Context", "Extracted", "ExtractionReport", "Held",
-    "InputUse", "Job", "ModuleAddress", "ModuleRecord", "Output", "Plan", "Record", "RecordedInput",
-    "Remark", "Report", "RoundingReport", "RowSlice", "RowSliceJob", "RunOptions", "Session", "Sinks",
-    "Sources", "TensorPlan", "Unit", "WeightsOutput", "WeightsReport", "Workspace", "adapter_format",
-    "base_warnings", "bundled_words", "check_device", "check_outputs", "conversion_record",
+    "InputUse", "Job", "Measured", "MeasuredNumber", "ModuleAddress", "ModuleRecord", "Output", "Plan",
+    "Record", "RecordedInput", "Remark", "Report", "RoundingReport", "RowSlice", "RowSliceJob", "RunOptions",
+    "Session", "Sinks", "Sources", "TensorPlan", "Unit", "WeightsOutput", "WeightsReport", "Workspace",
+    "adapter_format", "base_warnings", "bundled_words", "check_device", "check_outputs", "conversion_record",
     "evaluate_weights", "existing_outputs", "full_precision", "has_kernel", "in_parallel", "in_scope",
-    "input_uses", "make_jobs", "metadata_of", "modules_by_key", "open_session", "parse_record",
-    "plain_record", "prepared", "read_record", "remark", "resolve_blocks", "run_job", "run_recipe",
-    "run_session", "survey", "survey_budgets", "tensors_by_name",
+    "input_uses", "make_jobs", "metadata_of", "modules_by_key", "open_session", "parse_measured",
+    "parse_record", "plain_record", "prepared", "read_measured", "read_record", "recipe_hash", "remark",
+    "resolve_blocks", "run_job", "run_recipe", "run_session", "survey", "survey_budgets", "tensors_by_name",
+    "write_record",
 ]  # fmt: skip
 
 __getattr__ = lazy_names(__name__, _HOMES)

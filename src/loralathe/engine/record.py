@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from loralathe.engine.measured import ENTRY as MEASURED
 from loralathe.engine.options import RunOptions
 from loralathe.errors import InputError, option, whole
 from loralathe.progress import Progress
@@ -31,7 +32,7 @@ CONVERTED = "result"
 IN_MEMORY = "in memory"
 """Stands where the hash of a file would."""
 TITLE = "modelspec.title"
-STALE = ("modelspec.hash_sha256", "modelspec.date", "sshs_model_hash", "sshs_legacy_hash")
+STALE = ("modelspec.hash_sha256", "modelspec.date", "sshs_model_hash", "sshs_legacy_hash", MEASURED)
 """Metadata of the first input that would be false in the output."""
 
 SAVE_CHOICES: Mapping[str, type] = {

@@ -24,7 +24,7 @@ from loralathe.adapters import (
     read_scalar,
     shows_adapter,
 )
-from loralathe.engine import plain_record
+from loralathe.engine import Measured, plain_record, read_measured, recipe_hash
 from loralathe.errors import InputError
 from loralathe.families import (
     OTHER,
@@ -117,6 +117,8 @@ class Inspection:
     note:   why the file cannot be worked on, where it cannot.
     parts:  components of a checkpoint or adapter, else groups of keys.
     record: how loralathe made it, None when it did not.
+    measured: what pictures told, None when it holds nothing of that;  measured_here: whether that is of the
+            recipe in the record, and not of another one.
     format: 'safetensors', 'gguf' or 'pickle';  left_out: what is in it beside the model and is not read.
     files:  that it is read from, where it is a folder or lies in shards.
     scales: tensors that are read with the quantised weights that they belong to, and are not in `tensors`;
@@ -143,6 +145,8 @@ class Inspection:
     scales: int = 0
     unused: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    measured: Measured | None = None
+    measured_here: bool = False
 
 
 def inspect_file(path: str | os.PathLike[str]) -> Inspection:
@@ -173,6 +177,7 @@ class _Seen:
 def _inspection(file: TensorFile, seen: _Seen) -> Inspection:
     header = file.header
     infos = header.tensors.values()
+    record, measured = plain_record(header.metadata), read_measured(header.metadata)
     return Inspection(
         path=Path(file.path),
         kind=seen.kind,
@@ -186,7 +191,7 @@ def _inspection(file: TensorFile, seen: _Seen) -> Inspection:
         dtypes=_dtypes(infos),
         parts=_parts(header, seen.group, seen.family),
         metadata=header.metadata,
-        record=plain_record(header.metadata),
+        record=record,
         checkpoint=seen.checkpoint,
         adapter=seen.adapter,
         format=file.format,
@@ -194,6 +199,8 @@ def _inspection(file: TensorFile, seen: _Seen) -> Inspection:
         scales=len(file.scales),
         unused=file.unused,
         files=_names(file),
+        measured=measured,
+        measured_here=measured is not None and recipe_hash(record or {}) == measured.of,
     )
 
 

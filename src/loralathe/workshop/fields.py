@@ -159,6 +159,11 @@ SAVE: Mapping[str, Field] = {
     "metadata_from": Field("text", "saving", "Metadata of", ""),
     "config_from": Field("text", "saving", "Config of", ""),
 }
+MEASURED: Mapping[str, Field] = {
+    "measured": Field(
+        "file", "saving", "Numbers of a search", of="preset", help="tune.json, which recommends this"
+    ),
+}
 LORA_METADATA = {
     "metadata": Field("choice", "saving", "Metadata", "new", ("new", "first", "merge", "all", "minimal"))
 }
@@ -167,7 +172,7 @@ OPTIONS: Mapping[str, Mapping[str, Field]] = {
     "render": {**PICTURE, **MODEL, **RENDER, **OUTPUT},
     "grid": {**PICTURE, **GRID, **MODEL, **STUDY, **OUTPUT},
     "blocks": {**PICTURE, **BLOCKS, **MODEL, **STUDY, **OUTPUT},
-    "merge": {**OUTPUT, **FILES, **SAVE, **ADAPTERS},
+    "merge": {**OUTPUT, **FILES, **SAVE, **ADAPTERS, **MEASURED},
     "combine": {**OUTPUT, **RANKS, **FILES, **ADAPTERS, **LORA_METADATA},
     "extract": {
         **OUTPUT,
@@ -197,6 +202,7 @@ OPTIONS: Mapping[str, Mapping[str, Field]] = {
         "output": OUTPUT["output"],
         "force": OUTPUT["force"],
         **FILES,
+        **MEASURED,
     },
     "compare": {
         "base": Field("file", "usual", "Base", of="checkpoint"),

@@ -12,6 +12,7 @@ from loralathe.cli.options import (
     common_options,
     input_files,
     lists_option,
+    measured_option,
     output_option,
     preset_options,
     saving_options,
@@ -58,6 +59,7 @@ class EvalCommand(LatheCommand):
 @lists_option()
 @preset_options
 @saving_options("NAME")
+@measured_option
 @output_option
 @folder_options()
 @common_options()

@@ -18,7 +18,7 @@ from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Columns, Facts, amount, counts, dtype_shares, figures, legend, size
 
 if TYPE_CHECKING:
-    from loralathe import AdapterFacts, BlockModules, CheckpointFacts, Inspection, Norm, Part
+    from loralathe import AdapterFacts, BlockModules, CheckpointFacts, Inspection, MeasuredNumber, Norm, Part
 
 EPILOG = """\b
 Examples:
@@ -43,8 +43,8 @@ SUMMARY = (
     "ss_network_alpha", "ss_network_args", "ss_num_train_images", "ss_num_epochs", "ss_steps",
     "ss_learning_rate", "ss_clip_skip",
 )  # fmt: skip
-RECORD = "loralathe"
-"""The entry of metadata that holds the recipe; it is shown by itself."""
+SHOWN = ("loralathe", "loralathe.measured", "format")
+"""Entries of metadata that are shown by themselves: the recipe, and what pictures told."""
 LONGEST = 200
 NORMS = {
     "norm": "size of all numbers together, the root of the sum of their squares",
@@ -129,7 +129,8 @@ def show_inspection(
     if seen.adapter:
         rows += _adapter(seen.adapter, seen.family)
     # One block of facts each: long names of tensors or metadata must not push all others aside.
-    groups = (rows, _parts(seen), _metadata(seen.metadata), _recipe(seen.record), (hashes or {}).items())
+    recipe = [*_recipe(seen.record), *_measured(seen)]
+    groups = (rows, _parts(seen), _metadata(seen.metadata), recipe, (hashes or {}).items())
     screen.result(*(Facts(group) for group in groups if group))
     if norms is not None:
         screen.result("", _norm_table(norms, seen.kind), legend(NORMS))
@@ -275,7 +276,7 @@ def _metadata(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
     shown: list[tuple[str, str]] = [
         (Data(key), Data(_short(metadata[key]))) for key in SUMMARY if metadata.get(key)
     ]
-    rest = [key for key in metadata if key not in (*SUMMARY, RECORD, "format")]
+    rest = [key for key in metadata if key not in (*SUMMARY, *SHOWN)]
     if rest:
         more = "1 more entry" if len(rest) == 1 else f"{len(rest)} more entries"
         shown.append(("metadata", f"{more}: {few(sorted(rest))} (--json shows all)"))
@@ -303,6 +304,32 @@ def _recipe(record: Mapping[str, object] | None) -> list[tuple[str, str]]:
         lines += [f"{name} = {_plain(value)}" for name, value in _table(record, table).items()]
     version = f"made by loralathe {record.get('version', '?')} as {record.get('save', '?')}"
     return [("recipe", version), *(("", Data(line)) for line in lines)]
+
+
+def _measured(seen: Inspection) -> list[tuple[str, str]]:
+    """What pictures told of the file, in points of 100 with their 95 % intervals, and on which pictures."""
+    found = seen.measured
+    if found is None:
+        return []
+    if not seen.measured_here:
+        return [("measured", "numbers of another recipe or of other files: they say nothing of this one")]
+    rows: list[tuple[str, str]] = [("measured", Data(", ".join(map(_number, found.numbers))))]
+    first, last = found.seeds
+    pictures = max(number.pictures for number in found.numbers)
+    rows.append(("", f"{counted(pictures, 'picture')}, seeds {first} to {last}, by lathe {found.by}"))
+    if found.card:
+        rows.append(("", f"card {found.card}  (sha256 {found.card_sha256[:10]}…)"))
+    if found.base and found.strength is not None:
+        rows.append(("", f"drawn on {found.base} at strength {found.strength:g}"))
+    return rows
+
+
+def _number(number: MeasuredNumber) -> str:
+    """`likeness 98.0 [96.7, 99.3]`."""
+    shown = f"{number.name} {100 * number.mean:.1f}"
+    if number.low is None or number.high is None:
+        return shown
+    return f"{shown} [{100 * number.low:.1f}, {100 * number.high:.1f}]"
 
 
 def _in_order(steps: Mapping[str, str]) -> list[str]:

@@ -13,6 +13,7 @@ from loralathe.cli.options import (
     LatheCommand,
     adapter_options,
     common_options,
+    measured_option,
     output_option,
     saving_options,
     take_screen,
@@ -45,6 +46,7 @@ Examples:
 @click.argument("adapters", nargs=-1, required=True, metavar="ADAPTER…")
 @adapter_options
 @saving_options("BASE's name")
+@measured_option
 @output_option
 @folder_options()
 @common_options(only_sums=True)

@@ -16,6 +16,7 @@ from loralathe.cli.options import (
     common_options,
     input_files,
     lists_option,
+    measured_option,
     preset_options,
     search_option,
     take_screen,
@@ -71,6 +72,7 @@ def _outputs(ctx: click.Context, param: click.Parameter, words: Sequence[str]) -
     callback=_outputs,
     help="Write the one saved step, or the step of this name, to FILE; repeatable.",
 )
+@measured_option
 @folder_options()
 @common_options(dtype=None)
 def run_command(

@@ -124,7 +124,7 @@ def soup_command(epochs: tuple[str, ...], dry_run: bool, **options: Any) -> None
     prepared = prepare_soup(*epochs, progress=screen.progress(), **options)
     profile.save(screen, dry_run=dry_run)
     plan = prepared.plan()
-    weights = plan.weights
+    weights, study = plan.weights, None
     if dry_run or plan.folder is None:
         _show_plan(screen, plan)
     if not dry_run and plan.folder is not None:
@@ -137,7 +137,7 @@ def soup_command(epochs: tuple[str, ...], dry_run: bool, **options: Any) -> None
         show_soup(screen, study)
         weights = study.mix
     if weights is not None:
-        show_and_run(prepared.writing(weights), screen, dry_run)
+        show_and_run(prepared.writing(weights, study=study), screen, dry_run)
 
 
 def _numbers(text: str | None) -> tuple[float, ...]:

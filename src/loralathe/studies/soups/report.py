@@ -11,12 +11,14 @@ from typing import Any
 from PIL import Image
 
 from loralathe.commands import command_line
+from loralathe.engine import Measured
 from loralathe.likeness.intervals import Estimate
 from loralathe.rendering.png import png_bytes
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import show_number
 from loralathe.studies.drawing.sheet import PLAIN, Sheet, lay_out, paint_sheet
 from loralathe.studies.page.build import fill_page, picture_source
+from loralathe.studies.measured import NO_CARD, CardFile, measured_by
 from loralathe.studies.store import CellStore
 from loralathe.studies.study_file import json_file
 from loralathe.tensorfiles import write_whole
@@ -81,6 +83,7 @@ class SoupReport:
 
     goals: (name, whether up is better, weight).  best: the best single epoch.  given: weights were given.
     check: None where the soup is the best epoch itself.  strength: of the soup in pictures.
+    prompts: which took turns.  card: the identity card's file.  cut: whether the file has a lower rank.
     """
 
     epochs: tuple[Epoch, ...]
@@ -93,12 +96,32 @@ class SoupReport:
     rendered: int
     request: ImageRequest
     strength: float
+    prompts: tuple[str, ...] = ()
+    card: CardFile = NO_CARD
+    cut: bool = False
     files: tuple[Path, ...] = ()
 
     @property
     def mix(self) -> tuple[float, ...]:
         """What each epoch weighs."""
         return tuple(epoch.weight for epoch in self.epochs)
+
+    @property
+    def measured(self) -> Measured | None:
+        """What was measured of the soup as it is kept: on fresh seeds, else those of the epoch that it is."""
+        best = self.epochs[self.best]
+        if self.check is not None:
+            values, seeds = self.check.values, self.check.seeds
+        elif best.weight == 1 and not self.cut:
+            first = self.request.seed
+            values, seeds = best.values, tuple(range(first, first + best.seeds))
+        else:
+            return None
+        goals = [(name, up) for name, up, _ in self.goals]
+        return measured_by(
+            "soup", goals, values, card=self.card, seeds=seeds, prompts=self.prompts,
+            base=self.request.checkpoint, strength=self.strength,
+        )  # fmt: skip
 
     def sentences(self) -> list[str]:
         """What was found, for people; points are hundredths."""

@@ -20,6 +20,7 @@ from loralathe.errors import InputError, option
 from loralathe.progress import Progress
 from loralathe.rendering.request import ImageRequest, Renderer
 from loralathe.studies.context import Context
+from loralathe.studies.measured import NO_CARD, CardFile
 from loralathe.studies.plan import Identify, file_identity
 from loralathe.studies.soups.mixes import WRITTEN, Mix, Mixes, equal, single
 from loralathe.studies.soups.report import (
@@ -51,6 +52,7 @@ class SoupOptions:
     request: what all pictures have in common; its prompt holds the trigger words.  epochs: files, in order.
     strength: of the soup in pictures.  mix: weights that are given; None: found.
     also, goals, triggers, first, most, check, error: as for a search (`TuneOptions`).
+    card: the file of the identity card, for the record of what is written.
     """
 
     request: ImageRequest
@@ -61,6 +63,7 @@ class SoupOptions:
     mix: Mix | None = None
     also: tuple[str, ...] = ()
     triggers: tuple[str, ...] = ()
+    card: CardFile = NO_CARD
     first: int = 4
     most: int = 24
     check: int = 12
@@ -172,6 +175,9 @@ class _Pot:
             rendered=self.measurer.rendered,
             request=options.request,
             strength=options.strength,
+            prompts=(options.request.prompt, *options.also),
+            card=options.card,
+            cut=made is not None,
         )
         return write_soup_report(options.folder, report, self.measurer.store)
 

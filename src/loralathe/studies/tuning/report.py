@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Literal
 
 from loralathe.commands import command_line
+from loralathe.engine import Measured
 from loralathe.language import read_recipe, recipe_text
 from loralathe.likeness.intervals import Estimate
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import AdapterUse, argument_text, show_number
 from loralathe.studies.commands import CellRecipe, cell_recipe
+from loralathe.studies.measured import CardFile, measured_by
 from loralathe.studies.page.build import fill_page, picture_source
 from loralathe.studies.plan import Job
 from loralathe.studies.study_file import csv_file, json_file
 from loralathe.tensorfiles import write_whole
 
 Status = Literal["front", "behind", "dropped"]
+RECOMMENDED = "recommended.toml"
 MOST_PICTURES = 8
 """Of a candidate on the page."""
 
@@ -88,6 +91,8 @@ class TuneReport:
     seeds: of a new candidate, and the most.  stage: what a running search is at; "" once it has ended.
     recipe: that of the recommended candidate, its paths as seen from the study's folder; "" for the base
     itself.
+    measured: what was measured of that recipe, on fresh seeds if there are any; None where nothing tells of
+        which files it is made.
     """
 
     title: str
@@ -109,6 +114,7 @@ class TuneReport:
     budget: int | None
     request: ImageRequest
     recipe: str = ""
+    measured: Measured | None = None
     files: tuple[Path, ...] = ()
 
     @property
@@ -168,8 +174,31 @@ def write_tune_report(folder: Path, report: TuneReport, *, embed: bool) -> TuneR
         _write(folder / "tune.html", tune_page(report, folder, embed=embed)),
     ]
     if report.recipe:
-        files.append(_write(folder / "recommended.toml", report.recipe.encode("utf-8", "backslashreplace")))
+        files.append(_write(folder / RECOMMENDED, report.recipe.encode("utf-8", "backslashreplace")))
     return replace(report, files=tuple(files))
+
+
+def measured_best(report: TuneReport, card: CardFile, prompts: Sequence[str]) -> Measured | None:
+    """What was measured of the recommended candidate, not yet bound to its recipe.
+
+    None where there is none, or where a file cannot hold all that was drawn: a LoRA that acts in some steps
+    only, weights that the seed decides, adapters on top of a recipe.
+    """
+    best, check = report.best, report.check
+    if best is None or best.recipe is None or best.recipe.notes:
+        return None
+    first = report.request.seed
+    values = best.values if check is None else check.values
+    seeds = range(first, first + len(best.keys)) if check is None else check.seeds
+    goals = [(name, up) for name, up, *_ in report.goals]
+    return measured_by("tune", goals, values, card=card, seeds=seeds, prompts=prompts)
+
+
+def add_measured(folder: Path, report: TuneReport, measured: Measured) -> TuneReport:
+    """The report with these numbers; tune.json is written again."""
+    found = replace(report, measured=measured)
+    _write(folder / "tune.json", tune_json(found))
+    return found
 
 
 def _write(path: Path, content: bytes) -> Path:
@@ -179,7 +208,9 @@ def _write(path: Path, content: bytes) -> Path:
 
 def tune_json(report: TuneReport) -> bytes:
     """The whole report."""
-    fields = {name: value for name, value in asdict(report).items() if name not in ("files", "request")}
+    apart = ("files", "request", "measured")
+    fields = {name: value for name, value in asdict(report).items() if name not in apart}
+    fields["measured"] = None if report.measured is None else report.measured.facts()
     fields["goals"] = [
         dict(zip(("name", "up", "weigh", "slack"), goal, strict=True)) for goal in report.goals
     ]
