@@ -101,7 +101,7 @@ NUMBER = FACTS["numbers"][0]
     ],
 )
 def test_an_entry_that_lathe_does_not_write_is_none(change: dict[str, object]):
-    with pytest.raises(ValueError):  # noqa: PT011
+    with pytest.raises(ValueError):
         parse_measured(FACTS | change)
     assert read_measured({ENTRY: json.dumps(FACTS | change)}) is None
 

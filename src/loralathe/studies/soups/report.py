@@ -17,8 +17,8 @@ from loralathe.rendering.png import png_bytes
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import show_number
 from loralathe.studies.drawing.sheet import PLAIN, Sheet, lay_out, paint_sheet
-from loralathe.studies.page.build import fill_page, picture_source
 from loralathe.studies.measured import NO_CARD, CardFile, measured_by
+from loralathe.studies.page.build import fill_page, picture_source
 from loralathe.studies.store import CellStore
 from loralathe.studies.study_file import json_file
 from loralathe.tensorfiles import write_whole
