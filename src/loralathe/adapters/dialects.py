@@ -164,6 +164,9 @@ def canonical_of_raw(family: Family, raw_name: str, home: str = "") -> str | Non
     return place.module if place else None
 
 
+@lru_cache(
+    maxsize=65_536
+)  # a command asks for the same names several times: to recognise, plan, write, verify
 def address_of_raw(family: Family, raw_name: str, home: str = "") -> LayerAddress | None:
     """Which module, or which rows of one, a name of any dialect means; None if the family has no such layer.
 
