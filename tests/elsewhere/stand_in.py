@@ -5,13 +5,14 @@ They check what they are sent as the real ones do, draw procedural pictures of i
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from PIL import Image, PngImagePlugin
 
 from loralathe.rendering.elsewhere.address import Server
+from loralathe.rendering.elsewhere.parts import HEADER, ROUTE, PartsDoor
 
 
 @dataclass
@@ -73,6 +75,7 @@ class StandIn:
         self.faults = Faults()
         self.asked: list[tuple[str, str]] = []
         self.lock = threading.RLock()
+        self.door: PartsDoor | None = None
 
     def routes(self) -> Mapping[tuple[str, str], Callable[[dict[str, str], Any], object]]:
         raise NotImplementedError
@@ -100,13 +103,44 @@ class StandIn:
                 return 200, {}, found if isinstance(found, bytes) else json.dumps(found).encode()
         return 404, {}, b'{"detail":"Not Found"}'
 
+    def knocked(self, method: str, target: str, token: str | None, body: bytes) -> tuple[int, bytes]:
+        """What the door of our pack or extension says, where it is installed."""
+        if self.door is None:
+            return 404, b'{"detail":"Not Found"}'
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for start in range(0, len(body), 1000):
+                yield body[start : start + 1000]
+
+        self.asked.append((method, target))
+        name = target.rpartition("/")[2]
+        status, told = asyncio.run(self.door.answer(method, name, token, pieces()))
+        return status, json.dumps(told).encode()
+
     @contextmanager
     def running(self) -> Iterator[Server]:
         stand_in = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self._answer(None)
+                if self.path.startswith(ROUTE):
+                    self._knock()
+                else:
+                    self._answer(None)
+
+            def do_PUT(self) -> None:
+                self._knock()
+
+            def do_DELETE(self) -> None:
+                self._knock()
+
+            def _knock(self) -> None:
+                data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                status, content = stand_in.knocked(self.command, self.path, self.headers[HEADER], data)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
 
             def do_POST(self) -> None:
                 data = self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -229,6 +229,8 @@ class Host:
         for kind in ("loras", "checkpoints", "diffusion_models", "embeddings"):
             (base / "models" / kind).mkdir(parents=True)
         Loader.host = self
+        self.routes = SimpleNamespace(route=self._route)
+        self.answers: dict[tuple[str, str], Callable[[Any], Any]] = {}
         self.modules = dict(self._modules())
         self.pack = ""
 
@@ -269,6 +271,10 @@ class Host:
             load_diffusion_model_state_dict=lambda tensors: ModelPatcher(unet_of(tensors)),
         )
         yield from self._module(
+            "aiohttp", web=SimpleNamespace(json_response=lambda told, status: (status, told))
+        )
+        yield from self._module("server", PromptServer=SimpleNamespace(instance=self))
+        yield from self._module(
             "folder_paths",
             get_filename_list=self.names,
             get_full_path=self._path,
@@ -285,6 +291,12 @@ class Host:
         module = ModuleType(name)
         module.__dict__.update(contents)
         yield name, module
+
+    def _route(self, method: str, path: str) -> Callable[[Any], None]:
+        def add(answer: Callable[[Any], Any]) -> None:
+            self.answers[method, path] = answer
+
+        return add
 
     def _interrupt(self, value: bool) -> None:
         self.interrupted = value
@@ -309,6 +321,8 @@ class Host:
     def load(self, folder: Path = PACK) -> list[type[ComfyNode]]:
         """Import a pack as ComfyUI does: a folder of any name, not a package that is installed."""
         self.pack = f"{folder}_pack"
+        for name in [name for name in sys.modules if name.startswith(self.pack)]:
+            del sys.modules[name]  # what another host has loaded is bound to that host
         spec = importlib.util.spec_from_file_location(
             self.pack, folder / "__init__.py", submodule_search_locations=[str(folder)]
         )

@@ -435,7 +435,6 @@ def test_errors_are_told_in_the_language_of_the_program(host: Host) -> None:
 
 def test_own_lists_are_known(host: Host) -> None:
     file = host.base / "user/loralathe/lbwpresets.txt"
-    file.parent.mkdir(parents=True)
     file.write_text(f"MyFace:{LIST}\n", "utf-8")
     try:
         schema = host.nodes["LatheLora"].define_schema()

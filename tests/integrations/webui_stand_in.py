@@ -88,7 +88,7 @@ class Webui:
         return loaded
 
     def _add(self, path: str, answer: Callable[..., Any], methods: list[str]) -> None:
-        assert methods == ["POST"]
+        assert methods in (["POST"], ["GET", "PUT", "DELETE"])
         self.routes[path] = answer
 
     def tabs(self) -> list[tuple[Any, str, str]]:

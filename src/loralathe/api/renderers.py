@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -58,6 +59,7 @@ def make_renderer(
 
 def _on_servers(servers: Sequence[Server], options: ModelOptions, lists: Lists) -> PictureMaker:
     from loralathe.rendering.elsewhere.comfyui import comfy_pool
+    from loralathe.rendering.elsewhere.parts import TOKEN
     from loralathe.rendering.elsewhere.program import Settings
     from loralathe.rendering.elsewhere.webui import webui_pool
 
@@ -70,6 +72,7 @@ def _on_servers(servers: Sequence[Server], options: ModelOptions, lists: Lists) 
         options.allow_unmatched,
         options.hashes,
         tuple(map(str, options.folders)),
+        os.environ.get(TOKEN, "").strip(),
     )
     return (comfy_pool if comfyui else webui_pool)(servers, settings, options.progress)
 

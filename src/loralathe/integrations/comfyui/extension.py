@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.latest import ComfyExtension
 
+from .door import open_door
 from .files import LatheAddDifference, LatheCombine, LatheExtract, LatheMerge, LatheRecipe, LatheSave
 from .looking import LatheCheck, LatheInspect
 from .loras import LatheApply, LatheLora, sliders
@@ -29,5 +30,6 @@ class LatheExtension(ComfyExtension):
 
 
 async def comfy_entrypoint() -> LatheExtension:
-    """What ComfyUI calls when it starts."""
+    """What ComfyUI calls when it starts, before its server does."""
+    open_door()
     return LatheExtension()

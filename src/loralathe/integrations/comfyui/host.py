@@ -12,6 +12,7 @@ from typing import Any
 import comfy.model_management
 import comfy.sd
 import folder_paths
+import server
 import torch
 from comfy.weight_adapter import WeightAdapterBase
 
@@ -99,6 +100,12 @@ def presets() -> Path | dict[str, str]:
     """The person's file of block lists, in LoRA Block Weight's format; no lists where there is none."""
     place = own_folder() / PRESETS
     return place if place.is_file() else {}
+
+
+def routes() -> Any | None:
+    """Of ComfyUI's own server; None where it runs without one."""
+    running = getattr(server.PromptServer, "instance", None)
+    return None if running is None else running.routes
 
 
 def language() -> str:

@@ -17,11 +17,21 @@ from loralathe.families.comfyui import ComfyParts, comfy_parts
 from loralathe.progress import Progress
 from loralathe.rendering.elsewhere.address import Server
 from loralathe.rendering.elsewhere.comfy_graph import CHOICES, Choices, Graph, LoraNode, graph_of, wanted_of
-from loralathe.rendering.elsewhere.http import Answer, Client, items, mapping, require_ok, text, texts
+from loralathe.rendering.elsewhere.http import (
+    Answer,
+    Client,
+    items,
+    mapping,
+    require_ok,
+    text,
+    texts,
+    unreachable,
+)
 from loralathe.rendering.elsewhere.names import of_server
+from loralathe.rendering.elsewhere.parts import OURS
 from loralathe.rendering.elsewhere.pool import Pool
-from loralathe.rendering.elsewhere.program import Settings, look_at, server_pool, taken_in, unreachable
-from loralathe.rendering.elsewhere.server_loras import OURS, ServerLora, ServerLoras
+from loralathe.rendering.elsewhere.program import Settings, look_at, server_pool, taken_in
+from loralathe.rendering.elsewhere.server_loras import ServerLora, ServerLoras
 from loralathe.rendering.elsewhere.work import Batch, LostError, Report
 from loralathe.rendering.infotext import FileHashes
 from loralathe.rendering.prepare import Prepared, prepare

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from threading import Event
+from types import MappingProxyType
 from urllib.parse import urlencode
 
 from loralathe.errors import InputError, MachineError, readable
@@ -32,6 +33,9 @@ LONGEST = 300.0
 BUSY = (429, 502, 503, 504)
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds before a busy server is asked again."""
+ALWAYS = {"User-Agent": f"loralathe/{__version__}", "Accept": "*/*", "Connection": "close"}
+JSON_BODY: Mapping[str, str] = MappingProxyType({"Content-Type": "application/json"})
+BYTES = "application/octet-stream"
 _PIECE = 1 << 16
 _SHOWN = 300
 
@@ -75,13 +79,18 @@ class Client:
 
     def get(self, path: str, query: Mapping[str, str] | None = None, *, limit: int = LARGEST_JSON) -> Answer:
         """Of any status that is no redirect. Raises LostError for a server that is gone or sends too much."""
-        return self._patiently("GET", f"{path}?{urlencode(query)}" if query else path, None, limit)
+        target = f"{path}?{urlencode(query)}" if query else path
+        return self._patiently("GET", target, None, limit, headers={})
 
     def post(
         self, path: str, body: object, *, limit: int = LARGEST_JSON, wait: float | None = None
     ) -> Answer:
         """As `get`, with `body` as JSON. wait: seconds until the answer may begin."""
         return self._patiently("POST", path, json.dumps(body).encode(), limit, wait)
+
+    def send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+        """A request with bytes and headers of its own; else as `get`."""
+        return self._patiently(method, path, body, LARGEST_JSON, headers={"Content-Type": BYTES, **headers})
 
     def json(self, path: str, query: Mapping[str, str] | None = None) -> object:
         """The JSON of an answer that must be 200. Raises InputError for a server that is another program."""
@@ -97,24 +106,38 @@ class Client:
         return answer.json(self.server.name)
 
     def _patiently(
-        self, method: str, path: str, body: bytes | None, limit: int, wait: float | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        limit: int,
+        wait: float | None = None,
+        headers: Mapping[str, str] = JSON_BODY,
     ) -> Answer:
         """A busy server is asked again, a few times."""
         for seconds in (*WAITS, None):
-            answer = self._ask(method, path, body, limit, wait)
+            answer = self._ask(method, path, body, limit, wait, headers)
             if answer.status not in BUSY or seconds is None:
                 return answer
             if self.over.wait(seconds):
                 break
         raise LostError("it was stopped")
 
-    def _ask(self, method: str, path: str, body: bytes | None, limit: int, wait: float | None) -> Answer:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        limit: int,
+        wait: float | None,
+        headers: Mapping[str, str],
+    ) -> Answer:
         name = self.server.name
         connection = self._connection(wait or self._timeout)
         self._open.add(connection)
         stack = ExitStack()
         try:
-            connection.request(method, path, body, self._headers(body))
+            connection.request(method, path, body, {**ALWAYS, **headers})
             answer = stack.enter_context(connection.getresponse())
             if 300 <= answer.status < 400:
                 raise InputError(
@@ -145,10 +168,15 @@ class Client:
             )
         return http.client.HTTPConnection(host, port, timeout=timeout)
 
-    @staticmethod
-    def _headers(body: bytes | None) -> dict[str, str]:
-        found = {"User-Agent": f"loralathe/{__version__}", "Accept": "*/*", "Connection": "close"}
-        return found | ({"Content-Type": "application/json"} if body is not None else {})
+
+def unreachable(server: Server, error: LostError) -> InputError:
+    """The error of a server that gave no answer when it was asked what it has."""
+    return InputError(
+        f"there is no answer from {server.label}: {error}",
+        where=server.name,
+        fix="start it, with its API, and check the address",
+        about="on",
+    )
 
 
 def require_ok(answer: Answer, name: str) -> None:

@@ -13,6 +13,7 @@ from loralathe.families import Family, Usual, detect_checkpoint, original_header
 from loralathe.families.comfyui import comfy_parts
 from loralathe.progress import Progress
 from loralathe.rendering.elsewhere.address import Server
+from loralathe.rendering.elsewhere.parts import Doors
 from loralathe.rendering.elsewhere.pool import Place, Pool
 from loralathe.rendering.elsewhere.server_loras import ServerLoras
 from loralathe.rendering.elsewhere.work import LostError, Worker
@@ -32,6 +33,7 @@ class Settings:
 
     folder:   where that program is on this machine, None: nothing of it is here
     encoders: names of text encoders that the server has
+    token:    of the door that our pack or extension opens there
     """
 
     presets: Presets = field(default_factory=Presets)
@@ -40,6 +42,7 @@ class Settings:
     allow_unmatched: bool = False
     hashes: bool = False
     lora_dirs: tuple[str, ...] = ()
+    token: str = ""
 
 
 class Program(Protocol):
@@ -67,7 +70,11 @@ def server_pool(
 ) -> Pool:
     """A renderer that asks these servers, which are of one program; each is given `most` pictures at once."""
     loras = ServerLoras(
-        servers[0].program, settings.folder, settings.presets, allow_unmatched=settings.allow_unmatched
+        servers[0].program,
+        settings.folder,
+        settings.presets,
+        doors=Doors(servers, settings.token) if settings.token else None,
+        allow_unmatched=settings.allow_unmatched,
     )
     programs = [make(server, settings, loras, progress or Progress()) for server in servers]
 
@@ -124,16 +131,6 @@ def look_at(checkpoint: str) -> Known:
             about="on",
         )
     return known_checkpoint(checkpoint, path.stat().st_mtime_ns)
-
-
-def unreachable(server: Server, error: LostError) -> InputError:
-    """The error of a server that gave no answer when it was asked what it has."""
-    return InputError(
-        f"there is no answer from {server.label}: {error}",
-        where=server.name,
-        fix="start it, with its API, and check the address",
-        about="on",
-    )
 
 
 def taken_in(data: bytes, request: ImageRequest, server: Server, hashes: FileHashes, one: Prepared) -> Image:

@@ -1,16 +1,15 @@
 """LoRAs as a server uses them: its own name for the file, and two strengths.
 
 A server knows no block weights. A LoRA that has some is written, once, as small files of one block each into
-the server's own folder, tensors byte for byte; each file then has a strength of its own, which is exact for
-every kind of LoRA. The files are named by a hash, and removed in the end.
+the server's own folder, or sent through its door, tensors byte for byte; each file then has a strength of its
+own, which is exact for every kind of LoRA. The files are named by a hash, and removed in the end.
 """
 
 from __future__ import annotations
 
 import hashlib
-import time
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,14 +18,11 @@ from loralathe.adapters.fit import Fit
 from loralathe.errors import InputError, option
 from loralathe.families import Family
 from loralathe.rendering.elsewhere.address import Program
+from loralathe.rendering.elsewhere.parts import OURS, TOKEN, Doors, sweep
 from loralathe.rendering.runtime import Presets, strength_of
 from loralathe.strengths import AdapterUse, block_names_of, check_blocks, effective
 from loralathe.tensorfiles import AdapterWriter, content_hash
 
-OURS = "loralathe-part-"
-"""How the names of files begin that are written for a server."""
-STALE_SECONDS = 24 * 3600.0
-"""After which a file of a run that was killed is removed by the next one."""
 FOLDERS: dict[Program, str] = {"comfyui": "models/loras", "a1111": "models/Lora"}
 OPTIONS: dict[Program, str] = {"comfyui": "comfyui", "a1111": "webui"}
 _RENAMES = ("ss_output_name",)
@@ -52,17 +48,25 @@ class _Part:
 
 
 class ServerLoras:
-    """The LoRAs of requests for one program. folder: where that program keeps its LoRAs, None: not known.
+    """The LoRAs of requests for one program. folder: where that program is, None: not known.
 
-    presets: the person's block lists and element rules.
+    presets: the person's block lists and element rules;  doors: where parts are sent, without a folder.
     """
 
     def __init__(
-        self, program: Program, folder: Path | None, presets: Presets, *, allow_unmatched: bool = False
+        self,
+        program: Program,
+        folder: Path | None,
+        presets: Presets,
+        *,
+        doors: Doors | None = None,
+        allow_unmatched: bool = False,
     ) -> None:
         self._program = program
         self._folder = folder
         self._presets = presets
+        self._doors = doors if folder is None else None
+        self._sent: tempfile.TemporaryDirectory[str] | None = None
         self._allow_unmatched = allow_unmatched
         self._written: dict[Path, None] = {}
         self._found: dict[tuple[tuple[AdapterUse, ...], str, int], tuple[ServerLora, ...]] = {}
@@ -131,18 +135,27 @@ class ServerLoras:
             digest.update(f"\0{module.raw_name}".encode())
         path = folder / f"{OURS}{digest.hexdigest()[:16]}.safetensors"
         if path not in self._written:
+            lacking = self._doors.lacking(path.name) if self._doors is not None else []
             self._written[path] = None
-            if not path.is_file():
+            if not path.is_file() and (self._doors is None or lacking):
                 _write(use.file, part.modules, path, family)
+            for client in lacking:
+                assert self._doors is not None
+                self._doors.send(client, path)
         return path
 
     def _require_folder(self, use: AdapterUse) -> Path:
         name = OPTIONS[self._program]
+        if self._doors is not None:
+            if self._sent is None:
+                self._sent = tempfile.TemporaryDirectory(prefix="loralathe-")
+            return Path(self._sent.name)
         if self._folder is None:
             raise InputError(
                 "a server knows no block weights; parts of the LoRA have to be written into its folder",
                 where=use.file,
-                fix=f"name the folder of the program on this machine: {option(name, 'DIR')}",
+                fix=f"name the folder of the program on this machine, {option(name, 'DIR')}, "
+                f"or put the token of loralathe there into the variable {TOKEN}",
                 about=name,
             )
         folder = self._folder / FOLDERS[self._program]
@@ -154,7 +167,7 @@ class ServerLoras:
                 about=name,
             )
         if not self._written:
-            _sweep(folder)
+            sweep(folder)
         return folder
 
     def close(self) -> None:
@@ -163,6 +176,11 @@ class ServerLoras:
         written, self._written = self._written, {}
         for path in written:
             path.unlink(missing_ok=True)
+            if self._doors is not None:
+                self._doors.remove(path.name)
+        if self._sent is not None:
+            self._sent.cleanup()
+            self._sent = None
 
 
 def _write(source: str, modules: Iterable[AdapterModule], path: Path, family: Family) -> None:
@@ -182,11 +200,3 @@ def _keys(module: AdapterModule) -> Iterator[str]:
         yield from _keys(piece)
     for info in module.tensors.values():
         yield info.name
-
-
-def _sweep(folder: Path) -> None:
-    """Remove parts that a run which was killed has left."""
-    for path in folder.glob(f"{OURS}*.safetensors"):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                path.unlink()

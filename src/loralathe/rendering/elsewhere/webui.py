@@ -15,9 +15,9 @@ from loralathe.adapters import ModelFolders
 from loralathe.errors import InputError, LatheError, readable
 from loralathe.progress import Progress
 from loralathe.rendering.elsewhere.address import Server
-from loralathe.rendering.elsewhere.http import Answer, Client, items, mapping, require_ok, text
+from loralathe.rendering.elsewhere.http import Answer, Client, items, mapping, require_ok, text, unreachable
 from loralathe.rendering.elsewhere.pool import Pool
-from loralathe.rendering.elsewhere.program import Settings, look_at, server_pool, taken_in, unreachable
+from loralathe.rendering.elsewhere.program import Settings, look_at, server_pool, taken_in
 from loralathe.rendering.elsewhere.server_loras import ServerLora, ServerLoras
 from loralathe.rendering.elsewhere.webui_payload import FORGE_MODULES, Payloads, WebuiLists
 from loralathe.rendering.elsewhere.work import Batch, LostError, Report

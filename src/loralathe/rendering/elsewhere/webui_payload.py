@@ -10,8 +10,9 @@ from loralathe.errors import InputError, did_you_mean, few, option
 from loralathe.families import Family
 from loralathe.rendering.elsewhere.address import Server
 from loralathe.rendering.elsewhere.names import of_server
+from loralathe.rendering.elsewhere.parts import OURS
 from loralathe.rendering.elsewhere.program import look_at
-from loralathe.rendering.elsewhere.server_loras import OURS, ServerLora
+from loralathe.rendering.elsewhere.server_loras import ServerLora
 from loralathe.rendering.prepare import Prepared
 from loralathe.rendering.prompts import lift_tags
 from loralathe.rendering.request import ImageRequest

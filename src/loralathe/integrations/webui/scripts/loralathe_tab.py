@@ -23,6 +23,8 @@ FOLDERS = {
     "embeddings": ("", ("embeddings_dir",)),
 }
 """Kind of file → its folder among the models, and the options of this program that name others."""
+TOKEN = ".loralathe-token"
+"""The file of the door's token beside this program; gradio hands out no files whose names begin so."""
 LBW = ("sd-webui-lora-block-weight", "scripts", "lbwpresets.txt")
 
 
@@ -107,6 +109,35 @@ def on_app_started(_: Any, app: Any) -> None:
 
     start.__annotations__ = {"request": Request}  # FastAPI reads them where the names are not
     app.add_api_route("/loralathe/start", start, methods=["POST"])
+    _open_door(app)
+
+
+def _open_door(app: Any) -> None:
+    """Routes through which `lathe … --on a1111://…` brings parts of LoRAs with block weights."""
+    from fastapi import Request
+    from fastapi.responses import JSONResponse
+
+    try:
+        from loralathe import LatheError, parts_door
+    except ImportError:  # older than this extension, or not there at all: the tab says so
+        return
+    loras = folders()["loras"]
+    if not loras:
+        return
+    try:
+        door = parts_door(loras[0], Path(paths_internal.data_path) / TOKEN)
+    except LatheError as error:
+        print("loralathe:", error)
+        return
+
+    async def answer(request: Request, name: str) -> Any:
+        status, told = await door.answer(
+            request.method, name, request.headers.get(door.header), request.stream()
+        )
+        return JSONResponse(told, status)
+
+    answer.__annotations__ = {"request": Request, "name": str}
+    app.add_api_route(door.route, answer, methods=list(door.methods))
 
 
 script_callbacks.on_ui_tabs(on_ui_tabs)

@@ -1,0 +1,40 @@
+"""The door of this ComfyUI through which `lathe … --on comfyui://…` brings parts of LoRAs."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from aiohttp import web
+
+import loralathe
+
+from . import host
+
+PIECE = 1 << 20
+TOKEN = "token"
+"""The file of the door's token, in our folder of ComfyUI's users."""
+
+
+def open_door() -> None:
+    """Add our routes to the server; where there is none, as in a test, nothing is opened."""
+    routes, folders = host.routes(), host.folders("loras")
+    if routes is None or not folders:
+        return
+    try:
+        door = loralathe.parts_door(folders[0], host.own_folder() / TOKEN)
+    except loralathe.MachineError as error:
+        logging.getLogger("loralathe").warning("no door for parts of LoRAs: %s", error)
+        return
+
+    async def answer(request: Any) -> Any:
+        status, told = await door.answer(
+            request.method,
+            request.match_info["name"],
+            request.headers.get(door.header),
+            request.content.iter_chunked(PIECE),
+        )
+        return web.json_response(told, status=status)
+
+    for method in door.methods:
+        routes.route(method, door.route)(answer)
