@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from loralathe.api.names import *  # noqa: F403
     from loralathe.api.pictures import *  # noqa: F403
     from loralathe.api.programs import *  # noqa: F403
+    from loralathe.api.recipe_files import *  # noqa: F403
     from loralathe.api.segmenting import *  # noqa: F403
     from loralathe.api.settings import *  # noqa: F403
     from loralathe.api.soups import *  # noqa: F403
@@ -185,6 +186,7 @@ _OPEN = (
     "api.look",
     "api.names",
     "api.files",
+    "api.recipe_files",
     "api.pictures",
     "api.settings",
     "api.config",

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from loralathe.engine.job import Context, Job, make_jobs
     from loralathe.engine.measured import Measured, MeasuredNumber, parse_measured, read_measured, recipe_hash
     from loralathe.engine.options import RunOptions, check_device
-    from loralathe.engine.plan import AdapterOutput, Output, Plan, TensorPlan, WeightsOutput, has_kernel
+    from loralathe.engine.outputs import AdapterOutput, Output, Plan, TensorPlan, WeightsOutput
+    from loralathe.engine.plan import has_kernel
     from loralathe.engine.provenance import base_warnings
     from loralathe.engine.record import (
         KEY,
@@ -64,7 +65,8 @@ _HOMES = {
     "job": ("Context", "Job", "make_jobs"),
     "measured": ("Measured", "MeasuredNumber", "parse_measured", "read_measured", "recipe_hash"),
     "options": ("RunOptions", "check_device"),
-    "plan": ("AdapterOutput", "Output", "Plan", "TensorPlan", "WeightsOutput", "has_kernel"),
+    "outputs": ("AdapterOutput", "Output", "Plan", "TensorPlan", "WeightsOutput"),
+    "plan": ("has_kernel",),
     "provenance": ("base_warnings",),
     "record": (
         "KEY",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from loralathe.engine.plan import AdapterOutput
+from loralathe.engine.outputs import AdapterOutput
 from loralathe.engine.session import Session
 from loralathe.engine.sidecars import whole_copies
 from loralathe.errors import InputError, did_you_mean, whole

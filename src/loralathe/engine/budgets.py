@@ -25,7 +25,8 @@ from torch import Tensor
 
 from loralathe.adapters import AdapterFormat, completions, kohya_specs
 from loralathe.engine.extraction import Extracted
-from loralathe.engine.plan import AdapterOutput, leaf_dtype, most_of, target_dtype
+from loralathe.engine.outputs import AdapterOutput
+from loralathe.engine.plan import leaf_dtype, most_of, target_dtype
 from loralathe.engine.record import metadata_of
 from loralathe.engine.report import BudgetReport
 from loralathe.engine.session import Session

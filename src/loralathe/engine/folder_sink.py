@@ -12,7 +12,7 @@ from types import MappingProxyType
 from torch import Tensor
 
 from loralathe.engine.folder_output import FolderOutput
-from loralathe.engine.plan import WeightsOutput
+from loralathe.engine.outputs import WeightsOutput
 from loralathe.tensorfiles import (
     DTYPES,
     FolderWriter,

@@ -9,7 +9,7 @@ from loralathe.engine.budgets import BudgetSurvey
 from loralathe.engine.evaluate import BAND, Band, LoadFactors, Prepare, no_factors, no_methods
 from loralathe.engine.held import HeldSums
 from loralathe.engine.options import RunOptions
-from loralathe.engine.plan import AdapterOutput, Plan, TensorPlan, WeightsOutput
+from loralathe.engine.outputs import AdapterOutput, Plan, TensorPlan, WeightsOutput
 from loralathe.engine.sinks import Sinks
 from loralathe.engine.slices import RowSlice, Specializer, Unit, is_dense
 from loralathe.engine.sources import Sources

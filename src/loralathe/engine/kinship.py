@@ -14,7 +14,7 @@ from itertools import combinations
 
 import torch
 
-from loralathe.engine.plan import AdapterOutput, Output
+from loralathe.engine.outputs import AdapterOutput, Output
 from loralathe.engine.provenance import base_remarks
 from loralathe.engine.remarks import FAR, MOST_BEYOND, UNRELATED, Remark, remark
 from loralathe.engine.session import Session

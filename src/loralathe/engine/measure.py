@@ -11,7 +11,7 @@ from torch import Tensor
 from loralathe.engine.evaluate import BAND, Band
 from loralathe.engine.extraction import seed_of
 from loralathe.engine.held import EXACT, HeldSums, Share, SliceSums
-from loralathe.engine.plan import TensorPlan
+from loralathe.engine.outputs import TensorPlan
 from loralathe.engine.slices import RowSlice, Specializer
 from loralathe.engine.workers import Workspace
 from loralathe.families import block_label

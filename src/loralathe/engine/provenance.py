@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import permutations
 
-from loralathe.engine.plan import AdapterOutput
+from loralathe.engine.outputs import AdapterOutput
 from loralathe.engine.record import KEY, RecordedInput, parse_record
 from loralathe.engine.remarks import Remark, remark
 from loralathe.engine.session import Session

@@ -21,7 +21,7 @@ from loralathe.tensorfiles import MemoryPath, content_hash, read_header
 from loralathe.version import __version__
 
 if TYPE_CHECKING:
-    from loralathe.engine.plan import Output
+    from loralathe.engine.outputs import Output
     from loralathe.engine.session import Session
     from loralathe.language import Recipe, Save
 
@@ -64,7 +64,7 @@ def metadata_of(session: Session, output: Output, hashes: Mapping[str, str] | No
     hashes: input name to SHA-256; zeros stand in their place until they are known.
     """
     from loralathe.engine.adapter_notes import adapter_notes
-    from loralathe.engine.plan import WeightsOutput
+    from loralathe.engine.outputs import WeightsOutput
 
     inherited = output.metadata if isinstance(output, WeightsOutput) else adapter_notes(session, output)
     kept = {key: text for key, text in inherited.items() if key not in STALE}

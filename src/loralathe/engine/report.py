@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from loralathe.engine.coverage import AdapterCoverage
 from loralathe.engine.energies import BlockEnergy, ModuleRecord, block_energy
 from loralathe.engine.held import RoundingReport, rounding_warning
-from loralathe.engine.plan import AdapterOutput, WeightsOutput
+from loralathe.engine.outputs import AdapterOutput, WeightsOutput
 from loralathe.engine.remarks import Remark, extraction_remarks
 from loralathe.engine.session import Session
 from loralathe.families import label_order

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from loralathe.engine.held import HeldSums
 from loralathe.engine.options import RunOptions
-from loralathe.engine.plan import AdapterOutput, Output, WeightsOutput
+from loralathe.engine.outputs import AdapterOutput, Output, WeightsOutput
 from loralathe.engine.record import metadata_of
 from loralathe.engine.report import Report, make_report
 from loralathe.engine.session import Session, check_outputs, open_session

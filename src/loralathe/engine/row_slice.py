@@ -25,7 +25,8 @@ from loralathe.engine.extraction import (
 )
 from loralathe.engine.job import Context, Job, TensorRequest
 from loralathe.engine.measure import SliceMeter
-from loralathe.engine.plan import AdapterOutput, has_kernel, most_of
+from loralathe.engine.outputs import AdapterOutput
+from loralathe.engine.plan import has_kernel, most_of
 from loralathe.engine.slices import RowSlice, SliceSum, SliceTerm, Unit, extractions_at, in_scope
 from loralathe.engine.workers import on_gpu
 from loralathe.families import block_label

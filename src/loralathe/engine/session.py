@@ -10,8 +10,9 @@ from pathlib import Path
 
 from loralathe.engine.coverage import plan_coverage
 from loralathe.engine.options import RunOptions, check_device
+from loralathe.engine.outputs import Output, Plan, WeightsOutput
 from loralathe.engine.pairs import not_compared
-from loralathe.engine.plan import Output, Plan, Planner, WeightsOutput
+from loralathe.engine.plan import Planner
 from loralathe.engine.sidecars import CONFIG, config_target
 from loralathe.engine.slices import RowSlice, Unit
 from loralathe.engine.sources import Sources

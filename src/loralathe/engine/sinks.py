@@ -16,7 +16,7 @@ from loralathe.adapters import AdapterFormat, completions, kohya_tensors, zero_t
 from loralathe.engine.energies import ModuleRecord
 from loralathe.engine.folder_sink import FolderWeights
 from loralathe.engine.options import RunOptions
-from loralathe.engine.plan import AdapterOutput, WeightsOutput
+from loralathe.engine.outputs import AdapterOutput, WeightsOutput
 from loralathe.engine.sidecars import config_target
 from loralathe.errors import InputError, option
 from loralathe.families import Family, Module

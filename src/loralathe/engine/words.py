@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loralathe.engine.plan import AdapterOutput
+from loralathe.engine.outputs import AdapterOutput
 from loralathe.engine.session import Session
 from loralathe.tensorfiles import TensorFile, TensorInfo, TensorSpec
 
