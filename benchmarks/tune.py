@@ -21,12 +21,11 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from loralathe.demo import family_scorers, unpack_family
@@ -37,7 +36,7 @@ from loralathe.progress import BarSink, Progress
 from loralathe.rendering import ImageRequest, LocalRenderer
 from loralathe.strengths import AdapterUse
 from loralathe.studies import CellStore, gather_context
-from loralathe.studies.tuning.budget import Budget
+from loralathe.studies.tuning.budget import Budget, check_seeds
 from loralathe.studies.tuning.goals import goals_of
 from loralathe.studies.tuning.measure import Measurer
 from loralathe.studies.tuning.options import TuneOptions, space_of
@@ -94,6 +93,7 @@ def options_for(folder: Path, lora: str, pictures: int, strength: float) -> Tune
         goals_of((), scorers=scorers, likeness=f"is {lora}", plain=True),
         Budget(pictures=pictures),
         triggers=(lora,),
+        check=check_seeds(Budget(pictures=pictures)),
         context=gather_context(family_by_id("sdxl")),
         force=True,
     )
@@ -120,22 +120,16 @@ def whole_grid(options: TuneOptions, folder: Path, renderer: LocalRenderer) -> M
     return grid
 
 
-def best_of_grid(grid: Measurer, options: TuneOptions) -> dict[str, Point]:
-    """The best by likeness alone and by all goals: among those that one seed shows best, on more seeds."""
+def best_of_grid(grid: Measurer[Point]) -> Point:
+    """The most alike one: of those that one seed shows best, on more seeds; of equal ones the sum decides."""
+
+    def order(row: Values) -> tuple[float, float]:
+        return float(row[0]), float(row.sum())
+
     points = [tuple(point) for point in product(range(4), repeat=5)]
-    rows = {point: grid.table(point, (0,))[0] for point in points}
-    weights = np.array([goal.weigh for goal in options.goals])
-    tops: dict[str, Callable[[Values], tuple[float, float]]] = {
-        "the grid's best likeness": lambda row: (row[0], row.sum()),
-        "the grid's best sum": lambda row: (float(row @ weights), row[0]),
-    }
-    found: dict[str, Point] = {}
-    for name, order in tops.items():
-        close = sorted(points, key=lambda point: order(rows[point]), reverse=True)[:CLOSER]
-        grid.measure({point: range(AGAIN) for point in close})
-        means: dict[Point, Values] = {point: grid.table(point, range(AGAIN)).mean(0) for point in close}
-        found[name] = max(close, key=lambda point: order(means[point]))
-    return found
+    close = sorted(points, key=lambda point: order(grid.table(point, (0,))[0]), reverse=True)[:CLOSER]
+    grid.measure({point: range(AGAIN) for point in close})
+    return max(close, key=lambda point: order(grid.table(point, range(AGAIN)).mean(0)))
 
 
 def search(options: TuneOptions, grid: Path, renderer: LocalRenderer) -> tuple[Point, int]:
@@ -214,7 +208,7 @@ def main(words: Sequence[str] | None = None) -> None:
             begun = time.monotonic()
             own, pictures = search(options, folder / f"grid-{lora}", renderer)
             seconds = time.monotonic() - begun
-            others = best_of_grid(grid, options)
+            others = {"the grid's best likeness": best_of_grid(grid)}
             found = meet(options, folder / f"held-{lora}", own, others, renderer)
         goals = [goal.name for goal in options.goals]
         chosen = grid.space.labels(own)

@@ -91,9 +91,9 @@ def test_m_is_searched_in_a_recipe_that_stays(bases: Path, done: Run) -> None:
     assert told[0]["shared"] is None
     assert told[1]["shared"] is not None
     recipe = read_recipe(Path("out/baseB/search.toml"))
-    assert (
-        recipe.texts["made"]
-        == "B + strength*part1*L@Part1 + strength*part2*L@Part2 + strength*L@Words + M*(B - A)"
+    assert recipe.texts["made"] == (
+        "B + strength*IN01_MID*L@IN01_MID_blocks + strength*OUT00_OUT11*L@OUT00_OUT11_blocks"
+        " + strength*L@text_encoders + M*(B - A)"
     )
     assert recipe.variables["strength"] == 0.8
 

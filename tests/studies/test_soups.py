@@ -69,7 +69,7 @@ def test_an_epoch_joins_when_the_soup_gets_surely_better(tmp_path: Path) -> None
     assert bleed is not None
     assert abs(bleed.mean) < 0.02
     assert report.pictures == report.rendered == len(drawn.rendered) <= options(tmp_path).most_pictures
-    assert any("joins: the soup gets better by +" in text for text in report.sentences())
+    assert any("joins: likeness gets better by +" in text for text in report.sentences())
     assert any("likeness is better" in text for text in report.sentences())
     found = json.loads((tmp_path / "soup.json").read_text(encoding="utf-8"))
     assert [epoch["weight"] for epoch in found["epochs"]] == [0.5, 0.5, 0.0]

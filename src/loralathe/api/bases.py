@@ -14,7 +14,7 @@ from loralathe.api.picture_inputs import adapters_of
 from loralathe.api.picture_options import ModelKeywords, ModelOptions, parted
 from loralathe.api.pictures import open_model, open_recipe
 from loralathe.api.search import Search
-from loralathe.api.sweeps import PARTS, STRENGTHS, parts_of, sweeps_of, touched_blocks
+from loralathe.api.sweeps import PARTS, STRENGTHS, parts_of, span, sweeps_of, touched_blocks
 from loralathe.api.transfers import transfer
 from loralathe.api.tuning import PreparedTune, TuneKeywords, prepare_tune
 from loralathe.errors import InputError, LatheError, counted, option
@@ -265,18 +265,16 @@ class PreparedEverywhere:
 
         family = family_of(base)
         parts = parts_of(lora, family, self.segments)
-        lists = {f"Part{number}": _list(part) for number, part in enumerate(parts, 1)}
-        factors = {f"part{number}": 1.0 for number in range(1, len(parts) + 1)}
-        terms = [f"strength*{factor}*L@{name}" for factor, name in zip(factors, lists, strict=True)] or [
-            "strength*L"
-        ]
+        named = {span(part).replace("-", "_"): part for part in parts}
+        lists = {f"{name}_blocks": _list(part) for name, part in named.items()}
+        terms = [f"strength*{name}*L@{name}_blocks" for name in named] or ["strength*L"]
         if parts and (words := _encoders(lora, family)):
-            lists["Words"] = _list(words)
-            terms.append("strength*L@Words")
+            lists["text_encoders"] = _list(words)
+            terms.append("strength*L@text_encoders")
         recipe = make_recipe(
             inputs={"A": _absolute(self.source), "B": _absolute(base), "L": _absolute(lora)},
             steps={"made": f"B + {' + '.join(terms)} + M*(B - A)"},
-            variables={"strength": self.use.unet, "M": 0.0} | factors,
+            variables={"strength": self.use.unet, "M": 0.0} | dict.fromkeys(named, 1.0),
             blocks=lists,
             saves=[Save("made", Path(f"{lora.stem}_{base.stem}.safetensors"))],
         )
@@ -291,7 +289,7 @@ class PreparedEverywhere:
                 fix=f"leave out {option('difference', True)} to see a plan",
             )
         model = open_recipe(file, "made", **self.opening)
-        sweeps = [f"strength = {STRENGTHS}", f"M = {DIFFERENCES}", *(f"{name} = {PARTS}" for name in factors)]
+        sweeps = [f"strength = {STRENGTHS}", f"M = {DIFFERENCES}", *(f"{name} = {PARTS}" for name in named)]
         return self._search(model, (), sweeps, base)
 
     def _search(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from loralathe.api.arguments import PathLike, texts
 from loralathe.api.picture_options import GridChoices, card_of, scorers_of
+from loralathe.errors import InputError, option
 
 if TYPE_CHECKING:
     from loralathe.likeness import Card
@@ -45,6 +46,17 @@ class Judging:
     goals: tuple[Goal, ...]
     triggers: tuple[str, ...]
     card: tuple[str, str] = ("", "")
+
+
+def within_of(points: float) -> float:
+    """What of the first goal may be given up, as a share of 1. Raises InputError for what is none."""
+    if not 0 <= points <= 100:
+        raise InputError(
+            f"{points:g} points cannot be given up",
+            where=option("within", points),
+            fix=f"a goal has 0 to 100 points; {option('within', 1)} is usual",
+        )
+    return points / 100
 
 
 def judging_of(choices: JudgingChoices) -> Judging:

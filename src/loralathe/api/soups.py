@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from loralathe.api import recipes
 from loralathe.api.arguments import File, PathLike, as_output, beside, require_kinds, run_options
-from loralathe.api.judging import judging_of
+from loralathe.api.judging import judging_of, within_of
 from loralathe.api.measuring import with_measured
 from loralathe.api.model import OpenModel
 from loralathe.api.picture_options import (
@@ -54,7 +54,8 @@ class SoupChoices:
     ranks: as for `combine`; with none the result is exact and the ranks add up.
     output, save_dtype, metadata: of the file; None for a name beside the first epoch.
     base: the checkpoint that pictures are made with; needed to look at likeness.
-    card, scorers, photo, face_box, likeness, trigger, goal, weigh, also: as for `tune`.
+    card, scorers, photo, face_box, likeness, trigger, goal, within, weigh, also: as for
+        `tune`.
     strength: of the LoRA in pictures.  folder: of the pictures; None for one beside the output.
     first_seeds, most_seeds: seeds that a candidate begins on, and the most;  check_seeds: fresh ones.
     error: chance that an epoch joins although it does not help.
@@ -75,6 +76,7 @@ class SoupChoices:
     likeness: str = ""
     trigger: str | Sequence[str] = ()
     goal: Sequence[str] = ()
+    within: float = 1.0
     weigh: Mapping[str, float] = field(default_factory=dict)
     also: Sequence[str] = ()
     strength: float = 1.0
@@ -121,6 +123,7 @@ class SoupKeywords(PictureKeywords, ModelKeywords, total=False):
     likeness: str
     trigger: str | Sequence[str]
     goal: Sequence[str]
+    within: float
     weigh: Mapping[str, float]
     also: Sequence[str]
     strength: float
@@ -381,6 +384,7 @@ class PreparedSoup:
             first=choices.first_seeds,
             most=choices.most_seeds,
             check=choices.check_seeds,
+            within=within_of(choices.within),
             error=choices.error,
             context=model.context_of(),
             force=choices.force,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -81,10 +81,15 @@ def touched_blocks(lora: Path, family: Family) -> list[str]:
 
 
 def parts_of(lora: Path, family: Family, count: int) -> list[list[str]]:
-    """The LoRA's blocks of U-Net or transformer cut into `count` parts of about as many blocks each."""
+    """The LoRA's blocks of U-Net or transformer cut into `count` parts: IN, MID and OUT, or other sections of
+    the network, if there are so many; else parts of about as many blocks each.
+    """
     from loralathe.families import is_encoder_block
 
     blocks = [block for block in touched_blocks(lora, family) if not is_encoder_block(block)]
+    sections = [list(some) for _, some in groupby(blocks, key=lambda block: block.rstrip("0123456789"))]
+    if len(sections) == count:
+        return sections
     count = min(count, len(blocks))
     cuts = [round(number * len(blocks) / count) for number in range(count + 1)] if count else [0]
     return [blocks[low:high] for low, high in pairwise(cuts)]

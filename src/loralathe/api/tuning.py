@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from loralathe.api.arguments import File, PathLike
-from loralathe.api.judging import judging_of
+from loralathe.api.judging import judging_of, within_of
 from loralathe.api.measuring import bound_to
 from loralathe.api.model import OpenModel
 from loralathe.api.picture_options import (
@@ -44,13 +44,15 @@ class TuneChoices:
     card: an identity card, or its file: it tells likeness and bleed.
     scorers, photo, face_box: as for `grid`.  likeness: the score that tells it where there is no card.
     trigger: the words that call the person; pictures without them show what bleeds. Default: the card's.
-    goal: "likeness", "bleed", "prompt", "diversity", a score's name, or "-NAME" to lower it. Default: the
-    first
-        three, as far as they can be measured.
-    weigh: goal → what a point of it is worth; 1 of likeness and of scores, 0.2 of bleed and prompt, 0.1 of
-        diversity, if it is not named.
+    goal: "likeness", "bleed", "prompt", "diversity", a score's name, or "-NAME" to lower it, the one that
+        comes first at the beginning. Default: the first three, as far as they can be measured.
+    within: points of the first goal that may be given up for the others: of those that are so near to the
+        best, the one that is best in the others is recommended.
+    weigh: goal → what a point of it counts beside one of another goal; 1, and 0.5 of diversity, if it is not
+        named. The first goal has no weight.
     also: other prompts with the trigger words; pictures take turns between all prompts.
-    first_seeds, most_seeds: of a new candidate, and of the best ones;  check_seeds: fresh ones for the end.
+    first_seeds, most_seeds: of a new candidate, and of the best ones;  check_seeds: fresh ones for the end;
+        default: 8, fewer for a budget of less than 160 pictures.
     error: chance of dropping a candidate that no other one beats.
     search: Optuna's sampler, "tpe" or "nsga2".  reuse: folders of grids whose pictures are taken.
     output, title, embed, force: as for `grid`.
@@ -65,11 +67,12 @@ class TuneChoices:
     likeness: str = ""
     trigger: str | Sequence[str] = ()
     goal: Sequence[str] = ()
+    within: float = 1.0
     weigh: Mapping[str, float] = field(default_factory=dict)
     also: Sequence[str] = ()
     first_seeds: int = 2
     most_seeds: int = 16
-    check_seeds: int = 8
+    check_seeds: int | None = None
     error: float = 0.05
     search: Literal["tpe", "nsga2"] = "tpe"
     reuse: Sequence[PathLike] = ()
@@ -91,11 +94,12 @@ class TuneKeywords(PictureKeywords, total=False):
     likeness: str
     trigger: str | Sequence[str]
     goal: Sequence[str]
+    within: float
     weigh: Mapping[str, float]
     also: Sequence[str]
     first_seeds: int
     most_seeds: int
-    check_seeds: int
+    check_seeds: int | None
     error: float
     search: Literal["tpe", "nsga2"]
     reuse: Sequence[PathLike]
@@ -127,25 +131,26 @@ def prepare_tune(
     model: OpenModel, *adapters: PathLike | AdapterUse, **keywords: Unpack[TuneKeywords]
 ) -> PreparedTune:
     """A search in a model that is open, or in a recipe's result; nothing is loaded before its `run`."""
-    from loralathe.studies.tuning.budget import read_budget
+    from loralathe.studies.tuning.budget import check_seeds, read_budget
     from loralathe.studies.tuning.options import TuneOptions
 
     picture, rest = parted(keywords, Picture)
     wanted, choices = Picture(**picture), TuneChoices(**rest)
     request = model.request_of(adapters, wanted)
     model.check_uses(request)
-    judging = judging_of(choices)
+    judging, budget = judging_of(choices), read_budget(choices.budget)
     options = TuneOptions(
         request,
         model.folder_of(request, "-tune") if choices.output is None else Path(choices.output),
         sweeps=tuple(choices.sweep),
         goals=judging.goals,
-        budget=read_budget(choices.budget),
+        budget=budget,
         also=tuple(choices.also),
         triggers=judging.triggers,
         first=choices.first_seeds,
         most=choices.most_seeds,
-        check=choices.check_seeds,
+        check=check_seeds(budget) if choices.check_seeds is None else choices.check_seeds,
+        within=within_of(choices.within),
         error=choices.error,
         sampler=choices.search,
         context=model.context_of(),

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from loralathe import InputError
-from loralathe.cli.options import FilePath, Option, Share, Whole, stack
+from loralathe.cli.options import FilePath, Number, Option, Share, Whole, stack
 
 PERSON = "The person meant, as lathe identity makes it."
 
@@ -60,10 +60,20 @@ def judging_options() -> Option[Any]:
             "--goal",
             multiple=True,
             metavar="NAME",
-            help="What counts: likeness, bleed, prompt, diversity, a score, or -SCORE; repeatable.",
+            help="What counts, the first goal first: likeness, bleed, prompt, diversity, SCORE, -SCORE.",
         ),
         click.option(
-            "--weigh", multiple=True, metavar="NAME=N", help="What a point of a goal is worth; repeatable."
+            "--within",
+            type=Number(),
+            default=1.0,
+            metavar="POINTS",
+            help="How much of the first goal may be given up for the others. Default: 1 of 100.",
+        ),
+        click.option(
+            "--weigh",
+            multiple=True,
+            metavar="NAME=N",
+            help="What a point of a goal counts beside one of another, the first left out; repeatable.",
         ),
         click.option(
             "--also", multiple=True, metavar="PROMPT", help="Another prompt; pictures take turns; repeatable."
@@ -71,7 +81,9 @@ def judging_options() -> Option[Any]:
     ])  # fmt: skip
 
 
-def seeds_options(first: tuple[int, str], most: tuple[int, str], check: int, error: str) -> Option[Any]:
+def seeds_options(
+    first: tuple[int, str], most: tuple[int, str], check: tuple[int | None, str], error: str
+) -> Option[Any]:
     """How many seeds one gets, and the chance of a mistake; defaults, and texts of help."""
     two = Whole(min=2)
     return stack([
@@ -80,9 +92,9 @@ def seeds_options(first: tuple[int, str], most: tuple[int, str], check: int, err
         click.option(
             "--check-seeds",
             type=Whole(min=0),
-            default=check,
+            default=check[0],
             metavar="N",
-            help=f"Fresh seeds for the end. Default: {check}.",
+            help=check[1],
         ),
         click.option("--error", type=Share(), default=0.05, metavar="X", help=error),
     ])  # fmt: skip

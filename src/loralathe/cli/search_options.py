@@ -17,7 +17,7 @@ def search_options() -> Option[Any]:
         seeds_options(
             (2, "Seeds of a new candidate. Default: 2."),
             (16, "Most seeds of a candidate. Default: 16."),
-            8,
+            (None, "Fresh seeds for the end. Default: 8; fewer for less than 160 pictures."),
             "Chance of dropping a candidate that none beats. Default: 0.05.",
         ),
         click.option(

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from loralathe.errors import InputError
-from loralathe.studies.tuning.choose import Worth, leader, next_to_measure
 from loralathe.studies.tuning.goals import Shot, goals_of
 from loralathe.studies.tuning.space import without_words
 from studies.tuning.world import SCORERS
@@ -72,7 +71,8 @@ def test_scores_by_name_and_their_weights() -> None:
         ({"names": ("likenes",), "card": Card()}, "no goal"),
         ({"names": (), "scorers": SCORERS, "likeness": "mio"}, "no score"),
         ({"names": (), "scorers": SCORERS, "weights": {"bled": 2.0}}, "to weigh"),
-        ({"names": (), "scorers": SCORERS, "weights": {"likeness": -1.0}}, "below 0"),
+        ({"names": ("likeness", "prompt"), "scorers": SCORERS, "weights": {"prompt": -1.0}}, "below 0"),
+        ({"names": (), "scorers": SCORERS, "weights": {"likeness": 2.0}}, "comes before the other goals"),
     ],
 )
 def test_what_cannot_be_measured(changes: dict[str, object], what: str) -> None:
@@ -84,11 +84,3 @@ def test_prompts_without_the_trigger_word() -> None:
     assert without_words("hina, smiling, navy shirt", ("hina",)) == "smiling, navy shirt"
     assert without_words("a photo of Hina , hina_hat", ("hina",)) == "a photo of, hina_hat"
     assert without_words("hina, sailor, sky", ("hina", "sailor")) == "sky"
-
-
-def test_luck_does_not_lead_and_more_seeds_go_where_it_is_unclear() -> None:
-    found = {0: Worth(0.80, 0.01, 8), 1: Worth(0.82, 0.06, 2), 2: Worth(0.5, 0.06, 2)}
-    assert leader(found) == 0
-    assert next_to_measure(found, 16) == 1
-    assert next_to_measure({**found, 1: Worth(0.7, 0.02, 8)}, 16) is None, "the leader is clear"
-    assert next_to_measure({0: Worth(0.8, 0.01, 16), 1: Worth(0.81, 0.02, 16)}, 16) is None

@@ -64,6 +64,22 @@ def test_it_goes_on_where_it_was_stopped_as_if_it_had_not_been(tmp_path: Path) -
     assert again.best.labels == whole.best.labels
 
 
+def test_a_finished_search_that_runs_again_renders_nothing(tmp_path: Path) -> None:
+    """One candidate has the very pictures of what was given, and was measured on fewer of them."""
+    best = AdapterUse("hina.safetensors", te=0.4, unet=0.8, blocks="MID=0.5")
+    sweeps = ("hina unet = 0.8, 0.4, 0", "hina te = 0.4, 1, 0")
+    for seed in range(3):
+        finished = options(tmp_path / f"{seed}", 90, sweeps=sweeps)
+        finished = replace(finished, request=replace(finished.request, seed=seed, adapters=(best,)))
+        first = run_tune(finished, renderer())
+        assert set(first.candidates[0].keys) & set(first.candidates[1].keys)
+        rest = renderer()
+        again = run_tune(finished, rest)
+        assert not rest.rendered
+        assert [len(one.keys) for one in again.candidates] == [len(one.keys) for one in first.candidates]
+        assert again.near == first.near
+
+
 def test_what_was_given_is_kept_where_nothing_beats_it(tmp_path: Path) -> None:
     """It gets the seeds that a recommendation needs, although it leads from the beginning."""
     best = AdapterUse("hina.safetensors", te=0.4, unet=0.8, blocks="MID=0.5")
@@ -143,7 +159,7 @@ def test_proposals_are_never_seen_ones_until_all_are(tmp_path: Path, sampler: st
     space = space_of(options(tmp_path, sweeps=("hina unet = 0, 1", "hina blocks = ALL, OUTD, MIDD")))
     proposals = Proposals(tmp_path, space, 2, "x", sampler, 1)  # type: ignore[arg-type]
     seen: set[tuple[int, ...]] = {()}
-    while (point := proposals.ask(seen, ())) is not None:
+    while (point := proposals.ask(seen, (), sorted(seen, key=sum))) is not None:
         assert point not in seen
         seen.add(point)
         proposals.tell(point, [float(sum(point)), float("nan")])
@@ -159,7 +175,7 @@ def test_steps_from_the_leader_move_one_axis(tmp_path: Path) -> None:
     proposals = Proposals(tmp_path, space, 1, "x", "tpe", 1)
     near = set(proposals.neighbours((1, 0, 2)))
     assert near == {(0, 0, 2), (2, 0, 2), (1, 1, 2), (1, 0, 1)}
-    assert proposals.ask({(), (1, 0, 2)}, (1, 0, 2)) in near
+    assert proposals.ask({(), (1, 0, 2)}, (1, 0, 2), [(), (1, 0, 2)]) in near
     proposals.close()
 
 

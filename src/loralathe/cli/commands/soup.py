@@ -95,7 +95,7 @@ Examples:
 @seeds_options(
     (4, "Seeds that one begins on. Default: 4."),
     (24, "Most seeds of one. Default: 24."),
-    12,
+    (12, "Fresh seeds for the end. Default: 12."),
     "Chance that an epoch joins although it does not help. Default: 0.05.",
 )
 @click.option(

@@ -10,10 +10,11 @@ export const WORDS = {
   likenessNote: "how much the person in the picture is the one meant", bleedNote: "how much other people change, seen without the trigger word",
   promptNote: "how much of the prompt the picture shows", diversityNote: "how different the pictures of different seeds are",
   soup: "The soup", weights: "What each epoch weighs",
-  bestIs: "The best single epoch is {}.", joins: "{name} joins: the soup gets better by {by} points ({low} to {high}).",
-  worse: "{name} stays out: with it the soup changes by {by} points ({low} to {high}), which is no better.",
-  unsure: "{name} stays out: after {seeds} seeds it is not sure that it helps, {by} points ({low} to {high}).", few: "{name} stays out: {seeds} seeds do not tell whether it helps.",
-  points: "Points are those of the weighed sum: {}.", minus: "{} (less is better)", times: "{weight} × {name}",
+  bestIs: "The best single epoch is {}.", joins: "{name} joins, since the soup gets better: {gains}.",
+  worse: "{name} stays out, since the soup gets no better: {gains}.",
+  unsure: "{name} stays out: after {seeds} seeds it is not sure that it helps: {gains}.", few: "{name} stays out: {seeds} seeds do not tell whether it helps.",
+  gain: "{goal} {by} points ({low} to {high})", others: "all other goals", comma: ", ",
+  points: "The other goals are counted together: {}. More is better in all of these points.", minus: "{} (less is better)", times: "{weight} × {name}",
   alone: "No other epoch is sure to help, so the soup is that epoch alone: use its file.", given: "The weights were given; pictures chose nothing.",
   check: "The check: on {} fresh seeds, which no choice was made by, beside the best epoch:", cut: "The soup was looked at as it is written, cut to its rank.",
   better: "{name} {by} points ({low} to {high}): surely better", less: "{name} {by} points ({low} to {high}): surely worse", same: "{name} {by} points ({low} to {high}): no sure difference", unknown: "{}: no picture tells it",
@@ -31,8 +32,11 @@ export function reportView({ data, t, light }) {
   const box = lightbox(light), best = data.epochs[data.best];
 
   function stepText(step) {
-    const values = { name: data.epochs[step.epoch].name, seeds: step.seeds, ...between(step) };
-    if (step.low === null || step.high === null) return fill("few", values);
+    const others = data.goals.slice(1).filter((goal) => goal.weigh > 0);
+    const gain = (goal, found) => (found && found.low !== null ? [fill("gain", { goal, ...between(found) })] : []);
+    const gains = [...gain(goalName(data.goals[0]), step.first), ...gain(others.length === 1 ? goalName(others[0]) : t("others"), step.rest)];
+    const values = { name: data.epochs[step.epoch].name, seeds: step.seeds, gains: gains.join(t("comma")) };
+    if (!gains.length) return fill("few", values);
     return fill({ joins: "joins", worse: "worse", unsure: "unsure" }[step.verdict], values);
   }
 
@@ -44,7 +48,7 @@ export function reportView({ data, t, light }) {
   }
 
   function sumText() {
-    const shown = data.goals.filter((goal) => goal.weigh > 0).map((goal) => {
+    const shown = data.goals.slice(1).filter((goal) => goal.weigh > 0).map((goal) => {
       const name = goal.up ? goalName(goal) : one("minus", goalName(goal));
       return goal.weigh === 1 ? name : fill("times", { weight: goal.weigh, name });
     });
@@ -68,7 +72,7 @@ export function reportView({ data, t, light }) {
       ...sources.filter(Boolean).map((src, i) => make("img", { src, alt: `${name} ${i + 1}`, width: data.width, height: data.height, loading: "lazy", onclick: () => box.open(src, name, data) }))));
     const pictures = data.check ? [make("h3", { textContent: t("pictures") }), strip(t("soup"), data.check.pictures), strip(best.name, data.check.best_pictures)] : [];
     return make("section", { className: "card" }, make("h2", { textContent: t("weights") }), bars(), make("ul", { className: "reasons" }, ...items),
-      data.steps.length ? make("p", { className: "note", textContent: sumText() }) : null, ...pictures);
+      data.steps.some((step) => step.rest) ? make("p", { className: "note", textContent: sumText() }) : null, ...pictures);
   }
 
   function tableCard() {

@@ -11,7 +11,11 @@ export const WORDS = {
   promptNote: "how much of the prompt the picture shows", diversityNote: "how different the pictures of different seeds are",
   recommended: "Recommended", given: "as given", theGiven: "what you gave", candidate: "No. {}", givenLong: "As you gave it, without this search",
   running: "The search is running ({}). This page loads itself again.", search: "new candidates", closer: "a closer look at the best", check: "the check on fresh seeds",
-  why: "It has the best sum of {sum} among {count} candidates, with one standard error taken off, so that luck does not win.",
+  whyNear: "What comes first is {first}: the best is that of {top}, and {near} candidates are at most {within} points behind it. Of those, this one has {rest}.",
+  whyTop: "What comes first is {first}: this one has the best of {count} candidates. Of the {near} that are at most {within} points behind, it has {rest}, too.",
+  whyOne: "What comes first is {first}: this one has the best of {count} candidates.",
+  luck: "One standard error is taken off all numbers before they are compared, so that luck does not win.",
+  bestUp: "the highest {}", bestDown: "the lowest {}", bestSum: "the best sum of {}",
   keep: "Nothing that was tried beats what you gave.",
   minus: "{} (less is better)", times: "{weight} × {name}",
   checked: "The check: on {seeds} fresh seeds, which no choice was made by, compared with {other}:",
@@ -29,7 +33,7 @@ export const WORDS = {
   chart: "All candidates", chartNote: "Each dot is a candidate, by its means. A dot is on the front when no other one is better in one way without being worse in another. Choose a dot to see its pictures.",
   across: "across", up: "up", order: "in order of trying",
   front: "front", behind: "behind", dropped: "dropped",
-  frontCard: "The front", frontNote: "The best trades between the objectives, the best sum first. Pictures with the trigger word, on the same seeds.",
+  frontCard: "The front", frontNote: "The best trades between the objectives, in the order in which they could be chosen. Pictures with the trigger word, on the same seeds.",
   more: "and {} more on the chart", table: "Numbers", tableNote: "Means in points of 100, with 95 % intervals for comparing candidates: all were drawn on the same seeds.",
   beaten: "surely beaten by no. {}", value: "Values", status: "Place", noPictures: "Its pictures are in the folder.",
 };
@@ -78,17 +82,29 @@ export function reportView({ data, t, light, redraw }) {
     return fill(key, { name, by, low, high });
   }
 
-  function sumText() {
-    return data.goals.filter((goal) => goal.weigh > 0).map((goal) => {
+  /* What decides between candidates that are near the best of the first goal; "" where nothing does. */
+  function restText() {
+    const others = data.goals.slice(1).filter((goal) => goal.weigh > 0);
+    if (others.length === 1) return one(others[0].up ? "bestUp" : "bestDown", goalName(others[0]));
+    const sum = others.map((goal) => {
       const name = goal.up ? goalName(goal) : one("minus", goalName(goal));
       return goal.weigh === 1 ? name : fill("times", { weight: goal.weigh, name });
     }).join(t("comma"));
+    return sum && one("bestSum", sum);
+  }
+
+  function whyText(best) {
+    const rest = restText(), first = goalName(data.goals[0]), within = points(data.within).replace(/\.0$/, "");
+    if (!rest || data.near.length < 2) return fill("whyOne", { count: data.candidates.length, first });
+    const facts = { first, near: data.near.length, within, rest };
+    if (best.number === data.top) return fill("whyTop", { ...facts, count: data.candidates.length });
+    return fill("whyNear", { ...facts, top: data.top === 0 ? t("theGiven") : called(data.candidates[data.top]) });
   }
 
   function recommendedCard() {
     const best = data.candidates[data.recommended];
     const dropped = data.candidates.filter((candidate) => candidate.status === "dropped").length;
-    const reasons = [make("li", { textContent: best.number === 0 ? t("keep") : fill("why", { sum: sumText(), count: data.candidates.length }) })];
+    const reasons = [make("li", { textContent: best.number === 0 ? t("keep") : whyText(best) }), make("li", { textContent: t("luck") })];
     if (data.check) {
       const other = data.candidates[data.check.against];
       reasons.push(make("li", {}, fill("checked", { seeds: data.check.seeds.length, other: other.number === 0 ? t("theGiven") : called(other) }),

@@ -38,12 +38,11 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch alone: its weight in the soup, seeds, the weighed sum of its objectives, and each of them."""
+    """An epoch alone: its weight in the soup, seeds, and each of its objectives."""
 
     file: str
     weight: float
     seeds: int
-    worth: float
     values: Estimates
 
     @property
@@ -52,15 +51,26 @@ class Epoch:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """By how much a soup got better, and its interval; None where nothing is known of it yet."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
 class Step:
-    """An epoch tried beside the members of the soup: how much the weighed sum of the objectives grew."""
+    """An epoch tried beside the members of the soup.
+
+    first: what the first goal gained.  rest: what the weighed sum of the others did; None without others.
+    """
 
     epoch: int
     members: tuple[int, ...]
     verdict: Verdict
-    mean: float
-    low: float | None
-    high: float | None
+    first: Gain
+    rest: Gain | None
     seeds: int
 
 
@@ -81,13 +91,15 @@ class Check:
 class SoupReport:
     """A soup that was looked at.
 
-    goals: (name, whether up is better, weight).  best: the best single epoch.  given: weights were given.
+    goals: (name, whether up is better, weight), the first one before the others.  within: what of it may be
+    given up for them, a share of 1.  best: the best single epoch.  given: weights were given.
     check: None where the soup is the best epoch itself.  strength: of the soup in pictures.
     prompts: which took turns.  card: the identity card's file.  cut: whether the file has a lower rank.
     """
 
     epochs: tuple[Epoch, ...]
     goals: tuple[tuple[str, bool, float], ...]
+    within: float
     best: int
     steps: tuple[Step, ...]
     given: bool
@@ -132,17 +144,19 @@ def _sentences(report: SoupReport) -> Iterator[str]:
     best = report.epochs[report.best]
     yield f"The best single epoch is {best.name}."
     for step in report.steps:
-        name, gain = report.epochs[step.epoch].name, _points(step.mean)
-        if step.low is None or step.high is None:
+        name, first, rest = report.epochs[step.epoch].name, _between(step.first), _between(step.rest)
+        if not first:
             yield f"{name} stays out: {step.seeds} seeds do not tell whether it helps."
             continue
-        between = f"{gain} points ({_points(step.low)} to {_points(step.high)})"
+        between = f"{first}, all other goals by {rest}" if rest else first
+        goal = report.goals[0][0]
         if step.verdict is Verdict.JOINS:
-            yield f"{name} joins: the soup gets better by {between}."
+            yield f"{name} joins: {goal} gets better by {between}."
         elif step.verdict is Verdict.WORSE:
-            yield f"{name} stays out: the soup gets no better, {between}."
+            yield f"{name} stays out: nothing gets better, {goal} by {between}."
         else:
-            yield f"{name} stays out: after {step.seeds} seeds it is not sure that it helps, {between}."
+            seeds = step.seeds
+            yield f"{name} stays out: after {seeds} seeds it is not sure to help, {goal} by {between}."
     if report.check is None:
         if not report.given and len(report.epochs) > 1:
             yield "No epoch is sure to help, so the soup is that epoch alone."
@@ -152,8 +166,14 @@ def _sentences(report: SoupReport) -> Iterator[str]:
             yield f"The fresh seeds do not tell {name}."
             continue
         word = "as good" if gap.low <= 0 <= gap.high else "better" if (gap.mean > 0) is up else "worse"
-        between = f"{_points(gap.mean)} points ({_points(gap.low)} to {_points(gap.high)})"
+        between = _between(Gain(gap.mean, gap.low, gap.high))
         yield f"On {len(gap.values)} fresh seeds the soup's {name} is {word} beside that epoch's: {between}."
+
+
+def _between(gain: Gain | None) -> str:
+    if gain is None or gain.low is None or gain.high is None:
+        return ""
+    return f"{_points(gain.mean)} points ({_points(gain.low)} to {_points(gain.high)})"
 
 
 def _points(value: float) -> str:

@@ -1,10 +1,10 @@
 """A soup by likeness: each epoch on paired seeds, then the best one and whatever makes it surely better.
 
 The greedy soup of Wortsman et al. 2022 ("Model soups", recipe 1), with two changes: candidates are compared
-by paired differences of pictures instead of an accuracy, and an epoch joins only when the interval of that
-difference, which holds at every look (`tuning.racing`), lies above zero. What is compared is the weighed sum
-of the objectives, bleed and the like with a minus. So the soup is never worse than the best single epoch by
-choice; whether it is better is told on fresh seeds.
+by paired differences of pictures instead of an accuracy, and an epoch joins only when the soup is surely to
+be preferred with it: by the rule of a search (`tuning.choose`), with intervals that hold at every look
+(`tuning.racing`). So the soup is never worse than the best single epoch by choice; whether it is better is
+told on fresh seeds.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from loralathe.studies.soups.report import (
     Check,
     Epoch,
     Estimates,
+    Gain,
     SoupReport,
     Step,
     Verdict,
@@ -34,7 +35,7 @@ from loralathe.studies.soups.report import (
 )
 from loralathe.studies.store import CellStore
 from loralathe.studies.study_file import Identity, claim_folder, foreign_folder_note, identity_of
-from loralathe.studies.tuning.choose import next_to_measure, worths
+from loralathe.studies.tuning.choose import WITHIN, Field, field_of, is_no_better, is_preferred, two_columns
 from loralathe.studies.tuning.goals import Goal, estimates
 from loralathe.studies.tuning.measure import Measurer
 from loralathe.studies.tuning.racing import Noise, Rule, Values, difference, pooled_noise
@@ -51,7 +52,7 @@ class SoupOptions:
 
     request: what all pictures have in common; its prompt holds the trigger words.  epochs: files, in order.
     strength: of the soup in pictures.  mix: weights that are given; None: found.
-    also, goals, triggers, first, most, check, error: as for a search (`TuneOptions`).
+    also, goals, triggers, first, most, check, within, error: as for a search (`TuneOptions`).
     card: the file of the identity card, for the record of what is written.
     """
 
@@ -67,6 +68,7 @@ class SoupOptions:
     first: int = 4
     most: int = 24
     check: int = 12
+    within: float = WITHIN
     error: float = 0.05
     context: Context = DEFAULT_CONTEXT
     force: bool = False
@@ -148,8 +150,9 @@ class _Pot:
         options, count = self.options, len(self.options.epochs)
         singles = [single(count, at) for at in range(count)]
         self._look_at(singles)
-        found = worths(self._tables(singles), options.goals)
-        order = sorted(range(count), key=lambda at: (-found[at].mean, at))
+        alone = self._field(singles)
+        best = alone.chosen
+        order = [best, *(at for at in alone.order if at != best)]
         steps: list[Step] = []
         mix = options.mix
         if mix is None:
@@ -160,13 +163,13 @@ class _Pot:
                 members += [at] * (step.verdict is Verdict.JOINS)
             mix = equal(count, members)
         made = make(mix)
-        best = order[0]
         report = SoupReport(
             epochs=tuple(
-                Epoch(options.epochs[at], mix[at], found[at].seeds, found[at].mean, self._estimates(one))
+                Epoch(options.epochs[at], mix[at], alone.standings[at].seeds, self._estimates(one))
                 for at, one in enumerate(singles)
             ),
             goals=tuple((goal.name, goal.up, goal.weigh) for goal in options.goals),
+            within=options.within,
             best=best,
             steps=tuple(steps),
             given=options.mix is not None,
@@ -191,39 +194,41 @@ class _Pot:
         options = self.options
         for mix in singles:
             self._measure(mix, seeds=options.first)
-        while (at := next_to_measure(worths(self._tables(singles), options.goals), options.most)) is not None:
+        while (at := self._field(singles).next_to_measure(options.most)) is not None:
             seeds = len(self.measurer.table(singles[at])) + options.first
             self._measure(singles[at], seeds=min(seeds, options.most))
 
-    def _tables(self, mixes: list[Mix]) -> dict[int, Values]:
-        return {at: self.measurer.table(mix)[: self.options.most] for at, mix in enumerate(mixes)}
+    def _field(self, mixes: list[Mix]) -> Field:
+        tables = {at: self.measurer.table(mix)[: self.options.most] for at, mix in enumerate(mixes)}
+        return field_of(tables, self.options.goals, self.options.within)
 
     def _taste(self, members: list[int], at: int) -> Step:
-        """Whether the soup with one epoch more is surely better."""
+        """Whether the soup with one epoch more is surely to be preferred."""
         options, count = self.options, len(self.options.epochs)
         soup, more = equal(count, members), equal(count, [*members, at])
-        rule = Rule((0.0,), options.error, count)
+        rule = Rule((0.0, 0.0), options.error, count)
         seeds, verdict = 0, Verdict.UNSURE
         while verdict is Verdict.UNSURE and seeds < options.most:
             seeds = min(seeds + options.first, options.most)
             self._measure(soup, more, seeds=seeds)
-            gap = difference(self._worth(more, seeds), self._worth(soup, seeds), self._noise(), rule)
-            if gap.low[0] > 0:
+            gap = difference(self._columns(more, seeds), self._columns(soup, seeds), self._noise(), rule)
+            if is_preferred(gap, options.within):
                 verdict = Verdict.JOINS
-            elif gap.high[0] <= 0:
+            elif is_no_better(gap, options.within):
                 verdict = Verdict.WORSE
-        low, high = (float(end[0]) if np.isfinite(end[0]) else None for end in (gap.low, gap.high))
-        return Step(at, tuple(members), verdict, float(gap.mean[0]), low, high, seeds)
+        gains = [
+            Gain(float(mean), *(float(end) if np.isfinite(end) else None for end in (low, high)))
+            for mean, low, high in zip(gap.mean, gap.low, gap.high, strict=True)
+        ]
+        others = any(goal.weigh > 0 for goal in options.goals[1:])
+        return Step(at, tuple(members), verdict, gains[0], gains[1] if others else None, seeds)
 
-    def _worth(self, mix: Mix, seeds: int | None = None) -> Values:
-        """(seeds, 1): the weighed sum of the objectives; NaN where a picture tells nothing."""
-        weights = np.array([goal.weigh for goal in self.options.goals])
-        table = self.measurer.table(mix)[: seeds or self.options.most]
-        worth: Values = (table * weights)[:, weights > 0].sum(1, keepdims=True)
-        return worth
+    def _columns(self, mix: Mix, seeds: int | None = None) -> Values:
+        """(seeds, 2): the first goal and the sum of the others; NaN where a picture tells nothing."""
+        return two_columns(self.measurer.table(mix)[: seeds or self.options.most], self.options.goals)
 
     def _noise(self) -> Noise:
-        return pooled_noise({at: self._worth(mix) for at, mix in enumerate(sorted(self.tried))})
+        return pooled_noise({at: self._columns(mix) for at, mix in enumerate(sorted(self.tried))})
 
     def _estimates(self, mix: Mix) -> Estimates:
         return tuple(estimates(self.measurer.table(mix)[: self.options.most], self.options.goals))

@@ -30,6 +30,11 @@ class Budget:
     seconds: float | None = None
 
 
+def check_seeds(budget: Budget) -> int:
+    """Fresh seeds for the end: a small budget must not be spent on the check."""
+    return 8 if budget.pictures is None else min(8, max(3, budget.pictures // 20))
+
+
 def read_budget(text: str | int) -> Budget:
     """`200 pictures`, `200`, `30 minutes`, `2 h`. Raises InputError."""
     found = _TEXT.fullmatch(str(text))
@@ -61,6 +66,12 @@ class Purse:
     def searching(self, next_pictures: int) -> bool:
         """Whether new candidates still come."""
         return self._within(SEARCHED, next_pictures)
+
+    def candidates(self, pictures_of_each: int) -> int | None:
+        """About how many new ones there will be; None where time decides."""
+        if self.budget.pictures is None:
+            return None
+        return int(SEARCHED * max(0, self.budget.pictures - self.kept) // pictures_of_each)
 
     def measuring(self, next_pictures: int) -> bool:
         """Whether those ahead get more seeds."""

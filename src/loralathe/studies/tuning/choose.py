@@ -1,30 +1,51 @@
-"""From numbers to a choice: who leads, who deserves more seeds, and the one to recommend.
+"""From numbers to a choice: the first goal comes first, and what may be given up of it buys the others.
 
-The *worth* of a candidate is the sum of its objectives, each times its weight and with its sign (`goals.py`
-says what they weigh where nothing is said). A mean over few seeds is lucky as often as good. So more
-seeds go to whom one deviation of luck would put in front, and the recommended one is the best with one
-deviation taken off.
+A candidate is *near* when it is at most `within` behind the best of the first goal, likeness as a rule. Of
+the near ones, the one with the best *rest* is chosen: the other goals, each with its sign and its weight.
+So the most alike one is not taken for its last half point whatever it costs, and nothing is ever worth more
+of likeness than `within`.
+
+A mean over few seeds is lucky as often as good. So numbers are compared with one standard error taken off,
+and more seeds go to whom one standard error of luck may have kept back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf, sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loralathe.studies.tuning.goals import Goal
-from loralathe.studies.tuning.racing import Values, front, means, pooled_noise
+from loralathe.studies.tuning.racing import Difference, Values, front, means
+
+WITHIN = 0.01
+"""What of the first goal may be given up for the others: a point."""
+SHORT = 5.0
+"""What a point of the first goal counts among those that are not near, where it guides a search."""
+PRIOR_FREEDOM = 2.0
+"""How much the spread of others says of that of one: as much as so many seeds of its own.
+
+Without it, four flawless seeds would be proof; with it their error falls as 1/n, as for a failure that was
+not seen yet.
+"""
+PEERS = 0.05
+"""Candidates so near to the best of the first goal tell of each other's spread: who is nearly always right
+varies less than who is right half of the time.
+"""
+ROUNDS = 50
+"""Of alternating means; they settle within a few."""
 
 
 @dataclass(frozen=True, slots=True)
-class Worth:
-    """Mean over the seeds, and the standard error of it."""
+class Mark:
+    """A mean over seeds without what the seeds do to all candidates, and its standard error."""
 
     mean: float
     error: float
-    seeds: int
 
     @property
     def low(self) -> float:
@@ -35,43 +56,192 @@ class Worth:
         return self.mean + self.error
 
 
-def worths(tables: Mapping[int, Values], goals: tuple[Goal, ...]) -> dict[int, Worth]:
-    """Of each candidate. Its error comes from the spread of all candidates over the seeds that they share;
-    what a seed does to all of them has no part in it.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A candidate: its first goal, the weighed sum of the others, and how many seeds tell it."""
+
+    first: Mark
+    rest: Mark
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Field:
+    """All candidates of a race.
+
+    within: what of the first goal may be given up.  fewest: seeds that the top and the chosen one need, if
+    anybody has them.
     """
-    weights = np.array([goal.weigh for goal in goals])
-    sums = {key: (table * weights)[:, weights > 0].sum(1, keepdims=True) for key, table in tables.items()}
-    noise = pooled_noise({key: table for key, table in sums.items() if len(table) > 1})
-    single = sqrt(float(noise.variance[0]) / 2) if len(noise.variance) else 0.0
-    found = {}
-    for key, table in tables.items():
-        columns = means(table)[weights > 0]
-        mean = float((columns * weights[weights > 0]).sum()) if not np.isnan(columns).any() else -inf
-        found[key] = Worth(mean, single / sqrt(len(table)) if len(table) else inf, len(table))
+
+    standings: Mapping[int, Standing]
+    within: float = WITHIN
+    fewest: int = 1
+
+    def _seasoned(self) -> Mapping[int, Standing]:
+        found = {key: one for key, one in self.standings.items() if one.seeds >= self.fewest}
+        return found or self.standings
+
+    @cached_property
+    def top(self) -> int:
+        """The best of the first goal."""
+        some = self._seasoned()
+        return max(some, key=lambda key: (some[key].first.low, some[key].rest.low, -key))
+
+    @cached_property
+    def bar(self) -> float:
+        """What the first goal of a near one is at least."""
+        return self.standings[self.top].first.low - self.within
+
+    def is_near(self, key: int) -> bool:
+        return self.standings[key].first.low >= self.bar
+
+    @cached_property
+    def near(self) -> tuple[int, ...]:
+        """Those that may be chosen, the best rest first."""
+        some = [key for key in self._seasoned() if self.is_near(key)]
+        return tuple(sorted(some, key=self._of_near, reverse=True))
+
+    def _of_near(self, key: int) -> tuple[float, float, int]:
+        one = self.standings[key]
+        return one.rest.low, one.first.low, -key
+
+    @property
+    def chosen(self) -> int:
+        """The one to recommend."""
+        return self.near[0]
+
+    @cached_property
+    def order(self) -> tuple[int, ...]:
+        """All of them by their means: the near ones by their rest, then the others."""
+        bar = self.standings[self.top].first.mean - self.within
+
+        def place(key: int) -> tuple[bool, float, int]:
+            first, rest = self.standings[key].first.mean, self.standings[key].rest.mean
+            return first >= bar, rest if first >= bar else SHORT * first + rest, -key
+
+        return tuple(sorted(self.standings, key=place, reverse=True))
+
+    def next_to_measure(self, most: int) -> int | None:
+        """Who gets the next seeds: of those that matter to the choice, the one with the fewest. None where
+        the choice is clear, or all of them have `most`.
+
+        These are the chosen one; the most promising one that luck may have kept behind it; the top, while it
+        is not sure that the chosen one is near it; and one whose mean is above the top's.
+        """
+        found, chosen, top = self.standings, self.chosen, self.top
+        ahead = found[chosen]
+        rivals = [
+            key
+            for key, one in found.items()
+            if key != chosen and one.first.high >= self.bar and one.rest.high > ahead.rest.low
+        ]
+        above = max(found, key=lambda key: (found[key].first.mean, -key))
+        matter = {above} if found[above].first.mean > found[top].first.mean else set[int]()
+        if chosen != top and ahead.first.low < found[top].first.high - self.within:
+            matter.add(top)
+        if rivals:
+            matter.add(max(rivals, key=lambda key: (found[key].rest.high, -key)))
+        if not matter:
+            return None
+        asked = [key for key in {*matter, chosen} if found[key].seeds < most]
+        return min(asked, key=lambda key: (found[key].seeds, key)) if asked else None
+
+
+def two_columns(table: Values, goals: tuple[Goal, ...]) -> Values:
+    """(seeds, 2): the first goal, and the weighed sum of the others, 0 where none counts."""
+    weights = np.array([goal.weigh for goal in goals[1:]])
+    counted = table[:, 1:][:, weights > 0] * weights[weights > 0]
+    found: Values = np.stack([table[:, 0], counted.sum(1)], 1)
     return found
 
 
-def leader(found: Mapping[int, Worth], fewest: int = 1) -> int:
-    """The best with its error taken off, among those with `fewest` seeds, if there are any."""
-    seasoned = {key: one for key, one in found.items() if one.seeds >= fewest} or found
-    return max(seasoned, key=lambda key: (seasoned[key].low, -key))
+def field_of(
+    tables: Mapping[int, Values], goals: tuple[Goal, ...], within: float = WITHIN, fewest: int = 1
+) -> Field:
+    """How the candidates stand. `tables`: (seeds, goals) of each, on the same seeds from the first on."""
+    columns = {key: two_columns(table, goals) for key, table in tables.items()}
+    first, rest = (_Means.of({key: table[:, at] for key, table in columns.items()}) for at in (0, 1))
+    highest = max((own for own in first.own if own > -inf), default=0.0)
+    peers = first.own >= highest - PEERS
+    of_first, of_rest = first.marks(peers), rest.marks(peers)
+    standings = {key: Standing(of_first[key], of_rest[key], len(table)) for key, table in tables.items()}
+    return Field(standings, within, fewest)
 
 
-def next_to_measure(found: Mapping[int, Worth], most: int) -> int | None:
-    """Who gets the next seeds: of the leader and those whom luck may have kept behind it, the most
-    promising one that has not got `most`. None where the leader is clear, or all of them have.
+@dataclass(frozen=True)
+class _Means:
+    """One number of all candidates by a two-way table, candidate + seed: what a seed does to all falls out.
+
+    own: (candidates,), -inf where nothing tells it;  squares: of what is left, summed over the seeds;
+    counts: seeds that tell it;  seeds: that tell it of anybody.
     """
-    ahead = leader(found)
-    close = {key: one for key, one in found.items() if key == ahead or one.high > found[ahead].low}
-    open_ones = [key for key, one in close.items() if one.seeds < most]
-    if len(close) < 2 or not open_ones:
-        return None
-    return max(open_ones, key=lambda key: (close[key].high, -key))
+
+    keys: tuple[int, ...]
+    own: Values
+    squares: Values
+    counts: Values
+    seeds: int
+
+    @classmethod
+    def of(cls, rows: Mapping[int, Values]) -> _Means:
+        count = max(map(len, rows.values()), default=0)
+        table = np.full((len(rows), count), np.nan)
+        for at, row in enumerate(rows.values()):
+            table[at, : len(row)] = row
+        told = ~np.isnan(table)
+        of_row, of_column = told.sum(1), told.sum(0)
+        filled = np.where(told, table, 0.0)
+        own, seeds = np.zeros(len(rows)), np.zeros(count)
+        for _ in range(ROUNDS):
+            own = (filled - told * seeds).sum(1) / np.maximum(of_row, 1)
+            seeds = (filled - told * own[:, None]).sum(0) / np.maximum(of_column, 1)
+            seeds -= (seeds * of_column).sum() / max(1, of_column.sum())
+        squares = (np.where(told, filled - own[:, None] - seeds, 0.0) ** 2).sum(1)
+        own = np.where(of_row > 0, own, -inf)
+        return cls(tuple(rows), own, squares, of_row.astype(float), int((of_column > 0).sum()))
+
+    def marks(self, peers: NDArray[np.bool_]) -> dict[int, Mark]:
+        """With errors. peers: those who tell of each other's spread more than the others do."""
+        told = self.counts > 0
+        common = self._spread(told)
+        near = self._spread(told & peers, PRIOR_FREEDOM, common)
+        found = {}
+        for at, key in enumerate(self.keys):
+            n, prior = self.counts[at], near if peers[at] else common
+            if n == 0:
+                found[key] = Mark(-inf, 0.0)
+                continue
+            squares, freedom = PRIOR_FREEDOM * prior + self.squares[at], PRIOR_FREEDOM + n - 1
+            found[key] = Mark(float(self.own[at]), sqrt(squares / freedom / n))
+        return found
+
+    def _spread(self, some: NDArray[np.bool_], prior: float = 0.0, before: float = 0.0) -> float:
+        """Variance of one picture among some of them; `before` says as much as `prior` pictures."""
+        taken = float(self.seeds - 1) * some.sum() / max(1, (self.counts > 0).sum())
+        freedom = prior + max(0.0, float((self.counts - 1)[some].sum()) - taken)
+        return (prior * before + float(self.squares[some].sum())) / freedom if freedom > 0 else 0.0
 
 
-def front_of(tables: Mapping[int, Values], goals: tuple[Goal, ...]) -> list[int]:
-    """The Pareto front of the means, the most worth first."""
+def is_preferred(gap: Difference, within: float) -> bool:
+    """Whether one is surely to be preferred to another. `gap`: the difference of their `two_columns`.
+
+    It is surely ahead in the first goal by more than `within`; or in one of both at all, and not behind by
+    more than that in the other.
+    """
+    first, rest = map(float, gap.low)
+    return first > within or (max(first, rest) > 0 and min(first, rest) >= -within)
+
+
+def is_no_better(gap: Difference, within: float) -> bool:
+    """Whether one is surely not to be preferred to another."""
+    first, rest = map(float, gap.high)
+    return first < -within or (first <= 0 and rest <= 0)
+
+
+def front_of(tables: Mapping[int, Values], goals: tuple[Goal, ...], within: float = WITHIN) -> list[int]:
+    """The Pareto front of the means, the best of the choice first."""
     points = {key: means(table) for key, table in tables.items() if len(table)}
-    found = worths(tables, goals)
+    field = field_of(tables, goals, within)
     slack = tuple(goal.slack for goal in goals)
-    return sorted(front(points, slack), key=lambda key: -found[key].mean)
+    ahead = set(front(points, slack))
+    return [key for key in field.order if key in ahead]

@@ -21,11 +21,9 @@ LIKENESS, BLEED, PROMPT, DIVERSITY = "likeness", "bleed", "prompt", "diversity"
 GOALS = (LIKENESS, BLEED, PROMPT, DIVERSITY)
 PROMPT_SCORES = ("prompt", "caption")
 """Scores that say how much of its prompt a picture shows."""
-WEIGHTS = {BLEED: 0.2, PROMPT: 0.2, DIVERSITY: 0.1}
-"""What a point of these is worth; 1 of likeness and of scores.
-
-Who looks for a likeness wants it first of all, and of those that are as alike the one that does least harm:
-five points of bleed weigh as much as one of likeness.
+WEIGHTS = {DIVERSITY: 0.5}
+"""What a point of these counts beside one of another goal, 1 if it is not named. The first goal has none: it
+comes before the others (`choose.py`).
 """
 SLACK = 0.01
 """One point: smaller differences count as none."""
@@ -65,7 +63,7 @@ class Goal:
 
     measure: a number for each shot, about 0 to 1; None where a shot tells nothing.
     up: whether more is better.  slack: differences up to this count as none.
-    weigh: what a point of it is worth beside a point of another one.
+    weigh: what a point of it counts beside one of another goal; the first goal comes before all others.
     plain, back: it needs pictures without the trigger word, or those of the scene before.
     """
 
@@ -93,10 +91,12 @@ def goals_of(
     plain: bool = False,
     weights: dict[str, float] | None = None,
 ) -> tuple[Goal, ...]:
-    """The objectives by name; without names likeness, and bleed and the prompt where they can be measured.
+    """The objectives by name, the most important one first; without names likeness, then bleed and the prompt
+    where they can be measured.
 
     likeness: the score that tells it where there is no card; "": the first that is not about the prompt.
-    plain: whether there are pictures without the trigger word.  weights: name → what a point of it is worth.
+    plain: whether there are pictures without the trigger word.  weights: name → what a point of it counts
+    beside one of another goal, the first one left out.
     A score's own name is an objective, too, and `-NAME` lowers it. Raises InputError for what cannot be
     measured.
     """
@@ -172,6 +172,12 @@ def _weighed(goals: list[Goal], weights: dict[str, float]) -> tuple[Goal, ...]:
             fix = did_you_mean(name, names) or f"goals are {', '.join(names)}"
             raise InputError(f"there is no goal '{name}' to weigh", where=option("weigh", name), fix=fix)
     for name, weight in weights.items():
+        if name == names[0]:
+            raise InputError(
+                f"'{name}' comes before the other goals and is not weighed against them",
+                where=option("weigh", f"{name}={weight:g}"),
+                fix=f"say how much of it may be given up for them: {option('within', '2')}",
+            )
         if weight < 0:
             where = option("weigh", f"{name}={weight:g}")
             raise InputError(f"the weight of '{name}' is below 0", where=where)

@@ -16,6 +16,7 @@ from loralathe.studies.context import Context
 from loralathe.studies.plan import Identify, file_identity
 from loralathe.studies.study_file import Identity, foreign_folder_note, identity_of
 from loralathe.studies.tuning.budget import Budget
+from loralathe.studies.tuning.choose import WITHIN
 from loralathe.studies.tuning.goals import Goal
 from loralathe.studies.tuning.proposals import SamplerName, need_optuna
 from loralathe.studies.tuning.space import AS_GIVEN, Scene, Space, make_scenes, read_space
@@ -31,6 +32,7 @@ class TuneOptions:
     also: other prompts with them; scenes take turns.
     sweeps: axes `NAME = VALUES`.  goals: see `goals_of`.  triggers: words that the plain prompts lack.
     first: seeds of a new candidate; most: of the best ones; check: fresh seeds for the end.
+    within: what of the first goal may be given up for the others, a share (`choose.py`).
     error: chance of dropping a candidate that no rival beats.
     bare: checkpoint of the base alone, where `request` names a recipe's result.
     reuse: folders of other studies, whose pictures are taken.
@@ -46,6 +48,7 @@ class TuneOptions:
     first: int = 2
     most: int = 16
     check: int = 8
+    within: float = WITHIN
     error: float = 0.05
     sampler: SamplerName = "tpe"
     context: Context = DEFAULT_CONTEXT

@@ -1,15 +1,18 @@
 """Which candidate comes next: Optuna by ask and tell, and steps around the leader.
 
-Optuna's samplers look at all numbers so far (TPE of several objectives, or NSGA-II). Every second proposal is
-an unseen neighbour of the leader, one step along one axis: near the end that is where better ones are. The
-trials stay in `tune.db` in the study's folder (SQLite), which is how a search goes on where it stopped.
+TPE looks at the order of all candidates by the choice (`choose.Field.order`), so that it looks where one
+could be chosen, and not all along the front. NSGA-II looks at the objectives themselves. Every second
+proposal is an unseen neighbour of the leader, a step along one axis: a quarter of the axis at first, then
+shorter ones. The trials stay in `tune.db` in the study's folder (SQLite), which is how a search goes on where
+it stopped.
 """
 
 from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -31,6 +34,18 @@ TRIES = 12
 """How often Optuna may propose what was seen already, before a neighbour or any unseen candidate is taken."""
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What a search knew when it stopped: of each candidate how many seeds it had; who was dropped, by whom.
+
+    The latter cannot be told from the numbers later. Nor can the former from the pictures that there are,
+    since two candidates may be the same ones under other values.
+    """
+
+    seeds: Mapping[int, int]
+    dropped: Mapping[int, int]
+
+
 def need_optuna() -> None:
     """MachineError, with the way to install it, when Optuna is missing."""
     try:
@@ -45,8 +60,16 @@ class Proposals:
     """The trials of one search; `name` tells it from others in the same folder."""
 
     def __init__(
-        self, folder: Path, space: Space, objectives: int, name: str, sampler: SamplerName, seed: int
+        self,
+        folder: Path,
+        space: Space,
+        objectives: int,
+        name: str,
+        sampler: SamplerName,
+        seed: int,
+        candidates: int | None = None,
     ) -> None:
+        """candidates: about how many there will be, if that is known; a third of them is a random start."""
         need_optuna()
         import optuna
         from optuna.exceptions import ExperimentalWarning
@@ -54,6 +77,8 @@ class Proposals:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=ExperimentalWarning)
         self._space, self._sampler, self._seed = space, sampler, seed
+        wanted = 4 + 2 * len(space.axes)
+        self.startup = wanted if candidates is None else max(2, min(wanted, candidates // 3))
         folder.mkdir(parents=True, exist_ok=True)
         path = (folder / DATABASE).absolute().as_posix()
         try:
@@ -86,29 +111,41 @@ class Proposals:
         trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return list(dict.fromkeys(self._point(trial.params) for trial in trials))
 
-    def keep_dropped(self, dropped: dict[int, int]) -> None:
-        """Which candidates were dropped, and by whom: what was known then cannot be told from the numbers
-        later.
-        """
-        self._study.set_user_attr("dropped", {str(number): rival for number, rival in dropped.items()})
+    def keep(self, now: Kept) -> None:
+        """Write down how far the search is."""
+        for name, numbers in (("seeds", now.seeds), ("dropped", now.dropped)):
+            self._study.set_user_attr(name, {str(number): other for number, other in numbers.items()})
 
-    def dropped(self) -> dict[int, int]:
-        """Those of earlier runs."""
-        return {int(number): rival for number, rival in self._study.user_attrs.get("dropped", {}).items()}
+    def kept(self) -> Kept:
+        """How far an earlier run was."""
+        told = self._study.user_attrs
+        seeds, dropped = (
+            {int(number): int(other) for number, other in told.get(name, {}).items()}
+            for name in ("seeds", "dropped")
+        )
+        return Kept(seeds, dropped)
 
-    def ask(self, seen: set[Point], leader: Point) -> Point | None:
+    def ask(self, seen: set[Point], leader: Point, order: Sequence[Point]) -> Point | None:
         """An unseen candidate; None when there is none left.
 
         seen: those that are known, and what was given.  leader: whose neighbour it is to be, if one is
-        unseen; the empty one: of nobody.
+        unseen; the empty one: of nobody.  order: those in the race, the best first.
         """
         if len(seen) > self._space.size:  # what was given is among the seen
             return None
         number = 1000 * len(self.told())  # of those that were told: a stopped one does not count
         dice = random.Random(f"{self._seed} {number}")
-        near = [point for point in self.neighbours(leader) if point not in seen]
-        if near:
-            return self._enqueued(dice.choice(near))
+        for reach in self._reaches():
+            near = [point for point in self.neighbours(leader, reach) if point not in seen]
+            if near:
+                return self._enqueued(dice.choice(near))
+        if self._sampler == "tpe":
+            guided = self._guided(order, number)
+            for _ in range(TRIES):
+                point = self._point(guided.ask(self._distributions()).params)
+                if point not in seen:
+                    return self._enqueued(point)
+            return self._enqueued(self._unseen(seen, dice))
         for _ in range(TRIES):
             self._study.sampler = self._make(number)
             trial = self._study.ask(self._distributions())
@@ -120,6 +157,25 @@ class Proposals:
             number += 1
         return self._enqueued(self._unseen(seen, dice))
 
+    def _guided(self, order: Sequence[Point], number: int) -> Study:
+        """A study in memory, of one objective: the order changes with every picture."""
+        import optuna
+
+        study = optuna.create_study(direction="maximize", sampler=self._make(number))
+        distributions = self._distributions()
+        study.add_trials(
+            [
+                optuna.trial.create_trial(
+                    params={f"{i}": self._stored(i, at) for i, at in enumerate(point)},
+                    distributions=distributions,
+                    value=-place,
+                )
+                for place, point in enumerate(order)
+                if point
+            ]
+        )
+        return study
+
     def enqueue(self, point: Point) -> Point:
         """Propose this one."""
         return self._enqueued(point)
@@ -130,11 +186,23 @@ class Proposals:
         for trial in self._open.pop(point, []):
             self._study.tell(trial, numbers)
 
-    def neighbours(self, point: Point) -> Iterator[Point]:
-        """One step along one axis; any other value where they have no order."""
+    def _reaches(self) -> list[int]:
+        """How long steps are: a quarter of the longest axis, then halves of it, down to one value."""
+        reach = max((len(axis.values) for axis in self._space.axes), default=1) // 4
+        found = []
+        while reach > 1:
+            found.append(reach)
+            reach //= 2
+        return [*found, 1]
+
+    def neighbours(self, point: Point, reach: int = 1) -> Iterator[Point]:
+        """One step of `reach` values along one axis, a quarter of that axis at most; any other value where
+        they have no order.
+        """
         for axis, at in enumerate(point):
             count = len(self._space.axes[axis].values)
-            near = (at - 1, at + 1) if self._space.ordered[axis] else range(count)
+            step = max(1, min(reach, count // 4))
+            near = (at - step, at + step) if self._space.ordered[axis] else range(count)
             for value in near:
                 if value != at and 0 <= value < count:
                     yield (*point[:axis], value, *point[axis + 1 :])
@@ -188,5 +256,4 @@ class Proposals:
         seed = (self._seed + 7919 * number) % 2**31
         if self._sampler == "nsga2":
             return NSGAIISampler(population_size=POPULATION, seed=seed)
-        startup = 4 + 2 * len(self._space.axes)
-        return TPESampler(n_startup_trials=startup, multivariate=True, seed=seed)
+        return TPESampler(n_startup_trials=self.startup, multivariate=True, seed=seed)

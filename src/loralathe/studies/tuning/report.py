@@ -33,8 +33,8 @@ class Candidate:
 
     labels: its values, one for each axis.  values: each objective over its seeds, None where nothing tells
     it. status: front: no other is better everywhere;  behind: another seems so;  dropped: `beaten_by`
-    surely is. worth: the weighed sum of the objectives.  keys: its pictures with the trigger word. render:
-    the command that renders it.  recipe: how to make its weights; None for those of the checkpoint.
+    surely is. keys: its pictures with the trigger word. render: the command that renders it.  recipe: how to
+    make its weights; None for those of the checkpoint.
     """
 
     number: int
@@ -42,7 +42,6 @@ class Candidate:
     values: tuple[Estimate | None, ...]
     status: Status
     beaten_by: int | None
-    worth: float | None
     keys: tuple[str, ...]
     render: str
     recipe: CellRecipe | None
@@ -56,7 +55,6 @@ class Candidate:
         values: tuple[Estimate | None, ...],
         status: Status,
         beaten_by: int | None,
-        worth: float | None,
         keys: tuple[str, ...],
         job: Job,
         recipe_file: str | None,
@@ -64,7 +62,7 @@ class Candidate:
         """From one of its jobs."""
         recipe = cell_recipe(job.request, recipe_file=recipe_file, variables=job.variables)
         render = "" if recipe_file else _render_command(job.request)
-        return cls(number, labels, values, status, beaten_by, worth, keys, render, recipe)
+        return cls(number, labels, values, status, beaten_by, keys, render, recipe)
 
 
 @dataclass(frozen=True)
@@ -84,10 +82,12 @@ class Check:
 class TuneReport:
     """A search.
 
-    axes: title → values.  goals: (name, whether up is better, weight, slack).  front: numbers, most worth
-    first. pictures: all that the study made;  rendered: those of this run;  grid_pictures: of a grid of the
-    same values
-        on the seeds that a new candidate begins with.
+    axes: title → values.  goals: (name, whether up is better, weight, slack); the first comes first.
+    front: numbers, the best of the choice first.
+    top: the best of the first goal;  near: those that are at most `within` behind it, a share of 1; the
+        first of them is recommended.
+    pictures: all that the study made;  rendered: those of this run;  grid_pictures: of a grid of the same
+        values on the seeds that a new candidate begins with.
     seeds: of a new candidate, and the most.  stage: what a running search is at; "" once it has ended.
     recipe: that of the recommended candidate, its paths as seen from the study's folder; "" for the base
     itself.
@@ -100,7 +100,9 @@ class TuneReport:
     goals: tuple[tuple[str, bool, float, float], ...]
     candidates: tuple[Candidate, ...]
     front: tuple[int, ...]
-    recommended: int | None
+    top: int | None
+    near: tuple[int, ...]
+    within: float
     check: Check | None
     pictures: int
     rendered: int
@@ -116,6 +118,11 @@ class TuneReport:
     recipe: str = ""
     measured: Measured | None = None
     files: tuple[Path, ...] = ()
+
+    @property
+    def recommended(self) -> int | None:
+        """The best of the others' sum among those that are near the top; None where there is nobody yet."""
+        return self.near[0] if self.near else None
 
     @property
     def best(self) -> Candidate | None:
@@ -214,14 +221,15 @@ def tune_json(report: TuneReport) -> bytes:
     fields["goals"] = [
         dict(zip(("name", "up", "weigh", "slack"), goal, strict=True)) for goal in report.goals
     ]
-    return json_file({"version": 1} | fields | {"request": report.request.to_json()}) + b"\n"
+    more = {"recommended": report.recommended, "request": report.request.to_json()}
+    return json_file({"version": 1} | fields | more) + b"\n"
 
 
 def tune_csv(report: TuneReport) -> bytes:
     """A row for each candidate: its values, its objectives with 95 % intervals, what became of it."""
     heads = [f"{name}{end}" for name, *_ in report.goals for end in ("", " low", " high")]
     rows: list[Sequence[object]] = [
-        ["candidate", *report.axes, "seeds", *heads, "worth", "status", "beaten by", "command"]
+        ["candidate", *report.axes, "seeds", *heads, "near", "status", "beaten by", "command"]
     ]
     for one in report.candidates:
         numbers = [
@@ -235,7 +243,7 @@ def tune_csv(report: TuneReport) -> bytes:
                 *(one.labels or [""] * len(report.axes)),
                 len(one.keys),
                 *("" if number is None else f"{number:.6g}" for number in numbers),
-                "" if one.worth is None else f"{one.worth:.6g}",
+                "yes" if one.number in report.near else "",
                 "recommended" if one.number == report.recommended else one.status,
                 "" if one.beaten_by is None else one.beaten_by,
                 one.recipe.command if one.recipe else "",
@@ -274,6 +282,9 @@ def tune_page(report: TuneReport, folder: Path, *, embed: bool) -> bytes:
         "candidates": candidates,
         "front": report.front,
         "recommended": report.recommended,
+        "top": report.top,
+        "near": report.near,
+        "within": report.within,
         "check": None
         if check is None
         else {

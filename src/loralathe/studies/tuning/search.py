@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,11 +17,11 @@ from loralathe.rendering.request import Renderer
 from loralathe.studies.store import CellStore
 from loralathe.studies.study_file import claim_folder
 from loralathe.studies.tuning.budget import Purse
-from loralathe.studies.tuning.choose import front_of, leader, next_to_measure, worths
+from loralathe.studies.tuning.choose import Field, field_of, front_of
 from loralathe.studies.tuning.goals import estimates
 from loralathe.studies.tuning.measure import Measurer
 from loralathe.studies.tuning.options import TuneOptions, TunePlan, plan_tune, search_name, study_identity
-from loralathe.studies.tuning.proposals import Proposals
+from loralathe.studies.tuning.proposals import Kept, Proposals
 from loralathe.studies.tuning.racing import (
     Noise,
     Rule,
@@ -96,8 +96,16 @@ class Race:
         )
         seed = options.request.seed % 2**31
         name = search_name(options, plan)
-        proposals = Proposals(options.folder, plan.space, len(options.goals), name, options.sampler, seed)
         purse = Purse(options.budget, lambda: measurer.spent, plan.kept, time.monotonic())
+        proposals = Proposals(
+            options.folder,
+            plan.space,
+            len(options.goals),
+            name,
+            options.sampler,
+            seed,
+            purse.candidates(plan.pictures_of_scene * options.first),
+        )
         return cls(options, plan, measurer, proposals, purse, progress)
 
     @property
@@ -115,11 +123,11 @@ class Race:
                 task.advance(self.measurer.spent - task.done)
                 self._write_live()
 
-            known = self.proposals.told()
-            for point in (AS_GIVEN, *known):
-                self._enter(point, again=bool(known))
+            known, before = self.proposals.told(), self.proposals.kept()
+            for number, point in enumerate((AS_GIVEN, *known)):
+                self._enter(point, again=before.seeds.get(number, 0) if known else 0)
                 tick()
-            self.dropped |= {n: by for n, by in self.proposals.dropped().items() if n < len(self.points)}
+            self.dropped |= {n: by for n, by in before.dropped.items() if max(n, by) < len(self.points)}
             self._search(tick)
             self._stage = "check"
             self._check()
@@ -144,14 +152,15 @@ class Race:
             tick()
 
     def _contest(self, *, early: bool) -> int | None:
-        """Who gets more seeds: one that leads on too few of them to be recommended; once no more candidates
-        are wanted, also those whom luck may have put in front or kept back.
+        """Who gets more seeds: one that would be recommended, or is the best of the first goal, on too few of
+        them; once no more candidates are wanted, also those whom luck may have put there or kept back.
         """
-        found = worths(self.alive, self.options.goals)
-        ahead = leader(found)
-        if len(found) > 1 and found[ahead].seeds < self._seasoned:
-            return ahead
-        return None if early else next_to_measure(found, self.options.most)
+        field = self.field
+        open_field = replace(field, fewest=1)
+        for ahead in (open_field.top, open_field.chosen):
+            if field.standings[ahead].seeds < self._seasoned and len(self.points) > 1:
+                return ahead
+        return None if early else field.next_to_measure(self.options.most)
 
     @property
     def _seasoned(self) -> int:
@@ -177,9 +186,11 @@ class Race:
         """
         if len(self.points) == 1:
             return self.proposals.enqueue(tuple(0 for _ in self.plan.space.axes))
-        startup = 4 + 2 * len(self.plan.space.axes)
-        step = steps or (len(self.points) >= startup and len(self.points) % 2 == 0)
-        return self.proposals.ask({*self.points, AS_GIVEN}, self.points[self.leading] if step else AS_GIVEN)
+        step = steps or (len(self.points) >= self.proposals.startup and len(self.points) % 2 == 0)
+        field = self.field
+        order = [self.points[number] for number in field.order]
+        leader = self.points[field.chosen] if step else AS_GIVEN
+        return self.proposals.ask({*self.points, AS_GIVEN}, leader, order)
 
     def _look_closer(self, number: int) -> None:
         """More seeds for a candidate."""
@@ -197,45 +208,27 @@ class Race:
         }
 
     @property
-    def leading(self) -> int:
-        return leader(worths(self.alive, self.options.goals), self._seasoned)
+    def field(self) -> Field:
+        """How those in the race stand."""
+        return field_of(self.alive, self.options.goals, self.options.within, self._seasoned)
 
-    def _enter(self, point: Point, *, again: bool = False) -> None:
-        """Measure a new candidate on the first seeds; on twice as many if it comes to the front.
+    def _enter(self, point: Point, *, again: int = 0) -> None:
+        """Measure a new candidate on the first seeds; `again`: on as many as it got in an earlier run.
 
-        again: on as many as it got in an earlier run. It is told to Optuna last: who was told, had its
-        chance.
+        It is told to Optuna last: who was told, had its chance.
         """
         first = self.options.first
-        found = 0
-        while again and found < self.options.most and self._is_made(point, found):
-            found += 1
-        self.measurer.measure({point: range(max(first, found))})
+        self.measurer.measure({point: range(max(first, min(again, self.options.most)))})
         number, own = len(self.points), means(self.measurer.table(point)[:first])
         self.points.append(point)
         if not again:
             self._drop_around(number)
-        if not again and number not in self.dropped:
-            self._double(number)
         if point:
             self.proposals.tell(point, own)
-
-    def _double(self, number: int) -> None:
-        """Twice the first seeds for one that comes to the front, so that luck alone does not lead."""
-        first = self.options.first
-        rivals = number > 0 and self.purse.measuring(self.plan.pictures_of_scene * first)
-        if rivals and number in front_of(self.alive, self.options.goals):
-            self.measurer.measure({self.points[number]: range(self._seasoned)})
-            self._drop_around(number)
-
-    def _is_made(self, point: Point, scene: int) -> bool:
-        return all(self.measurer.store.has(job.key) for job in self.measurer.jobs(point, scene))
 
     def _drop_around(self, number: int) -> None:
         """Whom the new numbers of a candidate drop: itself, or others."""
         alive = self.alive
-        if len(alive) < 2:
-            return
         noise, rule = _noise_of(alive), self.rule
         if number in alive and (rival := beaten_by(number, alive, noise, rule)) is not None:
             self.dropped[number] = rival
@@ -243,11 +236,12 @@ class Race:
             for other, table in alive.items():
                 if other != number and surely_beats(difference(alive[number], table, noise, rule), rule):
                     self.dropped[other] = number
-        self.proposals.keep_dropped(self.dropped)
+        seeds = {number: len(self.measurer.table(point)) for number, point in enumerate(self.points)}
+        self.proposals.keep(Kept(seeds, self.dropped))
 
     def _check(self) -> None:
         """The recommended one against what was given, on seeds that no choice was made by."""
-        best = self.points[self.leading]
+        best = self.points[self.field.chosen]
         scenes = range(self.options.most, self.options.most + self.options.check)
         other = AS_GIVEN if best else self.points[min(1, len(self.points) - 1)]
         if not scenes or best == other:
@@ -280,23 +274,21 @@ class Race:
 
     def _report(self, *, live: bool) -> TuneReport:
         alive = self.alive
-        ahead = front_of(alive, self.options.goals) if alive else []
-        noise = _noise_of(alive)
-        found = worths(alive, self.options.goals)
-        candidates = tuple(
-            self._candidate(
-                number, noise, front=number in ahead, worth=found[number].mean if number in found else None
-            )
-            for number in range(len(self.points))
-        )
         space, options = self.plan.space, self.options
+        ahead = front_of(alive, options.goals, options.within) if alive else []
+        noise, field = _noise_of(alive), self.field
+        candidates = tuple(
+            self._candidate(number, noise, front=number in ahead) for number in range(len(self.points))
+        )
         return TuneReport(
             title=options.title,
             axes={axis.title: tuple(value.label for value in axis.values) for axis in space.axes},
             goals=tuple((goal.name, goal.up, goal.weigh, goal.slack) for goal in options.goals),
             candidates=candidates,
             front=tuple(ahead),
-            recommended=self.leading if alive else None,
+            top=field.top if alive else None,
+            near=field.near if alive else (),
+            within=options.within,
             check=self.checked,
             pictures=self.measurer.spent,
             rendered=self.measurer.rendered,
@@ -309,7 +301,7 @@ class Race:
             stage=self._stage if live else "",
             budget=options.budget.pictures,
             request=options.request,
-            recipe="" if live or not alive else self._recipe(self.points[self.leading]),
+            recipe="" if live or not alive else self._recipe(self.points[field.chosen]),
         )
 
     def _recipe(self, point: Point) -> str:
@@ -331,7 +323,7 @@ class Race:
             else:
                 yield Estimate(one.mean, one.mean - float(radius), one.mean + float(radius), one.values)
 
-    def _candidate(self, number: int, noise: Noise, *, front: bool, worth: float | None) -> Candidate:
+    def _candidate(self, number: int, noise: Noise, *, front: bool) -> Candidate:
         point, options = self.points[number], self.options
         table = self.measurer.table(point)[: options.most]
         job = self.plan.space.job(point, options.request.prompt, options.request.seed)
@@ -342,7 +334,6 @@ class Race:
             values=tuple(self._shown(table, noise)),
             status="dropped" if number in self.dropped else "front" if front else "behind",
             beaten_by=self.dropped.get(number),
-            worth=worth,
             keys=tuple(self.measurer.key(point, scene) for scene in range(len(table))),
             job=job,
             recipe_file=None if recipe is None else recipe.file,

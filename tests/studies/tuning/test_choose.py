@@ -1,0 +1,134 @@
+"""The choice: what comes first, what may be given up of it, and who gets more seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from loralathe.studies.tuning.choose import Field, Mark, Standing, field_of, is_no_better, is_preferred
+from loralathe.studies.tuning.goals import goals_of
+from loralathe.studies.tuning.racing import Difference, Values
+from studies.tuning.world import SCORERS
+
+GOALS = goals_of((), scorers=SCORERS, plain=True)
+
+
+def standing(first: float, rest: float, error: float = 0.0, seeds: int = 16) -> Standing:
+    return Standing(Mark(first, error), Mark(rest, error), seeds)
+
+
+def rows(*means: float, seeds: int = 8) -> Values:
+    """The same numbers on every seed."""
+    return np.tile(np.array(means), (seeds, 1))
+
+
+def test_of_those_near_the_best_the_one_that_costs_least_is_chosen() -> None:
+    tables = {
+        0: rows(0.99, -0.90, 0.8),  # the most alike one
+        1: rows(0.985, -0.60, 0.8),  # half a point less, and much less bleed
+        2: rows(0.97, 0.0, 0.8),  # two points less are too many, whatever they buy
+    }
+    field = field_of(tables, GOALS)
+    assert (field.top, field.near, field.chosen) == (0, (1, 0), 1)
+    assert field_of(tables, GOALS, within=0.0).chosen == 0
+    assert field_of(tables, GOALS, within=0.03).chosen == 2
+    assert field.order == (1, 0, 2), "a search is led to what would be chosen"
+
+
+def test_weights_are_between_the_others() -> None:
+    tables = {0: rows(0.99, -0.6, 0.6), 1: rows(0.99, -0.5, 0.4)}
+    assert field_of(tables, GOALS).chosen == 0
+    weighed = goals_of((), scorers=SCORERS, plain=True, weights={"bleed": 3.0})
+    assert field_of(tables, weighed).chosen == 1
+    alone = goals_of((), scorers=SCORERS, plain=True, weights={"bleed": 0.0, "prompt": 0.0})
+    assert field_of({0: rows(0.98, -0.6, 0.6), 1: rows(0.985, -0.9, 0.4)}, alone).chosen == 1
+
+
+def test_what_a_seed_does_to_all_is_left_out() -> None:
+    """One with two lucky seeds does not stand above those that had hard ones, too."""
+    easy = np.array([0.1, 0.1, -0.1, -0.1])
+    tables = {
+        key: np.stack([level + easy[:n], np.full(n, -0.5), np.full(n, 0.5)], 1)
+        for key, level, n in ((0, 0.8, 4), (1, 0.7, 4), (2, 0.75, 2))
+    }
+    field = field_of(tables, GOALS)
+    for key, level in ((0, 0.8), (1, 0.7), (2, 0.75)):
+        assert field.standings[key].first.mean - field.standings[0].first.mean == pytest.approx(
+            level - 0.8, abs=1e-9
+        )
+        assert field.standings[key].first.error == pytest.approx(0, abs=1e-6)
+
+
+def test_errors_are_those_of_a_two_way_table() -> None:
+    """Unlike seeds and candidates apart, the spread that is left tells how sure a mean is."""
+    random = np.random.default_rng(3)
+    seeds = random.normal(0, 0.3, 400)
+    tables = {key: np.stack([key / 10 + seeds + random.normal(0, 0.1, 400)] * 3, 1) for key in range(6)}
+    field = field_of(tables, GOALS)
+    for one in field.standings.values():
+        assert one.first.error == pytest.approx(0.1 * np.sqrt(5 / 6) / np.sqrt(400), rel=0.1)
+
+
+def test_flawless_seeds_are_no_proof() -> None:
+    """The error of one that never failed comes from those that did, and falls as 1/n."""
+    random = np.random.default_rng(4)
+    noisy = {key: np.stack([random.normal(0.5, 0.1, 2)] * 3, 1) for key in range(2, 12)}
+    few = field_of(noisy | {0: rows(1, -1, 1, seeds=4), 1: rows(1, -1, 1, seeds=16)}, GOALS).standings
+    assert few[0].first.error > 3 * few[1].first.error > 0
+
+
+def test_a_picture_that_tells_nothing_is_left_out() -> None:
+    blind = np.array([[0.9, -0.5, 0.8], [0.9, np.nan, 0.8], [np.nan, -0.5, 0.8]])
+    field = field_of({0: blind, 1: rows(0.8, -0.5, 0.8, seeds=3), 2: np.full((3, 3), np.nan)}, GOALS)
+    assert field.chosen == 0
+    assert field.standings[0].first.mean == pytest.approx(0.9)
+    assert field.order[-1] == 2
+
+
+def test_luck_does_not_lead_and_more_seeds_go_where_it_is_unclear() -> None:
+    found = {
+        0: standing(0.80, -0.5, 0.01, 8),
+        1: standing(0.80, -0.4, 0.2, 2),
+        2: standing(0.5, 0.0, 0.06, 2),
+    }
+    field = Field(found)
+    assert field.chosen == 0
+    assert field.next_to_measure(16) == 1, "luck may have kept it back"
+    assert Field({**found, 1: standing(0.7, -0.4, 0.02, 8)}).next_to_measure(16) is None, "it is clear"
+    assert Field({0: standing(0.8, -0.5, 0.1), 1: standing(0.8, -0.5, 0.1)}).next_to_measure(16) is None
+    seasoned = Field({**found, 1: standing(0.9, -0.4, 0.01, 2)}, fewest=4)
+    assert seasoned.chosen == 0, "two seeds are too few to lead"
+
+
+def test_the_best_is_measured_while_it_is_not_sure_that_the_chosen_one_is_near_it() -> None:
+    close = {0: standing(0.800, -0.5, 0.004, 8), 1: standing(0.796, -0.2, 0.004, 12)}
+    field = Field(close)
+    assert (field.top, field.chosen) == (0, 1)
+    assert field.next_to_measure(16) == 0
+    sure = {0: standing(0.800, -0.5, 0.001, 8), 1: standing(0.796, -0.2, 0.001, 12)}
+    assert Field(sure).next_to_measure(16) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "preferred", "no_better"),
+    [
+        ((0.02, -0.3), (0.05, 0.1), True, False),  # surely more alike by more than may be given up
+        ((-0.005, 0.02), (0.03, 0.05), True, False),  # as alike, and surely better otherwise
+        ((0.002, -0.005), (0.03, 0.05), True, False),  # surely more alike, and as good otherwise
+        ((0.002, -0.05), (0.03, 0.05), False, False),
+        ((-0.05, 0.3), (-0.02, 0.5), False, True),  # surely less alike: nothing makes up for it
+        ((-0.05, -0.3), (0.0, 0.0), False, True),
+        ((-0.05, -0.3), (0.01, 0.2), False, False),
+        ((-np.inf, -np.inf), (np.inf, np.inf), False, False),
+    ],
+)
+def test_what_is_surely_preferred(
+    low: tuple[float, float], high: tuple[float, float], *, preferred: bool, no_better: bool
+) -> None:
+    ends = np.array([low, high])
+    with np.errstate(invalid="ignore"):
+        gap = Difference(ends.mean(0), (ends[1] - ends[0]) / 2, np.array([4.0, 4.0]))
+    if np.isinf(ends).any():
+        gap = Difference(np.zeros(2), np.full(2, np.inf), np.zeros(2))
+    assert is_preferred(gap, 0.01) is preferred
+    assert is_no_better(gap, 0.01) is no_better
