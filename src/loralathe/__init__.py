@@ -106,7 +106,7 @@ if TYPE_CHECKING:
     from loralathe.studies.soups.report import SoupReport
     from loralathe.studies.tuning.report import TuneReport
     from loralathe.studies.weights import BlockWeight, WeightStudy
-    from loralathe.tensorfiles import in_memory, read_text, write_text
+    from loralathe.tensorfiles import in_memory, read_text, write_text, write_whole
     from loralathe.verification import BlockCheck, Verification
     from loralathe.version import __version__
     from loralathe.words import LANGUAGES, Catalogue, read_catalogue, read_page
@@ -125,7 +125,7 @@ if TYPE_CHECKING:
         "component_name", "family_by_id",
         "in_memory", "label_of_kind", "make_recipe", "parse_number", "parse_size", "parse_whole",
         "quoted", "read_catalogue", "read_page", "read_recipe", "read_text", "recipe_text", "shorthand",
-        "tag_text", "unused_names", "write_text",
+        "tag_text", "unused_names", "write_text", "write_whole",
     ]  # fmt: skip
     __all__ += errors.__all__
     __all__ += bases.__all__
@@ -175,7 +175,7 @@ _HOMES = {
     "studies.soups.report": ("SoupReport",),
     "studies.tuning.report": ("TuneReport",),
     "studies.weights": ("BlockWeight", "WeightStudy"),
-    "tensorfiles": ("in_memory", "read_text", "write_text"),
+    "tensorfiles": ("in_memory", "read_text", "write_text", "write_whole"),
     "verification": ("BlockCheck", "Verification"),
     "version": ("__version__",),
     "words": ("LANGUAGES", "Catalogue", "read_catalogue", "read_page"),

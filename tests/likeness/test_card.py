@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -238,3 +240,19 @@ def test_what_a_card_says_of_itself_needs_no_models(card: Card, tmp_path: Path) 
     save_file({"a": np.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="not an identity card"):
         read_card_facts(tmp_path / "other.safetensors")
+
+
+def test_a_process_that_is_kept_to_folders_finds_the_model_in_them(card: Card, tmp_path: Path) -> None:
+    """What this machine remembers may lie outside of the folders that the workshop serves."""
+    kept, faces = tmp_path / "kept", tmp_path / "faces" / "deep"
+    kept.mkdir()
+    faces.mkdir(parents=True)
+    write_card(kept / "hina.card", card)
+    shutil.copy(tmp_path / "face.onnx", faces / "face.onnx")
+    code = (
+        "import sys, loralathe; loralathe.confine(sys.argv[2:], []);"
+        "print(loralathe.read_card(sys.argv[1]).embedder.model)"
+    )
+    words = [sys.executable, "-c", code, str(kept / "hina.card"), str(kept), str(tmp_path / "faces")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()) == faces / "face.onnx"

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 import loralathe
-from loralathe.api import arguments, picture_options
+from loralathe.api import arguments, bases, picture_options, soups, tuning
 from loralathe.cli import lathe
 from loralathe.workshop.commands import COMMANDS, Request, read_request
 from loralathe.workshop.fields import OPTIONS, forms
 from loralathe.workshop.places import Place, Places
 
 FOLDERS = {"lora_dir", "checkpoint_dir", "vae_dir", "embeddings", "comfyui", "webui"}
-OWN = {"options", "progress", "search", "inputs", "devices", "on", "dry_run", *FOLDERS}
-"""Folders, what the workshop gives itself, and where pictures are made: in its own process."""
+OWN = {"options", "progress", "inputs", "dry_run", *FOLDERS}
+"""Folders, and what the workshop gives itself."""
 LAYOUT = {"layout", "shard_size", "like"}
 """Results of a job are files: folders are made on the command line."""
 KEYWORDS = {
@@ -33,7 +33,20 @@ KEYWORDS = {
     "resize": arguments.RunKeywords,
     "run": arguments.RunKeywords,
     "convert_lora": arguments.RunKeywords,
+    "tune": tuning.OpenTuneKeywords,
+    "everywhere": bases.EverywhereKeywords,
+    "soup": soups.SoupKeywords,
 }
+ELSEWHERE = {
+    "block_weights": {"other"},  # a LoRA that is one of the words
+    "run": {"search"},
+    "verify": {"search"},
+    "everywhere": {"reuse"},  # each base has a folder of its own
+    "merge": {"search"},
+    "soup": {"folder"},
+    "check_identity": {"card", "pictures"},
+}
+"""What is no field: words, and folders beside the output."""
 RECIPE = {"recipe", "step", "variables"}
 """A grid of what a recipe makes: another function of the library."""
 
@@ -48,6 +61,7 @@ EXAMPLES = {
     "files": ["/a", "/b"],
     "list": ["a", "b"],
     "map": {"a": "b"},
+    "numbers": [1, 2],
 }
 NO_LISTS = ("extract", "resize", "add_difference", "weighted_sum", "convert", "convert_lora")
 WITHOUT = {(command, option) for command in NO_LISTS for option in ("presets", "missing_blocks")}
@@ -57,7 +71,7 @@ WITHOUT = {(command, option) for command in NO_LISTS for option in ("presets", "
 def keywords_of(command: str) -> set[str]:
     """What its function takes by name, its keywords and theirs."""
     parameters = inspect.signature(getattr(loralathe, command)).parameters.values()
-    found = {one.name for one in parameters if one.default is not one.empty or one.name == "to"}
+    found = {one.name for one in parameters if one.default is not one.empty or one.name in ("to", "model")}
     return found | set(getattr(KEYWORDS.get(command), "__annotations__", {}))
 
 
@@ -67,8 +81,8 @@ def test_every_command_has_fields() -> None:
 
 @pytest.mark.parametrize("command", sorted(OPTIONS))
 def test_every_option_has_a_field(command: str) -> None:
-    fields = set(OPTIONS[command]) - (RECIPE if command == "grid" else set())
-    assert fields == keywords_of(command) - OWN - LAYOUT - {"other"}  # a LoRA that is one of the words
+    fields = set(OPTIONS[command]) - (RECIPE if command in ("grid", "tune") else set())
+    assert fields == keywords_of(command) - OWN - LAYOUT - ELSEWHERE.get(command, set())
 
 
 @pytest.mark.parametrize("command", sorted(OPTIONS))
@@ -78,10 +92,11 @@ def test_the_command_that_is_shown_has_only_options_that_are_there(command: str)
     assert found is not None
     known = {flag for one in found.params for flag in (*one.opts, *one.secondary_opts)}
     for option, field in OPTIONS[command].items():
-        value = {**EXAMPLES, "ranks": {"mode": "linear_ratio"}}.get(option, EXAMPLES[field.kind])
+        ranks = {"rank": 4} if command == "soup" else {"mode": "linear_ratio"}
+        value = {**EXAMPLES, "ranks": ranks}.get(option, EXAMPLES[field.kind])
         line = Request(command, (), {}, ("1",), {option: not field.default if value is True else value})
         flags = [word for word in shlex.split(line.line("posix")) if word.startswith("-")]
-        if (command, option) not in WITHOUT:
+        if (command, option) not in WITHOUT and option.upper() not in COMMANDS[command].lead:
             assert flags
             assert set(flags) <= known
 
@@ -91,7 +106,7 @@ def test_fields_as_json() -> None:
     grid = {one["name"]: one for one in found["grid"]}
     assert grid["sampler"]["choices"] == ["Euler"]
     kinds = {one["kind"] for fields in found.values() for one in fields}
-    assert kinds <= {"text", "lines", "number", "whole", "choice", "flag", "file", "files", "list", "map"}
+    assert kinds <= set(EXAMPLES)
     assert all(one["of"] for fields in found.values() for one in fields if one["kind"].startswith("file"))
 
 

@@ -27,6 +27,10 @@ PUT_TOGETHER = (
     "compare.",
     "history.kind_",
     "programs.names_",
+    "likeness.kind_",
+    "likeness.lead_",
+    "likeness.goal_",
+    "likeness.way_",
 )
 """Beginnings of keys that the scripts put together."""
 

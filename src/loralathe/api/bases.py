@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from loralathe.inspection import Fitting
     from loralathe.strengths import AdapterUse
     from loralathe.studies.everywhere import EverywhereReport, OnBase
+    from loralathe.studies.tuning.budget import Budget
     from loralathe.studies.tuning.options import TunePlan
 
 __all__ = ["EverywhereKeywords", "PlannedBase", "PreparedEverywhere", "everywhere", "prepare_everywhere"]
@@ -147,6 +148,13 @@ class PreparedEverywhere:
     folder: Path
     opening: dict[str, Any]
     tuning: dict[str, Any]
+
+    @property
+    def budget(self) -> Budget:
+        """Of the search on each base."""
+        from loralathe.studies.tuning.budget import read_budget
+
+        return read_budget(self.tuning.get("budget", "200 pictures"))
 
     @property
     def progress(self) -> Progress:

@@ -19,12 +19,14 @@ PROGRAM_FOLDERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "loras": ("models/Lora", "models/LyCORIS"),
         "vaes": ("models/VAE",),
         "embeddings": ("embeddings",),
+        "faces": ("models/insightface",),
     },
     "comfyui": {
         "checkpoints": ("models/checkpoints", "models/diffusion_models", "models/unet"),
         "loras": ("models/loras",),
         "vaes": ("models/vae",),
         "embeddings": ("models/embeddings",),
+        "faces": ("models/insightface",),
     },
 }
 """Program → kind of file → its folders inside that of the program."""

@@ -24,7 +24,7 @@ SETTINGS: Mapping[str, type] = {
     "prompt": str, "negative": str, "seed": int, "steps": int, "cfg": float, "sampler": str, "schedule": str,
     "size": str, "vae": str, "clip_skip": int, "guidance": float, "styles": str, "style": list,
     "hires": float, "hires_upscaler": str, "hires_steps": int, "hires_denoising": float,
-    "device": str, "devices": str, "dtype": str, "low_vram": bool, "batch": int,
+    "on": str, "device": str, "devices": str, "dtype": str, "low_vram": bool, "batch": int,
     "prediction": str, "tokenizer": str, "text_encoder": list,
     "hashes": bool, "missing_blocks": int, "allow_unmatched": bool,
 }  # fmt: skip

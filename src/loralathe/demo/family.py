@@ -87,6 +87,16 @@ def unpack_family(
     return [folder / name for name in (*family.bases, *family.adapters)]
 
 
+def unpack_judge(folder: Path, family: TinyFamily | None = None) -> Path:
+    """The reader of the family's portraits, which cards are made with, in `folder`. One there stays."""
+    family = family or find_family()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / family.judge
+    if not _is_there(path, family.parts[family.judge]):
+        write_whole(path, family.part(family.judge).read_bytes())
+    return path
+
+
 def _is_there(path: Path, digest: str) -> bool:
     if path.exists() and content_hash(path) != digest:
         raise InputError(

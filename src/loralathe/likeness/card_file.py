@@ -25,6 +25,8 @@ from loralathe.tensorfiles import (
     TensorInfo,
     check_output,
     encode_header,
+    files_called,
+    is_readable,
     open_tensorfile,
     write_whole,
 )
@@ -276,5 +278,7 @@ def _places(card: Path, wanted: ModelFile) -> Iterator[Path]:
     name = Path(wanted.name.replace("\\", "/")).name
     yield card.parent / name
     yield Path(name)
-    if (known := remembered_place(wanted.sha256)) is not None:
+    known = remembered_place(wanted.sha256)
+    if known is not None and is_readable(known):
         yield known
+    yield from files_called(name)

@@ -224,6 +224,7 @@ def everywhere_page(report: EverywhereReport, *, embed: bool = False) -> bytes:
                 "asGiven": best is not None and best.number == 0,
                 "moved": one.lora != report.lora,
                 "notes": best.recipe.notes if best and best.recipe else (),
+                "adapters": best.adapters if best else (),
             }
         )
     data: Mapping[str, object] = {

@@ -13,7 +13,7 @@ from loralathe.tensorfiles.atomic import (
     write_text,
     write_whole,
 )
-from loralathe.tensorfiles.confined import confine, confined_to, require_readable
+from loralathe.tensorfiles.confined import confine, confined_to, files_called, is_readable, require_readable
 from loralathe.tensorfiles.dtypes import DTYPES, from_torch_dtype, tensor_bytes, to_torch_dtype
 from loralathe.tensorfiles.file_names import name_key, stored_path
 from loralathe.tensorfiles.folder_writer import FolderWriter, NetworkPlan
@@ -56,8 +56,9 @@ __all__ = [
     "CheckpointWriter", "FolderWriter", "Header", "MemoryPath", "NetworkPlan", "RearrangedFile", "Run",
     "StagedFile", "StagedFolder", "TensorFile", "TensorInfo", "TensorSpec", "adapter_file_size", "autov1",
     "cache_folder", "check_folder", "check_is_file", "check_output", "config_file", "confine",
-    "confined_to", "content_hash", "digest_of", "encode_header", "folder_parts", "free_space",
-    "from_torch_dtype", "holds_model", "in_file_order", "in_memory", "is_folder_model", "join_files",
+    "confined_to", "content_hash", "digest_of", "encode_header", "files_called",
+    "folder_parts", "free_space", "from_torch_dtype", "holds_model", "in_file_order", "in_memory",
+    "is_folder_model", "is_readable", "join_files",
     "legacy_hash", "made_folders", "model_files", "model_hash", "models_in_folders", "name_key",
     "open_tensorfile", "read_at", "read_config", "read_header", "read_small", "read_text", "real_path",
     "remove_stale", "remove_stale_in", "require_readable", "same_file", "stage_bytes", "stored_path",

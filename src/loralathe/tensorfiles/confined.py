@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from loralathe.errors import InputError
@@ -33,6 +33,19 @@ def confined_to() -> tuple[tuple[str, ...], tuple[str, ...]] | None:
     return tuple(map(str, _Kept.reading)), tuple(map(str, _Kept.writing))
 
 
+def files_called(name: str) -> Iterator[Path]:
+    """Files of this name in the folders that this process is kept to; none where it is not kept to any."""
+    for folder in _Kept.reading or ():
+        for place, _, names in os.walk(folder):
+            if name in names:
+                yield Path(place, name)
+
+
+def is_readable(path: Path) -> bool:
+    """Whether `require_readable` lets it pass."""
+    return _Kept.reading is None or _is_in(path, _Kept.reading)
+
+
 def require_readable(path: Path) -> None:
     """InputError for a file outside of the folders, wherever links lead."""
     if _Kept.reading is not None:
@@ -46,8 +59,12 @@ def require_writable(path: Path) -> None:
 
 
 def _require(path: Path, folders: tuple[Path, ...]) -> None:
-    real = Path(os.path.realpath(path))
-    if not any(real.is_relative_to(folder) for folder in folders):
+    if not _is_in(path, folders):
         raise InputError(
             "this is outside of the folders that may be used", where=str(path), fix="choose a file in them"
         )
+
+
+def _is_in(path: Path, folders: tuple[Path, ...]) -> bool:
+    real = Path(os.path.realpath(path))
+    return any(real.is_relative_to(folder) for folder in folders)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loralathe import MachineError, __version__
+from loralathe import MachineError, __version__, program_folders
 from loralathe.workshop.events import Events
 from loralathe.workshop.jobs import Jobs
 from loralathe.workshop.library import Library
@@ -26,10 +26,12 @@ DATABASE = "workshop.sqlite"
 class Options:
     """What is served, and where.
 
-    checkpoints, loras, vaes, embeddings: folders that are only read;  out: the folder of all that is made.
+    checkpoints, loras, vaes, embeddings, faces: folders that are only read, the last of models that look at
+        pictures;  out: the folder of all that is made.
     host, port: the address;  token: asked of everybody where the address is not this machine's own.
     start: what the forms hold at first: checkpoint, loras, settings.  demo: the tiny family is served.
     presets: a file of another program's block lists, offered beside the own ones; it is only read.
+    programs: folders of programs that may draw in place of this one, `comfyui` and `webui`.
     frames: addresses (http://127.0.0.1:7860) whose pages may show it in a frame, and hand settings over.
     """
 
@@ -38,12 +40,21 @@ class Options:
     loras: Sequence[Path] = ()
     vaes: Sequence[Path] = ()
     embeddings: Sequence[Path] = ()
+    faces: Sequence[Path] = ()
     host: str = "127.0.0.1"
     port: int = 7870
     start: Mapping[str, Any] = field(default_factory=dict)
     demo: bool = False
     presets: Path | None = None
     frames: Sequence[str] = ()
+    programs: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def shared(self) -> list[Path]:
+        """Folders of other programs in which LoRAs are put for them to draw with, and taken away again."""
+        return [
+            one for name, folder in self.programs.items() for one in program_folders(name, folder, "loras")
+        ]
 
     def places(self) -> Places:
         found = [Place(OUT, "out", self.out.absolute())]
@@ -52,11 +63,12 @@ class Options:
             ("loras", "lora", self.loras),
             ("vaes", "vae", self.vaes),
             ("embeddings", "embedding", self.embeddings),
+            ("faces", "face", self.faces),
         )
         for name, kind, folders in kinds:
             for number, folder in enumerate(folders, 1):
                 found.append(Place(name if number == 1 else f"{name}-{number}", kind, folder.absolute()))
-        return Places(found)
+        return Places(found, self.programs)
 
 
 class Workshop:
@@ -72,7 +84,7 @@ class Workshop:
         self.library = Library(self.store, self.places, self.events)
         folders = {
             "reading": [str(one.folder) for one in self.places],
-            "writing": [str(self.places.out)],
+            "writing": [str(self.places.out), *map(str, options.shared)],
         }
         self.process = Process(folders, str(self.places.out))
         self.looker = Process(folders, str(self.places.out))

@@ -17,13 +17,13 @@ from typing import Any
 
 from loralathe import InputError, about, command_for, did_you_mean, option
 from loralathe.workshop.fields import OPTIONS, Field
-from loralathe.workshop.places import MODELS, Places
+from loralathe.workshop.places import MODELS, OTHERS, Places
 
 MOST_WORDS = 64
 LONGEST_TEXT = 20_000
 LONGEST_NAME = 80
-PICTURES = ("render", "grid", "blocks")
-STUDIES = ("grid", "blocks")
+PICTURES = ("render", "grid", "blocks", "tune", "everywhere", "soup")
+"""Commands that draw."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Command:
     words: what its positional arguments are; the last kind may repeat with *.
     fields: the fields of forms that hold them; by their kinds where none are given.
     name: on the command line, where it is another;  flags: the options that hold the last words there
+    lead: words that stand first there, `OPTION` for the value of an option
+    drawn: it cannot do without a prompt
     """
 
     words: tuple[str, ...]
@@ -40,6 +42,8 @@ class Command:
     fields: tuple[str, ...] = ()
     name: str = ""
     flags: tuple[str, ...] = ()
+    lead: tuple[str, ...] = ()
+    drawn: bool = False
 
     def field(self, number: int, *, recipe: bool = False) -> str:
         """The field that holds a word. A recipe takes the place of the first."""
@@ -47,13 +51,24 @@ class Command:
         return names[min(number + recipe, len(names) - 1)]
 
 
-_FIELDS = {"lora": "adapters", "lora*": "adapters", "lora?": "adapters"}
+_FIELDS = {
+    "lora": "adapters",
+    "lora*": "adapters",
+    "lora?": "adapters",
+    "epoch*": "adapters",
+    "picture*": "photo",
+}
 
 
 COMMANDS: Mapping[str, Command] = {
-    "render": Command(("checkpoint", "lora*"), ".png"),
-    "grid": Command(("checkpoint", "lora*")),
-    "blocks": Command(("checkpoint", "lora*")),
+    "render": Command(("checkpoint", "lora*"), ".png", drawn=True),
+    "grid": Command(("checkpoint", "lora*"), drawn=True),
+    "blocks": Command(("checkpoint", "lora*"), drawn=True),
+    "tune": Command(("checkpoint", "lora*"), drawn=True),
+    "everywhere": Command(("lora",), drawn=True),
+    "soup": Command(("epoch*",), ".safetensors"),
+    "make_card": Command(("picture*",), ".card", name="identity", lead=("make", "OUTPUT")),
+    "check_identity": Command(("card", "picture*"), name="identity", lead=("check",)),
     "merge": Command(("checkpoint", "lora*"), ".safetensors"),
     "combine": Command(("lora*",), ".safetensors"),
     "extract": Command(("checkpoint", "checkpoint"), ".safetensors", ("tuned", "base")),
@@ -103,6 +118,7 @@ class Request:
         own = COMMANDS[self.command]
         for flag in reversed(own.flags[-len(words) :]):
             shown = {flag: words.pop(), **shown}
+        words = [*(str(shown.pop(one.lower(), "")) if one.isupper() else one for one in own.lead), *words]
         if self.command == "block_weights":
             shown = {"weights": True, **shown}
         return command_for(system, own.name or self.command.replace("_", "-"), words, shown)
@@ -119,6 +135,8 @@ class Request:
                     shown[name] = [os.path.relpath(one) for one in value]
             elif name == "ranks":
                 shown |= value
+            elif name == "weights":
+                shown[name] = ",".join(f"{one:g}" for one in value)
             elif name == "metadata" and isinstance(value, Mapping):
                 shown["metadata_json"] = json.dumps(value, ensure_ascii=False)
             elif name == "output":
@@ -141,6 +159,7 @@ _NAMED_IN_TEXTS = {
 _FLAGS = {"metadata_from": "metadata", "config_from": "copy_config", "programs": "in"}
 _FLAGS_OF_PICTURES = {"lists": "blocks", "vae": "other_vae"}
 _NO_CHECKPOINT_DIR = ("combine", "resize", "check_lora")
+_NO_FOLDERS = ("make_card", "check_identity")
 
 
 def read_json(body: bytes) -> dict[str, Any]:
@@ -183,13 +202,20 @@ def read_request(given: object, places: Places) -> Request:
         with about(name[:LONGEST_NAME]):
             call[name] = _option(str(command), name, value, places)
     call = {name: value for name, value in call.items() if value is not None}
-    if command in PICTURES and "prompt" not in call:
+    drawn = found.drawn or (command == "soup" and "base" in call)
+    if drawn and "prompt" not in call:
         raise InputError("there is no prompt", where=option("prompt"), fix="write what the picture shows")
+    if command == "make_card" and "model" not in call:
+        raise InputError(
+            "a card needs a model that recognises faces or characters",
+            where=option("model"),
+            fix="choose one; docs/likeness.md says which ones fit",
+        )
     if command == "convert_lora" and "to" not in call:
         raise InputError("no names are chosen", where=option("to"), fix="choose the program that reads it")
     if "output" not in call and "output" in OPTIONS[str(command)] and command != "run":
         call["output"] = str(places.output(_named_after(str(command), call_words), found.ending))
-    call |= _folders_for(str(command), places)
+    call |= _folders_for(str(command), places) | _program_for(str(call.get("on", "")), places)
     return Request(str(command), tuple(words), dict(options), tuple(call_words), call)
 
 
@@ -201,6 +227,8 @@ def _named_after(command: str, words: Sequence[str | float]) -> str:
 
 
 def _folders_for(command: str, places: Places) -> dict[str, list[str]]:
+    if command in _NO_FOLDERS:
+        return {}
     loras, checkpoints = places.folders("lora"), places.folders("checkpoint")
     found = {"lora_dir": [str(one) for one in loras]}
     if command not in _NO_CHECKPOINT_DIR:
@@ -210,6 +238,12 @@ def _folders_for(command: str, places: Places) -> dict[str, list[str]]:
     if command in PICTURES:
         found["embeddings"] = [str(one) for one in places.folders("embedding") if one != places.out]
     return {name: folders for name, folders in found.items() if folders}
+
+
+def _program_for(on: str, places: Places) -> dict[str, str]:
+    """The folder of the program that draws, where the server knows it: parts of LoRAs are put there."""
+    name = {"comfyui": "comfyui", "a1111": "webui"}.get(on.strip().partition(":")[0].partition("+")[0], "")
+    return {name: str(places.programs[name])} if name in places.programs else {}
 
 
 def _kinds(kinds: Sequence[str], words: Sequence[object]) -> list[str]:
@@ -259,6 +293,8 @@ def _option(command: str, name: str, value: object, places: Places) -> Any:
         return str(places.file(_text(name, value)))
     if kind == "files":
         return [str(places.file(_text(name, one))) for one in _list(name, value)]
+    if name == "reuse":
+        return [str(places.locate(_text(name, one))) for one in _list(name, value)]
     if name == "scorers":
         return [_scorer(_text(name, one), places) for one in _list(name, value)]
     return plain_value(known[name], name, value)
@@ -285,6 +321,10 @@ def plain_value(field: Field, name: str, value: Any) -> Any:
         return value
     if kind in ("text", "lines") and not isinstance(value, (Mapping, list, bool)):
         return _text(name, str(value))
+    if kind == "numbers" and all(
+        isinstance(one, (int, float)) and not isinstance(one, bool) for one in _list(name, value)
+    ):
+        return value
     if kind == "list":
         return [_text(name, one) for one in _list(name, value)]
     if kind == "map" and isinstance(value, Mapping) and len(value) <= MOST_WORDS:
@@ -292,7 +332,13 @@ def plain_value(field: Field, name: str, value: Any) -> Any:
             _text(name, key): one if isinstance(one, (int, float)) else _text(name, one)
             for key, one in value.items()
         }
-    wanted = {"flag": "true or false", "number": "a number", "whole": "a whole number", "map": "an object"}
+    wanted = {
+        "flag": "true or false",
+        "number": "a number",
+        "numbers": "a list of numbers",
+        "whole": "a whole number",
+        "map": "an object",
+    }
     raise InputError(f"'{value}' is not {wanted.get(kind, 'a text')}", where=option(name), fix="correct it")
 
 
@@ -331,10 +377,14 @@ def inputs_of(request: Request) -> list[str]:
     """Names of the files that a request reads."""
     found = [split_strengths(word)[0] for word in request.words if isinstance(word, str)]
     known = OPTIONS[request.command]
-    files = [name for name in request.options if known[name].kind == "file"]
-    found += [str(request.options[name]) for name in files if request.options[name]]
+    for name, value in request.options.items():
+        if known[name].kind == "file" and value:
+            found.append(str(value))
+        elif known[name].kind == "files" and known[name].of != "picture":
+            found += map(str, value or [])
     return [_with_ending(one) for one in found]
 
 
 def _with_ending(name: str) -> str:
-    return name if Path(name).suffix.lower() in (*MODELS, ".toml") else f"{name}.safetensors"
+    known = (*MODELS, *OTHERS, ".toml")
+    return name if Path(name).suffix.lower() in known else f"{name}.safetensors"

@@ -14,7 +14,7 @@ Say = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Field:
-    """kind: text, lines, number, whole, flag, choice, file, files, list or map.
+    """kind: text, lines, number, whole, flag, choice, file, files, list, numbers or map.
 
     group: usual, picture, model, axes, ranks, saving or rare.  of: which files, for a file.
     """
@@ -51,6 +51,8 @@ PICTURE: Mapping[str, Field] = {
     "style": Field("list", "picture", "Styles", help="names, one a line"),
 }
 MODEL: Mapping[str, Field] = {
+    "on": Field("text", "model", "Where pictures are made", "", help="empty: on this computer"),
+    "devices": Field("text", "model", "Several devices", "", help="a process for each: all, cuda:0,cuda:1"),
     "device": Field("text", "model", "Device", "auto", help="auto, cpu, cuda, cuda:1, mps"),
     "dtype": Field("choice", "model", "Precision", None, ("fp32", "fp16", "bf16")),
     "low_vram": Field(
@@ -74,20 +76,27 @@ MODEL: Mapping[str, Field] = {
 RENDER: Mapping[str, Field] = {
     "count": Field("whole", "usual", "Batch count", 1, help="pictures, seeds counting up"),
 }
+CARD = Field("file", "rare", "Identity card", of="card", help="how like the person pictures are")
+SCORERS: Mapping[str, Field] = {
+    "scorers": Field("list", "rare", "Scorers", help="NAME=FILE, one a line"),
+    "photo": Field("files", "rare", "Photos of the person", of="picture"),
+    "face_box": Field("text", "rare", "Where the face is", "", help="left,top,right,bottom, each 0 to 1"),
+}
+RECIPE: Mapping[str, Field] = {
+    "recipe": Field("file", "axes", "Recipe", of="recipe", help="draw what it makes, in memory"),
+    "step": Field("text", "axes", "Step of the recipe", "", help="empty: the checkpoint that it saves"),
+    "variables": Field("map", "axes", "Variables of the recipe", help="NAME=NUMBER, one a line"),
+}
 GRID: Mapping[str, Field] = {
     "x": Field("text", "axes", "X axis", "", help="for example: cfg = 4..8 (+2)"),
     "y": Field("text", "axes", "Y axis", "", help="for example: cfg = 4..8 (+2)"),
     "z": Field("text", "axes", "Z axis", "", help="for example: cfg = 4..8 (+2)"),
-    "recipe": Field("file", "axes", "Recipe", of="recipe", help="draw what it makes, in memory"),
-    "step": Field("text", "axes", "Step of the recipe", "", help="empty: the checkpoint that it saves"),
-    "variables": Field("map", "axes", "Variables of the recipe", help="NAME=NUMBER, one a line"),
+    **RECIPE,
     "max_cells": Field("whole", "rare", "Most cells", 400),
     "redo": Field("list", "rare", "Draw again", help="column,row[,sheet], one a line"),
     "vary_seed": Field("text", "rare", "Vary the seed along", "", help="x, y, z or several: xy"),
-    "scorers": Field("list", "rare", "Scorers", help="NAME=FILE, one a line"),
-    "photo": Field("files", "rare", "Photos of the person", of="picture"),
-    "face_box": Field("text", "rare", "Where the face is", "", help="left,top,right,bottom, each 0 to 1"),
-    "card": Field("file", "rare", "Identity card", of="preset", help="lathe identity make writes one"),
+    **SCORERS,
+    "card": CARD,
     "bleed": Field("flag", "rare", "Measure bleed, with the card", False),
     "reference": Field("text", "rare", "Cell to compare with", "1,1"),
     "legend": Field("flag", "rare", "Draw legend", True),
@@ -103,9 +112,47 @@ BLOCKS: Mapping[str, Field] = {
     "te": Field("flag", "rare", "Text encoders one by one", False),
     "coarse": Field("flag", "rare", "Groups first, then halves of what matters", False),
     "coarse_floor": Field("number", "rare", "Least share of a group that matters", 0.1),
-    "card": Field("file", "rare", "Identity card", of="preset", help="lathe identity make writes one"),
+    "card": CARD,
     "color": Field("choice", "rare", "Difference colour", "black", ("black", "white")),
     "swap": Field("flag", "rare", "Blocks as columns", False),
+}
+JUDGING: Mapping[str, Field] = {
+    "card": replace(CARD, group="usual"),
+    **SCORERS,
+    "likeness": Field("text", "rare", "Score that tells likeness", "", help="where there is no card"),
+    "trigger": Field("list", "rare", "Trigger words", help="one a line; empty: the card's"),
+    "goal": Field("list", "usual", "What counts", help="likeness, bleed, prompt, diversity, …"),
+    "weigh": Field("map", "rare", "What a point of a goal is worth", help="bleed=0.2, one a line"),
+    "also": Field("list", "rare", "Other prompts", help="one a line; pictures take turns"),
+}
+SEARCH: Mapping[str, Field] = {
+    "sweep": Field("list", "axes", "What may change", help="NAME = VALUES, one a line"),
+    "budget": Field("text", "usual", "How much it may take", "200 pictures", help="80 pictures, 30 minutes"),
+    **JUDGING,
+    "first_seeds": Field("whole", "rare", "Seeds of a new candidate", 2),
+    "most_seeds": Field("whole", "rare", "Most seeds of a candidate", 16),
+    "check_seeds": Field("whole", "rare", "Fresh seeds for the end", 8),
+    "error": Field("number", "rare", "Chance of dropping the best one", 0.05),
+    "search": Field("choice", "rare", "How candidates are proposed", "tpe", ("tpe", "nsga2")),
+}
+EVERYWHERE: Mapping[str, Field] = {
+    "bases": Field("files", "usual", "Bases", of="checkpoint"),
+    "source": Field("file", "usual", "The base that it was made for", of="checkpoint"),
+    "segments": Field("whole", "rare", "Parts of the blocks", 3, help="0: the strength alone"),
+    "difference": Field("flag", "rare", "Search M × (base − its own base), too", False),
+}
+SOUP: Mapping[str, Field] = {
+    "base": Field("file", "usual", "Checkpoint for the pictures", of="checkpoint"),
+    "weights": Field("numbers", "usual", "Weights", help="1, 2, 1: in the order of the files"),
+    "ema": Field("number", "usual", "Moving average", None, help="0.9: each weighs 0.9 times the next one"),
+    "ranks": Field("map", "ranks", "Cut to a rank", help="rank=32 or energy=0.99, one a line"),
+    **JUDGING,
+    "strength": Field("number", "rare", "Strength of the LoRA in pictures", 1.0),
+    "first_seeds": Field("whole", "rare", "Seeds that one begins on", 4),
+    "most_seeds": Field("whole", "rare", "Most seeds of one", 24),
+    "check_seeds": Field("whole", "rare", "Fresh seeds for the end", 12),
+    "error": Field("number", "rare", "Chance that one joins without helping", 0.05),
+    "save_dtype": Field("choice", "saving", "Save precision", "fp16", ("fp16", "bf16", "fp32")),
 }
 STUDY: Mapping[str, Field] = {
     "title": Field("text", "rare", "Title", ""),
@@ -161,9 +208,10 @@ SAVE: Mapping[str, Field] = {
 }
 MEASURED: Mapping[str, Field] = {
     "measured": Field(
-        "file", "saving", "Numbers of a search", of="preset", help="tune.json, which recommends this"
+        "file", "saving", "Numbers of a search", of="study", help="tune.json, which recommends this"
     ),
 }
+REUSE = Field("list", "rare", "Studies whose pictures are taken", help="folders in results, one a line")
 LORA_METADATA = {
     "metadata": Field("choice", "saving", "Metadata", "new", ("new", "first", "merge", "all", "minimal"))
 }
@@ -172,6 +220,20 @@ OPTIONS: Mapping[str, Mapping[str, Field]] = {
     "render": {**PICTURE, **MODEL, **RENDER, **OUTPUT},
     "grid": {**PICTURE, **GRID, **MODEL, **STUDY, **OUTPUT},
     "blocks": {**PICTURE, **BLOCKS, **MODEL, **STUDY, **OUTPUT},
+    "tune": {**PICTURE, **SEARCH, **RECIPE, "reuse": REUSE, **MODEL, **STUDY, **OUTPUT},
+    "everywhere": {**PICTURE, **EVERYWHERE, **SEARCH, **MODEL, **STUDY, **OUTPUT},
+    "soup": {**PICTURE, **SOUP, **MODEL, "threads": FILES["threads"], **LORA_METADATA, **OUTPUT},
+    "make_card": {
+        "model": Field("file", "usual", "Model of faces or characters", of="face", help="ONNX"),
+        "detector": Field(
+            "file", "usual", "Model that finds faces", of="face", help="empty: the whole picture is looked at"
+        ),
+        "trigger": Field("text", "usual", "Trigger word", "", help="what calls the person in prompts"),
+        "prepare": Field("text", "rare", "How the model wants pixels", "", help="arcface, clip, ccip, …"),
+        "face_box": SCORERS["face_box"],
+        **OUTPUT,
+    },
+    "check_identity": {},
     "merge": {**OUTPUT, **FILES, **SAVE, **ADAPTERS, **MEASURED},
     "combine": {**OUTPUT, **RANKS, **FILES, **ADAPTERS, **LORA_METADATA},
     "extract": {

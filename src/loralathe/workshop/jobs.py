@@ -15,6 +15,7 @@ from loralathe import InputError, MachineError, option
 from loralathe.workshop.commands import Request, inputs_of, output_of, read_request
 from loralathe.workshop.errors import as_json
 from loralathe.workshop.events import Events
+from loralathe.workshop.pages import PAGES
 from loralathe.workshop.places import MODELS, Places
 from loralathe.workshop.process import DiedError, Process
 from loralathe.workshop.safety import log
@@ -93,7 +94,8 @@ class Jobs:
         """The folder, unless it holds models or another study, too."""
         inside = list(folder.rglob("*"))
         studies = sum(one.name == "study.json" for one in inside)
-        if studies < 2 and not any(one.suffix.lower() in MODELS for one in inside):
+        several = (folder / "everywhere.json").is_file()  # a study for each base, all of one job
+        if (studies < 2 or several) and not any(one.suffix.lower() in MODELS for one in inside):
             shutil.rmtree(folder, ignore_errors=True)
 
     async def run(self) -> None:
@@ -156,8 +158,12 @@ class Jobs:
 
     def _page(self, number: str, picture: str) -> None:
         """The study's folder is known by its first picture; from then on its page can be shown."""
-        if self._store.job(number)["folder"] is None:
-            self._store.change(number, folder=self._places.name(Path(picture).parent.parent))
+        job = self._store.job(number)
+        if job["folder"] is None:
+            folder = Path(picture).parent.parent
+            if job["command"] == "everywhere":  # the pictures lie in the folder of one base
+                folder = folder.parent
+            self._store.change(number, folder=self._places.name(folder))
             self._events.tell("page", {"job": number})
 
     def _progress(self, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,7 +194,8 @@ class Jobs:
         if name is None:
             return None
         suffix = Path(path).suffix.lower()
-        kind = {".png": "picture", ".html": "page", ".safetensors": "model"}.get(suffix, "data")
+        kinds = {".png": "picture", ".html": "page", ".safetensors": "model", ".card": "model"}
+        kind = kinds.get(suffix, "data")
         size = Path(path).stat().st_size if Path(path).is_file() else 0
         return {"name": name, "url": f"/files/{name}", "kind": kind, "size": size}
 
@@ -218,7 +225,7 @@ class Jobs:
             "progress": job["progress"],
             "error": job["error"],
             "outputs": job["outputs"],
-            "page": job["folder"] is not None and job["command"] in ("grid", "blocks"),
+            "page": job["folder"] is not None and job["command"] in PAGES,
             "report": job["report"],
             "command_line": job["line"],
             "folder": job["folder"],

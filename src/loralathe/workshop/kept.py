@@ -1,7 +1,8 @@
-"""What a person keeps beside the results: block lists, profiles of settings, recipes."""
+"""What a person keeps beside the results: block lists, profiles of settings, recipes, pictures."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tempfile
 from collections.abc import Mapping
@@ -21,18 +22,39 @@ from loralathe import (
     write_preset,
     write_settings,
     write_text,
+    write_whole,
 )
 from loralathe.workshop.app import Workshop
 from loralathe.workshop.commands import plain_value, read_json
 from loralathe.workshop.errors import said
 from loralathe.workshop.fields import OPTIONS
 from loralathe.workshop.language import sayer
+from loralathe.workshop.places import PICTURES, Places
 from loralathe.workshop.safety import log
 
 PRESETS = "lbwpresets.txt"
 _FIELDS = OPTIONS["render"]
 _FILES = {name for name, field in _FIELDS.items() if field.kind == "file"}
 _NAME = re.compile(r"[^\\/:*?\"<>|\x00-\x1f.][^\\/:*?\"<>|\x00-\x1f]{0,79}")
+
+
+_BEGINS = {b"\x89PNG\r\n\x1a\n": ".png", b"\xff\xd8\xff": ".jpg"}
+
+
+def keep_picture(places: Places, name: str, data: bytes) -> str:
+    """Keep a picture that somebody gave; what it is called. InputError for what is no picture."""
+    ending = next((one for begin, one in _BEGINS.items() if data.startswith(begin)), "")
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        ending = ".webp"
+    if not ending:
+        raise InputError("this is no picture", where=name[:80], fix="choose a PNG, JPEG or WebP")
+    stem = re.sub(r"[^\w-]+", "-", Path(name).stem)[:40].strip("-") or "picture"
+    kept = f"out/{PICTURES}/{stem}-{hashlib.sha256(data).hexdigest()[:8]}{ending}"
+    path = places.locate(kept)
+    path.parent.mkdir(exist_ok=True)
+    if not path.is_file():
+        write_whole(path, data)
+    return kept
 
 
 class Kept:

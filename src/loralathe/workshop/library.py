@@ -12,15 +12,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from loralathe import InputError, LatheError, family_by_id, inspect, model_files
+from loralathe import InputError, LatheError, card_facts, family_by_id, inspect, model_files
 from loralathe.workshop.errors import as_json
 from loralathe.workshop.events import Events
-from loralathe.workshop.places import MODELS, Place, Places
+from loralathe.workshop.places import MODELS, OTHERS, Place, Places
 from loralathe.workshop.store import Store
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 THUMBNAILS = [f"{middle}{ending}" for middle in (".preview", "") for ending in PICTURES]
 """What A1111, Forge and model managers call the picture beside a model."""
+KINDS = {".onnx": "face", ".card": "card"}
+"""What a file is by its ending alone."""
 MOST_TAGS = 30
 TELL_SECONDS = 1.0
 FRESH_SECONDS = 2.0
@@ -44,7 +46,7 @@ class Library:
         wanted = set(kinds)
         found = []
         for place in self._places:
-            if place.kind in wanted or place.kind == "out":
+            if place.kind in wanted or place.kind == "out" or "card" in wanted:  # cards lie anywhere
                 found += [one for one in self._in(place) if self._belongs(one, place, wanted)]
         return sorted(found, key=lambda one: (one["label"].casefold(), one["name"]))
 
@@ -75,7 +77,7 @@ class Library:
             self._wake.set()
         facts: Facts = known[2] if known is not None and same else {"state": "reading"}
         return {
-            "kind": None if place.kind == "out" else place.kind,
+            "kind": KINDS.get(path.suffix.lower(), None if place.kind == "out" else place.kind),
             "family": None,
             "family_label": "",
             "rank": None,
@@ -201,7 +203,7 @@ def _models(folder: Path, others: set[Path]) -> Iterable[tuple[str, os.DirEntry[
                     yield prefix + entry.name, entry
                     continue
                 waiting.append((f"{prefix}{entry.name}/", Path(entry.path)))
-            elif entry.name.lower().endswith(MODELS) and entry.is_file():
+            elif entry.name.lower().endswith((*MODELS, *OTHERS)) and entry.is_file():
                 yield prefix + entry.name, entry
 
 
@@ -230,7 +232,13 @@ def _fit(one: Facts, family: str | None, base: str) -> Facts:
 
 def read_facts(path: Path) -> Facts:
     """What the library shows of a file; a broken one says why."""
+    if path.suffix.lower() == ".onnx":
+        return {"state": "ready", "is": "face", "picture": None}
     try:
+        if path.suffix.lower() == ".card":
+            card = card_facts(path)
+            words = [card.trigger] if card.trigger else []
+            return {"state": "ready", "is": "card", "triggers": words, "picture": None}
         found = inspect(path)
     except LatheError as error:
         return {"state": "broken", "reason": as_json(error)["what"], "picture": None}
@@ -295,6 +303,8 @@ def thumbnail_of(library: Library, path: Path) -> Path:
 
 def details(path: Path) -> Facts:
     """All that is known of a file: rows for people, metadata, the recipe that made it."""
+    if path.suffix.lower() == ".card":
+        return _of_card(path)
     found = inspect(path)
     rows = [("what", found.what), ("tensors", f"{found.tensors:,}"), ("parameters", f"{found.parameters:,}")]
     rows += [("dtype", ", ".join(found.dtypes))]
@@ -314,3 +324,16 @@ def details(path: Path) -> Facts:
         "record": found.record,
         "parts": parts,
     }
+
+
+def _of_card(path: Path) -> Facts:
+    card = card_facts(path)
+    rows = [
+        ("what", "identity card"),
+        ("trigger", card.trigger or "none"),
+        ("pictures", ", ".join(card.references)),
+        ("model", card.model.name),
+        ("detector", card.detector.name if card.detector else "none"),
+        ("threshold", f"{card.threshold:.3f}"),
+    ]
+    return {"what": "identity card", "rows": rows, "metadata": {}, "record": None, "parts": []}

@@ -25,6 +25,7 @@ _KINDS = {
     "whole": "integer",
     "flag": "boolean",
     "list": "array",
+    "numbers": "array",
     "files": "array",
     "map": "object",
 }

@@ -18,7 +18,10 @@ else:
     import tomli as tomllib
 
 _DATA = re.compile(rb'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
-PAGES = {"grid": "grid.html", "blocks": "blocks.html"}
+PAGES = {name: f"{name}.html" for name in ("grid", "blocks", "tune", "everywhere", "soup")}
+"""Studies whose page is shown, and its file in their folder."""
+_OWN = re.compile(r"(?:[^/\\]+/)?(?:(?:cells|diffs)/[\w.-]+\.png|tune\.html)")
+"""Pictures of a study, and searches in its folder."""
 
 
 @cache
@@ -48,6 +51,6 @@ def _addressed(value: Any, prefix: str) -> Any:
         return {key: _addressed(one, prefix) for key, one in value.items()}
     if isinstance(value, list):
         return [_addressed(one, prefix) for one in value]
-    if isinstance(value, str) and re.fullmatch(r"(cells|diffs)/[\w.-]+\.png", value):
+    if isinstance(value, str) and _OWN.fullmatch(value):
         return prefix + value
     return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,12 @@ from loralathe import InputError, did_you_mean, model_files
 
 OUT = "out"
 MODELS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
+OTHERS = (".onnx", ".card")
+"""Models that look at pictures, and identity cards."""
 LONGEST = 400
-OWN = ("profiles", "recipes", "lbwpresets.txt", "workshop.sqlite")
+PICTURES = "pictures"
+"""The folder in `out` of pictures that a person gave."""
+OWN = ("profiles", "recipes", PICTURES, "lbwpresets.txt", "workshop.sqlite")
 """What the workshop itself keeps in `out`."""
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -21,7 +25,7 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Place:
-    """A folder under a name. kind: checkpoint, lora, vae, embedding or out."""
+    """A folder under a name. kind: checkpoint, lora, vae, embedding, face or out."""
 
     name: str
     kind: str
@@ -29,9 +33,13 @@ class Place:
 
 
 class Places:
-    """The folders by name; the one for results is called `out`."""
+    """The folders by name; the one for results is called `out`.
 
-    def __init__(self, places: Iterable[Place]) -> None:
+    programs: those that may draw in place of this one, and their folders: `comfyui`, `webui`.
+    """
+
+    def __init__(self, places: Iterable[Place], programs: Mapping[str, Path] | None = None) -> None:
+        self.programs = dict(programs or {})
         self._places = {one.name: one for one in places}
         self._real = {name: Path(os.path.realpath(one.folder)) for name, one in self._places.items()}
 

@@ -12,15 +12,21 @@ from loralathe.workshop.errors import as_json
 
 if TYPE_CHECKING:
     from loralathe import (
+        Card,
         Comparison,
         ConvertedLora,
+        Estimate,
         ExtractionReport,
         LoadingCheck,
+        PictureLikeness,
         Planned,
         Prepared,
         PreparedBlocks,
+        PreparedEverywhere,
         PreparedGrid,
         PreparedPictures,
+        PreparedSoup,
+        PreparedTune,
         Report,
         Transferred,
         Verification,
@@ -66,16 +72,14 @@ def _buckets(held: Mapping[str, int]) -> str:
     return " · ".join(f"{held[name]:,} {text}" for name, text in loralathe.BUCKETS.items() if held.get(name))
 
 
-def of_picture_plan(
-    command: str, prepared: PreparedPictures | PreparedGrid | PreparedBlocks
-) -> dict[str, Any]:
+def of_picture_plan(prepared: PreparedPictures | PreparedGrid | PreparedBlocks) -> dict[str, Any]:
     """What pictures would take: how many, how large, how long, how much memory."""
     plan: Any = prepared.plan()
     found = loralathe.estimate(prepared, plan)
-    if command == "grid":
-        notes = prepared.notes(plan)  # type: ignore[union-attr]
+    if isinstance(prepared, loralathe.PreparedGrid):
+        notes = prepared.notes(plan)
         pictures = len(plan.pictures)
-        there = prepared.count_finished(plan)  # type: ignore[union-attr]
+        there = prepared.count_finished(plan)
         rows: Rows = [
             (f"{letter} axis", f"{axis.title}: {', '.join(value.label for value in axis.values)}")
             for letter, axis in zip("XYZ", plan.axes, strict=True)
@@ -86,16 +90,109 @@ def of_picture_plan(
     else:
         notes, pictures, rows = list(plan.issues), found.pictures, []
     if found.sizes:  # else all pictures are there
-        rows += [("size", ", ".join(found.sizes)), ("steps in all", f"{found.steps:,}")]
-        rows += [] if found.memory is None else [("memory", megabytes(found.memory.one))]
-    return {
-        "rows": rows,
-        "notes": list(map(str, notes)),
-        "outputs": [],
-        "recipe": None,
-        "pictures": pictures,
-        "seconds": found.time.seconds,
-    }
+        rows += _effort(found)
+    return _drawing(rows, notes, pictures, _seconds(found))
+
+
+def _drawing(
+    rows: Rows, notes: Iterable[object], pictures: int | None, seconds: float | None
+) -> dict[str, Any]:
+    plan = {"rows": rows, "notes": list(map(str, notes)), "outputs": [], "recipe": None}
+    return {**plan, "pictures": pictures, "seconds": seconds}
+
+
+def _effort(found: Estimate) -> Rows:
+    rows: Rows = [("size", ", ".join(found.sizes)), ("steps in all", f"{found.steps:,}")]
+    return rows if found.memory is None else [*rows, ("memory", megabytes(found.memory.one))]
+
+
+def _seconds(found: Estimate) -> float | None:
+    """As measured on this machine, else a guess by the model's size."""
+    return found.time.guess if found.time.seconds is None else found.time.seconds
+
+
+def of_tune_plan(prepared: PreparedTune) -> dict[str, Any]:
+    """What a search would try, and what it may take beside a grid of the same values."""
+    plan, options = prepared.plan(), prepared.options
+    axes = {axis.title: [value.label for value in axis.values] for axis in plan.space.axes}
+    rows: Rows = [(title, ", ".join(values)) for title, values in axes.items()]
+    rows += [("goals", _goals(options.goals)), ("candidates", f"{plan.space.size:,}")]
+    rows.append(("grid", f"{plan.grid_pictures * options.first:,} pictures on {options.first} seeds"))
+    most = options.budget.pictures
+    found = loralathe.estimate_pictures(prepared.model, [options.request] * (most or 1))
+    seconds = _seconds(found) if most else options.budget.seconds
+    return _drawing([*rows, *_effort(found)[:1]], plan.notes, most, seconds)
+
+
+def _goals(goals: Iterable[Any]) -> str:
+    return ", ".join(f"{goal.name} {'↑' if goal.up else '↓'}" for goal in goals)
+
+
+def of_everywhere_plan(prepared: PreparedEverywhere) -> dict[str, Any]:
+    """What would be searched on each base, and which are left out."""
+    rows: Rows = []
+    notes: list[object] = []
+    used = 0
+    for one in prepared.plan():
+        if one.plan is None:
+            rows.append((one.base.stem, f"left out: {one.left_out}"))
+            continue
+        used += 1
+        axes = ", ".join(axis.title for axis in one.plan.space.axes)
+        rows.append((one.base.stem, f"{one.plan.space.size:,} candidates: {axes}"))
+        notes += one.notes
+    budget = prepared.budget
+    most = None if budget.pictures is None else budget.pictures * used
+    seconds = None if budget.seconds is None else budget.seconds * used
+    return _drawing(rows, dict.fromkeys(map(str, notes)), most, seconds)
+
+
+def of_soup_plan(prepared: PreparedSoup) -> dict[str, Any]:
+    """The weights, or how many pictures it takes at most to find them; and the file."""
+    plan = prepared.plan()
+    weights = plan.weights or ("?",) * len(plan.epochs)
+    rows: Rows = [
+        (name, one if isinstance(one, str) else f"{one:.4g}")
+        for name, one in zip(plan.epochs, weights, strict=True)
+    ]
+    if plan.goals:
+        rows.append(("goals", ", ".join(plan.goals)))
+    output = planned(str(prepared.output))["outputs"]
+    return {**_drawing(rows, plan.notes, plan.most_pictures or None, None), "outputs": output}
+
+
+def of_card(card: Card, output: str) -> dict[str, Any]:
+    """What was learned of a person."""
+    rows: Rows = [
+        ("pictures", ", ".join(one.name for one in card.references)),
+        ("model", card.model.name),
+        ("trigger", card.trigger or "none"),
+        ("spread", f"{min(card.spread):.3f} to {max(card.spread):.3f}, each picture against the others"),
+        ("threshold", f"{card.threshold:.3f}"),
+    ]
+    report = {"rows": rows, "sentences": [], "blocks": None, "data": None}
+    return {"outputs": [output], "report": report}
+
+
+def of_likeness(card: Card, found: Iterable[PictureLikeness]) -> dict[str, Any]:
+    """How like a card each picture is, and their mean."""
+    found = list(found)
+    rows: Rows = [("threshold", f"{card.threshold:.3f}")]
+    mean = loralathe.mean_likeness(found)
+    if mean is not None and mean.high is not None:
+        rows.append(("mean", f"{mean.mean:.3f} ± {mean.high - mean.mean:.3f} (95 %)"))
+    data = [{"likeness": one.likeness, "person": one.is_person} for one in found]
+    return {"outputs": [], "report": {"rows": rows, "sentences": [], "blocks": None, "data": data}}
+
+
+def sweeps(checkpoint: str, *loras: str) -> dict[str, Any]:
+    """What a search over these LoRAs usually changes; `at` is the place of the LoRA."""
+    found = [
+        {"at": at, "part": one.part, "name": one.name, "values": one.values, "blocks": one.blocks}
+        for at, lora in enumerate(loras)
+        for one in loralathe.usual_sweeps(checkpoint, lora)
+    ]
+    return {"sweeps": found}
 
 
 def of_report(report: Report) -> dict[str, Any]:

@@ -20,11 +20,11 @@ from starlette.staticfiles import StaticFiles
 
 from loralathe import InputError, LatheError, MachineError
 from loralathe.workshop.app import RefusedError, Workshop
-from loralathe.workshop.commands import COMMANDS, read_json, read_request
+from loralathe.workshop.commands import COMMANDS, MOST_WORDS, read_json, read_request
 from loralathe.workshop.errors import as_json, said
 from loralathe.workshop.fields import forms
 from loralathe.workshop.history import history
-from loralathe.workshop.kept import Kept
+from loralathe.workshop.kept import Kept, keep_picture
 from loralathe.workshop.language import labeller, language_of, sayer, translated_job, translated_report
 from loralathe.workshop.library import details, label_of, state_of, thumbnail_of
 from loralathe.workshop.openapi import openapi
@@ -132,6 +132,24 @@ class Api:
             "notes": notes,
             "infotext": found["infotext"],
         }
+
+    async def picture(self, asked: Asked) -> dict[str, Any]:
+        """A picture that somebody gives, kept under a name by its content."""
+        async with asked.form(max_files=1, max_fields=4) as form:
+            given = form.get("file")
+            if given is None or isinstance(given, str):
+                raise InputError("no file was sent", fix="send it as multipart, in the field 'file'")
+            return {"name": keep_picture(self.shop.places, given.filename or "", await given.read())}
+
+    async def sweeps(self, asked: Asked) -> list[dict[str, Any]]:
+        """What a search over some LoRAs may change: their strengths, text encoders, parts of their blocks."""
+        body = read_json(await asked.body())
+        checkpoint = str(self.shop.places.file(str(body.get("checkpoint", ""))))
+        loras = body.get("loras")
+        names = [str(one) for one in loras[:MOST_WORDS]] if isinstance(loras, list) else []
+        words = [checkpoint, *(str(self.shop.places.file(one)) for one in names)]
+        found = await self.shop.ask("sweeps", words=words)
+        return [{"lora": names[one.pop("at")], **one} for one in map(dict, found["sweeps"])]
 
     async def fields(self, asked: Asked) -> dict[str, Any]:
         """The options of every command as fields of a form."""
@@ -259,7 +277,7 @@ class Api:
         if not name.startswith("out/") or path.suffix.lower() not in _SERVED:
             raise HTTPException(404)
         headers = {"Content-Security-Policy": SANDBOX, "Cache-Control": "no-cache"}
-        if path.suffix.lower() == ".safetensors":
+        if not _SERVED[path.suffix.lower()]:
             return FileResponse(path, filename=path.name)
         return FileResponse(path, headers=headers, media_type=_SERVED[path.suffix.lower()])
 
@@ -278,6 +296,10 @@ class Api:
 
 _SERVED = {
     ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+    ".card": "",
     ".html": "text/html; charset=utf-8",
     ".json": "application/json",
     ".csv": "text/plain; charset=utf-8",
@@ -326,6 +348,8 @@ def _table(api: Api) -> list[tuple[str, Answer, list[str]]]:
         ("file", api.file, get),
         ("thumbnail", api.thumbnail, get),
         ("look", api.look, post),
+        ("pictures", api.picture, post),
+        ("sweeps", api.sweeps, post),
         ("fields", api.fields, get),
         ("axes", api.axes, get),
         ("plan", api.plan, post),

@@ -177,7 +177,7 @@ def _origin(address: str) -> str:
 
 
 def _largest(scope: Scope) -> int:
-    return LARGEST_UPLOAD if scope["path"] == "/api/look" else LARGEST_BODY
+    return LARGEST_UPLOAD if scope["path"] in ("/api/look", "/api/pictures") else LARGEST_BODY
 
 
 def _host_of(header: str) -> str:

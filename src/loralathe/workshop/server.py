@@ -52,7 +52,7 @@ def _check_folders(options: Options) -> None:
             where=str(options.out),
             fix=f"choose another with {option('out')}",
         ) from error
-    for folder in (*options.checkpoints, *options.loras, *options.vaes, *options.embeddings):
+    for folder in (one.folder for one in options.places() if one.kind != "out"):
         if not folder.is_dir():
             raise InputError("there is no such folder", where=str(folder), fix="check the path")
 

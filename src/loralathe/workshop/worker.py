@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 QUIET_SECONDS = 0.25
 """Between two events of progress."""
-PICTURES = ("render", "grid", "blocks")
+PICTURES = ("render", "grid", "blocks", "tune")
+"""Commands that draw with one model, which stays loaded."""
 BATCH = 4
 """Pictures at once after memory ran out, where nobody chose; half as many each time."""
 
@@ -138,6 +139,10 @@ class Worker:
             return reports.of_answer(found)
         if command in OF_LORAS:
             return self._of_loras(command, words, options, planning=planning)
+        if command in OF_CARDS:
+            return self._of_cards(command, words, options, planning=planning)
+        if command in OF_SEVERAL:
+            return self._of_several(command, words, options, planning=planning)
         prepared = getattr(loralathe, command).prepare(*words, **options, progress=self._progress)
         return reports.of_plan(prepared) if planning else reports.of_report(prepared.run())
 
@@ -155,6 +160,40 @@ class Worker:
         if command == "transfer":
             return reports.of_transfer(loralathe.transfer(*words, **options, progress=self._progress))
         return reports.of_conversion(loralathe.convert_lora(*words, **options, progress=self._progress))
+
+    def _of_cards(
+        self, command: str, words: list[Any], options: dict[str, Any], *, planning: bool
+    ) -> dict[str, Any]:
+        if command == "check_identity":
+            card, *pictures = words
+            found = loralathe.read_card(card)
+            values = [] if planning else loralathe.check_identity(found, pictures, progress=self._progress)
+            return reports.planned() if planning else reports.of_likeness(found, values)
+        if planning:
+            return reports.planned(options["output"])
+        model = options.pop("model")
+        made = loralathe.make_card(words, model, **options, progress=self._progress)
+        return reports.of_card(made, options["output"])
+
+    def _of_several(
+        self, command: str, words: list[Any], options: dict[str, Any], *, planning: bool
+    ) -> dict[str, Any]:
+        """Searches on several models, and soups: each opens what it needs."""
+        progress = self._progress
+        if command == "everywhere":
+            searches = loralathe.prepare_everywhere(*words, **options, progress=progress)
+            if planning:
+                return reports.of_everywhere_plan(searches)
+            self._models.close()
+            files = searches.run().files
+            return {"outputs": [str(one) for one in files], "folder": str(searches.folder)}
+        prepared = loralathe.prepare_soup(*words, **options, progress=progress)
+        if planning:
+            return reports.of_soup_plan(prepared)
+        self._models.close()
+        made = prepared.run()
+        found = reports.of_report(made.report)
+        return found if made.study is None else {**found, "folder": str(prepared.folder)}
 
     def _pictures(
         self, command: str, words: list[Any], options: dict[str, Any], *, planning: bool
@@ -193,9 +232,17 @@ class Worker:
     def _with(
         self, model: OpenModel, command: str, adapters: list[Any], options: dict[str, Any], *, planning: bool
     ) -> dict[str, Any]:
+        if command == "tune":
+            search = loralathe.prepare_tune(model, *adapters, **options)
+            if planning:
+                return reports.of_tune_plan(search)
+            return {
+                "outputs": [str(one) for one in search.run().files],
+                "folder": str(search.options.folder),
+            }
         prepared = getattr(model, f"prepare_{command}")(*adapters, **options)
         if planning:
-            return reports.of_picture_plan(command, prepared)
+            return reports.of_picture_plan(prepared)
         if command == "render":
             return {"outputs": [str(one) for one in prepared.run()]}
         folder = prepared.options.folder
@@ -228,6 +275,8 @@ def _model_options() -> frozenset[str]:
 MODEL_OPTIONS = _model_options()
 REPORT_IT = "this is a fault of ours: tell us what you did, with the lines of the server's window"
 OF_LORAS = ("check_lora", "convert_lora", "transfer")
+OF_CARDS = ("make_card", "check_identity")
+OF_SEVERAL = ("everywhere", "soup")
 ANSWERS = ("compare", "verify", "block_weights")
 QUESTIONS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "choices": reports.choices,
@@ -235,6 +284,7 @@ QUESTIONS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "list": reports.of_list,
     "picture": reports.of_picture,
     "recorded": reports.recorded,
+    "sweeps": reports.sweeps,
 }
 
 

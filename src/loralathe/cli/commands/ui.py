@@ -27,6 +27,7 @@ Examples:
   lathe ui --webui stable-diffusion-webui
   lathe ui --comfyui ComfyUI --port 7871
 """
+PROGRAMS = ("webui", "comfyui")
 REMEMBERED = {
     "checkpoints": "checkpoint_dir",
     "loras": "lora_dir",
@@ -51,6 +52,13 @@ def _folder(name: str, what: str) -> Callable[[F], F]:
 @_folder("loras", "LoRAs")
 @_folder("vaes", "VAEs")
 @_folder("embeddings", "embeddings")
+@click.option(
+    "--faces",
+    multiple=True,
+    type=FilePath(),
+    metavar="DIR",
+    help="Folder of ONNX models that recognise faces or characters; repeatable.",
+)
 @click.option("--webui", type=FilePath(), metavar="DIR", help="Folder of A1111 or Forge: use its models.")
 @click.option("--comfyui", type=FilePath(), metavar="DIR", help="Folder of ComfyUI: use its models.")
 @click.option(
@@ -78,13 +86,16 @@ def ui_command(
 
     screen = Screen(as_json, quiet)
     folders = {name: [*given[name], *_found(name, given)] for name in REMEMBERED}
+    faces = [*given["faces"], *_found("faces", given)]
     if not any(folders.values()):
         folders = _remembered()
     demo = not any(folders.values())
     start: dict[str, Any] = {}
     if demo:
-        folders, start = _demo(out)
-    found: dict[str, Any] = {**folders}
+        folders, judge, start = _demo(out)
+        faces.append(judge)
+    programs = {name: given[name] for name in PROGRAMS if given[name] is not None}
+    found: dict[str, Any] = {**folders, "faces": faces, "programs": programs}
     options = Options(out, **found, host=host, port=port, start=start, demo=demo)
 
     def ready(address: str) -> None:
@@ -99,8 +110,7 @@ def _found(name: str, given: dict[str, Any]) -> list[Path]:
     """The folders of other programs that are there."""
     from loralathe import program_folders
 
-    programs = ("webui", "comfyui")
-    return [one for program in programs for one in program_folders(program, given[program], name)]
+    return [one for program in PROGRAMS for one in program_folders(program, given[program], name)]
 
 
 def _remembered() -> dict[str, list[Path]]:
@@ -110,10 +120,12 @@ def _remembered() -> dict[str, list[Path]]:
     return {name: [one for one in config.get(key, ()) if one.is_dir()] for name, key in REMEMBERED.items()}
 
 
-def _demo(out: Path) -> tuple[dict[str, list[Path]], dict[str, Any]]:
-    """The tiny family, and what the forms hold at first."""
-    from loralathe.demo import start_of_forms, unpack_family
+def _demo(out: Path) -> tuple[dict[str, list[Path]], Path, dict[str, Any]]:
+    """The tiny family, the folder of its judge, and what the forms hold at first."""
+    from loralathe.demo import start_of_forms, unpack_family, unpack_judge
 
-    folder = out / "demo"
+    folder, judge = out / "demo", out / "judge"
     unpack_family(folder)
-    return {"checkpoints": [folder], "loras": [folder], "vaes": [], "embeddings": []}, start_of_forms()
+    unpack_judge(judge)
+    folders = {"checkpoints": [folder], "loras": [folder], "vaes": [], "embeddings": []}
+    return folders, judge, start_of_forms()

@@ -145,7 +145,7 @@ def _cell(result: CellResult, folder: Path, *, embed: bool) -> dict[str, object]
         "prompt": request.prompt,
         "negative": request.negative,
         "checkpoint": _checkpoint(request, result.cell.variables),
-        "adapters": [_adapter(use) for use in request.adapters],
+        "adapters": [adapter_text(use) for use in request.adapters],
         "sampling": f"{request.sampler}, {request.schedule}, {request.steps}, CFG {show_number(request.cfg)}",
     }
 
@@ -157,6 +157,7 @@ def _checkpoint(request: ImageRequest, variables: tuple[tuple[str, float], ...])
     )
 
 
-def _adapter(use: AdapterUse) -> str:
+def adapter_text(use: AdapterUse) -> str:
+    """`hina.safetensors:0.7:te=0.3 [0:10]`, the file without its folder."""
     steps = "" if use.start is None and use.stop is None else f" [{use.start or 0}:{use.stop or ''}]"
     return PurePath(use.file).name + argument_text(use)[len(use.file) :] + steps

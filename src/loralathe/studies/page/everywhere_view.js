@@ -1,6 +1,6 @@
 /* One LoRA on many bases: pictures side by side, a table, and what to type for each base.
 
-   reportView({data, t, light}) → {cards(), title(), summary(), closeLight()} */
+   reportView({data, t, light, use(base) → what to do with it}) → {cards(), title(), summary(), closeLight()} */
 import { copyable, interval, lightbox, make } from "./elements.js";
 
 export const WORDS = {
@@ -21,7 +21,7 @@ export const WORDS = {
   apply: "The recipe makes the checkpoint; the LoRAs act on top of it.", nothing: "It is the base itself: nothing to merge.",
 };
 
-export function reportView({ data, t, light }) {
+export function reportView({ data, t, light, use = null }) {
   const meanings = { likeness: "likenessNote", bleed: "bleedNote", prompt: "promptNote", diversity: "diversityNote" }, known = ["likeness", "bleed", "prompt", "diversity"];
   const goalName = (goal) => (known.includes(goal.name) ? t(goal.name) : goal.name);
   const one = (key, ...values) => values.reduce((text, value) => text.replace("{}", () => value), t(key));
@@ -71,7 +71,7 @@ export function reportView({ data, t, light }) {
     const part = (key, text) => (text ? [make("p", { className: "note", style: "margin:12px 0 4px", textContent: t(key) }), copyable(text)] : []);
     return make("section", { className: "card" }, make("div", { className: "head" }, make("h2", { textContent: base.name }), make("a", { href: base.page, textContent: t("search") })),
       make("p", { className: "numbers", textContent: chosen(base) }), base.moved ? make("p", { className: "note", textContent: t("moved") }) : null,
-      ...part("render", base.render), ...part("merge", base.merge), ...part("recipe", base.recipe), base.merge ? null : make("p", { className: "note", textContent: t("nothing") }),
+      ...(use ? [use(base)] : [...part("render", base.render), ...part("merge", base.merge), ...part("recipe", base.recipe)]), base.merge ? null : make("p", { className: "note", textContent: t("nothing") }),
       ...base.notes.map((key) => make("p", { className: "note", textContent: t(key) })));
   }
 

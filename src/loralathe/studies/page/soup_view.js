@@ -1,7 +1,7 @@
 /* A soup that was looked at: what each epoch weighs in it and why, and its pictures beside those of the best epoch.
    Saved pages carry it inside; the workshop loads it.
 
-   reportView({data, t, light}) → {cards(), title(), summary(), closeLight()} */
+   reportView({data, t, light, use() → the card of what to do with it}) → {cards(), title(), summary(), closeLight()} */
 import { copyable, interval, lightbox, make, points } from "./elements.js";
 
 export const WORDS = {
@@ -22,7 +22,7 @@ export const WORDS = {
   epoch: "epoch", seeds: "seeds", weight: "weight", fresh: "{}, fresh seeds", use: "Make it again", command: "The same average without pictures. Add --rank to cut it to a rank.", effort: "{} pictures",
 };
 
-export function reportView({ data, t, light }) {
+export function reportView({ data, t, light, use = null }) {
   const one = (key, value) => t(key).replace("{}", () => value);
   const fill = (key, values) => Object.entries(values).reduce((text, [name, value]) => text.replace(`{${name}}`, () => value), t(key));
   const known = ["likeness", "bleed", "prompt", "diversity"], meanings = { likeness: "likenessNote", bleed: "bleedNote", prompt: "promptNote", diversity: "diversityNote" };
@@ -89,7 +89,7 @@ export function reportView({ data, t, light }) {
     return make("section", { className: "card" }, make("h2", { textContent: t("use") }), make("p", { className: "note", style: "margin:12px 0 4px", textContent: t("command") }), copyable(data.command));
   }
 
-  const cards = () => [soupCard(), tableCard(), data.command ? useCard() : null].filter(Boolean);
+  const cards = () => [soupCard(), tableCard(), data.command || use ? (use ?? useCard)() : null].filter(Boolean);
   const title = () => one("titleOf", data.epochs.length), summary = () => `${data.prompt} · ${one("effort", data.pictures)}`;
   return { cards, closeLight: box.close, summary, title };
 }

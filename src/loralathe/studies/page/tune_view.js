@@ -1,7 +1,7 @@
 /* A search: what it recommends and why, all candidates as a chart, and the best ones as pictures.
    Saved pages carry it inside.
 
-   reportView({data, t, light, redraw}) → {cards(), title(), summary(), fit(), closeLight()} */
+   reportView({data, t, light, redraw, use() → the card of what to do with it}) → {cards(), title(), summary(), fit(), closeLight()} */
 import { copyable, interval, lightbox, make, points } from "./elements.js";
 
 export const WORDS = {
@@ -38,7 +38,7 @@ export const WORDS = {
   beaten: "surely beaten by no. {}", value: "Values", status: "Place", noPictures: "Its pictures are in the folder.",
 };
 
-export function reportView({ data, t, light, redraw }) {
+export function reportView({ data, t, light, redraw, use = null }) {
   const fill = (key, values) => Object.entries(values).reduce((text, [name, value]) => text.replace(`{${name}}`, () => value), t(key));
   const one = (key, value) => t(key).replace("{}", () => value);
   const known = ["likeness", "bleed", "prompt", "diversity"];
@@ -206,7 +206,7 @@ export function reportView({ data, t, light, redraw }) {
   function cards() {
     const live = data.stage ? make("section", { className: "card" }, make("p", { className: "live", textContent: one("running", t(stages[data.stage])) })) : null;
     if (data.recommended === null) return [live].filter(Boolean);
-    return [live, recommendedCard(), data.commands && !data.stage ? useCard() : null, chartCard(), frontCard(), tableCard()].filter(Boolean);
+    return [live, recommendedCard(), data.commands && !data.stage ? (use ?? useCard)() : null, chartCard(), frontCard(), tableCard()].filter(Boolean);
   }
 
   let wasNarrow = innerWidth < 720;

@@ -16,7 +16,7 @@ from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import AdapterUse, argument_text, show_number
 from loralathe.studies.commands import CellRecipe, cell_recipe
 from loralathe.studies.measured import CardFile, measured_by
-from loralathe.studies.page.build import fill_page, picture_source
+from loralathe.studies.page.build import adapter_text, fill_page, picture_source
 from loralathe.studies.plan import Job
 from loralathe.studies.study_file import csv_file, json_file
 from loralathe.tensorfiles import write_whole
@@ -34,7 +34,8 @@ class Candidate:
     labels: its values, one for each axis.  values: each objective over its seeds, None where nothing tells
     it. status: front: no other is better everywhere;  behind: another seems so;  dropped: `beaten_by`
     surely is. keys: its pictures with the trigger word. render: the command that renders it.  recipe: how to
-    make its weights; None for those of the checkpoint.
+    make its weights; None for those of the checkpoint. adapters: the LoRAs with their values, without their
+    folders.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Candidate:
     keys: tuple[str, ...]
     render: str
     recipe: CellRecipe | None
+    adapters: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -62,7 +64,8 @@ class Candidate:
         """From one of its jobs."""
         recipe = cell_recipe(job.request, recipe_file=recipe_file, variables=job.variables)
         render = "" if recipe_file else _render_command(job.request)
-        return cls(number, labels, values, status, beaten_by, keys, render, recipe)
+        adapters = tuple(map(adapter_text, job.request.adapters))
+        return cls(number, labels, values, status, beaten_by, keys, render, recipe, adapters)
 
 
 @dataclass(frozen=True)
@@ -307,6 +310,7 @@ def tune_page(report: TuneReport, folder: Path, *, embed: bool) -> bytes:
             "merge": best.recipe.command if best.recipe else "",
             "recipe": report.recipe,
             "notes": best.recipe.notes if best.recipe else (),
+            "adapters": best.adapters,
         },
         "pictures": report.pictures,
         "gridCandidates": report.grid_candidates,

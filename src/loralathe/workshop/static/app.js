@@ -19,6 +19,7 @@ const PAGES = {
   difference: () => import("./pages/difference.js"),
   proof: () => import("./pages/proof.js"),
   recipe: () => import("./pages/recipe.js"),
+  likeness: () => import("./pages/likeness.js"),
   programs: () => import("./pages/programs.js"),
   history: () => import("./pages/history.js"),
   library: () => import("./pages/library.js"),

@@ -5,6 +5,7 @@
        what does not fit `base` is grey, with the reason. none: the text of the choice "no file".
    loraRows({value: [lora], onchange([lora]), base: () => name, ontrigger(word), strengths})
        → {node, set([lora])}: rows of LoRAs as in state.js, with strength, text encoder, U-Net, block list, elements
+   filesPicker({kind, value: [names], onchange([names]), base, label}) → {node, values()}: several files
    fileInfo(name) → Promise of GET file, remembered until the library changes
    blank(name)             what stands where a file has no picture
    showFound(found, {said, families, more, offset}): what an answer of GET library says of the whole */
@@ -52,10 +53,31 @@ export function filePicker({ kind, value = "", onchange, base = () => "", label,
   return { node: opener, set };
 }
 
-/* The list as a window; gives the name that was chosen, or null. */
-function chooseFile({ kind, chosen, base, title, none }) {
+/* Several files, each with a button that takes it away. */
+export function filesPicker({ kind, value = [], onchange, base = () => "", label }) {
+  let chosen = [...value];
+  const list = make("ul", { className: "chosen" });
+  const tell = () => { draw(); onchange?.([...chosen]); node.dispatchEvent(new Event("input", { bubbles: true })); };
+  const add = button(t("shell.choose_several"), async () => {
+    const found = await chooseFile({ kind, chosen: "", many: chosen, base: base(), title: label ?? t("shell.choose_" + kind), none: "" });
+    if (found) { chosen = found; tell(); }
+  }, { kind: "picker-more" });
+  const node = make("div", { className: "files-picker" }, list, add);
+  function draw() {
+    list.replaceChildren(...chosen.map((name) => make("li", {}, make("span", { textContent: nameOf(name), title: name }),
+      button("×", () => { chosen = chosen.filter((one) => one !== name); tell(); }, { kind: "small", label: t("shell.remove_lora", nameOf(name)) }))));
+    add.classList.toggle("picker", !chosen.length);
+    add.classList.toggle("wanted", !chosen.length);
+  }
+  draw();
+  return { node, values: () => [...chosen] };
+}
+
+/* The list as a window; gives the name that was chosen, or null. many: names that are chosen already; it gives names. */
+function chooseFile({ kind, chosen, base, title, none, many = null }) {
   return new Promise((answer) => {
     let picked = null, offset = 0, turn = 0;
+    const several = many && new Set(many);
     const asked = { search: "", family: "" };
     const search = textInput("", debounce(120, (text) => { asked.search = text; load(true); }), { type: "search", placeholder: t("shell.search") });
     search.setAttribute("aria-label", t("shell.search"));
@@ -64,9 +86,14 @@ function chooseFile({ kind, chosen, base, title, none }) {
     const list = make("ul", { className: "files" });
     const state = make("p", { className: "note", role: "status" });
     const more = button(t("shell.more"), () => load(false));
-    const window = dialog(title, make("div", { className: "row" }, search, families), state, list, more);
+    const done = several ? make("div", { className: "row end" }, button(t("shell.take_chosen"), () => { picked = [...several]; window.close(); }, { kind: "main" })) : "";
+    const window = dialog(title, make("div", { className: "row" }, search, families), state, list, more, done);
     window.box.classList.add("choose");
-    const take = (name) => { picked = name; window.close(); };
+    const take = (name, box) => {
+      if (!several) { picked = name; window.close(); return; }
+      if (!several.delete(name)) several.add(name);
+      box.setAttribute("aria-pressed", String(several.has(name)));
+    };
     const stop = subscribe("library", () => load(true));
     window.box.addEventListener("close", () => { stop(); answer(picked); });
     search.focus();
@@ -79,7 +106,7 @@ function chooseFile({ kind, chosen, base, title, none }) {
       catch (error) { state.textContent = [error.what, error.fix].filter(Boolean).join(" "); return; }
       if (mine !== turn) return;
       if (again) list.replaceChildren(...(none && !asked.search ? [line(take, { name: "", label: none, fits: null, state: "ready" }, chosen)] : []));
-      list.append(...found.files.map((file) => line(take, file, chosen)));
+      list.append(...found.files.map((file) => line(take, file, chosen, several)));
       offset += found.files.length;
       showFound(found, { said: state, families, more, offset });
     }
@@ -99,14 +126,15 @@ export function showFound(found, { said, families, more, offset }) {
 /* In place of a picture: the first letter. */
 export const blank = (name) => make("span", { className: "blank", textContent: name.slice(0, 1), "aria-hidden": "true" });
 
-function line(take, file, chosen) {
+function line(take, file, chosen, several = null) {
   const unfit = file.fits === false || file.state === "broken";
   const about = [file.family_label, file.rank ? t("shell.rank", file.rank) : "", file.size ? showSize(file.size) : "", file.made ? t("shell.made_here") : ""];
   const words = make("span", { className: "words" }, make("b", { textContent: file.label || nameOf(file.name) }), make("small", { textContent: about.filter(Boolean).join(" · ") }),
     file.triggers?.length ? make("small", { textContent: file.triggers.join(", ") }) : null, file.reason ? make("small", { className: "reason", textContent: file.reason }) : null);
-  const box = make("button", { type: "button", className: "file" + (unfit ? " unfit" : ""), title: file.name, onclick: () => { if (!unfit) take(file.name); } },
+  const box = make("button", { type: "button", className: "file" + (unfit ? " unfit" : ""), title: file.name, onclick: (event) => { if (!unfit) take(file.name, event.currentTarget); } },
     file.thumbnail ? make("img", { src: file.thumbnail, alt: "", loading: "lazy", width: 44, height: 44 }) : blank(file.label || nameOf(file.name)), words);
   if (unfit) box.setAttribute("aria-disabled", "true");
+  if (several) box.setAttribute("aria-pressed", String(several.has(file.name)));
   if (file.name === chosen) box.setAttribute("aria-current", "true");
   return make("li", {}, box);
 }

@@ -10,13 +10,15 @@
        recipe. request() gives the request, or null while something is missing. What is wrong with it stands here and
        beside its field in `form`; problem(request) is that, as far as it is known */
 import { del, get, post, put, upload } from "./api.js";
-import { filePicker } from "./files.js";
+import { filePicker, filesPicker } from "./files.js";
+import { picturePicker } from "./pictures.js";
+import { placeInput } from "./place.js";
 import { session, showTime, t } from "./words.js";
 import { areaInput, button, choiceInput, debounce, field, flagInput, fold, notes, hint, numberInput, question, refuse, accept, spoken, textInput, dialog } from "./parts.js";
 import { copyable, facts, make } from "./study/elements.js";
 
 const PICTURE = ["prompt", "negative", "sampler", "schedule", "steps", "cfg", "seed", "size"];
-const PICTURE_RARE = ["vae", "clip_skip", "hires", "hires_upscaler", "hires_steps", "hires_denoising", "styles", "style", "device", "dtype", "low_vram", "batch", "prediction", "missing_blocks", "allow_unmatched", "hashes"];
+const PICTURE_RARE = ["vae", "clip_skip", "hires", "hires_upscaler", "hires_steps", "hires_denoising", "styles", "style", "devices", "device", "dtype", "low_vram", "batch", "prediction", "missing_blocks", "allow_unmatched", "hashes"];
 let asked = null;
 
 export async function fieldsOf(command) {
@@ -27,6 +29,7 @@ export async function fieldsOf(command) {
 /* The input for one option. */
 function inputOf(option, value, change, base) {
   const given = value ?? option.default;
+  if (option.name === "on") return placeInput(given, change);
   switch (option.kind) {
     case "lines": return areaInput(given, (text) => change(text));
     case "number": return numberInput(given, change);
@@ -37,8 +40,10 @@ function inputOf(option, value, change, base) {
       const free = option.default === null || option.default === undefined;
       return choiceInput(given ?? "", (text) => change(text === "" ? null : text), [...(free ? [["", t("shell.by_itself")]] : []), ...option.choices]);
     }
-    case "file": return filePicker({ kind: option.of ?? "checkpoint", value: given ?? "", onchange: (name) => change(name || null), base, none: t("shell.by_itself") }).node;
-    case "list": case "files": return areaInput((given ?? []).join("\n"), (text) => change(text.split("\n").map((line) => line.trim()).filter(Boolean)), { placeholder: t("shell.one_a_line") });
+    case "file": return filePicker({ kind: option.of ?? "checkpoint", value: given ?? "", onchange: (name) => change(name || null), base, none: option.name === "model" ? "" : t(["card", "checkpoint", "face"].includes(option.of) ? "shell.none" : "shell.by_itself") }).node;
+    case "files": return option.of === "picture" ? picturePicker({ value: given ?? [], onchange: change }).node : filesPicker({ kind: option.of, value: given ?? [], onchange: change, base }).node;
+    case "numbers": return textInput((given ?? []).join(", "), (text) => change(text.split(",").map((part) => part.trim()).filter(Boolean).map(Number)));
+    case "list": return areaInput((given ?? []).join("\n"), (text) => change(text.split("\n").map((line) => line.trim()).filter(Boolean)), { placeholder: t("shell.one_a_line") });
     case "map": return areaInput(Object.entries(given ?? {}).map(([key, one]) => `${key}=${one}`).join("\n"), (text) => change(pairsOf(text)), option.help ? {} : { placeholder: t("shell.name_is_value") });
     default: return textInput(given, change);
   }
@@ -94,7 +99,7 @@ function seedInput(value, onchange) {
 }
 
 export async function settingsForm({ values = {}, onchange, base = () => "", skip = [] }) {
-  const options = (await fieldsOf("render")).filter((option) => [...PICTURE, ...PICTURE_RARE].includes(option.name) && !skip.includes(option.name));
+  const options = (await fieldsOf("render")).filter((option) => [...PICTURE, ...PICTURE_RARE, "on"].includes(option.name) && !skip.includes(option.name));
   const byName = new Map(options.map((option) => [option.name, option]));
   let current = { ...values };
   const node = make("div", { className: "settings" });
@@ -106,13 +111,13 @@ export async function settingsForm({ values = {}, onchange, base = () => "", ski
     const option = byName.get(name);
     if (!option) return null;
     const input = special[name]?.(current[name] ?? option.default, change(name)) ?? inputOf(option, current[name], change(name), base);
-    return field({ name, label: option.label, input, wide: ["prompt", "negative"].includes(name) });
+    return field({ name, label: option.label, input, wide: ["prompt", "negative", "on"].includes(name) });
   };
   function set(next) {
     current = { ...next };
     const rare = PICTURE_RARE.map(one).filter(Boolean);
     node.replaceChildren(make("div", { className: "fields words" }, ...["prompt", "negative"].map(one)),
-      make("div", { className: "fields" }, ...PICTURE.slice(2).map(one)),
+      make("div", { className: "fields" }, ...PICTURE.slice(2).map(one), ...["on"].map(one).filter(Boolean)),
       rare.length ? fold(t("shell.more_settings"), make("div", { className: "fields" }, ...rare)) : "",
       named);
   }

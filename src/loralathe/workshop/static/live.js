@@ -14,7 +14,7 @@ import { make, memory } from "./study/elements.js";
 import { GRID_WORDS, gridView, namer } from "./study/grid_view.js";
 import { WORDS as BLOCK_WORDS, reportView as blocksView } from "./study/blocks_view.js";
 
-const wordsOf = (english, chinese) => (key) => chinese?.texts?.[key] ?? english[key] ?? key;
+export const wordsOf = (english, chinese) => (key) => chinese?.texts?.[key] ?? english[key] ?? key;
 const gridWord = wordsOf(GRID_WORDS, studyWords.grid), blockWord = wordsOf(BLOCK_WORDS, studyWords.blocks);
 const named = language === "zh-TW" && studyWords.grid ? namer(studyWords.grid) : (text) => text;
 const $ = (id) => document.getElementById(id);
@@ -36,8 +36,10 @@ export function usesOf(cell) {
   });
 }
 
-/* The study's data: asked for when the job has some (`page`, or the event of that name), and again when it is over. */
-function studyOf(id, kind, show, onchange = null) {
+/* The study's data: asked for when the job has some (`page`, or the event of that name), again when it is over, and
+   every so many milliseconds while it runs, if that is wanted. */
+export function studyOf(id, kind, show, onchange = null, every = 0) {
+  let last = 0;
   let data = null, asking = false, again = false, over = null, open = true;
   async function ask() {
     if (asking) { again = true; return; }
@@ -53,6 +55,7 @@ function studyOf(id, kind, show, onchange = null) {
     if (!open || job.state === "gone") return;
     const ended = isOver(job), first = over === null;
     if (job.page && (first || (ended && over === false))) ask();
+    else if (every && job.page && !ended && Date.now() - last > every) { last = Date.now(); ask(); }
     over = ended;
     onchange?.(job, data);
   });

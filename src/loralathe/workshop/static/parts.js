@@ -143,7 +143,7 @@ export function lateHint(root, error) {
 }
 
 export function nothingChosen(form) {
-  const place = [...form.querySelectorAll("[data-field]")].find((one) => one.querySelector(":scope > .picker.wanted") || (one.matches(".lora-list") && !one.querySelector(".lora")));
+  const place = [...form.querySelectorAll("[data-field]")].find((one) => one.querySelector(":scope > .picker.wanted, :scope > .photo-picker.wanted, :scope > .files-picker > .wanted") || (one.matches(".lora-list") && !one.querySelector(".lora")));
   if (!place) return null;
   const name = place.querySelector("label")?.textContent ?? "LoRA";
   return { what: t("shell.not_chosen", name), fix: t("shell.not_chosen_fix"), field: place.dataset.field };

@@ -73,7 +73,7 @@ function digest(text) {
 }
 
 export function intoFolder(request) {
-  const { x = "", y = "", z = "", redo, force, title, ...rest } = request.options;
+  const { x = "", y = "", z = "", redo, force, title, budget, ...rest } = request.options;
   const axes = [x, y, z].map((axis) => axis.split("=")[0].trim());
   const random = !(rest.seed >= 0) && !axes.includes("seed") ? Date.now() : 0;
   const same = [request.words, Object.entries(rest).sort(([one], [other]) => (one < other ? -1 : 1)), axes, random];
