@@ -123,6 +123,7 @@ JUDGING: Mapping[str, Field] = {
     "trigger": Field("list", "rare", "Trigger words", help="one a line; empty: the card's"),
     "goal": Field("list", "usual", "What counts", help="likeness, bleed, prompt, diversity, …"),
     "weigh": Field("map", "rare", "What a point of a goal is worth", help="bleed=0.2, one a line"),
+    "within": Field("number", "rare", "Points of the first goal that may be given up for the others", 1.0),
     "also": Field("list", "rare", "Other prompts", help="one a line; pictures take turns"),
 }
 SEARCH: Mapping[str, Field] = {
@@ -131,7 +132,7 @@ SEARCH: Mapping[str, Field] = {
     **JUDGING,
     "first_seeds": Field("whole", "rare", "Seeds of a new candidate", 2),
     "most_seeds": Field("whole", "rare", "Most seeds of a candidate", 16),
-    "check_seeds": Field("whole", "rare", "Fresh seeds for the end", 8),
+    "check_seeds": Field("whole", "rare", "Fresh seeds for the end", None, help="empty: by the budget"),
     "error": Field("number", "rare", "Chance of dropping the best one", 0.05),
     "search": Field("choice", "rare", "How candidates are proposed", "tpe", ("tpe", "nsga2")),
 }

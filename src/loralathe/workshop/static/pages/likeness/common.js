@@ -3,10 +3,11 @@
    personField({kept, go, onchange})           the identity card, and the way to make one → a field
    goalsField({value, onchange}), budgetField({value, onchange})
    judging(kept)                               card and goals as options;  isJudged(kept, form of other options)
-   useCard({app, form, base, uses, settings})  pictures, a merge and a LoRA of what was found, by buttons → a card */
-import { get } from "../../api.js";
+   useCard({app, form, key, base, uses, settings, name, study})  pictures, a merge and a LoRA of what was found, by
+       buttons → a card; study: the folder of the search, whose numbers go into the model */
+import { get, post } from "../../api.js";
 import { filePicker } from "../../files.js";
-import { isOver, jobCard, runner } from "../../job.js";
+import { runner } from "../../job.js";
 import { chips, button, choiceInput, field, note, numberInput, row, section, textInput } from "../../parts.js";
 import { label, loraWord } from "../../state.js";
 import { t } from "../../words.js";
@@ -54,8 +55,14 @@ export function judging(kept) {
 /* By a card, or by a scorer among the other options. */
 export const isJudged = (kept, more) => Boolean(kept.get("card") || more.values().scorers?.length);
 
+/* With what the search measured, where it measured just this model. */
+async function withNumbers(request, study) {
+  const more = { ...request, options: { ...request.options, measured: `${study}/tune.json` } };
+  try { await post("plan", more); return more; } catch { return request; /* what else is wrong with it, the job says */ }
+}
+
 /* What can be done with strengths that were found: a picture, a model, a LoRA; or take them along. */
-export function useCard({ app, form, key, base, uses, settings, name }) {
+export function useCard({ app, form, key, base, uses, settings, name, study }) {
   const { state } = app, words = uses.map(loraWord);
   const shown = make("div", {}), next = make("div", { className: "taken", role: "status" });
   const named = textInput("", null, { placeholder: name, "aria-label": t("likeness.name") });
@@ -71,7 +78,7 @@ export function useCard({ app, form, key, base, uses, settings, name }) {
     if (job.state === "done" && file) act(file);
   };
   const merge = runner({ page: `likeness.${key}.merge`, text: t("likeness.merge"), form, title: () => t("likeness.merge_job", output()),
-    request: () => ({ command: "merge", words: [base, ...words], options: { output: output(), dtype: "fp16" } }),
+    request: () => withNumbers({ command: "merge", words: [base, ...words], options: { output: output(), dtype: "fp16" } }, study),
     onjob: (job) => onward(job, (file) => next.replaceChildren(note(t("likeness.merged", label(file))), row(button(t("likeness.to_proof"), () => { state.set({ merged: file }); app.go("proof"); }, { kind: "small" })))) });
   const save = runner({ page: `likeness.${key}.combine`, text: t("likeness.save"), form, title: () => t("likeness.save_job", output()),
     request: () => ({ command: "combine", words, options: { output: `${output()}-lora`, dtype: "fp16" } }),

@@ -8,7 +8,7 @@ import { intoFolder, label, loraWord, newLora } from "../../state.js";
 import { copyable, make } from "../../study/elements.js";
 import { budgetField, goalsField, isJudged, judging, personField } from "./common.js";
 
-const RARE = ["sweep", "scorers", "photo", "face_box", "likeness", "trigger", "weigh", "also", "first_seeds", "most_seeds", "check_seeds", "error", "search", "title", "embed", "force"];
+const RARE = ["sweep", "scorers", "photo", "face_box", "likeness", "trigger", "within", "weigh", "also", "first_seeds", "most_seeds", "check_seeds", "error", "search", "title", "embed", "force"];
 
 export async function open({ app, form, kept, go }) {
   const { t, state } = app, results = make("div", { className: "results" });

@@ -8,7 +8,7 @@ import { label, newLora } from "../../state.js";
 import { make } from "../../study/elements.js";
 import { goalsField, judging, personField } from "./common.js";
 
-const SAVING = ["save_dtype", "metadata"], SEEDS = ["first_seeds", "most_seeds", "check_seeds", "error", "strength"];
+const SAVING = ["save_dtype", "metadata"], SEEDS = ["within", "first_seeds", "most_seeds", "check_seeds", "error", "strength"];
 
 export async function open({ app, form, kept, go }) {
   const { t, state } = app, results = make("div", { className: "results" }), asked = make("div", {}), saving = make("div", {}), going = make("div", {});

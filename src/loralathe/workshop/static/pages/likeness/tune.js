@@ -9,7 +9,7 @@ import { sweepsForm } from "../../sweeps.js";
 import { make } from "../../study/elements.js";
 import { budgetField, goalsField, isJudged, judging, personField, useCard } from "./common.js";
 
-const RARE = ["scorers", "photo", "face_box", "likeness", "trigger", "weigh", "also", "first_seeds", "most_seeds", "check_seeds", "error", "search", "reuse", "title", "embed", "force"];
+const RARE = ["scorers", "photo", "face_box", "likeness", "trigger", "within", "weigh", "also", "first_seeds", "most_seeds", "check_seeds", "error", "search", "reuse", "title", "embed", "force"];
 
 export async function open({ app, form, kept, go }) {
   const { t, state } = app, results = make("div", { className: "results" });
@@ -52,7 +52,7 @@ export async function open({ app, form, kept, go }) {
     if (acting && actingOf === key) return acting.node;
     acting?.close();
     actingOf = key;
-    acting = useCard({ app, form, key, base: job.words[0], uses, settings: state.get().settings, name: `${label(job.words[0])}-${uses.map((one) => label(one.file)).join("-")}-found` });
+    acting = useCard({ app, form, key, base: job.words[0], uses, settings: state.get().settings, study: job.folder, name: `${label(job.words[0])}-${uses.map((one) => label(one.file)).join("-")}-found` });
     return acting.node;
   }
 
