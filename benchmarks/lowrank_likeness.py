@@ -45,7 +45,7 @@ from loralathe.progress import BarSink, Progress
 from loralathe.rendering import LocalRenderer
 
 FIRST_SEEDS = {"search": 600_000, "held": 900_000}
-BLOCK_SEED, BLOCK_PICTURES = 500_000, 6
+BLOCK_SEED, BLOCK_PICTURES = 500_000, 5
 LEARNED_FROM = 12
 """Pictures that statistics and predictions are taken from."""
 
@@ -155,6 +155,18 @@ def by_segments(lab: Lab, rank: int) -> Pairs:
     return shares(lab.deltas, rank, lambda name, u, s, vh: s.square() * rates[lab.deltas.blocks[name]])
 
 
+def by_energy_and_segments(lab: Lab, rank: int) -> Pairs:
+    """A direction's share of the energy, and its share of its block's gain, half and half."""
+    energies: dict[str, float] = {}
+    for name, delta in lab.deltas.of.items():
+        block = lab.deltas.blocks[name]
+        energies[block] = energies.get(block, 0.0) + float(delta.square().sum())
+    gains = {block: max(gain, 0.0) for block, gain in lab.gains.items()}
+    all_gains, total = sum(gains.values()), sum(energies.values())
+    rates = {block: 1 / total + gains[block] / (energies[block] * all_gains) for block in energies}
+    return shares(lab.deltas, rank, lambda name, u, s, vh: s.square() * rates[lab.deltas.blocks[name]])
+
+
 def by_slopes(lab: Lab, rank: int) -> Pairs:
     """What a direction gains in likeness along the path from the base to the whole difference."""
     slopes = lab.statistics.slopes
@@ -209,6 +221,7 @@ METHODS: Mapping[str, Callable[[Lab, int], Pairs]] = {
         for share in (0.1, 0.3, 0.6)
     },
     "ranks by segments": by_segments,
+    "ranks by energy and segments": by_energy_and_segments,
     "ranks by slopes": by_slopes,
     "ranks by energy and slopes": by_energy_and_slopes,
     "distilled 100": distilling(100, 2e-3),
