@@ -36,7 +36,7 @@ from benchmarks.lowrank_deltas import (
     weighted,
     write_pairs,
 )
-from benchmarks.lowrank_network import Statistics, Studio, distilled, statistics
+from benchmarks.lowrank_network import Statistics, Studio, distilled, prediction_slopes, statistics
 from benchmarks.soups import Bench, Uses, Values, table, tell, use
 from loralathe.demo.family import unpack_family
 from loralathe.demo.judge import CAPTION, IS_HINA, IS_SAILOR
@@ -115,6 +115,15 @@ class Lab:
         return Statistics(**torch.load(path))
 
     @cached_property
+    def predictions(self) -> Mapping[str, torch.Tensor]:
+        """What the predictions gain by each weight."""
+        path = self.folder / f"predictions-{self.case.trigger}.pt"
+        if not path.is_file():
+            torch.save(prediction_slopes(self.studio, LEARNED_FROM), path)
+        found: Mapping[str, torch.Tensor] = torch.load(path)
+        return found
+
+    @cached_property
     def gains(self) -> Mapping[str, float]:
         """Block → mean of what it gains alone, and of what is lost without it, in likeness."""
         prompts = [f"{self.case.trigger}, {scene}" for scene in SCENES]
@@ -167,15 +176,14 @@ def by_energy_and_segments(lab: Lab, rank: int) -> Pairs:
     return shares(lab.deltas, rank, lambda name, u, s, vh: s.square() * rates[lab.deltas.blocks[name]])
 
 
-def by_slopes(lab: Lab, rank: int) -> Pairs:
-    """What a direction gains in likeness along the path from the base to the whole difference."""
-    slopes = lab.statistics.slopes
+def by_slopes(lab: Lab, rank: int, slopes: Mapping[str, torch.Tensor]) -> Pairs:
+    """What a direction gains along the path from the base to the whole difference."""
     return shares(lab.deltas, rank, lambda name, u, s, vh: ((u.T @ slopes[name]) * vh).sum(1) * s)
 
 
-def by_energy_and_slopes(lab: Lab, rank: int) -> Pairs:
+def by_energy_and_slopes(lab: Lab, rank: int, slopes: Mapping[str, torch.Tensor]) -> Pairs:
     """The same beside its share of the energy, half and half."""
-    slopes, total = lab.statistics.slopes, sum(float(d.square().sum()) for d in lab.deltas.of.values())
+    total = sum(float(d.square().sum()) for d in lab.deltas.of.values())
     gained = sum(abs(float((slopes[name] * delta).sum())) for name, delta in lab.deltas.of.items())
 
     def worth(name: str, u: torch.Tensor, s: torch.Tensor, vh: torch.Tensor) -> torch.Tensor:
@@ -222,8 +230,10 @@ METHODS: Mapping[str, Callable[[Lab, int], Pairs]] = {
     },
     "ranks by segments": by_segments,
     "ranks by energy and segments": by_energy_and_segments,
-    "ranks by slopes": by_slopes,
-    "ranks by energy and slopes": by_energy_and_slopes,
+    "ranks by slopes": lambda lab, rank: by_slopes(lab, rank, lab.statistics.slopes),
+    "ranks by energy and slopes": lambda lab, rank: by_energy_and_slopes(lab, rank, lab.statistics.slopes),
+    "ranks by predictions": lambda lab, rank: by_slopes(lab, rank, lab.predictions),
+    "ranks by energy and predictions": lambda lab, rank: by_energy_and_slopes(lab, rank, lab.predictions),
     "distilled 100": distilling(100, 2e-3),
     "distilled 300": distilling(300, 2e-3),
 }

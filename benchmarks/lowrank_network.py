@@ -198,6 +198,39 @@ def statistics(studio: Studio, pictures: int, path: Sequence[float] = (0.3, 0.65
     return Statistics(inputs.sums, trigger.sums, outputs.sums, doubled)
 
 
+def prediction_slopes(
+    studio: Studio, pictures: int, path: Sequence[float] = (1 / 6, 1 / 2, 5 / 6)
+) -> dict[str, Tensor]:
+    """−∂L/∂W along the path from the base to the whole difference, where L is half the squared distance to
+    the guided predictions of the whole: its product with Δ sums up to L of the base. No judge takes part, and
+    nothing is differentiated through the sampler.
+    """
+    slopes = {name: torch.zeros_like(weight) for name, weight in studio.weights.items()}
+    for texts, seeds in _batches(studio, pictures):
+        rows = [*texts, *[NEGATIVE] * len(texts)]
+        studio.set_strength(1)
+        with torch.no_grad():
+            steps = [(torch.cat([latents] * 2), time) for latents, time in studio.path(texts, seeds)]
+            given = studio.encode(rows)
+            wanted = [_guided(studio.predict(latents, time, given)) for latents, time in steps]
+        for strength in path:
+            studio.set_strength(strength, learn=True)
+            for (latents, time), goal in zip(steps, wanted, strict=True):
+                gap = _guided(studio.predict(latents, time, studio.encode(rows))) - goal
+                torch.autograd.backward(gap.square().sum() / 2)
+            for name, layer in studio.layers.items():
+                if layer.weight.grad is not None:
+                    slopes[name] -= layer.weight.grad / (pictures * len(path))
+    studio.set_strength(0)
+    return {name: slope.double() for name, slope in slopes.items()}
+
+
+def _guided(rows: Tensor) -> Tensor:
+    """Of the rows with the prompt, and those with the negative prompt."""
+    told, bare = rows.chunk(2)
+    return bare + CFG * (told - bare)
+
+
 def _batches(studio: Studio, pictures: int) -> Iterator[tuple[list[str], list[int]]]:
     texts = prompts(studio.judge, pictures, studio.trigger)
     for start in range(0, pictures, BATCH):

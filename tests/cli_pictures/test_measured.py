@@ -16,8 +16,7 @@ from checkpoints import write_safetensors
 from cli.kit import Run
 from cli_pictures.conftest import QUICK
 from likeness.models import pixels
-from loralathe.api.judging import judging_of
-from loralathe.api.soups import SoupChoices
+from loralathe.api.picture_options import card_file
 from loralathe.rendering import LocalRenderer
 from loralathe.tensorfiles import content_hash
 from rendering.conftest import make_lora
@@ -69,20 +68,6 @@ def test_a_soup_holds_what_was_measured_of_it(done: Run) -> None:
     assert content_hash("again.safetensors") == content_hash("hina-soup.safetensors")
 
 
-def test_the_card_is_named_by_its_content() -> None:
-    pytest.importorskip("onnxruntime")
-    pixels(Path("eye.onnx"))
-    rng = np.random.default_rng(0)
-    photos = [f"her{number}.png" for number in range(4)]
-    for photo in photos:
-        seen = rng.integers(-40, 41, (20, 20, 3)) + np.array([210, 128, 45])
-        Image.fromarray(seen.astype(np.uint8)).save(photo)
-    loralathe.make_card(photos, "eye.onnx", trigger="hina", output="her.card")
-    judging = judging_of(SoupChoices(card="her.card"))
-    assert judging.card == ("her.card", content_hash("her.card"))
-    assert judging_of(SoupChoices(card=loralathe.read_card("her.card"))).card == ("in memory", "")
-
-
 def test_without_a_record_there_are_no_numbers(done: Run) -> None:
     for seed in (1, 2):
         write_safetensors(Path(f"hina-{seed}.safetensors"), make_lora("sd1", seed=seed))
@@ -117,7 +102,7 @@ def test_the_recommended_merge_holds_the_numbers_of_its_search(
     assert seen(done, "more.safetensors")["measured"] is None, "another model inherits no numbers"
 
     other = run("merge", "baseA.safetensors", "hina.safetensors:0.55", "--measured", "out", "--dry-run")
-    assert "the search measured another recipe, or other files" in " ".join(other.output.split())
+    assert "another recipe was measured there, or other files" in " ".join(other.output.split())
     swapped = [word.replace("hina", "mio") if word.startswith("hina") else word for word in words]
     assert run(*swapped, "-o", "no.safetensors", "--measured", "out").exit_code == 2
     unhashed = run(*words, "-o", "no.safetensors", "--measured", "out", "--no-hash")
@@ -140,8 +125,65 @@ def test_an_edited_recipe_does_not_keep_numbers_as_its_own(searched: str, done: 
     assert "measured numbers of another recipe or of other files" in shown
 
 
-@pytest.mark.parametrize("text", ["[", "[]", "{}", '{"measured": null}', '{"measured": {"version": 1}}'])
-def test_a_file_that_is_no_search_is_told(run: Run, text: str) -> None:
+@pytest.fixture
+def card() -> str:
+    """A card of somebody orange."""
+    pytest.importorskip("onnxruntime")
+    pixels(Path("eye.onnx"))
+    rng = np.random.default_rng(0)
+    photos = [f"her{number}.png" for number in range(4)]
+    for photo in photos:
+        seen = rng.integers(-40, 41, (20, 20, 3)) + np.array([210, 128, 45])
+        Image.fromarray(seen.astype(np.uint8)).save(photo)
+    loralathe.make_card(photos, "eye.onnx", trigger="hina", output="her.card")
+    return "her.card"
+
+
+def test_the_card_is_named_by_its_content(card: str) -> None:
+    assert card_file(card) == ("her.card", content_hash("her.card"))
+    assert card_file(loralathe.read_card(card)) == ("in memory", "")
+    assert card_file(None) == ("", "")
+
+
+def test_a_cell_of_a_grid_gives_its_numbers_to_the_same_merge(card: str, done: Run, run: Run) -> None:
+    grid = ("grid", "baseA.safetensors", "hina.safetensors", "--prompt", "hina, a girl", *QUICK, "-o", "her")
+    done(*grid, "--x", "hina = 0.4, 0.7", "--y", "seed = 1-3", "--card", card, "--bleed")
+    done("merge", "baseA.safetensors", "hina.safetensors:0.7", "-o", "m.safetensors", "--measured", "her")
+    found = seen(done, "m.safetensors")
+    assert found["measured_here"]
+    measured = found["measured"]
+    groups = json.loads(Path("her/results.json").read_text(encoding="utf-8"))["groups"]
+    (group,) = [group for group in groups if list(group["labels"].values()) == ["0.7"]]
+    assert [number["name"] for number in measured["numbers"]] == ["likeness", "bleed"]
+    for number in measured["numbers"]:
+        wanted = group["scores"][number["name"]]
+        assert number["mean"] == wanted["mean"]
+        assert (number["low"], number["high"]) == (wanted["low"], wanted["high"])
+        assert number["pictures"] == 3
+    assert (measured["card"], measured["seeds"]) == ("her.card", [1, 3])
+    text = done("inspect", "m.safetensors").stdout
+    assert f"card her.card  (sha256 {content_hash(card)[:10]}…)" in text
+
+    refused = run("merge", "baseA.safetensors", "hina.safetensors:0.5", "--measured", "her", "--dry-run")
+    assert "another recipe was measured there" in " ".join(refused.output.split())
+    Path("hina.safetensors").unlink()
+    write_safetensors(Path("hina.safetensors"), make_lora("sd1", seed=9))
+    changed = run("merge", "baseA.safetensors", "hina.safetensors:0.7", "--measured", "her", "--dry-run")
+    assert changed.exit_code == 2, "the file is not the one that was drawn"
+
+
+def test_a_grid_without_a_card_says_so(done: Run, run: Run) -> None:
+    done(
+        "grid", "baseA.safetensors", "hina.safetensors", "--prompt", "a", *QUICK, "--x", "hina = 1", "-o", "g"
+    )
+    result = run("merge", "baseA.safetensors", "hina.safetensors", "--measured", "g", "--dry-run")
+    assert "the grid measured no likeness" in result.output
+
+
+@pytest.mark.parametrize("text", ["[", "[]", "{}", '{"cells": 5, "card": {}}', '{"candidates": 5}',
+    '{"cells": [5], "card": {"file": "", "sha256": ""}}', '{"candidates": 5, "measured": {"version": 1}}',
+])  # fmt: skip
+def test_a_file_that_is_no_study_is_told(run: Run, text: str) -> None:
     Path("tune.json").write_text(text, encoding="utf-8")
     result = run("merge", "baseA.safetensors", "hina.safetensors", "--measured", "tune.json", "--dry-run")
     assert result.exit_code == 2

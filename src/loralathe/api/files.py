@@ -69,7 +69,8 @@ def merge(
     blocks and layers: "IN04-OUT02 attn2".
     output: a file; None for a name made from the inputs, beside the base; MEMORY for `report.tensors`.
     dtype: fp16, bf16, fp32, None as the base.
-    measured: tune.json, or its folder, of the search that recommends this: its numbers go into the file.
+    measured: folder of a search that recommends this, or of a grid with a card that shows it: the numbers
+        go into the file.
     options, keywords: see `RunOptions`, and for vae, discard, metadata, metadata_from, config_from `Save`;
     lora_dir, checkpoint_dir: folders in which files are found by name, besides the current one.
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from loralathe.api.arguments import PathLike, texts
-from loralathe.api.picture_options import GridChoices, card_of, scorers_of
+from loralathe.api.picture_options import GridChoices, card_file, card_of, scorers_of
 from loralathe.errors import InputError, option
 
 if TYPE_CHECKING:
@@ -75,14 +73,4 @@ def judging_of(choices: JudgingChoices) -> Judging:
         plain=bool(trigger),
         weights=dict(choices.weigh),
     )
-    return Judging(goals, tuple(trigger), _named(choices.card))
-
-
-def _named(card: PathLike | Card | None) -> tuple[str, str]:
-    """A card in memory has no file that a hash could be of."""
-    from loralathe.engine.record import IN_MEMORY
-    from loralathe.tensorfiles import content_hash
-
-    if not isinstance(card, (str, os.PathLike)):
-        return ("", "") if card is None else (IN_MEMORY, "")
-    return Path(card).name, content_hash(card)
+    return Judging(goals, tuple(trigger), card_file(choices.card))

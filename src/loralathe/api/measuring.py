@@ -1,45 +1,85 @@
-"""What pictures told, into the file that it was told of: numbers of a soup, and of a search."""
+"""What pictures told, into the file that it was told of: numbers of a soup, of a search, of a grid."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loralathe.api.arguments import PathLike
 from loralathe.api.prepared import Prepared
+from loralathe.api.recipes import merge_recipe
 from loralathe.errors import InputError, option
 
 if TYPE_CHECKING:
     from loralathe.engine import Measured, RunOptions
     from loralathe.language import Save
     from loralathe.progress import Progress
+    from loralathe.studies.measured import MeasuredCell
 
-STUDY = "tune.json"
+SEARCH, GRID = "tune.json", "results.json"
+LARGEST = 64 << 20
+"""Bytes of a report that is read: a grid of thousands of cells has some."""
 
 
 def with_study(prepared: Prepared, study: PathLike | None) -> Prepared:
-    """The numbers of a search go into what is made of its recommendation. None: as it is.
+    """The numbers of a search go into what is made of its recommendation, those of a grid into what one of
+    its cells shows. None: as it is.
 
-    study: `tune.json`, or its folder. Raises InputError for a file that is none, for a search that measured
-    nothing that could stand in a file, and where the recipe or an input is not what it measured.
+    study: `tune.json` of a search, `results.json` of a grid with a card, or the folder. Raises InputError for
+    a file that is neither, for one that measured nothing that could stand in a file, and where the recipe or
+    an input is not what was measured.
     """
     if study is None:
         return prepared
     path = Path(study)
-    path = path / STUDY if path.is_dir() else path
-    measured = _read(path)
-    hashes = _hashes(prepared)
-    if measured.of not in hashes:
+    if path.is_dir():
+        path = path / (SEARCH if (path / SEARCH).exists() else GRID)
+    data, hashes = _read(path), _hashes(prepared)
+    found = [_of_search(data, path)] if "candidates" in data else _of_grid(data, path, prepared)
+    fitting = [one for one in found if one.of in hashes]
+    if not fitting:
         raise InputError(
-            "the search measured another recipe, or other files",
+            "another recipe was measured there, or other files",
             where=f"{option('measured', str(study))}: {_formulas(prepared)}",
             fix=_reason(hashes),
         )
-    return _into(prepared, measured, hashes)
+    return _into(prepared, max(fitting, key=lambda one: one.numbers[0].pictures), hashes)
+
+
+def _of_grid(data: Mapping[str, Any], path: Path, prepared: Prepared) -> list[Measured]:
+    """Cells that are drawn of the files of this merge, each bound to its own recipe."""
+    from loralathe.studies.measured import measured_cells
+
+    if data.get("card") is None:
+        raise InputError(
+            "the grid measured no likeness",
+            where=os.fspath(path),
+            fix=f"draw it with {option('card', 'hina.card')}, and several seeds: finished pictures stay",
+        )
+    names = {place.name for place in prepared.recipe.inputs.values()}
+    try:
+        cells = [
+            cell
+            for cell in measured_cells(data)
+            if {Path(cell.request.checkpoint).name, *(use.path.name for use in cell.uses)} == names
+        ]
+    except ValueError as error:
+        raise _no_study(path) from error
+    return [replace(cell.measured, of=found) for cell in cells if (found := _of_cell(cell, prepared))]
+
+
+def _of_cell(cell: MeasuredCell, prepared: Prepared) -> str | None:
+    """What a merge of the cell's LoRAs would be bound to; block lists by name are those of this merge."""
+    if not cell.uses:
+        return None
+    recipe = merge_recipe(
+        Path(cell.request.checkpoint), cell.uses, prepared.recipe.blocks, prepared.recipe.saves[0].file
+    )
+    return _hashes(replace(prepared, recipe=recipe))[0]
 
 
 def with_measured(prepared: Prepared, measured: Measured | None) -> Prepared:
@@ -112,30 +152,41 @@ def _reason(hashes: Sequence[str | None]) -> str:
     if not any(hashes):
         return f"leave out {option('hash_inputs', False)}: files are told by their hashes"
     return (
-        "use the command or the recipe that the search recommends, with the files that it drew with; "
+        "use the command or the recipe that is shown there, with the files that were drawn with; "
         f"without {option('measured')} any recipe can be made"
     )
 
 
-def _read(path: Path) -> Measured:
-    from loralathe.engine import parse_measured
+def _read(path: Path) -> Mapping[str, Any]:
     from loralathe.tensorfiles import read_text
 
-    where = os.fspath(path)
     try:
-        data = json.loads(read_text(path, "JSON file"))
+        data = json.loads(read_text(path, "JSON file", LARGEST))
     except (ValueError, RecursionError) as error:
-        raise InputError(
-            "this is not the report of a search", where=where, fix=f"give its {STUDY}"
-        ) from error
-    found = data.get("measured") if isinstance(data, dict) else None
-    if found is None:
+        raise _no_study(path) from error
+    if not isinstance(data, dict) or not {"candidates", "cells"} & data.keys():
+        raise _no_study(path)
+    return data
+
+
+def _no_study(path: Path) -> InputError:
+    return InputError(
+        "this is no report of a search or a grid",
+        where=os.fspath(path),
+        fix=f"give its folder, {SEARCH} or {GRID}",
+    )
+
+
+def _of_search(data: Mapping[str, Any], path: Path) -> Measured:
+    from loralathe.engine import parse_measured
+
+    if data.get("measured") is None:
         raise InputError(
             "the search has no numbers that could stand in a file",
-            where=where,
+            where=os.fspath(path),
             fix="finish a search that recommends LoRAs or a recipe of files on this machine",
         )
     try:
-        return parse_measured(found)
+        return parse_measured(data["measured"])
     except ValueError as error:
-        raise InputError("the numbers of the search are damaged", where=where) from error
+        raise _no_study(path) from error

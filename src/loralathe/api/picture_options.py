@@ -414,6 +414,16 @@ def card_of(choice: PathLike | Card | None) -> Card | None:
     return card
 
 
+def card_file(choice: PathLike | Card | None) -> tuple[str, str]:
+    """Name and SHA-256 of the card's file; a card in memory has no hash, none has neither."""
+    from loralathe.engine.record import IN_MEMORY
+    from loralathe.tensorfiles import content_hash
+
+    if not isinstance(choice, (str, os.PathLike)):
+        return ("", "") if choice is None else (IN_MEMORY, "")
+    return Path(choice).name, content_hash(choice)
+
+
 def _scorer(word: str, choices: GridChoices) -> Scorer:
     from loralathe.likeness.preparation import parse_box
     from loralathe.studies import IdentityScorer, PromptScorer

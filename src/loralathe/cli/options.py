@@ -220,13 +220,13 @@ def threads_option(text: str = "Worker threads. Default: one on every core.") ->
 
 
 def measured_option(function: F) -> F:
-    """--measured, for commands that may do what a search recommends."""
+    """--measured, for commands that may make what a search or a grid has shown."""
     return click.option(
         "--measured",
         type=FilePath(),
         metavar="FILE",
-        help="Put the numbers of a search into the result: tune.json, or its folder. The result must be "
-        "what it recommends.",
+        help="Put measured numbers into the result: folder of a search that recommends it, or of a grid "
+        "with --card that shows it.",
     )(function)
 
 

@@ -26,6 +26,7 @@ from loralathe.studies.commands import cell_recipe
 from loralathe.studies.context import Context
 from loralathe.studies.drawing.grid import GridLook, Preview, draw_grid, draw_sub_grids
 from loralathe.studies.drawing.text import missing_characters
+from loralathe.studies.measured import NO_CARD, CardFile
 from loralathe.studies.over_seeds import OverSeeds, groups_csv, groups_json, over_seeds
 from loralathe.studies.page.build import grid_page
 from loralathe.studies.plan import (
@@ -59,7 +60,8 @@ class GridOptions:
     redo: positions (x, y, z from 0) to render again.
     reference: the cell that scores compare with, in each scene (see `GridPlan.references`).
     identify: file → text that changes with its content; it names the stored cells.
-    card: who is meant; each cell then has a likeness.  bleed: measure what the LoRAs do to others, too.
+    card: who is meant; each cell then has a likeness.  card_file: its name and SHA-256.
+    bleed: measure what the LoRAs do to others, too.
     preview_seconds: how often `preview.png` is rewritten; 0 for none.
     embed: pictures inside grid.html instead of beside it.
     force: take the folder of another study.
@@ -83,6 +85,7 @@ class GridOptions:
     embed: bool = False
     force: bool = False
     card: Card | None = None
+    card_file: CardFile = NO_CARD
     bleed: bool = False
     preview_seconds: float = 5.0
     identify: Identify = file_identity
@@ -383,7 +386,11 @@ def _write_reports(
         means.unlink(missing_ok=True)  # of an earlier shape
     return [
         _write(options.folder, "results.csv", results_csv(plan, results)),
-        _write(options.folder, "results.json", results_json(plan, results, groups_json(groups))),
+        _write(
+            options.folder,
+            "results.json",
+            results_json(plan, results, groups_json(groups), options.card_file),
+        ),
         _write(options.folder, "grid.html", _page(options, plan, results, groups)),
         *([_write(options.folder, means.name, groups_csv(plan, groups))] if groups else []),
     ]

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from loralathe.studies.axis import Axis
 from loralathe.studies.commands import CellRecipe
+from loralathe.studies.measured import NO_CARD, CardFile
 from loralathe.studies.plan import Cell, GridPlan
 from loralathe.studies.study_file import csv_file, json_file
 
@@ -74,10 +75,13 @@ def _number(value: float | None) -> str:
 
 
 def results_json(
-    plan: GridPlan, results: Sequence[CellResult], groups: Sequence[Mapping[str, object]] = ()
+    plan: GridPlan,
+    results: Sequence[CellResult],
+    groups: Sequence[Mapping[str, object]] = (),
+    card: CardFile = NO_CARD,
 ) -> bytes:
     """Axes and cells, with the whole request of each; groups of cells that differ by seed, if there are
-    any.
+    any; the identity card's file and its SHA-256.
     """
     axes = [
         {"title": axis.title, "text": axis.text.strip(), "values": [value.label for value in axis.values]}
@@ -98,7 +102,9 @@ def results_json(
         }
         for result in results
     ]
-    whole = {"version": 1, "axes": axes, "cells": cells} | ({"groups": list(groups)} if groups else {})
+    named = None if card == NO_CARD else dict(zip(("file", "sha256"), card, strict=True))
+    whole: dict[str, object] = {"version": 1, "axes": axes, "card": named, "cells": cells}
+    whole |= {"groups": list(groups)} if groups else {}
     return json_file(whole) + b"\n"
 
 

@@ -209,7 +209,11 @@ SAVE: Mapping[str, Field] = {
 }
 MEASURED: Mapping[str, Field] = {
     "measured": Field(
-        "file", "saving", "Numbers of a search", of="study", help="tune.json, which recommends this"
+        "file",
+        "saving",
+        "Measured numbers",
+        of="study",
+        help="tune.json of a search, results.json of a grid",
     ),
 }
 REUSE = Field("list", "rare", "Studies whose pictures are taken", help="folders in results, one a line")
