@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,10 @@ import torch
 from loralathe.rendering.encoding import Conditioning
 from loralathe.rendering.loading import Model, Rows
 from loralathe.rendering.runtime import Fitting, RowShares, Terms, terms_of_batch
+
+
+OnCall = Callable[[Sequence[float], torch.Tensor], None]
+"""Told before every call of the network what its rows weigh in the guided prediction, and their context."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +52,24 @@ class _Call:
 class GuidedNetwork:
     """The network under the guides of a batch: (latents, time, step) → the guided prediction.
 
-    Use it in a `with` block: adapters sit on the model's layers until its end.
+    Use it in a `with` block: adapters sit on the model's layers until its end. on_call: see `OnCall`.
 
     prediction = negative + Σ_j cfg·w_j·(part_j − negative); rows are doubled (or more) per image, and the
     factors of an image's rows sum up to 1.
     """
 
-    def __init__(self, model: Model, guides: Sequence[Guide], width: int, height: int, device: Any) -> None:
+    def __init__(
+        self,
+        model: Model,
+        guides: Sequence[Guide],
+        width: int,
+        height: int,
+        device: Any,
+        *,
+        on_call: OnCall | None = None,
+    ) -> None:
         self._model = model
+        self._on_call = on_call
         self._guides = guides
         self._size = (width, height)
         self._device = device
@@ -81,6 +95,8 @@ class GuidedNetwork:
         times = torch.tensor(time, device=self._device, dtype=torch.float32)
         for call in self._calls_at(step):
             self._fitting.fit(call.terms)
+            if self._on_call is not None:
+                self._on_call(call.factors.tolist(), call.context)
             out = self._model.kind.predict(
                 self._model.denoiser,
                 Rows(

@@ -10,7 +10,7 @@ import torch
 from loralathe.rendering.decoding import Tell
 from loralathe.rendering.embeddings import Embedding
 from loralathe.rendering.encoding import Conditioning, TextJob, encode_texts
-from loralathe.rendering.guidance import Guide, GuidedNetwork
+from loralathe.rendering.guidance import Guide, GuidedNetwork, OnCall
 from loralathe.rendering.model_cache import OpenModel
 from loralathe.rendering.prepare import Prepared, Prompts
 from loralathe.rendering.prompts import PartPlan
@@ -33,12 +33,19 @@ class RenderSettings:
 
 
 class LatentRenderer:
-    """Turns prepared requests into latents on one open model."""
+    """Turns prepared requests into latents on one open model. on_call: see `OnCall`."""
 
-    def __init__(self, opened: OpenModel, settings: RenderSettings, tell: Tell = lambda text: None) -> None:
+    def __init__(
+        self,
+        opened: OpenModel,
+        settings: RenderSettings,
+        tell: Tell = lambda text: None,
+        on_call: OnCall | None = None,
+    ) -> None:
         self._opened = opened
         self._settings = settings
         self._tell = tell
+        self._on_call = on_call
 
     def shares(self, one: Prepared) -> tuple[Share, ...]:
         """The adapters of an image. InputError for files and block lists that do not fit the model."""
@@ -59,6 +66,18 @@ class LatentRenderer:
             return large
         return self._run(batch, texts, 1, Start(large, hires.denoising), on_step)
 
+    def read_prompts(self, batch: Sequence[Prepared]) -> None:
+        """Encode the prompts alone, whatever was encoded before: for hooks on the text encoders."""
+        by_skip: dict[int, list[TextJob]] = {}
+        for one in batch:
+            shares = tuple(share for share in self.shares(one) if share.te)
+            texts = one.passes[0].plan.distinct_texts()
+            jobs = [TextJob(text, shares, self.embeddings(one)) for text in texts]
+            by_skip.setdefault(one.request.clip_skip, []).extend(jobs)
+        opened = self._opened
+        for clip_skip, jobs in by_skip.items():
+            encode_texts(opened.model, jobs, clip_skip, self._settings.device, opened.embeddings)
+
     def _run(
         self,
         batch: Sequence[Prepared],
@@ -74,7 +93,7 @@ class LatentRenderer:
         guides = [self._guide(one, texts, one.passes[number]) for one in batch]
         seeds = [one.request.seed for one in batch]
         noise = SeededNoise(seeds, latent_shape(model, width, height), device)
-        with GuidedNetwork(model, guides, width, height, device) as network:
+        with GuidedNetwork(model, guides, width, height, device, on_call=self._on_call) as network:
             return sample(
                 model,
                 network,

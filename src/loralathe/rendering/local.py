@@ -28,6 +28,7 @@ from loralathe.rendering.machine import (
     too_large,
     usual_dtype,
 )
+from loralathe.rendering.moments import Read, gather_moments
 from loralathe.rendering.model_cache import LoadSettings, ModelCache, OpenModel, WeightsInMemory
 from loralathe.rendering.placing import leave_device
 from loralathe.rendering.prepare import Prepared, in_order_of_work, prepare
@@ -35,6 +36,7 @@ from loralathe.rendering.rates import model_key, remember_rate
 from loralathe.rendering.request import ImageRequest, OnImage
 from loralathe.rendering.runtime import Presets
 from loralathe.rendering.samplers import Prediction
+from loralathe.rendering.sampling import OnStep
 from loralathe.rendering.suitable import check_suits
 from loralathe.rendering.vocabulary import remarks_on
 
@@ -135,6 +137,20 @@ class LocalRenderer:
         with torch.inference_mode(), exact, self._progress.task("rendering", steps, "step") as task:
             for (checkpoint, vae), groups in order:
                 self._render_model(checkpoint, vae, groups, task, on_image)
+
+    def input_moments(
+        self, requests: Sequence[ImageRequest], names: Sequence[str], on_step: OnStep
+    ) -> dict[str, Read]:
+        """The second moment of what each module's layer reads while these pictures of one model are sampled.
+
+        names: canonical names of modules; those that the model lacks, and that nothing calls, are absent.
+        """
+        prepared = [prepare(index, request, self._folders) for index, request in enumerate(requests)]
+        (((checkpoint, vae), groups),) = in_order_of_work(prepared)
+        opened = self._models.get(checkpoint, vae)
+        exact = full_precision() if self._load_settings.dtype == torch.float32 else nullcontext()
+        with torch.inference_mode(), exact:
+            return gather_moments(opened, self._settings, groups, names, on_step)
 
     def _tell_once(self, text: str) -> None:
         if text not in self._told:
