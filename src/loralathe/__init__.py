@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from loralathe.api import (
         bases,
         config,
+        cures,
         estimates,
         files,
         given,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     )
     from loralathe.api.bases import *  # noqa: F403
     from loralathe.api.config import *  # noqa: F403
+    from loralathe.api.cures import *  # noqa: F403
     from loralathe.api.estimates import *  # noqa: F403
     from loralathe.api.files import *  # noqa: F403
     from loralathe.api.given import *  # noqa: F403
@@ -99,6 +101,7 @@ if TYPE_CHECKING:
     from loralathe.strengths import AdapterUse, parse_number, parse_size, parse_whole, tag_text
     from loralathe.studies import BlockReport, GridResult, bar_chart
     from loralathe.studies.analyzer import bar
+    from loralathe.studies.cures.report import CureReport
     from loralathe.studies.everywhere import EverywhereReport
     from loralathe.studies.over_seeds import OverSeeds
     from loralathe.studies.plan import GridPlan
@@ -114,7 +117,7 @@ if TYPE_CHECKING:
     __all__ = [
         "BUCKETS", "LANGUAGES", "AdapterCoverage", "AdapterFacts", "AdapterOutput", "AdapterUse",
         "BlockCheck", "BlockComparison", "BlockEnergy", "BlockFit", "BlockModules", "BlockReport",
-        "BlockWeight", "Card", "Catalogue", "CheckpointFacts", "Comparison", "EverywhereReport",
+        "BlockWeight", "Card", "Catalogue", "CheckpointFacts", "Comparison", "CureReport", "EverywhereReport",
         "ExtractOptions",
         "ExtractionReport", "Fitting", "GridPlan", "GridResult", "Held", "InputUse", "Inspection", "Measured",
         "MeasuredNumber", "Norm", "OverSeeds",
@@ -130,6 +133,7 @@ if TYPE_CHECKING:
     __all__ += errors.__all__
     __all__ += bases.__all__
     __all__ += config.__all__
+    __all__ += cures.__all__
     __all__ += estimates.__all__
     __all__ += files.__all__
     __all__ += given.__all__
@@ -168,6 +172,7 @@ _HOMES = {
     "strengths": ("AdapterUse", "parse_number", "parse_size", "parse_whole", "tag_text"),
     "studies": ("BlockReport", "GridResult", "bar_chart"),
     "studies.analyzer": ("bar",),
+    "studies.cures.report": ("CureReport",),
     "studies.everywhere": ("EverywhereReport",),
     "studies.over_seeds": ("OverSeeds",),
     "studies.plan": ("GridPlan",),
@@ -190,6 +195,7 @@ _OPEN = (
     "api.pictures",
     "api.settings",
     "api.config",
+    "api.cures",
     "api.estimates",
     "api.loras",
     "api.segmenting",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from loralathe.lowrank.damping import HELD, Moment, damped, response
+from loralathe.lowrank.damping import HELD, Damping, Moment, response
 
 
 def moment(x: np.ndarray) -> Moment:
@@ -38,8 +38,11 @@ def least_squares(
 def test_it_is_the_least_squares_solution(amount: float, count: int) -> None:
     rng = np.random.default_rng(3)
     down = rng.normal(size=(4, 20))
-    kept, unwanted = rng.normal(size=(count, 20)) + 1, rng.normal(size=(count + 5, 20)) * np.linspace(0, 2, 20)
-    found = damped(torch.from_numpy(down), moment(kept), moment(unwanted), amount)
+    kept, unwanted = (
+        rng.normal(size=(count, 20)) + 1,
+        rng.normal(size=(count + 5, 20)) * np.linspace(0, 2, 20),
+    )
+    found = Damping.of(moment(kept), moment(unwanted), amount)(torch.from_numpy(down))
     assert found.dtype == torch.float64
     np.testing.assert_allclose(
         found.numpy(), least_squares(down, kept, unwanted, amount, HELD), rtol=1e-6, atol=1e-8
@@ -53,7 +56,7 @@ def test_a_word_of_its_own_direction_is_kept_and_the_rest_goes() -> None:
     unwanted = rng.normal(size=(200, 5)) @ others
     kept = np.vstack([np.outer(rng.normal(size=100) + 2, word), rng.normal(size=(100, 5)) @ others])
     down = rng.normal(size=(3, 12))
-    found = damped(torch.from_numpy(down), moment(kept), moment(unwanted), 1e6).numpy()
+    found = Damping.of(moment(kept), moment(unwanted), 1e6)(torch.from_numpy(down)).numpy()
     np.testing.assert_allclose(found @ word, down @ word, atol=1e-5)
     np.testing.assert_allclose(found @ others.T, 0, atol=1e-4)
     np.testing.assert_allclose(found @ axes[6:].T, down @ axes[6:].T, atol=1e-5)  # nothing was seen there
@@ -68,7 +71,7 @@ def test_more_damping_leaves_less_without_and_loses_more_with() -> None:
     kept, unwanted = rng.normal(size=(50, 9)) + 1, rng.normal(size=(50, 9)) - 0.5
     down, up = torch.from_numpy(rng.normal(size=(2, 9))), torch.from_numpy(rng.normal(size=(5, 2)))
     levels = (0.0, 0.1, 1.0, 10.0, 100.0)
-    made = [damped(down, moment(kept), moment(unwanted), level) for level in levels]
+    made = [Damping.of(moment(kept), moment(unwanted), level)(down) for level in levels]
     torch.testing.assert_close(made[0], down)
     without = [response(up, one, moment(unwanted)) for one in made]
     lost = [response(up, one - down, moment(kept)) for one in made]
@@ -79,9 +82,9 @@ def test_more_damping_leaves_less_without_and_loses_more_with() -> None:
 
 def test_what_no_picture_reaches_stays_and_a_negative_amount_is_refused() -> None:
     down, nothing = torch.ones(1, 3), Moment(torch.zeros(3, 3), 0)
-    torch.testing.assert_close(damped(down, nothing, moment(np.eye(3)), 5.0), down.double())
+    torch.testing.assert_close(Damping.of(nothing, moment(np.eye(3)), 5.0)(down), down.double())
     with pytest.raises(ValueError, match="damping of -1"):
-        damped(down, nothing, nothing, -1.0)
+        Damping.of(nothing, nothing, -1.0)
 
 
 def test_a_response_is_the_mean_square_of_what_is_added() -> None:

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 
 def has_plain_factors(module: AdapterModule) -> bool:
     """Whether what it changes is up·down of its file, whatever the weight: LoRA and LoCon, no DoRA."""
-    pieces = [piece for _, piece in module.pieces] or [module]
-    return not module.needs_weight and all(_is_plain(piece) for piece in pieces)
+    return not module.needs_weight and all(map(_is_plain, _pieces(module)))
 
 
 def _is_plain(module: AdapterModule) -> bool:
@@ -40,15 +39,24 @@ def _is_plain(module: AdapterModule) -> bool:
     return kind is not None and kind.id in PLAIN and "down" in module.tensors
 
 
+def down_keys(module: AdapterModule) -> tuple[str, ...]:
+    """The tensors that `mapped_downs` changes."""
+    return tuple(piece.tensors["down"].name for piece in _pieces(module))
+
+
+def _pieces(module: AdapterModule) -> list[AdapterModule]:
+    return [piece for _, piece in module.pieces] or [module]
+
+
 def mapped_downs(
     adapter: Adapter, module: AdapterModule, change: Callable[[Tensor], Tensor]
 ) -> Iterator[tuple[str, Tensor]]:
     """(key, changed `down`) of each `down` of a module with plain factors, in the dtype of the file.
 
-    change: (rows, in) → (rows, in), in float64; of a convolution each place of the kernel has rows of its own,
-    (rank·k·k, channels).
+    change: (rows, in) → (rows, in), in float64; of a convolution each place of the kernel has rows of its
+    own, (rank·k·k, channels).
     """
-    for piece in [piece for _, piece in module.pieces] or [module]:
+    for piece in _pieces(module):
         info = piece.tensors["down"]
         down = adapter.file.read(info.name).double().movedim(1, -1)
         made = change(down.reshape(-1, down.shape[-1])).reshape(down.shape).movedim(-1, 1)

@@ -36,8 +36,8 @@ def scorer_options(text: str) -> Option[Any]:
     ])  # fmt: skip
 
 
-def judging_options() -> Option[Any]:
-    """What counts in a search."""
+def person_options() -> Option[Any]:
+    """Who is meant, and in which prompts."""
     return stack([
         card_option(),
         scorer_options(
@@ -57,6 +57,16 @@ def judging_options() -> Option[Any]:
             "Default: the card's; repeatable.",
         ),
         click.option(
+            "--also", multiple=True, metavar="PROMPT", help="Another prompt; pictures take turns; repeatable."
+        ),
+    ])  # fmt: skip
+
+
+def judging_options() -> Option[Any]:
+    """What counts in a search."""
+    return stack([
+        person_options(),
+        click.option(
             "--goal",
             multiple=True,
             metavar="NAME",
@@ -74,9 +84,6 @@ def judging_options() -> Option[Any]:
             multiple=True,
             metavar="NAME=N",
             help="What a point of a goal counts beside one of another, the first left out; repeatable.",
-        ),
-        click.option(
-            "--also", multiple=True, metavar="PROMPT", help="Another prompt; pictures take turns; repeatable."
         ),
     ])  # fmt: skip
 

@@ -37,20 +37,32 @@ class Moment:
         return Moment(self.total + other.total, self.count + other.count)
 
 
-def damped(down: Tensor, kept: Moment, unwanted: Moment, amount: float, held: float = HELD) -> Tensor:
-    """down·P, (r, in) in float64. amount: λ, 0 leaves it as it is. ValueError below 0.
-
-    P itself, (in, in), is never made: its rows that matter are the solution of r right-hand sides.
+@dataclass(frozen=True, eq=False)
+class Damping:
+    """P of some inputs, (in, in); itself it is never made. own: C₊ + εI;  root: Cholesky's of the sum, None
+    where nothing is damped.
     """
-    if amount < 0:
-        raise ValueError(f"a damping of {amount:g}")
-    wanted, wide = kept.mean, down.double()
-    scale = float(wanted.diagonal().mean())
-    if amount == 0 or scale <= 0:
-        return wide
-    own = wanted + held * scale * torch.eye(wanted.shape[0], dtype=torch.float64)
-    root = _root(own + amount * unwanted.mean)
-    return torch.cholesky_solve((wide @ own).T, root).T.contiguous()
+
+    own: Tensor
+    root: Tensor | None
+
+    @classmethod
+    def of(cls, kept: Moment, unwanted: Moment, amount: float, held: float = HELD) -> Damping:
+        """amount: λ, 0 damps nothing. ValueError below 0."""
+        if amount < 0:
+            raise ValueError(f"a damping of {amount:g}")
+        wanted = kept.mean
+        scale = float(wanted.diagonal().mean())
+        own = wanted + held * scale * torch.eye(wanted.shape[0], dtype=torch.float64)
+        if amount == 0 or scale <= 0:
+            return cls(own, None)
+        return cls(own, _root(own + amount * unwanted.mean))
+
+    def __call__(self, down: Tensor) -> Tensor:
+        """down·P, (r, in) in float64."""
+        if self.root is None:
+            return down.double()
+        return torch.cholesky_solve((down.double() @ self.own).T, self.root).T.contiguous()
 
 
 def _root(matrix: Tensor) -> Tensor:
@@ -58,9 +70,9 @@ def _root(matrix: Tensor) -> Tensor:
     scale, raised = matrix.diagonal().mean(), 0.0
     while True:
         unit = torch.eye(matrix.shape[0], dtype=matrix.dtype)
-        root, failed = torch.linalg.cholesky_ex(matrix + raised * scale * unit)
-        if not bool(failed):
-            return root
+        found: tuple[Tensor, Tensor] = torch.linalg.cholesky_ex(matrix + raised * scale * unit)
+        if not bool(found[1]):
+            return found[0]
         raised = max(1e-7, 4 * raised)
 
 

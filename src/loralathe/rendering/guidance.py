@@ -12,7 +12,6 @@ from loralathe.rendering.encoding import Conditioning
 from loralathe.rendering.loading import Model, Rows
 from loralathe.rendering.runtime import Fitting, RowShares, Terms, terms_of_batch
 
-
 OnCall = Callable[[Sequence[float], torch.Tensor], None]
 """Told before every call of the network what its rows weigh in the guided prediction, and their context."""
 

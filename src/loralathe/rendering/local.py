@@ -28,8 +28,8 @@ from loralathe.rendering.machine import (
     too_large,
     usual_dtype,
 )
-from loralathe.rendering.moments import Read, gather_moments
 from loralathe.rendering.model_cache import LoadSettings, ModelCache, OpenModel, WeightsInMemory
+from loralathe.rendering.moments import Read, gather_moments
 from loralathe.rendering.placing import leave_device
 from loralathe.rendering.prepare import Prepared, in_order_of_work, prepare
 from loralathe.rendering.rates import model_key, remember_rate

@@ -103,8 +103,6 @@ class InputMoments:
         return leader
 
 
-
-
 def _moment(layer: nn.Module, x: Tensor, follows: Sequence[bool] | None) -> Moment:
     if follows is not None:
         if len(x) != len(follows):  # some networks put the tokens of all rows together

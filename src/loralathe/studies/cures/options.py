@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -11,15 +12,15 @@ from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import AdapterUse
 from loralathe.studies.bleed import without_trigger
 from loralathe.studies.context import Context
-from loralathe.studies.cures.candidates import Damped
-from loralathe.studies.cures.watch import Watching
+from loralathe.studies.cures.candidates import Candidates
+from loralathe.studies.cures.watch import AS_IS, PARTS, Point, Watching
 from loralathe.studies.plan import Identify, file_identity
 from loralathe.studies.study_file import Identity, foreign_folder_note, identity_of
 from loralathe.studies.tuning.goals import BLEED, LIKENESS, Goal
 from loralathe.studies.tuning.space import Scene, make_scenes
 
 DEFAULT_CONTEXT = Context()
-LEVELS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+LEVELS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Amounts of damping, λ of `lowrank.damping`: what a change without the word weighs beside one with it."""
 
 
@@ -29,7 +30,8 @@ class CureOptions:
 
     request: what all pictures have in common; its prompt holds the trigger words.  lora: the file.
     also: other prompts with them.  people: prompts without them, of others.  strength: of the LoRA.
-    goals: likeness and bleed, and others that are only told.  keep: how much likeness may go, 0.02 is 2 points.
+    goals: likeness and bleed, and others that are only told.  keep: how much likeness may go, 0.02 is 2
+    points.
     watched: pictures with the word, and as many without it, that layers are looked into at.
     first, most: seeds that a level begins on, and the most;  check: fresh seeds for the end.
     error: chance of an answer to be wrong.
@@ -81,19 +83,17 @@ class CureOptions:
                 replace(self.request, prompt=one.prompt, seed=one.seed, adapters=(*own, use))
                 for one in scenes
             ),
-            tuple(
-                replace(self.request, prompt=one.plain, seed=one.seed, adapters=own) for one in scenes
-            ),
+            tuple(replace(self.request, prompt=one.plain, seed=one.seed, adapters=own) for one in scenes),
             self.levels,
         )
 
-    def candidates(self, files: tuple[str, ...] = ()) -> Damped:
-        """The candidates; without files, the LoRA as it is alone."""
-        return Damped(
+    def candidates(self, file_of: Callable[[Point], str] = str) -> Candidates:
+        """The candidates; their files are asked for where one is drawn."""
+        return Candidates(
             self.request,
             self.lora,
             self.strength,
-            files,
+            file_of,
             self.context,
             cache(self.identify),
             self.request.checkpoint,
@@ -101,16 +101,14 @@ class CureOptions:
 
     @property
     def most_pictures(self) -> int:
-        """More than these are never scored: three pictures of a scene as it is, two of each level tried."""
-        tried = len(self.levels).bit_length()
+        """More than these are never scored: three of a scene as it is, two of every candidate tried."""
+        tried = len(self.levels).bit_length() + len(PARTS)
         return self.most * (3 + 2 * tried) + self.check * 5
 
     @property
     def identity(self) -> Identity:
         """What the folder remembers of it."""
-        return identity_of(
-            "cure", self.folder, self.request, [self.request], {}, cured=Path(self.lora).name
-        )
+        return identity_of("cure", self.folder, self.request, [self.request], {}, cured=Path(self.lora).name)
 
 
 def check_cure(options: CureOptions) -> tuple[str, ...]:
@@ -143,5 +141,5 @@ def check_cure(options: CureOptions) -> tuple[str, ...]:
                     fix="these are the pictures that should not show her: leave the word out",
                 )
     scene = options.scenes[0]
-    options.candidates().job(0, scene.prompt, scene.seed)
+    options.candidates().job(AS_IS, scene.prompt, scene.seed)
     return tuple(foreign_folder_note(options.folder, options.identity, force=options.force))

@@ -9,26 +9,27 @@ the folder of the study, under a name that says what they were made from, so the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from loralathe.adapters import Adapter, AdapterModule, label_of_kind, load_factors, open_adapter
-from loralathe.adapters.damped import has_plain_factors, mapped_downs, write_replaced
+from loralathe.adapters import Adapter, AdapterModule, label_of_kind, load_factors
+from loralathe.adapters.damped import down_keys, has_plain_factors, mapped_downs, write_replaced
 from loralathe.errors import InputError, few, option
 from loralathe.progress import Progress
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import is_text_encoder
 from loralathe.studies.plan import Identify, request_key
 from loralathe.studies.study_file import json_file
-from loralathe.tensorfiles import read_text, write_whole
+from loralathe.tensorfiles import open_tensorfile, read_text, write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from loralathe.lowrank.damping import Moment
+    from loralathe.lowrank.damping import Damping, Moment
+    from loralathe.rendering.moments import Read
     from loralathe.rendering.sampling import OnStep
 
 ROOM = 4 << 30
@@ -37,24 +38,36 @@ MAKING = 1
 """Version of the way that copies are made; older ones are made anew."""
 
 
+PARTS = ("text encoders", "layers that read the text", "other layers")
+"""What levels are chosen for, each by itself: they differ in how well they tell the word."""
+
+
 class Watcher(Protocol):
     """A renderer that lets one look into the layers of its model."""
 
     def input_moments(
         self, requests: Sequence[ImageRequest], names: Sequence[str], on_step: OnStep
-    ) -> dict[str, Moment]: ...
+    ) -> dict[str, Read]: ...
+
+
+Point = tuple[int, int, int]
+"""A candidate: the level of each part, from 1 on; 0 is no damping."""
+AS_IS: Point = (0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Layer:
     """What a module does, as mean squares of what it adds to its layer's output.
 
+    part: place in `PARTS`.  keys: its tensors that copies have otherwise.
     with_word, without: as it is.  damped: (with the word, without it, how far the first is from what it was)
     at each level.
     """
 
     name: str
     block: str | None
+    part: int
+    keys: tuple[str, ...]
     with_word: float
     without: float
     damped: tuple[tuple[float, float, float], ...]
@@ -68,6 +81,21 @@ class Copies:
     files: tuple[Path, ...]
     layers: tuple[Layer, ...]
     left: tuple[str, ...]
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """The parts that the LoRA has."""
+        return tuple(sorted({layer.part for layer in self.layers}))
+
+    def tensors(self, point: Point) -> dict[str, Tensor]:
+        """The changed tensors of a candidate, by key."""
+        found: dict[str, Tensor] = {}
+        for at, file in enumerate(self.files, 1):
+            keys = [key for layer in self.layers if point[layer.part] == at for key in layer.keys]
+            if keys:
+                with open_tensorfile(file) as opened:
+                    found.update((key, opened.read(key)) for key in keys)
+        return found
 
 
 @dataclass(frozen=True)
@@ -99,7 +127,8 @@ def require_factors(adapter: Adapter) -> list[AdapterModule]:
     kinds = sorted({label_of_kind(module.kind) for module in other})
     fix = f"make a plain LoRA of it first: lathe resize with {option('rank', 32)}"
     if any(module.needs_weight for module in other):
-        fix = f"make a plain LoRA of it first: lathe convert with {option('to', 'kohya')} and {option('bake', 'BASE')}"
+        how = f"{option('to', 'kohya')} and {option('bake', 'BASE')}"
+        fix = f"make a plain LoRA of it first: lathe convert with {how}"
     raise InputError(
         f"{few(kinds)} has no factor that sees the inputs of a layer",
         where=f"{adapter.file.path}: {few([module.raw_name for module in other])}",
@@ -143,6 +172,8 @@ def _read_facts(path: Path, levels: tuple[float, ...], files: tuple[Path, ...]) 
             Layer(
                 str(one["name"]),
                 None if one["block"] is None else str(one["block"]),
+                int(one["part"]),
+                tuple(map(str, one["keys"])),
                 float(one["with_word"]),
                 float(one["without"]),
                 tuple((float(a), float(b), float(c)) for a, b, c in one["damped"]),
@@ -158,25 +189,32 @@ def _read_facts(path: Path, levels: tuple[float, ...], files: tuple[Path, ...]) 
 def _make(
     watching: Watching, adapter: Adapter, files: Sequence[Path], renderer: Watcher, progress: Progress
 ) -> Copies:
-    modules = {module.name: module for module in require_factors(adapter)}
-    parts = _parts(list(modules.values()))
+    from loralathe.lowrank.damping import Damping
+
+    parts = _parts(require_factors(adapter))
     steps = sum(one.all_steps for one in (*watching.with_word, *watching.without))
     changed: list[dict[str, Tensor]] = [{} for _ in watching.levels]
     layers: list[Layer] = []
     left: list[str] = []
     with progress.task("looking into the layers", total=steps * len(parts), unit="steps") as task:
-        for part in parts:
-            names = [module.name for module in part]
+        for some in parts:
+            names = [module.name for module in some]
             kept = renderer.input_moments(watching.with_word, names, lambda: task.advance(1))
             unwanted = renderer.input_moments(watching.without, names, lambda: task.advance(1))
-            for module in part:
+            dampings: dict[tuple[int, int], tuple[Damping, ...]] = {}
+            for module in some:
                 if module.name not in kept or module.name not in unwanted:
                     left.append(module.name)
                     continue
-                pair = kept[module.name], unwanted[module.name]
-                for level, downs in zip(watching.levels, changed, strict=True):
-                    downs.update(_damped(adapter, module, pair, level))
-                layers.append(_layer(adapter, module, pair, watching.levels))
+                pair = kept[module.name].moment, unwanted[module.name].moment
+                # Modules that read one tensor share its moments.
+                key = id(pair[0]), id(pair[1])
+                if key not in dampings:
+                    dampings[key] = tuple(Damping.of(*pair, level) for level in watching.levels)
+                for damping, downs in zip(dampings[key], changed, strict=True):
+                    downs.update(mapped_downs(adapter, module, damping))
+                part = 0 if is_text_encoder(module.name) else 1 if kept[module.name].of_text else 2
+                layers.append(_layer(adapter, module, pair, dampings[key], part))
     if not layers:
         raise InputError(
             "no picture reaches a layer of this LoRA", where=str(watching.lora), fix="give its own base"
@@ -186,37 +224,34 @@ def _make(
     return Copies(watching.levels, tuple(files), tuple(layers), tuple(left))
 
 
-Pair = tuple["Moment", "Moment"]
-"""Moments of a layer's inputs with the trigger word and without it."""
+def _layer(
+    adapter: Adapter,
+    module: AdapterModule,
+    pair: tuple[Moment, Moment],
+    dampings: Sequence[Damping],
+    part: int,
+) -> Layer:
+    """pair: moments with the word and without it.
 
-
-def _damped(
-    adapter: Adapter, module: AdapterModule, pair: Pair, level: float
-) -> Iterator[tuple[str, Tensor]]:
-    from loralathe.lowrank.damping import damped
-
-    return mapped_downs(adapter, module, lambda down: damped(down, *pair, level))
-
-
-def _layer(adapter: Adapter, module: AdapterModule, pair: Pair, levels: Sequence[float]) -> Layer:
-    """Of a convolution, as if each place of its kernel saw a pixel of its own."""
+    Of a convolution, as if each place of its kernel saw a pixel of its own.
+    """
     from loralathe.lowrank import flatten_tucker
-    from loralathe.lowrank.damping import damped, response
+    from loralathe.lowrank.damping import response
 
     factors = flatten_tucker(load_factors(adapter, module))
     kept, unwanted = pair
     places = factors.down.double().reshape(factors.rank, kept.total.shape[0], -1).unbind(-1)
-    up = factors.up
 
     def size(downs: Sequence[Tensor], moment: Moment) -> float:
-        return sum(response(up, down, moment) for down in downs)
+        return sum(response(factors.up, down, moment) for down in downs)
 
     found = []
-    for level in levels:
-        downs = [damped(down, kept, unwanted, level) for down in places]
+    for damping in dampings:
+        downs = [damping(down) for down in places]
         change = [new - old for new, old in zip(downs, places, strict=True)]
         found.append((size(downs, kept), size(downs, unwanted), size(change, kept)))
-    return Layer(module.name, module.block, size(places, kept), size(places, unwanted), tuple(found))
+    as_is = size(places, kept), size(places, unwanted)
+    return Layer(module.name, module.block, part, down_keys(module), *as_is, tuple(found))
 
 
 def _parts(modules: Sequence[AdapterModule]) -> list[list[AdapterModule]]:
