@@ -11,7 +11,7 @@ from cli.kit import Run
 CASES = {
     "megre a b": "there is no command 'megre'; did you mean 'merge'?\n  fix:   see lathe --help",
     "xyzzy": "there is no command 'xyzzy'; commands are add-difference, blocks, check, combine, compare, "
-    "config, convert, demo, eval, everywhere, extract, grid, identity, inspect, install, merge, render, "
+    "config, convert, cure, demo, eval, everywhere, extract, grid, identity, inspect, install, merge, render, "
     "resize, run, soup, transfer, tune, ui, verify, weighted-sum\n"
     "  fix:   see lathe --help",
     "--verison": "there is no option '--verison'\n  fix:   did you mean '--version'? see lathe --help",
