@@ -11,8 +11,8 @@ from cli.kit import Run
 CASES = {
     "megre a b": "there is no command 'megre'; did you mean 'merge'?\n  fix:   see lathe --help",
     "xyzzy": "there is no command 'xyzzy'; commands are add-difference, blocks, check, combine, compare, "
-    "config, convert, cure, demo, eval, everywhere, extract, grid, identity, inspect, install, merge, render, "
-    "resize, run, soup, transfer, tune, ui, verify, weighted-sum\n"
+    "config, convert, cure, demo, eval, everywhere, extract, grid, identity, inspect, install, merge, "
+    "render, resize, run, soup, transfer, tune, ui, verify, weighted-sum\n"
     "  fix:   see lathe --help",
     "--verison": "there is no option '--verison'\n  fix:   did you mean '--version'? see lathe --help",
     "merge {a}": "Missing argument 'ADAPTER…'\n  fix:   see lathe merge --help",
