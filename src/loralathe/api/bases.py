@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loralathe.api.arguments import PathLike, folders_of, harmless
+from loralathe.api.estimates import Estimate, estimate_pictures
 from loralathe.api.look import fitting
 from loralathe.api.picture_inputs import adapters_of
 from loralathe.api.picture_options import ModelKeywords, ModelOptions, parted
@@ -50,12 +51,16 @@ class EverywhereKeywords(TuneKeywords, ModelKeywords, total=False):
 
 @dataclass(frozen=True)
 class PlannedBase:
-    """What would be done on one base; `plan` is None where it would be left out, and `left_out` says why."""
+    """What would be done on one base; `plan` is None where it would be left out, and `left_out` says why.
+
+    estimate: of the pictures of the budget; of none, where it is a time.
+    """
 
     base: Path
     plan: TunePlan | None
     left_out: str = ""
     notes: tuple[str, ...] = ()
+    estimate: Estimate | None = None
 
 
 def everywhere(lora: PathLike | AdapterUse, **keywords: Unpack[EverywhereKeywords]) -> EverywhereReport:
@@ -173,7 +178,9 @@ class PreparedEverywhere:
             try:
                 with self._opened(base, self.lora, write=False) as prepared:
                     plan = prepared.plan()
-                found.append(PlannedBase(base, plan, notes=plan.notes))
+                    most = prepared.options.budget.pictures or 0
+                    found_out = estimate_pictures(prepared.model, [prepared.options.request] * most)
+                found.append(PlannedBase(base, plan, notes=plan.notes, estimate=found_out))
             except InputError as error:
                 errors.append(error)
                 found.append(PlannedBase(base, None, said(error)))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from loralathe.api import recipes
 from loralathe.api.arguments import File, PathLike, as_output, beside, require_kinds, run_options
+from loralathe.api.estimates import Estimate, estimate_pictures
 from loralathe.api.judging import judging_of, within_of
 from loralathe.api.measuring import with_measured
 from loralathe.api.model import OpenModel
@@ -141,7 +142,7 @@ class SoupPlan:
     """What a soup would be.
 
     epochs: names, in order of training where it is known.  weights: None where they are to be found.
-    most_pictures: how many pictures that takes at most;  folder: where they go.
+    most_pictures: how many pictures that takes at most;  folder: where they go;  estimate: of so many.
     """
 
     epochs: tuple[str, ...]
@@ -150,6 +151,7 @@ class SoupPlan:
     most_pictures: int
     folder: Path | None
     notes: tuple[str, ...]
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -307,7 +309,9 @@ class PreparedSoup:
             options = self._study_options(model)
             notes = (*check_soup(options), *model.remarks([options.request]))
             goals = tuple(f"{goal.name} {'up' if goal.up else 'down'}" for goal in options.goals)
-            return SoupPlan(names, weights, goals, options.most_pictures, options.folder, notes)
+            most = options.most_pictures
+            found = estimate_pictures(model, [options.request] * most)
+            return SoupPlan(names, weights, goals, most, options.folder, notes, found)
 
     def study(self) -> SoupReport | None:
         """Look at pictures; None where none are asked for. When it is cancelled, finished pictures stay."""

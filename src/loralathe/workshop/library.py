@@ -238,7 +238,8 @@ def read_facts(path: Path) -> Facts:
         if path.suffix.lower() == ".card":
             card = card_facts(path)
             words = [card.trigger] if card.trigger else []
-            return {"state": "ready", "is": "card", "triggers": words, "picture": None}
+            facts = {"is": "card", "triggers": words, "threshold": card.threshold}
+            return {"state": "ready", "picture": None, **facts}
         found = inspect(path)
     except LatheError as error:
         return {"state": "broken", "reason": as_json(error)["what"], "picture": None}

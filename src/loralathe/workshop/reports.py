@@ -116,7 +116,7 @@ def of_tune_plan(prepared: PreparedTune) -> dict[str, Any]:
     plan, options = prepared.plan(), prepared.options
     axes = {axis.title: [value.label for value in axis.values] for axis in plan.space.axes}
     rows: Rows = [(title, ", ".join(values)) for title, values in axes.items()]
-    rows += [("goals", _goals(options.goals)), ("candidates", f"{plan.space.size:,}")]
+    rows.append(("candidates", f"{plan.space.size:,}"))
     rows.append(("grid", f"{plan.grid_pictures * options.first:,} pictures on {options.first} seeds"))
     most = options.budget.pictures
     found = loralathe.estimate_pictures(prepared.model, [options.request] * (most or 1))
@@ -124,27 +124,24 @@ def of_tune_plan(prepared: PreparedTune) -> dict[str, Any]:
     return _drawing([*rows, *_effort(found)[:1]], plan.notes, most, seconds)
 
 
-def _goals(goals: Iterable[Any]) -> str:
-    return ", ".join(f"{goal.name} {'↑' if goal.up else '↓'}" for goal in goals)
-
-
 def of_everywhere_plan(prepared: PreparedEverywhere) -> dict[str, Any]:
     """What would be searched on each base, and which are left out."""
     rows: Rows = []
     notes: list[object] = []
-    used = 0
+    used, times = 0, list[float | None]()
     for one in prepared.plan():
         if one.plan is None:
             rows.append((one.base.stem, f"left out: {one.left_out}"))
             continue
         used += 1
+        times.append(None if one.estimate is None else _seconds(one.estimate))
         axes = ", ".join(axis.title for axis in one.plan.space.axes)
         rows.append((one.base.stem, f"{one.plan.space.size:,} candidates: {axes}"))
         notes += one.notes
     budget = prepared.budget
     most = None if budget.pictures is None else budget.pictures * used
-    seconds = None if budget.seconds is None else budget.seconds * used
-    return _drawing(rows, dict.fromkeys(map(str, notes)), most, seconds)
+    seconds = sum(one or 0.0 for one in times) if budget.seconds is None else budget.seconds * used
+    return _drawing(rows, dict.fromkeys(map(str, notes)), most, seconds or None)
 
 
 def of_soup_plan(prepared: PreparedSoup) -> dict[str, Any]:
@@ -155,16 +152,15 @@ def of_soup_plan(prepared: PreparedSoup) -> dict[str, Any]:
         (name, one if isinstance(one, str) else f"{one:.4g}")
         for name, one in zip(plan.epochs, weights, strict=True)
     ]
-    if plan.goals:
-        rows.append(("goals", ", ".join(plan.goals)))
     output = planned(str(prepared.output))["outputs"]
-    return {**_drawing(rows, plan.notes, plan.most_pictures or None, None), "outputs": output}
+    seconds = None if plan.estimate is None else _seconds(plan.estimate)
+    return {**_drawing(rows, plan.notes, plan.most_pictures or None, seconds), "outputs": output}
 
 
 def of_card(card: Card, output: str) -> dict[str, Any]:
     """What was learned of a person."""
     rows: Rows = [
-        ("pictures", ", ".join(one.name for one in card.references)),
+        ("pictures", str(len(card.references))),
         ("model", card.model.name),
         ("trigger", card.trigger or "none"),
         ("spread", f"{min(card.spread):.3f} to {max(card.spread):.3f}, each picture against the others"),
