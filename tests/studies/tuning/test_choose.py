@@ -89,15 +89,30 @@ def test_luck_does_not_lead_and_more_seeds_go_where_it_is_unclear() -> None:
     found = {
         0: standing(0.80, -0.5, 0.01, 8),
         1: standing(0.80, -0.4, 0.2, 2),
+        3: standing(0.80, -0.49, 0.2, 2),
         2: standing(0.5, 0.0, 0.06, 2),
     }
     field = Field(found)
     assert field.chosen == 0
-    assert field.next_to_measure(16) == 1, "luck may have kept it back"
+    assert field.next_to_measure(16) == 1, "it looks better, on too few seeds; no. 3 looks the same"
     assert Field({**found, 1: standing(0.7, -0.4, 0.02, 8)}).next_to_measure(16) is None, "it is clear"
     assert Field({0: standing(0.8, -0.5, 0.1), 1: standing(0.8, -0.5, 0.1)}).next_to_measure(16) is None
     seasoned = Field({**found, 1: standing(0.9, -0.4, 0.01, 2)}, fewest=4)
     assert seasoned.chosen == 0, "two seeds are too few to lead"
+
+
+def test_of_equally_good_ones_the_best_known_is_chosen() -> None:
+    found = {0: standing(0.8, -0.5, 0, 4), 1: standing(0.8, -0.503, 0, 8), 2: standing(0.8, -0.52, 0, 16)}
+    assert Field(found).near == (1, 0, 2)
+
+
+def test_a_newcomer_is_looked_at_when_it_is_better_by_more_than_a_point() -> None:
+    old = {0: standing(0.8, -0.5, 0, 4), 1: standing(0.6, -0.1, 0, 4)}
+    assert Field(old, fewest=4).newcomer is None
+    assert Field({**old, 2: standing(0.8, -0.495, 0, 2)}, fewest=4).newcomer is None, "as good as another"
+    assert Field({**old, 2: standing(0.8, -0.45, 0, 2)}, fewest=4).newcomer == 2
+    assert Field({**old, 2: standing(0.83, -0.9, 0, 2)}, fewest=4).newcomer == 2
+    assert Field({0: standing(0.8, -0.5, 0, 2)}, fewest=4).newcomer == 0, "nobody has enough seeds"
 
 
 def test_the_best_is_measured_while_it_is_not_sure_that_the_chosen_one_is_near_it() -> None:

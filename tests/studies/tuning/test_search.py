@@ -17,8 +17,9 @@ from loralathe.studies.store import CellStore
 from loralathe.studies.tuning.budget import Budget, read_budget
 from loralathe.studies.tuning.goals import goals_of
 from loralathe.studies.tuning.options import plan_tune, space_of
-from loralathe.studies.tuning.proposals import Proposals
+from loralathe.studies.tuning.proposals import Proposals, Steps
 from loralathe.studies.tuning.search import run_tune
+from loralathe.studies.tuning.trend import Trend
 from studies.tuning.world import SWEEPS, Channel, options, renderer
 
 BEST = ("0.8", "0.4", "0.5")
@@ -159,7 +160,7 @@ def test_proposals_are_never_seen_ones_until_all_are(tmp_path: Path, sampler: st
     space = space_of(options(tmp_path, sweeps=("hina unet = 0, 1", "hina blocks = ALL, OUTD, MIDD")))
     proposals = Proposals(tmp_path, space, 2, "x", sampler, 1)  # type: ignore[arg-type]
     seen: set[tuple[int, ...]] = {()}
-    while (point := proposals.ask(seen, (), sorted(seen, key=sum))) is not None:
+    while (point := proposals.ask(seen, sorted(seen, key=sum))) is not None:
         assert point not in seen
         seen.add(point)
         proposals.tell(point, [float(sum(point)), float("nan")])
@@ -175,7 +176,13 @@ def test_steps_from_the_leader_move_one_axis(tmp_path: Path) -> None:
     proposals = Proposals(tmp_path, space, 1, "x", "tpe", 1)
     near = set(proposals.neighbours((1, 0, 2)))
     assert near == {(0, 0, 2), (2, 0, 2), (1, 1, 2), (1, 0, 1)}
-    assert proposals.ask({(), (1, 0, 2)}, (1, 0, 2), [(), (1, 0, 2)]) in near
+    trend = Trend.through({(0, 0, 0): 0.9, (3, 0, 0): 0.1, (1, 0, 2): 0.6}, (4, 4, 3), (True, True, True))
+    seen = {(), (1, 0, 2)}
+    assert proposals.ask(seen, [(1, 0, 2)], Steps([(1, 0, 2)], trend)) == (0, 0, 2), (
+        "less of the first is more"
+    )
+    seen |= near
+    assert proposals.ask(seen, [(1, 0, 2)], Steps([(1, 0, 2), (3, 3, 0)], trend)) == (2, 3, 0), "of the next"
     proposals.close()
 
 

@@ -6,7 +6,7 @@ So the most alike one is not taken for its last half point whatever it costs, an
 of likeness than `within`.
 
 A mean over few seeds is lucky as often as good. So numbers are compared with one standard error taken off,
-and more seeds go to whom one standard error of luck may have kept back.
+and more seeds go to those that look better than the one that is chosen so far.
 """
 
 from __future__ import annotations
@@ -19,11 +19,15 @@ from math import inf, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from loralathe.studies.tuning.goals import Goal
+from loralathe.studies.tuning.goals import SLACK, Goal
 from loralathe.studies.tuning.racing import Difference, Values, front, means
 
 WITHIN = 0.01
 """What of the first goal may be given up for the others: a point."""
+EQUAL = 0.005
+"""Half a point of the rest: of many that are as good as each other, the one that is known best is chosen, or
+the choice would go from one to the next with every picture.
+"""
 SHORT = 5.0
 """What a point of the first goal counts among those that are not near, where it guides a search."""
 PRIOR_FREEDOM = 2.0
@@ -97,13 +101,16 @@ class Field:
 
     @cached_property
     def near(self) -> tuple[int, ...]:
-        """Those that may be chosen, the best rest first."""
+        """Those that may be chosen, the best rest first; of equally good ones who has the most seeds."""
         some = [key for key in self._seasoned() if self.is_near(key)]
-        return tuple(sorted(some, key=self._of_near, reverse=True))
+        best = max((self.standings[key].rest.low for key in some), default=-inf)
 
-    def _of_near(self, key: int) -> tuple[float, float, int]:
-        one = self.standings[key]
-        return one.rest.low, one.first.low, -key
+        def place(key: int) -> tuple[int, float, float, int]:
+            one = self.standings[key]
+            seeds = one.seeds if one.rest.low >= best - EQUAL else 0
+            return seeds, one.rest.low, one.first.low, -key
+
+        return tuple(sorted(some, key=place, reverse=True))
 
     @property
     def chosen(self) -> int:
@@ -113,34 +120,54 @@ class Field:
     @cached_property
     def order(self) -> tuple[int, ...]:
         """All of them by their means: the near ones by their rest, then the others."""
-        bar = self.standings[self.top].first.mean - self.within
+        return tuple(sorted(self.standings, key=self._place, reverse=True))
 
-        def place(key: int) -> tuple[bool, float, int]:
-            first, rest = self.standings[key].first.mean, self.standings[key].rest.mean
-            return first >= bar, rest if first >= bar else SHORT * first + rest, -key
+    def _place(self, key: int) -> tuple[bool, float, int]:
+        first, rest = self.standings[key].first.mean, self.standings[key].rest.mean
+        near = first >= self.standings[self.top].first.mean - self.within
+        return near, rest if near else SHORT * first + rest, -key
 
-        return tuple(sorted(self.standings, key=place, reverse=True))
+    @property
+    def alike(self) -> tuple[int, ...]:
+        """Those that look as good as the first in this order, but for a point."""
+        _, best, _ = self._place(self.order[0])
+        return tuple(key for key in self.order if self._place(key)[0] and self._place(key)[1] >= best - SLACK)
+
+    @property
+    def newcomer(self) -> int | None:
+        """One on fewer seeds than `fewest` that would be the top or the chosen one, and is better than who is
+        that by more than a point. Of many that are alike, the first one stays.
+        """
+        everybody = Field(self.standings, self.within)
+        for key, now, at in ((everybody.top, self.top, 0), (everybody.chosen, self.chosen, 1)):
+            one, other = self.standings[key], self.standings[now]
+            gain = (one.first.low - other.first.low, one.rest.low - other.rest.low)[at]
+            if one.seeds < self.fewest and (gain > SLACK or other.seeds < self.fewest):
+                return key
+        return None
 
     def next_to_measure(self, most: int) -> int | None:
         """Who gets the next seeds: of those that matter to the choice, the one with the fewest. None where
         the choice is clear, or all of them have `most`.
 
-        These are the chosen one; the most promising one that luck may have kept behind it; the top, while it
-        is not sure that the chosen one is near it; and one whose mean is above the top's.
+        These are the chosen one; the best one that is better by more than a point, but on too few seeds to be
+        chosen; the top, while it is not sure that the chosen one is near it; and one whose mean is above the
+        top's. Those that look as good as the chosen one get no more seeds: there may be many of them, and it
+        does not matter which is taken.
         """
         found, chosen, top = self.standings, self.chosen, self.top
         ahead = found[chosen]
         rivals = [
             key
             for key, one in found.items()
-            if key != chosen and one.first.high >= self.bar and one.rest.high > ahead.rest.low
+            if key != chosen and one.first.high >= self.bar and one.rest.mean > ahead.rest.mean + SLACK
         ]
         above = max(found, key=lambda key: (found[key].first.mean, -key))
         matter = {above} if found[above].first.mean > found[top].first.mean else set[int]()
         if chosen != top and ahead.first.low < found[top].first.high - self.within:
             matter.add(top)
         if rivals:
-            matter.add(max(rivals, key=lambda key: (found[key].rest.high, -key)))
+            matter.add(max(rivals, key=lambda key: (found[key].rest.mean, -key)))
         if not matter:
             return None
         asked = [key for key in {*matter, chosen} if found[key].seeds < most]

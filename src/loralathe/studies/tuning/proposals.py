@@ -1,10 +1,11 @@
-"""Which candidate comes next: Optuna by ask and tell, and steps around the leader.
+"""Which candidate comes next: Optuna by ask and tell, and steps from those that lead.
 
 TPE looks at the order of all candidates by the choice (`choose.Field.order`), so that it looks where one
 could be chosen, and not all along the front. NSGA-II looks at the objectives themselves. Every second
-proposal is an unseen neighbour of the leader, a step along one axis: a quarter of the axis at first, then
-shorter ones. The trials stay in `tune.db` in the study's folder (SQLite), which is how a search goes on where
-it stopped.
+proposal is an unseen neighbour of one that leads, a step along one axis: a quarter of the axis at first, then
+shorter ones, first where the trend of all candidates says (`trend.py`).
+
+The trials stay in `tune.db` in the study's folder (SQLite), which is how a search goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import random
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from loralathe.errors import InputError, MachineError
 from loralathe.studies.tuning.space import Point, Space
+from loralathe.studies.tuning.trend import Trend
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -46,6 +49,14 @@ class Kept:
     dropped: Mapping[int, int]
 
 
+@dataclass(frozen=True)
+class Steps:
+    """Whose neighbours to try, those of the first before those of the others, and which way is up."""
+
+    leaders: Sequence[Point]
+    trend: Trend
+
+
 def need_optuna() -> None:
     """MachineError, with the way to install it, when Optuna is missing."""
     try:
@@ -69,7 +80,7 @@ class Proposals:
         seed: int,
         candidates: int | None = None,
     ) -> None:
-        """candidates: about how many there will be, if that is known; a third of them is a random start."""
+        """candidates: about how many there will be, if that is known; a quarter of them is a random start."""
         need_optuna()
         import optuna
         from optuna.exceptions import ExperimentalWarning
@@ -77,8 +88,8 @@ class Proposals:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=ExperimentalWarning)
         self._space, self._sampler, self._seed = space, sampler, seed
-        wanted = 4 + 2 * len(space.axes)
-        self.startup = wanted if candidates is None else max(2, min(wanted, candidates // 3))
+        wanted = 4 + len(space.axes)
+        self.startup = wanted if candidates is None else max(2, min(wanted, candidates // 4))
         folder.mkdir(parents=True, exist_ok=True)
         path = (folder / DATABASE).absolute().as_posix()
         try:
@@ -125,20 +136,20 @@ class Proposals:
         )
         return Kept(seeds, dropped)
 
-    def ask(self, seen: set[Point], leader: Point, order: Sequence[Point]) -> Point | None:
+    def ask(self, seen: set[Point], order: Sequence[Point], steps: Steps | None = None) -> Point | None:
         """An unseen candidate; None when there is none left.
 
-        seen: those that are known, and what was given.  leader: whose neighbour it is to be, if one is
-        unseen; the empty one: of nobody.  order: those in the race, the best first.
+        seen: those that are known, and what was given.  order: those in the race, the best first.
+        steps: from whom it is to be a step, as long as one is unseen.
         """
         if len(seen) > self._space.size:  # what was given is among the seen
             return None
         number = 1000 * len(self.told())  # of those that were told: a stopped one does not count
         dice = random.Random(f"{self._seed} {number}")
-        for reach in self._reaches():
+        for reach, leader in product(self._reaches(), steps.leaders if steps else ()):
             near = [point for point in self.neighbours(leader, reach) if point not in seen]
-            if near:
-                return self._enqueued(dice.choice(near))
+            if near and steps is not None:
+                return self._enqueued(max(near, key=lambda point: (steps.trend.at(point), point)))
         if self._sampler == "tpe":
             guided = self._guided(order, number)
             for _ in range(TRIES):
@@ -214,8 +225,6 @@ class Proposals:
             point = tuple(dice.randrange(count) for count in counts)
             if point not in seen:
                 return point
-        from itertools import product
-
         return next(point for point in product(*map(range, counts)) if point not in seen)
 
     def _enqueued(self, point: Point) -> Point:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from loralathe.studies.tuning.choose import Field, field_of, front_of
 from loralathe.studies.tuning.goals import estimates
 from loralathe.studies.tuning.measure import Measurer
 from loralathe.studies.tuning.options import TuneOptions, TunePlan, plan_tune, search_name, study_identity
-from loralathe.studies.tuning.proposals import Kept, Proposals
+from loralathe.studies.tuning.proposals import Kept, Proposals, Steps
 from loralathe.studies.tuning.racing import (
     Noise,
     Rule,
@@ -41,6 +41,7 @@ from loralathe.studies.tuning.report import (
     write_tune_report,
 )
 from loralathe.studies.tuning.space import AS_GIVEN, Point
+from loralathe.studies.tuning.trend import Trend
 
 LIVE_SECONDS = 5.0
 """How often the page is written while a search runs."""
@@ -152,15 +153,18 @@ class Race:
             tick()
 
     def _contest(self, *, early: bool) -> int | None:
-        """Who gets more seeds: one that would be recommended, or is the best of the first goal, on too few of
-        them; once no more candidates are wanted, also those whom luck may have put there or kept back.
+        """Who gets more seeds: a newcomer that would be recommended or be the best of the first goal; once no
+        more candidates are wanted, also those whom luck may have put there or kept back.
         """
         field = self.field
-        open_field = replace(field, fewest=1)
-        for ahead in (open_field.top, open_field.chosen):
-            if field.standings[ahead].seeds < self._seasoned and len(self.points) > 1:
-                return ahead
-        return None if early else field.next_to_measure(self.options.most)
+        if len(self.points) > 1 and (newcomer := field.newcomer) is not None:
+            return newcomer
+        if early:
+            return None
+        most = self.options.most
+        unsure = field.next_to_measure(most)
+        # Of all that were tried, the chosen one had luck more likely than not: more seeds tell.
+        return field.chosen if unsure is None and field.standings[field.chosen].seeds < most else unsure
 
     @property
     def _seasoned(self) -> int:
@@ -182,15 +186,28 @@ class Race:
 
     def _propose(self, *, steps: bool) -> Point | None:
         """The next candidate. At first the first value of every axis; then by turns what Optuna says and a
-        step from the leader; `steps`: a step whenever there is one.
+        step from those that lead; `steps`: a step whenever there is one.
         """
         if len(self.points) == 1:
             return self.proposals.enqueue(tuple(0 for _ in self.plan.space.axes))
         step = steps or (len(self.points) >= self.proposals.startup and len(self.points) % 2 == 0)
         field = self.field
         order = [self.points[number] for number in field.order]
-        leader = self.points[field.chosen] if step else AS_GIVEN
-        return self.proposals.ask({*self.points, AS_GIVEN}, leader, order)
+        found = self._steps(field, up=len(self.points) % 4 == 2 and not steps) if step else None
+        return self.proposals.ask({*self.points, AS_GIVEN}, order, found)
+
+    def _steps(self, field: Field, *, up: bool) -> Steps:
+        """From those that look as good as the best one, towards less bleed and the like; `up`: from the top
+        one, towards more of the first goal.
+        """
+        axes, ordered = self.plan.space.axes, self.plan.space.ordered
+        values = {
+            self.points[number]: (one.first if up else one.rest).mean
+            for number, one in field.standings.items()
+        }
+        trend = Trend.through(values, [len(axis.values) for axis in axes], ordered)
+        leaders = [self.points[number] for number in ((field.top,) if up else field.alike)]
+        return Steps(sorted((one for one in leaders if one), key=trend.at, reverse=True), trend)
 
     def _look_closer(self, number: int) -> None:
         """More seeds for a candidate."""
