@@ -95,6 +95,6 @@ def test_packs_are_clients_of_the_faces() -> None:
     for file in (REPO / "src/loralathe/integrations").rglob("*.py"):
         for line in file.read_text("utf-8").splitlines():
             words = line.split()
-            if words[:1] in (["from"], ["import"]) and words[1].startswith("loralathe"):
+            if words[:1] in (["from"], ["import"]) and words[1].split(".")[0] == "loralathe":
                 own = file.parent.name == "integrations" and words[1].startswith("loralathe.integrations.")
                 assert words[1] in faces or own, f"{file}: {line}"

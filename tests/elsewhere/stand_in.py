@@ -21,8 +21,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from PIL import Image, PngImagePlugin
 
+from loralathe.integrations import HEADER, PartsDoor
 from loralathe.rendering.elsewhere.address import Server
-from loralathe.rendering.elsewhere.parts import HEADER, ROUTE, PartsDoor
+from loralathe.rendering.elsewhere.parts import ROUTE
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import importlib.util
 import json
 import os
 import signal
@@ -19,11 +20,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+import loralathe
 from browser import CHROMIUM, needs_browser
 from checkpoints import tiny_lora, write_safetensors
 from integrations.webui_stand_in import EXTENSION, Webui
-from loralathe import InputError, MachineError
-from loralathe.integrations import WorkshopBeside, install
+from loralathe import InputError
+from loralathe.integrations import install
 
 MARK = {"x-lathe": "1"}
 PAGE = """<!doctype html><meta charset=utf-8><script src=/loralathe.js></script>
@@ -57,6 +59,24 @@ def webui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Webui]:
     lists.write_text("MyFace:1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1\n", "utf-8")
     yield made
     made.close()
+
+
+def noted(folder: Path) -> Path:
+    """As `lathe install webui` notes down where loralathe is."""
+    note = folder / "python.txt"
+    note.write_text(f"{sys.executable}\n{Path(loralathe.__file__).parents[1]}\n", "utf-8")
+    return note
+
+
+def starter() -> Any:
+    """The extension's module that starts the workshop."""
+    spec = importlib.util.spec_from_file_location("loralathe_beside", EXTENSION / "loralathe_beside.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclass looks itself up
+    spec.loader.exec_module(module)
+    return module
 
 
 def answer_of(address: str, path: str = "/") -> tuple[int, dict[str, str], bytes]:
@@ -117,11 +137,13 @@ def test_the_workshop_starts_once_and_ends_with_the_program(
 @pytest.mark.slow
 def test_it_ends_when_the_program_is_killed(tmp_path: Path) -> None:
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom loralathe.integrations import WorkshopBeside\n"
-        "print(WorkshopBeside(Path(sys.argv[1])).start(), flush=True)\ntime.sleep(600)\n"
+        "import sys, time\nfrom pathlib import Path\nfrom loralathe_beside import WorkshopBeside\n"
+        "out, note = map(Path, sys.argv[1:])\nprint(WorkshopBeside(out, note=note).start(), flush=True)\n"
+        "time.sleep(600)\n"
     )
-    words = [sys.executable, "-c", code, str(tmp_path / "out")]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as parent:
+    words = [sys.executable, "-c", code, str(tmp_path / "out"), str(noted(tmp_path))]
+    surroundings = {**os.environ, "PYTHONPATH": str(EXTENSION)}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=surroundings) as parent:
         assert parent.stdout is not None
         address = parent.stdout.readline().strip()
         assert is_open(address)
@@ -134,8 +156,15 @@ def test_it_ends_when_the_program_is_killed(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_is_told(tmp_path: Path) -> None:
-    with pytest.raises(MachineError, match="no such folder"):
-        WorkshopBeside(tmp_path / "out", {"loras": [tmp_path / "nowhere"]}).start()
+    beside, note = starter(), noted(tmp_path)
+    with pytest.raises(beside.NotStartedError, match="no such folder"):
+        beside.WorkshopBeside(tmp_path / "out", {"loras": [tmp_path / "nowhere"]}, note=note).start()
+    with pytest.raises(beside.NotStartedError, match="is not known") as caught:
+        beside.WorkshopBeside(tmp_path / "out", note=tmp_path / "none.txt").start()
+    assert caught.value.fix == "lathe install webui DIR --force"
+    note.write_text(str(tmp_path / "gone/python"))
+    with pytest.raises(beside.NotStartedError, match="cannot be started"):
+        beside.WorkshopBeside(tmp_path / "out", note=note).start()
 
 
 def test_the_extension_is_installed(tmp_path: Path) -> None:
@@ -147,8 +176,18 @@ def test_the_extension_is_installed(tmp_path: Path) -> None:
     made = install("webui", tmp_path)
     assert made.folder == tmp_path / "extensions/loralathe"
     assert (made.folder / "javascript/loralathe.js").is_file()
-    assert made.source.endswith("[ui,render]")
+    assert made.apart
+    python, sources = (made.folder / "python.txt").read_text("utf-8").splitlines()
+    assert python == sys.executable
+    assert Path(sources, "loralathe/integrations/door.py").read_text("utf-8") == (
+        made.folder / "loralathe_door.py"
+    ).read_text("utf-8")
     assert install("webui", tmp_path, force=True).replaced
+    if os.name != "nt":
+        install("webui", tmp_path, force=True, link=True)
+        assert (made.folder / "scripts").resolve() == EXTENSION / "scripts"
+        assert not (made.folder / "python.txt").is_symlink()
+        assert not (EXTENSION / "python.txt").exists()
 
 
 @contextmanager

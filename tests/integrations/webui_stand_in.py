@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from loralathe.integrations import install
+
 EXTENSION = Path(__file__).resolve().parents[2] / "src/loralathe/integrations/webui"
 KINDS = ("ui_tabs", "app_started", "script_unloaded")
 
@@ -67,7 +69,7 @@ class Webui:
         }
 
     def load(self, setitem: Callable[[Any, str, Any], None]) -> Any:
-        """Run the extension's scripts, as the program does when it starts; then the page and its server."""
+        """Install the extension, and run its scripts as the program does when it starts; then its server."""
         package = ModuleType("modules")
         for name, contents in self.modules.items():
             module = ModuleType(name)
@@ -76,12 +78,21 @@ class Webui:
             if name.startswith("modules."):
                 setattr(package, name.partition(".")[2], module)
         setitem(sys.modules, "modules", package)
-        (script,) = (EXTENSION / "scripts").glob("*.py")
+        (self.base / "modules").mkdir(exist_ok=True)
+        (self.base / "modules/script_callbacks.py").touch()
+        extension = install("webui", self.base).folder
+        (script,) = (extension / "scripts").glob("*.py")
         spec = importlib.util.spec_from_file_location(script.name, script)
         assert spec is not None
         assert spec.loader is not None
         loaded = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
+        for helper in extension.glob("*.py"):
+            sys.modules.pop(helper.stem, None)
+        sys.path.insert(0, str(extension))
+        try:
+            spec.loader.exec_module(loaded)
+        finally:
+            sys.path.remove(str(extension))
         app = SimpleNamespace(add_api_route=self._add)
         for one in self.callbacks["app_started"]:
             one(None, app)

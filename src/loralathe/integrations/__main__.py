@@ -1,4 +1,4 @@
-"""`python -m loralathe.integrations`: the process of `WorkshopBeside`, which tells it what to serve."""
+"""`python -m loralathe.integrations`: what webui/loralathe_beside.py starts, and tells what to serve."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def main() -> None:
     try:
         from loralathe.workshop import Options, serve
     except ImportError as error:
-        _tell(MachineError(f"the library {error.name} is missing", fix='pip install "loralathe[ui,render]"'))
+        fix = f'{sys.executable} -m pip install "loralathe[ui,render]"'
+        _tell(MachineError(f"the library {error.name} is missing", fix=fix))
         return
     folders: dict[str, Any] = {
         kind: [Path(one) for one in found] for kind, found in choices["folders"].items()

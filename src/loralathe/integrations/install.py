@@ -16,6 +16,8 @@ from loralathe import InputError, MachineError, did_you_mean, option
 HERE = Path(__file__).parent
 NAME = "loralathe"
 LEFT_OUT = ("__pycache__", "*.pyc")
+DOOR, PYTHON_NOTE = "loralathe_door.py", "python.txt"
+"""Beside the files of a pack that keeps loralathe apart."""
 PYTHONS = (
     ("venv", "bin", "python"),
     (".venv", "bin", "python"),
@@ -37,8 +39,8 @@ class Program:
     is_there: Callable[[Path], bool]
     mark: tuple[str, str]
     """A file of ours, and what stands in it: by them an older pack is known."""
-    needs: str = NAME
-    """What pip installs into the program's Python: with the parts that the pack needs."""
+    apart: bool = False
+    """Whether loralathe stays in its own Python, which the pack starts, and is not put into the program's."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Installed:
 
     linked: the pack is a link to the one that is installed with loralathe, and changes with it
     replaced: one of ours stood there before
+    apart: the pack starts loralathe's own Python, this one, and needs nothing in the program's
     python: that of the program, in which loralathe must be installed as well; None where none was found
     source: what pip installs there: the folder that this loralathe comes from, or its name
     """
@@ -55,6 +58,7 @@ class Installed:
     folder: Path
     linked: bool
     replaced: bool
+    apart: bool
     python: Path | None
     source: str
 
@@ -78,7 +82,7 @@ PROGRAMS = {
         "ComfyUI", "comfyui", "custom_nodes", _is_comfyui, ("pyproject.toml", f'name = "{NAME}"')
     ),
     "webui": Program(
-        "webui", "webui", "extensions", _is_webui, ("metadata.ini", f"Name = {NAME}"), f"{NAME}[ui,render]"
+        "webui", "webui", "extensions", _is_webui, ("metadata.ini", f"Name = {NAME}"), apart=True
     ),
 }
 """By the word of the command line."""
@@ -118,7 +122,7 @@ def install(
         )
     if not dry_run:
         try:
-            _put(HERE / found.pack, target, link)
+            _put(found, target, link)
         except OSError as error:
             raise MachineError(
                 f"the pack could not be written: {error.strerror or error}",
@@ -127,7 +131,7 @@ def install(
                 if link
                 else "check the disk and the folder",
             ) from error
-    return Installed(program, target, link, exists, _python(home), _source(found))
+    return Installed(program, target, link, exists, found.apart, _python(home), _source())
 
 
 def _home(program: Program, folder: Path) -> Path:
@@ -157,13 +161,16 @@ def _is_ours(program: Program, target: Path) -> bool:
         return False
 
 
-def _put(source: Path, target: Path, link: bool) -> None:
+def _put(program: Program, target: Path, link: bool) -> None:
     """The pack beside its place, then at it: what is there is gone only when the new one is whole."""
+    source = HERE / program.pack
     # Programs skip folders of this ending.
     fresh = Path(mkdtemp(prefix=f".{NAME}-", suffix=".disabled", dir=target.parent))
     try:
         made, old = fresh / "new", fresh / "old"
-        if link:
+        if program.apart:
+            _put_apart(source, made, link)
+        elif link:
             made.symlink_to(source, target_is_directory=True)
         else:
             shutil.copytree(source, made, ignore=shutil.ignore_patterns(*LEFT_OUT))
@@ -182,6 +189,21 @@ def _put(source: Path, target: Path, link: bool) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
+def _put_apart(source: Path, made: Path, link: bool) -> None:
+    """The pack's files, or links to them, with the door, and a note of where loralathe's Python is."""
+    made.mkdir()
+    files = {one.name: one for one in source.iterdir() if one.name != "__pycache__"}
+    for name, file in {**files, DOOR: HERE / "door.py"}.items():
+        if link:
+            (made / name).symlink_to(file, target_is_directory=file.is_dir())
+        elif file.is_dir():
+            shutil.copytree(file, made / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        else:
+            shutil.copy2(file, made / name)
+    lines = [sys.executable, str(HERE.parents[1])]
+    (made / PYTHON_NOTE).write_text("\n".join(lines) + "\n", "utf-8")
+
+
 def _python(home: Path) -> Path | None:
     """The program's own Python; this one, where it runs inside of the program's surroundings."""
     for parts in PYTHONS:
@@ -191,8 +213,7 @@ def _python(home: Path) -> Path | None:
     return Path(sys.executable) if own.is_relative_to(home.resolve()) else None
 
 
-def _source(program: Program) -> str:
+def _source() -> str:
     """The folder of the sources where loralathe runs from them, else the name that pip knows."""
     sources = HERE.parents[2]
-    inside = (sources / "pyproject.toml").is_file()
-    return program.needs.replace(NAME, str(sources), 1) if inside else program.needs
+    return str(sources) if (sources / "pyproject.toml").is_file() else NAME

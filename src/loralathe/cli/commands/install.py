@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
-from loralathe import quoted
+from loralathe import few, quoted
 from loralathe.cli.language import Data
 from loralathe.cli.options import FilePath, LatheCommand
 from loralathe.cli.screen import Screen, heading
@@ -14,10 +16,13 @@ from loralathe.cli.text import Facts
 
 PROGRAMS = {"comfyui": "ComfyUI", "webui": "A1111 or Forge"}
 PLACES = {"comfyui": "the nodes are under loralathe", "webui": "the tab is called loralathe"}
+NEEDED = ("starlette", "uvicorn", "jinja2", "diffusers", "transformers")
+"""What the workshop asks of loralathe's own Python."""
 EPILOG = """\b
 DIR is the folder of the program: the one with custom_nodes (ComfyUI) or extensions (A1111,
-Forge, Forge Neo) in it. What is put there calls loralathe, which must stand in the program's
-own Python, too; the command says how. docs/comfyui.md and docs/webui.md say what to click then.
+Forge, Forge Neo) in it. The nodes need loralathe in ComfyUI's own Python, too; the command says
+how. The tab starts the loralathe that put it there, and needs nothing in that program's Python.
+docs/comfyui.md and docs/webui.md say what to click then.
 
 \b
 Examples:
@@ -52,9 +57,15 @@ def install_command(
     label = PROGRAMS[program]
     done = f"loralathe would be put into {label}" if dry_run else f"loralathe is in {label}"
     screen.show(heading(done), Facts([("folder", Data(made.folder))]))
-    screen.show("", "loralathe must stand in that program's own Python, too:")
-    python = quoted(str(made.python or "python"))
-    screen.verbatim(f"  {python} -m pip install {quoted(made.source)}")
+    if made.apart:
+        missing = [name for name in NEEDED if find_spec(name) is None]
+        if missing:
+            screen.show("", f"the tab needs {few(missing)} here:")
+            screen.verbatim(f'  {quoted(sys.executable)} -m pip install "loralathe[ui,render]"')
+    else:
+        screen.show("", "loralathe must stand in that program's own Python, too:")
+        python = quoted(str(made.python or "python"))
+        screen.verbatim(f"  {python} -m pip install {quoted(made.source)}")
     screen.show(f"Then start the program anew: {PLACES[program]}.")
-    if made.python is None:
+    if made.python is None and not made.apart:
         screen.note("its own Python was not found: use the one that starts it")

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-import loralathe
+from loralathe.integrations import HEADER, METHODS, ROUTE, PartsDoor
 
 from . import host
 
@@ -22,8 +22,8 @@ def open_door() -> None:
     if routes is None or not folders:
         return
     try:
-        door = loralathe.parts_door(folders[0], host.own_folder() / TOKEN)
-    except loralathe.MachineError as error:
+        door = PartsDoor(folders[0], host.own_folder() / TOKEN)
+    except OSError as error:
         logging.getLogger("loralathe").warning("no door for parts of LoRAs: %s", error)
         return
 
@@ -31,10 +31,10 @@ def open_door() -> None:
         status, told = await door.answer(
             request.method,
             request.match_info["name"],
-            request.headers.get(door.header),
+            request.headers.get(HEADER),
             request.content.iter_chunked(PIECE),
         )
         return web.json_response(told, status=status)
 
-    for method in door.methods:
-        routes.route(method, door.route)(answer)
+    for method in METHODS:
+        routes.route(method, ROUTE)(answer)

@@ -1,7 +1,8 @@
 """The extension for A1111, Forge and Forge Neo: a tab with the workshop. Copied by `lathe install webui DIR`.
 
 The workshop is a process of its own, which the tab starts when it is opened first, with this program's
-folders; it ends with this program. It computes with its own copy of a model, not with the one loaded here.
+folders; it ends with this program. It computes with its own copy of a model, not with the one loaded here,
+and runs in loralathe's own Python: nothing of loralathe is in this program's.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import loralathe_beside
+import loralathe_door
 from modules import paths_internal, script_callbacks, shared
 
 MARK = "x-lathe"
@@ -62,13 +65,11 @@ class Tab:
 
     def address(self, scheme: str, port: int | None) -> str:
         """Of the workshop, which is started now if need be; scheme, port: of the page that shows it."""
-        from loralathe.integrations import WorkshopBeside
-
         if self.workshop is None:
             out = Path(paths_internal.data_path) / "loralathe"
             end = "" if port is None else f":{port}"
             frames = [f"{scheme}://{name}{end}" for name in ("127.0.0.1", "localhost")]
-            self.workshop = WorkshopBeside(out, folders(), presets(), frames)
+            self.workshop = loralathe_beside.WorkshopBeside(out, folders(), presets(), frames)
         return str(self.workshop.start())
 
     def close(self) -> None:
@@ -98,13 +99,8 @@ def on_app_started(_: Any, app: Any) -> None:
         if request.client is None or request.client.host not in ("127.0.0.1", "::1"):
             return JSONResponse({"what": "the workshop opens on the machine that it runs on"}, 403)
         try:
-            from loralathe import LatheError
-        except ImportError:
-            missing = {"what": "loralathe is missing", "fix": 'pip install "loralathe[ui,render]"'}
-            return JSONResponse(missing, 500)
-        try:
             return {"address": tab.address(request.url.scheme, request.url.port)}
-        except LatheError as error:
+        except loralathe_beside.NotStartedError as error:
             return JSONResponse({"what": error.what, "where": error.where, "fix": error.fix}, 500)
 
     start.__annotations__ = {"request": Request}  # FastAPI reads them where the names are not
@@ -117,27 +113,23 @@ def _open_door(app: Any) -> None:
     from fastapi import Request
     from fastapi.responses import JSONResponse
 
-    try:
-        from loralathe import LatheError, parts_door
-    except ImportError:  # older than this extension, or not there at all: the tab says so
-        return
     loras = folders()["loras"]
     if not loras:
         return
     try:
-        door = parts_door(loras[0], Path(paths_internal.data_path) / TOKEN)
-    except LatheError as error:
+        door = loralathe_door.PartsDoor(loras[0], Path(paths_internal.data_path) / TOKEN)
+    except OSError as error:
         print("loralathe:", error)
         return
 
     async def answer(request: Request, name: str) -> Any:
         status, told = await door.answer(
-            request.method, name, request.headers.get(door.header), request.stream()
+            request.method, name, request.headers.get(loralathe_door.HEADER), request.stream()
         )
         return JSONResponse(told, status)
 
     answer.__annotations__ = {"request": Request, "name": str}
-    app.add_api_route(door.route, answer, methods=list(door.methods))
+    app.add_api_route(loralathe_door.ROUTE, answer, methods=list(loralathe_door.METHODS))
 
 
 script_callbacks.on_ui_tabs(on_ui_tabs)

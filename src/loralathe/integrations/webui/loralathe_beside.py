@@ -1,23 +1,37 @@
-"""The workshop in a process of its own, beside another program: it ends with it, however that ends."""
+"""The workshop in a process of its own, beside this program: it ends with it, however that ends.
+
+It runs in loralathe's own Python, which `lathe install webui` notes down in `python.txt`: what loralathe
+needs is newer than what this program can bear, so nothing of it is put into this program's Python. This file
+uses the standard library alone.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loralathe import MachineError, json_text
-
 PATIENCE = 120.0
 """Seconds until it must have told its address: the first start after an update compiles files."""
 PROGRAM = "loralathe.integrations"
 """What the process runs: `__main__.py`."""
 KINDS = ("checkpoints", "loras", "vaes", "embeddings")
+NOTE = Path(__file__).with_name("python.txt")
+"""loralathe's Python, and the folder of its sources where it is not installed in it."""
+AGAIN = "lathe install webui DIR --force"
+
+
+class NotStartedError(Exception):
+    """Why the workshop did not start: what, where, and what to do."""
+
+    def __init__(self, what: str, where: str | None = None, fix: str | None = None) -> None:
+        super().__init__("\n".join(filter(None, (what, where, fix))))
+        self.what, self.where, self.fix = what, where, fix
 
 
 @dataclass
@@ -25,13 +39,14 @@ class WorkshopBeside:
     """A workshop that this program starts and stops.
 
     out: where results go;  folders: of `KINDS`, only read;  presets: another program's block lists.
-    frames: addresses of the pages that show it.
+    frames: addresses of the pages that show it;  note: see `NOTE`.
     """
 
     out: Path
     folders: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     presets: Path | None = None
     frames: Sequence[str] = ()
+    note: Path = NOTE
     _process: subprocess.Popen[str] | None = None
     _address: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -41,26 +56,33 @@ class WorkshopBeside:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> str:
-        """Its address; a workshop that runs is not started again. Raises MachineError in its own words."""
+        """Its address; a workshop that runs is not started again. Raises NotStartedError in its own words."""
         with self._lock:
             if not self.is_running:
                 self._process, self._address = self._started()
             return self._address
 
     def _started(self) -> tuple[subprocess.Popen[str], str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", PROGRAM],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-        )
+        python, surroundings = _python(self.note)
+        try:
+            process = subprocess.Popen(
+                [python, "-m", PROGRAM],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=surroundings,
+                text=True,
+                encoding="utf-8",
+            )
+        except OSError as error:
+            raise NotStartedError(
+                "loralathe's Python cannot be started", f"{python}: {error}", AGAIN
+            ) from error
         assert process.stdin is not None
         assert process.stdout is not None
         waiting = threading.Timer(PATIENCE, process.kill)
         waiting.start()
         try:
-            print(json_text(self._choices()), file=process.stdin, flush=True)
+            print(json.dumps(self._choices()), file=process.stdin, flush=True)
             told = json.loads(process.stdout.readline() or "{}")
         except (OSError, ValueError):
             told = {}
@@ -69,11 +91,8 @@ class WorkshopBeside:
         if "address" not in told:
             process.kill()
             _close(process)
-            raise MachineError(
-                told.get("what", "the workshop did not start"),
-                where=told.get("where"),
-                fix=told.get("fix") or 'pip install "loralathe[ui,render]"',
-            )
+            what = told.get("what", "the workshop did not start")
+            raise NotStartedError(what, told.get("where") or python, told.get("fix") or AGAIN)
         return process, told["address"]
 
     def _choices(self) -> dict[str, Any]:
@@ -97,6 +116,16 @@ class WorkshopBeside:
         except subprocess.TimeoutExpired:
             process.kill()
         _close(process)
+
+
+def _python(note: Path) -> tuple[str, dict[str, str]]:
+    """loralathe's Python, and what its processes find around them: not what is set for this program's."""
+    try:
+        python, *sources = note.read_text("utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise NotStartedError("where loralathe is, is not known", f"{note}: {error}", AGAIN) from error
+    kept = {name: text for name, text in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    return python, kept | ({"PYTHONPATH": sources[0]} if sources else {})
 
 
 def _close(process: subprocess.Popen[str]) -> None:
