@@ -10,7 +10,7 @@ endif
 WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo ui test test-long test-slow test-browser test-comfyui style lint fuzz kills faults bench bench-pictures chromium clean
+.PHONY: help demo ui test test-long test-slow test-browser test-comfyui test-webui style lint fuzz kills faults bench bench-pictures chromium clean
 SECONDS ?= 120
 SEED ?= 0
 KILLS ?= 1000
@@ -23,6 +23,7 @@ help:
 	@echo "make test-slow  all tests, the slow ones too"
 	@echo "make test-browser  the workshop by clicks and keys, in Chromium"
 	@echo "make test-comfyui  the nodes inside ComfyUI, and pictures by it: COMFYUI_DIR=its folder, COMFYUI_PYTHON=its Python"
+	@echo "make test-webui    the tab inside A1111 or Forge, and pictures by it: WEBUI_DIR=its folder, WEBUI_PYTHON=its Python"
 	@echo "make fuzz       broken inputs of every kind for SECONDS=120, from SEED=0"
 	@echo "make kills      SIGKILL at KILLS=1000 moments of merges, extractions and grids"
 	@echo "make faults     a disk that fails at every single call"
@@ -42,7 +43,7 @@ ui: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/lathe demo --out demo-out
 
-test test-long test-slow test-demo test-browser test-comfyui fuzz kills faults: export OMP_NUM_THREADS := 1
+test test-long test-slow test-demo test-browser test-comfyui test-webui fuzz kills faults: export OMP_NUM_THREADS := 1
 fuzz kills: export PYTHONPATH := src:tests
 
 # mypy runs beside the tests: without its cache it takes most of a minute on one processor. It speaks at the end.
@@ -51,10 +52,10 @@ test test-slow: style
 	$(BIN)/python -m pytest $(WORKERS) $(SLOW); tests=$$?; \
 	wait $$types; types=$$?; cat $(VENV)/mypy.txt; [ $$tests = 0 ] && [ $$types = 0 ]
 
-test-slow: SLOW := -m "(slow or not slow) and not browser and not comfyui"
+test-slow: SLOW := -m "(slow or not slow) and not browser and not comfyui and not webui"
 
 test-long: $(STAMP)
-	$(BIN)/python -m pytest $(WORKERS) -m "long and not slow and not demo and not browser and not comfyui"
+	$(BIN)/python -m pytest $(WORKERS) -m "long and not slow and not demo and not browser and not comfyui and not webui"
 
 test-demo: $(STAMP)
 	$(BIN)/python -m pytest -n0 -m "demo and not slow" tests/demo
@@ -67,6 +68,10 @@ test-browser: $(STAMP)
 # Needs 16 GB of disk, 12 GB of memory, and minutes. ComfyUI's Python needs loralathe's dependencies, not loralathe.
 test-comfyui: $(STAMP)
 	$(BIN)/python -m pytest -n0 -s -m comfyui tests/integrations tests/elsewhere
+
+# Needs 8 GB of memory, and minutes. It begins as `launch.py --skip-prepare-environment`: start it once by itself before.
+test-webui: $(STAMP)
+	$(BIN)/python -m pytest -n0 -s -m webui tests/elsewhere
 
 style: $(STAMP)
 	$(BIN)/ruff check .
