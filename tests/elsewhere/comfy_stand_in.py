@@ -72,6 +72,7 @@ class ComfyStandIn(StandIn):
         super().__init__()
         self.files = {"checkpoints": list(checkpoints), "unets": [], "vaes": [], "encoders": []}
         self.embeddings: list[str] = []
+        self.ggufs: list[str] = []
         self.folder = folder
         self.newer = newer
         self.waiting: list[tuple[str, dict[str, Any]]] = []
@@ -85,6 +86,14 @@ class ComfyStandIn(StandIn):
     def loras(self) -> list[str]:
         below = sorted(self.folder.rglob("*.safetensors")) if self.folder else []
         return [str(one.relative_to(self.folder)) for one in below if self.folder]
+
+    def _gguf_nodes(self) -> dict[str, Node]:
+        """Those of ComfyUI-GGUF, which list other encoders, too."""
+        encoders = [*self.files["encoders"], *(name for name in self.ggufs if "encoder" in name)]
+        return {
+            "UnetLoaderGGUF": Node({"unet_name": self.ggufs}, (MODEL,)),
+            "CLIPLoaderGGUF": Node({"clip_name": encoders, "type": KINDS}, (CLIP,)),
+        }
 
     def nodes(self) -> dict[str, Node]:
         files = self.files
@@ -102,6 +111,7 @@ class ComfyStandIn(StandIn):
                 },
                 (CLIP,),
             ),
+            **(self._gguf_nodes() if self.ggufs else {}),
             "VAELoader": Node({"vae_name": files["vaes"]}, (VAE,)),
             "LoraLoader": Node(
                 {

@@ -18,6 +18,7 @@ from elsewhere.test_comfyui import node
 from loralathe.errors import InputError
 from loralathe.rendering import LocalRenderer
 from loralathe.rendering.infotext import png_text
+from quantised import quantise
 from studies.fakes import draw
 
 __all__ = ["atelier_files", "done", "here", "quiet_surroundings", "run"]
@@ -134,6 +135,29 @@ def test_a_family_that_is_not_drawn_here(tmp_path: Path) -> None:
     assert node(graph, "EmptySD3LatentImage")["width"] == 64
     assert node(graph, "LoraLoader")["strength_model"] == 0.5
     assert (png_text(tmp_path / "out.png") or "").startswith("a (girl) <lora:hina:0.5>")
+
+
+def test_a_gguf_is_loaded_by_the_node_that_reads_it(tmp_path: Path) -> None:
+    """ComfyUI-GGUF's loaders, where that pack is; they list the other encoders, too."""
+    base, _ = quantise(tmp_path, "Q8_0", tiny_checkpoint("anima", seed=1))
+    stand_in = ComfyStandIn()
+    stand_in.files.update(encoders=["qwen_3_06b.safetensors"], vaes=["qwen_image_vae.safetensors"])
+    options = {"vae": "qwen_image_vae.safetensors", "prompt": "girl", "size": "64x64"}
+    with stand_in.running() as server:
+        address = f"comfyui://127.0.0.1:{server.port}"
+        for encoder, kind in {
+            "qwen_3_06b.safetensors": "CLIPLoader",
+            "encoder.gguf": "CLIPLoaderGGUF",
+        }.items():
+            with loralathe.open_model(base, on=address, text_encoder=encoder) as model:
+                if not stand_in.ggufs:
+                    with pytest.raises(InputError, match=r"has no checkpoint 'quantised\.gguf'"):
+                        model.render(output=tmp_path / "out.png", **options)  # type: ignore[arg-type]
+                stand_in.ggufs = ["sub/quantised.gguf", "encoder.gguf"]
+                model.render(output=tmp_path / f"{kind}.png", **options)  # type: ignore[arg-type]
+            graph = stand_in.graphs[-1]
+            assert node(graph, "UnetLoaderGGUF") == {"unet_name": "sub/quantised.gguf"}
+            assert node(graph, kind)["clip_name"] == encoder
 
 
 def test_a_state_dict_stays_here(comfy: tuple[ComfyStandIn, str]) -> None:

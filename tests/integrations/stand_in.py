@@ -154,7 +154,7 @@ class ModelPatcher:
     """A model and the patches of its weights."""
 
     def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        self.model = SimpleNamespace(state_dict=lambda: dict(tensors))
+        self.model = SimpleNamespace(state_dict=lambda: dict(tensors), named_parameters=tensors.items)
         self.patches: dict[str, list[Any]] = {}
         self.attachments: dict[str, Any] = {}
 

@@ -29,6 +29,10 @@ from loralathe.rendering import local
 
 COMFYUI = os.environ.get("COMFYUI_DIR")
 PYTHON = os.environ.get("COMFYUI_PYTHON", sys.executable)
+GGUF = os.environ.get("COMFYUI_GGUF")
+"""The folder of city96's ComfyUI-GGUF; without it, its models are not tried."""
+NEEDS_GGUF = pytest.mark.skipif(not GGUF, reason="COMFYUI_GGUF names no ComfyUI-GGUF")
+UNET = "model.diffusion_model."
 DRIVER = Path(__file__).with_name("drive_comfyui.py")
 SCALE = 0.18215
 """Of SD 1.5's latents: ComfyUI's nodes have them divided by it."""
@@ -136,6 +140,7 @@ def graphs() -> dict[str, Graph]:
         "again": with_lora() | {"3": {**save, "inputs": save["inputs"] | {"dtype": "bf16"}}},
         "foreign": foreign,
         "mistake": with_lora(blocks="1,0,1") | {"3": save},
+        **on_quantised(loader),
         "grid": drawn(with_lora(blocks="")) | {"20": grid},
         "blocks": drawn(with_lora(blocks="")) | {"20": blocks},
         "looks": {
@@ -143,6 +148,46 @@ def graphs() -> dict[str, Graph]:
             "2": node("LatheCheck", lora="hina.safetensors", program="all"),
         },
     }
+
+
+def on_quantised(theirs: dict[str, Any]) -> dict[str, Graph]:
+    """Our node and ComfyUI's own on a quantised U-Net; the text encoder is the checkpoint's."""
+    unets = {"fp8": node("UNETLoader", unet_name="unet.safetensors", weight_dtype="fp8_e4m3fn")}
+    if GGUF:
+        unets["gguf"] = node("UnetLoaderGGUF", unet_name="unet.gguf")
+    ours = lora(clip=["1", 1], blocks="", strength_clip=1.0, strength_model=1.0)
+    found = {}
+    for kind, unet in unets.items():
+        for name, one in {"ours": ours, "theirs": theirs}.items():
+            graph = {
+                "1": node("CheckpointLoaderSimple", ckpt_name="base.safetensors"),
+                "2": {**one, "inputs": {**one["inputs"], "model": ["3", 0]}},
+                "3": unet,
+            }
+            found[f"{kind}-{name}"] = sampled(graph, ["2", 0], ["2", 1], f"{kind}-{name}")
+    return found
+
+
+def write_quantised(folder: Path, checkpoint: Mapping[str, torch.Tensor]) -> None:
+    """The U-Net alone, for ComfyUI's own fp8, and in Q8_0 for ComfyUI-GGUF."""
+    folder.mkdir(parents=True)
+    unet = {name: value for name, value in checkpoint.items() if name.startswith(UNET)}
+    save_file(
+        {name.removeprefix(UNET): value.half() for name, value in unet.items()},
+        str(folder / "unet.safetensors"),
+    )
+    if GGUF:
+        import gguf
+
+        writer = gguf.GGUFWriter(folder / "unet.gguf", "sd1")
+        for name, value in unet.items():
+            array = value.float().numpy()
+            kind = gguf.GGMLQuantizationType.Q8_0 if value.ndim == 2 else gguf.GGMLQuantizationType.F16
+            writer.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
 
 
 def make_folders(base: Path) -> None:
@@ -156,6 +201,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     make_folders(base)
     checkpoint = tiny_checkpoint("sd1", seed=1, width_divisor=1, std=0.02)
     write_safetensors(base / "models/checkpoints/base.safetensors", checkpoint)
+    write_quantised(base / "models/diffusion_models", checkpoint)
+    if GGUF:
+        shutil.copytree(GGUF, base / "custom_nodes/ComfyUI-GGUF")
     del checkpoint
     factors = tiny_lora("sd1", rank=4, alpha=2.0, seed=2, width_divisor=1, std=0.05)
     write_safetensors(base / "models/loras/hina.safetensors", factors)
@@ -195,6 +243,17 @@ def test_a_graph_draws_what_lathe_renders(ran: Ran, tmp_path: Path, monkeypatch:
     print("render and graph differ by", relative(theirs, latents))
     assert relative(theirs, latents) <= 1e-3
     assert relative(ran.latents("without")[0] * SCALE, latents) > 1e-2
+
+
+@pytest.mark.parametrize(
+    "kind", ["fp8", pytest.param("gguf", marks=pytest.mark.skipif(not GGUF, reason="no COMFYUI_GGUF"))]
+)
+def test_a_quantised_model_gets_the_same_lora(ran: Ran, kind: str) -> None:
+    """As ComfyUI's own loader of LoRAs adds it: to the weights, widened, before they are rounded again."""
+    ours, theirs = ran.latents(f"{kind}-ours"), ran.latents(f"{kind}-theirs")
+    print(f"a LoRA on {kind}: ours and ComfyUI's differ by", relative(ours, theirs))
+    assert relative(ours, theirs) <= 1e-3
+    assert relative(ran.latents("without"), theirs) > 1e-2
 
 
 def test_merge_to_model_draws_the_same(ran: Ran) -> None:

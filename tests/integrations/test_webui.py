@@ -89,6 +89,19 @@ def answer_of(address: str, path: str = "/") -> tuple[int, dict[str, str], bytes
         connection.close()
 
 
+def keep(address: str, name: str, text: str | None) -> None:
+    """Keep a block list in the workshop, or remove it."""
+    place = urlsplit(address)
+    connection = http.client.HTTPConnection(place.netloc, timeout=60)
+    headers = {"Content-Type": "application/json", "X-Lathe": "1", "Origin": f"http://{place.netloc}"}
+    try:
+        body = json.dumps({"list": text})
+        connection.request("DELETE" if text is None else "PUT", f"/api/presets/{name}", body, headers)
+        assert connection.getresponse().status == 200
+    finally:
+        connection.close()
+
+
 def is_open(address: str) -> bool:
     try:
         return answer_of(address)[0] == 200
@@ -130,6 +143,16 @@ def test_the_workshop_starts_once_and_ends_with_the_program(
     assert webui.ask("/loralathe/start", MARK, 7860)[1]["address"] == address
     lists = json.loads(answer_of(address, "/api/presets")[2])["lists"]
     assert lists == {"MyFace": "1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1"}
+    file = webui.base / "extensions/sd-webui-lora-block-weight/scripts/lbwpresets.txt"
+    mine = "1,0,0,0,0,0,1,0.5,1,1,1,1"
+    keep(address, "Mine", mine)
+    keep(address, "ByName", "IN04=0.3,*=1")
+    assert file.read_text("utf-8") == f"MyFace:1,0,0,0.3,0.5,1,0.3,0.3,1,1,1,1\nMine:{mine}\n"
+    keep(address, "Mine", "IN04=0.5,*=1")
+    keep(address, "MyFace", None)
+    assert file.read_text("utf-8") == ""
+    lists = json.loads(answer_of(address, "/api/presets")[2])["lists"]
+    assert lists == {"ByName": "IN04=0.3,*=1", "Mine": "IN04=0.5,*=1"}
     webui.close()
     assert not is_open(address)
 

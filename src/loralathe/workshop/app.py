@@ -30,7 +30,8 @@ class Options:
         pictures;  out: the folder of all that is made.
     host, port: the address;  token: asked of everybody where the address is not this machine's own.
     start: what the forms hold at first: checkpoint, loras, settings.  demo: the tiny family is served.
-    presets: a file of another program's block lists, offered beside the own ones; it is only read.
+    presets: a file of another program's block lists, offered beside the own ones, and shared with it: lists
+    of numbers are kept there.
     programs: folders of programs that may draw in place of this one, `comfyui` and `webui`.
     frames: addresses (http://127.0.0.1:7860) whose pages may show it in a frame, and hand settings over.
     """

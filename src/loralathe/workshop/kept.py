@@ -35,6 +35,8 @@ from loralathe.workshop.safety import log
 PRESETS = "lbwpresets.txt"
 _FIELDS = OPTIONS["render"]
 _FILES = {name for name, field in _FIELDS.items() if field.kind == "file"}
+_NUMBERS = re.compile(r"\s*-?[\d.]+(\s*,\s*-?[\d.]+){11,}\s*")
+"""A list that LoRA Block Weight reads as well: numbers alone, as many as the shortest of its lists has."""
 _NAME = re.compile(r"[^\\/:*?\"<>|\x00-\x1f.][^\\/:*?\"<>|\x00-\x1f]{0,79}")
 
 
@@ -69,9 +71,15 @@ class Kept:
         return {"lists": self.lists(), "builtin": builtin}
 
     async def preset(self, asked: Asked) -> dict[str, Any]:
-        """Keep a block list under a name, or remove it."""
+        """Keep a block list under a name, or remove it. Lists that another program reads go into its file."""
         text = None if asked.method == "DELETE" else str(read_json(await asked.body()).get("list", ""))
-        write_preset(self._presets(), asked.path_params["name"], text)
+        name, own, shared = asked.path_params["name"], self._presets(), self._shop.options.presets
+        home = shared if shared and text is not None and _NUMBERS.fullmatch(text) else own
+        if text is not None:
+            write_preset(home, name, text)
+        for file in (own, shared):
+            if file is not None and (text is None or file != home) and name in preset_lists(file):
+                write_preset(file, name, None)
         return await self.presets(asked)
 
     def lists(self) -> dict[str, str]:

@@ -39,7 +39,7 @@ def serve(options: Options, ready: Callable[[str], None], *, browser: bool = Tru
     with tempfile.TemporaryDirectory() as own, contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends it
         tempfile.tempdir = own
         shared = [options.presets.absolute()] if options.presets else []
-        confine([*(one.folder for one in workshop.places), *shared], [options.out, own])
+        confine([*(one.folder for one in workshop.places), *shared], [options.out, own, *shared])
         server.run(sockets=[listening])
 
 

@@ -60,8 +60,9 @@ class Made:
 
     def __init__(self, cls: type[Any], model: Any, clip: Any) -> None:
         graph = Graph(cls.hidden.dynprompt.get_node)
-        self.kind, name = graph.model_file(graph.inputs(cls.hidden.unique_id)["model"])
-        self.base = host.file(self.kind, name)
+        kind, name = graph.model_file(graph.inputs(cls.hidden.unique_id)["model"])
+        self.base = host.file(kind, name)
+        self.kind = kind if kind == "checkpoints" else "diffusion_models"
         self.uses = host.both_parts(model, clip)
         if not self.uses:
             raise InputError("there is no LoRA on this model", fix="put 'LoRA with block weights' before it")

@@ -15,8 +15,10 @@ LORA_NODE, SLIDERS = "LatheLora", "LatheBlocks"
 LOADERS = {
     "CheckpointLoaderSimple": ("checkpoints", "ckpt_name"),
     "UNETLoader": ("diffusion_models", "unet_name"),
+    "UnetLoaderGGUF": ("unet_gguf", "unet_name"),
+    "UnetLoaderGGUFAdvanced": ("unet_gguf", "unet_name"),
 }
-"""Nodes that bring in a model → the kind of its file, and the field with its name."""
+"""Nodes that bring in a model, ComfyUI-GGUF's too → the kind of its file, and the field with its name."""
 SEEDS = ("seed", "noise_seed")
 PRIMITIVE = "Primitive"
 

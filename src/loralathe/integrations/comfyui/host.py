@@ -196,16 +196,20 @@ def apply_loras(uses: Sequence[AdapterUse], model: Any | None, clip: Any | None)
 def _layers(model: Any | None, clip: Any | None) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
     if model is not None:
-        held = model.model.state_dict()
-        found |= {
-            key.removesuffix(WEIGHT): tuple(value.shape)
-            for key, value in held.items()
-            if key.startswith(DENOISER)
-        }
+        shapes = _shapes(model.model)
+        found |= {key: shape for key, shape in shapes.items() if key.startswith(DENOISER)}
     if clip is not None:
-        held = clip.cond_stage_model.state_dict()
-        found |= {f"{ENCODERS}{key.removesuffix(WEIGHT)}": tuple(value.shape) for key, value in held.items()}
+        found |= {f"{ENCODERS}{key}": shape for key, shape in _shapes(clip.cond_stage_model).items()}
     return found
+
+
+def _shapes(network: Any) -> dict[str, tuple[int, ...]]:
+    """Of each layer's weight. A quantised weight says its own: a state dict may hold packed bytes."""
+    own = dict(network.named_parameters())
+    return {
+        key.removesuffix(WEIGHT): tuple(own.get(key, value).shape)
+        for key, value in network.state_dict().items()
+    }
 
 
 def _patched(given: Any, patches: Sequence[LivePatch], start: str, done: Sequence[Applied]) -> Any:

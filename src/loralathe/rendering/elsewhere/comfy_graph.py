@@ -33,9 +33,12 @@ CHOICES = {
     "LoraLoader": ("lora_name",),
     "CLIPLoader": ("clip_name", "type"),
     "DualCLIPLoader": ("clip_name1", "type"),
+    "UnetLoaderGGUF": ("unet_name",),
+    "CLIPLoaderGGUF": ("clip_name",),
     "KSampler": ("sampler_name", "scheduler"),
 }
-"""Nodes, and their inputs whose choices the server lists."""
+"""Nodes, and their inputs whose choices the server lists; those of ComfyUI-GGUF where it is there."""
+GGUF = ".gguf"
 CHANGES = "a prompt that changes with the step: [a:b:N], [a|b]"
 NODE_PIXELS = 8
 """Of a latent, by which LatentUpscale divides whatever the family."""
@@ -195,7 +198,10 @@ def _loaders(build: GraphBuilder, wanted: Wanted) -> tuple[Link, Link, Link]:
     clip: Link
     vae: Link
     if wanted.alone:
-        node = build.add("UNETLoader", unet_name=wanted.checkpoint, weight_dtype="default")
+        if wanted.checkpoint.endswith(GGUF):
+            node = build.add("UnetLoaderGGUF", unet_name=wanted.checkpoint)
+        else:
+            node = build.add("UNETLoader", unet_name=wanted.checkpoint, weight_dtype="default")
         model = [node, 0]
     else:
         node = build.add("CheckpointLoaderSimple", ckpt_name=wanted.checkpoint)
@@ -204,6 +210,8 @@ def _loaders(build: GraphBuilder, wanted: Wanted) -> tuple[Link, Link, Link]:
         kind, inputs = encoder_loader(len(wanted.encoders))
         names = dict(zip(inputs, wanted.encoders, strict=True))
         typed = {} if kind == "TripleCLIPLoader" else {"type": wanted.parts.kind}
+        if any(name.endswith(GGUF) for name in wanted.encoders):
+            kind = f"{kind}GGUF"
         clip = [build.add(kind, **names, **typed), 0]
     if wanted.vae is not None:
         vae = [build.add("VAELoader", vae_name=wanted.vae), 0]
@@ -273,7 +281,8 @@ def wanted_of(
     """
     request = one.request
     _check(one, family, parts)
-    whole, alone = choices.of("CheckpointLoaderSimple", "ckpt_name"), choices.of("UNETLoader", "unet_name")
+    whole = choices.of("CheckpointLoaderSimple", "ckpt_name")
+    alone = [*choices.of("UNETLoader", "unet_name"), *choices.of("UnetLoaderGGUF", "unet_name")]
     folders = "models/checkpoints" if not parts.kind else "models/checkpoints or models/diffusion_models"
     known = [*whole, *alone] if parts.kind else whole
     checkpoint = of_server(request.checkpoint, known, "checkpoint", where, folder=folders)
@@ -346,7 +355,7 @@ def _encoders(
     family: Family, parts: ComfyParts, choices: Choices, where: str, given: Sequence[str]
 ) -> tuple[str, ...]:
     """The server's names of the text encoders: those that are given, else files of their usual names."""
-    known = choices.of("CLIPLoader", "clip_name")
+    known = [*choices.of("CLIPLoader", "clip_name"), *choices.of("CLIPLoaderGGUF", "clip_name")]
     usual = [reading.file for reading in family.pictures.readings if reading.file] if family.pictures else []
     files = list(given) or usual
     if len(files) != parts.encoders:
@@ -361,7 +370,6 @@ def _encoders(
         raise InputError(
             f"this ComfyUI does not know text encoders of {family.label}", where=where, fix="update it"
         )
-    known = choices.of("CLIPLoader", "clip_name")
     return tuple(
         of_server(file, known, "text encoder", where, folder="models/text_encoders") for file in files
     )

@@ -90,7 +90,7 @@ def of_server(file: str, known: Iterable[str], what: str, where: str, *, folder:
     folder: where the server keeps such files, for the advice.
     """
     path = _parts(file)
-    names = list(known)
+    names = list(dict.fromkeys(known))
     same = [name for name in names if _parts(name)[-1] == path[-1]]
     if not same:
         stem = _stem(path[-1])
