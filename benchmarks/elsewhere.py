@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import os
 import statistics
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from loralathe.rendering.png import png_bytes
 from loralathe.studies.grid import GridOptions, run_grid
 
 SIDE = 1024
+ROOT = Path(__file__).resolve().parents[1]
 ECHO = """
 import sys
 from loralathe.rendering.elsewhere.messages import receive, send
@@ -198,10 +200,42 @@ def of_files(folder: Path) -> Iterator[Figure]:
     yield Figure("a file's hash, the first time", size / found.wall / 1e6, "MB/s", 1)
 
 
+def of_devices(folder: Path) -> Iterator[Figure]:
+    """A grid of 60 cells of the trained family, the whole command: threads of one process, and processes."""
+    from loralathe.demo import unpack_family
+
+    unpack_family(folder / "family")
+    words = [
+        "grid",
+        "baseA",
+        "hina",
+        "--prompt",
+        "girl",
+        "--size",
+        "128x128",
+        "--steps",
+        "8",
+        "--cfg",
+        "4",
+        "--scorer",
+        "none",
+    ]
+    words += ["--x", "hina = 0..1 [6]", "--y", "seed = 1-10"]
+    ways = {
+        "one process, one thread": (["--device", "cpu"], 1),
+        "one process, two threads": (["--device", "cpu"], 2),
+        "two processes, one thread each": (["--devices", "cpu,cpu"], 1),
+    }
+    for number, (name, (more, threads)) in enumerate(ways.items()):
+        command = [sys.executable, "-m", "loralathe.cli", *words, *more, "-o", str(folder / f"way{number}")]
+        surroundings = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT / "src")}
+        begun = time.perf_counter()
+        subprocess.run(command, cwd=folder / "family", env=surroundings, check=True, capture_output=True)
+        yield Figure(f"60 cells: {name}", time.perf_counter() - begun, "s", 1)
+
+
 @contextmanager
 def own_cache(folder: Path) -> Iterator[None]:
-    import os
-
     before = os.environ.get("LORALATHE_CACHE")
     os.environ["LORALATHE_CACHE"] = str(folder / "cache")
     try:
@@ -216,7 +250,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.elsewhere", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cells", type=int, default=40)
+    parser.add_argument("--devices", action="store_true", help="only: two processes against one")
     chosen = parser.parse_args()
+    sys.path.insert(0, str(ROOT / "tests"))  # small models, and stand-ins of ComfyUI and A1111
     import torch
 
     torch.set_num_threads(1)
@@ -224,13 +260,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with own_cache(folder):
-            for figures in (
-                of_processes(folder, chosen.rounds, chosen.cells),
-                of_pipes(chosen.rounds * 4),
-                of_servers(folder, chosen.rounds, chosen.cells),
-                of_this_process(folder, chosen.rounds, chosen.cells),
-                of_files(folder),
-            ):
+            every = (
+                [of_devices(folder)]
+                if chosen.devices
+                else [
+                    of_processes(folder, chosen.rounds, chosen.cells),
+                    of_pipes(chosen.rounds * 4),
+                    of_servers(folder, chosen.rounds, chosen.cells),
+                    of_this_process(folder, chosen.rounds, chosen.cells),
+                    of_files(folder),
+                ]
+            )
+            for figures in every:
                 for figure in figures:
                     print(figure.line(), flush=True)
 

@@ -91,6 +91,7 @@ def test_forge_takes_its_own_settings(loras: Path, studio: Studio) -> None:
     assert payload["override_settings"]["forge_additional_modules"] == ["fine", "t5"]
     assert "sd_vae" not in payload["override_settings"]
     assert payload["hr_additional_modules"] == ["Use same choices"]
+    assert payload["hr_cfg"] == payload["cfg_scale"] == 3.0
 
 
 def test_every_cell_arrives_in_its_place(a1111: WebuiStandIn, studio: Studio) -> None:

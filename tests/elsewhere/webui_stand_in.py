@@ -34,6 +34,8 @@ FIELDS: Mapping[str, type | tuple[type, ...]] = {
     "denoising_strength": (int, float),
     "distilled_cfg_scale": (int, float),
     "hr_additional_modules": list,
+    "hr_cfg": (int, float),
+    "hr_distilled_cfg": (int, float),
 }
 OPTIONS = ("sd_model_checkpoint", "sd_vae", "CLIP_stop_at_last_layers", "randn_source", "samples_format")
 

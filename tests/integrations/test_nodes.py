@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -467,6 +468,13 @@ def test_the_pack_says_its_version() -> None:
     said = tomllib.loads((PACK / "pyproject.toml").read_text("utf-8"))
     assert said["project"]["version"] == loralathe.__version__
     assert said["project"]["dependencies"] == ["loralathe"]
+    assert said["tool"]["comfy"]["DisplayName"] == "loralathe"
+    given = {**said["project"], **said["project"]["urls"], **said["tool"]["comfy"]}
+    assert [name for name, value in given.items() if value == ""] == []
+    for readme in PACK.glob("README*.md"):
+        pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", readme.read_text("utf-8"))
+        assert pictures
+        assert all((PACK / picture).is_file() for picture in pictures)
     assert "ComfyUI" not in said["project"]["name"]
 
 

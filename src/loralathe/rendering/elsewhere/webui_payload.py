@@ -94,8 +94,10 @@ class Payloads:
                 if request.guidance is not None
                 else look_at(request.checkpoint).usual.guidance
             )
-            body |= {"distilled_cfg_scale": guidance} if guidance is not None else {}
-            body |= {"hr_additional_modules": ["Use same choices"]}  # without, Forge fails at a second pass
+            if guidance is not None:
+                body |= {"distilled_cfg_scale": guidance, "hr_distilled_cfg": guidance}
+            # Without these, Forge fails at a second pass, or draws it at CFG 1.
+            body |= {"hr_additional_modules": ["Use same choices"], "hr_cfg": request.cfg}
         return body
 
     def _override(self, request: ImageRequest) -> dict[str, object]:
