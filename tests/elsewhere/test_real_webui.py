@@ -27,7 +27,7 @@ FLAGS = (
     "--skip-prepare-environment", "--skip-torch-cuda-test", "--skip-install", "--skip-python-version-check",
     "--always-cpu", "--api",
 )  # fmt: skip
-SAME = ("Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model", "RNG")
+SAME = ("Steps", "Sampler", "Schedule type", "Seed", "Size", "Model", "RNG")
 
 pytestmark = [
     pytest.mark.webui,
@@ -67,7 +67,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     install("webui", base)
 
     def words(port: int) -> list[str]:
-        return [PYTHON, "launch.py", *FLAGS, "--port", str(port), "--data-dir", str(base)]
+        places = ["--data-dir", str(base), "--gradio-allowed-path", str(WEBUI)]
+        return [PYTHON, "launch.py", *FLAGS, "--port", str(port), *places]
 
     assert WEBUI is not None
     try:
@@ -102,6 +103,7 @@ def test_its_picture_is_ours(program: Program, tmp_path: Path, monkeypatch: pyte
         read_infotext(text) for text in (json.loads(told[1])["infotexts"][0], png_text(without) or "")
     )
     assert {name: said.entries.get(name) for name in SAME} == {name: asked.entries.get(name) for name in SAME}
+    assert float(said.entries["CFG scale"]) == float(asked.entries["CFG scale"])
     assert (said.prompt, said.negative) == (asked.prompt, asked.negative)
 
 
