@@ -18,8 +18,6 @@ from loralathe.workshop.places import Place, Places
 FOLDERS = {"lora_dir", "checkpoint_dir", "vae_dir", "embeddings", "comfyui", "webui"}
 OWN = {"options", "progress", "inputs", "dry_run", *FOLDERS}
 """Folders, and what the workshop gives itself."""
-LAYOUT = {"layout", "shard_size", "like"}
-"""Results of a job are files: folders are made on the command line."""
 KEYWORDS = {
     "render": picture_options.OpenRenderKeywords,
     "grid": picture_options.OpenGridKeywords,
@@ -82,7 +80,7 @@ def test_every_command_has_fields() -> None:
 @pytest.mark.parametrize("command", sorted(OPTIONS))
 def test_every_option_has_a_field(command: str) -> None:
     fields = set(OPTIONS[command]) - (RECIPE if command in ("grid", "tune") else set())
-    assert fields == keywords_of(command) - OWN - LAYOUT - ELSEWHERE.get(command, set())
+    assert fields == keywords_of(command) - OWN - ELSEWHERE.get(command, set())
 
 
 @pytest.mark.parametrize("command", sorted(OPTIONS))
@@ -157,3 +155,17 @@ def test_commands_of_loras(tmp_path: Path) -> None:
     with pytest.raises(loralathe.InputError, match="no names are chosen") as caught:
         typed("convert_lora")
     assert "to" in str(caught.value.where)
+
+
+def test_a_model_in_the_layout_of_diffusers_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(b"")
+    places = Places([Place("out", "out", tmp_path)])
+
+    def output(**options: object) -> str:
+        asked = {"command": "convert", "words": ["out/a"], "options": {**options, "output": "made"}}
+        return Path(read_request(asked, places).call_options["output"]).name
+
+    assert output(layout="diffusers") == "made"
+    assert output(layout="original") == output() == "made.safetensors"
+    unnamed = {"command": "convert", "words": ["out/a"], "options": {"layout": "diffusers"}}
+    assert Path(read_request(unnamed, places).call_options["output"]).suffix == ""

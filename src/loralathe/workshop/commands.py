@@ -200,7 +200,7 @@ def read_request(given: object, places: Places) -> Request:
     call = {}
     for name, value in options.items():
         with about(name[:LONGEST_NAME]):
-            call[name] = _option(str(command), name, value, places)
+            call[name] = _option(str(command), name, value, places, ending_of(found, options))
     call = {name: value for name, value in call.items() if value is not None}
     drawn = found.drawn or (command == "soup" and "base" in call)
     if drawn and "prompt" not in call:
@@ -214,7 +214,7 @@ def read_request(given: object, places: Places) -> Request:
     if command == "convert_lora" and "to" not in call:
         raise InputError("no names are chosen", where=option("to"), fix="choose the program that reads it")
     if "output" not in call and "output" in OPTIONS[str(command)] and command != "run":
-        call["output"] = str(places.output(_named_after(str(command), call_words), found.ending))
+        call["output"] = str(places.output(_named_after(str(command), call_words), ending_of(found, options)))
     call |= _folders_for(str(command), places) | _program_for(str(call.get("on", "")), places)
     return Request(str(command), tuple(words), dict(options), tuple(call_words), call)
 
@@ -278,7 +278,7 @@ def split_strengths(word: str) -> tuple[str, str]:
     return name, colon + rest
 
 
-def _option(command: str, name: str, value: object, places: Places) -> Any:
+def _option(command: str, name: str, value: object, places: Places, ending: str) -> Any:
     known = OPTIONS[command]
     if name not in known:
         name = name[:LONGEST_NAME]
@@ -288,7 +288,7 @@ def _option(command: str, name: str, value: object, places: Places) -> Any:
         return None if name != "prompt" else value
     kind = known[name].kind
     if name == "output":
-        return str(_output(_text(name, value), COMMANDS[command].ending, places))
+        return str(_output(_text(name, value), ending, places))
     if kind == "file":
         return str(places.file(_text(name, value)))
     if kind == "files":
@@ -298,6 +298,11 @@ def _option(command: str, name: str, value: object, places: Places) -> Any:
     if name == "scorers":
         return [_scorer(_text(name, one), places) for one in _list(name, value)]
     return plain_value(known[name], name, value)
+
+
+def ending_of(command: Command, options: Mapping[str, Any]) -> str:
+    """Of what it makes; a model in the layout of diffusers is a folder."""
+    return "" if options.get("layout") == "diffusers" else command.ending
 
 
 def _output(name: str, ending: str, places: Places) -> Path:
@@ -370,7 +375,8 @@ def _is_path(word: str | float) -> bool:
 def output_of(request: Mapping[str, Any], places: Places) -> str | None:
     """The path of what a checked request makes; None where it says no name."""
     name = request["options"].get("output")
-    return str(places.output(str(name), COMMANDS[request["command"]].ending)) if name else None
+    ending = ending_of(COMMANDS[request["command"]], request["options"])
+    return str(places.output(str(name), ending)) if name else None
 
 
 def inputs_of(request: Request) -> list[str]:

@@ -207,6 +207,13 @@ SAVE: Mapping[str, Field] = {
     "metadata_from": Field("text", "saving", "Metadata of", ""),
     "config_from": Field("text", "saving", "Config of", ""),
 }
+LAYOUT: Mapping[str, Field] = {
+    "layout": Field("choice", "usual", "Layout", None, ("original", "diffusers"), help="diffusers: a folder"),
+    "shard_size": Field("text", "rare", "Largest file of a folder", "10GB"),
+    "like": Field(
+        "file", "rare", "Folder whose configs are taken", of="checkpoint", help="and tokenizers, of diffusers"
+    ),
+}
 MEASURED: Mapping[str, Field] = {
     "measured": Field(
         "file",
@@ -251,7 +258,7 @@ OPTIONS: Mapping[str, Mapping[str, Field]] = {
     "resize": {**OUTPUT, **RANKS, **FILES, **LORA_METADATA},
     "add_difference": {**OUTPUT, **FILES, **SAVE},
     "weighted_sum": {**OUTPUT, **FILES, **SAVE},
-    "convert": {**OUTPUT, **FILES, **SAVE},
+    "convert": {**OUTPUT, **LAYOUT, **FILES, **SAVE},
     "convert_lora": {
         "to": Field(
             "choice", "usual", "Names for", None, ("kohya", "comfyui", "original", "peft", "diffusers")

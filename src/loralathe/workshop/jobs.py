@@ -83,7 +83,11 @@ class Jobs:
             raise InputError("the job runs", fix="cancel it first")
         if files:
             for output in job["outputs"]:
-                self._places.locate(output["name"]).unlink(missing_ok=True)
+                made = self._places.locate(output["name"])
+                if made.is_dir():
+                    shutil.rmtree(made, ignore_errors=True)
+                else:
+                    made.unlink(missing_ok=True)
             if job["folder"]:
                 self._remove_study(self._places.locate(job["folder"]))
         self._store.delete(number)
@@ -196,6 +200,8 @@ class Jobs:
         suffix = Path(path).suffix.lower()
         kinds = {".png": "picture", ".html": "page", ".safetensors": "model", ".card": "model"}
         kind = kinds.get(suffix, "data")
+        if Path(path).is_dir():  # a model in the layout of diffusers
+            return {"name": name, "url": "", "kind": "model", "size": _size_of(Path(path))}
         size = Path(path).stat().st_size if Path(path).is_file() else 0
         return {"name": name, "url": f"/files/{name}", "kind": kind, "size": size}
 
@@ -244,6 +250,10 @@ class Jobs:
                 for one in self._store.cells(job["id"])
             ]
         return found
+
+
+def _size_of(folder: Path) -> int:
+    return sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
 
 
 def _killed(died: DiedError) -> MachineError:

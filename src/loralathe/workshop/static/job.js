@@ -106,6 +106,7 @@ function bar(job) {
 function outputs(job) {
   const of = { page: "shell.open_page", picture: "shell.open", model: "shell.download", data: "shell.open" };
   const list = make("ul", { className: "outputs" }, ...(job.outputs ?? []).filter((output) => output.kind !== "picture" || job.outputs.length < 6).map((output) => {
+    if (output.url === "") return make("li", {}, make("span", { className: "name", textContent: output.name }), make("small", { textContent: showSize(output.size) }));
     const link = make("a", { href: output.url ?? fileUrl(output.name), target: "_blank", rel: "noopener", textContent: t(of[output.kind] ?? "shell.open") });
     link.setAttribute("aria-label", `${link.textContent} ${output.name}`);
     return make("li", {}, make("span", { className: "name", textContent: output.name }), make("small", { textContent: output.size ? showSize(output.size) : "" }), link);

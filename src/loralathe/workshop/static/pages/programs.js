@@ -15,13 +15,17 @@ export async function open(root, app) {
   const asked = make("div", {}), saving = make("div", {}), going = make("div", {}), told = make("div", { className: "checks", "aria-live": "polite" });
   let made = null, turn = 0;
 
-  const kinds = choose({ label: t("programs.kind"), value: kept.get("kind", "check"), choices: [["check", t("programs.check")], ["convert_lora", t("programs.convert")], ["transfer", t("programs.transfer")]], onchange: build });
+  const kinds = choose({ label: t("programs.kind"), value: kept.get("kind", "check"), choices: [["check", t("programs.check")], ["convert_lora", t("programs.convert")], ["transfer", t("programs.transfer")], ["convert", t("programs.checkpoint")]], onchange: build });
+  const model = filePicker({ kind: "checkpoint", value: state.get().base, onchange: (name) => { state.set({ base: name }); made?.refresh(); } });
+  const modelField = field({ name: "checkpoint", label: t("test.base"), input: model.node, wide: true });
   const picker = filePicker({ kind: "lora", value: lora(), onchange: (name) => { kept.set("lora", name); told.replaceChildren(); made?.refresh(); } });
   const names = choose({ label: t("programs.names"), value: kept.get("names", "comfyui"), choices: NAMES.map((one) => [one, t("programs.names_" + one)]), onchange: (one) => { kept.set("names", one); made?.refresh(); } });
 
   /* The base that a LoRA was made for, and the one that it goes to. */
   const base = (name, key, value) => field({ name, label: t("programs." + key), wide: true,
     input: filePicker({ kind: "checkpoint", value: value(), onchange: (file) => { kept.set(key, file); made?.refresh(); } }).node });
+
+  const loraField = field({ name: "adapters", label: t("programs.lora"), input: picker.node, wide: true });
 
   async function build(kind) {
     const mine = ++turn;
@@ -30,18 +34,21 @@ export async function open(root, app) {
     made = null;
     told.replaceChildren();
     for (const place of [asked, saving, going]) place.replaceChildren();
+    loraField.hidden = false;
     if (kind === "check") {
       asked.append(note(t("programs.check_note")), row(button(t("programs.check_run"), check, { kind: "main" })));
       return;
     }
-    const transfer = kind === "transfer";
-    const words = () => (transfer ? (lora() && from() && to() ? [lora(), from(), to()] : null) : lora() ? [lora()] : null);
-    const suggest = () => `${label(lora()) || "lora"}-${transfer ? "for-" + (label(to()) || "B") : kept.get("names", "comfyui")}`;
+    const transfer = kind === "transfer", whole = kind === "convert", model = () => state.get().base;
+    const words = () => (whole ? (model() ? [model()] : null) : transfer ? (lora() && from() && to() ? [lora(), from(), to()] : null) : lora() ? [lora()] : null);
+    const suggest = () => (whole ? `${label(model()) || "model"}-new` : `${label(lora()) || "lora"}-${transfer ? "for-" + (label(to()) || "B") : kept.get("names", "comfyui")}`);
     const ready = await maker({ app, page: "programs", command: kind, words, base: from, form, suggest, text: t(transfer ? "programs.transfer_run" : "programs.convert_run"),
-      title: (name) => t(transfer ? "programs.job_transfer" : "programs.job", name), usual: ["bake", "rank", "dtype"], given: () => (transfer ? {} : { to: kept.get("names", "comfyui") }), skip: ["to"] });
+      title: (name) => t(transfer ? "programs.job_transfer" : "programs.job", name), usual: whole ? ["layout", "dtype", "vae", "like"] : ["bake", "rank", "dtype"], given: () => (transfer || whole ? {} : { to: kept.get("names", "comfyui") }), skip: ["to"] });
     if (mine !== turn) { ready.close(); return; }
     made = ready;
-    if (transfer) asked.append(note(t("programs.transfer_note")), base("base", "from", from), base("checkpoint", "to", to));
+    loraField.hidden = whole;
+    if (whole) asked.append(note(t("programs.checkpoint_note")), modelField);
+    else if (transfer) asked.append(note(t("programs.transfer_note")), base("base", "from", from), base("checkpoint", "to", to));
     else asked.append(note(t("programs.convert_note")), names.node);
     saving.append(section(t("making.save"), made.save));
     going.append(made.go);
@@ -59,7 +66,7 @@ export async function open(root, app) {
     } catch (error) { told.replaceChildren(); refuse(form, error); }
   }
 
-  form.append(section("", kinds.node, field({ name: "adapters", label: t("programs.lora"), input: picker.node, wide: true }), asked), saving);
+  form.append(section("", kinds.node, loraField, asked), saving);
   got.append(going, told);
   await build(kept.get("kind", "check"));
   return () => made?.close();
