@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import loralathe
-from loralathe.api import arguments, bases, picture_options, soups, tuning
+from loralathe.api import arguments, bases, cures, picture_options, soups, tuning
 from loralathe.cli import lathe
 from loralathe.workshop.commands import COMMANDS, Request, read_request
 from loralathe.workshop.fields import OPTIONS, forms
@@ -34,6 +34,7 @@ KEYWORDS = {
     "tune": tuning.OpenTuneKeywords,
     "everywhere": bases.EverywhereKeywords,
     "soup": soups.SoupKeywords,
+    "cure": cures.CureKeywords,
 }
 ELSEWHERE = {
     "block_weights": {"other"},  # a LoRA that is one of the words
@@ -42,6 +43,7 @@ ELSEWHERE = {
     "everywhere": {"reuse"},  # each base has a folder of its own
     "merge": {"search"},
     "soup": {"folder"},
+    "cure": {"folder", "on", "devices"},  # it looks into the layers of a model of this process
     "check_identity": {"card", "pictures"},
 }
 """What is no field: words, and folders beside the output."""

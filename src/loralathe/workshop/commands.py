@@ -22,7 +22,7 @@ from loralathe.workshop.places import MODELS, OTHERS, Places
 MOST_WORDS = 64
 LONGEST_TEXT = 20_000
 LONGEST_NAME = 80
-PICTURES = ("render", "grid", "blocks", "tune", "everywhere", "soup")
+PICTURES = ("render", "grid", "blocks", "tune", "everywhere", "soup", "cure")
 """Commands that draw."""
 
 
@@ -67,6 +67,7 @@ COMMANDS: Mapping[str, Command] = {
     "tune": Command(("checkpoint", "lora*"), drawn=True),
     "everywhere": Command(("lora",), drawn=True),
     "soup": Command(("epoch*",), ".safetensors"),
+    "cure": Command(("checkpoint", "file"), ".safetensors", ("checkpoint", "adapters"), drawn=True),
     "make_card": Command(("picture*",), ".card", name="identity", lead=("make", "OUTPUT")),
     "check_identity": Command(("card", "picture*"), name="identity", lead=("check",)),
     "merge": Command(("checkpoint", "lora*"), ".safetensors"),

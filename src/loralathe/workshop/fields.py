@@ -155,6 +155,19 @@ SOUP: Mapping[str, Field] = {
     "error": Field("number", "rare", "Chance that one joins without helping", 0.05),
     "save_dtype": Field("choice", "saving", "Save precision", "fp16", ("fp16", "bf16", "fp32")),
 }
+CURE: Mapping[str, Field] = {
+    **{name: JUDGING[name] for name in ("card", *SCORERS, "likeness", "trigger", "also")},
+    "people": Field("list", "usual", "Prompts of other people", help="one a line, without the trigger word"),
+    "keep": Field("number", "usual", "Points of likeness that may be lost", 2.0),
+    "strength": Field("number", "rare", "Strength of the LoRA in pictures", 1.0),
+    "watch": Field("whole", "rare", "Pictures whose layers are looked into", 12),
+    "first_seeds": Field("whole", "rare", "Seeds that a damping begins on", 4),
+    "most_seeds": Field("whole", "rare", "Most seeds of one", 24),
+    "check_seeds": Field("whole", "rare", "Fresh seeds for the end", 12),
+    "error": Field("number", "rare", "Chance that what is called sure is wrong", 0.05),
+}
+HERE = {name: one for name, one in MODEL.items() if name not in ("on", "devices")}
+"""Of what is computed in one process."""
 STUDY: Mapping[str, Field] = {
     "title": Field("text", "rare", "Title", ""),
     "embed": Field("flag", "rare", "Pictures inside the page", False),
@@ -235,6 +248,7 @@ OPTIONS: Mapping[str, Mapping[str, Field]] = {
     "tune": {**PICTURE, **SEARCH, **RECIPE, "reuse": REUSE, **MODEL, **STUDY, **OUTPUT},
     "everywhere": {**PICTURE, **EVERYWHERE, **SEARCH, **MODEL, **STUDY, **OUTPUT},
     "soup": {**PICTURE, **SOUP, **MODEL, "threads": FILES["threads"], **LORA_METADATA, **OUTPUT},
+    "cure": {**PICTURE, **CURE, **HERE, **OUTPUT},
     "make_card": {
         "model": Field("file", "usual", "Model of faces or characters", of="face", help="ONNX"),
         "detector": Field(

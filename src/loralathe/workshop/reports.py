@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         Card,
         Comparison,
         ConvertedLora,
+        Cure,
         Estimate,
         ExtractionReport,
         LoadingCheck,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         Planned,
         Prepared,
         PreparedBlocks,
+        PreparedCure,
         PreparedEverywhere,
         PreparedGrid,
         PreparedPictures,
@@ -155,6 +157,32 @@ def of_soup_plan(prepared: PreparedSoup) -> dict[str, Any]:
     output = planned(str(prepared.output))["outputs"]
     seconds = None if plan.estimate is None else _seconds(plan.estimate)
     return {**_drawing(rows, plan.notes, plan.most_pictures or None, seconds), "outputs": output}
+
+
+def of_cure_plan(prepared: PreparedCure) -> dict[str, Any]:
+    """What a cure would look at, and the file."""
+    plan = prepared.plan()
+    rows: Rows = [("modules", f"{plan.modules:,}"), ("watched", f"{plan.watched} pictures")]
+    outputs = planned(str(plan.output))["outputs"]
+    return {**_drawing(rows, plan.notes, plan.most_pictures, None), "outputs": outputs}
+
+
+def of_cure(made: Cure, prepared: PreparedCure) -> dict[str, Any]:
+    """What was damped, and what the fresh seeds tell; the file, where there is one, and the pictures."""
+    found = made.report
+    rows: Rows = []
+    if found.check is not None:
+        for (name, _), before, after in zip(found.goals, found.check.before, found.check.after, strict=True):
+            rows.append((name, f"{_points(before)} → {_points(after)}"))
+    rows.append(("pictures", f"{found.pictures:,}"))
+    outputs = [*([made.file] if made.file else []), *found.files]
+    report = {"rows": rows, "sentences": found.sentences(), "blocks": None, "data": None}
+    folder = str(prepared.folder)
+    return {"outputs": [str(one) for one in outputs], "report": report, "folder": folder}
+
+
+def _points(value: Any) -> str:
+    return "–" if value is None else f"{100 * value.mean:.1f}"
 
 
 def of_card(card: Card, output: str) -> dict[str, Any]:

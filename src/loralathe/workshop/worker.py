@@ -187,6 +187,12 @@ class Worker:
             self._models.close()
             files = searches.run().files
             return {"outputs": [str(one) for one in files], "folder": str(searches.folder)}
+        if command == "cure":
+            cure = loralathe.prepare_cure(*words, **options, progress=progress)
+            if planning:
+                return reports.of_cure_plan(cure)
+            self._models.close()
+            return reports.of_cure(cure.run(), cure)
         prepared = loralathe.prepare_soup(*words, **options, progress=progress)
         if planning:
             return reports.of_soup_plan(prepared)
@@ -276,7 +282,7 @@ MODEL_OPTIONS = _model_options()
 REPORT_IT = "this is a fault of ours: tell us what you did, with the lines of the server's window"
 OF_LORAS = ("check_lora", "convert_lora", "transfer")
 OF_CARDS = ("make_card", "check_identity")
-OF_SEVERAL = ("everywhere", "soup")
+OF_SEVERAL = ("everywhere", "soup", "cure")
 ANSWERS = ("compare", "verify", "block_weights")
 QUESTIONS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "choices": reports.choices,

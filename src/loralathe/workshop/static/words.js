@@ -23,7 +23,7 @@ export function t(key, ...values) {
 
 const TITLES = ["test.job", "blocks.job", "blocks.preview_job", "proof.job", "merge.job", "merge.job_one", "merge.before_after", "extract.job", "extract.job_rank",
   "extract.look", "extract.look_tuned", "carry.job", "carry.test", "difference.job", "difference.sweep", "recipe.job", "recipe.sweep", "programs.job", "programs.job_transfer",
-  "likeness.card_job", "likeness.tune_job", "likeness.soup_job", "likeness.everywhere_job", "likeness.render_job", "likeness.merge_job", "likeness.save_job"];
+  "likeness.card_job", "likeness.tune_job", "likeness.soup_job", "likeness.cure_job", "likeness.everywhere_job", "likeness.render_job", "likeness.merge_job", "likeness.save_job"];
 let patterns = null;
 
 /* Of the pages' own titles, which a job keeps as text; another stays as it is. */

@@ -1,4 +1,5 @@
-/* The same face, found: who it is, a search for the best values, a training's epochs, many bases. */
+/* The same face, found: who it is, a search for the best values, a training's epochs, other people left as they are,
+   many bases. */
 import { choose, frame } from "../making.js";
 import { section } from "../parts.js";
 import { make } from "../study/elements.js";
@@ -7,6 +8,7 @@ const KINDS = {
   card: () => import("./likeness/card.js"),
   tune: () => import("./likeness/tune.js"),
   soup: () => import("./likeness/soup.js"),
+  cure: () => import("./likeness/cure.js"),
   everywhere: () => import("./likeness/everywhere.js"),
 };
 
