@@ -55,3 +55,19 @@ def test_it_writes_a_lora_of_the_same_names_and_goes_on_for_nothing(done: Run) -
     assert told["cure"]["rendered"] > 0
     assert again["cure"]["rendered"] == 0
     assert again["cure"]["levels"] == told["cure"]["levels"]
+    done(*words, "--force", "--refine", "2")
+    refined = load_file("hina-cured.safetensors")
+    assert {key for key in before if not torch.equal(after[key], refined[key])} > changed
+
+
+def test_errors_come_before_pictures(run: Run) -> None:
+    cases = {
+        ("--trigger", "mio"): "the trigger word 'mio' is not in the prompt",
+        ("--people", "hina, a boy"): "'hina' is in a prompt of other people",
+        ("--devices", "cpu,cpu"): "a cure looks into the layers of the model",
+    }
+    for words, told in cases.items():
+        result = run(*CURE, *words)
+        assert told in " ".join(result.output.split())
+        assert result.exit_code == 2
+    assert not Path("hina-cured-study").exists()

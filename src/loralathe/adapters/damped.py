@@ -1,4 +1,4 @@
-"""A LoRA with other `down` factors, which see a layer's inputs; the rest stays.
+"""A LoRA with other numbers in its factors; the rest stays.
 
 The rank, the names, alpha and the dtype are those of the file, and tensors that do not change keep their
 bytes.
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from loralathe.adapters.adapter import Adapter
     from loralathe.adapters.module import AdapterModule
+    from loralathe.lowrank import Factors
 
 
 def has_plain_factors(module: AdapterModule) -> bool:
@@ -61,6 +62,23 @@ def mapped_downs(
         down = adapter.file.read(info.name).double().movedim(1, -1)
         made = change(down.reshape(-1, down.shape[-1])).reshape(down.shape).movedim(-1, 1)
         yield info.name, made.to(to_torch_dtype(info.dtype)).contiguous()
+
+
+def replaced_factors(module: AdapterModule, factors: Factors) -> Iterator[tuple[str, Tensor]]:
+    """(key, tensor) of each factor of a module, from those that `load_factors` gave, with other numbers.
+
+    `up` of a module whose rows are apart in the file, or the other way round, is left as it is.
+    """
+    row = 0
+    for piece in _pieces(module):
+        info = piece.tensors["down"]
+        own = factors.down[row : row + info.shape[0]]
+        row += info.shape[0]
+        yield info.name, own.reshape(info.shape).to(to_torch_dtype(info.dtype)).contiguous()
+    if not module.pieces and not module.swapped:
+        info = module.tensors["up"]
+        up = factors.up / module.scale
+        yield info.name, up.reshape(info.shape).to(to_torch_dtype(info.dtype)).contiguous()
 
 
 def write_replaced(

@@ -48,6 +48,7 @@ class CureChoices:
     people: prompts of other people, without these words: bleed is seen on them, too.
     keep: points of likeness that may be lost;  strength: of the LoRA in pictures.
     watch: pictures with the word, and as many without it, at which layers are looked into.
+    refine: steps of training after the damping, towards the LoRA with the word and the base without it.
     output: of the file; None for a name beside the LoRA.  folder: of the pictures; None for one beside it.
     card, scorers, photo, face_box, likeness, also: as for `tune`.
     first_seeds, most_seeds: seeds that a damping begins on, and the most;  check_seeds: fresh ones.
@@ -60,6 +61,7 @@ class CureChoices:
     keep: float = 2.0
     strength: float = 1.0
     watch: int = 12
+    refine: int = 0
     output: PathLike | None = None
     folder: PathLike | None = None
     card: PathLike | Card | None = None
@@ -92,6 +94,7 @@ class CureKeywords(PictureKeywords, ModelKeywords, total=False):
     keep: float
     strength: float
     watch: int
+    refine: int
     output: PathLike | None
     folder: PathLike | None
     card: PathLike | Card | None
@@ -258,6 +261,7 @@ class PreparedCure:
             strength=choices.strength,
             keep=choices.keep / 100,
             watched=choices.watch,
+            refine=choices.refine,
             first=choices.first_seeds,
             most=choices.most_seeds,
             check=choices.check_seeds,

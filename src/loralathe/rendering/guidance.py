@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -12,8 +12,15 @@ from loralathe.rendering.encoding import Conditioning
 from loralathe.rendering.loading import Model, Rows
 from loralathe.rendering.runtime import Fitting, RowShares, Terms, terms_of_batch
 
-OnCall = Callable[[Sequence[float], torch.Tensor], None]
-"""Told before every call of the network what its rows weigh in the guided prediction, and their context."""
+
+class Watch(Protocol):
+    """Looks at every call of the network."""
+
+    def before(self, factors: Sequence[float], rows: Rows) -> None:
+        """factors: what each row weighs in the guided prediction."""
+
+    def after(self, prediction: torch.Tensor) -> None:
+        """prediction: (rows, channels, h, w), before guidance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +58,7 @@ class _Call:
 class GuidedNetwork:
     """The network under the guides of a batch: (latents, time, step) → the guided prediction.
 
-    Use it in a `with` block: adapters sit on the model's layers until its end. on_call: see `OnCall`.
+    Use it in a `with` block: adapters sit on the model's layers until its end. watch: see `Watch`.
 
     prediction = negative + Σ_j cfg·w_j·(part_j − negative); rows are doubled (or more) per image, and the
     factors of an image's rows sum up to 1.
@@ -65,10 +72,10 @@ class GuidedNetwork:
         height: int,
         device: Any,
         *,
-        on_call: OnCall | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._model = model
-        self._on_call = on_call
+        self._watch = watch
         self._guides = guides
         self._size = (width, height)
         self._device = device
@@ -94,19 +101,19 @@ class GuidedNetwork:
         times = torch.tensor(time, device=self._device, dtype=torch.float32)
         for call in self._calls_at(step):
             self._fitting.fit(call.terms)
-            if self._on_call is not None:
-                self._on_call(call.factors.tolist(), call.context)
-            out = self._model.kind.predict(
-                self._model.denoiser,
-                Rows(
-                    latents.to(dtype)[call.images],
-                    times,
-                    call.context,
-                    call.pooled,
-                    call.guidance,
-                    self._size,
-                ),
+            rows = Rows(
+                latents.to(dtype)[call.images],
+                times,
+                call.context,
+                call.pooled,
+                call.guidance,
+                self._size,
             )
+            if self._watch is not None:
+                self._watch.before(call.factors.tolist(), rows)
+            out = self._model.kind.predict(self._model.denoiser, rows)
+            if self._watch is not None:
+                self._watch.after(out)
             # In the order of the rows: `index_add_` on a GPU adds as they come, and AND has three an image.
             weighted = out.float() * call.factors[:, None, None, None]
             for image, row in zip(call.owners, weighted, strict=True):

@@ -10,7 +10,7 @@ import torch
 from loralathe.rendering.decoding import Tell
 from loralathe.rendering.embeddings import Embedding
 from loralathe.rendering.encoding import Conditioning, TextJob, encode_texts
-from loralathe.rendering.guidance import Guide, GuidedNetwork, OnCall
+from loralathe.rendering.guidance import Guide, GuidedNetwork, Watch
 from loralathe.rendering.model_cache import OpenModel
 from loralathe.rendering.prepare import Prepared, Prompts
 from loralathe.rendering.prompts import PartPlan
@@ -33,19 +33,19 @@ class RenderSettings:
 
 
 class LatentRenderer:
-    """Turns prepared requests into latents on one open model. on_call: see `OnCall`."""
+    """Turns prepared requests into latents on one open model. watch: see `guidance.Watch`."""
 
     def __init__(
         self,
         opened: OpenModel,
         settings: RenderSettings,
         tell: Tell = lambda text: None,
-        on_call: OnCall | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._opened = opened
         self._settings = settings
         self._tell = tell
-        self._on_call = on_call
+        self._watch = watch
 
     def shares(self, one: Prepared) -> tuple[Share, ...]:
         """The adapters of an image. InputError for files and block lists that do not fit the model."""
@@ -93,7 +93,7 @@ class LatentRenderer:
         guides = [self._guide(one, texts, one.passes[number]) for one in batch]
         seeds = [one.request.seed for one in batch]
         noise = SeededNoise(seeds, latent_shape(model, width, height), device)
-        with GuidedNetwork(model, guides, width, height, device, on_call=self._on_call) as network:
+        with GuidedNetwork(model, guides, width, height, device, watch=self._watch) as network:
             return sample(
                 model,
                 network,

@@ -14,7 +14,8 @@ from PIL.Image import Image
 
 from loralathe.adapters import ModelFolders
 from loralathe.engine import full_precision
-from loralathe.errors import InputError, is_out_of_memory
+from loralathe.errors import InputError, is_out_of_memory, option
+from loralathe.lowrank import Factors
 from loralathe.progress import Progress, Task
 from loralathe.rendering.decoding import decode, work_in_tiles
 from loralathe.rendering.infotext import CHUNK, FileHashes, infotext
@@ -33,6 +34,7 @@ from loralathe.rendering.moments import Read, gather_moments
 from loralathe.rendering.placing import leave_device
 from loralathe.rendering.prepare import Prepared, in_order_of_work, prepare
 from loralathe.rendering.rates import model_key, remember_rate
+from loralathe.rendering.refining import Schooling, refine
 from loralathe.rendering.request import ImageRequest, OnImage
 from loralathe.rendering.runtime import Presets
 from loralathe.rendering.samplers import Prediction
@@ -151,6 +153,37 @@ class LocalRenderer:
         exact = full_precision() if self._load_settings.dtype == torch.float32 else nullcontext()
         with torch.inference_mode(), exact:
             return gather_moments(opened, self._settings, groups, names, on_step)
+
+    def refine(
+        self,
+        with_word: Sequence[ImageRequest],
+        without: Sequence[ImageRequest],
+        start: str,
+        schooling: Schooling,
+        on_step: OnStep,
+    ) -> dict[str, Factors]:
+        """Module → the factors of the LoRA `start`, trained; see `rendering.refining`.
+
+        with_word: pictures that should stay, whose last adapter is the LoRA that `start` stands in for.
+        without: pictures of the same model as they should become, without it.
+        """
+        if self._load_settings.low_vram:
+            raise InputError(
+                "factors are trained with the networks on the device",
+                where=option("low_vram", True),
+                fix="leave it out, or do not refine",
+            )
+        # Networks that were opened for pictures alone cannot be trained through.
+        self.close()
+        own, others = (
+            [prepare(index, request, self._folders) for index, request in enumerate(some)]
+            for some in (with_word, without)
+        )
+        opened = self._models.get(with_word[0].checkpoint, with_word[0].vae)
+        adapter = opened.adapter(start, allow_unmatched=self._settings.allow_unmatched)
+        exact = full_precision() if self._load_settings.dtype == torch.float32 else nullcontext()
+        with exact:
+            return refine(opened, self._settings, own, others, adapter, schooling, on_step)
 
     def _tell_once(self, text: str) -> None:
         if text not in self._told:

@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from loralathe.lowrank.damping import Moment
 from loralathe.rendering.latents import LatentRenderer, RenderSettings
-from loralathe.rendering.loading import Model
+from loralathe.rendering.loading import Model, Rows
 from loralathe.rendering.model_cache import OpenModel
 from loralathe.rendering.prepare import Prepared
 from loralathe.rendering.sampling import OnStep
@@ -72,10 +72,13 @@ class InputMoments:
             name: Read(self._sums[leader], leader in self._of_text) for name, leader in self._leaders.items()
         }
 
-    def tell_rows(self, factors: Sequence[float], context: Tensor) -> None:
-        """What the rows of the next call weigh in the guided prediction; those at or below 0 do not count."""
+    def before(self, factors: Sequence[float], rows: Rows) -> None:
+        """Rows at or below 0 do not count."""
         self.follows = [factor > 0 for factor in factors]
-        self._context = context
+        self._context = rows.context
+
+    def after(self, prediction: Tensor) -> None:
+        return
 
     def _hook(self, name: str) -> Hook:
         def look(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -129,7 +132,7 @@ def gather_moments(
             for group in groups:
                 LatentRenderer(opened, settings).read_prompts(group)
     with InputMoments(opened.model, [name for name in there if not is_text_encoder(name)]) as images:
-        renderer = LatentRenderer(opened, settings, on_call=images.tell_rows)
+        renderer = LatentRenderer(opened, settings, watch=images)
         for one in (one for group in groups for one in group) if images.names else ():
             renderer.latents([one], on_step)
     return {**texts.found, **images.found}

@@ -22,7 +22,11 @@ base without it. What each layer of the LoRA reads in both tells what it does wi
 and that is damped. How much is found by pictures: as much as the likeness allows.
 
 \b
-Names, ranks and dtype of the file stay. Nothing is trained, and no photos are needed.
+--refine 100 goes further: the factors are trained to predict what the LoRA predicts with the word,
+and what the base predicts without it. That takes the memory of a training.
+
+\b
+Names, ranks and dtype of the file stay, and no photos are needed.
 After Ctrl-C the same command goes on.
 
 \b
@@ -68,6 +72,13 @@ Example:
     default=12,
     metavar="N",
     help="Pictures with the word, and without it, whose layers are looked into. Default: 12.",
+)
+@click.option(
+    "--refine",
+    type=Whole(min=0),
+    default=0,
+    metavar="STEPS",
+    help="Train the damped factors, so often; 100 is plenty. Default: 0.",
 )
 @seeds_options(
     (4, "Seeds that a damping begins on. Default: 4."),

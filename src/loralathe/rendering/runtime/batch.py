@@ -6,13 +6,14 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch.utils.hooks import RemovableHandle
 
 from loralathe.families import BIAS, Family
 from loralathe.rendering.loading import Model
-from loralathe.rendering.runtime.layers import Term, hook_of
+from loralathe.rendering.runtime.layers import Change, Term, hook_of
 from loralathe.rendering.runtime.loaded import LoadedAdapter
 from loralathe.strengths import (
     NO_PRESETS,
@@ -46,11 +47,19 @@ def strength_of(use: AdapterUse, family: Family, presets: Presets, seed: int) ->
     )
 
 
+class Changes(Protocol):
+    """Where the changes of an adapter's modules come from, such as a `LoadedAdapter`."""
+
+    def factors(self, name: str, device: torch.device) -> tuple[Change, ...]:
+        """One for each torch layer of the module, in the model's dtype."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Share:
     """One adapter on one row: the effective strength of every module, zeros left out."""
 
-    adapter: LoadedAdapter
+    adapter: Changes
     te: Mapping[str, float]
     unet: Mapping[str, float]
 
@@ -87,7 +96,7 @@ def terms_of_batch(
     rows: Sequence[RowShares], *, text_side: bool, device: torch.device
 ) -> dict[str, list[tuple[Term, ...]]]:
     """Canonical name → terms. A module that no row wants is absent; rows that do not want it are spared."""
-    wanted: dict[str, dict[int, tuple[LoadedAdapter, dict[int, float]]]] = {}
+    wanted: dict[str, dict[int, tuple[Changes, dict[int, float]]]] = {}
     for row, shares in enumerate(rows):
         for share in shares:
             for name, strength in share.of(text_side).items():
@@ -100,7 +109,7 @@ def terms_of_batch(
 
 
 def _terms(
-    adapter: LoadedAdapter, name: str, by_row: Mapping[int, float], count: int, device: torch.device
+    adapter: Changes, name: str, by_row: Mapping[int, float], count: int, device: torch.device
 ) -> tuple[Term, ...]:
     places = sorted(by_row)
     strengths = torch.tensor([by_row[place] for place in places], device=device)

@@ -24,7 +24,7 @@ from loralathe.adapters import (
 )
 from loralathe.errors import InputError, option
 from loralathe.families import BIAS
-from loralathe.lowrank import dense
+from loralathe.lowrank import Factors, dense
 from loralathe.rendering.loading import Model
 from loralathe.rendering.runtime.layers import Change, Vector, Whole, cut, shaped_for
 from loralathe.strengths import Strength, check_blocks, effective
@@ -78,6 +78,10 @@ class LoadedAdapter:
                     fix=f"name its file: {option('text_encoder', reading.file)}; "
                     f"{option('allow_unmatched', True)} leaves them out",
                 )
+
+    def raw_factors(self, name: str) -> Factors:
+        """Those of a module as the file has them, alpha inside, in float32 on the CPU."""
+        return load_factors(self._adapter, self.modules[name])
 
     def factors(self, name: str, device: torch.device) -> tuple[Change, ...]:
         """The factors of a module, its whole change, or the vector of a norm or bias, read once.

@@ -34,7 +34,7 @@ class CureOptions:
     points.
     watched: pictures with the word, and as many without it, that layers are looked into at.
     first, most: seeds that a level begins on, and the most;  check: fresh seeds for the end.
-    error: chance of an answer to be wrong.
+    error: chance of an answer to be wrong.  refine: steps of training after the damping, 0 is none.
     """
 
     request: ImageRequest
@@ -51,6 +51,7 @@ class CureOptions:
     most: int = 24
     check: int = 12
     error: float = 0.05
+    refine: int = 0
     levels: tuple[float, ...] = LEVELS
     context: Context = DEFAULT_CONTEXT
     force: bool = False
@@ -80,10 +81,13 @@ class CureOptions:
         return Watching(
             Path(self.lora),
             tuple(
-                replace(self.request, prompt=one.prompt, seed=one.seed, adapters=(*own, use))
+                replace(self.request, prompt=one.prompt, seed=one.seed, adapters=(*own, use), hires=None)
                 for one in scenes
             ),
-            tuple(replace(self.request, prompt=one.plain, seed=one.seed, adapters=own) for one in scenes),
+            tuple(
+                replace(self.request, prompt=one.plain, seed=one.seed, adapters=own, hires=None)
+                for one in scenes
+            ),
             self.levels,
         )
 

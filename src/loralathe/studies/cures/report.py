@@ -69,7 +69,8 @@ class CureReport:
     """A cure.
 
     goals: (name, whether up is better).  levels: λ of each part; zeros where none keeps the likeness.
-    left: modules that no picture reached.  made: the file, None where nothing was to be made.
+    left: modules that no picture reached.  refined: steps of training.
+    made: the file, None where nothing was to be made.
     """
 
     lora: str
@@ -79,7 +80,7 @@ class CureReport:
     keep: float
     strength: float
     levels: tuple[float, ...]
-    refined: bool
+    refined: int
     blocks: tuple[BlockReaction, ...]
     left: tuple[str, ...]
     tried: tuple[Tried, ...]

@@ -22,6 +22,7 @@ from loralathe.progress import Progress
 from loralathe.rendering.request import Renderer
 from loralathe.studies.cures.candidates import Files
 from loralathe.studies.cures.options import CureOptions, check_cure
+from loralathe.studies.cures.refined import Teacher, refined_file
 from loralathe.studies.cures.report import Check, CureReport, Tried, acts_without, write_cure_report
 from loralathe.studies.cures.watch import AS_IS, PARTS, Copies, Point, Watcher, make_copies
 from loralathe.studies.store import CellStore
@@ -37,10 +38,9 @@ likeness first, and what reads the text tells the word best."""
 
 REFINED: Point = (-1, -1, -1)
 """Stands for the file that refining made."""
-Refine = Callable[[Path], Path]
 
 
-class CureRenderer(Watcher, Renderer, Protocol):
+class CureRenderer(Watcher, Teacher, Renderer, Protocol):
     """A renderer of this process."""
 
 
@@ -48,11 +48,9 @@ def cure(
     options: CureOptions,
     renderer: CureRenderer,
     progress: Progress | None = None,
-    refine: Refine | None = None,
 ) -> CureReport:
     """Find the damping, and look at it on fresh seeds; files are in `options.folder`.
 
-    refine: makes the chosen file better still; the path of what it made.
     Pictures and copies that are there are not made again: the same call goes on where it stopped.
     """
     progress = progress or Progress()
@@ -75,8 +73,8 @@ def cure(
         chosen = search.run()
     made = None if chosen == AS_IS else Path(files(chosen))
     final = chosen
-    if refine is not None:
-        refined, final = refine(made or Path(options.lora)), REFINED
+    if options.refine:
+        refined, final = refined_file(options, made or Path(options.lora), renderer, progress), REFINED
         measurer.space = options.candidates(lambda one: str(refined) if one == REFINED else files(one))
         made = refined
     report = CureReport(
@@ -87,7 +85,7 @@ def cure(
         keep=options.keep,
         strength=options.strength,
         levels=tuple(amount_of(options, level) for level in chosen),
-        refined=refine is not None,
+        refined=options.refine,
         blocks=acts_without(copies, chosen),
         left=copies.left,
         tried=search.tried(),
