@@ -22,8 +22,8 @@ base without it. What each layer of the LoRA reads in both tells what it does wi
 and that is damped. How much is found by pictures: as much as the likeness allows.
 
 \b
---refine 100 goes further: the factors are trained to predict what the LoRA predicts with the word,
-and what the base predicts without it. That takes the memory of a training.
+--refine 100 goes further: the factors are trained to predict what the LoRA predicts with the
+word, and what the base predicts without it. That takes the memory of a training.
 
 \b
 Names, ranks and dtype of the file stay, and no photos are needed.
