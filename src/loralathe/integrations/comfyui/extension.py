@@ -12,8 +12,12 @@ from .looking import LatheCheck, LatheInspect
 from .loras import LatheApply, LatheLora, sliders
 from .studies import LatheBlockAnalyzer, LatheBlockReport, LatheGridReport, LathePicture, LatheStrengthGrid
 
-SLIDERS = {"sd1": "LatheBlocksSD1", "sdxl": "LatheBlocksSDXL", "anima": "LatheBlocksAnima"}
-"""Families with few enough blocks for a slider each; block lists of all others are written."""
+SLIDERS = {
+    "sd1": "LatheBlocksSD1", "sdxl": "LatheBlocksSDXL", "anima": "LatheBlocksAnima",
+    "zimage": "LatheBlocksZImage", "klein4b": "LatheBlocksKlein4B", "klein9b": "LatheBlocksKlein9B",
+    "flux": "LatheBlocksFlux",
+}  # fmt: skip
+"""Families with a slider for each block; block lists of all others are written."""
 NODES: list[type[Any]] = [
     LatheLora, LatheApply, *(sliders(family, node) for family, node in SLIDERS.items()),
     LatheMerge, LatheSave, LatheExtract, LatheAddDifference, LatheCombine, LatheRecipe,
