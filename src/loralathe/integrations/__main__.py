@@ -38,6 +38,7 @@ def main() -> None:
         port=0,
         presets=None if presets is None else Path(presets),
         frames=choices["frames"],
+        programs={name: Path(folder) for name, folder in choices["programs"].items()},
     )
     try:
         serve(options, ready, browser=False)

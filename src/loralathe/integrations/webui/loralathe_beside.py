@@ -40,12 +40,14 @@ class WorkshopBeside:
 
     out: where results go;  folders: of `KINDS`, only read;  presets: another program's block lists.
     frames: addresses of the pages that show it;  note: see `NOTE`.
+    programs: folders of programs that may draw in place of it: `webui` is this one.
     """
 
     out: Path
     folders: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     presets: Path | None = None
     frames: Sequence[str] = ()
+    programs: Mapping[str, Path] = field(default_factory=dict)
     note: Path = NOTE
     _process: subprocess.Popen[str] | None = None
     _address: str = ""
@@ -101,6 +103,7 @@ class WorkshopBeside:
             "folders": {kind: [str(one) for one in self.folders.get(kind, ())] for kind in KINDS},
             "presets": None if self.presets is None else str(self.presets),
             "frames": list(self.frames),
+            "programs": {name: str(folder) for name, folder in self.programs.items()},
         }
 
     def stop(self) -> None:

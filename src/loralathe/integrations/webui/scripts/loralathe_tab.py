@@ -66,10 +66,12 @@ class Tab:
     def address(self, scheme: str, port: int | None) -> str:
         """Of the workshop, which is started now if need be; scheme, port: of the page that shows it."""
         if self.workshop is None:
-            out = Path(paths_internal.data_path) / "loralathe"
+            here = Path(paths_internal.data_path)
             end = "" if port is None else f":{port}"
             frames = [f"{scheme}://{name}{end}" for name in ("127.0.0.1", "localhost")]
-            self.workshop = loralathe_beside.WorkshopBeside(out, folders(), presets(), frames)
+            self.workshop = loralathe_beside.WorkshopBeside(
+                here / "loralathe", folders(), presets(), frames, {"webui": here}
+            )
         return str(self.workshop.start())
 
     def close(self) -> None:
