@@ -16,7 +16,7 @@ def search_options() -> Option[Any]:
         judging_options(),
         seeds_options(
             (2, "Seeds of a new candidate. Default: 2."),
-            (16, "Most seeds of a candidate. Default: 16."),
+            (24, "Most seeds of a candidate. Default: 24."),
             (None, "Fresh seeds for the end. Default: 8; fewer for less than 160 pictures."),
             "Chance of dropping a candidate that none beats. Default: 0.05.",
         ),

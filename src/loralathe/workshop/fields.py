@@ -131,7 +131,7 @@ SEARCH: Mapping[str, Field] = {
     "budget": Field("text", "usual", "How much it may take", "200 pictures", help="80 pictures, 30 minutes"),
     **JUDGING,
     "first_seeds": Field("whole", "rare", "Seeds of a new candidate", 2),
-    "most_seeds": Field("whole", "rare", "Most seeds of a candidate", 16),
+    "most_seeds": Field("whole", "rare", "Most seeds of a candidate", 24),
     "check_seeds": Field("whole", "rare", "Fresh seeds for the end", None, help="empty: by the budget"),
     "error": Field("number", "rare", "Chance of dropping the best one", 0.05),
     "search": Field("choice", "rare", "How candidates are proposed", "tpe", ("tpe", "nsga2")),

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loralathe.studies.tuning.choose import Field, Mark, Standing, field_of, is_no_better, is_preferred
+from loralathe.studies.tuning.choose import (
+    Field,
+    Mark,
+    Standing,
+    comparable,
+    field_of,
+    front_of,
+    is_no_better,
+    is_preferred,
+)
 from loralathe.studies.tuning.goals import goals_of
 from loralathe.studies.tuning.racing import Difference, Values
 from studies.tuning.world import SCORERS
@@ -59,6 +68,19 @@ def test_what_a_seed_does_to_all_is_left_out() -> None:
         assert field.standings[key].first.error == pytest.approx(0, abs=1e-6)
 
 
+def test_one_with_hard_seeds_is_not_behind_on_the_front() -> None:
+    """It is as alike as the other and bleeds less, although its own mean of both is worse."""
+    hard = np.array([0.0, 0.0, 0.2, 0.2])
+    tables = {
+        0: np.stack([0.8 - hard, -0.3 - hard, np.full(4, 0.5)], 1),
+        1: np.stack([0.8 - hard, -0.4 - hard, np.full(4, 0.5)], 1)[:2],
+        2: np.stack([0.5 - hard, -0.4 - hard, np.full(4, 0.5)], 1),
+    }
+    levels = comparable(tables)
+    assert levels[0] - levels[1] == pytest.approx([0, 0.1, 0], abs=1e-9)
+    assert front_of(tables, GOALS) == [0]
+
+
 def test_errors_are_those_of_a_two_way_table() -> None:
     """Unlike seeds and candidates apart, the spread that is left tells how sure a mean is."""
     random = np.random.default_rng(3)
@@ -106,13 +128,23 @@ def test_of_equally_good_ones_the_best_known_is_chosen() -> None:
     assert Field(found).near == (1, 0, 2)
 
 
-def test_a_newcomer_is_looked_at_when_it_is_better_by_more_than_a_point() -> None:
+def test_a_challenger_looks_better_by_more_than_a_point() -> None:
     old = {0: standing(0.8, -0.5, 0, 4), 1: standing(0.6, -0.1, 0, 4)}
-    assert Field(old, fewest=4).newcomer is None
-    assert Field({**old, 2: standing(0.8, -0.495, 0, 2)}, fewest=4).newcomer is None, "as good as another"
-    assert Field({**old, 2: standing(0.8, -0.45, 0, 2)}, fewest=4).newcomer == 2
-    assert Field({**old, 2: standing(0.83, -0.9, 0, 2)}, fewest=4).newcomer == 2
-    assert Field({0: standing(0.8, -0.5, 0, 2)}, fewest=4).newcomer == 0, "nobody has enough seeds"
+    assert Field(old, fewest=4).challenger(8) is None
+    assert Field({**old, 2: standing(0.8, -0.495, 0.1, 2)}, fewest=4).challenger(8) is None, "as good as it"
+    better = {**old, 2: standing(0.795, -0.45, 0.1, 6)}
+    assert Field(better, fewest=4).chosen == 0, "with its error taken off it is not near"
+    assert Field(better, fewest=4).challenger(8) == 2
+    assert Field(better, fewest=4).challenger(6) is None
+    assert Field({**old, 2: standing(0.83, -0.9, 0.1, 2)}, fewest=4).challenger(8) == 2, "more alike"
+    assert Field({0: standing(0.8, -0.5, 0, 2)}, fewest=4).challenger(8) == 0, "nobody has enough seeds"
+
+
+def test_the_chosen_one_is_compared_with_the_top_or_the_next() -> None:
+    found = {0: standing(0.8, -0.5), 1: standing(0.795, -0.3), 2: standing(0.79, -0.4)}
+    assert Field(found).finalists == (1, 0)
+    assert Field(found, within=0.0).finalists == (0,)
+    assert Field({**found, 1: standing(0.81, -0.3)}, within=0.02).finalists == (1, 2)
 
 
 def test_the_best_is_measured_while_it_is_not_sure_that_the_chosen_one_is_near_it() -> None:

@@ -34,7 +34,7 @@ export const WORDS = {
   across: "across", up: "up", order: "in order of trying",
   front: "front", behind: "behind", dropped: "dropped",
   frontCard: "The front", frontNote: "The best trades between the objectives, in the order in which they could be chosen. Pictures with the trigger word, on the same seeds.",
-  more: "and {} more on the chart", table: "Numbers", tableNote: "Means in points of 100, with 95 % intervals for comparing candidates: all were drawn on the same seeds.",
+  more: "and {} more on the chart", table: "Numbers", tableNote: "Means in points of 100, with 95 % intervals for comparing candidates. All were drawn on the same seeds, some on more of them: what a seed does to all is taken out.",
   beaten: "surely beaten by no. {}", value: "Values", status: "Place", noPictures: "Its pictures are in the folder.",
 };
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from loralathe.errors import InputError, option
 
-SEARCHED = 0.75
+SEARCHED = 0.6
 """Part of the budget, without what the check takes, in which new candidates come; the rest is for those
 ahead.
 """

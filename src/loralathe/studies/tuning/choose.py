@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loralathe.studies.tuning.goals import SLACK, Goal
-from loralathe.studies.tuning.racing import Difference, Values, front, means
+from loralathe.studies.tuning.racing import Difference, Values, front
 
 WITHIN = 0.01
 """What of the first goal may be given up for the others: a point."""
@@ -37,9 +37,7 @@ Without it, four flawless seeds would be proof; with it their error falls as 1/n
 not seen yet.
 """
 PEERS = 0.05
-"""Candidates so near to the best of the first goal tell of each other's spread: who is nearly always right
-varies less than who is right half of the time.
-"""
+"""Candidates so near to the best of the first goal tell of each other's spread in the rest."""
 ROUNDS = 50
 """Of alternating means; they settle within a few."""
 
@@ -133,18 +131,26 @@ class Field:
         _, best, _ = self._place(self.order[0])
         return tuple(key for key in self.order if self._place(key)[0] and self._place(key)[1] >= best - SLACK)
 
-    @property
-    def newcomer(self) -> int | None:
-        """One on fewer seeds than `fewest` that would be the top or the chosen one, and is better than who is
-        that by more than a point. Of many that are alike, the first one stays.
+    def challenger(self, most: int) -> int | None:
+        """One on fewer seeds than `most` that, by its mean, would be chosen or be the top, and is better than
+        who is that by more than a point. Of many that look the same, the first one stays.
         """
-        everybody = Field(self.standings, self.within)
-        for key, now, at in ((everybody.top, self.top, 0), (everybody.chosen, self.chosen, 1)):
+        highest = max(self.standings, key=lambda key: (self.standings[key].first.mean, -key))
+        for key, now, at in ((highest, self.top, 0), (self.order[0], self.chosen, 1)):
             one, other = self.standings[key], self.standings[now]
-            gain = (one.first.low - other.first.low, one.rest.low - other.rest.low)[at]
-            if one.seeds < self.fewest and (gain > SLACK or other.seeds < self.fewest):
+            gain = (one.first.mean - other.first.mean, one.rest.mean - other.rest.mean)[at]
+            if one.seeds < most and key != now and gain > SLACK:
                 return key
-        return None
+        return next((key for key in (self.top, self.chosen) if self.standings[key].seeds < self.fewest), None)
+
+    @property
+    def finalists(self) -> tuple[int, ...]:
+        """The chosen one and who it is compared with, on the same seeds: the top, or the next best near one.
+
+        A seed that one candidate alone has tells nothing, since a failure may be the seed's.
+        """
+        others = [key for key in (self.top, *self.near) if key != self.chosen]
+        return (self.chosen, *others[:1])
 
     def next_to_measure(self, most: int) -> int | None:
         """Who gets the next seeds: of those that matter to the choice, the one with the fewest. None where
@@ -152,8 +158,7 @@ class Field:
 
         These are the chosen one; the best one that is better by more than a point, but on too few seeds to be
         chosen; the top, while it is not sure that the chosen one is near it; and one whose mean is above the
-        top's. Those that look as good as the chosen one get no more seeds: there may be many of them, and it
-        does not matter which is taken.
+        top's.
         """
         found, chosen, top = self.standings, self.chosen, self.top
         ahead = found[chosen]
@@ -190,7 +195,8 @@ def field_of(
     first, rest = (_Means.of({key: table[:, at] for key, table in columns.items()}) for at in (0, 1))
     highest = max((own for own in first.own if own > -inf), default=0.0)
     peers = first.own >= highest - PEERS
-    of_first, of_rest = first.marks(peers), rest.marks(peers)
+    # Of the first goal all tell: who never failed so far is as likely to fail as anybody was.
+    of_first, of_rest = first.marks(np.zeros_like(peers)), rest.marks(peers)
     standings = {key: Standing(of_first[key], of_rest[key], len(table)) for key, table in tables.items()}
     return Field(standings, within, fewest)
 
@@ -265,9 +271,16 @@ def is_no_better(gap: Difference, within: float) -> bool:
     return first < -within or (first <= 0 and rest <= 0)
 
 
+def comparable(tables: Mapping[int, Values]) -> dict[int, Values]:
+    """(goals,) of each candidate: means without what the seeds do to all, since some have more of them."""
+    goals = next(iter(tables.values())).shape[1] if tables else 0
+    columns = [_Means.of({key: table[:, at] for key, table in tables.items()}).own for at in range(goals)]
+    return {key: np.array([column[at] for column in columns]) for at, key in enumerate(tables)}
+
+
 def front_of(tables: Mapping[int, Values], goals: tuple[Goal, ...], within: float = WITHIN) -> list[int]:
     """The Pareto front of the means, the best of the choice first."""
-    points = {key: means(table) for key, table in tables.items() if len(table)}
+    points = comparable({key: table for key, table in tables.items() if len(table)})
     field = field_of(tables, goals, within)
     slack = tuple(goal.slack for goal in goals)
     ahead = set(front(points, slack))

@@ -46,7 +46,7 @@ class TuneOptions:
     also: tuple[str, ...] = ()
     triggers: tuple[str, ...] = ()
     first: int = 2
-    most: int = 16
+    most: int = 24
     check: int = 8
     within: float = WITHIN
     error: float = 0.05

@@ -17,7 +17,7 @@ from loralathe.rendering.request import Renderer
 from loralathe.studies.store import CellStore
 from loralathe.studies.study_file import claim_folder
 from loralathe.studies.tuning.budget import Purse
-from loralathe.studies.tuning.choose import Field, field_of, front_of
+from loralathe.studies.tuning.choose import Field, comparable, field_of, front_of
 from loralathe.studies.tuning.goals import estimates
 from loralathe.studies.tuning.measure import Measurer
 from loralathe.studies.tuning.options import TuneOptions, TunePlan, plan_tune, search_name, study_identity
@@ -153,18 +153,17 @@ class Race:
             tick()
 
     def _contest(self, *, early: bool) -> int | None:
-        """Who gets more seeds: a newcomer that would be recommended or be the best of the first goal; once no
-        more candidates are wanted, also those whom luck may have put there or kept back.
+        """Who gets more seeds: one that looks better than who would be recommended; once no more candidates
+        are wanted, also the latter. Of all that were tried it had luck more likely than not.
         """
-        field = self.field
-        if len(self.points) > 1 and (newcomer := field.newcomer) is not None:
-            return newcomer
-        if early:
+        field, most = self.field, self.options.most
+        if len(self.points) < 2:
             return None
-        most = self.options.most
-        unsure = field.next_to_measure(most)
-        # Of all that were tried, the chosen one had luck more likely than not: more seeds tell.
-        return field.chosen if unsure is None and field.standings[field.chosen].seeds < most else unsure
+        challenger = field.challenger(min(2 * self._seasoned, most) if early else most)
+        if early or challenger is not None:
+            return challenger
+        unsure = [number for number in field.finalists if field.standings[number].seeds < most]
+        return min(unsure, key=lambda number: field.standings[number].seeds, default=None)
 
     @property
     def _seasoned(self) -> int:
@@ -294,8 +293,12 @@ class Race:
         space, options = self.plan.space, self.options
         ahead = front_of(alive, options.goals, options.within) if alive else []
         noise, field = _noise_of(alive), self.field
+        levels = comparable(
+            {n: self.measurer.table(point)[: options.most] for n, point in enumerate(self.points)}
+        )
         candidates = tuple(
-            self._candidate(number, noise, front=number in ahead) for number in range(len(self.points))
+            self._candidate(number, levels[number], noise, front=number in ahead)
+            for number in range(len(self.points))
         )
         return TuneReport(
             title=options.title,
@@ -326,21 +329,22 @@ class Race:
         job = self.plan.space.job(point, request.prompt, request.seed)
         return recommended_recipe(job, None if recipe is None else recipe.file, self.options.folder)
 
-    def _shown(self, table: Values, noise: Noise) -> Iterator[Estimate | None]:
-        """Each objective in its own sign, with an interval from the noise of all candidates: two seeds of its
-        own would say next to nothing."""
+    def _shown(self, table: Values, levels: Values, noise: Noise) -> Iterator[Estimate | None]:
+        """Each objective in its own sign, comparable between candidates of more and of fewer seeds, with an
+        interval from the noise of all of them: two seeds of its own would say next to nothing."""
         own = estimates(table, self.options.goals)
         if not noise.freedom.any():
             yield from own
             return
         ranges = level(table, noise, self.rule, 0.05)
-        for one, radius in zip(own, ranges.radius, strict=True):
+        for one, goal, level_, radius in zip(own, self.options.goals, levels, ranges.radius, strict=True):
             if one is None or not np.isfinite(radius):
                 yield one
             else:
-                yield Estimate(one.mean, one.mean - float(radius), one.mean + float(radius), one.values)
+                mean = float(level_ if goal.up else -level_) + 0.0
+                yield Estimate(mean, mean - float(radius), mean + float(radius), one.values)
 
-    def _candidate(self, number: int, noise: Noise, *, front: bool) -> Candidate:
+    def _candidate(self, number: int, levels: Values, noise: Noise, *, front: bool) -> Candidate:
         point, options = self.points[number], self.options
         table = self.measurer.table(point)[: options.most]
         job = self.plan.space.job(point, options.request.prompt, options.request.seed)
@@ -348,7 +352,7 @@ class Race:
         return Candidate.of(
             number=number,
             labels=self.plan.space.labels(point),
-            values=tuple(self._shown(table, noise)),
+            values=tuple(self._shown(table, levels, noise)),
             status="dropped" if number in self.dropped else "front" if front else "behind",
             beaten_by=self.dropped.get(number),
             keys=tuple(self.measurer.key(point, scene) for scene in range(len(table))),
