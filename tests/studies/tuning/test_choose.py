@@ -140,11 +140,10 @@ def test_a_challenger_looks_better_by_more_than_a_point() -> None:
     assert Field({0: standing(0.8, -0.5, 0, 2)}, fewest=4).challenger(8) == 0, "nobody has enough seeds"
 
 
-def test_the_chosen_one_is_compared_with_the_top_or_the_next() -> None:
-    found = {0: standing(0.8, -0.5), 1: standing(0.795, -0.3), 2: standing(0.79, -0.4)}
-    assert Field(found).finalists == (1, 0)
-    assert Field(found, within=0.0).finalists == (0,)
-    assert Field({**found, 1: standing(0.81, -0.3)}, within=0.02).finalists == (1, 2)
+def test_the_chosen_one_is_compared_with_those_that_are_as_alike() -> None:
+    found = {0: standing(0.8, -0.5), 1: standing(0.795, -0.3), 2: standing(0.77, -0.1), 3: standing(0.8, -1)}
+    assert Field(found).chosen == 1
+    assert Field(found).sparring == (0, 3)
 
 
 def test_the_best_is_measured_while_it_is_not_sure_that_the_chosen_one_is_near_it() -> None:

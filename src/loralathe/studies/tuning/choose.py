@@ -144,13 +144,12 @@ class Field:
         return next((key for key in (self.top, self.chosen) if self.standings[key].seeds < self.fewest), None)
 
     @property
-    def finalists(self) -> tuple[int, ...]:
-        """The chosen one and who it is compared with, on the same seeds: the top, or the next best near one.
-
-        A seed that one candidate alone has tells nothing, since a failure may be the seed's.
-        """
-        others = [key for key in (self.top, *self.near) if key != self.chosen]
-        return (self.chosen, *others[:1])
+    def sparring(self) -> tuple[int, ...]:
+        """Who the chosen one may be compared with: others whose mean of the first goal is near the best."""
+        bar = max(one.first.mean for one in self.standings.values()) - self.within
+        return tuple(
+            key for key, one in self.standings.items() if key != self.chosen and one.first.mean >= bar
+        )
 
     def next_to_measure(self, most: int) -> int | None:
         """Who gets the next seeds: of those that matter to the choice, the one with the fewest. None where

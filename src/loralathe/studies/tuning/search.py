@@ -143,6 +143,8 @@ class Race:
             early = self.purse.searching(of_scene * first)
             self._stage = "search" if early else "closer"
             contest = self._contest(early=early)
+            if contest is not None and not self.purse.measuring(self._pictures_of_look(contest)):
+                return
             if contest is not None:
                 self._look_closer(contest)
             elif (point := self._propose(steps=not early)) is not None:
@@ -162,8 +164,26 @@ class Race:
         challenger = field.challenger(min(2 * self._seasoned, most) if early else most)
         if early or challenger is not None:
             return challenger
-        unsure = [number for number in field.finalists if field.standings[number].seeds < most]
+        pair = (field.chosen, *self._partner(field))
+        unsure = [number for number in pair if field.standings[number].seeds < most]
         return min(unsure, key=lambda number: field.standings[number].seeds, default=None)
+
+    def _partner(self, field: Field) -> tuple[int, ...]:
+        """Who is measured on the same seeds as the chosen one: a seed that it alone has tells nothing, since
+        a failure may be the seed's. Who is as alike and, by the trend, should be more so fails least.
+        """
+        trend = self._trend(field, first=True)
+        some = [number for number in field.sparring if self.points[number]]
+        return (max(some, key=lambda number: trend.at(self.points[number])),) if some else ()
+
+    def _trend(self, field: Field, *, first: bool) -> Trend:
+        """Along the axes, of the first goal or of the rest."""
+        axes, ordered = self.plan.space.axes, self.plan.space.ordered
+        values = {
+            self.points[number]: (one.first if first else one.rest).mean
+            for number, one in field.standings.items()
+        }
+        return Trend.through(values, [len(axis.values) for axis in axes], ordered)
 
     @property
     def _seasoned(self) -> int:
@@ -199,14 +219,16 @@ class Race:
         """From those that look as good as the best one, towards less bleed and the like; `up`: from the top
         one, towards more of the first goal.
         """
-        axes, ordered = self.plan.space.axes, self.plan.space.ordered
-        values = {
-            self.points[number]: (one.first if up else one.rest).mean
-            for number, one in field.standings.items()
-        }
-        trend = Trend.through(values, [len(axis.values) for axis in axes], ordered)
+        trend = self._trend(field, first=up)
         leaders = [self.points[number] for number in ((field.top,) if up else field.alike)]
         return Steps(sorted((one for one in leaders if one), key=trend.at, reverse=True), trend)
+
+    def _pictures_of_look(self, number: int) -> int:
+        """What more seeds for a candidate may take: its own pictures, and the base's on seeds new to all."""
+        count, first = len(self.measurer.table(self.points[number])), self.options.first
+        known = max(len(self.measurer.table(point)) for point in self.points)
+        bare = max(0, count + first - known) if self.measurer.needs_plain else 0
+        return first * self.plan.pictures_of_scene + bare
 
     def _look_closer(self, number: int) -> None:
         """More seeds for a candidate."""
