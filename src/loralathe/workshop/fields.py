@@ -160,6 +160,7 @@ CURE: Mapping[str, Field] = {
     "people": Field("list", "usual", "Prompts of other people", help="one a line, without the trigger word"),
     "keep": Field("number", "usual", "Points of likeness that may be lost", 2.0),
     "strength": Field("number", "rare", "Strength of the LoRA in pictures", 1.0),
+    "refine": Field("whole", "rare", "Steps of training after the damping", 0, help="100 is plenty"),
     "watch": Field("whole", "rare", "Pictures whose layers are looked into", 12),
     "first_seeds": Field("whole", "rare", "Seeds that a damping begins on", 4),
     "most_seeds": Field("whole", "rare", "Most seeds of one", 24),
