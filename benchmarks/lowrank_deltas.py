@@ -67,13 +67,19 @@ def write_pairs(path: Path, pairs: Pairs, like: Path) -> None:
 
 
 def plain(delta: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """The nearest in the Frobenius norm."""
-    return split_sqrt(exact_svd(delta, rank))
+    """The nearest in the Frobenius norm; fewer directions where Δ, read from a file, has no more."""
+    svd = exact_svd(delta, rank)
+    return split_sqrt(svd.truncate(int((1e-6 * delta.norm() < svd.S).sum())))
 
 
 def norm_kept(delta: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """The nearest, made as long as Δ."""
-    up, down = plain(delta, rank)
+    return stretched(plain(delta, rank), delta)
+
+
+def stretched(pair: tuple[Tensor, Tensor], delta: Tensor) -> tuple[Tensor, Tensor]:
+    """The same product made as long as Δ."""
+    up, down = pair
     return up * (delta.norm() / (up @ down).norm()), down
 
 

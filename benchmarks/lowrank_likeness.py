@@ -7,7 +7,8 @@ are drawn without the trigger word, less what the base gives them. Differences t
 t-intervals, in points of 100.
 
     --part search   on seeds from 600,000: for choosing numbers such as a share or a strength
-    --part held     on seeds from 900,000, which nothing was chosen by
+    --part held     on seeds from 900,000, which no number was chosen by
+    --part fresh    on seeds from 1,000,000, for what won there among many
 
 Nothing that a cut learns from (activations, gradients, predictions) uses the seeds or the scenes of the
 tables. Files and pictures stay in `--out`: a run that was stopped goes on.
@@ -33,6 +34,7 @@ from benchmarks.lowrank_deltas import (
     plain,
     read_deltas,
     shares,
+    stretched,
     weighted,
     write_pairs,
 )
@@ -44,7 +46,7 @@ from loralathe.demo.settings import BASE_A, BASE_B, PEOPLE, SCENES
 from loralathe.progress import BarSink, Progress
 from loralathe.rendering import LocalRenderer
 
-FIRST_SEEDS = {"search": 600_000, "held": 900_000}
+FIRST_SEEDS = {"search": 600_000, "held": 900_000, "fresh": 1_000_000}
 BLOCK_SEED, BLOCK_PICTURES = 500_000, 5
 LEARNED_FROM = 12
 """Pictures that statistics and predictions are taken from."""
@@ -221,8 +223,16 @@ def distilling(steps: int, rate: float, pictures: int = LEARNED_FROM) -> Callabl
     return make
 
 
+def by_energy_norm_kept(lab: Lab, rank: int) -> Pairs:
+    """What `--size` keeps, each layer made as long as it was; a layer that is left out stays so."""
+    kept = read_deltas(lab.made(f"ranks by energy r{rank}"))
+    held = {name: delta for name, delta in kept.of.items() if bool(delta.any())}
+    return {name: stretched(plain(delta, 64), lab.deltas.of[name]) for name, delta in held.items()}
+
+
 METHODS: Mapping[str, Callable[[Lab, int], Pairs]] = {
     "norm kept": lambda lab, rank: lab.each(lambda _, delta: norm_kept(delta, rank)),
+    "ranks by energy norm kept": by_energy_norm_kept,
     **{
         f"by {what} {share:g}": weighing(what, share)
         for what in ("inputs", "trigger", "gradient", "both")
@@ -251,8 +261,9 @@ def uses_of(lab: Lab, method: str, rank: int) -> Uses:
     if name == "plain":
         return (use(baseline, amount),)
     size = baseline.stat().st_size
+    by_energy = lab.extracted(f"ranks by energy r{rank}", size=f"{size}B")
     if name == "ranks by energy":
-        return (use(lab.extracted(f"{name} r{rank}", size=f"{size}B"), amount),)
+        return (use(by_energy, amount),)
     path = lab.made(f"{name} r{rank}")
     if not path.is_file():
         write_pairs(path, METHODS[name](lab, rank), lab.lora)

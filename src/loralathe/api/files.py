@@ -110,6 +110,7 @@ def extract(
     exact: bool = False,
     pad_ranks: bool = False,
     keep_noise: bool = False,
+    keep_norm: bool = False,
     metadata: str = "new",
     output: PathLike | None = None,
     dtype: str | None = "fp16",
@@ -126,6 +127,7 @@ def extract(
     alpha, beta: alpha · tuned − beta · base.
     min_diff: leave out layers where no number differs by more;  exact: full decompositions.
     pad_ranks: one rank everywhere;  keep_noise: keep directions that the rounding of the files explains, too.
+    keep_norm: factors as long as the whole difference of their layer; for a low rank.
     metadata: new, or minimal (ss_ keys only, no record).  The rest: as for `merge`.
     """
     search = search_of(keywords)
@@ -134,6 +136,7 @@ def extract(
     arguments = _arguments(
         ranks, rank=rank, conv_rank=conv_rank, energy=energy, size=size, te1=te1, te2=te2, te3=te3,
         min_diff=min_diff, exact=exact or None, pad_ranks=pad_ranks or None, keep_noise=keep_noise or None,
+        keep_norm=keep_norm or None,
     )  # fmt: skip
     recipe = recipes.extract_recipe(
         *paths, arguments, as_output(output), dtype, alpha=alpha, beta=beta, metadata=metadata

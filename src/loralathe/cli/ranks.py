@@ -80,6 +80,14 @@ def rank_options(rank: str, conv: str) -> Callable[[F], F]:
             "sd-scripts' sdxl_merge_lora refuses them.",
         ),
     ]
+    options.append(
+        click.option(
+            "--keep-norm",
+            is_flag=True,
+            help="Make each layer's factors as long as all of its difference: at a low rank a LoRA acts too "
+            "weakly.",
+        )
+    )
     for name in LEFT_OUT:
         options.append(
             click.option(
@@ -92,6 +100,7 @@ def rank_options(rank: str, conv: str) -> Callable[[F], F]:
 
 RANK_NAMES = (
     "rank", "conv_rank", "energy", "size", "mode", "dynamic_method", "dynamic_param", "pad_ranks",
+    "keep_norm",
     *(f"{part}_{kind}" for kind in RULES for part in ("linear", "conv")),
 )  # fmt: skip
 
@@ -111,6 +120,8 @@ def take_ranks(options: dict[str, Any]) -> dict[str, float | str]:
         found["full"] = 1
     if given["pad_ranks"]:
         found["pad_ranks"] = 1
+    if given["keep_norm"]:
+        found["keep_norm"] = 1
     return {**found, **rules, **conv}
 
 

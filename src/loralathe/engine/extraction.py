@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -179,6 +179,21 @@ def _cut(svd: SVD, energy: float, limit: int | None, floor: float, noise: Noise,
     kept = min(float(cut.S.double().square().sum()), energy)
     up, down = split_sqrt(cut)
     return Extracted((up.cpu().contiguous(), down.cpu().contiguous()), energy, kept, reason, noise)
+
+
+def stretched(found: Extracted, *, keep_noise: bool) -> Extracted:
+    """The same with factors as long as the whole difference above the noise: ‖up·down‖² = ‖Δ‖² − noise.
+
+    What is cut off makes a LoRA act more weakly; directions and ranks stay, and so does `kept`, which is the
+    share of the difference that they explain.
+    """
+    if found.matrices is None or found.kept == 0.0:
+        return found
+    noise = 0.0 if keep_noise else found.noise.energy
+    gain = math.sqrt(max(found.energy - noise, found.kept) / found.kept)
+    # Half of it on each side, so that both still round alike.
+    up, down = (matrix * math.sqrt(gain) for matrix in found.matrices)
+    return replace(found, matrices=(up, down))
 
 
 def rounded(matrices: Matrices, dtype: torch.dtype) -> Matrices:

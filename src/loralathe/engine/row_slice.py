@@ -22,6 +22,7 @@ from loralathe.engine.extraction import (
     measure_factored,
     rounded,
     seed_of,
+    stretched,
 )
 from loralathe.engine.job import Context, Job, TensorRequest
 from loralathe.engine.measure import SliceMeter
@@ -134,7 +135,7 @@ class RowSliceJob:
         collectors: list[DeltaCollector] = []
         for leaf in extractions:
             if given := self.context.budget_survey.get(leaf, self.row_slice):
-                self.extracted[leaf] = given
+                self._take(leaf, given)
                 continue
             slice_sum = self._specialized(leaf.expression)
             if slice_sum.dense:
@@ -145,7 +146,7 @@ class RowSliceJob:
                     )
                 )
             elif slice_sum.lowrank:
-                self.extracted[leaf] = self._from_factors(leaf, slice_sum)
+                self._take(leaf, self._from_factors(leaf, slice_sum))
         if not collectors and not weights:
             return
         for band in self.context.bands(self.unit, self.row_slice, self.factors, self.prepared):
@@ -154,7 +155,15 @@ class RowSliceJob:
             for request in weights:
                 self._write(request, band)
         for collector in collectors:
-            self.extracted[collector.leaf] = collector.finish()
+            self._take(collector.leaf, collector.finish())
+
+    def _take(self, leaf: ExtractLeaf, found: Extracted) -> None:
+        """What later steps and outputs get; the first pass of a budget wants it as it is."""
+        options = leaf.options
+        if options.keep_norm and leaf not in self.job.surveys:
+            component = self.row_slice.address.name.partition(".")[0]
+            found = stretched(found, keep_noise=options.keep_noise or bool(options.encoder(component)))
+        self.extracted[leaf] = found
 
     def _write(self, request: TensorRequest, band: Band) -> None:
         slice_sum = self._specialized(request.tensor.expression)

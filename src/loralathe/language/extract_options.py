@@ -64,6 +64,7 @@ class ExtractOptions:
     rule, conv_rule: how each module chooses its rank;  budget: what all modules share.
     joined:   factors of adapters side by side, nothing decomposed;  everything: whatever modules they hold.
     min_diff: a module in which no number differs by more is left out.
+    keep_norm: factors are stretched to the length of the whole difference of their module.
     te1, te2, te3: True keeps an encoder whatever its evidence, False drops it, None decides by the noise
               floor. (te3 is T5.)
     round_to: safetensors dtype to which the factors are rounded before later steps use them, or None.
@@ -81,6 +82,7 @@ class ExtractOptions:
     exact: bool = False
     pad_ranks: bool = False
     keep_noise: bool = False
+    keep_norm: bool = False
     te1: bool | None = None
     te2: bool | None = None
     te3: bool | None = None

@@ -23,6 +23,7 @@ from loralathe.lowrank import (
     Rounding,
     absolute_rounding,
     relative_rounding,
+    rounding_noise_energy,
     rounding_noise_sigma,
 )
 from loralathe.tensorfiles import TensorFile
@@ -32,9 +33,10 @@ from loralathe.verification.reference import Reference, read_rows
 from loralathe.verification.replay import Replay, Replayed
 
 PARTS = ("lora_up.weight", "lora_down.weight", "alpha")
-PLAIN = frozenset(
-    {"rank", "conv_rank", "exact", "pad_ranks", "keep_noise", "te1", "te2", "te3", "conv", "unbalanced"}
-)
+PLAIN = frozenset({
+    "rank", "conv_rank", "exact", "pad_ranks", "keep_noise", "keep_norm", "te1", "te2", "te3", "conv",
+    "unbalanced",
+})  # fmt: skip
 """Arguments of extract() under which a module's rank follows from its own difference alone."""
 
 
@@ -164,6 +166,8 @@ class AdapterChecker:
         if (odd := self._odd_shapes(name, unit, row_slice)) is not None:
             return 0.0, [odd]
         up, down = self._stored(name, row_slice)
+        if self.output.leaf.options.keep_norm:
+            up = up / spectrum.gain(up, down, self._noise(at, call, delta)[1])
         if not lowest <= up.shape[1] <= highest:
             expected = f"{lowest}" if lowest == highest else f"{lowest} to {highest}"
             return 0.0, [f"it has the rank {up.shape[1]}, the recipe gives {expected}"]
@@ -171,14 +175,18 @@ class AdapterChecker:
         return judged.excess, list(judged.problems)
 
     def _floor(self, at: Reference, call: Call, delta: Tensor) -> float:
-        """The rounding noise of the inputs in this difference (docs/semantics.md §6)."""
+        """The largest singular value of the inputs' rounding noise here (docs/semantics.md §6)."""
+        return self._noise(at, call, delta)[0]
+
+    def _noise(self, at: Reference, call: Call, delta: Tensor) -> tuple[float, float]:
+        """That, and the noise's squared norm."""
         options = self.output.leaf.options
         module = at.row_slice.module
         kept = options.encoder(module.component) if module else None
         parts = self.linear.parts(call.args[0], at.row_slice.address)
         dense = {leaf: factor for leaf, factor in at.leaves(parts).items() if at.is_dense(leaf)}
         if options.keep_noise or kept or not dense:
-            return 0.0
+            return 0.0, 0.0
         first = next(iter(dense))
         squares = math.fsum(
             float(at.value(first, start, stop).exact.square().sum()) for start, stop in at.bands()
@@ -186,7 +194,9 @@ class AdapterChecker:
         dtypes = list({dtype for leaf in dense for dtype in self._dtypes(at, leaf)})
         rms = math.sqrt(squares / delta.numel())
         shape = (delta.shape[0], delta.shape[1])
-        return rounding_noise_sigma(rms, shape, dtypes) * max(map(abs, dense.values()))
+        scale = max(map(abs, dense.values()))
+        energy = rounding_noise_energy(rms, shape, dtypes) * scale**2
+        return rounding_noise_sigma(rms, shape, dtypes) * scale, energy
 
     def _dtypes(self, at: Reference, leaf: Name | Call) -> Iterator[Rounding]:
         if isinstance(leaf, Call):
@@ -252,6 +262,17 @@ class Spectrum:
     def least_error(self, rank: int) -> float:
         """‖Δ − Δ_k‖_F (Eckart–Young)."""
         return math.sqrt(float(self.values[rank:].square().sum()))
+
+    def gain(self, up: Tensor, down: Tensor, noise: float) -> float:
+        """How much longer the difference is, its noise left out, than its part in the factors' directions.
+
+        Those are of the shorter side: there the search finds them, and the other side follows from them.
+        """
+        short = self.delta.shape[0] <= self.delta.shape[1]
+        directions = torch.linalg.qr(up if short else down.T).Q
+        part = directions.T @ self.delta if short else self.delta @ directions
+        kept = float(part.square().sum())
+        return math.sqrt(max(self.total - noise, kept) / kept) if kept else 1.0
 
     def ranks(self, wanted: int, floor: float) -> tuple[int, int]:
         """Least and largest rank that fit a rank asked for and a noise floor (`lowrank.choose_rank`)."""

@@ -198,6 +198,7 @@ EXTRACT: Mapping[str, Field] = {
     "exact": Field("flag", "rare", "Full decompositions", False),
     "pad_ranks": Field("flag", "rare", "One rank everywhere", False),
     "keep_noise": Field("flag", "rare", "Keep what is only rounding", False),
+    "keep_norm": Field("flag", "ranks", "As strong as the whole difference", False, help="for a low rank"),
 }
 OUTPUT: Mapping[str, Field] = {
     "output": Field("text", "usual", "Name", ""),

@@ -15,7 +15,7 @@ from loralathe.strengths import Strength, parse_size
 Argument = float | str
 
 _CHOOSING = ("energy", "size", *RULES, "full")
-_FLAGS = ("exact", "pad_ranks", "keep_noise", "te1", "te2", "te3", "conv")
+_FLAGS = ("exact", "pad_ranks", "keep_noise", "keep_norm", "te1", "te2", "te3", "conv")
 
 
 def extract(call: CallArguments) -> LinearExpression:
@@ -137,7 +137,9 @@ def _at_least_zero(key: str, numbers: Mapping[str, float]) -> float:
 
 
 _CONV_RULES = tuple(f"conv_{kind}" for kind in RULES)
-_RANKS = tuple(map(option, ("rank", "conv_rank", "energy", "size", *RULES, *_CONV_RULES, "pad_ranks")))
+_RANKS = tuple(
+    map(option, ("rank", "conv_rank", "energy", "size", *RULES, *_CONV_RULES, "pad_ranks", "keep_norm"))
+)
 _MORE = ("full", "conv", "exact", "keep_noise", "te1", "te2", "te3", "min_diff", "unbalanced")
 FUNCTIONS = (
     Function("extract", (value("delta"), *_RANKS, *map(option, _MORE)), extract),
