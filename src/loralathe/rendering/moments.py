@@ -67,10 +67,9 @@ class InputMoments:
 
     @property
     def found(self) -> Mapping[str, Read]:
-        """Of each module whose layer was called."""
-        return {
-            name: Read(self._sums[leader], leader in self._of_text) for name, leader in self._leaders.items()
-        }
+        """Of each module whose layer was called, on the CPU; until then sums stay where the layers are."""
+        sums = {name: Moment(one.total.cpu(), one.count) for name, one in self._sums.items()}
+        return {name: Read(sums[leader], leader in self._of_text) for name, leader in self._leaders.items()}
 
     def before(self, factors: Sequence[float], rows: Rows) -> None:
         """Rows at or below 0 do not count."""
@@ -115,7 +114,7 @@ def _moment(layer: nn.Module, x: Tensor, follows: Sequence[bool] | None) -> Mome
     if isinstance(layer, nn.Conv2d):
         x = x.movedim(1, -1)
     flat = x.reshape(-1, x.shape[-1]).float()
-    return Moment((flat.T @ flat).cpu(), len(flat))
+    return Moment(flat.T @ flat, len(flat))
 
 
 def gather_moments(

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from loralathe.rendering.sampling import OnStep
 
 ROOM = 4 << 30
-"""Bytes of moments at a time; where they take more, the pictures are sampled again for the next layers."""
+"""Bytes of moments at a time, half of them on the device; where they take more, the pictures are sampled
+again for the next layers."""
 MAKING = 1
 """Version of the way that copies are made; older ones are made anew."""
 
