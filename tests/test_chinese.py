@@ -14,6 +14,8 @@ PAGES = sorted([
     *(ROOT / "docs").glob("*.zh-TW.md"),
     SOURCE / "demo/report/zh-TW.toml",
     *(SOURCE / "studies/page").glob("*.js"),
+    *(SOURCE / "integrations").rglob("*.md"),
+    *(SOURCE / "integrations").rglob("nodeDefs.json"),
     *(SOURCE / "words/zh-TW").rglob("*.toml"),
 ])  # fmt: skip
 ODD = [

@@ -21,17 +21,17 @@ SOURCE = Path(loralathe.__file__).parent
 
 def test_python_and_the_command_line() -> None:
     error = InputError(
-        f"{option('rank')} is too large",
+        f"{option('rank')} is beyond reason",
         where=option("output", "a b.safetensors"),
         fix=f"{option('allow_unmatched', True)}, {option('rank', 8)}, {option('vae', 'FILE')}, "
         f"{option('dtype', 'bf16')}, {option('variables', {'M': 0.5})} or {option('te1', False)}",
     )
     assert str(error) == (
-        'rank is too large\n  where: output="a b.safetensors"\n  fix:   allow_unmatched=True, rank=8, '
+        'rank is beyond reason\n  where: output="a b.safetensors"\n  fix:   allow_unmatched=True, rank=8, '
         'vae=FILE, dtype="bf16", variables={"M": 0.5} or te1=False'
     )
     assert error.text(as_flag) == (
-        '--rank is too large\n  where: -o "a b.safetensors"\n  fix:   --allow-unmatched, --rank 8, '
+        '--rank is beyond reason\n  where: -o "a b.safetensors"\n  fix:   --allow-unmatched, --rank 8, '
         "--bake-vae FILE, --dtype bf16, --set M=0.5 or --no-te1"
     )
 

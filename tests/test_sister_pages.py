@@ -23,6 +23,12 @@ WORD = re.compile(r"[\u4e00-\u9fff]+|(?<![A-Z])[A-Z]{3,}(?![A-Z])")
 """`--reuse FOLDER`, `--reuse 資料夾`."""
 
 
+SPELLED = (
+    "one|一", "two|二|兩", "three|三", "four|四", "five|五",
+    "six|六", "seven|七", "eight|八", "nine|九", "ten|十",
+)  # fmt: skip
+
+
 def page(name: str, ending: str = ".md") -> str:
     return (DOCS / f"{name}{ending}").read_text(encoding="utf-8")
 
@@ -39,6 +45,11 @@ def sections(text: str) -> list[str]:
 def numbers(text: str) -> list[str]:
     """In their order, without code."""
     return [found.replace(",", "") for found in NUMBER.findall(CODE.sub("`", text))]
+
+
+def spelled(text: str) -> set[str]:
+    """Numbers that are written as words."""
+    return {str(number) for number, words in enumerate(SPELLED, 1) if re.search(words, text)}
 
 
 def rows(text: str) -> list[str]:
@@ -107,7 +118,8 @@ def test_numbers_are_the_same(name: str) -> None:
     for one, other in zip(rows(english), rows(chinese), strict=True):
         assert sorted(numbers(other)) == sorted(numbers(one)), other
     for one, other in zip(sections(english), sections(chinese), strict=True):
-        assert set(numbers(other)) == set(numbers(one)), other
+        assert set(numbers(other)) <= set(numbers(one)) | spelled(one), other
+        assert set(numbers(one)) <= set(numbers(other)) | spelled(other), other
 
 
 @pytest.mark.parametrize("name", NAMES)

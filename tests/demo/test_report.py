@@ -28,9 +28,10 @@ def test_both_languages_have_the_same_texts_with_the_same_places() -> None:
         assert places(text) == places(chinese[key]), key
         assert text.strip(), key
         assert chinese[key].strip(), key
-        assert set(re.findall(r"`([^`]+)`", text)) - set(re.findall(r"`([^`]+)`", chinese[key])) <= {
-            "docs/guide.md"
-        }, key
+        code = [
+            set(re.findall(r"`([^`]+)`", one.replace(".zh-TW.md", ".md"))) for one in (text, chinese[key])
+        ]
+        assert code[0] <= code[1], key
 
 
 def test_every_chapter_has_its_texts() -> None:

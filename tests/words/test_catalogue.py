@@ -74,6 +74,20 @@ def test_texts_are_found(english: str, chinese: str) -> None:
             "epsilon (SDXL default, no v-prediction mark in the file)",
             "epsilon（SDXL 的預設值，檔案裡沒有 v 預測的標記）",
         ),
+        ("strength 'nan' is not a finite number", "強度「nan」不是有限數字"),
+        (
+            "known are 4 (dev or schnell), 9 (inpainting) and 8 (fill)",
+            "已知的是 4（dev 或 schnell）、9（inpainting）與 8（fill）",
+        ),
+        (
+            "SD 1.5, SDXL refiner and Qwen-Image 2.1 checkpoints are supported",
+            "支援 SD 1.5、SDXL refiner 與 Qwen-Image 2.1 的模型",
+        ),
+        (
+            'by the block names of SD 1.5 it is "BASE=1" (SDXL has no OUT09…OUT11; IN00 IN03 weigh 1); ',
+            '依 SD 1.5 的分層名稱寫成 "BASE=1"（SDXL 沒有 OUT09…OUT11；IN00 IN03 的權重是 1）；',
+        ),
+        ("Missing option '-m' / '--multiplier'", "缺少選項「-m」／「--multiplier」"),
         ("there is no sampler 'Foo'", "沒有「Foo」這個取樣器"),
         ("A: 44.8 MB of 53.0 MB", "A：53.0 MB 之中的 44.8 MB"),
     ],

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from loralathe import as_flag
@@ -74,6 +74,11 @@ def say_flag(name: str, value: float | str | Mapping[str, str | float] | Sequenc
 def say_after(label: str, text: str) -> str:
     """`label: text`, both as they are, with the colon of the language."""
     return label + (": " if _Spoken.catalogue is None else "：") + text
+
+
+def say_series(texts: Iterable[str]) -> str:
+    """Texts in a row, all as they are, with the comma of the language."""
+    return (", " if _Spoken.catalogue is None else "、").join(texts)
 
 
 def language_of(surroundings: Mapping[str, str]) -> str:

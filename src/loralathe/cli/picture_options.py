@@ -92,7 +92,7 @@ def _settings_options() -> list[Callable[[F], F]]:
             is_eager=True,
             expose_value=False,
             callback=_from_settings,
-            help="Take settings from a profile (.toml) or from a picture (.png); what is typed wins.",
+            help="Take settings from a profile (.toml) or from a picture (.png); options that are typed win.",
         ),
         click.option(
             "--save-settings",
@@ -230,7 +230,7 @@ def _machine_options(*short: str) -> list[Callable[[F], F]]:
             "--webui",
             type=FilePath(),
             metavar="DIR",
-            help="Folder of A1111 or Forge, likewise.",
+            help="The same for A1111 or Forge: its folder.",
         ),
         click.option(
             "--dtype",

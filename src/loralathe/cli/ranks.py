@@ -72,7 +72,9 @@ def rank_options(rank: str, conv: str) -> Callable[[F], F]:
             metavar="NAME",
             help="The same as --mode, in kohya's words: sv_ratio, sv_fro or sv_cumulative.",
         ),
-        click.option("--dynamic-param", type=Number(), metavar="P", help="The number of --dynamic-method."),
+        click.option(
+            "--dynamic-param", type=Number(), metavar="P", help="The parameter of --dynamic-method."
+        ),
         click.option(
             "--pad-ranks",
             is_flag=True,

@@ -127,7 +127,9 @@ def show_plan(screen: Screen, planned: Planned, force: bool) -> None:
     for name, use in plan.coverage.items():
         if use.unmatched:
             screen.show(
-                Facts([(name, f"{counted(len(use.unmatched), 'module')} unmatched: {few(use.unmatched)}")])
+                Facts(
+                    [(Data(name), f"{counted(len(use.unmatched), 'module')} unmatched: {few(use.unmatched)}")]
+                )
             )
 
 
@@ -190,9 +192,9 @@ def _rank_text(options: ExtractOptions) -> str:
 
 def _use(use: InputUse) -> tuple[str, str]:
     if use.tensors == 0:
-        return use.name, f"nothing: it cancels ({use.kind}, {size(use.of)})"
+        return Data(use.name), f"nothing: it cancels ({use.kind}, {size(use.of)})"
     return (
-        use.name,
+        Data(use.name),
         f"{size(use.nbytes)} of {size(use.of)}, {counted(use.tensors, 'tensor')} of the {use.kind}",
     )
 
@@ -210,7 +212,7 @@ def show_report(screen: Screen, report: Report, *, in_formulas: bool = False) ->
         _show_extraction(screen, extraction)
     for weights in report.weights:
         _show_weights(screen, weights)
-    rows = [(name, _coverage(use)) for name, use in report.coverage.items()]
+    rows = [(Data(name), _coverage(use)) for name, use in report.coverage.items()]
     screen.show(Facts([*rows, ("time", seconds_text(report.seconds))]))
     advice = [found.text for step in remarks.values() for found in step]
     if advice:

@@ -151,7 +151,7 @@ class Columns:
             [say_label(name) for name in self.names],
             [say_label(cell) for cell in self.total or ()],
         )
-        body = [[one_line(say(cell)) for cell in row] for row in self.rows]
+        body = [[one_line(one) for one in (say_label(first), *map(say, rest))] for first, *rest in self.rows]
         columns = zip(names, *body, *([total] if total else []), strict=True)
         widths = [max(map(cells, column)) for column in columns]
         gap = GAP

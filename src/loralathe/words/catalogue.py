@@ -31,6 +31,10 @@ _IN_BRACKETS = re.compile(r"(.+) \((.+)\)")
 _QUOTED_NAMES = re.compile(r"'[^']*'(?:(?:, | or | and | / )'[^']*')*")
 _BETWEEN_NAMES = {", ": "、", " or ": "或", " and ": "與", " / ": "／"}
 _MORE = re.compile(r"(.*) and ([\d,]+) more", re.DOTALL)
+_NAME = r"[^\s,]+(?: [^\s,]+){0,3}?"
+_SERIES = re.compile(rf"({_NAME}(?:, {_NAME})+) (and|or) ({_NAME})")
+_WITH_NAME = re.compile(r"(\w+) ('[^']*')")
+"""`strength 'nan'`: the name of a row, and what was given for it."""
 _STRONG_SEPARATOR = " · "
 """No text of ours holds it: what stands between two of them is cut before anything else is tried."""
 _AFTER_A_LABEL, _BETWEEN, _BETWEEN_LISTS = ": ", ", ", "; "
@@ -83,6 +87,9 @@ class Catalogue:
             return exact
         if _STRONG_SEPARATOR in text:
             return self._list(text, _STRONG_SEPARATOR, _STRONG_SEPARATOR)
+        label, colon, meaning = text.partition(_AFTER_A_LABEL)
+        if colon and label in self.labels and meaning in self._exact:
+            return f"{self.labels[label]}：{self._exact[meaning]}"
         return self._by_template(text, self._templates)
 
     def _by_template(self, text: str, templates: Iterable[Template]) -> str | None:
@@ -101,6 +108,8 @@ class Catalogue:
             given, kind = match[f"v{number}"] if number else "", template.kinds.get(number, "")
             if kind == "t" and given and given not in self.labels and self._entry(given) is None:
                 return None
+            if kind == "q" and _BETWEEN_LISTS in given and any(map(self._entry, given.split(_BETWEEN_LISTS))):
+                return None  # more than data: another text of ours stands beside it
             if kind in ("n", "q"):
                 parts.append(given)
             elif kind == "m":
@@ -122,30 +131,49 @@ class Catalogue:
             return f"{self._names(match[1])}，另有 {match[2]} 個"
         if _QUOTED_NAMES.fullmatch(text):
             return _in_corners(text)
-        return "、".join(
-            self._exact.get(name, name) if " " in name else name for name in text.split(_BETWEEN)
-        )
+        return "、".join(self._name(name) if " " in name else name for name in text.split(_BETWEEN))
+
+    def _name(self, name: str) -> str:
+        """One of several words; what stands in brackets behind it may be ours: `64 (dev or schnell)`."""
+        if name not in self._exact and (match := _IN_BRACKETS.fullmatch(name)):
+            return f"{self._name(match[1])}（{self.label(match[2])}）"
+        return self._exact.get(name, name)
 
     def _composed(self, text: str) -> str | None:
         """`722 changed`, `position ids (1)`, a text with another after it, and texts side by side."""
         match = _COUNT.fullmatch(text)
         if match and (other := self.labels.get(match[2]) or self._exact.get(match[2])):
             return f"{match[1]} {other}"
+        if found := self._with_something(text) or self._series(text):
+            return found
         for ending, other in self._endings.items():
             if text.endswith(ending):
                 return joined([self.label(text.removesuffix(ending)), other])
+        for separator, here in _SEPARATORS.items():
+            if separator in text:
+                return self._list(text, separator, here)
+        if match := _IN_BRACKETS.fullmatch(text):
+            ours = any(map(self.find, match.groups()))
+            return "{}（{}）".format(*map(self.say, match.groups())) if ours else None
+        return None
+
+    def _with_something(self, text: str) -> str | None:
+        """`epsilon (SDXL default)`, `strength 'nan'`: a name, with what is told or was given of it."""
         if match := _IN_BRACKETS.fullmatch(text):
             if first := self._exact.get(match[1]):
                 return f"{first}（{self.label(match[2])}）"
             if last := self._entry(match[2]):
                 return f"{self.say(match[1])}（{last}）"
-        for separator, here in _SEPARATORS.items():
-            if separator in text:
-                return self._list(text, separator, here)
-        if match := _IN_BRACKETS.fullmatch(text):
-            found = [self.find(part) for part in match.groups()]
-            return "{}（{}）".format(*map(self.say, match.groups())) if any(found) else None
+        if (match := _WITH_NAME.fullmatch(text)) and match[1] in self.labels:
+            return self.labels[match[1]] + _in_corners(match[2])
         return None
+
+    def _series(self, text: str) -> str | None:
+        """`SDXL, SD 3 medium and Flux`: names that are not ours."""
+        match = _SERIES.fullmatch(text)
+        if match is None or any(map(self._entry, match[1].split(_BETWEEN))):
+            return None
+        return joined([match[1].replace(_BETWEEN, "、"), _BETWEEN_NAMES[f" {match[2]} "], match[3]])
 
     def _attached(self, separator: str, here: str, part: str) -> str | None:
         """A text of ours that begins with what stands before it: `, byte 5 of its pickle`."""

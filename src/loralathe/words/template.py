@@ -15,6 +15,7 @@ from functools import cached_property
 
 _VALUE = re.compile(r"('?)\{(\d+)(?::([lmnqstw]))?\}")
 _PATTERNS = {
+    "t": ".*",
     "n": r"\s*[-−+<≤]?\d[\d,.]*(?:e[-+]?\d+)?(?: ?(?:%|[kMGT]i?B|bytes|s|×))?",
     "s": r"\S+(?: \S+){0,2}",
 }

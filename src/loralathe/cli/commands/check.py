@@ -31,7 +31,7 @@ PROGRAMS = ("comfyui", "forge", "diffusers", "kohya")
     "check",
     cls=LatheCommand,
     section="Look at files",
-    short_help="Tell whether other programs load a LoRA, and as it is meant.",
+    short_help="Check whether other programs load a LoRA as it is meant.",
     epilog=EPILOG,
 )
 @click.argument("lora", type=FilePath(), metavar="LORA")
@@ -48,10 +48,10 @@ PROGRAMS = ("comfyui", "forge", "diffusers", "kohya")
 def check_command(
     lora: Path, programs: tuple[str, ...], as_json: bool, quiet: bool, threads: int | None, **folders: Any
 ) -> int:
-    """Tell how many modules of LORA a program would use, and the command that mends it.
+    """Tell how many modules of LORA each program would use, and which command helps.
 
-    What it would leave out in silence or apply wrongly is listed. Ends with 0 if all is used as it is meant,
-    else with 2.
+    Modules that a program would silently leave out, or apply wrongly, are listed. Exit code 0: every module
+    is used as it is meant. 2: some are not.
     """
     import loralathe
 

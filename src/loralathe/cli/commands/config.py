@@ -14,10 +14,10 @@ from loralathe.cli.text import Facts
 
 EPILOG = """\b
 NAME is lora-dir, checkpoint-dir, vae-dir or embeddings. All commands then find files in
-these folders and below by their names alone: lathe merge baseA hina:0.7. A folder that is
-typed, --lora-dir DIR, takes their place. The current folder is always searched, too. When
-several files have a name, that is an error, which lists them. LORALATHE_CONFIG names
-another file to remember this in.
+these folders and below by their names alone: lathe merge baseA hina:0.7. --lora-dir DIR on
+the command line replaces the remembered ones. The current folder is always searched, too.
+Several files of one name are an error, which lists them. The variable LORALATHE_CONFIG
+names another file to keep this in.
 
 \b
 Examples:

@@ -107,10 +107,10 @@ def convert_command(
     dry_run: bool,
     **options: Any,
 ) -> None:
-    """Write FILE, a checkpoint or with --to a LoRA, as safetensors.
+    """Write FILE as safetensors: a checkpoint, or with --to a LoRA.
 
     A checkpoint: in another dtype or layout, with another VAE, without some tensors. Marks and integers keep
-    their type. A folder of diffusers or shards become one file. A LoRA: under other names; what it changes
+    their type. A diffusers folder or shards become one file. A LoRA: under other names; what it changes
     stays the same, number by number.
     """
     import loralathe

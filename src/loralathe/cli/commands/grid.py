@@ -12,7 +12,7 @@ from loralathe import counted
 from loralathe.cli.estimates import estimate_rows
 from loralathe.cli.folders import folder_options
 from loralathe.cli.judging_options import card_option, scorer_options, scorers_named
-from loralathe.cli.language import Data
+from loralathe.cli.language import Data, say_after, say_label
 from loralathe.cli.opening import open_pictures
 from loralathe.cli.options import FilePath, PictureCommand, Whole, variables_option
 from loralathe.cli.picture_options import Profile, picture_options, take_picture_screen
@@ -229,10 +229,15 @@ def _mean(group: OverSeeds, name: str) -> str:
 
 def _axis_rows(plan: GridPlan) -> list[tuple[str, str]]:
     return [
-        (letter, Data(f"{axis.title}: {_values([value.label for value in axis.values])}"))
+        (letter, Data(say_after(_title(axis.title), _values([value.label for value in axis.values]))))
         for letter, axis in zip("xyz", plan.axes, strict=True)
         if axis.title
     ]
+
+
+def _title(title: str) -> str:
+    """`Seed` in the person's language; the name of a LoRA as it is."""
+    return say_label(title) if title[:1].isupper() else title
 
 
 def _values(labels: list[str], shown: int = 12) -> str:

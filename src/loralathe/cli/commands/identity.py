@@ -24,7 +24,7 @@ docs/likeness.md says which ones fit, and how to get them. `--model family` is t
 
 \b
 Without --detector the model looks at the whole picture, as models of drawn characters do.
-A card remembers its models by their content; where they lie, this machine remembers.
+A card knows its models by their content; this machine remembers where their files are.
 
 \b
 Examples:
@@ -41,7 +41,7 @@ ACTIONS = ("make", "check")
     "identity",
     cls=LatheCommand,
     section="Pictures",
-    short_help="Make an identity card of a person; say how like it pictures are.",
+    short_help="Make an identity card of a person, or say how like it pictures are.",
     epilog=EPILOG,
 )
 @click.argument("action", type=click.Choice(ACTIONS), metavar="[make|check]")
@@ -77,9 +77,11 @@ ACTIONS = ("make", "check")
     "--detector",
     type=FilePath(),
     metavar="FILE",
-    help="ONNX model that finds faces: YuNet or SCRFD. Default: none, the whole picture is looked at.",
+    help="ONNX model that finds faces: YuNet or SCRFD. Default: none; the model sees the whole picture.",
 )
-@click.option("--trigger", default="", metavar="WORDS", help="make: what calls the person in prompts.")
+@click.option(
+    "--trigger", default="", metavar="WORDS", help="make: the words that call the person in prompts."
+)
 @click.option(
     "--prepare",
     metavar="NAME|FILE",

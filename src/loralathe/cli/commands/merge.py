@@ -21,9 +21,9 @@ from loralathe.cli.options import (
 
 EPILOG = """\b
 An ADAPTER is a LoRA file with its strengths and blocks: PATH[:STRENGTH][:BLOCKS][:te=X][:unet=Y].
-STRENGTH is a number; without it, it is 1. te and unet set the text encoder's strength and the
-U-Net's apart. BLOCKS is a list of weights (1,0,0,0.3,…), weights by block (IN04=0.3,OUT00=1), or
-the name of a list: yours (--blocks, --presets) or a built-in one (ALL, INS, MIDD, OUTALL, …).
+STRENGTH is a number, 1 unless given. te and unet set the strengths of text encoder and U-Net
+separately. BLOCKS is a list of weights (1,0,0,0.3,…), weights by block (IN04=0.3,OUT00=1), or the
+name of a list: yours (--blocks, --presets) or a built-in one (ALL, INS, MIDD, OUTALL, …).
 
 \b
 Examples:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 EPILOG = """\b
 CHECKPOINT is one file or a diffusers folder. ADAPTER is PATH[:STRENGTH][:BLOCKS][:te=X][:unet=Y],
-as in lathe merge; a name will do. Tags in the prompt come on top:
+as in lathe merge; a name is enough. Tags in the prompt are added to them:
 <lora:NAME:TE:UNET:lbw=LIST:lbwe=RULES:start=A:stop=B>.
 
 \b

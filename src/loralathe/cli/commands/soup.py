@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loralathe.cli.judging_options import judging_options, scorers_named, seeds_options, weights_named
-from loralathe.cli.language import Data
+from loralathe.cli.language import Data, say_label, say_series
 from loralathe.cli.options import (
     FilePath,
     Number,
@@ -165,7 +165,7 @@ def _show_plan(screen: Screen, plan: SoupPlan) -> None:
     ]
     if plan.folder is not None:
         rows += [
-            ("goals", Data(", ".join(plan.goals))),
+            ("goals", Data(say_series(map(say_label, plan.goals)))),
             ("pictures", f"{plan.most_pictures} at most"),
             ("into", str(plan.folder)),
         ]

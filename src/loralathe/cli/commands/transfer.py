@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from loralathe import Fitting, Stack
 
 MAP = {
-    "cosine": "how alike the weights of a block and of its origin are: 1 the same, 0 strangers",
-    "next best": "the same of the second best origin: far below, the map is sure",
+    "cosine": "how alike the weights of a block and of its origin are: 1 the same, 0 unrelated",
+    "next best": "the same for the second best origin: if it is far lower, the map is certain",
 }
 SHARED = {
     "shared": "how alike both bases treat what the LoRA reads and writes: 1 as on its own base",
@@ -52,7 +52,14 @@ Examples:
     metavar="A",
     help="The base that the LoRA was made for.",
 )
-@click.option("--to", "target", type=FilePath(), required=True, metavar="B", help="The base that it goes to.")
+@click.option(
+    "--to",
+    "target",
+    type=FilePath(),
+    required=True,
+    metavar="B",
+    help="The base that the LoRA is written for.",
+)
 @output_option
 @click.option("--force", is_flag=True, help="Replace a file that exists.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and write nothing.")
@@ -70,7 +77,7 @@ def transfer_command(
     threads: int | None,
     **folders: Any,
 ) -> None:
-    """Write LORA, made for A, for the base B: each layer under the name of the block that came from its own.
+    """Write LORA, made for base A, for base B: its layers get the names of the blocks that came from theirs.
 
     B is A with more, fewer or other blocks. Where no block moves, nothing is written: the LoRA is used as
     it is, and the score says how well it fits.

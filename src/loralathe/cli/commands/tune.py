@@ -9,7 +9,7 @@ import click
 
 from loralathe import counted
 from loralathe.cli.judging_options import scorers_named, weights_named
-from loralathe.cli.language import Data, say_label
+from loralathe.cli.language import Data, say_label, say_series
 from loralathe.cli.opening import open_pictures
 from loralathe.cli.options import FilePath, PictureCommand, variables_option
 from loralathe.cli.picture_options import Profile, picture_options, take_picture_screen
@@ -138,10 +138,7 @@ def _show_plan(screen: Screen, prepared: PreparedTune) -> None:
     wanted = [f"{say_label(goal.name)} {'↑' if goal.up else '↓'}" for goal in options.goals]
     rows = [
         *((Data(title), Data(", ".join(values))) for title, values in axes.items()),
-        (
-            "goals",
-            Data(", ".join(wanted)),
-        ),
+        ("goals", Data(say_series(wanted))),
         (
             "pictures",
             f"{budget.pictures} at most" if budget.pictures else f"{budget.seconds:.0f} seconds long",

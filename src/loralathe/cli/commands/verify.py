@@ -10,6 +10,7 @@ import click
 from loralathe import counted
 from loralathe.cli.folders import folder_options
 from loralathe.cli.guard import DONE, INPUT
+from loralathe.cli.language import Data
 from loralathe.cli.options import (
     FilePath,
     LatheCommand,
@@ -65,14 +66,14 @@ Examples:
     type=Whole(min=0),
     default=2,
     metavar="N",
-    help="Check at least so many tensors of a block. Default: 2.",
+    help="Check at least N tensors of each block. Default: 2.",
 )
 @click.option(
     "--seed",
     type=Whole(min=0),
     default=0,
     metavar="N",
-    help="Another number checks other tensors. Default: 0.",
+    help="Another number chooses other tensors. Default: 0.",
 )
 @click.option(
     "--exact/--no-exact", default=True, help="Also compare bytes with what this version writes. Default: yes."
@@ -154,7 +155,7 @@ def _facts(found: Verification) -> list[tuple[str, str]]:
     rows = [("recipe", f"{found.save} = {found.formula}")]
     for name, path in found.inputs.items():
         unsure = "  (by its name: no hash was recorded)" if name in found.by_name else ""
-        rows.append((name, f"{path}{unsure}"))
+        rows.append((Data(name), f"{path}{unsure}"))
     rows.append(("made by", f"loralathe {found.version}"))
     held, error = found.total.held, found.total.error
     if held is not None and error is not None:
