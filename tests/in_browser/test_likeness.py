@@ -91,7 +91,7 @@ def test_its_parts_speak_chinese(chromium: Any, shop: Workshop) -> None:
     chinese = re.compile("[\u4e00-\u9fff]")
     for visitor in visit(chromium, shop, "zh-TW"):
         visitor.open("likeness")
-        for kind in ("card", "tune", "soup", "everywhere"):
+        for kind in ("card", "tune", "soup", "cure", "everywhere"):
             visitor.switches("likeness.kind", visitor.t(f"likeness.kind_{kind}"))
             visitor.page.get_by_text(visitor.t(f"likeness.lead_{kind}")).wait_for()
             visitor.page.locator("main .runner").first.wait_for()

@@ -42,6 +42,9 @@ def test_a_grid_is_made_and_told(shop: Workshop) -> None:
         assert shop.ask("GET", one["url"]).status == 200
     page = shop.get(f"jobs/{number}/page")
     assert page["kind"] == "grid"
+    served = shop.ask("GET", "/files/out/first/grid.html").body.decode()  # it may ask the server for nothing
+    assert served.count("data:image/png;base64,") == 2
+    assert "cells/" not in served.partition('id="data">')[2].partition("</script>")[0]
     assert any(node["job"] == number for node in shop.get("history")["nodes"])
 
 

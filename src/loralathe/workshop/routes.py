@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import tempfile
@@ -28,7 +29,7 @@ from loralathe.workshop.kept import Kept, keep_picture
 from loralathe.workshop.language import labeller, language_of, sayer, translated_job, translated_report
 from loralathe.workshop.library import details, label_of, state_of, thumbnail_of
 from loralathe.workshop.openapi import openapi
-from loralathe.workshop.pages import page_data, words_of
+from loralathe.workshop.pages import page_data, whole_page, words_of
 from loralathe.workshop.places import MODELS
 from loralathe.workshop.safety import SANDBOX, Guard, is_loopback, log
 
@@ -279,6 +280,8 @@ class Api:
         headers = {"Content-Security-Policy": SANDBOX, "Cache-Control": "no-cache"}
         if not _SERVED[path.suffix.lower()]:
             return FileResponse(path, filename=path.name)
+        if path.suffix.lower() == ".html":
+            return HTMLResponse(await asyncio.to_thread(whole_page, path), headers=headers)
         return FileResponse(path, headers=headers, media_type=_SERVED[path.suffix.lower()])
 
     async def shell(self, asked: Asked) -> Response:

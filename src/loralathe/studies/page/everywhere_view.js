@@ -69,7 +69,7 @@ export function reportView({ data, t, light, use = null }) {
 
   function useCard(base) {
     const part = (key, text) => (text ? [make("p", { className: "note", style: "margin:12px 0 4px", textContent: t(key) }), copyable(text)] : []);
-    return make("section", { className: "card" }, make("div", { className: "head" }, make("h2", { textContent: base.name }), make("a", { href: base.page, textContent: t("search") })),
+    return make("section", { className: "card" }, make("div", { className: "head" }, make("h2", { textContent: base.name }), make("a", { href: base.page, target: "_blank", rel: "noopener", textContent: t("search") })),
       make("p", { className: "numbers", textContent: chosen(base) }), base.moved ? make("p", { className: "note", textContent: t("moved") }) : null,
       ...(use ? [use(base)] : [...part("render", base.render), ...part("merge", base.merge), ...part("recipe", base.recipe)]), base.merge ? null : make("p", { className: "note", textContent: t("nothing") }),
       ...base.notes.map((key) => make("p", { className: "note", textContent: t(key) })));

@@ -26,8 +26,8 @@ export function usesOf(cell) {
     const rules = items.findIndex((item) => item.startsWith("lbwe="));
     if (rules >= 0) use.elements = items.splice(rules).join(":").slice(5);
     for (const item of items) {
-      const [key, value] = item.split("=");
-      if (value === undefined) use.strength = +item;
+      const [key, ...rest] = item.split("="), value = rest.join("=");  // a list by names has more of them
+      if (!rest.length) use.strength = +item;
       else if (key === "lbw") use.blocks = value;
       else use[key] = +value;
     }

@@ -64,7 +64,7 @@ async function withNumbers(request, study) {
 /* What can be done with strengths that were found: a picture, a model, a LoRA; or take them along. */
 export function useCard({ app, form, key, base, uses, settings, name, study }) {
   const { state } = app, words = uses.map(loraWord);
-  const shown = make("div", {}), next = make("div", { className: "taken", role: "status" });
+  const shown = make("div", {}), next = make("div", { className: "taken", role: "status" }), kept = make("div", { className: "taken", role: "status" });
   const named = textInput("", null, { placeholder: name, "aria-label": t("likeness.name") });
   const output = () => named.value.trim() || name;
   const picture = runner({ page: `likeness.${key}.render`, text: t("likeness.render"), form, title: () => t("likeness.render_job", name),
@@ -82,10 +82,10 @@ export function useCard({ app, form, key, base, uses, settings, name, study }) {
     onjob: (job) => onward(job, (file) => next.replaceChildren(note(t("likeness.merged", label(file))), row(button(t("likeness.to_proof"), () => { state.set({ merged: file }); app.go("proof"); }, { kind: "small" })))) });
   const save = runner({ page: `likeness.${key}.combine`, text: t("likeness.save"), form, title: () => t("likeness.save_job", output()),
     request: () => ({ command: "combine", words, options: { output: `${output()}-lora`, dtype: "fp16" } }),
-    onjob: (job) => onward(job, (file) => next.replaceChildren(note(t("likeness.saved", label(file))))) });
+    onjob: (job) => onward(job, (file) => kept.replaceChildren(note(t("likeness.saved", label(file))))) });
   const take = button(t("likeness.take"), () => { state.set({ base, loras: uses }); app.announce(t("likeness.taken")); next.replaceChildren(note(t("likeness.taken")), row(button(t("test.to_merge"), () => app.go("merge"), { kind: "small" }))); }, { kind: "small" });
   const node = section(t("likeness.use"), note(t("likeness.use_note")), field({ name: "found-name", label: t("making.save"), input: named, wide: true }),
-    make("div", { className: "uses" }, ...[picture, merge, save].map((one) => one.node)), row(take), shown, next);
+    make("div", { className: "uses" }, ...[picture, merge, save].map((one) => one.node)), row(take), shown, next, kept);
   node.classList.add("use");
   return { node, close: () => { for (const one of [picture, merge, save]) one.close(); } };
 }

@@ -35,11 +35,11 @@ export async function open({ app, form, kept, go }) {
     const sheet = job.outputs?.find((one) => one.name.endsWith("/cure.png"));
     if (job.state !== "done" || shown === job.id) return;
     shown = job.id;
-    results.replaceChildren(...(sheet ? [section(t("likeness.before_after"), make("img", { className: "found", src: sheet.url, alt: t("likeness.before_after") }))] : []));
+    results.replaceChildren(...(sheet ? [section(t("likeness.before_after"), make("img", { className: "found wide", src: sheet.url, alt: t("likeness.before_after") }))] : []));
   }
 
   function onward(file) {
-    next.replaceChildren(note(t("likeness.cured", label(file))), row(button(t("likeness.to_test"), () => { state.set({ loras: [newLora(file)], extracted: file }); app.go("test"); }, { kind: "small" })));
+    next.replaceChildren(note(t("likeness.cured", label(file))), row(button(t("likeness.test_it"), () => { state.set({ loras: [newLora(file)], extracted: file }); app.go("test"); }, { kind: "small" })));
   }
 
   return {
