@@ -62,7 +62,7 @@ export function filesPicker({ kind, value = [], onchange, base = () => "", label
     const found = await chooseFile({ kind, chosen: "", many: chosen, base: base(), title: label ?? t("shell.choose_" + kind), none: "" });
     if (found) { chosen = found; tell(); }
   }, { kind: "picker-more" });
-  const node = make("div", { className: "files-picker" }, list, add);
+  const node = make("div", { className: "files-picker", role: "group" }, list, add);
   function draw() {
     list.replaceChildren(...chosen.map((name) => make("li", {}, make("span", { textContent: nameOf(name), title: name }),
       button("×", () => { chosen = chosen.filter((one) => one !== name); tell(); }, { kind: "small", label: t("shell.remove_lora", nameOf(name)) }))));

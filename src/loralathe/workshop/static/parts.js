@@ -37,9 +37,10 @@ export function fold(summary, ...children) {
 
 export function field({ name, label, input, help = "", wide = false }) {
   const box = input.matches?.("input, select, textarea, button") ? input : input.querySelector("input, select, textarea, button");
-  const flag = input.type === "checkbox";
+  const flag = input.type === "checkbox", group = input.getAttribute("role") === "group";  // its buttons keep their names
   box.id ||= newId(name);
-  const words = make("label", { textContent: label, htmlFor: box.id });
+  const words = group ? make("label", { textContent: label, id: newId(name) }) : make("label", { textContent: label, htmlFor: box.id });
+  if (group) input.setAttribute("aria-labelledby", words.id);
   const hint = help ? make("p", { className: "help", textContent: help, id: box.id + "-help" }) : null;
   if (hint) box.setAttribute("aria-describedby", hint.id);
   const parts = flag ? [make("div", { className: "flag" }, input, words)] : [words, input];

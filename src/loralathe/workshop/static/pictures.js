@@ -12,7 +12,7 @@ const STUDIES = ["grid", "blocks", "render", "tune", "soup"];
 export function picturePicker({ value = [], onchange, least = 0, most = 64 }) {
   let chosen = [...value];
   const shown = make("div", { className: "photos" });
-  const node = make("div", { className: "photo-picker" });
+  const node = make("div", { className: "photo-picker", role: "group" });
   const files = make("input", { type: "file", accept: "image/png,image/jpeg,image/webp", multiple: true, className: "hidden", tabIndex: -1, onchange: () => { send([...files.files]); files.value = ""; } });
   files.setAttribute("aria-label", t("pictures.files"));
   const tell = () => { draw(); onchange?.([...chosen]); node.dispatchEvent(new Event("input", { bubbles: true })); };
