@@ -13,6 +13,7 @@ export const WORDS = {
   running: "The search is running ({}). This page loads itself again.", search: "new candidates", closer: "a closer look at the best", check: "the check on fresh seeds",
   whyNear: "What comes first is {first}: the best is that of {top}, and {near} candidates are at most {within} points behind it. Of those, this one has {rest}.",
   whyTop: "What comes first is {first}: this one has the best of {count} candidates. Of the {near} that are at most {within} points behind, it has {rest}, too.",
+  whyAlone: "What comes first is {first}: this one has the best of {count} candidates, and no other one is sure to be at most {within} points behind it.",
   whyOne: "What comes first is {first}: this one has the best of {count} candidates.",
   luck: "One standard error is taken off all numbers before they are compared, so that luck does not win.",
   bestUp: "the highest {}", bestDown: "the lowest {}", bestSum: "the best sum of {}",
@@ -95,7 +96,7 @@ export function reportView({ data, t, light, redraw, use = null }) {
 
   function whyText(best) {
     const rest = restText(), first = goalName(data.goals[0]), within = points(data.within).replace(/\.0$/, "");
-    if (!rest || data.near.length < 2) return fill("whyOne", { count: data.candidates.length, first });
+    if (!rest || data.near.length < 2) return fill(rest ? "whyAlone" : "whyOne", { count: data.candidates.length, first, within });
     const facts = { first, near: data.near.length, within, rest };
     if (best.number === data.top) return fill("whyTop", { ...facts, count: data.candidates.length });
     return fill("whyNear", { ...facts, top: data.top === 0 ? t("theGiven") : called(data.candidates[data.top]) });
