@@ -66,6 +66,7 @@ test-browser: $(STAMP)
 	$(BIN)/python -m pytest -n0 -m browser tests/in_browser tests/integrations
 
 # Needs 16 GB of disk, 12 GB of memory, and minutes. ComfyUI's Python needs loralathe's dependencies, not loralathe.
+# COMFYUI_GGUF, the folder of ComfyUI-GGUF, tries its models as well.
 test-comfyui: $(STAMP)
 	$(BIN)/python -m pytest -n0 -s -m comfyui tests/integrations tests/elsewhere
 
