@@ -92,7 +92,7 @@ def test_m_is_searched_in_a_recipe_that_stays(bases: Path, done: Run) -> None:
     assert told[1]["shared"] is not None
     recipe = read_recipe(Path("out/baseB/search.toml"))
     assert recipe.texts["made"] == (
-        "B + strength*IN01_MID*L@IN01_MID_blocks + strength*OUT00_OUT11*L@OUT00_OUT11_blocks"
+        "B + strength*IN01_OUT03*L@IN01_OUT03_blocks + strength*OUT04_OUT11*L@OUT04_OUT11_blocks"
         " + strength*L@text_encoders + M*(B - A)"
     )
     assert recipe.variables["strength"] == 0.8

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from loralathe.errors import InputError, option
 
-SEARCHED = 0.6
+SEARCHED, MOST_SEARCHED, LARGE = 0.6, 0.95, 300
 """Part of the budget, without what the check takes, in which new candidates come; the rest is for those
-ahead.
+ahead. The first from so many pictures on; nearly the second of few.
 """
 _UNITS = {
     "picture": "pictures", "pictures": "pictures", "image": "pictures", "images": "pictures",
@@ -65,13 +65,21 @@ class Purse:
 
     def searching(self, next_pictures: int) -> bool:
         """Whether new candidates still come."""
-        return self._within(SEARCHED, next_pictures)
+        return self._within(self.searched, next_pictures)
+
+    @property
+    def searched(self) -> float:
+        """More of a small budget goes into candidates: to be sure of a bad one helps nobody."""
+        if self.budget.pictures is None:
+            return SEARCHED
+        net = self.budget.pictures - self.kept
+        return SEARCHED + (MOST_SEARCHED - SEARCHED) * max(0.0, 1 - net / LARGE)
 
     def candidates(self, pictures_of_each: int) -> int | None:
         """About how many new ones there will be; None where time decides."""
         if self.budget.pictures is None:
             return None
-        return int(SEARCHED * max(0, self.budget.pictures - self.kept) // pictures_of_each)
+        return int(self.searched * max(0, self.budget.pictures - self.kept) // pictures_of_each)
 
     def measuring(self, next_pictures: int) -> bool:
         """Whether those ahead get more seeds."""
