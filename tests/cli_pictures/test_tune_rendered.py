@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import loralathe
 from loralathe.studies.scorers import Scored
@@ -51,3 +52,18 @@ def test_bleed_of_a_recipe_is_beside_the_model_that_it_starts_from(here: Path) -
     recipe = Path("out/recommended.toml").read_text(encoding="utf-8")
     assert "[variables]" in recipe
     assert loralathe.plan("out/recommended.toml").plan.outputs
+
+
+@pytest.mark.long
+def test_a_recipe_that_is_opened_renders_the_file_that_it_saves(here: Path) -> None:
+    keywords: dict[str, object] = {
+        "prompt": "a girl", "seed": 7, "steps": 2, "size": "64x64", "sampler": "Euler",
+    }  # fmt: skip
+    with loralathe.open_recipe("article.toml", "B2", device="cpu") as model:
+        (made,) = model.render(output="made", **keywords)
+        with pytest.raises(loralathe.InputError, match="on a file"):
+            model.blocks(prompt="a girl")
+    loralathe.run("article.toml", output={"B2": "saved.safetensors", "lora2": "lora2.safetensors"})
+    with loralathe.open_model("saved.safetensors", device="cpu") as saved:
+        (drawn,) = saved.render(output="drawn", **keywords)
+    assert (np.asarray(Image.open(made)) == np.asarray(Image.open(drawn))).all()

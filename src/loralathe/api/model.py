@@ -27,6 +27,7 @@ from loralathe.api.picture_options import (
     scorers_of,
 )
 from loralathe.api.renderers import PictureMaker, first_device, make_renderer, server_of
+from loralathe.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -186,6 +187,12 @@ class OpenModel:
         from loralathe.studies import BlocksOptions
         from loralathe.studies.analyzer import fitting_list
 
+        if self.recipe is not None:
+            raise InputError(
+                "blocks are examined on a file, not on what a recipe makes in memory",
+                where=self.recipe.file,
+                fix="run the recipe, and open the file that it saves",
+            )
         picture, rest = parted(keywords, Picture)
         wanted, choices = Picture(**picture), BlocksChoices(**rest)
         request = self.request_of(adapters, wanted)
@@ -364,7 +371,12 @@ class PreparedPictures:
         """The files, in order of seed."""
         from loralathe.rendering.command import render
 
-        return render(self.model.renderer, self.options, self.model.options.progress)
+        model, options = self.model, self.options
+        renderer = model.renderer
+        if (recipe := model.recipe) is not None:
+            made = recipe.evaluate(recipe.variables)
+            options = replace(options, request=replace(options.request, checkpoint=made))
+        return render(renderer, options, model.options.progress)
 
 
 @dataclass(frozen=True)
