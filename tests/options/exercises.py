@@ -164,6 +164,7 @@ EXERCISES: dict[str, tuple[str, ...]] = {
         " «--missing-blocks 1»",
         "‹lathe combine hina.safetensors:0.7 style.safetensors:0.4› «--rank 2» «--conv-rank 1» «--dtype bf16»"
         " «-o out.safetensors» ‹--device cpu› «--metadata minimal»",
+        "‹lathe merge a.safetensors hina.safetensors› -o out.safetensors",
     ),
     "resize_lora.py": (
         "‹lathe resize hina.safetensors› «--rank 2» «--dtype bf16» «-o out.safetensors» ‹--device cpu›"

@@ -48,6 +48,7 @@ def test_a_grid_is_made_and_told(shop: Workshop) -> None:
     assert any(node["job"] == number for node in shop.get("history")["nodes"])
 
 
+@pytest.mark.long  # the picture is the first test's, and so is the process that has torch
 def test_the_server_itself_loads_no_torch(shop: Workshop) -> None:
     shop.get("library?kind=checkpoint")
     shop.get(f"file?name={LORA}")
