@@ -84,7 +84,9 @@ def test_its_picture_is_ours(base: Path, server: str, tmp_path: Path, name: str)
             USE, output=tmp_path / "plain.png", **{**picture, "prompt": PICTURE["prompt"]}
         )
     largest, mean = differ(theirs, ours, name)
-    assert largest <= 4
+    # Between the passes of a hires fix of pixels they are cut there and rounded here: then all is drawn anew.
+    assert largest <= (8 if "pixels" in name else 4)
+    assert mean <= 1
     assert differ(without, ours, "the LoRA")[1] > 4 * mean
     if name == "an embedding":
         assert differ(plain, ours, "other words")[1] > 2 * mean
