@@ -125,6 +125,19 @@ def test_a_rival_must_not_be_worse_elsewhere() -> None:
     assert beaten_by(1, {0: good, 1: np.tile([0.895, -0.5], (8, 1))}, noise, rule) is None, "within the slack"
 
 
+def test_who_may_lead_in_the_first_goal_is_not_dropped_for_the_second() -> None:
+    """The rival bleeds much less; whether it is as alike, eight seeds with one failure do not tell."""
+    random = np.random.default_rng(6)
+    alike, failing = np.ones(8), np.where(np.arange(8) == 0, 0.93, 1.0)
+    bleed = random.normal(0, 0.01, 8)
+    leader = np.stack([alike, bleed - 0.9], 1)
+    noise = Noise(np.array([0.001, 0.0002]), np.array([30.0, 30.0]))
+    rule = Rule(slack=(0.01, 0.01), rivals=10)
+    assert beaten_by(0, {0: leader, 1: np.stack([failing, bleed - 0.5], 1)}, noise, rule) is None
+    surely = Noise(np.array([1e-9, 0.0002]), np.array([30.0, 30.0]))
+    assert beaten_by(0, {0: leader, 1: np.stack([alike, bleed - 0.5], 1)}, surely, rule) == 1
+
+
 def test_pictures_that_tell_nothing_are_left_out_in_pairs() -> None:
     rule = Rule((0.0,), 0.05, 2)
     one = np.array([[1.0], [np.nan], [3.0], [9.0]])

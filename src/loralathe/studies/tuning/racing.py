@@ -19,7 +19,8 @@ Two seeds tell nothing of a variance, so that of the differences between all can
 most do, which are those that are close.
 
 Several objectives: a candidate is dropped when a rival surely beats it in one of them by more than the
-slack, and is not seen to be worse by more than the slack in any other. The error of a race is split evenly
+slack, is not seen to be worse by more than the slack in any other, and surely is not in the first, which
+comes before the others. The error of a race is split evenly
 over all pairs and objectives. So the chance that a candidate which no rival beats by more than the slack
 anywhere is dropped, at whatever moment, is `error` at most (tests/studies/tuning/test_racing.py plays this
 against a known truth).
@@ -163,12 +164,13 @@ def level(values: Values, noise: Noise, rule: Rule, error: float | None = None) 
 
 
 def surely_beats(better: Difference, rule: Rule) -> bool:
-    """Whether `rival − candidate` is surely above the slack somewhere, and nowhere seen below minus the
-    slack.
+    """Whether `rival − candidate` is surely above the slack somewhere, nowhere seen below minus the slack,
+    and in the first goal surely not below it: who leads there is not dropped by who only bleeds less.
     """
     slack = np.asarray(rule.slack)
     seen_worse = bool((better.mean < -slack).any())
-    return not seen_worse and bool((better.low > slack).any())
+    as_good = bool(better.low[0] >= -slack[0])
+    return as_good and not seen_worse and bool((better.low > slack).any())
 
 
 def beaten_by(candidate: int, tables: Mapping[int, Values], noise: Noise, rule: Rule) -> int | None:
