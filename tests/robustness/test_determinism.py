@@ -11,6 +11,7 @@ from safetensors import safe_open
 
 from loralathe.engine import RunOptions, run_recipe
 from loralathe.language import Save, make_recipe
+from loralathe.tensorfiles import hashes
 from robustness.workdir import recipe_in
 
 STEPS = {
@@ -47,9 +48,14 @@ def test_threads_with_convolutions_and_many_tensors(originals: Path, tmp_path: P
 
 
 def test_the_cache_of_hashes(
-    few_models: Path, tmp_path: Path, reference: dict[str, bytes], hash_cache: Path
+    few_models: Path,
+    tmp_path: Path,
+    reference: dict[str, bytes],
+    hash_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Cold, warm, damaged, and where no cache can be."""
+    monkeypatch.setattr(hashes, "TICK", -1.0)  # the models may be a moment old, and such are not remembered
     assert make(few_models, tmp_path / "cold") == reference
     entries = list(hash_cache.rglob("*.json"))
     assert len(entries) == 3
@@ -57,6 +63,9 @@ def test_the_cache_of_hashes(
     for entry in entries:
         entry.write_text("{broken")
     assert make(few_models, tmp_path / "damaged") == reference
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("LORALATHE_CACHE", str(tmp_path / "a file" / "cache"))
+    assert make(few_models, tmp_path / "nowhere") == reference
 
 
 def test_without_hashes_the_tensors_are_the_same(
