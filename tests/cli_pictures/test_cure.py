@@ -64,7 +64,7 @@ def test_errors_come_before_pictures(run: Run) -> None:
     cases = {
         ("--trigger", "mio"): "the trigger word 'mio' is not in the prompt",
         ("--people", "hina, a boy"): "'hina' is in a prompt of other people",
-        ("--devices", "cpu,cpu"): "a cure looks into the layers of the model",
+        ("--devices", "cpu,cpu"): "there is no option '--devices'",
     }
     for words, told in cases.items():
         result = run(*CURE, *words)

@@ -72,14 +72,16 @@ def _from_settings(ctx: click.Context, param: click.Parameter, file: Path | None
         ctx.meta[NOTES] = found.notes
 
 
-def picture_options(lists: str = "--blocks", *, short: Sequence[str] = ("--te",)) -> Callable[[F], F]:
+def picture_options(
+    lists: str = "--blocks", *, short: Sequence[str] = ("--te",), elsewhere: bool = True
+) -> Callable[[F], F]:
     """The options of the model and of one picture; `lists` is the flag that names a block list.
 
-    short: other spellings of --text-encoder.
+    short: other spellings of --text-encoder.  elsewhere: whether others may draw, too.
     """
     return stack([
         *_adapter_options(lists), *_settings_options(), *_picture_options(),
-        *_hires_options(), *_machine_options(*short)
+        *_hires_options(), *_machine_options(*short, elsewhere=elsewhere)
     ])  # fmt: skip
 
 
@@ -200,14 +202,8 @@ def _hires_options() -> list[Callable[[F], F]]:
     ]
 
 
-def _machine_options(*short: str) -> list[Callable[[F], F]]:
+def _elsewhere_options() -> list[Callable[[F], F]]:
     return [
-        click.option(
-            "--device",
-            default="auto",
-            metavar="NAME",
-            help="Where pictures are made: auto, cpu, cuda, cuda:1, mps. Default: auto.",
-        ),
         click.option(
             "--devices",
             default="",
@@ -220,11 +216,25 @@ def _machine_options(*short: str) -> list[Callable[[F], F]]:
             metavar="ADDRESS",
             help="Let others draw: comfyui://127.0.0.1:8188, a1111://127.0.0.1:7860 (Forge, too), ray, ray://HOST:10001.",
         ),
+    ]
+
+
+def _machine_options(*short: str, elsewhere: bool) -> list[Callable[[F], F]]:
+    return [
+        click.option(
+            "--device",
+            default="auto",
+            metavar="NAME",
+            help="Where pictures are made: auto, cpu, cuda, cuda:1, mps. Default: auto.",
+        ),
+        *(_elsewhere_options() if elsewhere else ()),
         click.option(
             "--comfyui",
             type=FilePath(),
             metavar="DIR",
-            help="Folder of ComfyUI: its models are found by name; --on writes parts of LoRAs there.",
+            help="Folder of ComfyUI: its models are found by name; --on writes parts of LoRAs there."
+            if elsewhere
+            else "Folder of ComfyUI: its models are found by name.",
         ),
         click.option(
             "--webui",

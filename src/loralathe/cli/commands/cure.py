@@ -94,7 +94,7 @@ Example:
     help="Folder of the pictures. Default: one beside the output.",
 )
 @click.option("--force", is_flag=True, help="Replace the output, and another study in the folder.")
-@picture_options()
+@picture_options(elsewhere=False)
 def cure_command(base: str, lora: str, dry_run: bool, **options: Any) -> None:
     """Write LORA so that it changes other people less: what it does without its trigger word is damped."""
     from loralathe import prepare_cure
