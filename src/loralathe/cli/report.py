@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from loralathe import BUCKETS, Message, as_flag, counted, few, unused_names
+from loralathe import BUCKETS, Message, as_flag, counted, few, fixed, unused_names
 from loralathe.cli.language import Data
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Columns, Facts, counts, dtype_name, percent, signed_percent, size
@@ -327,7 +327,7 @@ def _extraction_facts(
     inside = total.energy - total.outside
     if inside > total.kept:
         error = math.sqrt(max(0.0, 1.0 - total.kept / inside))
-        rows.append(("error", f"{100 * error:.2f} % of what changes in the LoRA's layers, by length"))
+        rows.append(("error", f"{fixed(100 * error, 2)} % of what changes in the LoRA's layers, by length"))
     untouched = [block.block for block in extraction.blocks() if block.energy == 0]
     if untouched:
         rows.append(("equal", f"nothing differs in {', '.join(untouched)}"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loralathe import InputError, counted
+from loralathe import InputError, counted, points
 from loralathe.cli.options import Whole
 from loralathe.cli.picture_options import Profile
 from loralathe.cli.screen import Screen, heading
@@ -101,10 +101,10 @@ def show_segments(screen: Screen, report: SegmentsReport) -> None:
     rows = [
         [
             one.name,
-            f"{100 * one.value.mean:.1f}",
-            "" if one.value.low is None else f"{100 * one.value.low:.1f} … {100 * (one.value.high or 0):.1f}",
-            f"{100 * one.alone.mean:.1f}",
-            f"{100 * one.without.mean:.1f}",
+            points(one.value.mean),
+            "" if one.value.low is None else f"{points(one.value.low)} … {points(one.value.high or 0)}",
+            points(one.alone.mean),
+            points(one.without.mean),
             str(len(one.value.values)),
             f"{one.weight:g}",
             "" if one.certain else "order not certain",
@@ -117,9 +117,7 @@ def show_segments(screen: Screen, report: SegmentsReport) -> None:
         heading(f"segments of {report.adapter} by {what}, in points of 100"), "", Columns(names, rows)
     )
     by_name = {path.name: path for path in report.files}
-    pairs = [
-        f"{pair.one} + {pair.other}: {100 * pair.extra.mean:.1f}" for pair in report.pairs if pair.is_sure
-    ]
+    pairs = [f"{pair.one} + {pair.other}: {points(pair.extra.mean)}" for pair in report.pairs if pair.is_sure]
     facts = [
         ("compensate", "; ".join(pairs) if pairs else "no pair, as far as it is sure"),
         ("pictures", f"{report.pictures}, {report.rendered} of them rendered now"),

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loralathe import json_text
+from loralathe import json_text, percentage
 from loralathe.cli.language import ENGLISH, Data, say, say_after, say_label, spoken
 from loralathe.cli.wide import cells, wrapped
 
@@ -74,7 +74,7 @@ def signed_percent(share: float | None) -> str:
     if share is None:
         return "nothing added"
     value = 100.0 * share
-    return f"{round(value, 2) + 0.0:.2f} %" if abs(value) < 999.5 else f"{value:,.0f} %"
+    return percentage(share, 2) if abs(value) < 999.5 else f"{value:,.0f} %"
 
 
 def dtype_name(name: str) -> str:
@@ -86,7 +86,7 @@ def dtype_shares(parameters: Mapping[str, int]) -> str:
     """`fp16`, `fp16 96 %, fp32 4 %`, or `fp16, 77 stored as I64` where the rest is next to nothing."""
     total = sum(parameters.values()) or 1
     large = {name: count for name, count in parameters.items() if count / total >= 0.005}
-    shares = [f"{dtype_name(name)} {100 * count / total:.0f} %" for name, count in large.items()]
+    shares = [f"{dtype_name(name)} {percentage(count / total)}" for name, count in large.items()]
     main = [dtype_name(next(iter(large)))] if len(large) == 1 else shares
     small = [
         f"{count:,} stored as {dtype_name(name)}"

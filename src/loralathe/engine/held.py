@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from loralathe.errors import Message, option
 from loralathe.language import LinearExpression
+from loralathe.rounded import percentage
 
 ENOUGH = 0.9
 """What holds less of something is warned of."""
@@ -134,18 +135,14 @@ def rounding_warning(file: str, report: RoundingReport) -> Message | None:
     total, worst = report.total, report.worst
     least = min(((share, name) for name, share in total.parts.items() if share is not None), default=None)
     if total.held is not None and total.held < ENOUGH:
-        what = f"{_percent(total.held)} of what is added"
+        what = f"{percentage(total.held, 1)} of what is added"
     elif least is not None and least[0] < ENOUGH:
-        what = f"{_percent(least[0])} of {least[1]}"
+        what = f"{percentage(least[0], 1)} of {least[1]}"
     else:
         assert worst is not None, "the file as a whole holds enough"
-        what = f"{_percent(worst.held or 0.0)} of what is added in {worst.block}"
+        what = f"{percentage(worst.held or 0.0, 1)} of what is added in {worst.block}"
     if report.better is None:
         return Message(f"{file} holds {what}: it is too little beside the weights for any dtype")
     return Message(
         f"{file} holds {what}; the rest is lost to rounding: {option('dtype', report.better)} holds it"
     )
-
-
-def _percent(share: float) -> str:
-    return f"{round(100.0 * share, 1) + 0.0:.1f} %"  # not -0.0

@@ -21,6 +21,7 @@ from loralathe.engine.session import Session
 from loralathe.engine.sources import CheckpointSource
 from loralathe.families import FACTORED
 from loralathe.language import CheckpointLeaf, LinearExpression
+from loralathe.rounded import fixed
 from loralathe.tensorfiles import to_torch_dtype
 
 SAMPLE = 1 << 23
@@ -129,7 +130,7 @@ def _remarks(
         if group is largest:
             continue
         names, distance = _nearest(group.names, largest.names, apart)
-        share = f"{names[0]} and {names[1]} differ by {100 * distance:.0f} %"
+        share = f"{names[0]} and {names[1]} differ by {fixed(100 * distance, 0)} %"
         beyond = -group.amount
         if distance >= UNRELATED:
             yield remark(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from loralathe.engine.energies import BlockEnergy
 from loralathe.errors import Message, option
 from loralathe.language import ExtractOptions
+from loralathe.rounded import percentage
 
 WORTH_SAYING = 0.05
 """A share of the difference from which it is worth an act."""
@@ -54,7 +55,7 @@ def _unrelated(total: BlockEnergy) -> Iterator[Remark]:
     if relative is not None and relative >= UNRELATED:
         yield remark(
             "unrelated",
-            f"the difference is {_percent(relative)} as large as the model itself: neither model is a "
+            f"the difference is {percentage(relative)} as large as the model itself: neither model is a "
             "fine-tune of the other, and no LoRA can turn one into the other. Check that these are "
             "the right files",
             relative=relative,
@@ -69,18 +70,18 @@ def _outside(total: BlockEnergy, options: ExtractOptions) -> Iterator[Remark]:
     )
     if convolutions >= WORTH_SAYING:
         asking = option("conv_rank", max(1, options.rank // 2)) if options.rank else option("conv", True)
-        text = f"{_percent(convolutions)} of {what} lies in convolutions: add {asking}"
+        text = f"{percentage(convolutions)} of {what} lies in convolutions: add {asking}"
         yield remark("convolutions", text, share=convolutions)
     if encoders >= WORTH_SAYING:
         off = [name for name in ("te1", "te2", "te3") if options.encoder(name) is False]
         switches = " and ".join(option(name, False) for name in off)
         text = (
-            f"{_percent(encoders)} of the difference lies in text encoders: leave out {switches} to keep it"
+            f"{percentage(encoders)} of the difference lies in text encoders: leave out {switches} to keep it"
         )
         yield remark("text encoders", text, share=encoders)
     if unheld >= WORTH_SAYING:
         text = (
-            f"{_percent(unheld)} of {what} lies in biases, norms, embeddings and other layers that "
+            f"{percentage(unheld)} of {what} lies in biases, norms, embeddings and other layers that "
             "no LoRA holds: add-difference carries them over, too"
         )
         yield remark("no LoRA", text, share=unheld)
@@ -92,11 +93,11 @@ def _cut(total: BlockEnergy, options: ExtractOptions) -> Iterator[Remark]:
     truncated, noise = total.truncated / total.energy, total.noise / total.energy
     if truncated >= WORTH_SAYING and options.is_fixed and options.rank:
         more = option("rank", 2 * options.rank)
-        text = f"{_percent(truncated)} of {what} lies beyond rank {options.rank}: {more} keeps more of it"
+        text = f"{percentage(truncated)} of {what} lies beyond rank {options.rank}: {more} keeps more of it"
         yield remark("beyond the rank", text, share=truncated, rank=options.rank)
     if noise >= WORTH_SAYING and not options.keep_noise:
         text = (
-            f"{_percent(noise)} of {what} is no larger than the rounding of the files, and was left out: "
+            f"{percentage(noise)} of {what} is no larger than the rounding of the files, and was left out: "
             f"{option('keep_noise', True)} keeps it"
         )
         yield remark("rounding", text, share=noise)
@@ -105,7 +106,3 @@ def _cut(total: BlockEnergy, options: ExtractOptions) -> Iterator[Remark]:
 def _what(total: BlockEnergy) -> str:
     """What is written: of models their difference, of LoRAs alone their change."""
     return "the difference" if total.weights > 0 else "the change"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"

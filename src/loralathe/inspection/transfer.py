@@ -36,6 +36,7 @@ from loralathe.inspection.norms import CHUNK, read_flat
 from loralathe.inspection.origins import RELATED, Stack, block_origins, stack_of
 from loralathe.lowrank import compress, flatten_tucker
 from loralathe.progress import Progress
+from loralathe.rounded import fixed
 from loralathe.tensorfiles import TensorFile, TensorInfo, open_tensorfile
 
 DIRECTIONS = 16
@@ -156,7 +157,8 @@ def _require_origin(stacks: tuple[Stack, ...], bases: tuple[_Base, _Base]) -> No
     cosine = math.fsum(stack.cosine for stack in found) / len(found) if found else 0.0
     if cosine < RELATED:
         raise InputError(
-            f"the bases are strangers: their blocks have a cosine of {cosine:.2f}, less than {RELATED:g}",
+            f"the bases are strangers: their blocks have a cosine of {fixed(cosine, 2)}, "
+            f"less than {RELATED:g}",
             where=f"{bases[0].file.path.name} and {bases[1].file.path.name}",
             fix="a LoRA goes to bases that were made from its own; for this one it must be trained again",
         )

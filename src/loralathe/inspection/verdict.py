@@ -14,6 +14,7 @@ from loralathe.engine import FAR, MOST_BEYOND, UNRELATED, Remark, remark
 from loralathe.errors import option
 from loralathe.families import VAE_LABEL
 from loralathe.inspection.pairs import Pair, Pairs
+from loralathe.rounded import fixed
 
 ROUNDINGS = 25.0
 """‖x − y‖² over the mean square of one rounding, up to which two values may be roundings of the same."""
@@ -101,15 +102,16 @@ def _changes(items: Sequence[Pair], thing: str) -> Remark:
         text = f"the same {thing} at another strength: Y is {sign}{ratio:.3g} × X"
         return remark("strength", text, ratio=math.copysign(ratio, cosine), **numbers)
     if abs(cosine) >= CLOSE:
-        return remark("close", f"nearly the same {thing} (cosine {cosine:.3f})", **numbers)
+        return remark("close", f"nearly the same {thing} (cosine {fixed(cosine, 3)})", **numbers)
     for inner, outer, swapped in (("X", "Y", False), ("Y", "X", True)):
         if (part := _part_inside(items, swapped=swapped)) is not None:
             text = f"{outer} holds {inner} at {part:.2g} of its strength, and something else"
             return remark("inside", text, part=part, **numbers)
     if abs(cosine) >= SHARED:
-        return remark("related", f"they share a part (cosine {cosine:.2f})", **numbers)
+        return remark("related", f"they share a part (cosine {fixed(cosine, 2)})", **numbers)
     text = (
-        f"different: they share next to nothing (cosine {cosine:.2f}), so that one hardly disturbs the other"
+        f"different: they share next to nothing (cosine {fixed(cosine, 2)}), "
+        "so that one hardly disturbs the other"
     )
     return remark("different", text, **numbers)
 

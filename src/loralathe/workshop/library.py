@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from loralathe import InputError, LatheError, card_facts, family_by_id, inspect, model_files
+from loralathe import InputError, LatheError, card_facts, family_by_id, fixed, inspect, model_files
 from loralathe.workshop.errors import as_json
 from loralathe.workshop.events import Events
 from loralathe.workshop.places import MODELS, OTHERS, Place, Places
@@ -335,6 +335,6 @@ def _of_card(path: Path) -> Facts:
         ("pictures", ", ".join(card.references)),
         ("model", card.model.name),
         ("detector", card.detector.name if card.detector else "none"),
-        ("threshold", f"{card.threshold:.3f}"),
+        ("threshold", fixed(card.threshold, 3)),
     ]
     return {"what": "identity card", "rows": rows, "metadata": {}, "record": None, "parts": []}

@@ -182,17 +182,18 @@ def of_cure(made: Cure, prepared: PreparedCure) -> dict[str, Any]:
 
 
 def _points(value: Any) -> str:
-    return "–" if value is None else f"{100 * value.mean:.1f}"
+    return "–" if value is None else loralathe.points(value.mean)
 
 
 def of_card(card: Card, output: str) -> dict[str, Any]:
     """What was learned of a person."""
+    low, high = (loralathe.fixed(end, 3) for end in (min(card.spread), max(card.spread)))
     rows: Rows = [
         ("pictures", str(len(card.references))),
         ("model", card.model.name),
         ("trigger", card.trigger or "none"),
-        ("spread", f"{min(card.spread):.3f} to {max(card.spread):.3f}, each picture against the others"),
-        ("threshold", f"{card.threshold:.3f}"),
+        ("spread", f"{low} to {high}, each picture against the others"),
+        ("threshold", loralathe.fixed(card.threshold, 3)),
     ]
     report = {"rows": rows, "sentences": [], "blocks": None, "data": None}
     return {"outputs": [output], "report": report}
@@ -201,10 +202,10 @@ def of_card(card: Card, output: str) -> dict[str, Any]:
 def of_likeness(card: Card, found: Iterable[PictureLikeness]) -> dict[str, Any]:
     """How like a card each picture is, and their mean."""
     found = list(found)
-    rows: Rows = [("threshold", f"{card.threshold:.3f}")]
+    rows: Rows = [("threshold", loralathe.fixed(card.threshold, 3))]
     mean = loralathe.mean_likeness(found)
     if mean is not None and mean.high is not None:
-        rows.append(("mean", f"{mean.mean:.3f} ± {mean.high - mean.mean:.3f} (95 %)"))
+        rows.append(("mean", f"{loralathe.fixed(mean.mean, 3)} ± {mean.high - mean.mean:.3f} (95 %)"))
     data = [{"likeness": one.likeness, "person": one.is_person} for one in found]
     return {"outputs": [], "report": {"rows": rows, "sentences": [], "blocks": None, "data": data}}
 
@@ -253,7 +254,7 @@ def _shares(made: ExtractionReport) -> list[dict[str, Any]]:
 
 
 def _percent(part: float, whole: float) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else "–"
+    return loralathe.percentage(part / whole, 1) if whole else "–"
 
 
 def planned(output: str | None = None) -> dict[str, Any]:
@@ -318,7 +319,7 @@ def of_transfer(made: Transferred) -> dict[str, Any]:
 
 
 def _shared(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if value is None else loralathe.fixed(value, 3)
 
 
 def of_answer(found: Comparison | Verification | WeightStudy) -> dict[str, Any]:

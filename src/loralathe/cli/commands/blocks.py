@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loralathe import InputError, counted, few
+from loralathe import InputError, counted, few, fixed
 from loralathe.cli.estimates import estimate_rows
 from loralathe.cli.judging_options import card_option
 from loralathe.cli.language import say, say_label
@@ -294,4 +294,4 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _fixed(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if value is None else fixed(value, 3)

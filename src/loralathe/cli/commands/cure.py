@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from loralathe import percentage, points
 from loralathe.cli.judging_options import person_options, scorers_named, seeds_options
 from loralathe.cli.language import Data
 from loralathe.cli.options import FilePath, Number, PictureCommand, Whole, output_option
@@ -161,7 +162,7 @@ def show_cure(screen: Screen, report: CureReport) -> None:
     tried = [
         [
             " ".join(f"{level:g}" for level in one.levels),
-            *("—" if value is None else f"{100 * value.mean:.1f}" for value in one.values),
+            *("—" if value is None else points(value.mean) for value in one.values),
             str(one.seeds),
             "yes" if one.keeps else "no",
         ]
@@ -174,4 +175,4 @@ def show_cure(screen: Screen, report: CureReport) -> None:
 
 
 def _percent(value: float | None) -> str:
-    return "—" if value is None else f"{100 * value:.0f} %"
+    return "—" if value is None else percentage(value)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loralathe import counted
+from loralathe import counted, points
 from loralathe.cli.judging_options import scorers_named, weights_named
 from loralathe.cli.language import Data
 from loralathe.cli.options import FilePath, PictureCommand, Whole
@@ -137,8 +137,8 @@ def show_everywhere(screen: Screen, report: EverywhereReport) -> None:
             label if axis == lora else f"{axis.removeprefix(f'{lora} ')} {label}"
             for axis, label in zip(one.report.axes, best.labels, strict=False)
         )
-        points = ["–" if value is None else f"{100 * value.mean:.1f}" for value in one.values]
-        rows.append([Data(name), Data(chosen) if chosen else "as given", *points, str(one.report.pictures)])
+        values = ["–" if value is None else points(value.mean) for value in one.values]
+        rows.append([Data(name), Data(chosen) if chosen else "as given", *values, str(one.report.pictures)])
     names = {path.name: path for path in report.files}
     screen.show(
         heading(f"{report.lora.stem} on {counted(len(rows), 'base')}"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loralathe import counted
+from loralathe import counted, fixed
 from loralathe.cli.estimates import estimate_rows
 from loralathe.cli.folders import folder_options
 from loralathe.cli.judging_options import card_option, scorer_options, scorers_named
@@ -214,7 +214,7 @@ def _show_means(screen: Screen, result: GridResult) -> None:
         [
             *(group.labels.get(title, "") for title in titles),
             *(_mean(group, name) for name in names),
-            "–" if group.diversity is None else f"{group.diversity:.3f}",
+            "–" if group.diversity is None else fixed(group.diversity, 3),
         ]
         for group in result.groups
     ]
@@ -224,7 +224,7 @@ def _show_means(screen: Screen, result: GridResult) -> None:
 def _mean(group: OverSeeds, name: str) -> str:
     if (found := group.scores.get(name)) is None:
         return "–"
-    return f"{found.mean:.3f}" + ("" if found.high is None else f" ± {found.high - found.mean:.3f}")
+    return fixed(found.mean, 3) + ("" if found.high is None else f" ± {found.high - found.mean:.3f}")
 
 
 def _axis_rows(plan: GridPlan) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loralathe import InputError
+from loralathe import InputError, fixed
 from loralathe.cli.language import Data
 from loralathe.cli.likeness import show_likeness
 from loralathe.cli.options import FilePath, LatheCommand
@@ -182,13 +182,14 @@ def _show_card(screen: Screen, title: str, path: Path, card: Card) -> None:
         spread=card.spread,
         trigger=card.trigger,
     )
+    low, high = (fixed(end, 3) for end in (min(card.spread), max(card.spread)))
     rows = [
         ("file", Data(path)),
         ("pictures", Data(", ".join(names))),
         ("model", Data(card.model.name)),
         ("detector", Data(card.detector.name) if card.detector else "none"),
         ("trigger", Data(card.trigger) if card.trigger else "none"),
-        ("spread", f"{min(card.spread):.3f} to {max(card.spread):.3f}, each picture against the others"),
-        ("threshold", f"{card.threshold:.3f}"),
+        ("spread", f"{low} to {high}, each picture against the others"),
+        ("threshold", fixed(card.threshold, 3)),
     ]
     screen.show(heading(title), Facts(rows))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loralathe import counted, few
+from loralathe import counted, few, points
 from loralathe.cli.folders import folder_options
 from loralathe.cli.language import Data, say, say_after
 from loralathe.cli.options import FilePath, LatheCommand, showing_options
@@ -326,10 +326,10 @@ def _measured(seen: Inspection) -> list[tuple[str, str]]:
 
 def _number(number: MeasuredNumber) -> str:
     """`likeness 98.0 [96.7, 99.3]`."""
-    shown = f"{number.name} {100 * number.mean:.1f}"
+    shown = f"{number.name} {points(number.mean)}"
     if number.low is None or number.high is None:
         return shown
-    return f"{shown} [{100 * number.low:.1f}, {100 * number.high:.1f}]"
+    return f"{shown} [{points(number.low)}, {points(number.high)}]"
 
 
 def _in_order(steps: Mapping[str, str]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from loralathe import points
 from loralathe.cli.judging_options import judging_options, scorers_named, seeds_options, weights_named
 from loralathe.cli.language import Data, say_label, say_series
 from loralathe.cli.options import (
@@ -185,7 +186,7 @@ def show_soup(screen: Screen, report: SoupReport) -> None:
     )
     names = [name for name, *_ in report.goals]
     rows = [
-        [epoch.name, *("—" if value is None else f"{100 * value.mean:.1f}" for value in epoch.values),
+        [epoch.name, *("—" if value is None else points(value.mean) for value in epoch.values),
          str(epoch.seeds), f"{epoch.weight:.4g}"]
         for epoch in report.epochs
     ]  # fmt: skip

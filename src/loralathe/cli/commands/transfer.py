@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from loralathe import fixed
 from loralathe.cli.folders import folder_options
 from loralathe.cli.options import FilePath, LatheCommand, output_option, showing_options
 from loralathe.cli.screen import Screen, heading
@@ -129,4 +130,4 @@ def _map(stack: Stack) -> list[list[str]]:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if value is None else fixed(value, 3)

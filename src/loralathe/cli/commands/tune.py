@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loralathe import counted
+from loralathe import counted, points, signed_points
 from loralathe.cli.judging_options import scorers_named, weights_named
 from loralathe.cli.language import Data, say_label, say_series
 from loralathe.cli.opening import open_pictures
@@ -201,11 +201,11 @@ def _check_table(report: TuneReport) -> Columns:
     ):
         interval = ""
         if gap is not None and gap.low is not None and gap.high is not None:
-            interval = f"{100 * gap.low:+.1f} … {100 * gap.high:+.1f}"
-        mean = "—" if gap is None else f"{100 * gap.mean:+.1f}"
+            interval = f"{signed_points(gap.low)} … {signed_points(gap.high)}"
+        mean = "—" if gap is None else signed_points(gap.mean)
         rows.append([name, _points(one), _points(two), mean, interval])
     return Columns(["on fresh seeds", "recommended", other, "difference", "95 %"], rows)
 
 
 def _points(value: Any) -> str:
-    return "—" if value is None else f"{100 * value.mean:.1f}"
+    return "—" if value is None else points(value.mean)

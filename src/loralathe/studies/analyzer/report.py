@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from loralathe.families import all_block_lists
 from loralathe.likeness.intervals import Estimate
+from loralathe.rounded import fixed, signed
 from loralathe.strengths import REST, BlockText, show_number
 from loralathe.studies.analyzer.options import Group
 from loralathe.studies.commands import CellRecipe
@@ -145,8 +146,8 @@ def bar_chart(report: BlockReport, width: int = 40) -> Table:
             Text(bar(share, width), style="cyan" if share >= 0.5 else "blue"),
             f"{effect.changed.mean:.3f}",
             *([_half_width(effect.changed)] if intervals else []),
-            f"{effect.ssim.mean:.4f}",
-            f"{effect.gmsd.mean:.4f}",
+            fixed(effect.ssim.mean, 4),
+            fixed(effect.gmsd.mean, 4),
             *([_change(effect.likeness)] if carded else []),
             show_number(effect.weight),
         )
@@ -154,7 +155,7 @@ def bar_chart(report: BlockReport, width: int = 40) -> Table:
 
 
 def _change(value: Estimate | None) -> str:
-    return "–" if value is None else f"{round(value.mean, 3) + 0.0:+.3f} {_half_width(value)}".rstrip()
+    return "–" if value is None else f"{signed(value.mean, 3)} {_half_width(value)}".rstrip()
 
 
 def _half_width(value: Estimate) -> str:

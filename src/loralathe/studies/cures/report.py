@@ -12,11 +12,12 @@ from PIL import Image
 from loralathe.likeness.intervals import Estimate
 from loralathe.rendering.png import png_bytes
 from loralathe.rendering.request import ImageRequest
+from loralathe.rounded import fixed, signed_points
 from loralathe.studies.cures.watch import PARTS, Copies, Point
 from loralathe.studies.drawing.sheet import PLAIN, Sheet, lay_out, paint_sheet
 from loralathe.studies.store import CellStore
 from loralathe.studies.study_file import json_file
-from loralathe.studies.tuning.goals import BLEED
+from loralathe.studies.tuning.goals import BLEED, SLACK
 from loralathe.tensorfiles import write_whole
 
 MOST_PICTURES = 6
@@ -152,25 +153,20 @@ def _sentences(report: CureReport) -> Iterator[str]:
             yield f"The fresh seeds do not tell {name}."
             continue
         word = "the same" if gap.low <= 0 <= gap.high else "higher" if gap.mean > 0 else "lower"
-        between = f"{_points(gap.mean)} points ({_points(gap.low)} to {_points(gap.high)})"
+        between = f"{signed_points(gap.mean)} points ({signed_points(gap.low)} to {signed_points(gap.high)})"
         yield f"On {len(gap.values)} fresh seeds {name} is {word}: {between}."
-    before, after = (dict(zip(_names(report), some, strict=True)) for some in _sides(report.check))
-    first, last = before.get(BLEED), after.get(BLEED)
-    if first is not None and last is not None and first.mean > 0:
-        share = 1 - max(last.mean, 0.0) / first.mean
-        yield f"{100 * share:.0f} % of the bleed is gone."
+    at = [name for name, _ in report.goals].index(BLEED)
+    before, after = report.check.before[at], report.check.after[at]
+    if before is not None and after is not None and before.mean > SLACK:
+        yield _gone(1 - max(after.mean, 0.0) / before.mean)
 
 
-def _names(report: CureReport) -> list[str]:
-    return [name for name, _ in report.goals]
-
-
-def _sides(check: Check) -> tuple[Estimates, Estimates]:
-    return check.before, check.after
-
-
-def _points(value: float) -> str:
-    return f"{100 * value:+.1f}"
+def _gone(share: float) -> str:
+    """What became of the bleed; a share below 0 means that there is more of it."""
+    percent = fixed(100 * abs(share), 0)
+    if percent == "0":
+        return "The bleed is as much as before."
+    return f"{percent} % of the bleed is gone." if share > 0 else f"There is {percent} % more bleed."
 
 
 def write_cure_report(folder: Path, report: CureReport, store: CellStore) -> CureReport:

@@ -15,6 +15,7 @@ from loralathe.engine import Measured
 from loralathe.likeness.intervals import Estimate
 from loralathe.rendering.png import png_bytes
 from loralathe.rendering.request import ImageRequest
+from loralathe.rounded import signed_points
 from loralathe.strengths import show_number
 from loralathe.studies.drawing.sheet import PLAIN, Sheet, lay_out, paint_sheet
 from loralathe.studies.measured import NO_CARD, CardFile, measured_by
@@ -173,11 +174,7 @@ def _sentences(report: SoupReport) -> Iterator[str]:
 def _between(gain: Gain | None) -> str:
     if gain is None or gain.low is None or gain.high is None:
         return ""
-    return f"{_points(gain.mean)} points ({_points(gain.low)} to {_points(gain.high)})"
-
-
-def _points(value: float) -> str:
-    return f"{100 * value:+.1f}"
+    return f"{signed_points(gain.mean)} points ({signed_points(gain.low)} to {signed_points(gain.high)})"
 
 
 def write_soup_report(folder: Path, report: SoupReport, store: CellStore) -> SoupReport:
