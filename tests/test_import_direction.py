@@ -9,9 +9,9 @@ from benchmarks.structure import Source, circles, edges, read_sources, target
 
 REPO = Path(__file__).resolve().parent.parent
 ORDER = [
-    "version", "lazy", "errors", "words", "progress", "commands", "tensorfiles", "families", "strengths",
-    "lowrank", "adapters", "language", "engine", "inspection", "verification", "rendering", "likeness",
-    "studies", "api", "demo", "workshop", "integrations", "cli",
+    "version", "lazy", "rounded", "errors", "words", "progress", "commands", "tensorfiles", "families",
+    "strengths", "lowrank", "adapters", "language", "engine", "inspection", "verification", "rendering",
+    "likeness", "studies", "api", "demo", "workshop", "integrations", "cli",
 ]  # fmt: skip
 FACE = {"loralathe", "loralathe.__main__"}
 

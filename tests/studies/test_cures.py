@@ -18,6 +18,7 @@ from checkpoints import write_safetensors
 from loralathe.adapters import open_adapter
 from loralathe.errors import InputError
 from loralathe.families import family_by_id
+from loralathe.likeness.intervals import estimate
 from loralathe.lowrank import Factors
 from loralathe.lowrank.damping import Damping, Moment
 from loralathe.rendering.moments import Read
@@ -185,6 +186,29 @@ def test_nothing_is_written_where_every_damping_loses_too_much(lora: Path, insid
     assert report.made is None
     assert report.levels == (0.0, 0.0, 0.0)
     assert report.sentences() == ["No damping keeps the likeness within 2 points, so nothing was changed."]
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        ((0.4, 0.4), "The bleed is as much as before."),
+        ((0.401, 0.402), "The bleed is as much as before."),
+        ((0.5, 0.5), "There is 25 % more bleed."),
+        ((0.1, 0.1), "75 % of the bleed is gone."),
+    ],
+)
+def test_what_became_of_the_bleed_is_said_in_words(
+    lora: Path, inside: Inside, after: tuple[float, float], said: str
+) -> None:
+    """-0 % of it was said to be gone where a little more was left."""
+    found = cure(options(lora, check=2), inside)
+    assert found.check is not None
+    before, gone = (tuple(map(estimate, ([0.9, 0.9], values, [0.5, 0.5]))) for values in ([0.4, 0.4], after))
+    nothing = (estimate([0.0, 0.0]),) * 3
+    check = replace(found.check, before=before, after=gone, differences=nothing)
+    told = replace(found, check=check).sentences()
+    assert told[-1] == said
+    assert told[0] == "2 fresh seeds are too few to tell likeness: 0.0 points."
 
 
 def test_refining_is_looked_at_in_the_place_of_the_damping(lora: Path, inside: Inside) -> None:

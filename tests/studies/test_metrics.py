@@ -134,3 +134,9 @@ def test_an_interval_equals_scipy() -> None:
     low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
     assert (got.mean, got.low, got.high) == pytest.approx((3.75, low, high))
     assert estimate([2.0]).low is None
+
+
+def test_two_values_have_no_interval() -> None:
+    """It would be nine times their distance to each side: Student's t of one degree of freedom is 12.7."""
+    assert estimate([2.0, 3.0]).high is None
+    assert estimate([2.0, 3.0, 4.0]).high == pytest.approx(3 + 4.302653 / np.sqrt(3))

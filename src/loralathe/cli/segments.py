@@ -95,6 +95,12 @@ def _show_plan(screen: Screen, prepared: PreparedSegments) -> None:
     screen.show(heading(f"would examine {counted(len(names), 'segment')}"), Facts(rows))
 
 
+def _interval(value: Any) -> str:
+    if value.low is None or value.high is None:
+        return "too few seeds"
+    return f"{points(value.low)} … {points(value.high)}"
+
+
 def show_segments(screen: Screen, report: SegmentsReport) -> None:
     """The segments in order of value, pairs, the weights to paste, the files."""
     screen.event("segments", report=report)
@@ -102,7 +108,9 @@ def show_segments(screen: Screen, report: SegmentsReport) -> None:
         [
             one.name,
             points(one.value.mean),
-            "" if one.value.low is None else f"{points(one.value.low)} … {points(one.value.high or 0)}",
+            "too few seeds"
+            if one.value.low is None
+            else f"{points(one.value.low)} … {points(one.value.high or 0)}",
             points(one.alone.mean),
             points(one.without.mean),
             str(len(one.value.values)),

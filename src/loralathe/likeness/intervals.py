@@ -35,9 +35,15 @@ def student_quantile(probability: float, freedom: int) -> float:
     return (low + high) / 2
 
 
+LEAST = 3
+"""Values that an interval takes: of two it is nine times the distance between them to each side, and tells
+nothing but that two are too few.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Mean of n measurements with its 95 % t-interval; `low` and `high` are None for a single one."""
+    """Mean of n measurements with its 95 % t-interval; `low` and `high` are None for fewer than `LEAST`."""
 
     mean: float
     low: float | None
@@ -48,7 +54,7 @@ class Estimate:
 def estimate(values: Sequence[float], confidence: float = 0.95) -> Estimate:
     """mean ± t·s/√n with n − 1 degrees of freedom. It assumes normal values: a guide when n is small."""
     mean = fmean(values)
-    if len(values) < 2:
+    if len(values) < LEAST:
         return Estimate(mean, None, None, tuple(values))
     half = student_quantile(0.5 + confidence / 2, len(values) - 1) * stdev(values) / sqrt(len(values))
     return Estimate(mean, mean - half, mean + half, tuple(values))

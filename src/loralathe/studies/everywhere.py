@@ -15,7 +15,7 @@ from loralathe.likeness.intervals import Estimate
 from loralathe.rendering.png import png_bytes, read_picture
 from loralathe.studies.drawing.sheet import PLAIN, Sheet, lay_out, paint_sheet
 from loralathe.studies.page.build import fill_page, picture_source
-from loralathe.studies.study_file import csv_file, json_file
+from loralathe.studies.study_file import csv_file, csv_number, json_file
 from loralathe.studies.tuning.report import Candidate, TuneReport
 from loralathe.tensorfiles import write_whole
 
@@ -184,7 +184,7 @@ def everywhere_csv(report: EverywhereReport) -> bytes:
             [
                 str(one.base),
                 *(chosen.get(axis, "") for axis in axes),
-                *("" if number is None else f"{number:.6g}" for number in numbers),
+                *map(csv_number, numbers),
                 "" if one.shared is None else f"{one.shared:.4f}",
                 one.report.pictures if one.report else 0,
                 f"{one.seconds:.0f}",

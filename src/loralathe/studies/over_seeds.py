@@ -14,9 +14,10 @@ from statistics import fmean
 
 from loralathe.likeness.intervals import Estimate, estimate
 from loralathe.likeness.vectors import Vector, distance
+from loralathe.rounded import signed_points
 from loralathe.studies.plan import Cell, GridPlan, Position
 from loralathe.studies.results import CellResult
-from loralathe.studies.study_file import csv_file
+from loralathe.studies.study_file import csv_file, csv_number
 
 
 @dataclass(frozen=True)
@@ -118,14 +119,21 @@ def groups_csv(plan: GridPlan, groups: Sequence[OverSeeds]) -> bytes:
     for group in groups:
         found = [one for name in names for one in (group.scores.get(name), group.against.get(name))]
         numbers = [value for one in found for value in _three(one)]
-        row = [*(group.labels.get(title, "") for title in titles), len(group.cells), *map(_number, numbers)]
-        rows.append([*row, _number(group.diversity)])
+        row = [
+            *(group.labels.get(title, "") for title in titles),
+            len(group.cells),
+            *map(csv_number, numbers),
+        ]
+        rows.append([*row, csv_number(group.diversity)])
     return csv_file(rows)
+
+
+def untold(name: str, gap: Estimate | None) -> str:
+    """Why nothing is sure of a difference that has no interval."""
+    if gap is None:
+        return f"The fresh seeds do not tell {name}."
+    return f"{len(gap.values)} fresh seeds are too few to tell {name}: {signed_points(gap.mean)} points."
 
 
 def _three(value: Estimate | None) -> tuple[float | None, float | None, float | None]:
     return (None, None, None) if value is None else (value.mean, value.low, value.high)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"

@@ -10,7 +10,7 @@ from loralathe.studies.axis import Axis
 from loralathe.studies.commands import CellRecipe
 from loralathe.studies.measured import NO_CARD, CardFile
 from loralathe.studies.plan import Cell, GridPlan
-from loralathe.studies.study_file import csv_file, json_file
+from loralathe.studies.study_file import csv_file, csv_number, json_file
 
 Scores: TypeAlias = Mapping[str, float | None]
 
@@ -59,7 +59,7 @@ def results_csv(plan: GridPlan, results: Sequence[CellResult]) -> bytes:
             *(index + 1 for index in cell.position),
             *(cell.labels[index] for index, _ in axes),
             *(value for name, value in cell.variables if name in variables),
-            *(_number(result.scores[name]) for name in names),
+            *(csv_number(result.scores[name]) for name in names),
             *(getattr(cell.request, field) for field in REQUEST_FIELDS),
             cell.request.prompt,
             int(result.done),
@@ -68,10 +68,6 @@ def results_csv(plan: GridPlan, results: Sequence[CellResult]) -> bytes:
         ]
         rows.append(row)
     return csv_file(rows)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
 
 
 def results_json(

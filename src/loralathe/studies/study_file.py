@@ -97,6 +97,11 @@ def csv_file(rows: Iterable[Sequence[object]]) -> bytes:
     return b"\xef\xbb\xbf" + buffer.getvalue().encode("utf-8", "backslashreplace")
 
 
+def csv_number(value: float | None) -> str:
+    """Six digits, and never -0; nothing for none."""
+    return "" if value is None else f"{value + 0.0:.6g}"
+
+
 def claim_folder(folder: Path, study: Identity, *, force: bool) -> None:
     """Write down whose the folder is. InputError for a folder of another study, unless it may be replaced."""
     before = _read(folder / STUDY_FILE)

@@ -220,10 +220,14 @@ def read_catalogue(language: str) -> Catalogue:
 
 @lru_cache
 def read_page(language: str, page: str) -> dict[str, dict[str, str]]:
-    """The words of a page by their names in its script, in tables."""
+    """The words of a page by their names in its script, in tables; those that it shares with others first."""
     file = files(__package__) / language / "pages" / f"{page}.toml"
-    tables: dict[str, dict[str, str]] = tomllib.loads(file.read_text("utf-8"))
-    return tables
+    tables = tomllib.loads(file.read_text("utf-8"))
+    shared = tables.pop("shared", None)
+    if shared is not None:
+        tables["texts"] = read_page(language, shared)["texts"] | tables["texts"]
+    found: dict[str, dict[str, str]] = tables
+    return found
 
 
 def catalogue_files(language: str) -> dict[str, str]:

@@ -199,7 +199,7 @@ def _check_table(report: TuneReport) -> Columns:
     for (name, *_), one, two, gap in zip(
         report.goals, check.values, check.others, check.differences, strict=True
     ):
-        interval = ""
+        interval = "" if gap is None else "too few seeds"
         if gap is not None and gap.low is not None and gap.high is not None:
             interval = f"{signed_points(gap.low)} … {signed_points(gap.high)}"
         mean = "—" if gap is None else signed_points(gap.mean)

@@ -127,7 +127,7 @@ def bar_chart(report: BlockReport, width: int = 40) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("block", no_wrap=True, style="bold")
     table.add_column("changed", no_wrap=True, min_width=width)
-    intervals = len(report.seeds) > 1
+    intervals = any(effect.changed.high is not None for effect in report.effects)
     carded = any(effect.likeness is not None for effect in report.effects)
     for head in (
         "%",

@@ -19,7 +19,7 @@ from loralathe.studies.metrics import difference_picture, pixels_of
 from loralathe.studies.page.build import fill_page, picture_source
 from loralathe.studies.results import own_text
 from loralathe.studies.store import CellStore
-from loralathe.studies.study_file import csv_file, json_file
+from loralathe.studies.study_file import csv_file, csv_number, json_file
 from loralathe.tensorfiles import write_whole
 
 
@@ -77,9 +77,9 @@ def blocks_csv(report: BlockReport) -> bytes:
         numbers = [number for e in estimates for number in _three(e)]
         row = [
             effect.group.name,
-            *("" if number is None else f"{number:.6g}" for number in numbers),
+            *map(csv_number, numbers),
             effect.weight,
-            *(f"{value:.6g}" for value in effect.changed.values),
+            *map(csv_number, effect.changed.values),
         ]
         rows.append(row)
     return csv_file(rows)

@@ -15,6 +15,7 @@ from loralathe.rendering.request import ImageRequest
 from loralathe.rounded import fixed, signed_points
 from loralathe.studies.cures.watch import PARTS, Copies, Point
 from loralathe.studies.drawing.sheet import PLAIN, Sheet, lay_out, paint_sheet
+from loralathe.studies.over_seeds import untold
 from loralathe.studies.store import CellStore
 from loralathe.studies.study_file import json_file
 from loralathe.studies.tuning.goals import BLEED, SLACK
@@ -150,7 +151,7 @@ def _sentences(report: CureReport) -> Iterator[str]:
         return
     for (name, _), gap in zip(report.goals, report.check.differences, strict=True):
         if gap is None or gap.low is None or gap.high is None:
-            yield f"The fresh seeds do not tell {name}."
+            yield untold(name, gap)
             continue
         word = "the same" if gap.low <= 0 <= gap.high else "higher" if gap.mean > 0 else "lower"
         between = f"{signed_points(gap.mean)} points ({signed_points(gap.low)} to {signed_points(gap.high)})"

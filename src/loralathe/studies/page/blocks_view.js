@@ -3,7 +3,7 @@
 
    reportView({data, t, light, redraw}) → {cards(), title(), summary(), closeLight()}, and each card by itself
    effectBar({mean, low, high}, top), topOf(effects): one bar with its interval, and the scale for all */
-import { copyable, lightbox, make, memory } from "./elements.js";
+import { copyable, fixed, lightbox, make, memory, number, signed } from "./elements.js";
 
 export const WORDS = {
   title: "{}: blocks", dark: "Dark", light: "Light", copy: "Copy", copied: "Copied", close: "Close", effects: "What each block changes",
@@ -16,10 +16,10 @@ export const WORDS = {
   brightness: "Difference ×{}", source: "source", diff: "diff", examined: "examined", others: "others", threshold: "threshold", seeds: "seeds", seed1: "seed", pictures: "pictures",
   groupNote: "Grey rows are groups that a coarse search left whole: their numbers are of all their blocks together.",
   likenessNote: "Likeness: how much more, or less, the picture is like the card than the source is, with its 95 % interval.",
-  oneSeed: "One seed says little: run with more seeds for intervals.",
+  oneSeed: "One seed says little: run with more seeds for intervals.", twoSeeds: "Two seeds are too few for intervals: run with three or more.",
 };
-const plusMinus = (value) => (value ? `${+value.mean.toFixed(3) > 0 ? "+" : ""}${(+value.mean.toFixed(3)).toFixed(3)}${value.high === null ? "" : ` ± ${((value.high - value.low) / 2).toFixed(3)}`}` : "—");
-export const trimmed = (value) => String(+value.toFixed(3));
+const plusMinus = (value) => (value ? `${signed(value.mean, 3)}${value.high === null ? "" : ` ± ${fixed((value.high - value.low) / 2, 3)}`}` : "—");
+export const trimmed = (value) => number(value);
 
 export function effectBar({ mean, low, high }, top) {
   const at = (value) => Math.max(0, Math.min(100, 100 * value / top));
@@ -35,15 +35,15 @@ export function topOf(effects) {
 
 export function reportView({ data, t, light, redraw }) {
   const box = lightbox(light);
-  const several = data.seeds.length > 1;
+  const several = data.seeds.length > 1, intervals = data.effects.some((effect) => effect.changed.low !== null);
   let sorted = memory.get("sorted") === "true", seed = 0;
 
   /* The columns of a block's numbers: how they are called, and what each effect has there. */
   const columns = [
-    ["changed", (effect) => `${effect.changed.mean.toFixed(3)} %`],
-    ...(several ? [["interval", (effect) => (effect.changed.low === null ? "—" : `${Math.max(0, effect.changed.low).toFixed(2)} – ${Math.min(100, effect.changed.high).toFixed(2)}`)]] : []),
-    ["ssim", (effect) => effect.ssim.mean.toFixed(4)],
-    ["gmsd", (effect) => effect.gmsd.mean.toFixed(4)],
+    ["changed", (effect) => `${fixed(effect.changed.mean, 3)} %`],
+    ...(intervals ? [["interval", (effect) => (effect.changed.low === null ? "—" : `${fixed(Math.max(0, effect.changed.low), 2)} – ${fixed(Math.min(100, effect.changed.high), 2)}`)]] : []),
+    ["ssim", (effect) => fixed(effect.ssim.mean, 4)],
+    ["gmsd", (effect) => fixed(effect.gmsd.mean, 4)],
     ...(data.effects.some((effect) => effect.likeness) ? [["likeness", (effect) => plusMinus(effect.likeness)]] : []),
     ["weight", (effect) => trimmed(effect.weight)],
   ];
@@ -56,7 +56,7 @@ export function reportView({ data, t, light, redraw }) {
     const body = rows.map((effect) => make("tr", { className: effect.blocks.length > 1 ? "group" : "", title: effect.blocks.join(" ") },
       make("td", { textContent: effect.name }), make("td", { className: "wide" }, effectBar(effect.changed, top)),
       ...columns.map(([key, value]) => make("td", { "data-name": t(key), textContent: value(effect) }))));
-    const notes = [several ? null : "oneSeed", data.effects.some((e) => e.blocks.length > 1) ? "groupNote" : null, data.effects.some((e) => e.likeness) ? "likenessNote" : null].filter(Boolean);
+    const notes = [intervals ? null : several ? "twoSeeds" : "oneSeed", data.effects.some((e) => e.blocks.length > 1) ? "groupNote" : null, data.effects.some((e) => e.likeness) ? "likenessNote" : null].filter(Boolean);
     return make("section", { className: "card" }, make("div", { className: "head" }, make("h2", { textContent: t("effects") }), order), make("p", { className: "note", textContent: t("effectsNote") }),
       make("table", { className: "bars" }, make("thead", {}, head), make("tbody", {}, ...body)), ...notes.map((key) => make("p", { className: "note", textContent: t(key) })));
   }
@@ -87,7 +87,7 @@ export function reportView({ data, t, light, redraw }) {
     })) : null;
     const image = (src, caption, kind = "") => (src ? make("img", { src, alt: caption, className: kind, width: data.width, height: data.height, loading: "lazy", onclick: () => box.open(src, caption, data, kind) }) : null);
     const one = (name, number, ...images) => make("figure", {}, make("figcaption", {}, make("b", { textContent: name }), make("small", { textContent: number })), make("div", {}, ...images.filter(Boolean)));
-    const change = (effect) => (effect.changed.values[seed] === undefined ? "" : `${effect.changed.values[seed].toFixed(3)} %`);
+    const change = (effect) => (effect.changed.values[seed] === undefined ? "" : `${fixed(effect.changed.values[seed], 3)} %`);
     const note = t("sheetNote").replace("{others}", trimmed(data.others)).replace("{examined}", trimmed(data.examined));
     return make("section", { className: "card" }, make("div", { className: "head" }, make("h2", { textContent: t("sheet") }), tools), make("p", { className: "note", textContent: note }), tabs,
       make("div", { className: "sheet" }, one(t("source"), "", image(data.sources[seed], t("source"))),

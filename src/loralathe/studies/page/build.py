@@ -20,6 +20,9 @@ from loralathe.studies.plan import GridPlan, Position
 from loralathe.studies.results import CellResult
 from loralathe.words import read_page
 
+_IMPORTED = re.compile(r'^import\b.*"\./([\w.]+)"', re.MULTILINE)
+"""What a view imports: modules that stand before it in the page."""
+
 
 def _asset(name: str) -> str:
     return files("loralathe.studies.page").joinpath(name).read_text(encoding="utf-8")
@@ -39,12 +42,14 @@ def fill_page(name: str, title: str, data: Mapping[str, object], *, frame: str =
     text = json.dumps({**_shown(data), **words}, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    shared = [_without_modules(_asset(file)) for file in ("elements.js", f"{name}_view.js")]
+    view = _asset(f"{name}_view.js")
+    modules = map(_asset, _IMPORTED.findall(view))
+    scripts = [*map(_without_modules, [*modules, view]), *map(_asset, ("common.js", f"{frame}.js"))]
     parts = {
         "title": html.escape(printable(title)),
         "style": _asset("style.css"),
         "data": text,
-        "script": "\n".join(['"use strict";', *shared, _asset("common.js"), _asset(f"{frame}.js")]),
+        "script": "\n".join(['"use strict";', *scripts]),
     }
     page = _asset(f"{frame}.html")
     for key in ("title", "style", "script", "data"):  # data last: it may hold what looks like a place

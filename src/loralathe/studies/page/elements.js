@@ -1,5 +1,5 @@
 /* Small parts that saved pages and the workshop's live pages share.
-   make, facts, number, points, interval, copyText, copyable, zoomable, lightbox, memory; speak(t) tells them the page's words. */
+   make, facts, rounded, fixed, signed, number, points, signedPoints, interval, copyText, copyable, zoomable, lightbox, memory; speak(t) tells them the page's words. */
 let say = (key) => key;
 export function speak(words) { say = words; }
 
@@ -26,10 +26,15 @@ export function facts(pairs) {
   return make("dl", {}, ...pairs.flatMap(([key, value]) => [make("dt", { textContent: key }), make("dd", { textContent: value })]));
 }
 
-export const number = (value, digits = 3) => (value === null || value === undefined) ? "—" : String(+value.toFixed(digits));
+/* Rounded numbers: what rounds to nothing is 0, never -0. `fixed` keeps its zeros; `signed` is a difference. */
+export const rounded = (value, digits) => +value.toFixed(digits) + 0;
+export const fixed = (value, digits) => rounded(value, digits).toFixed(digits);
+export const signed = (value, digits) => `${rounded(value, digits) > 0 ? "+" : ""}${fixed(value, digits)}`;
+export const number = (value, digits = 3) => (value === null || value === undefined) ? "—" : String(rounded(value, digits));
 
 /* A share in points of 100; with its 95 % interval, if it has one. */
-export const points = (value) => (100 * value).toFixed(1).replace(/^-0\.0$/, "0.0");
+export const points = (value) => fixed(100 * value, 1);
+export const signedPoints = (value) => signed(100 * value, 1);
 export function interval(value) {
   if (!value) return "—";
   return value.low === null ? points(value.mean) : `${points(value.mean)} (${points(value.low)} – ${points(value.high)})`;

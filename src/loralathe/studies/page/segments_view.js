@@ -2,7 +2,7 @@
    Saved pages carry it inside.
 
    reportView({data, t, light, redraw}) → {cards(), title(), summary(), closeLight()} */
-import { copyable, lightbox, make, points } from "./elements.js";
+import { copyable, lightbox, make, number, points } from "./elements.js";
 
 export const WORDS = {
   title: "{}: segments", dark: "Dark", light: "Light", copy: "Copy", copied: "Copied", close: "Close",
@@ -12,7 +12,7 @@ export const WORDS = {
   sure: "The order is certain: a chance of {} % at most that any place is wrong.", unsure: "A dotted line stands where it is not certain which of two comes first; more seeds would tell.",
   whole: "Segments of several blocks were left whole: they matter too little to look closer.",
   effort: "{pictures} pictures for {blocks} blocks.",
-  pairs: "Pairs that compensate", pairsNote: "Leaving out both costs more than leaving out each: one does the other's work. Keep at least one of them.", pair: "{one} and {other}: {by} points more ({low} to {high})", pairSure: "surely", pairMaybe: "not sure",
+  pairs: "Pairs that compensate", pairsNote: "Leaving out both costs more than leaving out each: one does the other's work. Keep at least one of them.", pair: "{one} and {other}: {by} points more ({low} to {high})", pairSure: "surely", pairMaybe: "not sure", tooFew: "too few seeds for an interval",
   noPairs: "None was found.",
   weights: "Weights to start from", weightsNote: "1 for a segment with at least half of the strongest value, less for weaker ones, 0 for none. A start for your eyes, not a verdict.",
   list: "As a list", byName: "By name", command: "Merge with these weights",
@@ -42,13 +42,13 @@ export function reportView({ data, t, light }) {
     const body = data.segments.map((one) => make("tr", { className: `${one.blocks.length > 1 ? "group" : ""} ${one.certain ? "" : "unsure"}`, title: one.blocks.join(" ") },
       make("td", { textContent: one.name }), make("td", { className: "wide" }, bar(one.value)), ...columns.map(([key, value]) => make("td", { "data-name": t(key), textContent: value(one) }))));
     const sure = data.segments.every((one) => one.certain);
-    const notes = [sure ? t("sure").replace("{}", () => +(100 * data.error).toFixed(1)) : t("unsure"), data.segments.some((one) => one.blocks.length > 1) ? t("whole") : null, fill("effort", { pictures: data.pictures, blocks: data.blocks })];
+    const notes = [sure ? t("sure").replace("{}", () => number(100 * data.error, 1)) : t("unsure"), data.segments.some((one) => one.blocks.length > 1) ? t("whole") : null, fill("effort", { pictures: data.pictures, blocks: data.blocks })];
     return make("section", { className: "card" }, make("div", { className: "head" }, make("h2", { textContent: t("values") })), make("p", { className: "note", textContent: t(data.likeness ? "likenessNote" : "changeNote") }),
       make("table", { className: "bars segments" }, make("thead", {}, head), make("tbody", {}, ...body)), ...notes.filter(Boolean).map((text) => make("p", { className: "note", textContent: text })));
   }
 
   function pairsCard() {
-    const lines = data.pairs.map((pair) => make("li", { textContent: `${fill("pair", { one: pair.one, other: pair.other, by: points(pair.extra.mean), low: pair.extra.low === null ? "—" : points(pair.extra.low), high: pair.extra.high === null ? "—" : points(pair.extra.high) })} · ${t(pair.sure ? "pairSure" : "pairMaybe")}` }));
+    const lines = data.pairs.map((pair) => make("li", { textContent: `${fill("pair", { one: pair.one, other: pair.other, by: points(pair.extra.mean), low: pair.extra.low === null ? "—" : points(pair.extra.low), high: pair.extra.high === null ? "—" : points(pair.extra.high) })} · ${t(pair.extra.low === null ? "tooFew" : pair.sure ? "pairSure" : "pairMaybe")}` }));
     return make("section", { className: "card" }, make("h2", { textContent: t("pairs") }), make("p", { className: "note", textContent: t("pairsNote") }),
       lines.length ? make("ul", { className: "reasons" }, ...lines) : make("p", { textContent: t("noPairs") }));
   }

@@ -2,13 +2,12 @@
    Saved pages carry it inside.
 
    reportView({data, t, light, redraw, use() → the card of what to do with it}) → {cards(), title(), summary(), fit(), closeLight()} */
-import { copyable, interval, lightbox, make, points } from "./elements.js";
+import { interval, lightbox, make, number, points, rounded, signedPoints } from "./elements.js";
+import { JUDGED_WORDS, judgedOf } from "./judged.js";
 
 export const WORDS = {
-  title: "Search", dark: "Dark", light: "Light", copy: "Copy", copied: "Copied", close: "Close", colon: ": ", comma: ", ", stop: ".",
-  likeness: "likeness", bleed: "bleed", prompt: "prompt", diversity: "diversity",
-  likenessNote: "how much the person in the picture is the one meant", bleedNote: "how much other people change, seen without the trigger word",
-  promptNote: "how much of the prompt the picture shows", diversityNote: "how different the pictures of different seeds are",
+  ...JUDGED_WORDS, comma: ", ", stop: ".",
+  title: "Search",
   recommended: "Recommended", given: "as given", theGiven: "what you gave", candidate: "No. {}", givenLong: "As you gave it, without this search",
   running: "The search is running ({}). This page loads itself again.", search: "new candidates", closer: "a closer look at the best", check: "the check on fresh seeds",
   whyNear: "What comes first is {first}: the best is that of {top}, and {near} candidates are at most {within} points behind it. Of those, this one has {rest}.",
@@ -22,7 +21,7 @@ export const WORDS = {
   checked: "The check: on {seeds} fresh seeds, which no choice was made by, compared with {other}:",
   surelyMore: "{name} is {by} points higher ({low} to {high}): surely better", surelyLess: "{name} is {by} points lower ({low} to {high}): surely better",
   worseLess: "{name} is {by} points lower ({low} to {high}): surely worse", worseMore: "{name} is {by} points higher ({low} to {high}): surely worse",
-  unsure: "{name} differs by {by} points ({low} to {high}): no sure difference", unknown: "{name}: no picture tells it",
+  unsure: "{name} differs by {by} points ({low} to {high}): no sure difference",
   effort: "It took {pictures} pictures. A grid of the same values has {cells} cells, which is {grid} pictures on {first} seeds each.",
   racing: "{dropped} candidates were dropped early, since another one was surely better. The chance that one which nothing beats was dropped is {error} % at most.",
   noCheck: "It was not checked on fresh seeds, so its numbers are a little flattering.",
@@ -35,17 +34,12 @@ export const WORDS = {
   across: "across", up: "up", order: "in order of trying",
   front: "front", behind: "behind", dropped: "dropped",
   frontCard: "The front", frontNote: "The best trades between the objectives, in the order in which they could be chosen. Pictures with the trigger word, on the same seeds.",
-  more: "and {} more on the chart", table: "Numbers", tableNote: "Means in points of 100, with 95 % intervals for comparing candidates. All were drawn on the same seeds, some on more of them: what a seed does to all is taken out.",
+  more: "and {} more on the chart", tableNote: "Means in points of 100, with 95 % intervals for comparing candidates. All were drawn on the same seeds, some on more of them: what a seed does to all is taken out.",
   beaten: "surely beaten by no. {}", value: "Values", status: "Place", noPictures: "Its pictures are in the folder.",
 };
 
 export function reportView({ data, t, light, redraw, use = null }) {
-  const fill = (key, values) => Object.entries(values).reduce((text, [name, value]) => text.replace(`{${name}}`, () => value), t(key));
-  const one = (key, value) => t(key).replace("{}", () => value);
-  const known = ["likeness", "bleed", "prompt", "diversity"];
-  const meanings = { likeness: "likenessNote", bleed: "bleedNote", prompt: "promptNote", diversity: "diversityNote" };
   const stages = { search: "search", closer: "closer", check: "check" };
-  const goalName = (goal) => (known.includes(goal.name) ? t(goal.name) : goal.name);
   const find = (name) => data.goals.findIndex((goal) => goal.name === name);
   const mean = (candidate, goal) => candidate.values[goal]?.mean ?? null;
   let vertical = Math.max(0, find("likeness"));
@@ -53,6 +47,7 @@ export function reportView({ data, t, light, redraw, use = null }) {
   let picked = data.recommended;
 
   const box = lightbox(light);
+  const { one, fill, goalName, note, notes, row, strip, table, commands } = judgedOf({ data, t, box });
   const said = (candidate) => (candidate.number === 0 ? t("given") : data.axes.map((axis, i) => `${axis.title} ${candidate.labels[i]}`).join(" · "));
   const called = (candidate) => (candidate.number === 0 ? t("given") : one("candidate", candidate.number));
   const ordered = [...data.candidates].sort((a, b) => (b.number === data.recommended) - (a.number === data.recommended)
@@ -64,22 +59,18 @@ export function reportView({ data, t, light, redraw, use = null }) {
     return make("div", { className: "chips" }, ...data.axes.map((axis, i) => make("span", {}, make("small", { textContent: axis.title }), make("b", { textContent: candidate.labels[i] }))));
   }
 
-  function strip(sources, caption) {
-    if (!sources.length) return make("p", { className: "note", textContent: t("noPictures") });
-    return make("div", { className: "strip" }, ...sources.filter(Boolean).map((src, i) => make("img", {
-      src, alt: `${caption} ${i + 1}`, width: data.width, height: data.height, loading: "lazy", onclick: () => box.open(src, caption, data),
-    })));
-  }
+  const pictures = (sources, caption) => (sources.length ? strip(caption, sources) : note(t("noPictures")));
 
   function difference(goal, i) {
     const value = data.check.differences[i], name = goalName(goal);
-    if (!value) return fill("unknown", { name });
-    const sure = value.low !== null && (value.low > 0 || value.high < 0), size = (number) => points(sure ? Math.abs(number) : number);
-    const [low, high] = value.low === null ? ["—", "—"] : [size(value.low), size(value.high)].sort((a, b) => a - b);
+    if (!value) return one("unknown", name);
+    if (value.low === null) return fill("tooFew", { name, by: signedPoints(value.mean), seeds: data.check.seeds.length });
+    const sure = value.low > 0 || value.high < 0, size = (number) => points(sure ? Math.abs(number) : number);
+    const [low, high] = [size(value.low), size(value.high)].sort((a, b) => a - b);
     const by = size(value.mean);
     let key = "unsure";
-    if (value.low !== null && value.low > 0) key = goal.up ? "surelyMore" : "worseMore";
-    if (value.low !== null && value.high < 0) key = goal.up ? "worseLess" : "surelyLess";
+    if (value.low > 0) key = goal.up ? "surelyMore" : "worseMore";
+    if (value.high < 0) key = goal.up ? "worseLess" : "surelyLess";
     return fill(key, { name, by, low, high });
   }
 
@@ -112,20 +103,19 @@ export function reportView({ data, t, light, redraw, use = null }) {
         make("ul", {}, ...data.goals.map((goal, i) => make("li", { textContent: difference(goal, i) + t("stop") })))));
     } else if (!data.stage) reasons.push(make("li", { textContent: t("noCheck") }));
     reasons.push(make("li", { textContent: fill("effort", { pictures: data.pictures, cells: data.gridCandidates.toLocaleString("en"), grid: data.gridPictures.toLocaleString("en"), first: data.seeds[0] }) }));
-    if (dropped) reasons.push(make("li", { textContent: fill("racing", { dropped, error: +(100 * data.error).toFixed(1) }) }));
+    if (dropped) reasons.push(make("li", { textContent: fill("racing", { dropped, error: number(100 * data.error, 1) }) }));
     const rows = data.check
       ? [[t("recommended"), data.check.pictures], [data.check.against === 0 ? t("given") : called(data.candidates[data.check.against]), data.check.others_pictures]]
       : [[t("recommended"), best.pictures]];
     return make("section", { className: "card" }, make("h2", { textContent: t("recommended") }), chips(best), make("ul", { className: "reasons" }, ...reasons),
       make("h3", { textContent: t(data.check ? "pictures" : "pictures0") }),
-      ...rows.map(([name, sources]) => make("div", { className: "row" }, make("div", { className: "rowname", textContent: name }), strip(sources, name))));
+      ...rows.map(([name, sources]) => (sources.length ? row(name, sources) : note(t("noPictures")))));
   }
 
   function useCard() {
-    const { render, merge, recipe, notes } = data.commands;
-    const part = (key, text) => (text ? [make("p", { className: "note", style: "margin:12px 0 4px", textContent: t(key) }), copyable(text)] : []);
-    return make("section", { className: "card" }, make("h2", { textContent: t("use") }), ...part("render", render), ...part("merge", merge), ...part("recipe", recipe),
-      merge ? null : make("p", { className: "note", textContent: t("base") }), ...notes.map((key) => make("p", { className: "note", textContent: t(key) })));
+    const { render, merge, recipe, notes: notesOfUse } = data.commands;
+    return make("section", { className: "card" }, make("h2", { textContent: t("use") }), ...commands([[t("render"), render], [t("merge"), merge], [t("recipe"), recipe]]),
+      merge ? null : note(t("base")), ...notesOfUse.map((key) => note(t(key))));
   }
 
   /* Round numbers between two ends, about `count` of them. */
@@ -133,7 +123,7 @@ export function reportView({ data, t, light, redraw, use = null }) {
     const raw = (high - low) / count || 1, size = 10 ** Math.floor(Math.log10(raw));
     const step = [1, 2, 5, 10].map((n) => n * size).find((n) => n >= raw);
     const found = [];
-    for (let value = Math.ceil(low / step) * step; value <= high + 1e-9; value += step) found.push(+value.toFixed(6));
+    for (let value = Math.ceil(low / step) * step; value <= high + 1e-9; value += step) found.push(rounded(value, 6));
     return found;
   }
 
@@ -185,7 +175,7 @@ export function reportView({ data, t, light, redraw, use = null }) {
     const place = candidate.status === "dropped" ? one("beaten", candidate.beatenBy) : t(candidate.status);
     const values = data.goals.map((goal, i) => `${goalName(goal)} ${interval(candidate.values[i])}`);
     return make("div", { className: "candidate" }, make("div", { className: "head" }, make("b", { textContent: candidate.number === data.recommended ? `${called(candidate)} · ${t("recommended")}` : called(candidate) }),
-      make("span", { className: "note", textContent: [place, one("seedsOf", candidate.seeds)].join(" · ") })), chips(candidate), make("p", { className: "numbers", textContent: values.join(" · ") }), strip(candidate.pictures, said(candidate)));
+      make("span", { className: "note", textContent: [place, one("seedsOf", candidate.seeds)].join(" · ") })), chips(candidate), make("p", { className: "numbers", textContent: values.join(" · ") }), pictures(candidate.pictures, said(candidate)));
   }
 
   function frontCard() {
@@ -196,12 +186,9 @@ export function reportView({ data, t, light, redraw, use = null }) {
 
   function tableCard() {
     const heads = [t("value"), ...data.goals.map(goalName), t("seeds"), t("status")];
-    const body = ordered.map((candidate) => make("tr", { className: candidate.number === data.recommended ? "best" : candidate.status },
-      ...[said(candidate), ...candidate.values.map(interval), candidate.seeds, candidate.number === data.recommended ? t("recommended") : candidate.status === "dropped" ? one("beaten", candidate.beatenBy) : t(candidate.status)]
-        .map((text, i) => make("td", { "data-name": heads[i], textContent: text }))));
-    const notes = data.goals.filter((goal) => known.includes(goal.name)).map((goal) => `${goalName(goal)}${t("colon")}${t(meanings[goal.name])}`);
-    return make("section", { className: "card" }, make("h2", { textContent: t("table") }), make("p", { className: "note", textContent: t("tableNote") }), ...notes.map((text) => make("p", { className: "note", textContent: text })),
-      make("div", { className: "wide" }, make("table", { className: "candidates" }, make("thead", {}, make("tr", {}, ...heads.map((text) => make("th", { textContent: text })))), make("tbody", {}, ...body))));
+    const place = (candidate) => (candidate.number === data.recommended ? t("recommended") : candidate.status === "dropped" ? one("beaten", candidate.beatenBy) : t(candidate.status));
+    const rows = ordered.map((candidate) => [[said(candidate), ...candidate.values.map(interval), candidate.seeds, place(candidate)], candidate.number === data.recommended ? "best" : candidate.status]);
+    return table(t("table"), [t("tableNote"), ...notes(data.candidates.map((candidate) => candidate.values))], heads, rows);
   }
 
   function cards() {

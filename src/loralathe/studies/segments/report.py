@@ -15,7 +15,7 @@ from loralathe.studies.analyzer.options import Group
 from loralathe.studies.analyzer.report import BlockEffect, suggested_weight, weights_to_paste
 from loralathe.studies.commands import CellRecipe, cell_recipe
 from loralathe.studies.page.build import fill_page, picture_source
-from loralathe.studies.study_file import csv_file, json_file
+from loralathe.studies.study_file import csv_file, csv_number, json_file
 from loralathe.studies.tuning.racing import Values
 from loralathe.tensorfiles import write_whole
 
@@ -197,7 +197,7 @@ def segments_csv(report: SegmentsReport) -> bytes:
                 one.name,
                 " ".join(one.blocks),
                 len(one.value.values),
-                *("" if number is None else f"{number:.6g}" for number in numbers),
+                *map(csv_number, numbers),
                 one.weight,
                 int(one.certain),
             ]

@@ -19,6 +19,7 @@ from loralathe.rounded import signed_points
 from loralathe.strengths import show_number
 from loralathe.studies.drawing.sheet import PLAIN, Sheet, lay_out, paint_sheet
 from loralathe.studies.measured import NO_CARD, CardFile, measured_by
+from loralathe.studies.over_seeds import untold
 from loralathe.studies.page.build import fill_page, picture_source
 from loralathe.studies.store import CellStore
 from loralathe.studies.study_file import json_file
@@ -164,7 +165,7 @@ def _sentences(report: SoupReport) -> Iterator[str]:
         return
     for (name, up, _), gap in zip(report.goals, report.check.differences, strict=True):
         if gap is None or gap.low is None or gap.high is None:
-            yield f"The fresh seeds do not tell {name}."
+            yield untold(name, gap)
             continue
         word = "as good" if gap.low <= 0 <= gap.high else "better" if (gap.mean > 0) is up else "worse"
         between = _between(Gain(gap.mean, gap.low, gap.high))

@@ -18,7 +18,7 @@ from loralathe.studies.commands import CellRecipe, cell_recipe
 from loralathe.studies.measured import CardFile, measured_by
 from loralathe.studies.page.build import adapter_text, fill_page, picture_source
 from loralathe.studies.plan import Job
-from loralathe.studies.study_file import csv_file, json_file
+from loralathe.studies.study_file import csv_file, csv_number, json_file
 from loralathe.tensorfiles import write_whole
 
 Status = Literal["front", "behind", "dropped"]
@@ -245,7 +245,7 @@ def tune_csv(report: TuneReport) -> bytes:
                 one.number,
                 *(one.labels or [""] * len(report.axes)),
                 len(one.keys),
-                *("" if number is None else f"{number:.6g}" for number in numbers),
+                *map(csv_number, numbers),
                 "yes" if one.number in report.near else "",
                 "recommended" if one.number == report.recommended else one.status,
                 "" if one.beaten_by is None else one.beaten_by,

@@ -5,7 +5,7 @@ import { del, get, post, put } from "./api.js";
 import { askName } from "./form.js";
 import { accept, button, debounce, field, note, question, refuse, row, textInput } from "./parts.js";
 import { t } from "./words.js";
-import { make } from "./study/elements.js";
+import { fixed, make, number } from "./study/elements.js";
 
 const SHORT = [12, 17];
 const isText = (name) => /^(TE\d*|CLIP|T5|BASE)$/i.test(name);
@@ -17,7 +17,7 @@ export function blockList({ onchange }) {
   const box = textInput("", debounce(400, (text) => read(text)), { placeholder: "1,1,1,1,…", className: "list" });
   const node = make("div", { className: "block-list" });
   /* A list; by name where there is a single text encoder, which no list has. */
-  const written = () => blocks.map(([name, value]) => (blocks.some(([one]) => one !== "BASE" && isText(one)) ? `${name}=` : "") + +value.toFixed(3)).join(",");
+  const written = () => blocks.map(([name, value]) => (blocks.some(([one]) => one !== "BASE" && isText(one)) ? `${name}=` : "") + number(value)).join(",");
   const text = () => (blocks.every(([, value]) => value === 1) ? "" : written());
   const tell = debounce(200, () => onchange(text()));
   const attempt = (act) => async () => { accept(node); try { await act(); } catch (error) { refuse(node, error); } };
@@ -36,7 +36,7 @@ export function blockList({ onchange }) {
       };
       slider.oninput = () => { number.value = slider.value; change(+slider.value); };
       number.oninput = () => { if (number.value !== "") { slider.value = number.value; change(+number.value); } };
-      const share = `${(100 * energy).toFixed(1)} %`;
+      const share = `${fixed(100 * energy, 1)} %`;
       const bar = make("div", { className: "track", title: share, role: "img", "aria-label": t("blocks.energy_of", name, share) }, make("div", { className: "bar", style: `width:${100 * energy / most}%` }));
       return make("div", { className: "block-row" }, make("b", { textContent: name }), bar, slider, number);
     }));

@@ -3,7 +3,7 @@
 
    growingBars(threshold) → {node, add(cell)}; a cell has url and labels [block, seed], "" for the source */
 import { t } from "./words.js";
-import { make } from "./study/elements.js";
+import { fixed, make } from "./study/elements.js";
 import { effectBar, topOf } from "./study/blocks_view.js";
 
 const STUDENT = [0, 0, 12.71, 4.3, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26];
@@ -35,7 +35,7 @@ export function growingBars(threshold) {
 
   function draw() {
     const effects = [...found].map(([name, values]) => ({ name, changed: summed(values) })), top = topOf(effects);
-    body.replaceChildren(...effects.map(({ name, changed: effect }) => make("tr", {}, make("td", { textContent: name }), make("td", { className: "wide" }, effectBar(effect, top)), make("td", { textContent: `${effect.mean.toFixed(3)} %` }))));
+    body.replaceChildren(...effects.map(({ name, changed: effect }) => make("tr", {}, make("td", { textContent: name }), make("td", { className: "wide" }, effectBar(effect, top)), make("td", { textContent: `${fixed(effect.mean, 3)} %` }))));
   }
 
   async function add({ url, labels: [block, seed] }) {

@@ -9,7 +9,7 @@ import { accept, button, question, refuse, section } from "./parts.js";
 import { changed } from "./shares.js";
 import { draft } from "./state.js";
 import { showSize, t } from "./words.js";
-import { make } from "./study/elements.js";
+import { fixed, make } from "./study/elements.js";
 
 export function rankSweep({ key, form, table, ondone, onpick }) {
   const kept = draft("ranks");
@@ -70,5 +70,5 @@ function keptOf(job) {
   const blocks = changed(job?.report?.blocks ?? []);
   if (!blocks.length) return "";
   const least = blocks.reduce((low, block) => (block.kept < low.kept ? block : low));
-  return t("extract.least", (100 * least.kept).toFixed(1), least.name);
+  return t("extract.least", fixed(100 * least.kept, 1), least.name);
 }

@@ -2,7 +2,7 @@
    blocks: [{name, kept, cut, outside, rank}], shares from 0 to 1.
    changed(blocks): those in which there was something to keep */
 import { t } from "./words.js";
-import { make } from "./study/elements.js";
+import { fixed, make } from "./study/elements.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const PARTS = ["kept", "cut", "outside"];
@@ -16,7 +16,7 @@ function drawn(tag, attributes, text = null) {
   return node;
 }
 
-const percent = (share) => `${(100 * share).toFixed(share > 0.9995 || share < 0.0995 ? 1 : 0)} %`;
+const percent = (share) => `${fixed(100 * share, share > 0.9995 || share < 0.0995 ? 1 : 0)} %`;
 
 export const changed = (blocks) => blocks.filter((block) => block.kept > 0 || block.outside > 0);
 

@@ -7,7 +7,7 @@
    retitled(title)          a job's title in the person's language, whatever language it was made in
    announce(text)           says it to screen readers
    showTime(seconds), showSize(bytes), showDate(seconds since 1970) */
-import { speak } from "./study/elements.js";
+import { number, speak } from "./study/elements.js";
 
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const all = read("words");
@@ -57,7 +57,7 @@ export function showSize(bytes) {
   const units = ["B", "KB", "MB", "GB"];
   let value = bytes ?? 0, unit = 0;
   while (value >= 1000 && unit < 3) { value /= 1000; unit += 1; }
-  return `${value >= 100 || unit === 0 ? Math.round(value) : +value.toFixed(1)} ${units[unit]}`;
+  return `${value >= 100 || unit === 0 ? Math.round(value) : number(value, 1)} ${units[unit]}`;
 }
 
 export function showDate(seconds) {

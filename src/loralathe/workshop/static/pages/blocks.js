@@ -8,12 +8,12 @@ import { hasPictures, isOver, jobCard, runner } from "../job.js";
 import { liveBlocks } from "../live.js";
 import { button, choiceInput, debounce, field, flagInput, fold, note, rangeInput, refuse, row, section } from "../parts.js";
 import { intoFolder, label, loraWord, newLora } from "../state.js";
-import { make } from "../study/elements.js";
+import { make, number } from "../study/elements.js";
 
 const USUAL = ["range", "blocks", "seeds", "threshold"];
 
 /* Half of the strength that was chosen, and all of it: the pictures are then those that one knows. */
-const usualRange = (strength) => (strength > 0 ? `${+(strength / 2).toFixed(3)},${strength}` : "0.5,1");
+const usualRange = (strength) => (strength > 0 ? `${number(strength / 2)},${strength}` : "0.5,1");
 
 export async function open(root, app) {
   const { t, state } = app, kept = app.draft("blocks"), choices = state.get();

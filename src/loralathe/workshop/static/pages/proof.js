@@ -6,7 +6,7 @@ import { hasPictures, runner } from "../job.js";
 import { liveGrid } from "../live.js";
 import { areaInput, field, fold, note, section, textInput } from "../parts.js";
 import { intoFolder, label, loraWord } from "../state.js";
-import { make } from "../study/elements.js";
+import { fixed, make } from "../study/elements.js";
 
 const SCORING = ["card", "bleed", "scorers", "photo", "face_box", "reference"];
 
@@ -56,7 +56,7 @@ export async function open(root, app) {
     const seen = data.cells.map((cell) => cell.scores.likeness), values = seen.filter((value) => value !== null && value !== undefined);
     if (!values.length) { told.replaceChildren(note(t("proof.nobody"))); return; }
     const mean = values.reduce((sum, value) => sum + value, 0) / values.length, same = values.filter((value) => value >= threshold).length;
-    told.replaceChildren(note(t("proof.verdict", same, seen.length, mean.toFixed(3), Math.min(...values).toFixed(3), threshold.toFixed(3))));
+    told.replaceChildren(note(t("proof.verdict", same, seen.length, fixed(mean, 3), fixed(Math.min(...values), 3), fixed(threshold, 3))));
   }
 
   form.append(section("", field({ name: "checkpoint", label: t("proof.model"), input: picker.node, wide: true }), fold(t("proof.loras"), rows.node)),

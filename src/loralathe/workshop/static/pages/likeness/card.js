@@ -6,7 +6,7 @@ import { picturePicker } from "../../pictures.js";
 import { accept, button, field, note, nothingChosen, refuse, row, section } from "../../parts.js";
 import { label } from "../../state.js";
 import { fileUrl } from "../../api.js";
-import { facts, make } from "../../study/elements.js";
+import { facts, fixed, make } from "../../study/elements.js";
 
 const FEWEST = 3;
 const FINDS_FACES = /scrfd|yunet|det_\d|face_detection/i, KNOWS_FACES = /judge|w600k|glint|arcface|ccip|r50|r100|clip/i;
@@ -39,7 +39,7 @@ export async function open({ app, form, kept, go }) {
       const found = await post("ask", { command: "check_identity", words: [kept.get("card"), ...others.values()], options: {} });
       const verdict = ({ likeness, person }) => t(likeness === null ? "likeness.nobody" : person ? "likeness.the_person" : "likeness.another");
       told.replaceChildren(section(t("likeness.check"), make("div", { className: "photos told" }, ...found.data.map((one, i) => make("figure", { className: one.person ? "yes" : "" }, make("img", { src: fileUrl(others.values()[i]), alt: "" }),
-        make("figcaption", {}, make("b", { textContent: one.likeness === null ? "–" : one.likeness.toFixed(3) }), make("small", { textContent: verdict(one) }))))), facts(found.rows)));
+        make("figcaption", {}, make("b", { textContent: one.likeness === null ? "–" : fixed(one.likeness, 3) }), make("small", { textContent: verdict(one) }))))), facts(found.rows)));
     } catch (error) { told.replaceChildren(); refuse(place, error); }
   }
 
