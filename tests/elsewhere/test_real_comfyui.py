@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 import loralathe
-from elsewhere.real import PICTURE, USE, differ, running, write_models
+from elsewhere.real import LIST, PICTURE, USE, differ, running, write_models
 from loralathe.integrations import install
 
 COMFYUI = os.environ.get("COMFYUI_DIR")
@@ -105,3 +108,31 @@ def test_block_weights_go_through_its_door(
         (other,) = model.render(USE, output=tmp_path / "door.png", **PICTURE)  # type: ignore[arg-type]
     assert differ(one, other, "by the folder and by the door") == (0, 0.0)
     assert [path.name for path in loras.iterdir()] == ["hina.safetensors"]
+
+
+def test_errors_of_our_nodes_are_in_the_language_of_who_queues(server: str) -> None:
+    """A page in the browser's own language leaves no setting behind."""
+    page = server.replace("comfyui:", "http:")
+    fields = {"lora": "hina.safetensors", "strength_model": 1.0, "strength_clip": 1.0, "elements": ""}
+    more = {"rank": 0, "conv_rank": 0, "dtype": "fp16", "file": "", "overwrite": False}
+    graph = {
+        "1": {"class_type": "LatheLora", "inputs": fields | {"preset": "OUTALL", "blocks": LIST}},
+        "2": {"class_type": "LatheCombine", "inputs": more | {"loras": ["1", 2]}},
+    }
+
+    def told(language: str) -> str:
+        headers = {"Accept-Language": language, "Content-Type": "application/json"}
+        body = json.dumps({"prompt": graph}).encode()
+        with urllib.request.urlopen(urllib.request.Request(f"{page}/prompt", body, headers)) as answer:
+            prompt = json.loads(answer.read())["prompt_id"]
+        for _ in range(600):
+            with urllib.request.urlopen(f"{page}/history/{prompt}") as answer:
+                found = json.loads(answer.read())
+            if found:
+                messages = dict(found[prompt]["status"]["messages"])
+                return str(messages["execution_error"]["exception_message"])
+            time.sleep(0.1)
+        raise AssertionError("it does not run")
+
+    assert "選了一個分層清單，又寫了另一個" in told("zh-TW,zh;q=0.9,en;q=0.8")
+    assert "a block list is chosen, and another one is written" in told("en")

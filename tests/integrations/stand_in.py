@@ -230,6 +230,8 @@ class Host:
             (base / "models" / kind).mkdir(parents=True)
         Loader.host = self
         self.routes = SimpleNamespace(route=self._route)
+        self.app = SimpleNamespace(middlewares=list[Any]())
+        self.user_manager = SimpleNamespace(get_request_user_filepath=self._own_file)
         self.answers: dict[tuple[str, str], Callable[[Any], Any]] = {}
         self.modules = dict(self._modules())
         self.pack = ""
@@ -270,9 +272,10 @@ class Host:
             load_checkpoint_guess_config=lambda path, embedding_directory: Loader.load(Path(path)),
             load_diffusion_model_state_dict=lambda tensors: ModelPatcher(unet_of(tensors)),
         )
-        yield from self._module(
-            "aiohttp", web=SimpleNamespace(json_response=lambda told, status: (status, told))
+        web = SimpleNamespace(
+            json_response=lambda told, status: (status, told), middleware=lambda function: function
         )
+        yield from self._module("aiohttp", web=web)
         yield from self._module("server", PromptServer=SimpleNamespace(instance=self))
         yield from self._module(
             "folder_paths",
@@ -297,6 +300,23 @@ class Host:
             self.answers[method, path] = answer
 
         return add
+
+    def _own_file(self, request: Any, name: str, *, create_dir: bool) -> str:
+        """Of the user of a request; ComfyUI raises KeyError for one that it does not know."""
+        assert not create_dir
+        return str(
+            self.base / "user" / {None: "default", "2": "second"}[request.headers.get("comfy-user")] / name
+        )
+
+    def ask(self, path: str, **headers: str) -> Any:
+        """Its server's answer, which is the request, after all that stands before it."""
+
+        async def answer(request: Any) -> Any:
+            return request
+
+        (before,) = self.app.middlewares
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return _awaited(before(SimpleNamespace(method="POST", path=path, headers=named), answer))
 
     def _interrupt(self, value: bool) -> None:
         self.interrupted = value

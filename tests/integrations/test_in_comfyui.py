@@ -140,6 +140,7 @@ def graphs() -> dict[str, Graph]:
         "again": with_lora() | {"3": {**save, "inputs": save["inputs"] | {"dtype": "bf16"}}},
         "foreign": foreign,
         "mistake": with_lora(blocks="1,0,1") | {"3": save},
+        "broken": sampled(with_lora(lora="broken.safetensors"), ["2", 0], ["2", 1], "broken"),
         **on_quantised(loader),
         "grid": drawn(with_lora(blocks="")) | {"20": grid},
         "blocks": drawn(with_lora(blocks="")) | {"20": blocks},
@@ -207,6 +208,10 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     del checkpoint
     factors = tiny_lora("sd1", rank=4, alpha=2.0, seed=2, width_divisor=1, std=0.05)
     write_safetensors(base / "models/loras/hina.safetensors", factors)
+    next(value for name, value in factors.items() if name.startswith("lora_unet")).fill_(torch.nan)
+    write_safetensors(base / "models/loras/broken.safetensors", factors)
+    (base / "user/default").mkdir()
+    (base / "user/default/comfy.settings.json").write_text('{"Comfy.Locale": "zh-TW"}', "utf-8")
     noise = torch.randn((1, 4, SIZE // 8, SIZE // 8), generator=torch.Generator().manual_seed(SEED))
     save_file(
         {"latent_tensor": noise * FIRST_LEVEL / SCALE, "latent_format_version_0": torch.zeros(0)},
@@ -272,11 +277,13 @@ def test_the_saved_file_is_that_of_lathe_merge(ran: Ran, tmp_path: Path) -> None
         merged.unlink()
 
 
-def test_errors_are_ours(ran: Ran) -> None:
+def test_errors_are_ours_in_the_language_of_its_settings(ran: Ran) -> None:
+    """`broken` is found while ComfyUI samples: a number that is none."""
     for name, message in (
         ("again", "overwrite"),
-        ("foreign", "another node changed the weights"),
-        ("mistake", "a list of 3 block weights does not fit SD 1.5"),
+        ("foreign", "別的節點改過這個模型的權重"),
+        ("mistake", "3 個分層權重的清單不適用於 SD 1.5"),
+        ("broken", "張量含有 NaN 或無限大"),
     ):
         assert message in str(ran.results[name]["error"]), name
 
@@ -295,7 +302,7 @@ def test_studies_run_the_graph(ran: Ran) -> None:
 def test_looking_shows_text(ran: Ran) -> None:
     assert ran.results["looks"]["error"] is None
     shown = ran.results["looks"]["outputs"]
-    assert "LoRA for SD 1.5" in shown["1"]["text"][0]
+    assert "SD 1.5 的 LoRA" in shown["1"]["text"][0]
     assert "ComfyUI: 264/264" in shown["2"]["text"][0]
 
 

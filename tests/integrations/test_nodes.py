@@ -198,7 +198,7 @@ def without_record(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def refused(host: Host) -> type[Exception]:
-    return sys.modules[f"{host.pack}.work"].Refused  # type: ignore[no-any-return]
+    return sys.modules[f"{host.pack}.language"].Refused  # type: ignore[no-any-return]
 
 
 def test_what_is_not_ours_is_not_saved_as_ours(host: Host) -> None:
@@ -418,20 +418,73 @@ def test_looking(host: Host) -> None:
     assert host.shown["1"] == {"text": [text]}
 
 
-def test_errors_are_told_in_the_language_of_the_program(host: Host) -> None:
-    settings = host.base / "user/default/comfy.settings.json"
+def test_what_is_seen_is_told_in_the_language_of_the_program(host: Host, settings: Path) -> None:
+    assert settings.is_file()
+    for file, known in (("hina.safetensors", "SD 1.5 的 LoRA"), ("base.safetensors", "個張量")):
+        (text,) = host.run({"1": node("LatheInspect", file=file)}, "1")
+        assert known in text
+        assert "tensor" not in text.replace(file, "")
+
+
+@pytest.fixture
+def settings(host: Host) -> Iterator[Path]:
+    """Those of ComfyUI's user, in Chinese."""
+    file = host.base / "user/default/comfy.settings.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text('{"Comfy.Locale": "zh-TW"}', "utf-8")
+    yield file
+    file.unlink(missing_ok=True)
+
+
+def test_errors_are_told_in_the_language_of_the_program(host: Host, settings: Path) -> None:
     graph = with_lora(blocks="1,2,3")
+    with pytest.raises(refused(host), match="3 個分層權重的清單不適用"):
+        host.run(graph, "2")
+    settings.unlink()
     with pytest.raises(refused(host), match="does not fit"):
         host.run(graph, "2")
-    settings.parent.mkdir(parents=True)
-    settings.write_text('{"Comfy.Locale": "zh-TW"}', "utf-8")
-    try:
-        with pytest.raises(refused(host), match="3 個分層權重的清單不適用"):
-            host.run(graph, "2")
-    finally:
-        settings.unlink()
     with pytest.raises(refused(host), match="another one is written"):
         host.run(with_lora(preset="OUTALL"), "2")
+
+
+def test_so_are_errors_of_weights_while_it_samples(host: Host, settings: Path) -> None:
+    """A LoRA's numbers are read only then, for each layer that ComfyUI loads."""
+    factors = tiny_lora("sd1", rank=2, alpha=1.0, seed=2)
+    next(value for name, value in factors.items() if name.endswith("lora_up.weight")).fill_(torch.nan)
+    file = write_safetensors(host.base / "models/loras/broken.safetensors", factors)
+    try:
+        model, clip, *_ = host.run(with_lora(lora=file.name, blocks=""), "2")
+        with pytest.raises(refused(host), match=r"張量含有 NaN 或無限大\n  位置：.*broken"):
+            _ = model.weights(), clip.patcher.weights()
+        settings.unlink()
+        with pytest.raises(refused(host), match=r"the tensor holds NaN or infinity\n  where: .*broken"):
+            _ = model.weights(), clip.patcher.weights()
+    finally:
+        file.unlink()
+
+
+def test_without_a_setting_it_is_the_language_of_the_browser(host: Host, settings: Path) -> None:
+    """ComfyUI's page is in the browser's language then, and says so nowhere but in its requests."""
+
+    def spoken(path: str = "/api/prompt", **headers: str) -> str:
+        asked = host.ask(path, **headers)
+        assert asked.path == path
+        with pytest.raises(refused(host)) as told:
+            host.run(with_lora(blocks="1,2,3"), "2")
+        return "Chinese" if "不適用" in str(told.value) else "English"
+
+    try:
+        assert spoken(Accept_Language="en-US,en;q=0.9") == "Chinese"
+        assert spoken(Accept_Language="zh-TW", comfy_user="2") == "Chinese"
+        assert spoken(Accept_Language="en", comfy_user="2") == "English"
+        assert spoken(Accept_Language="en", comfy_user="nobody") == "Chinese"
+        settings.unlink()
+        assert spoken("/prompt", Accept_Language="zh-TW,zh;q=0.9,en;q=0.8") == "Chinese"
+        assert spoken("/api/queue", Accept_Language="en") == "Chinese"
+        assert spoken(Accept_Language="ja,zh-TW;q=0.5") == "English"
+        assert spoken(Accept_Language="zh-CN") == "English"
+    finally:
+        assert spoken() == "English"
 
 
 def test_own_lists_are_known(host: Host) -> None:

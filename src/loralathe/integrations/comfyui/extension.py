@@ -8,6 +8,7 @@ from comfy_api.latest import ComfyExtension
 
 from .door import open_door
 from .files import LatheAddDifference, LatheCombine, LatheExtract, LatheMerge, LatheRecipe, LatheSave
+from .language import listen
 from .looking import LatheCheck, LatheInspect
 from .loras import LatheApply, LatheLora, sliders
 from .studies import LatheBlockAnalyzer, LatheBlockReport, LatheGridReport, LathePicture, LatheStrengthGrid
@@ -36,4 +37,5 @@ class LatheExtension(ComfyExtension):
 async def comfy_entrypoint() -> LatheExtension:
     """What ComfyUI calls when it starts, before its server does."""
     open_door()
+    listen()
     return LatheExtension()

@@ -14,8 +14,9 @@ from loralathe import AdapterUse, InputError
 
 from . import host
 from .graph import Graph
+from .language import spelled, told
 from .loras import CATEGORY, LORAS, stack_input, strength, uses_of
-from .work import Work, told, working
+from .work import Work, working
 
 if TYPE_CHECKING:
     import torch
@@ -102,12 +103,12 @@ def text_of(report: Report, work: Work, *files: Path) -> str:
         held = weights.rounding.total.held
         if held is not None:
             lines.append(told(f"{held:.1%} of what was added is in it"))
-        lines += [told(remark.text.spelled(host.spelled)) for remark in weights.remarks]
+        lines += [told(remark.text.spelled(spelled)) for remark in weights.remarks]
     for extraction in report.extractions:
         whole = extraction.total()
         if whole.energy:
             lines.append(told(f"{whole.kept / whole.energy:.1%} of the difference is in the LoRA"))
-        lines += [told(remark.text.spelled(host.spelled)) for remark in extraction.remarks]
+        lines += [told(remark.text.spelled(spelled)) for remark in extraction.remarks]
     lines += [told(warning) for warning in report.warnings]
     return "\n".join([*lines, *work.said])
 

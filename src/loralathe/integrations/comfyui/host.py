@@ -1,8 +1,7 @@
-"""All that this pack asks of ComfyUI beside its node API: folders, models in memory, language, cancelling."""
+"""All that this pack asks of ComfyUI beside its node API: folders, models in memory, cancelling."""
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,8 @@ import torch
 from comfy.weight_adapter import WeightAdapterBase
 
 from loralathe import AdapterUse, InputError, LivePatch, few, inspect, live_patches
+
+from .language import refusing
 
 RECORD = "loralathe"
 """Under this name a MODEL or CLIP carries what was added to it, through every clone."""
@@ -108,15 +109,6 @@ def routes() -> Any | None:
     return None if running is None else running.routes
 
 
-def language() -> str:
-    """What ComfyUI's settings say."""
-    settings = Path(folder_paths.get_user_directory()) / "default" / "comfy.settings.json"
-    try:
-        return str(json.loads(settings.read_text("utf-8")).get("Comfy.Locale", "en"))
-    except (OSError, ValueError, AttributeError):  # none yet, or damaged: ComfyUI's own default
-        return "en"
-
-
 def is_cancelled() -> bool:
     return bool(comfy.model_management.processing_interrupted())
 
@@ -148,7 +140,8 @@ class Patch(WeightAdapterBase):
     def calculate_weight(
         self, weight: torch.Tensor, key: str, strength: float, *_: object, **__: object
     ) -> torch.Tensor:
-        weight += (strength * self.patch.added(weight)).to(weight.dtype)
+        with refusing():  # while ComfyUI samples, far from the node that put it there
+            weight += (strength * self.patch.added(weight)).to(weight.dtype)
         return weight
 
 
@@ -278,8 +271,3 @@ def _known(found: Any, where: Path) -> Held:
     if found is None or found[0] is None:
         raise InputError("ComfyUI does not know the kind of this model", where=str(where))
     return found[0], found[1], found[2]
-
-
-def spelled(name: str, value: object) -> str:
-    """An option of `loralathe` as our nodes call it."""
-    return {"force": "overwrite"}.get(name, name) + ("" if value is None else f" = {value}")

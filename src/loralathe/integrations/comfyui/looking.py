@@ -11,8 +11,9 @@ import loralathe
 from loralathe import counted
 
 from . import host
+from .language import told
 from .loras import CATEGORY, stamp
-from .work import told, working
+from .work import working
 
 if TYPE_CHECKING:
     from loralathe import Inspection, LoadingCheck
@@ -54,7 +55,7 @@ def _lines(seen: Inspection) -> Iterator[str]:
     yield f"{seen.path.name}: {told(seen.what)}"
     if seen.note:
         yield told(seen.note)
-    yield ", ".join((counted(seen.tensors, "tensor"), f"{seen.size / 1e6:,.1f} MB", *seen.dtypes))
+    yield ", ".join((told(counted(seen.tensors, "tensor")), f"{seen.size / 1e6:,.1f} MB", *seen.dtypes))
     if seen.adapter is not None:
         facts = seen.adapter
         kinds = ", ".join(f"{count} {kind}" for kind, count in facts.kinds.items())
@@ -65,7 +66,7 @@ def _lines(seen: Inspection) -> Iterator[str]:
             yield f"{block.block:<8} {block.modules}"
     if seen.checkpoint is not None:
         for part in seen.parts:
-            yield f"{part.name}: {counted(part.tensors, 'tensor')}, {part.nbytes / 1e6:,.1f} MB"
+            yield f"{part.name}: {told(counted(part.tensors, 'tensor'))}, {part.nbytes / 1e6:,.1f} MB"
     if seen.record is not None:
         yield from ("", str(loralathe.recorded_recipe(seen.path)).rstrip())
 

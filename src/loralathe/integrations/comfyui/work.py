@@ -11,14 +11,10 @@ from typing import Any
 import comfy.utils
 import torch
 
-import loralathe
-from loralathe import CallableSink, Cancel, Cancelled, Event, LatheError, Progress
+from loralathe import CallableSink, Cancel, Cancelled, Event, Progress
 
 from . import host
-
-
-class Refused(Exception):  # noqa: N818
-    """What a person must mend, in words for them: the text that ComfyUI shows."""
+from .language import refusing, told
 
 
 @dataclass
@@ -45,24 +41,10 @@ def working(node_id: str | None = None) -> Iterator[Work]:
             bar = bars.setdefault(event.task, comfy.utils.ProgressBar(event.total, node_id=node_id))
             bar.update_absolute(event.done, event.total)
 
-    try:
-        # ComfyUI runs nodes in inference mode, whose tensors worker threads may not write to.
-        with torch.inference_mode(False):
-            yield Work(Progress(CallableSink(receive), cancel), said)
-    except Cancelled:
-        host.raise_cancelled()
-    except LatheError as error:
-        raise Refused(_text(error)) from error
-
-
-def told(text: str) -> str:
-    """A text of ours in ComfyUI's language."""
-    spoken = host.language()
-    return loralathe.read_catalogue(spoken).say(text) if spoken in loralathe.LANGUAGES[1:] else text
-
-
-def _text(error: LatheError) -> str:
-    """What, where and fix, one a line."""
-    parts = {"": error.what, "  where: ": error.where, "  fix:   ": error.fix}
-    lines = [told(label) + told(text.spelled(host.spelled)) for label, text in parts.items() if text]
-    return "\n".join(map(loralathe.inset, lines))
+    with refusing():
+        try:
+            # ComfyUI runs nodes in inference mode, whose tensors worker threads may not write to.
+            with torch.inference_mode(False):
+                yield Work(Progress(CallableSink(receive), cancel), said)
+        except Cancelled:
+            host.raise_cancelled()
