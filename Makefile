@@ -65,7 +65,7 @@ test-browser: $(STAMP)
 	-@$(MAKE) --no-print-directory chromium
 	$(BIN)/python -m pytest -n0 -m browser tests/in_browser tests/integrations
 
-# Needs 16 GB of disk, 12 GB of memory, and minutes. ComfyUI's Python needs loralathe's dependencies, not loralathe.
+# Needs 16 GB of disk, 15 GB of memory, and ten minutes or more. ComfyUI's Python needs loralathe's dependencies, not loralathe.
 # COMFYUI_GGUF, the folder of ComfyUI-GGUF, tries its models as well.
 test-comfyui: $(STAMP)
 	$(BIN)/python -m pytest -n0 -s -m comfyui tests/integrations tests/elsewhere

@@ -25,8 +25,10 @@ WEBUI = os.environ.get("WEBUI_DIR")
 PYTHON = os.environ.get("WEBUI_PYTHON", sys.executable)
 FLAGS = (
     "--skip-prepare-environment", "--skip-torch-cuda-test", "--skip-install", "--skip-python-version-check",
-    "--always-cpu", "--api",
+    "--api",
 )  # fmt: skip
+FORGES, A1111S = ("--always-cpu",), ("--use-cpu", "all", "--no-half")
+"""How each computes on a processor, in fp32."""
 SAME = ("Steps", "Sampler", "Schedule type", "Seed", "Size", "Model", "RNG")
 
 pytestmark = [
@@ -68,7 +70,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 
     def words(port: int) -> list[str]:
         places = ["--data-dir", str(base), "--gradio-allowed-path", str(WEBUI)]
-        return [PYTHON, "launch.py", *FLAGS, "--port", str(port), *places]
+        own = FORGES if Path(WEBUI or "", "modules_forge").is_dir() else A1111S
+        return [PYTHON, "launch.py", *FLAGS, *own, "--port", str(port), *places]
 
     assert WEBUI is not None
     try:

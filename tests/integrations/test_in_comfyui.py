@@ -208,7 +208,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     del checkpoint
     factors = tiny_lora("sd1", rank=4, alpha=2.0, seed=2, width_divisor=1, std=0.05)
     write_safetensors(base / "models/loras/hina.safetensors", factors)
-    next(value for name, value in factors.items() if name.startswith("lora_unet")).fill_(torch.nan)
+    held = next(name for name in factors if name.startswith("lora_unet") and name.endswith("lora_up.weight"))
+    factors[held].fill_(torch.nan)
     write_safetensors(base / "models/loras/broken.safetensors", factors)
     (base / "user/default").mkdir()
     (base / "user/default/comfy.settings.json").write_text('{"Comfy.Locale": "zh-TW"}', "utf-8")
