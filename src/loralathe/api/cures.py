@@ -4,77 +4,62 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loralathe.api.arguments import File, PathLike, as_output, beside, require_kinds
-from loralathe.api.judging import judging_of
-from loralathe.api.model import OpenModel
-from loralathe.api.picture_options import (
-    RANDOM_SEED,
-    ModelKeywords,
-    ModelOptions,
-    Picture,
-    PictureKeywords,
-    parted,
+from loralathe.api.arguments import File, as_output, beside, require_kinds
+from loralathe.api.looked_at import (
+    LookedAtChoices,
+    LookedAtKeywords,
+    choices_in,
+    folder_beside,
+    looked_at,
+    opened,
+    with_own_seed,
 )
-from loralathe.api.pictures import open_model
+from loralathe.api.model import OpenModel
+from loralathe.api.picture_options import ModelOptions, Picture
 from loralathe.api.search import Search
-from loralathe.errors import InputError, option
+from loralathe.commands import command_line
+from loralathe.errors import InputError, Value, option
 from loralathe.language import stem
+from loralathe.strengths import show_number
 from loralathe.tensorfiles import MemoryPath
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from loralathe.likeness import Card
-    from loralathe.rendering import LocalRenderer
-    from loralathe.studies import Scorer
+    from loralathe.rendering import ImageRequest, LocalRenderer
     from loralathe.studies.cures.options import CureOptions
     from loralathe.studies.cures.report import CureReport
 
 __all__ = ["Cure", "CureChoices", "CurePlan", "PreparedCure", "cure", "prepare_cure"]
 
+COMMAND = (
+    "card", "scorers", "photo", "face_box", "likeness", "trigger", "also", "people", "keep", "strength",
+    "watch", "refine", "first_seeds", "most_seeds", "check_seeds", "error", "output", "folder",
+)  # fmt: skip
+"""Choices that the command on the page names, where they are not the usual ones."""
 NOTE = "loralathe_cure"
 """Metadata of the file: what was damped, and what pictures told of it."""
 
 
 @dataclass(frozen=True)
-class CureChoices:
+class CureChoices(LookedAtChoices):
     """What a cure is.
 
-    trigger: the words that call the person. Default: the card's.
     people: prompts of other people, without these words: bleed is seen on them, too.
-    keep: points of likeness that may be lost;  strength: of the LoRA in pictures.
+    keep: points of likeness that may be lost.
     watch: pictures with the word, and as many without it, at which layers are looked into.
     refine: steps of training after the damping, towards the LoRA with the word and the base without it.
-    output: of the file; None for a name beside the LoRA.  folder: of the pictures; None for one beside it.
-    card, scorers, photo, face_box, likeness, also: as for `tune`.
-    first_seeds, most_seeds: seeds that a damping begins on, and the most;  check_seeds: fresh ones.
-    error: chance that what the seeds call sure is wrong.
-    force: replace the output, and another study in the folder.
+    trigger: the words that call the person. Default: the card's.  The rest: see `LookedAtChoices`.
     """
 
-    trigger: str | Sequence[str] = ()
     people: Sequence[str] = ()
     keep: float = 2.0
-    strength: float = 1.0
     watch: int = 12
     refine: int = 0
-    output: PathLike | None = None
-    folder: PathLike | None = None
-    card: PathLike | Card | None = None
-    scorers: Sequence[str | Scorer] = ()
-    photo: Sequence[PathLike] = ()
-    face_box: str | None = None
-    likeness: str = ""
-    also: Sequence[str] = ()
-    first_seeds: int = 4
-    most_seeds: int = 24
-    check_seeds: int = 12
-    error: float = 0.05
-    force: bool = False
 
     @property
     def goal(self) -> Sequence[str]:
@@ -86,28 +71,13 @@ class CureChoices:
         return {}
 
 
-class CureKeywords(PictureKeywords, ModelKeywords, total=False):
+class CureKeywords(LookedAtKeywords, total=False):
     """The fields of `CureChoices`, of `Picture` and of `ModelOptions`."""
 
-    trigger: str | Sequence[str]
     people: Sequence[str]
     keep: float
-    strength: float
     watch: int
     refine: int
-    output: PathLike | None
-    folder: PathLike | None
-    card: PathLike | Card | None
-    scorers: Sequence[str | Scorer]
-    photo: Sequence[PathLike]
-    face_box: str | None
-    likeness: str
-    also: Sequence[str]
-    first_seeds: int
-    most_seeds: int
-    check_seeds: int
-    error: float
-    force: bool
 
 
 @dataclass(frozen=True)
@@ -145,9 +115,7 @@ def cure(base: File, lora: File, **keywords: Unpack[CureKeywords]) -> Cure:
 
 def prepare_cure(base: File, lora: File, **keywords: Unpack[CureKeywords]) -> PreparedCure:
     """A cure to be done; only headers are read. Raises InputError for the person's mistakes."""
-    opening, rest = parted(keywords, ModelOptions)
-    picture, rest = parted(rest, Picture)
-    model, choices = ModelOptions(**opening), CureChoices(**rest)
+    choices, model, picture = choices_in(keywords, CureChoices)
     for name, given in (("on", model.on), ("devices", model.devices)):
         if given:
             raise InputError(
@@ -165,7 +133,7 @@ def prepare_cure(base: File, lora: File, **keywords: Unpack[CureKeywords]) -> Pr
     for place in (path, base):
         if isinstance(place, MemoryPath) or not isinstance(place, (str, Path)):
             raise InputError("pictures are made of models in files", fix="write them to files")
-    return PreparedCure(base, path, choices, model, Picture(**picture))
+    return PreparedCure(base, path, choices, model, picture)
 
 
 @dataclass(frozen=True)
@@ -186,7 +154,7 @@ class PreparedCure:
     def folder(self) -> Path:
         """Where pictures go."""
         given = self.choices.folder
-        return self.output.with_name(f"{self.output.stem}-study") if given is None else Path(given)
+        return folder_beside(self.output) if given is None else Path(given)
 
     def plan(self) -> CurePlan:
         """What it would be; nothing is written. Raises what `run` raises before the first picture."""
@@ -213,7 +181,6 @@ class PreparedCure:
     def run(self) -> Cure:
         """Look, search and write the file. When it is cancelled, finished pictures stay."""
         from loralathe.adapters.damped import write_replaced
-        from loralathe.studies import SeedBook
         from loralathe.studies.cures.search import cure as search
         from loralathe.tensorfiles import check_output
 
@@ -222,10 +189,7 @@ class PreparedCure:
         check_output(self.output, [self.lora, Path(str(self.base))], self.choices.force)
         with self._opened() as model:
             options = self._options(model)
-            if self.picture.seed == RANDOM_SEED:
-                # Drawn once for the folder, so that the same call goes on with the same pictures.
-                seed = SeedBook(options.folder).next()
-                options = replace(options, request=replace(options.request, seed=seed))
+            options = with_own_seed(options, self.picture)
             report = search(options, _here(model), self.model.progress)
         if report.made is None:
             return Cure(report, None)
@@ -241,33 +205,44 @@ class PreparedCure:
         return Cure(report, file)
 
     def _opened(self) -> OpenModel:
-        fields = {name: getattr(self.model, name) for name in ModelOptions.__dataclass_fields__}
-        return open_model(self.base, **fields)
+        return opened(self.base, self.model)
+
+    def _command(self, request: ImageRequest) -> str:
+        """What does it again, on the command line; "" where a card or a scorer is no file."""
+        usual = CureChoices()
+        chosen = {name: getattr(self.choices, name) for name in COMMAND}
+        given = {name: one for name, one in chosen.items() if one != getattr(usual, name)}
+        shown: dict[str, Value] = {}
+        for name, one in given.items():
+            words = list(one) if isinstance(one, (list, tuple)) else [one]
+            if not all(isinstance(word, (str, int, float, Path)) for word in words):
+                return ""
+            shown[name] = [*map(str, words)]
+        drawn: dict[str, Value] = {
+            "prompt": request.prompt,
+            "negative": request.negative,
+            "seed": request.seed,
+            "steps": request.steps,
+            "cfg": show_number(request.cfg),
+            "sampler": request.sampler,
+            "schedule": request.schedule,
+            "size": "x".join(map(str, request.size)),
+        }
+        return command_line("cure", str(self.base), str(self.lora), **shown, **drawn)
 
     def _options(self, model: OpenModel) -> CureOptions:
         from loralathe.studies.cures.options import CureOptions
 
-        choices, request = self.choices, model.request_of((), self.picture)
-        model.check_uses(request)
-        judging = judging_of(choices)
+        choices = self.choices
+        _, shared = looked_at(choices, model, self.picture, self.folder)
         return CureOptions(
-            request,
-            self.folder,
+            **shared,
             lora=str(self.lora),
-            goals=judging.goals,
-            triggers=judging.triggers,
-            also=tuple(choices.also),
             people=tuple(choices.people),
-            strength=choices.strength,
             keep=choices.keep / 100,
             watched=choices.watch,
             refine=choices.refine,
-            first=choices.first_seeds,
-            most=choices.most_seeds,
-            check=choices.check_seeds,
-            error=choices.error,
-            context=model.context_of(),
-            force=choices.force,
+            command=self._command(shared["request"]),
         )
 
 

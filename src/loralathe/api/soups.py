@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe.api import recipes
-from loralathe.api.arguments import File, PathLike, as_output, beside, require_kinds, run_options
+from loralathe.api.arguments import File, as_output, beside, require_kinds, run_options
 from loralathe.api.estimates import Estimate, estimate_pictures
-from loralathe.api.judging import judging_of, within_of
+from loralathe.api.judging import within_of
+from loralathe.api.looked_at import (
+    LookedAtChoices,
+    LookedAtKeywords,
+    choices_in,
+    folder_beside,
+    looked_at,
+    opened,
+    with_own_seed,
+)
 from loralathe.api.measuring import with_measured
 from loralathe.api.model import OpenModel
-from loralathe.api.picture_options import (
-    RANDOM_SEED,
-    ModelKeywords,
-    ModelOptions,
-    Picture,
-    PictureKeywords,
-    parted,
-)
-from loralathe.api.pictures import open_model
+from loralathe.api.picture_options import ModelOptions, Picture
 from loralathe.api.prepared import Prepared
 from loralathe.api.recipes import Ranks
 from loralathe.api.search import Search
@@ -36,9 +37,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from loralathe.engine import Report, RunOptions
-    from loralathe.likeness import Card
     from loralathe.strengths import AdapterUse
-    from loralathe.studies import Scorer
     from loralathe.studies.soups.report import SoupReport
     from loralathe.studies.soups.stir import SoupOptions
 
@@ -46,48 +45,29 @@ __all__ = ["PreparedSoup", "Soup", "SoupChoices", "SoupPlan", "prepare_soup", "s
 
 
 @dataclass(frozen=True)
-class SoupChoices:
+class SoupChoices(LookedAtChoices):
     """What a soup is.
 
     weights: what each epoch weighs, in the order given; divided by their sum.  ema: decay of a moving average
         over the epochs, in the order that metadata or names tell. Without either, all weigh the same, or with
         a card or scorers what is found.
     ranks: as for `combine`; with none the result is exact and the ranks add up.
-    output, save_dtype, metadata: of the file; None for a name beside the first epoch.
+    save_dtype, metadata: of the file.
     base: the checkpoint that pictures are made with; needed to look at likeness.
-    card, scorers, photo, face_box, likeness, trigger, goal, within, weigh, also: as for
-        `tune`.
-    strength: of the LoRA in pictures.  folder: of the pictures; None for one beside the output.
-    first_seeds, most_seeds: seeds that a candidate begins on, and the most;  check_seeds: fresh ones.
-    error: chance that an epoch joins although it does not help.
-    force: replace the output, and another study in the folder.
+    goal, within, weigh: as for `tune`.  error: chance that an epoch joins although it does not help.
+    The rest: see `LookedAtChoices`.
     """
 
     weights: Sequence[float] = ()
     ema: float | None = None
     ranks: Ranks = field(default_factory=dict)
-    output: PathLike | None = None
     save_dtype: str = "fp16"
     metadata: str = "new"
     base: File | None = None
-    card: PathLike | Card | None = None
-    scorers: Sequence[str | Scorer] = ()
-    photo: Sequence[PathLike] = ()
-    face_box: str | None = None
-    likeness: str = ""
-    trigger: str | Sequence[str] = ()
     goal: Sequence[str] = ()
     within: float = 1.0
     weigh: Mapping[str, float] = field(default_factory=dict)
-    also: Sequence[str] = ()
-    strength: float = 1.0
-    folder: PathLike | None = None
-    first_seeds: int = 4
-    most_seeds: int = 24
-    check_seeds: int = 12
-    error: float = 0.05
     threads: int | None = None
-    force: bool = False
 
     @property
     def judged(self) -> bool:
@@ -107,34 +87,19 @@ class SoupChoices:
         return asked
 
 
-class SoupKeywords(PictureKeywords, ModelKeywords, total=False):
+class SoupKeywords(LookedAtKeywords, total=False):
     """The fields of `SoupChoices`, of `Picture` and of `ModelOptions`."""
 
     weights: Sequence[float]
     ema: float | None
     ranks: Ranks
-    output: PathLike | None
     save_dtype: str
     metadata: str
     base: File | None
-    card: PathLike | Card | None
-    scorers: Sequence[str | Scorer]
-    photo: Sequence[PathLike]
-    face_box: str | None
-    likeness: str
-    trigger: str | Sequence[str]
     goal: Sequence[str]
     within: float
     weigh: Mapping[str, float]
-    also: Sequence[str]
-    strength: float
-    folder: PathLike | None
-    first_seeds: int
-    most_seeds: int
-    check_seeds: int
-    error: float
     threads: int | None
-    force: bool
 
 
 @dataclass(frozen=True)
@@ -175,9 +140,7 @@ def soup(*epochs: File, **keywords: Unpack[SoupKeywords]) -> Soup:
 
 def prepare_soup(*epochs: File, **keywords: Unpack[SoupKeywords]) -> PreparedSoup:
     """A soup to be made; only headers are read. Raises InputError for the person's mistakes."""
-    opening, rest = parted(keywords, ModelOptions)
-    picture, rest = parted(rest, Picture)
-    model, choices = ModelOptions(**opening), SoupChoices(**rest)
+    choices, model, picture = choices_in(keywords, SoupChoices)
     if len(epochs) < 2:
         raise InputError(
             "a soup is made of several epochs",
@@ -187,7 +150,7 @@ def prepare_soup(*epochs: File, **keywords: Unpack[SoupKeywords]) -> PreparedSou
     places = [search.lora(one, f"epoch{number}") for number, one in enumerate(epochs, 1)]
     require_kinds((), places)
     _check_twice(places)
-    return PreparedSoup(tuple(places), choices, model, Picture(**picture))
+    return PreparedSoup(tuple(places), choices, model, picture)
 
 
 def _check_twice(places: Sequence[Path]) -> None:
@@ -259,7 +222,7 @@ class PreparedSoup:
             return Path(self.choices.folder)
         if isinstance(self.output, MemoryPath):
             raise InputError("the pictures need a folder", fix=f"give {option('folder', 'FOLDER')}")
-        return self.output.with_name(f"{self.output.stem}-study")
+        return folder_beside(self.output)
 
     def writing(
         self,
@@ -317,7 +280,6 @@ class PreparedSoup:
         """Look at pictures; None where none are asked for. When it is cancelled, finished pictures stay."""
         if not self.choices.judged:
             return None
-        from loralathe.studies import SeedBook
         from loralathe.studies.soups.stir import stir
 
         self.plan()
@@ -325,10 +287,7 @@ class PreparedSoup:
         self.writing(self.weights or (1 / len(self.places),) * len(self.places)).check()
         with self._opened() as model:
             options = self._study_options(model)
-            if self.picture.seed == RANDOM_SEED:
-                # Drawn once for the folder, so that the same call goes on with the same pictures.
-                seed = SeedBook(options.folder).next()
-                options = replace(options, request=replace(options.request, seed=seed))
+            options = with_own_seed(options, self.picture)
             return stir(options, model.renderer, self._cut, self.model.progress)
 
     def _cut(self, mix: tuple[float, ...]) -> Path | None:
@@ -366,30 +325,16 @@ class PreparedSoup:
                 "pictures are made of LoRAs in files", where=few(held), fix="write them to files"
             )
         assert self.choices.base is not None
-        fields = {name: getattr(self.model, name) for name in ModelOptions.__dataclass_fields__}
-        return open_model(self.choices.base, **fields)
+        return opened(self.choices.base, self.model)
 
     def _study_options(self, model: OpenModel) -> SoupOptions:
         from loralathe.studies.soups.stir import SoupOptions
 
-        choices, request = self.choices, model.request_of((), self.picture)
-        model.check_uses(request)
-        judging = judging_of(choices)
+        judging, shared = looked_at(self.choices, model, self.picture, self.folder)
         return SoupOptions(
-            request,
-            self.folder,
+            **shared,
             epochs=tuple(str(path) for path in self.places),
-            goals=judging.goals,
-            strength=choices.strength,
             mix=self.weights,
-            also=tuple(choices.also),
-            triggers=judging.triggers,
             card=judging.card,
-            first=choices.first_seeds,
-            most=choices.most_seeds,
-            check=choices.check_seeds,
-            within=within_of(choices.within),
-            error=choices.error,
-            context=model.context_of(),
-            force=choices.force,
+            within=within_of(self.choices.within),
         )

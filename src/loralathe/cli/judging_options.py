@@ -107,6 +107,27 @@ def seeds_options(
     ])  # fmt: skip
 
 
+def looked_at_options(most: Option[Any]) -> Option[Any]:
+    """Of a LoRA that is written after pictures were looked at; most: `seeds_options`, between the others."""
+    return stack([
+        click.option(
+            "--strength",
+            type=Number(),
+            default=1.0,
+            metavar="X",
+            help="Strength of the LoRA in pictures. Default: 1.",
+        ),
+        most,
+        click.option(
+            "--folder",
+            type=FilePath(),
+            metavar="FOLDER",
+            help="Folder of the pictures. Default: one beside the output.",
+        ),
+        click.option("--force", is_flag=True, help="Replace the output, and another study in the folder."),
+    ])  # fmt: skip
+
+
 def scorers_named(words: Sequence[str]) -> list[Any]:
     """--scorer: `family` stands for the scorers of the demo's family."""
     from loralathe.demo import family_scorers

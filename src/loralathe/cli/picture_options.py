@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,6 +53,16 @@ class Profile:
             screen.note(f"{self._file} would be written")
         else:
             write_settings(self._file, self._values, force=self._force)
+
+
+@contextmanager
+def pictures_kept(folder: Path | None) -> Iterator[None]:
+    """Ctrl-C says where finished pictures are."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = f"finished pictures are kept in {folder}; the same command goes on from there"
+        raise KeyboardInterrupt(kept) from None
 
 
 def take_picture_screen(options: dict[str, Any]) -> Screen:

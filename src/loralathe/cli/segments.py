@@ -8,7 +8,7 @@ import click
 
 from loralathe import InputError, counted, points
 from loralathe.cli.options import Whole
-from loralathe.cli.picture_options import Profile
+from loralathe.cli.picture_options import Profile, pictures_kept
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Columns, Facts
 
@@ -72,12 +72,9 @@ def run_segments(
     if dry_run:
         _show_plan(screen, prepared)
         return
-    try:
+    folder = prepared.options.blocks.folder
+    with pictures_kept(folder):
         report = prepared.run()
-    except KeyboardInterrupt:
-        folder = prepared.options.blocks.folder
-        kept = f"finished pictures are kept in {folder}; the same command goes on from there"
-        raise KeyboardInterrupt(kept) from None
     show_segments(screen, report)
 
 

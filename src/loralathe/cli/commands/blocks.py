@@ -12,7 +12,13 @@ from loralathe.cli.estimates import estimate_rows
 from loralathe.cli.judging_options import card_option
 from loralathe.cli.language import say, say_label
 from loralathe.cli.options import FilePath, PictureCommand, Share, Whole, stack
-from loralathe.cli.picture_options import Profile, picture_options, take_model_options, take_picture_screen
+from loralathe.cli.picture_options import (
+    Profile,
+    picture_options,
+    pictures_kept,
+    take_model_options,
+    take_picture_screen,
+)
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.segments import SEGMENT_OPTIONS, run_segments, take_segment_options
 from loralathe.cli.text import Columns, Facts, figures, laid_out, legend, percent
@@ -167,11 +173,8 @@ def blocks_command(
             _show_plan(screen, prepared)
             return
         folder = prepared.options.folder
-        try:
+        with pictures_kept(folder):
             report = prepared.run()
-        except KeyboardInterrupt:
-            kept = f"finished pictures are kept in {folder}; the same command goes on from there"
-            raise KeyboardInterrupt(kept) from None
     show_blocks(screen, folder, report)
 
 

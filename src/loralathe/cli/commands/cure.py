@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loralathe import percentage, points
-from loralathe.cli.judging_options import person_options, scorers_named, seeds_options
+from loralathe.cli.judging_options import looked_at_options, person_options, scorers_named, seeds_options
 from loralathe.cli.language import Data
 from loralathe.cli.options import FilePath, Number, PictureCommand, Whole, output_option
-from loralathe.cli.picture_options import Profile, picture_options, take_picture_screen
+from loralathe.cli.picture_options import Profile, picture_options, pictures_kept, take_picture_screen
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Columns, Facts
 
@@ -61,13 +61,6 @@ Example:
     help="Points of likeness that may be lost. Default: 2 of 100.",
 )
 @click.option(
-    "--strength",
-    type=Number(),
-    default=1.0,
-    metavar="X",
-    help="Strength of the LoRA in pictures. Default: 1.",
-)
-@click.option(
     "--watch",
     type=Whole(min=1),
     default=12,
@@ -81,20 +74,15 @@ Example:
     metavar="STEPS",
     help="Train the damped factors, so often; 100 is plenty. Default: 0.",
 )
-@seeds_options(
-    (4, "Seeds that a damping begins on. Default: 4."),
-    (24, "Most seeds of one. Default: 24."),
-    (12, "Fresh seeds for the end. Default: 12."),
-    "Chance that what the seeds call sure is wrong. Default: 0.05.",
+@looked_at_options(
+    seeds_options(
+        (4, "Seeds that a damping begins on. Default: 4."),
+        (24, "Most seeds of one. Default: 24."),
+        (12, "Fresh seeds for the end. Default: 12."),
+        "Chance that what the seeds call sure is wrong. Default: 0.05.",
+    )
 )
 @output_option
-@click.option(
-    "--folder",
-    type=FilePath(),
-    metavar="FOLDER",
-    help="Folder of the pictures. Default: one beside the output.",
-)
-@click.option("--force", is_flag=True, help="Replace the output, and another study in the folder.")
 @picture_options(elsewhere=False)
 def cure_command(base: str, lora: str, dry_run: bool, **options: Any) -> None:
     """Write LORA so that it changes other people less: what it does without its trigger word is damped."""
@@ -107,11 +95,8 @@ def cure_command(base: str, lora: str, dry_run: bool, **options: Any) -> None:
     if dry_run:
         _show_plan(screen, prepared.plan())
         return
-    try:
+    with pictures_kept(prepared.folder):
         found = prepared.run()
-    except KeyboardInterrupt:
-        kept = f"finished pictures are kept in {prepared.folder}; the same command goes on from there"
-        raise KeyboardInterrupt(kept) from None
     show_cure(screen, found.report)
     screen.event("written", file=found.file)
     if found.file is not None:

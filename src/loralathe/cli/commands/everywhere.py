@@ -10,7 +10,13 @@ from loralathe import counted, points
 from loralathe.cli.judging_options import scorers_named, weights_named
 from loralathe.cli.language import Data
 from loralathe.cli.options import FilePath, PictureCommand, Whole
-from loralathe.cli.picture_options import Profile, picture_options, take_model_options, take_picture_screen
+from loralathe.cli.picture_options import (
+    Profile,
+    picture_options,
+    pictures_kept,
+    take_model_options,
+    take_picture_screen,
+)
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.search_options import search_options
 from loralathe.cli.text import Columns, Facts
@@ -94,11 +100,8 @@ def everywhere_command(lora: str, dry_run: bool, **options: Any) -> None:
     if dry_run:
         _show_plan(screen, prepared)
         return
-    try:
+    with pictures_kept(prepared.folder):
         report = prepared.run()
-    except KeyboardInterrupt:
-        kept = f"finished pictures are kept in {prepared.folder}; the same command goes on from there"
-        raise KeyboardInterrupt(kept) from None
     show_everywhere(screen, report)
 
 

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loralathe import points
-from loralathe.cli.judging_options import judging_options, scorers_named, seeds_options, weights_named
+from loralathe.cli.judging_options import (
+    judging_options,
+    looked_at_options,
+    scorers_named,
+    seeds_options,
+    weights_named,
+)
 from loralathe.cli.language import Data, say_label, say_series
 from loralathe.cli.options import (
     FilePath,
@@ -18,7 +24,7 @@ from loralathe.cli.options import (
     output_option,
     threads_option,
 )
-from loralathe.cli.picture_options import Profile, picture_options, take_picture_screen
+from loralathe.cli.picture_options import Profile, picture_options, pictures_kept, take_picture_screen
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Columns, Facts
 
@@ -86,26 +92,14 @@ Examples:
     help="Look at pictures of this checkpoint; needs --card or --scorer.",
 )
 @judging_options()
-@click.option(
-    "--strength",
-    type=Number(),
-    default=1.0,
-    metavar="X",
-    help="Strength of the LoRA in pictures. Default: 1.",
+@looked_at_options(
+    seeds_options(
+        (4, "Seeds that one begins on. Default: 4."),
+        (24, "Most seeds of one. Default: 24."),
+        (12, "Fresh seeds for the end. Default: 12."),
+        "Chance that an epoch joins although it does not help. Default: 0.05.",
+    )
 )
-@seeds_options(
-    (4, "Seeds that one begins on. Default: 4."),
-    (24, "Most seeds of one. Default: 24."),
-    (12, "Fresh seeds for the end. Default: 12."),
-    "Chance that an epoch joins although it does not help. Default: 0.05.",
-)
-@click.option(
-    "--folder",
-    type=FilePath(),
-    metavar="FOLDER",
-    help="Folder of the pictures. Default: one beside the output.",
-)
-@click.option("--force", is_flag=True, help="Replace the output, and another study in the folder.")
 @threads_option("Worker threads for the average. Default: one on every core.")
 @picture_options()
 def soup_command(epochs: tuple[str, ...], dry_run: bool, **options: Any) -> None:
@@ -129,11 +123,8 @@ def soup_command(epochs: tuple[str, ...], dry_run: bool, **options: Any) -> None
     if dry_run or plan.folder is None:
         _show_plan(screen, plan)
     if not dry_run and plan.folder is not None:
-        try:
+        with pictures_kept(plan.folder):
             study = prepared.study()
-        except KeyboardInterrupt:
-            kept = f"finished pictures are kept in {plan.folder}; the same command goes on from there"
-            raise KeyboardInterrupt(kept) from None
         assert study is not None
         show_soup(screen, study)
         weights = study.mix

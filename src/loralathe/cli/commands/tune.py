@@ -12,7 +12,7 @@ from loralathe.cli.judging_options import scorers_named, weights_named
 from loralathe.cli.language import Data, say_label, say_series
 from loralathe.cli.opening import open_pictures
 from loralathe.cli.options import FilePath, PictureCommand, variables_option
-from loralathe.cli.picture_options import Profile, picture_options, take_picture_screen
+from loralathe.cli.picture_options import Profile, picture_options, pictures_kept, take_picture_screen
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.search_options import search_options
 from loralathe.cli.text import Columns, Facts
@@ -109,11 +109,8 @@ def tune_command(files: tuple[str, ...], dry_run: bool, **options: Any) -> None:
             _show_plan(screen, prepared)
             return
         folder = prepared.options.folder
-        try:
+        with pictures_kept(folder):
             report = prepared.run()
-        except KeyboardInterrupt:
-            kept = f"finished pictures are kept in {folder}; the same command goes on from there"
-            raise KeyboardInterrupt(kept) from None
     show_tune(screen, report)
 
 

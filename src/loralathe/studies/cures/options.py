@@ -35,6 +35,7 @@ class CureOptions:
     watched: pictures with the word, and as many without it, that layers are looked into at.
     first, most: seeds that a level begins on, and the most;  check: fresh seeds for the end.
     error: chance of an answer to be wrong.  refine: steps of training after the damping, 0 is none.
+    command: as it was typed, for the page; "" where it cannot be.
     """
 
     request: ImageRequest
@@ -54,6 +55,7 @@ class CureOptions:
     refine: int = 0
     levels: tuple[float, ...] = LEVELS
     context: Context = DEFAULT_CONTEXT
+    command: str = ""
     force: bool = False
     identify: Identify = file_identity
 
