@@ -51,6 +51,7 @@ def test_it_writes_a_lora_of_the_same_names_and_goes_on_for_nothing(done: Run) -
     assert note["trigger"] == ["hina"]
     assert set(note["measured"]) == {"likeness", "bleed"}
     assert Path("hina-cured-study/cure.png").is_file()
+    assert Path("hina-cured-study/cure.html").is_file()
     again = {line["event"]: line for line in map(json.loads, done(*words, "--force").stdout.splitlines())}
     assert told["cure"]["rendered"] > 0
     assert again["cure"]["rendered"] == 0

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from browser import asked_of, needs_browser
 from checkpoints import write_safetensors
 from loralathe.adapters import open_adapter
 from loralathe.errors import InputError
@@ -34,6 +35,11 @@ from studies.fakes import FakeRenderer
 from studies.tuning.world import SCORERS
 
 Levels = tuple[int, ...]
+SEEN = """
+return { wide: document.documentElement.scrollWidth, words: document.body.innerText,
+         rows: [...document.querySelectorAll(".rowname")].map((one) => one.textContent),
+         pictures: document.querySelectorAll(".strip img").length };
+"""
 
 
 def levels_of(request: ImageRequest) -> Levels:
@@ -209,6 +215,29 @@ def test_what_became_of_the_bleed_is_said_in_words(
     told = replace(found, check=check).sentences()
     assert told[-1] == said
     assert told[0] == "2 fresh seeds are too few to tell likeness: 0.0 points."
+
+
+@needs_browser
+def test_the_page_shows_both_sides_of_it(lora: Path, inside: Inside) -> None:
+    cure(options(lora, command="lathe cure A hina"), inside)
+    page = lora.parent / "study/cure.html"
+    seen = asked_of(page, SEEN, 390, 844, "lang=en")
+    assert seen["wide"] == 390
+    assert seen["rows"] == ["as it was", "cured", "the base alone", "as it was", "cured"]
+    assert seen["pictures"] == 5 * 6
+    told = str(seen["words"])
+    for text in (
+        "hina, cured",
+        "57 % of the bleed is gone.",
+        "text encoders 0.1",
+        "lathe cure A hina",
+        "100 %",
+    ):
+        assert text in told
+    chinese = str(asked_of(page, SEEN, 1280, 900, "lang=zh")["words"])
+    assert "滲染少了 57 %。" in chinese
+    words = set(re.findall(r"[A-Za-z]{3,}", re.sub(r"lathe cure A hina|hina, a girl", "", chinese)))
+    assert words <= {"hina", "LoRA", "English", "MID", "BASE", "prompt"}
 
 
 def test_refining_is_looked_at_in_the_place_of_the_damping(lora: Path, inside: Inside) -> None:

@@ -201,7 +201,7 @@ def test_importing_the_package_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["grid", "blocks", "tune", "segments", "everywhere", "soup"])
+@pytest.mark.parametrize("name", ["grid", "blocks", "tune", "segments", "everywhere", "soup", "cure"])
 def test_every_word_of_a_page_is_in_both_languages_and_used(name: str) -> None:
     folder = Path(build.__file__).parent
     view = (folder / f"{name}_view.js").read_text(encoding="utf-8")

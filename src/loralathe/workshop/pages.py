@@ -21,7 +21,7 @@ else:
     import tomli as tomllib
 
 _DATA = re.compile(rb'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
-PAGES = {name: f"{name}.html" for name in ("grid", "blocks", "tune", "everywhere", "soup")}
+PAGES = {name: f"{name}.html" for name in ("grid", "blocks", "tune", "everywhere", "soup", "cure")}
 """Studies whose page is shown, and its file in their folder."""
 _OWN = re.compile(r"(?:[^/\\]+/)?(?:(?:cells|diffs)/[\w.-]+\.png|tune\.html)")
 """Pictures of a study, and searches in its folder."""

@@ -1,4 +1,4 @@
-"""What a cure found: levels, what blocks do without the word, likeness and bleed; cure.json, cure.png."""
+"""What a cure found: levels, what blocks do without the word, likeness, bleed; cure.json, .html, .png."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from math import isfinite, sqrt
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -16,6 +17,7 @@ from loralathe.rounded import fixed, signed_points
 from loralathe.studies.cures.watch import PARTS, Copies, Point
 from loralathe.studies.drawing.sheet import PLAIN, Sheet, lay_out, paint_sheet
 from loralathe.studies.over_seeds import untold
+from loralathe.studies.page.build import fill_page, page_pictures, page_values
 from loralathe.studies.store import CellStore
 from loralathe.studies.study_file import json_file
 from loralathe.studies.tuning.goals import BLEED, SLACK
@@ -72,7 +74,7 @@ class CureReport:
 
     goals: (name, whether up is better).  levels: λ of each part; zeros where none keeps the likeness.
     left: modules that no picture reached.  refined: steps of training.
-    made: the file, None where nothing was to be made.
+    made: the file, None where nothing was to be made.  command: that does it again; "" where none can.
     """
 
     lora: str
@@ -91,6 +93,7 @@ class CureReport:
     pictures: int
     rendered: int
     request: ImageRequest
+    command: str = ""
     files: tuple[Path, ...] = ()
 
     def sentences(self) -> list[str]:
@@ -172,17 +175,59 @@ def _gone(share: float) -> str:
 
 def write_cure_report(folder: Path, report: CureReport, store: CellStore) -> CureReport:
     """Write the files; the report with their paths."""
-    files = [folder / "cure.json"]
-    write_whole(files[0], cure_json(report))
+    files = {"cure.json": cure_json(report), "cure.html": cure_page(report, folder)}
     if report.check is not None:
-        files.append(folder / "cure.png")
-        write_whole(files[1], png_bytes(cure_sheet(report, report.check, store)))
-    return replace(report, files=tuple(files))
+        files["cure.png"] = png_bytes(cure_sheet(report, report.check, store))
+    for name, content in files.items():
+        write_whole(folder / name, content)
+    return replace(report, files=tuple(folder / name for name in files))
+
+
+def cure_page(report: CureReport, folder: Path) -> bytes:
+    """`cure.html`."""
+    check: dict[str, Any] | None = None
+    if report.check is not None:
+        found = report.check
+        columns = zip(*found.keys[:MOST_PICTURES], strict=True)
+        check = {
+            "seeds": found.seeds,
+            "before": page_values(found.before),
+            "after": page_values(found.after),
+            "differences": page_values(found.differences),
+            "pictures": [page_pictures(keys, folder) for keys in columns],
+        }
+    data = {
+        "lora": Path(report.lora).stem,
+        "goals": [{"name": name, "up": up} for name, up in report.goals],
+        "keep": report.keep,
+        "slack": SLACK,
+        "levels": report.levels,
+        "refined": report.refined,
+        "made": report.made is not None,
+        "left": len(report.left),
+        "blocks": [asdict(one) for one in report.blocks],
+        "tried": [
+            {
+                "levels": one.levels,
+                "seeds": one.seeds,
+                "values": page_values(one.values),
+                "keeps": one.keeps,
+            }
+            for one in report.tried
+        ],
+        "check": check,
+        "pictures": report.pictures,
+        "width": report.request.size[0],
+        "height": report.request.size[1],
+        "prompt": report.request.prompt,
+        "command": report.command,
+    }
+    return fill_page("cure", f"{folder.name}: cure", data)
 
 
 def cure_json(report: CureReport) -> bytes:
     """The whole report."""
-    skipped = ("files", "request", "made")
+    skipped = ("files", "request", "made", "command")
     fields = {name: value for name, value in asdict(report).items() if name not in skipped}
     fields["goals"] = [dict(zip(("name", "up"), goal, strict=True)) for goal in report.goals]
     for one in fields["tried"]:

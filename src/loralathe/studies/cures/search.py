@@ -94,6 +94,7 @@ def cure(
         pictures=measurer.spent,
         rendered=measurer.rendered,
         request=options.request,
+        command=options.command,
     )
     return write_cure_report(options.folder, report, measurer.store)
 

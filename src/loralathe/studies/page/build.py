@@ -6,12 +6,13 @@ import base64
 import html
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path, PurePath
 from typing import Any
 
 from loralathe.errors import printable
+from loralathe.likeness.intervals import Estimate
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import AdapterUse, argument_text, show_number
 from loralathe.studies.drawing.grid import slot_of
@@ -74,6 +75,16 @@ def picture_source(file: str, folder: Path, *, embed: bool) -> str:
     if not path.is_file():
         return ""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def page_values(values: Iterable[Estimate | None]) -> list[dict[str, float | None] | None]:
+    """Means with their intervals, as the views take them."""
+    return [None if one is None else {"mean": one.mean, "low": one.low, "high": one.high} for one in values]
+
+
+def page_pictures(keys: Iterable[str], folder: Path) -> list[str]:
+    """Pictures of a study's folder, by their keys."""
+    return [picture_source(f"cells/{key}.png", folder, embed=False) for key in keys]
 
 
 def grid_page(

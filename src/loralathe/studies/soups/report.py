@@ -20,7 +20,7 @@ from loralathe.strengths import show_number
 from loralathe.studies.drawing.sheet import PLAIN, Sheet, lay_out, paint_sheet
 from loralathe.studies.measured import NO_CARD, CardFile, measured_by
 from loralathe.studies.over_seeds import untold
-from loralathe.studies.page.build import fill_page, picture_source
+from loralathe.studies.page.build import fill_page, page_pictures, page_values
 from loralathe.studies.store import CellStore
 from loralathe.studies.study_file import json_file
 from loralathe.tensorfiles import write_whole
@@ -191,16 +191,8 @@ def write_soup_report(folder: Path, report: SoupReport, store: CellStore) -> Sou
 def soup_page(report: SoupReport, folder: Path) -> bytes:
     """`soup.html`."""
 
-    def numbers(values: Estimates) -> list[dict[str, float | None] | None]:
-        return [
-            None if one is None else {"mean": one.mean, "low": one.low, "high": one.high} for one in values
-        ]
-
-    def sources(keys: tuple[str, ...]) -> list[str]:
-        return [picture_source(f"cells/{key}.png", folder, embed=False) for key in keys[:MOST_PICTURES]]
-
     epochs = [
-        {"name": one.name, "weight": one.weight, "seeds": one.seeds, "values": numbers(one.values)}
+        {"name": one.name, "weight": one.weight, "seeds": one.seeds, "values": page_values(one.values)}
         for one in report.epochs
     ]
     check: dict[str, Any] | None = None
@@ -209,11 +201,11 @@ def soup_page(report: SoupReport, folder: Path) -> bytes:
         check = {
             "seeds": found.seeds,
             "cut": found.cut,
-            "values": numbers(found.values),
-            "best_values": numbers(found.best_values),
-            "differences": numbers(found.differences),
-            "pictures": sources(found.keys),
-            "best_pictures": sources(found.best_keys),
+            "values": page_values(found.values),
+            "best_values": page_values(found.best_values),
+            "differences": page_values(found.differences),
+            "pictures": page_pictures(found.keys[:MOST_PICTURES], folder),
+            "best_pictures": page_pictures(found.best_keys[:MOST_PICTURES], folder),
         }
     data = {
         "epochs": epochs,

@@ -6,7 +6,7 @@ import { t } from "./words.js";
 import { fixed, make } from "./study/elements.js";
 import { effectBar, topOf } from "./study/blocks_view.js";
 
-const STUDENT = [0, 0, 12.71, 4.3, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26];
+const STUDENT = [0, 0, 0, 4.3, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26];
 
 async function valuesOf(url) {
   const image = make("img", { src: url });
@@ -24,7 +24,7 @@ function changed(one, other, threshold) {
 
 function summed(values) {
   const n = values.length, mean = values.reduce((sum, value) => sum + value, 0) / n;
-  if (n < 2) return { mean, low: null, high: null };
+  if (n < 3) return { mean, low: null, high: null };
   const spread = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (n - 1) / n) * (STUDENT[n] ?? 1.96);
   return { mean, low: mean - spread, high: mean + spread };
 }

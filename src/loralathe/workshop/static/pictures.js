@@ -7,7 +7,7 @@ import { accept, button, choiceInput, dialog, refuse } from "./parts.js";
 import { retitled, showDate, t } from "./words.js";
 import { make } from "./study/elements.js";
 
-const STUDIES = ["grid", "blocks", "render", "tune", "soup"];
+const STUDIES = ["grid", "blocks", "render", "tune", "soup", "cure"];
 
 export function picturePicker({ value = [], onchange, least = 0, most = 64 }) {
   let chosen = [...value];

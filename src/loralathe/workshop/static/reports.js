@@ -1,4 +1,4 @@
-/* The report of a search, of many bases or of a soup, while it is made and when it is done.
+/* The report of a search, of many bases, of a soup or of a cure, while it is made and when it is done.
 
    liveReport(id, kind, {use(data, job, base)}) → {node, close()}; use gives what stands in place of the commands
    usesAt(adapters, words)   LoRAs of a report, as [{file, strength, te, unet, blocks, elements}]: their files are those
@@ -11,8 +11,9 @@ import { make } from "./study/elements.js";
 import { WORDS as TUNE_WORDS, reportView as tuneView } from "./study/tune_view.js";
 import { WORDS as EVERYWHERE_WORDS, reportView as everywhereView } from "./study/everywhere_view.js";
 import { WORDS as SOUP_WORDS, reportView as soupView } from "./study/soup_view.js";
+import { WORDS as CURE_WORDS, reportView as cureView } from "./study/cure_view.js";
 
-const VIEWS = { tune: [TUNE_WORDS, tuneView], everywhere: [EVERYWHERE_WORDS, everywhereView], soup: [SOUP_WORDS, soupView] };
+const VIEWS = { tune: [TUNE_WORDS, tuneView], everywhere: [EVERYWHERE_WORDS, everywhereView], soup: [SOUP_WORDS, soupView], cure: [CURE_WORDS, cureView] };
 const OWN = { running: "likeness.running", moved: "likeness.moved" };
 const NEWEST = 8;
 

@@ -5,6 +5,7 @@ import { maker } from "../../making.js";
 import { areaInput, field, note, numberInput, row, button, section } from "../../parts.js";
 import { label, newLora } from "../../state.js";
 import { make } from "../../study/elements.js";
+import { liveReport } from "../../reports.js";
 import { personField } from "./common.js";
 
 const RARE = ["scorers", "photo", "face_box", "likeness", "trigger", "also", "strength", "watch", "first_seeds", "most_seeds", "check_seeds", "error"];
@@ -12,7 +13,7 @@ const RARE = ["scorers", "photo", "face_box", "likeness", "trigger", "also", "st
 export async function open({ app, form, kept, go }) {
   const { t, state } = app, results = make("div", {}), next = make("div", { className: "taken", role: "status" });
   const base = () => state.get().base, lora = () => kept.get("cure.lora") ?? state.get().loras.find((one) => one.file)?.file ?? "";
-  let shown = "";
+  let shown = "", report = null;
   const changed = () => made.refresh();
 
   const model = filePicker({ kind: "checkpoint", value: base(), onchange: (name) => { state.set({ base: name }); changed(); } });
@@ -30,12 +31,12 @@ export async function open({ app, form, kept, go }) {
   const made = await maker({ app, page: "likeness", command: "cure", words: () => (base() && lora() && kept.get("card") ? [base(), lora()] : null), base, form, given, text: t("likeness.cure_run"),
     suggest: () => `${label(lora()) || "lora"}-cured`, title: (name) => t("likeness.cure_job", name), skip: all.filter((name) => !RARE.includes(name)), onjob: show, onmade: onward });
 
-  /* Before and after, with the trigger word and without it. */
   function show(job) {
-    const sheet = job.outputs?.find((one) => one.name.endsWith("/cure.png"));
-    if (job.state !== "done" || shown === job.id) return;
+    if (job.id === shown || (!job.page && !job.cells?.length)) return;
     shown = job.id;
-    results.replaceChildren(...(sheet ? [section(t("likeness.before_after"), make("img", { className: "found wide", src: sheet.url, alt: t("likeness.before_after") }))] : []));
+    report?.close();
+    report = liveReport(job.id, "cure");
+    results.replaceChildren(report.node);
   }
 
   function onward(file) {
@@ -48,6 +49,6 @@ export async function open({ app, form, kept, go }) {
       section(t("likeness.counts"), field({ name: "keep", label: t("likeness.keep"), input: keep, help: t("likeness.keep_help"), wide: true }), field({ name: "people", label: t("likeness.people"), input: people, help: t("likeness.people_help"), wide: true })),
       section(t("likeness.look"), note(t("likeness.prompt_note")), settings.node), section(t("making.save"), made.save)],
     got: [made.go, next, results],
-    close: () => made.close(),
+    close: () => { made.close(); report?.close(); },
   };
 }
