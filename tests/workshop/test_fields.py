@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import loralathe
-from loralathe.api import arguments, bases, cures, picture_options, soups, tuning
+from loralathe.api import arguments, bases, cures, picture_options, segmenting, soups, tuning
 from loralathe.cli import lathe
 from loralathe.workshop.commands import COMMANDS, Request, read_request
 from loralathe.workshop.fields import OPTIONS, forms
@@ -21,7 +21,7 @@ OWN = {"options", "progress", "inputs", "dry_run", *FOLDERS}
 KEYWORDS = {
     "render": picture_options.OpenRenderKeywords,
     "grid": picture_options.OpenGridKeywords,
-    "blocks": picture_options.OpenBlocksKeywords,
+    "blocks": segmenting.OpenSegmentKeywords,
     "merge": arguments.SaveKeywords,
     "add_difference": arguments.SaveKeywords,
     "weighted_sum": arguments.SaveKeywords,
@@ -40,6 +40,7 @@ ELSEWHERE = {
     "block_weights": {"other"},  # a LoRA that is one of the words
     "run": {"search"},
     "verify": {"search"},
+    "blocks": {"slack", "error"},  # of a search by segments; the command has none
     "everywhere": {"reuse"},  # each base has a folder of its own
     "merge": {"search"},
     "soup": {"folder"},
@@ -48,7 +49,12 @@ ELSEWHERE = {
 }
 """What is no field: words, and folders beside the output."""
 RECIPE = {"recipe", "step", "variables"}
-"""A grid of what a recipe makes: another function of the library."""
+ANOTHER = {
+    "grid": RECIPE,
+    "tune": RECIPE,
+    "blocks": {"segments"},
+}
+"""Of what a recipe makes, or by segments: another function of the library."""
 
 EXAMPLES = {
     "text": "a",
@@ -81,7 +87,7 @@ def test_every_command_has_fields() -> None:
 
 @pytest.mark.parametrize("command", sorted(OPTIONS))
 def test_every_option_has_a_field(command: str) -> None:
-    fields = set(OPTIONS[command]) - (RECIPE if command in ("grid", "tune") else set())
+    fields = set(OPTIONS[command]) - ANOTHER.get(command, set())
     assert fields == keywords_of(command) - OWN - ELSEWHERE.get(command, set())
 
 
@@ -108,6 +114,30 @@ def test_fields_as_json() -> None:
     kinds = {one["kind"] for fields in found.values() for one in fields}
     assert kinds <= set(EXAMPLES)
     assert all(one["of"] for fields in found.values() for one in fields if one["kind"].startswith("file"))
+
+
+def test_blocks_by_segments_take_what_means_something_there(tmp_path: Path) -> None:
+    """The form holds the options of both ways, and the command line refuses those of the other one."""
+    for name in ("out", "models"):
+        (tmp_path / name).mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "models" / f"{name}.safetensors").write_bytes(b"")
+    places = Places([
+        Place("out", "out", tmp_path / "out"),
+        Place("checkpoints", "checkpoint", tmp_path / "models"),
+        Place("loras", "lora", tmp_path / "models"),
+    ])  # fmt: skip
+    options = {"prompt": "hina", "range": "0,1", "swap": True, "most_seeds": 4, "blocks": "MID"}
+    words = ["checkpoints/a.safetensors", "loras/b.safetensors"]
+
+    def typed(**more: object) -> set[str]:
+        given = {"command": "blocks", "words": words, "options": {**options, **more}}
+        return {word for word in shlex.split(read_request(given, places).line("posix")) if word[:2] == "--"}
+
+    assert typed(segments=True) >= {"--segments", "--most-seeds", "--blocks"}
+    assert not typed(segments=True) & {"--range", "--swap"}
+    assert typed() >= {"--range", "--swap", "--blocks"}
+    assert not typed() & {"--segments", "--most-seeds"}
 
 
 def test_folders_of_embeddings_reach_pictures_and_their_command(tmp_path: Path) -> None:

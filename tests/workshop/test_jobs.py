@@ -48,6 +48,22 @@ def test_a_grid_is_made_and_told(shop: Workshop) -> None:
     assert any(node["job"] == number for node in shop.get("history")["nodes"])
 
 
+@pytest.mark.long
+def test_blocks_by_segments_have_their_own_page(shop: Workshop) -> None:
+    options = {**QUICK, "segments": True, "range": "0,1", "most_seeds": 2, "blocks": "MID, OUT03"}
+    asked = request("blocks", [BASE, LORA], **options, output="parts")
+    plan = shop.ask("POST", "/api/plan", asked).json
+    assert [name for name, _ in plan["rows"]][:2] == ["segment 1", "segment 2"]
+    number = shop.add("blocks", [BASE, LORA], **options, output="parts")["id"]
+    job = shop.wait(number)
+    assert job["state"] == "done", job["error"]
+    assert {one["name"] for one in job["outputs"]} >= {"out/parts/segments.html", "out/parts/segments.csv"}
+    page = shop.get(f"jobs/{number}/page")
+    assert page["kind"] == "segments"
+    assert {one["name"] for one in page["data"]["segments"]} == {"MID", "OUT03"}
+    assert page["data"]["segments"][0]["pictures"][0].startswith("/files/out/parts/cells/")
+
+
 @pytest.mark.long  # the picture is the first test's, and so is the process that has torch
 def test_the_server_itself_loads_no_torch(shop: Workshop) -> None:
     shop.get("library?kind=checkpoint")

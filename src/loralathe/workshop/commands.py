@@ -144,6 +144,8 @@ class Request:
                 shown[name] = os.path.relpath(value)
             else:
                 spelled = _FLAGS | (_FLAGS_OF_PICTURES if self.command in PICTURES else {})
+                if self.command == "blocks":
+                    spelled |= {"lists": "list"}
                 shown[spelled.get(name, name)] = value
         return shown
 
@@ -159,6 +161,8 @@ _NAMED_IN_TEXTS = {
 }
 _FLAGS = {"metadata_from": "metadata", "config_from": "copy_config", "programs": "in"}
 _FLAGS_OF_PICTURES = {"lists": "blocks", "vae": "other_vae"}
+_OF_BLOCKS_ALONE = ("range", "coarse", "coarse_floor", "swap")
+"""Options of `blocks` that mean nothing by segments."""
 _NO_CHECKPOINT_DIR = ("combine", "resize", "check_lora")
 _NO_FOLDERS = ("make_card", "check_identity")
 
@@ -203,6 +207,8 @@ def read_request(given: object, places: Places) -> Request:
         with about(name[:LONGEST_NAME]):
             call[name] = _option(str(command), name, value, places, ending_of(found, options))
     call = {name: value for name, value in call.items() if value is not None}
+    if command == "blocks":
+        call = _of_blocks(call)
     drawn = found.drawn or (command == "soup" and "base" in call)
     if drawn and "prompt" not in call:
         raise InputError("there is no prompt", where=option("prompt"), fix="write what the picture shows")
@@ -218,6 +224,12 @@ def read_request(given: object, places: Places) -> Request:
         call["output"] = str(places.output(_named_after(str(command), call_words), ending_of(found, options)))
     call |= _folders_for(str(command), places) | _program_for(str(call.get("on", "")), places)
     return Request(str(command), tuple(words), dict(options), tuple(call_words), call)
+
+
+def _of_blocks(call: dict[str, Any]) -> dict[str, Any]:
+    """Without what has no meaning: a form holds the options of both ways."""
+    left_out = _OF_BLOCKS_ALONE if call.get("segments") else ("segments", "most_seeds")
+    return {name: value for name, value in call.items() if name not in left_out}
 
 
 def _named_after(command: str, words: Sequence[str | float]) -> str:

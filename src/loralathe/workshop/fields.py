@@ -115,6 +115,10 @@ BLOCKS: Mapping[str, Field] = {
     "card": CARD,
     "color": Field("choice", "rare", "Difference colour", "black", ("black", "white")),
     "swap": Field("flag", "rare", "Blocks as columns", False),
+    "segments": Field(
+        "flag", "usual", "By segments", False, help="each alone and left out, halves of those that matter"
+    ),
+    "most_seeds": Field("whole", "rare", "Most seeds of a segment", 16, help="where it goes by segments"),
 }
 JUDGING: Mapping[str, Field] = {
     "card": replace(CARD, group="usual"),

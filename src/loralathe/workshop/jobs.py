@@ -15,7 +15,7 @@ from loralathe import InputError, MachineError, option
 from loralathe.workshop.commands import Request, inputs_of, output_of, read_request
 from loralathe.workshop.errors import as_json
 from loralathe.workshop.events import Events
-from loralathe.workshop.pages import PAGES
+from loralathe.workshop.pages import PAGES, page_kind
 from loralathe.workshop.places import MODELS, Places
 from loralathe.workshop.process import DiedError, Process
 from loralathe.workshop.safety import log
@@ -231,7 +231,7 @@ class Jobs:
             "progress": job["progress"],
             "error": job["error"],
             "outputs": job["outputs"],
-            "page": job["folder"] is not None and job["command"] in PAGES,
+            "page": job["folder"] is not None and page_kind(job) in PAGES,
             "report": job["report"],
             "command_line": job["line"],
             "folder": job["folder"],

@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -21,7 +21,9 @@ else:
     import tomli as tomllib
 
 _DATA = re.compile(rb'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
-PAGES = {name: f"{name}.html" for name in ("grid", "blocks", "tune", "everywhere", "soup", "cure")}
+PAGES = {
+    name: f"{name}.html" for name in ("grid", "blocks", "segments", "tune", "everywhere", "soup", "cure")
+}
 """Studies whose page is shown, and its file in their folder."""
 _OWN = re.compile(r"(?:[^/\\]+/)?(?:(?:cells|diffs)/[\w.-]+\.png|tune\.html)")
 """Pictures of a study, and searches in its folder."""
@@ -39,9 +41,16 @@ def words_of() -> dict[str, Any]:
     return {"en": english, "zh-TW": read_page("zh-TW", "workshop"), "study": study}
 
 
+def page_kind(job: Mapping[str, Any]) -> str:
+    """Which page a job's study has."""
+    by_segments = job["command"] == "blocks" and job["request"]["options"].get("segments")
+    return "segments" if by_segments else str(job["command"])
+
+
 def page_data(job: dict[str, Any], places: Places) -> dict[str, Any]:
     """The data in a study's page, its pictures as addresses. InputError where there is no page yet."""
-    name = PAGES.get(job["command"])
+    kind = page_kind(job)
+    name = PAGES.get(kind)
     if name is None or not job["folder"]:
         raise InputError("this job has no page yet", fix="wait for its first picture")
     path = places.file(f"{job['folder']}/{name}")
@@ -49,7 +58,7 @@ def page_data(job: dict[str, Any], places: Places) -> dict[str, Any]:
     if found is None:
         raise InputError("the page is not one of ours", where=path.name, fix="make the study again")
     data = json.loads(found[1])
-    return {"kind": job["command"], "data": _addressed(data, f"/files/{job['folder']}/")}
+    return {"kind": kind, "data": _addressed(data, f"/files/{job['folder']}/")}
 
 
 def whole_page(path: Path) -> bytes:

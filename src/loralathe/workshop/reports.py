@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         PreparedEverywhere,
         PreparedGrid,
         PreparedPictures,
+        PreparedSegments,
         PreparedSoup,
         PreparedTune,
         Report,
@@ -124,6 +125,15 @@ def of_tune_plan(prepared: PreparedTune) -> dict[str, Any]:
     found = loralathe.estimate_pictures(prepared.model, [options.request] * (most or 1))
     seconds = _seconds(found) if most else options.budget.seconds
     return _drawing([*rows, *_effort(found)[:1]], plan.notes, most, seconds)
+
+
+def of_segments_plan(prepared: PreparedSegments) -> dict[str, Any]:
+    """The segments that it begins with, and how many pictures they take."""
+    plan = prepared.plan()
+    rows: Rows = [(f"segment {number}", " ".join(blocks)) for number, blocks in enumerate(plan.cuts, 1)]
+    request = prepared.options.blocks.request
+    found = loralathe.estimate_pictures(prepared.model, [request] * plan.pictures)
+    return _drawing([*rows, *_effort(found)], plan.issues, plan.pictures, _seconds(found))
 
 
 def of_everywhere_plan(prepared: PreparedEverywhere) -> dict[str, Any]:

@@ -246,6 +246,12 @@ class Worker:
                 "outputs": [str(one) for one in search.run().files],
                 "folder": str(search.options.folder),
             }
+        if options.pop("segments", False):
+            segments = loralathe.prepare_segments(model, *adapters, **options)
+            if planning:
+                return reports.of_segments_plan(segments)
+            folder = segments.options.blocks.folder
+            return {"outputs": [str(one) for one in segments.run().files], "folder": str(folder)}
         prepared = getattr(model, f"prepare_{command}")(*adapters, **options)
         if planning:
             return reports.of_picture_plan(prepared)

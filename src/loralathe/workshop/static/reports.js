@@ -1,4 +1,4 @@
-/* The report of a search, of many bases, of a soup or of a cure, while it is made and when it is done.
+/* The report of a search, of segments, of many bases, of a soup or of a cure, while it is made and when it is done.
 
    liveReport(id, kind, {use(data, job, base)}) → {node, close()}; use gives what stands in place of the commands
    usesAt(adapters, words)   LoRAs of a report, as [{file, strength, te, unet, blocks, elements}]: their files are those
@@ -11,9 +11,10 @@ import { make } from "./study/elements.js";
 import { WORDS as TUNE_WORDS, reportView as tuneView } from "./study/tune_view.js";
 import { WORDS as EVERYWHERE_WORDS, reportView as everywhereView } from "./study/everywhere_view.js";
 import { WORDS as SOUP_WORDS, reportView as soupView } from "./study/soup_view.js";
+import { WORDS as SEGMENT_WORDS, reportView as segmentsView } from "./study/segments_view.js";
 import { WORDS as CURE_WORDS, reportView as cureView } from "./study/cure_view.js";
 
-const VIEWS = { tune: [TUNE_WORDS, tuneView], everywhere: [EVERYWHERE_WORDS, everywhereView], soup: [SOUP_WORDS, soupView], cure: [CURE_WORDS, cureView] };
+const VIEWS = { tune: [TUNE_WORDS, tuneView], everywhere: [EVERYWHERE_WORDS, everywhereView], soup: [SOUP_WORDS, soupView], cure: [CURE_WORDS, cureView], segments: [SEGMENT_WORDS, segmentsView] };
 const OWN = { running: "likeness.running", moved: "likeness.moved" };
 const NEWEST = 8;
 

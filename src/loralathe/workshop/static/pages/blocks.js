@@ -6,11 +6,12 @@ import { filePicker } from "../files.js";
 import { fieldsOf, optionsForm, planBox, settingsForm } from "../form.js";
 import { hasPictures, isOver, jobCard, runner } from "../job.js";
 import { liveBlocks } from "../live.js";
+import { liveReport } from "../reports.js";
 import { button, choiceInput, debounce, field, flagInput, fold, note, rangeInput, refuse, row, section } from "../parts.js";
 import { intoFolder, label, loraWord, newLora } from "../state.js";
 import { make, number } from "../study/elements.js";
 
-const USUAL = ["range", "blocks", "seeds", "threshold"];
+const USUAL = ["range", "blocks", "segments", "seeds", "threshold"];
 
 /* Half of the strength that was chosen, and all of it: the pictures are then those that one knows. */
 const usualRange = (strength) => (strength > 0 ? `${number(strength / 2)},${strength}` : "0.5,1");
@@ -65,7 +66,7 @@ export async function open(root, app) {
     if (job.id === shown || !hasPictures(job)) return;
     shown = job.id;
     study?.close();
-    study = liveBlocks(job.id, { onadvice: apply });
+    study = job.options?.segments ? liveReport(job.id, "segments") : liveBlocks(job.id, { onadvice: apply });
     results.replaceChildren(study.node);
     if (begun) requestAnimationFrame(() => results.scrollIntoView({ block: "start" }));
     begun = false;
