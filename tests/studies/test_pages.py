@@ -128,7 +128,7 @@ def test_a_live_page_marks_what_is_missing(tmp_path: Path) -> None:
 
 @needs_browser
 def test_the_blocks_page(tmp_path: Path) -> None:
-    report = analyze_blocks(BlocksOptions(request(), tmp_path, blocks="12ALL", seeds=2), FakeRenderer())
+    report = analyze_blocks(BlocksOptions(request(), tmp_path, blocks="12ALL", seeds=3), FakeRenderer())
     dom = document_of(tmp_path / "blocks.html", "lang=zh")
     assert dom.count('class="whisker"') == 12
     assert report.weights_list is not None
@@ -146,7 +146,7 @@ def test_the_blocks_page(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_the_blocks_page_on_a_phone(tmp_path: Path, color: Background, bright: str) -> None:
     """Every column and picture is on the screen; differences are brightened, and a slider says how much."""
-    options = BlocksOptions(request(), tmp_path, blocks="12ALL", seeds=2, background=color)
+    options = BlocksOptions(request(), tmp_path, blocks="12ALL", seeds=3, background=color)
     analyze_blocks(options, FakeRenderer())
     question = """
     const all = (selector) => [...document.querySelectorAll(selector)];
