@@ -32,8 +32,10 @@ from loralathe.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from torch import Tensor
     from typing_extensions import Unpack
 
+    from loralathe.engine import RunOptions
     from loralathe.families import Family, Usual
     from loralathe.rendering import ImageRequest
     from loralathe.rendering.command import RenderOptions
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
         GridResult,
         RecipeWeights,
     )
+    from loralathe.studies.models import MadeModels
 
 
 class OpenModel:
@@ -79,7 +82,8 @@ class OpenModel:
         self.metadata = metadata or {}
         self._usual = usual
         self._side = side
-        self._weights = weights
+        self._made: dict[str, Mapping[str, Tensor]] = {}
+        self._weights = self._made if weights is None else weights
         self._renderer: PictureMaker | None = None
 
     def __enter__(self) -> OpenModel:
@@ -274,7 +278,7 @@ class OpenModel:
             requests = [replace(request, checkpoint=first) for request in requests]
         folders = ModelFolders(self.options.folders)
         prepared = [prepare(index, request, folders) for index, request in enumerate(requests)]
-        return remarks_on(prepared, self._weights or {})
+        return remarks_on(prepared, self._weights)
 
     def check_cells(self, requests: Sequence[ImageRequest]) -> None:
         """InputError for a checkpoint or an adapter of a cell that is nowhere, or is of another kind."""
@@ -338,6 +342,25 @@ class OpenModel:
             element_presets=self.lists.elements,
             recipe=self.recipe,
             drawn_by=self._server.program if self._server else "",
+        )
+
+    def models(self) -> MadeModels | None:
+        """What makes the models of candidates, as their recipes would; None where another program draws."""
+        from loralathe.studies.models import MadeModels
+
+        if self._server is not None:
+            return None
+        forget = self.renderer.forget
+        return MadeModels(self._made, forget, self.run_options(), self.options.progress, self.recipe)
+
+    def run_options(self) -> RunOptions:
+        """How recipes of this model's block lists run."""
+        from loralathe.engine import RunOptions
+
+        return RunOptions(
+            presets=self.lists.blocks,
+            missing_blocks=self.options.missing_blocks,
+            allow_unmatched=self.options.allow_unmatched,
         )
 
 

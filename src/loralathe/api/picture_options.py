@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from loralathe.api.arguments import Folders, PathLike, Presets, folders_of
 from loralathe.api.programs import program_folders
-from loralathe.errors import InputError, did_you_mean, option
+from loralathe.errors import InputError, Value, did_you_mean, option
 
 if TYPE_CHECKING:
     from loralathe.likeness import Card
@@ -373,6 +373,29 @@ def parted(
     names = {one.name for one in fields(kind)}
     taken = {name: value for name, value in keywords.items() if name in names}
     return taken, {name: value for name, value in keywords.items() if name not in names}
+
+
+REPEATED = (
+    "device", "dtype", "low_vram", "prediction", "text_encoder", "tokenizer", "embeddings", "missing_blocks",
+    "allow_unmatched",
+)  # fmt: skip
+
+
+def repeated(options: ModelOptions) -> dict[str, Value]:
+    """The options that a command repeats to draw the same pixels: those that are not as usual."""
+    usual = ModelOptions()
+    found: dict[str, Value] = {}
+    for name in REPEATED:
+        value = getattr(options, name)
+        if isinstance(value, (str, os.PathLike)) and name in ("text_encoder", "embeddings"):
+            value = [value]
+        if value in (getattr(usual, name), []):
+            continue
+        if isinstance(value, (list, tuple)):
+            found[name] = [os.fspath(one) for one in value]
+        else:
+            found[name] = os.fspath(value) if isinstance(value, os.PathLike) else value
+    return found
 
 
 def position(text: str, name: str) -> Position:

@@ -18,6 +18,7 @@ from loralathe.api.picture_options import (
     Picture,
     PictureKeywords,
     parted,
+    repeated,
 )
 from loralathe.api.pictures import open_model
 
@@ -156,6 +157,8 @@ def prepare_tune(
         context=model.context_of(),
         bare="" if model.recipe is None else str(model.recipe.first_model),
         reuse=tuple(map(Path, choices.reuse)),
+        models=model.models(),
+        opening=repeated(model.options),
         title=choices.title,
         embed=choices.embed,
         force=choices.force,
@@ -199,18 +202,12 @@ class PreparedTune:
 
     def _with_numbers(self, report: TuneReport) -> TuneReport:
         """The report with numbers that `measured=` can put into what is made of its recommendation."""
-        from loralathe.engine import RunOptions
         from loralathe.studies.tuning.report import RECOMMENDED, add_measured, measured_best
 
         options, model = self.options, self.model
         found = measured_best(report, self.card, (options.request.prompt, *options.also))
         if found is None:
             return report
-        settings = RunOptions(
-            presets=model.lists.blocks,
-            missing_blocks=model.options.missing_blocks,
-            allow_unmatched=model.options.allow_unmatched,
-        )
         step, progress = model.recipe.step if model.recipe else None, model.options.progress
-        bound = bound_to(found, options.folder / RECOMMENDED, step, settings, progress)
+        bound = bound_to(found, options.folder / RECOMMENDED, step, model.run_options(), progress)
         return report if bound is None else add_measured(options.folder, report, bound)

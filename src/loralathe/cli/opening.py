@@ -1,4 +1,4 @@
-"""What grids and searches begin with: a checkpoint or a recipe."""
+"""What pictures, grids and searches begin with: a checkpoint or a recipe."""
 
 from __future__ import annotations
 
@@ -7,11 +7,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loralathe import InputError
+from loralathe.cli.options import FilePath, Option, stack, variables_option
 from loralathe.cli.picture_options import take_model_options
 from loralathe.cli.screen import Screen
 
 if TYPE_CHECKING:
     from loralathe import OpenModel
+
+
+def recipe_options(text: str) -> Option[Any]:
+    """--recipe, --step and --set."""
+    return stack([
+        click.option("--recipe", type=FilePath(), metavar="FILE", help=text),
+        click.option(
+            "--step",
+            metavar="NAME",
+            help="Which step of the recipe. Default: the only checkpoint that it saves.",
+        ),
+        variables_option("Give a variable of the recipe a value; repeatable."),
+    ])  # fmt: skip
 
 
 def open_pictures(

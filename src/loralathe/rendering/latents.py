@@ -142,34 +142,34 @@ class LatentRenderer:
         return [tuple(share for use, share in pairs if use.active_at(step)) for step in range(steps)]
 
     def _texts(self, batch: Sequence[Prepared]) -> dict[TextKey, Conditioning]:
-        """The conditioning of every text of a batch; texts of earlier batches are not encoded again."""
+        """The conditioning of every text of a batch; texts of earlier batches are not encoded again.
+
+        Those of one image go through the encoders together and apart from all others: what an image reads
+        does not depend on the images before it or beside it, to the last bit.
+        """
         found: dict[TextKey, Conditioning] = {}
-        wanted: dict[int, dict[TextKey, TextJob]] = {}
         for one in batch:
-            shares = tuple(share for share in self.shares(one) if share.te)
-            embeddings = self.embeddings(one)
-            for text in one.encoded_texts():
-                key = self._key(one, text)
-                known = self._opened.recall(key)
-                if known is not None:
-                    found[key] = known
-                else:
-                    wanted.setdefault(one.request.clip_skip, {})[key] = TextJob(text, shares, embeddings)
-        for clip_skip, jobs in wanted.items():
-            encoded = encode_texts(
-                self._opened.model,
-                list(jobs.values()),
-                clip_skip,
-                self._settings.device,
-                self._opened.embeddings,
-            )
-            for key, conditioning in zip(jobs, encoded, strict=True):
+            keys = {self._key(one, text): text for text in one.encoded_texts()}
+            known = {key: self._opened.recall(key) for key in keys}
+            if None in known.values():
+                shares = tuple(share for share in self.shares(one) if share.te)
+                embeddings = self.embeddings(one)
+                encoded = encode_texts(
+                    self._opened.model,
+                    [TextJob(text, shares, embeddings) for text in keys.values()],
+                    one.request.clip_skip,
+                    self._settings.device,
+                    self._opened.embeddings,
+                )
+                known = dict(zip(keys, encoded, strict=True))
+            for key, conditioning in known.items():
+                assert conditioning is not None
                 found[key] = conditioning
                 self._opened.remember(key, conditioning)
         return found
 
     def _key(self, one: Prepared, text: str) -> TextKey:
-        """The key of an encoding: text, clip skip, the strengths in the text encoders, and embeddings."""
+        """The key of an encoding: text, those beside it, clip skip, strengths in encoders, embeddings."""
         strengths = tuple((id(share.adapter), share.te_key) for share in self.shares(one) if share.te)
         vectors = tuple(embedding.ids for embedding in self.embeddings(one))
-        return (text, one.request.clip_skip, strengths, vectors)
+        return (text, one.encoded_texts(), one.request.clip_skip, strengths, vectors)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from loralathe.commands import command_line
-from loralathe.language import InputNames, toml_key, toml_text
+from loralathe.language import InputNames, Recipe, Save, make_recipe, toml_key, toml_text
 from loralathe.rendering.request import ImageRequest
 from loralathe.strengths import AdapterUse, argument_text, has_tokens, show_number, term_text
 
@@ -48,16 +49,36 @@ def cell_recipe(
     )
 
 
-def _toml(request: ImageRequest, uses: list[AdapterUse]) -> str:
+def model_recipe(request: ImageRequest) -> Recipe | None:
+    """The recipe that `cell_recipe` shows, to be run; None where a file cannot hold what acts in the
+    picture.
+    """
+    uses = [use for use in request.adapters if use.te or use.unet]
+    if not uses or _notes(uses):
+        return None
+    files, formula = _formula(request, uses)
+    return make_recipe(
+        inputs={name: Path(file) for name, file in files.items()},
+        steps={MERGED: formula},
+        saves=[Save(MERGED, Path(f"{MERGED}.safetensors"))],
+    )
+
+
+def _formula(request: ImageRequest, uses: list[AdapterUse]) -> tuple[dict[str, str], str]:
+    """Name → file, and the sum of them."""
     names = InputNames({MODEL, MERGED, *(use.blocks for use in uses if use.blocks)})
     files = {MODEL: request.checkpoint} | {names.name(use.path): use.file for use in uses}
-    terms = "".join(term_text(names.name(use.path), use) for use in uses)
+    return files, MODEL + "".join(term_text(names.name(use.path), use) for use in uses)
+
+
+def _toml(request: ImageRequest, uses: list[AdapterUse]) -> str:
+    files, formula = _formula(request, uses)
     lines = [
         "[inputs]",
         *(f"{toml_key(name)} = {toml_text(file)}" for name, file in files.items()),
         "",
         "[steps]",
-        f"{MERGED} = {toml_text(MODEL + terms)}",
+        f"{MERGED} = {toml_text(formula)}",
         "",
         "[save]",
         f'{MERGED} = {{ file = "{MERGED}.safetensors" }}',

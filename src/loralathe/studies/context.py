@@ -24,6 +24,10 @@ class RecipeSource(Protocol):
         """Where the recipe is, for the command that repeats a cell."""
 
     @property
+    def step(self) -> str:
+        """Which step of it makes the model."""
+
+    @property
     def variables(self) -> Mapping[str, float]:
         """Names and default values."""
 

@@ -58,10 +58,9 @@ class OnBase:
         """The recommended candidate and what was given, on the first fresh seed; None where there is none."""
         if self.report is None or self.best is None:
             return None, None
-        check = self.report.check
-        if check is None or (check.against and self.best.number):
-            return self._cell(self.best.keys), self._cell(self.report.candidates[0].keys)
-        return self._cell(check.keys), self._cell(check.keys if self.best.number == 0 else check.other_keys)
+        if (final := self.report.final) is not None:
+            return self._cell(final.keys), self._cell(final.given)
+        return self._cell(self.best.keys), self._cell(self.report.candidates[0].keys)
 
     def _cell(self, keys: Sequence[str]) -> Path | None:
         return self.folder / "cells" / f"{keys[0]}.png" if keys else None
@@ -152,7 +151,8 @@ def _facts(one: OnBase, name: str, report: EverywhereReport) -> dict[str, Any]:
         "goals": {goal: _mean(value) for (goal, _), value in zip(report.goals, one.values, strict=True)},
         "pictures": found.pictures,
         "grid_pictures": found.grid_pictures,
-        "render": best.render,
+        "render": best.render if found.final is None else found.final.render,
+        "whole": found.final is not None and found.final.whole,
         "merge": best.recipe.command if best.recipe else "",
         "recipe": found.recipe,
     }

@@ -18,7 +18,7 @@ from PIL import Image
 from loralathe.errors import InputError, MachineError
 from loralathe.progress import Progress
 from loralathe.rendering.png import DAMAGE, png_bytes, read_picture
-from loralathe.rendering.request import MAX_SEED, Renderer
+from loralathe.rendering.request import MAX_SEED, ImageRequest, Renderer
 from loralathe.studies.plan import Job, describe_variables
 from loralathe.studies.study_file import json_file
 from loralathe.tensorfiles import read_text, remove_stale_in, write_whole
@@ -100,6 +100,35 @@ def render_missing(
                 task.advance()
 
             renderer.render(requests, receive)
+    return len(missing)
+
+
+def render_alone(
+    jobs: Sequence[Job],
+    store: CellStore,
+    renderer: Renderer,
+    progress: Progress,
+    *,
+    drawn: Callable[[Job], ImageRequest],
+    on_cell: OnCell = lambda key, image: None,
+) -> int:
+    """Render the jobs that the store lacks one at a time, each as `drawn` says; returns how many that were.
+
+    Pictures that share a batch differ from those drawn one at a time in a few roundings.
+    """
+    missing = [job for job in jobs if not store.has(job.key)]
+    if not missing:
+        return 0
+    store.sweep()
+    with progress.task("pictures", total=len(missing), unit="pictures") as task:
+        for job in missing:
+
+            def receive(_: int, image: Image.Image, job: Job = job) -> None:
+                store.put(job, image)
+                on_cell(job.key, image)
+                task.advance()
+
+            renderer.render([drawn(job)], receive)
     return len(missing)
 
 

@@ -13,8 +13,8 @@ from loralathe.cli.estimates import estimate_rows
 from loralathe.cli.folders import folder_options
 from loralathe.cli.judging_options import card_option, scorer_options, scorers_named
 from loralathe.cli.language import Data, say_after, say_label
-from loralathe.cli.opening import open_pictures
-from loralathe.cli.options import FilePath, PictureCommand, Whole, variables_option
+from loralathe.cli.opening import open_pictures, recipe_options
+from loralathe.cli.options import FilePath, PictureCommand, Whole
 from loralathe.cli.picture_options import Profile, picture_options, take_picture_screen
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Columns, Facts
@@ -79,16 +79,7 @@ def in_two_columns(items: Sequence[str]) -> list[str]:
     metavar="FOLDER",
     help="Folder of the grid. Default: one here, named after the inputs.",
 )
-@click.option(
-    "--recipe",
-    type=FilePath(),
-    metavar="FILE",
-    help="Render what a recipe makes, in memory, instead of a CHECKPOINT.",
-)
-@click.option(
-    "--step", metavar="NAME", help="Which step of the recipe. Default: the only checkpoint that it saves."
-)
-@variables_option("Give a variable of the recipe a value; repeatable.")
+@recipe_options("Render what a recipe makes, in memory, instead of a CHECKPOINT.")
 @click.option(
     "--max-cells",
     type=Whole(min=1),

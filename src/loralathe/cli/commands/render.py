@@ -12,14 +12,9 @@ from loralathe.cli.estimates import estimate_rows
 from loralathe.cli.judging_options import card_option
 from loralathe.cli.language import Data
 from loralathe.cli.likeness import show_likeness
+from loralathe.cli.opening import open_pictures, recipe_options
 from loralathe.cli.options import FilePath, PictureCommand, Whole
-from loralathe.cli.picture_options import (
-    RANDOM_SEED,
-    Profile,
-    picture_options,
-    take_model_options,
-    take_picture_screen,
-)
+from loralathe.cli.picture_options import RANDOM_SEED, Profile, picture_options, take_picture_screen
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.text import Facts
 
@@ -38,6 +33,7 @@ Examples:
   lathe render baseA hina:0.7 --settings girl.png --seed 2 --save-settings mine.toml
   lathe render baseA.safetensors --lora-dir loras --prompt "a girl <lora:hina:0.7:lbw=OUTALL>"
   lathe render baseA.safetensors --prompt girl --sampler "DPM++ 2M" --size 832x1216 -o girl.png
+  lathe render --recipe recommended.toml --prompt "a girl" --seed 1
 """
 
 
@@ -48,8 +44,7 @@ Examples:
     short_help="Render pictures of a prompt, from a checkpoint and LoRAs.",
     epilog=EPILOG,
 )
-@click.argument("checkpoint", type=FilePath(), metavar="CHECKPOINT")
-@click.argument("adapters", nargs=-1, metavar="[ADAPTER…]")
+@click.argument("files", nargs=-1, type=str, metavar="CHECKPOINT [ADAPTER…]")
 @click.option(
     "-o",
     "--output",
@@ -60,19 +55,18 @@ Examples:
 @click.option("--force", is_flag=True, help="Replace a picture that exists.")
 @click.option("--count", type=Whole(min=1), default=1, metavar="N", help="How many pictures; seeds count up.")
 @card_option("An identity card (lathe identity make): say how like the person the pictures are.")
+@recipe_options("Render what a recipe makes, in memory, instead of a CHECKPOINT.")
 @picture_options()
-def render_command(
-    checkpoint: Path, adapters: tuple[str, ...], card: Path | None, dry_run: bool, **options: Any
-) -> None:
+def render_command(files: tuple[str, ...], card: Path | None, dry_run: bool, **options: Any) -> None:
     """Render pictures of one prompt, from a checkpoint and LoRAs."""
-    from loralathe import check_identity, open_model, read_card
+    from loralathe import check_identity, read_card
 
     person = None if card is None else read_card(card)
     if person is not None:
         person.check()
     screen, profile = take_picture_screen(options), Profile(options)
-    opening = take_model_options(options)
-    with open_model(checkpoint, progress=screen.progress(), **opening) as model:
+    model, adapters = open_pictures(files, screen, options)
+    with model:
         prepared = model.prepare_render(*adapters, **options)
         profile.save(screen, dry_run=dry_run)
         if dry_run:

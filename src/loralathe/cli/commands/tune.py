@@ -10,8 +10,8 @@ import click
 from loralathe import counted, points, signed_points
 from loralathe.cli.judging_options import scorers_named, weights_named
 from loralathe.cli.language import Data, say_label, say_series
-from loralathe.cli.opening import open_pictures
-from loralathe.cli.options import FilePath, PictureCommand, variables_option
+from loralathe.cli.opening import open_pictures, recipe_options
+from loralathe.cli.options import FilePath, PictureCommand
 from loralathe.cli.picture_options import Profile, picture_options, pictures_kept, take_picture_screen
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.search_options import search_options
@@ -66,7 +66,6 @@ Examples:
     help='How much it may take: "200 pictures", "30 minutes". Default: 200 pictures.',
 )
 @search_options()
-@variables_option("Give a variable of the recipe a value; repeatable.")
 @click.option(
     "--reuse",
     multiple=True,
@@ -82,15 +81,7 @@ Examples:
     metavar="FOLDER",
     help="Folder of the search. Default: one here, named after the inputs.",
 )
-@click.option(
-    "--recipe",
-    type=FilePath(),
-    metavar="FILE",
-    help="Search in what a recipe makes, in memory, instead of a CHECKPOINT.",
-)
-@click.option(
-    "--step", metavar="NAME", help="Which step of the recipe. Default: the only checkpoint that it saves."
-)
+@recipe_options("Search in what a recipe makes, in memory, instead of a CHECKPOINT.")
 @picture_options()
 def tune_command(files: tuple[str, ...], dry_run: bool, **options: Any) -> None:
     """Search for the values that look best: by likeness, bleed and prompt, with as few pictures as it

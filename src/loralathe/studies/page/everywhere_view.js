@@ -14,7 +14,9 @@ export const WORDS = {
   pictures: "pictures", time: "time", minutes: "{} min", seconds: "{} s", leftCard: "Left out",
   grid: "{} (a grid of the same values: {})",
   moved: "The blocks of this base are others: the LoRA was carried over, and stands in the search's folder.",
-  search: "the whole search", render: "Render with it", merge: "Merge it into this base: nothing is written before you do", recipe: "As a recipe",
+  whole: "The pictures are drawn one at a time, from the models that the recipes make: a recipe gives the same pixels.",
+  beside: "The pictures of this base are drawn with the LoRA beside the model. A file is rounded, so its pictures may differ from these in a few values by 1 of 255.",
+  search: "the whole search", render: "Draw its picture again", merge: "Merge it into this base: nothing is written before you do", recipe: "As a recipe",
   steps: "Start and stop steps exist only while rendering; the merged file acts in every step.",
   tokens: "R, U and X in a block list have values only while rendering; put numbers there first.",
   apply: "The recipe makes the checkpoint; the LoRAs act on top of it.", nothing: "It is the base itself: nothing to merge.",
@@ -48,7 +50,8 @@ export function reportView({ data, t, light, use = null }) {
       return make("div", { className: "onbase" }, make("b", { textContent: base.name }), likeness ? make("div", { className: "note", textContent: `${t("likeness")} ${interval(likeness)}` }) : null,
         make("div", { className: "two" }, image(base.picture, base, t("found")), image(base.given, base, t("given"))));
     });
-    return make("section", { className: "card" }, make("h2", { textContent: t("side") }), note(t("sideNote")), make("div", { className: "bases" }, ...shown));
+    return make("section", { className: "card" }, make("h2", { textContent: t("side") }), note(t("sideNote")), used.every((base) => base.whole) ? note(t("whole")) : null,
+      make("div", { className: "bases" }, ...shown));
   }
 
   function tableCard() {
@@ -63,7 +66,7 @@ export function reportView({ data, t, light, use = null }) {
 
   function useCard(base) {
     return make("section", { className: "card" }, make("div", { className: "head" }, make("h2", { textContent: base.name }), make("a", { href: base.page, target: "_blank", rel: "noopener", textContent: t("search") })),
-      make("p", { className: "numbers", textContent: chosen(base) }), base.moved ? note(t("moved")) : null,
+      make("p", { className: "numbers", textContent: chosen(base) }), base.moved ? note(t("moved")) : null, base.whole ? null : note(t("beside")),
       ...(use ? [use(base)] : commands([[t("render"), base.render], [t("merge"), base.merge], [t("recipe"), base.recipe]])), base.merge ? null : note(t("nothing")),
       ...base.notes.map((key) => note(t(key))));
   }

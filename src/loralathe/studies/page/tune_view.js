@@ -26,7 +26,9 @@ export const WORDS = {
   racing: "{dropped} candidates were dropped early, since another one was surely better. The chance that one which nothing beats was dropped is {error} % at most.",
   noCheck: "It was not checked on fresh seeds, so its numbers are a little flattering.",
   pictures: "Pictures of the fresh seeds", pictures0: "Pictures", seeds: "seeds", seedsOf: "{} seeds",
-  use: "Use it", render: "Render with it", merge: "Merge it into a model: nothing is written before you do", recipe: "As a recipe (recommended.toml)", base: "It is the checkpoint itself: nothing to merge.",
+  whole: "Drawn one at a time, from the model that the recipe makes: it gives the same pixels. While the search ran, LoRAs acted beside the model; those pictures may differ in a few values by 1 of 255.",
+  beside: "Drawn with the LoRAs beside the model. A file is rounded, so its pictures may differ from these in a few values by 1 of 255.",
+  use: "Use it", render: "Draw the first of these pictures again", merge: "Merge it into a model: nothing is written before you do", recipe: "As a recipe (recommended.toml)", base: "It is the checkpoint itself: nothing to merge.",
   steps: "Start and stop steps exist only while rendering; the merged file acts in every step.",
   tokens: "R, U and X in a block list have values only while rendering; put numbers there first.",
   apply: "The recipe makes the checkpoint; the LoRAs act on top of it.",
@@ -106,9 +108,10 @@ export function reportView({ data, t, light, redraw, use = null }) {
     if (dropped) reasons.push(make("li", { textContent: fill("racing", { dropped, error: number(100 * data.error, 1) }) }));
     const rows = data.check
       ? [[t("recommended"), data.check.pictures], [data.check.against === 0 ? t("given") : called(data.candidates[data.check.against]), data.check.others_pictures]]
-      : [[t("recommended"), best.pictures]];
+      : [[t("recommended"), data.final ? data.final.pictures : best.pictures]];
     return make("section", { className: "card" }, make("h2", { textContent: t("recommended") }), chips(best), make("ul", { className: "reasons" }, ...reasons),
       make("h3", { textContent: t(data.check ? "pictures" : "pictures0") }),
+      data.final ? note(t(data.final.whole ? "whole" : "beside")) : null,
       ...rows.map(([name, sources]) => (sources.length ? row(name, sources) : note(t("noPictures")))));
   }
 

@@ -4,7 +4,7 @@ folder.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -13,10 +13,10 @@ import numpy as np
 from PIL.Image import Image
 
 from loralathe.progress import Progress
-from loralathe.rendering.request import Renderer
+from loralathe.rendering.request import ImageRequest, Renderer
 from loralathe.studies.context import Context
 from loralathe.studies.plan import Job
-from loralathe.studies.store import CellStore, render_missing
+from loralathe.studies.store import CellStore, render_alone, render_missing
 from loralathe.studies.tuning.goals import Goal, Shot
 from loralathe.studies.tuning.racing import Values
 from loralathe.studies.tuning.space import Scene
@@ -47,6 +47,7 @@ class Measurer(Generic[P]):
     """Renders and scores. `reuse`: folders of other studies whose pictures are taken where keys are equal.
 
     looked_at: keys of all pictures that the search has asked for;  taken: those of them from `reuse`.
+    drawn: how a job is drawn where each picture is drawn by itself; None: many at a time.
     """
 
     space: Candidates[P]
@@ -59,6 +60,7 @@ class Measurer(Generic[P]):
     rendered: int = 0
     looked_at: set[str] = field(default_factory=set)
     taken: set[str] = field(default_factory=set)
+    drawn: Callable[[Job], ImageRequest] | None = None
     _rows: dict[P, dict[int, tuple[float, ...]]] = field(default_factory=dict)
 
     @property
@@ -106,6 +108,11 @@ class Measurer(Generic[P]):
                 )
                 self._rows.setdefault(point, {})[scene] = row
 
+    def draw(self, points: Sequence[P], scene: int) -> None:
+        """Make sure that the pictures with the trigger word are there; nothing is measured."""
+        one = self.scenes[scene]
+        self._render([self.space.job(point, one.prompt, one.seed) for point in points])
+
     def table(self, point: P, scenes: Sequence[int] | None = None) -> Values:
         """(scenes, goals), larger is better: of all scenes that it has from the first on, or of these."""
         rows = self._rows.get(point, {})
@@ -125,6 +132,11 @@ class Measurer(Generic[P]):
             if not self.store.has(job.key):
                 self._take(job.key)
         self.looked_at.update(job.key for job in distinct)
+        if self.drawn is not None:
+            self.rendered += render_alone(
+                distinct, self.store, self.renderer, self.progress, drawn=self.drawn, on_cell=self._tell
+            )
+            return
         recipe = self.space.context.recipe
         bare = [job for job in distinct if recipe is not None and job.request.checkpoint == self.space.bare]
         rest = [job for job in distinct if job not in bare]

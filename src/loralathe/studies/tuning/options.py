@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from loralathe.errors import InputError, option
+from loralathe.errors import InputError, Value, option
 from loralathe.rendering.prompts import lift_tags
 from loralathe.rendering.request import ImageRequest
 from loralathe.studies.cell_builder import CellBuilder, pull_tags
@@ -17,11 +18,14 @@ from loralathe.studies.plan import Identify, file_identity
 from loralathe.studies.study_file import Identity, foreign_folder_note, identity_of
 from loralathe.studies.tuning.budget import Budget
 from loralathe.studies.tuning.choose import WITHIN
+from loralathe.studies.tuning.final import Models
 from loralathe.studies.tuning.goals import Goal
 from loralathe.studies.tuning.proposals import SamplerName, need_optuna
 from loralathe.studies.tuning.space import AS_GIVEN, Scene, Space, make_scenes, read_space
 
 DEFAULT_CONTEXT = Context()
+UNCHECKED = 2
+"""Pictures at the end without a check: of the recommended candidate, and of what was given."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class TuneOptions:
     error: chance of dropping a candidate that no rival beats.
     bare: checkpoint of the base alone, where `request` names a recipe's result.
     reuse: folders of other studies, whose pictures are taken.
+    models: what makes the models of the last pictures; None where another program draws.
+    opening: how the model was opened, for commands that draw the same.
     """
 
     request: ImageRequest
@@ -54,6 +60,8 @@ class TuneOptions:
     context: Context = DEFAULT_CONTEXT
     bare: str = ""
     reuse: tuple[Path, ...] = ()
+    models: Models | None = None
+    opening: Mapping[str, Value] = field(default_factory=dict)
     title: str = ""
     embed: bool = False
     force: bool = False
@@ -107,7 +115,7 @@ def plan_tune(options: TuneOptions) -> TunePlan:
     space, scenes = space_of(options), scenes_of(options)
     plain = any(goal.plain for goal in options.goals)
     of_scene = 2 if plain else 1
-    kept = options.check * (2 * of_scene + plain)
+    kept = options.check * (2 * of_scene + plain) or UNCHECKED * (options.models is not None)
     limit = options.budget.pictures
     least = kept + 2 * options.first * of_scene + (options.first if plain else 0)
     if limit is not None and limit < least:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from loralathe.commands import command_line
 from loralathe.engine import Measured
+from loralathe.errors import Value
 from loralathe.language import read_recipe, recipe_text
 from loralathe.likeness.intervals import Estimate
 from loralathe.rendering.request import ImageRequest
@@ -63,7 +64,7 @@ class Candidate:
     ) -> Candidate:
         """From one of its jobs."""
         recipe = cell_recipe(job.request, recipe_file=recipe_file, variables=job.variables)
-        render = "" if recipe_file else _render_command(job.request)
+        render = "" if recipe_file else render_command(job.request)
         adapters = tuple(map(adapter_text, job.request.adapters))
         return cls(number, labels, values, status, beaten_by, keys, render, recipe, adapters)
 
@@ -82,6 +83,20 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Final:
+    """The last pictures: those of the recommended candidate, and of what was given, on the same seeds.
+
+    whole: drawn one at a time, from the models that the recipes make; else as the search drew.
+    render: what to type to draw the first one again.
+    """
+
+    keys: tuple[str, ...]
+    given: tuple[str, ...]
+    whole: bool
+    render: str
+
+
+@dataclass(frozen=True)
 class TuneReport:
     """A search.
 
@@ -94,6 +109,7 @@ class TuneReport:
     seeds: of a new candidate, and the most.  stage: what a running search is at; "" once it has ended.
     recipe: that of the recommended candidate, its paths as seen from the study's folder; "" for the base
     itself.
+    final: the last pictures; None where the search did not come to its end.
     measured: what was measured of that recipe, on fresh seeds if there are any; None where nothing tells of
         which files it is made.
     """
@@ -119,6 +135,7 @@ class TuneReport:
     budget: int | None
     request: ImageRequest
     recipe: str = ""
+    final: Final | None = None
     measured: Measured | None = None
     files: tuple[Path, ...] = ()
 
@@ -133,13 +150,30 @@ class TuneReport:
         return None if self.recommended is None else self.candidates[self.recommended]
 
 
-def _render_command(request: ImageRequest) -> str:
-    """`lathe render` with the settings of the study."""
+def render_command(request: ImageRequest, opening: Mapping[str, Value] | None = None, **made: Value) -> str:
+    """`lathe render` with the settings of a request.
+
+    opening: how the model was opened.  made: `recipe` and `step`, in which the LoRAs are.
+    """
     uses: list[AdapterUse] = [use for use in request.adapters if use.te or use.unet]
+    hires = request.hires
+    more: dict[str, Value] = {
+        "other_vae": request.vae,
+        "clip_skip": request.clip_skip if request.clip_skip > 1 else None,
+        "guidance": None if request.guidance is None else show_number(request.guidance),
+    }
+    if hires is not None:
+        more |= {
+            "hires": show_number(hires.scale),
+            "hires_upscaler": hires.upscaler,
+            "hires_steps": hires.steps,
+            "hires_denoising": show_number(hires.denoising),
+        }
     return command_line(
         "render",
-        request.checkpoint,
+        *([] if made else [request.checkpoint]),
         *map(argument_text, uses),
+        **made,
         prompt=request.prompt,
         negative=request.negative,
         seed=request.seed,
@@ -147,7 +181,9 @@ def _render_command(request: ImageRequest) -> str:
         cfg=show_number(request.cfg),
         sampler=request.sampler,
         schedule=request.schedule,
-        size="x".join(map(str, request.size)),
+        size=f"{request.width}x{request.height}",
+        **{name: value for name, value in more.items() if value is not None},
+        **(opening or {}),
     )
 
 
@@ -306,12 +342,15 @@ def tune_page(report: TuneReport, folder: Path, *, embed: bool) -> bytes:
         "commands": None
         if best is None
         else {
-            "render": best.render,
+            "render": best.render if report.final is None else report.final.render,
             "merge": best.recipe.command if best.recipe else "",
             "recipe": report.recipe,
             "notes": best.recipe.notes if best.recipe else (),
             "adapters": best.adapters,
         },
+        "final": None
+        if report.final is None
+        else {"whole": report.final.whole, "pictures": sources(report.final.keys)},
         "pictures": report.pictures,
         "gridCandidates": report.grid_candidates,
         "gridPictures": report.grid_pictures,

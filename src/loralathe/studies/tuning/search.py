@@ -5,19 +5,21 @@ report.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from loralathe.errors import InputError
+from loralathe.errors import InputError, Value
 from loralathe.likeness.intervals import Estimate
 from loralathe.progress import Progress
 from loralathe.rendering.request import Renderer
+from loralathe.studies.plan import Job
 from loralathe.studies.store import CellStore
 from loralathe.studies.study_file import claim_folder
 from loralathe.studies.tuning.budget import Purse
 from loralathe.studies.tuning.choose import Field, comparable, field_of, front_of
+from loralathe.studies.tuning.final import finals_of
 from loralathe.studies.tuning.goals import estimates
 from loralathe.studies.tuning.measure import Measurer
 from loralathe.studies.tuning.options import TuneOptions, TunePlan, plan_tune, search_name, study_identity
@@ -34,10 +36,13 @@ from loralathe.studies.tuning.racing import (
     surely_beats,
 )
 from loralathe.studies.tuning.report import (
+    RECOMMENDED,
     Candidate,
     Check,
+    Final,
     TuneReport,
     recommended_recipe,
+    render_command,
     write_tune_report,
 )
 from loralathe.studies.tuning.space import AS_GIVEN, Point
@@ -81,6 +86,7 @@ class Race:
     points: list[Point] = field(default_factory=list)
     dropped: dict[int, int] = field(default_factory=dict)
     checked: Check | None = None
+    final: Final | None = None
     _written: float = 0.0
     _stage: str = "search"
 
@@ -282,19 +288,44 @@ class Race:
         best = self.points[self.field.chosen]
         scenes = range(self.options.most, self.options.most + self.options.check)
         other = AS_GIVEN if best else self.points[min(1, len(self.points) - 1)]
+        finals = finals_of(self.measurer, self.plan.space, self.options.models)
         if not scenes or best == other:
+            finals.draw((best, AS_GIVEN), 0)
+            self._end(finals, best, range(1))
             return
-        self.measurer.measure({best: scenes, other: scenes})
-        tables = [self.measurer.table(point, scenes) for point in (best, other)]
+        finals.measure({best: scenes, other: scenes})
+        tables = [finals.table(point, scenes) for point in (best, other)]
         self.checked = Check(
             against=self.points.index(other),
             seeds=tuple(self.plan.scenes[scene].seed for scene in scenes),
             values=tuple(estimates(tables[0], self.options.goals)),
             others=tuple(estimates(tables[1], self.options.goals)),
             differences=tuple(estimates(tables[0] - tables[1], self.options.goals)),
-            keys=tuple(self.measurer.key(best, scene) for scene in scenes),
-            other_keys=tuple(self.measurer.key(other, scene) for scene in scenes),
+            keys=tuple(finals.key(best, scene) for scene in scenes),
+            other_keys=tuple(finals.key(other, scene) for scene in scenes),
         )
+        self._end(finals, best, scenes)
+
+    def _end(self, finals: Measurer[Point], best: Point, scenes: Sequence[int]) -> None:
+        """The last pictures, and what draws the first of them."""
+        if finals is not self.measurer:
+            self.measurer.rendered += finals.rendered
+        keys, given = (tuple(finals.key(point, scene) for scene in scenes) for point in (best, AS_GIVEN))
+        scene = self.plan.scenes[scenes[0]]
+        job = self.plan.space.job(best, scene.prompt, scene.seed)
+        models = self.options.models
+        whole = models is not None and models.whole(job)
+        self.final = Final(keys, given, whole, self._command(job, whole=whole))
+
+    def _command(self, job: Job, *, whole: bool) -> str:
+        options, recipe = self.options, self.options.context.recipe
+        made: dict[str, Value] = {}
+        if recipe is not None or (whole and job.request.adapters):
+            made["recipe"] = str(options.folder / RECOMMENDED)
+        if recipe is not None:
+            made["step"] = recipe.step
+        request = job.request if recipe is not None or not made else replace(job.request, adapters=())
+        return render_command(request, options.opening, **made)
 
     def _write_live(self) -> None:
         now = time.monotonic()
@@ -332,6 +363,7 @@ class Race:
             near=field.near if alive else (),
             within=options.within,
             check=self.checked,
+            final=None if live else self.final,
             pictures=self.measurer.spent,
             rendered=self.measurer.rendered,
             grid_candidates=space.size,
