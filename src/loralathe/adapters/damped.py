@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loralathe.adapters.inherited import inherited
 from loralathe.adapters.kinds import kinds_named
-from loralathe.adapters.renamed import OF_THE_FILE
 from loralathe.adapters.rewrite import PLAIN
 from loralathe.tensorfiles import (
     AdapterWriter,
@@ -95,7 +95,7 @@ def write_replaced(
     Raises as `AdapterWriter` does.
     """
     with open_tensorfile(source) as file, made_folders([output]):
-        kept = {key: text for key, text in file.header.metadata.items() if key not in OF_THE_FILE}
+        kept = inherited(file.header.metadata)
         with AdapterWriter(output, {**kept, **metadata}, force=force, inputs=[source, *inputs]) as writer:
             for key, info in file.header.tensors.items():
                 if key in tensors:

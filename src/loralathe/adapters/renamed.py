@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from loralathe.adapters.inherited import inherited
 from loralathe.adapters.keys import group_by_module
 from loralathe.progress import Progress
 from loralathe.tensorfiles import AdapterWriter, made_folders, open_tensorfile
-
-OF_THE_FILE = ("loralathe", "modelspec.hash_sha256")
-"""Metadata that is true of the old file alone: how it was made, and its hash."""
 
 
 def write_renamed(
@@ -28,7 +26,7 @@ def write_renamed(
     metadata: put beside that of the source.  Raises as `AdapterWriter` does.
     """
     with open_tensorfile(source) as file, made_folders([output]):
-        kept = {key: text for key, text in file.header.metadata.items() if key not in OF_THE_FILE}
+        kept = inherited(file.header.metadata)
         grouped = group_by_module(file.header.tensors.keys()).parts
         keys = {raw: list(parts.values()) for raw, parts in grouped.items() if raw in names}
         with (

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from loralathe.adapters.adapter import Adapter
 from loralathe.adapters.dialects import Dialect, Words
+from loralathe.adapters.inherited import inherited
 from loralathe.adapters.kinds import kinds_named, label_of_kind
 from loralathe.adapters.module import AdapterModule
 from loralathe.adapters.notes import TAG
@@ -29,8 +30,6 @@ PLAIN = ("lora", "locon")
 """Kinds whose factors every dialect has words for."""
 VECTOR = "lora_magnitude_vector"
 MAGNITUDES = ("dora_scale", VECTOR)
-RECORD = "loralathe"
-"""Start of our own metadata, which tells of the file that it was written into."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +70,8 @@ class Rewriting:
             yield NamedTensor(key, tensor.dtype, self.adapter.file.read(key))
 
     def metadata(self) -> dict[str, str]:
-        """The trainer's, without what is no longer true: notes of PEFT, and a record of ours."""
-        kept = self.adapter.metadata.items()
-        return {key: text for key, text in kept if key != TAG and not key.startswith(RECORD)}
+        """The trainer's, without what is no longer true: notes of PEFT, a record of ours, hashes."""
+        return {key: text for key, text in inherited(self.adapter.metadata).items() if key != TAG}
 
 
 def rewriting(adapter: Adapter, dialect: Dialect) -> Rewriting:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from loralathe.engine.measured import ENTRY as MEASURED
+from loralathe.adapters.inherited import inherited
 from loralathe.engine.options import RunOptions
 from loralathe.errors import InputError, option, whole
 from loralathe.progress import Progress
@@ -32,8 +32,6 @@ CONVERTED = "result"
 IN_MEMORY = "in memory"
 """Stands where the hash of a file would."""
 TITLE = "modelspec.title"
-STALE = ("modelspec.hash_sha256", "modelspec.date", "sshs_model_hash", "sshs_legacy_hash", MEASURED)
-"""Metadata of the first input that would be false in the output."""
 
 SAVE_CHOICES: Mapping[str, type] = {
     "dtype": str,
@@ -66,8 +64,7 @@ def metadata_of(session: Session, output: Output, hashes: Mapping[str, str] | No
     from loralathe.engine.adapter_notes import adapter_notes
     from loralathe.engine.outputs import WeightsOutput
 
-    inherited = output.metadata if isinstance(output, WeightsOutput) else adapter_notes(session, output)
-    kept = {key: text for key, text in inherited.items() if key not in STALE}
+    kept = inherited(output.metadata if isinstance(output, WeightsOutput) else adapter_notes(session, output))
     record = json.dumps(write_record(session, output, hashes), ensure_ascii=False, separators=(",", ":"))
     found = {"format": "pt"} | kept | dict(output.save.metadata) | {KEY: record}
     if output.save.adapter_metadata == "minimal":

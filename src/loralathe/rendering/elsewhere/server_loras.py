@@ -15,6 +15,7 @@ from pathlib import Path
 
 from loralathe.adapters import AdapterModule, open_adapter, require_fit
 from loralathe.adapters.fit import Fit
+from loralathe.adapters.inherited import inherited
 from loralathe.errors import InputError, option
 from loralathe.families import Family
 from loralathe.rendering.elsewhere.address import Program
@@ -186,7 +187,7 @@ class ServerLoras:
 def _write(source: str, modules: Iterable[AdapterModule], path: Path, family: Family) -> None:
     """The tensors of these modules as they are, under the metadata of the file."""
     with open_adapter(source, family) as adapter:
-        metadata = {key: text for key, text in adapter.metadata.items() if key not in _RENAMES}
+        metadata = {key: text for key, text in inherited(adapter.metadata).items() if key not in _RENAMES}
         with AdapterWriter(path, metadata, inputs=[source]) as writer:
             for key in dict.fromkeys(key for module in modules for key in _keys(module)):
                 info = adapter.file.info(key)
