@@ -128,6 +128,25 @@ def looked_at_options(most: Option[Any]) -> Option[Any]:
     ])  # fmt: skip
 
 
+def search_options() -> Option[Any]:
+    """What `lathe tune` and `lathe everywhere`, which is one on each base, have in common."""
+    return stack([
+        judging_options(),
+        seeds_options(
+            (2, "Seeds of a new candidate. Default: 2."),
+            (24, "Most seeds of a candidate. Default: 24."),
+            (None, "Fresh seeds for the end. Default: 8; fewer for less than 160 pictures."),
+            "Chance of dropping a candidate that none beats. Default: 0.05.",
+        ),
+        click.option(
+            "--search",
+            type=click.Choice(["tpe", "nsga2"]),
+            default="tpe",
+            help="Optuna's sampler. Default: tpe; nsga2 wants hundreds of candidates.",
+        ),
+    ])  # fmt: skip
+
+
 def scorers_named(words: Sequence[str]) -> list[Any]:
     """--scorer: `family` stands for the scorers of the demo's family."""
     from loralathe.demo import family_scorers

@@ -21,6 +21,7 @@ from loralathe.cli.picture_options import (
 )
 from loralathe.cli.screen import Screen, heading
 from loralathe.cli.segments import SEGMENT_OPTIONS, run_segments, take_segment_options
+from loralathe.cli.study_options import study_options
 from loralathe.cli.text import Columns, Facts, figures, laid_out, legend, percent
 
 if TYPE_CHECKING:
@@ -125,19 +126,11 @@ NUMBERS, COMPARED = 64, 26
 @stack(SEGMENT_OPTIONS)
 @click.option("--te", is_flag=True, help="Examine each text encoder as a block of its own.")
 @click.option("--adapter", default="", metavar="NAME", help="Which LoRA to examine, if there are several.")
-@click.option(
-    "-o",
-    "--out",
-    "output",
-    type=FilePath(),
-    metavar="FOLDER",
-    help="Folder of the study. Default: one here, named after the inputs.",
+@study_options(
+    "blocks.html",
+    "Folder of the study. Default: one here, named after the inputs.",
+    "files, prompt or range",
 )
-@click.option(
-    "--force", is_flag=True, help="Replace a study in the folder that has other files, prompt or range."
-)
-@click.option("--title", default="", metavar="TEXT", help="Title of the page.")
-@click.option("--embed", is_flag=True, help="Put the pictures into blocks.html, to send it around.")
 @click.option(
     "--threads",
     type=Whole(min=1),

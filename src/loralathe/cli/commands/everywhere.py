@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loralathe import counted, points
-from loralathe.cli.judging_options import scorers_named, weights_named
+from loralathe.cli.judging_options import scorers_named, search_options, weights_named
 from loralathe.cli.language import Data
 from loralathe.cli.options import FilePath, PictureCommand, Whole
 from loralathe.cli.picture_options import (
@@ -18,7 +18,7 @@ from loralathe.cli.picture_options import (
     take_picture_screen,
 )
 from loralathe.cli.screen import Screen, heading
-from loralathe.cli.search_options import search_options
+from loralathe.cli.study_options import study_options
 from loralathe.cli.text import Columns, Facts
 
 if TYPE_CHECKING:
@@ -84,9 +84,7 @@ Examples:
     help='How much each base may take: "80 pictures", "10 minutes". Default: 200 pictures.',
 )
 @search_options()
-@click.option(
-    "-o", "--out", "output", type=FilePath(), metavar="FOLDER", help="Folder. Default: LORA-everywhere."
-)
+@study_options("everywhere.html", "Folder. Default: LORA-everywhere.")
 @picture_options()
 def everywhere_command(lora: str, dry_run: bool, **options: Any) -> None:
     """Find for each base the strength and blocks at which LORA draws its person best."""

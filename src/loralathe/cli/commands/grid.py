@@ -14,9 +14,10 @@ from loralathe.cli.folders import folder_options
 from loralathe.cli.judging_options import card_option, scorer_options, scorers_named
 from loralathe.cli.language import Data, say_after, say_label
 from loralathe.cli.opening import open_pictures, recipe_options
-from loralathe.cli.options import FilePath, PictureCommand, Whole
+from loralathe.cli.options import PictureCommand, Whole
 from loralathe.cli.picture_options import Profile, picture_options, take_picture_screen
 from loralathe.cli.screen import Screen, heading
+from loralathe.cli.study_options import study_options
 from loralathe.cli.text import Columns, Facts
 from loralathe.cli.wide import cells
 
@@ -71,14 +72,7 @@ def in_two_columns(items: Sequence[str]) -> list[str]:
 @click.option("--x", default="", metavar="AXIS", help="Columns: NAME = VALUES.")
 @click.option("--y", default="", metavar="AXIS", help="Rows: the same.")
 @click.option("--z", default="", metavar="AXIS", help="Sheets: the same.")
-@click.option(
-    "-o",
-    "--out",
-    "output",
-    type=FilePath(),
-    metavar="FOLDER",
-    help="Folder of the grid. Default: one here, named after the inputs.",
-)
+@study_options("grid.html", "Folder of the grid. Default: one here, named after the inputs.")
 @recipe_options("Render what a recipe makes, in memory, instead of a CHECKPOINT.")
 @click.option(
     "--max-cells",
@@ -108,10 +102,6 @@ def in_two_columns(items: Sequence[str]) -> list[str]:
     help="The cell that others of its seed and prompt are compared with. Default: 1,1.",
 )
 @folder_options("vae_dir")
-@click.option(
-    "--force", is_flag=True, help="Replace a study in the folder that has other axes, files or prompt."
-)
-@click.option("--title", default="", metavar="TEXT", help="Title of the page.")
 @click.option("--legend/--no-legend", default=True, help="Write values beside the pictures. Default: yes.")
 @click.option(
     "--margin",
@@ -121,7 +111,6 @@ def in_two_columns(items: Sequence[str]) -> list[str]:
     help="Pixels between pictures. Default: 4.",
 )
 @click.option("--sub-grids", is_flag=True, help="Write a picture for each value of Z, too.")
-@click.option("--embed", is_flag=True, help="Put the pictures into grid.html, to send it around.")
 @picture_options()
 def grid_command(files: tuple[str, ...], dry_run: bool, **options: Any) -> None:
     """Render a grid of pictures: columns, rows and sheets along up to three axes."""

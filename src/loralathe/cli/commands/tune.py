@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loralathe import counted, points, signed_points
-from loralathe.cli.judging_options import scorers_named, weights_named
+from loralathe.cli.judging_options import scorers_named, search_options, weights_named
 from loralathe.cli.language import Data, say_label, say_series
 from loralathe.cli.opening import open_pictures, recipe_options
 from loralathe.cli.options import FilePath, PictureCommand
 from loralathe.cli.picture_options import Profile, picture_options, pictures_kept, take_picture_screen
 from loralathe.cli.screen import Screen, heading
-from loralathe.cli.search_options import search_options
+from loralathe.cli.study_options import study_options
 from loralathe.cli.text import Columns, Facts
 
 if TYPE_CHECKING:
@@ -73,14 +73,7 @@ Examples:
     metavar="FOLDER",
     help="A grid or search whose pictures are taken where they are the same; repeatable.",
 )
-@click.option(
-    "-o",
-    "--out",
-    "output",
-    type=FilePath(),
-    metavar="FOLDER",
-    help="Folder of the search. Default: one here, named after the inputs.",
-)
+@study_options("tune.html", "Folder of the search. Default: one here, named after the inputs.")
 @recipe_options("Search in what a recipe makes, in memory, instead of a CHECKPOINT.")
 @picture_options()
 def tune_command(files: tuple[str, ...], dry_run: bool, **options: Any) -> None:
