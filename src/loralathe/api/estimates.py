@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loralathe.api.model import (
+from loralathe.api.opened import Opened
+from loralathe.api.prepared_pictures import (
     BlocksPlan,
-    OpenModel,
     PicturePlan,
     PreparedBlocks,
     PreparedGrid,
@@ -53,7 +53,7 @@ def estimate(prepared: Prepared, plan: PicturePlan | GridPlan | BlocksPlan) -> E
     return estimate_pictures(prepared.model, _requests(prepared, plan))
 
 
-def estimate_pictures(model: OpenModel, requests: Sequence[ImageRequest]) -> Estimate:
+def estimate_pictures(model: Opened, requests: Sequence[ImageRequest]) -> Estimate:
     """What these pictures take in a model; nothing is loaded."""
     from loralathe.api.renderers import cluster_of, devices_of, first_device, server_of
     from loralathe.families import original_header
@@ -98,7 +98,7 @@ def _estimate_of(
     )
 
 
-def _elsewhere(model: OpenModel, tensors: Mapping[str, TensorInfo]) -> dict[str, Numbers]:
+def _elsewhere(model: Opened, tensors: Mapping[str, TensorInfo]) -> dict[str, Numbers]:
     """The numbers of text encoders that are in files of their own, by their names."""
     from loralathe.rendering.estimate import numbers_of_files
     from loralathe.rendering.families import how_drawn

@@ -11,14 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe.api.arguments import File, Folders, PathLike, folders_of
-from loralathe.api.model import (
-    BlocksPlan,
-    OpenModel,
-    PicturePlan,
-    PreparedBlocks,
-    PreparedGrid,
-    PreparedPictures,
-)
+from loralathe.api.model import OpenModel
 from loralathe.api.picture_inputs import Lists, adapters_of, lists_of
 from loralathe.api.picture_options import (
     BlocksChoices,
@@ -30,6 +23,13 @@ from loralathe.api.picture_options import (
     OpenRenderKeywords,
     Picture,
     parted,
+)
+from loralathe.api.prepared_pictures import (
+    BlocksPlan,
+    PicturePlan,
+    PreparedBlocks,
+    PreparedGrid,
+    PreparedPictures,
 )
 from loralathe.api.renderers import server_of
 from loralathe.api.search import Search
