@@ -8,6 +8,8 @@ from collections import defaultdict
 import pytest
 from hypothesis import settings
 
+import words.heard  # noqa: F401  it listens from here on
+
 os.environ["LORALATHE_CONFIG"] = os.devnull  # nobody's own folders: no test reads or writes them
 os.environ.setdefault("LORALATHE_CACHE", os.devnull)  # nor anybody's cache: tests that need one have theirs
 os.environ["LC_ALL"] = "C.UTF-8"  # the command speaks the language of the terminal: English here

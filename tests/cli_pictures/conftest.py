@@ -11,8 +11,9 @@ import torch
 from checkpoints import second_checkpoint, write_safetensors
 from cli.kit import done, quiet_surroundings, run
 from rendering.conftest import make_checkpoint, make_lora
+from words.heard import said_in_chinese_too
 
-__all__ = ["done", "here", "quiet_surroundings", "run", "studio"]
+__all__ = ["done", "here", "quiet_surroundings", "run", "said_in_chinese_too", "studio"]
 SMALL = {"modelspec.resolution": "64x64"}
 """What the models say of their size, so that commands of the pages run as they are printed."""
 QUICK = ("--size", "64x64", "--steps", "2", "--seed", "7", "--device", "cpu", "--sampler", "Euler")

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+import pytest
 
 import loralathe
 from loralathe import read_catalogue
@@ -53,6 +56,24 @@ def listen() -> None:
 
     LatheError.__init__ = made  # type: ignore[method-assign]
     language.say, language.say_label = said, labelled
+
+
+listen()  # before the command's files take `say`: the first conftest imports this file
+
+
+@pytest.fixture(autouse=True)
+def said_in_chinese_too() -> Iterator[None]:
+    """Whatever errors and reports a test makes, nothing of ours stays English in their Chinese.
+
+    A folder of tests that imports it in its conftest is listened to.
+    """
+    take_heard()
+    take_labels()
+    yield
+    left = {text: found for text in take_heard() if (found := left_in_english(text))}
+    assert not left, f"see src/loralathe/words/template.py: {left}"
+    labels = take_labels()
+    assert not labels, f"{labels}: [labels] of src/loralathe/words/zh-TW/labels.toml"
 
 
 def hear(text: str | None) -> None:
