@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,9 @@ from loralathe.studies.store import CellStore
 from loralathe.studies.tuning.budget import Budget, read_budget
 from loralathe.studies.tuning.goals import goals_of
 from loralathe.studies.tuning.options import plan_tune, space_of
-from loralathe.studies.tuning.proposals import Proposals, Steps
+from loralathe.studies.tuning.proposals import Proposals
 from loralathe.studies.tuning.search import run_tune
-from loralathe.studies.tuning.trend import Trend
+from loralathe.studies.tuning.space import POOL
 from studies.tuning.world import SWEEPS, Channel, options, renderer
 
 BEST = ("0.8", "0.4", "0.5")
@@ -171,19 +172,17 @@ def test_proposals_are_never_seen_ones_until_all_are(tmp_path: Path, sampler: st
     again.close()
 
 
-def test_steps_from_the_leader_move_one_axis(tmp_path: Path) -> None:
-    space = space_of(options(tmp_path, sweeps=SWEEPS))
-    proposals = Proposals(tmp_path, space, 1, "x", "tpe", 1)
-    near = set(proposals.neighbours((1, 0, 2)))
-    assert near == {(0, 0, 2), (2, 0, 2), (1, 1, 2), (1, 0, 1)}
-    trend = Trend.through({(0, 0, 0): 0.9, (3, 0, 0): 0.1, (1, 0, 2): 0.6}, (4, 4, 3), (True, True, True))
-    seen = {(), (1, 0, 2)}
-    assert proposals.ask(seen, [(1, 0, 2)], Steps([(1, 0, 2)], trend)) == (0, 0, 2), (
-        "less of the first is more"
-    )
-    seen |= near
-    assert proposals.ask(seen, [(1, 0, 2)], Steps([(1, 0, 2), (3, 3, 0)], trend)) == (2, 3, 0), "of the next"
-    proposals.close()
+def test_a_large_space_is_looked_at_in_part(tmp_path: Path) -> None:
+    fine = tuple(f"hina {name} = 0..1 (+0.1)" for name in ("unet", "te", "IN04-IN08", "MID", "OUT00-OUT05"))
+    space = space_of(options(tmp_path, sweeps=fine))
+    assert space.size == 11**5 > POOL
+    leader = (1, 2, 3, 4, 5)
+    found = space.pool([leader], random.Random(1))
+    assert len(found) == len(set(found)) <= POOL
+    assert found == space.pool([leader], random.Random(1))
+    assert {(at, 2, 3, 4, 5) for at in range(11)} <= set(found), "what differs from a leader in one value"
+    small = space_of(options(tmp_path, sweeps=SWEEPS))
+    assert len(set(small.pool([], random.Random(1)))) == small.size
 
 
 @pytest.mark.parametrize(

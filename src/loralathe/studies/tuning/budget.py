@@ -9,10 +9,6 @@ from dataclasses import dataclass
 
 from loralathe.errors import InputError, option
 
-SEARCHED, MOST_SEARCHED, LARGE = 0.6, 0.95, 300
-"""Part of the budget, without what the check takes, in which new candidates come; the rest is for those
-ahead. The first from so many pictures on; nearly the second of few.
-"""
 _UNITS = {
     "picture": "pictures", "pictures": "pictures", "image": "pictures", "images": "pictures",
     "張": "pictures", "張圖": "pictures", "s": "1", "second": "1", "seconds": "1", "秒": "1",
@@ -63,33 +59,18 @@ class Purse:
     begun: float
     clock: Callable[[], float] = time.monotonic
 
-    def searching(self, next_pictures: int) -> bool:
-        """Whether new candidates still come."""
-        return self._within(self.searched, next_pictures)
-
-    @property
-    def searched(self) -> float:
-        """More of a small budget goes into candidates: to be sure of a bad one helps nobody."""
-        if self.budget.pictures is None:
-            return SEARCHED
-        net = self.budget.pictures - self.kept
-        return SEARCHED + (MOST_SEARCHED - SEARCHED) * max(0.0, 1 - net / LARGE)
-
     def candidates(self, pictures_of_each: int) -> int | None:
-        """About how many new ones there will be; None where time decides."""
+        """How many new ones there can be; None where time decides."""
         if self.budget.pictures is None:
             return None
-        return int(self.searched * max(0, self.budget.pictures - self.kept) // pictures_of_each)
+        return max(0, self.budget.pictures - self.kept) // pictures_of_each
 
     def measuring(self, next_pictures: int) -> bool:
-        """Whether those ahead get more seeds."""
-        return self._within(1.0, next_pictures)
-
-    def _within(self, part: float, next_pictures: int) -> bool:
+        """Whether so many pictures more leave enough for the check."""
         if self.budget.pictures is not None:
-            return self.spent() + next_pictures <= part * max(0, self.budget.pictures - self.kept)
+            return self.spent() + next_pictures <= max(0, self.budget.pictures - self.kept)
         assert self.budget.seconds is not None
         passed = self.clock() - self.begun
         # Time is kept for the check as for so many pictures at this run's own speed.
         pace = passed / max(1, self.spent())
-        return passed + pace * next_pictures <= part * (self.budget.seconds - pace * self.kept)
+        return passed + pace * (next_pictures + self.kept) <= self.budget.seconds

@@ -11,19 +11,20 @@ and more seeds go to those that look better than the one that is chosen so far.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import inf, sqrt
+from math import erfc, inf, pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loralathe.studies.tuning.goals import SLACK, Goal
 from loralathe.studies.tuning.racing import Difference, Values, front
+from loralathe.studies.tuning.surface import Surface
 
-WITHIN = 0.01
-"""What of the first goal may be given up for the others: a point."""
+WITHIN = 0.02
+"""What of the first goal may be given up for the others: two points."""
 EQUAL = 0.005
 """Half a point of the rest: of many that are as good as each other, the one that is known best is chosen, or
 the choice would go from one to the next with every picture.
@@ -38,6 +39,13 @@ not seen yet.
 """
 PEERS = 0.05
 """Candidates so near to the best of the first goal tell of each other's spread in the rest."""
+FEWEST_PLACES = 4
+"""Fewer candidates tell nothing of each other."""
+SURE = 1e-6
+"""An error that is none."""
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
+NODES = _NODES, _WEIGHTS / _WEIGHTS.sum()
+"""Of a normal distribution, and their weights."""
 ROUNDS = 50
 """Of alternating means; they settle within a few."""
 
@@ -58,6 +66,22 @@ class Mark:
         return self.mean + self.error
 
 
+@dataclass(frozen=True)
+class Marks:
+    """Of many: (n,) each."""
+
+    means: Values
+    errors: Values
+
+    @classmethod
+    def of(cls, some: Sequence[Mark]) -> Marks:
+        return cls(np.array([one.mean for one in some]), np.array([one.error for one in some]))
+
+    def and_of(self, means: Values, errors: Values) -> Marks:
+        """These, and others behind them."""
+        return Marks(np.concatenate([self.means, means]), np.concatenate([self.errors, errors]))
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """A candidate: its first goal, the weighed sum of the others, and how many seeds tell it."""
@@ -72,12 +96,15 @@ class Field:
     """All candidates of a race.
 
     within: what of the first goal may be given up.  fewest: seeds that the top and the chosen one need, if
-    anybody has them.
+    anybody has them.  surfaces: of the first goal and of the rest, where candidates have places.
+    most: the first goal of the best picture; no mean will be above it.
     """
 
     standings: Mapping[int, Standing]
     within: float = WITHIN
     fewest: int = 1
+    surfaces: tuple[Surface, Surface] | None = None
+    most: float = inf
 
     def _seasoned(self) -> Mapping[int, Standing]:
         found = {key: one for key, one in self.standings.items() if one.seeds >= self.fewest}
@@ -125,31 +152,22 @@ class Field:
         near = first >= self.standings[self.top].first.mean - self.within
         return near, rest if near else SHORT * first + rest, -key
 
-    @property
-    def alike(self) -> tuple[int, ...]:
-        """Those that look as good as the first in this order, but for a point."""
-        _, best, _ = self._place(self.order[0])
-        return tuple(key for key in self.order if self._place(key)[0] and self._place(key)[1] >= best - SLACK)
+    def gain(self, first: Marks, rest: Marks) -> Values:
+        """(n,): what measuring candidates is worth: by how much each is expected to be better than the chosen
+        one in the rest, and than the top one in the first goal, beyond the slack.
 
-    def challenger(self, most: int) -> int | None:
-        """One on fewer seeds than `most` that, by its mean, would be chosen or be the top, and is better than
-        who is that by more than a point. Of many that look the same, the first one stays.
+        What one lacks to be near counts `SHORT` times against its rest: so the search also looks along the
+        edge where the first goal falls. Expected improvement: J. Mockus, On Bayesian methods for seeking the
+        extremum, 1975; over the first goal by Gauss and Hermite.
         """
-        highest = max(self.standings, key=lambda key: (self.standings[key].first.mean, -key))
-        for key, now, at in ((highest, self.top, 0), (self.order[0], self.chosen, 1)):
-            one, other = self.standings[key], self.standings[now]
-            gain = (one.first.mean - other.first.mean, one.rest.mean - other.rest.mean)[at]
-            if one.seeds < most and key != now and gain > SLACK:
-                return key
-        return next((key for key in (self.top, self.chosen) if self.standings[key].seeds < self.fewest), None)
-
-    @property
-    def sparring(self) -> tuple[int, ...]:
-        """Who the chosen one may be compared with: others whose mean of the first goal is near the best."""
-        bar = max(one.first.mean for one in self.standings.values()) - self.within
-        return tuple(
-            key for key, one in self.standings.items() if key != self.chosen and one.first.mean >= bar
+        top, chosen = self.standings[self.top].first.mean, self.standings[self.chosen].rest.mean
+        better = SHORT * (
+            _expected_above(first, top + SLACK) - _expected_above(first, max(top + SLACK, self.most))
         )
+        for node, weight in zip(*NODES, strict=True):
+            lacks = np.maximum(0.0, top - self.within - first.means - node * first.errors)
+            better = better + weight * _expected_above(rest, chosen + SLACK + SHORT * lacks)
+        return better
 
     def next_to_measure(self, most: int) -> int | None:
         """Who gets the next seeds: of those that matter to the choice, the one with the fewest. None where
@@ -187,17 +205,56 @@ def two_columns(table: Values, goals: tuple[Goal, ...]) -> Values:
 
 
 def field_of(
-    tables: Mapping[int, Values], goals: tuple[Goal, ...], within: float = WITHIN, fewest: int = 1
+    tables: Mapping[int, Values],
+    goals: tuple[Goal, ...],
+    within: float = WITHIN,
+    fewest: int = 1,
+    places: Mapping[int, Values] | None = None,
 ) -> Field:
-    """How the candidates stand. `tables`: (seeds, goals) of each, on the same seeds from the first on."""
+    """How the candidates stand.
+
+    tables: (seeds, goals) of each, on the same seeds from the first on.  places: (axes, width) of those that
+    tell of each other, see `Space.places`; their means are then what they and their neighbours tell.
+    """
     columns = {key: two_columns(table, goals) for key, table in tables.items()}
     first, rest = (_Means.of({key: table[:, at] for key, table in columns.items()}) for at in (0, 1))
     highest = max((own for own in first.own if own > -inf), default=0.0)
     peers = first.own >= highest - PEERS
     # Of the first goal all tell: who never failed so far is as likely to fail as anybody was.
-    of_first, of_rest = first.marks(np.zeros_like(peers)), rest.marks(peers)
-    standings = {key: Standing(of_first[key], of_rest[key], len(table)) for key, table in tables.items()}
-    return Field(standings, within, fewest)
+    marks = first.marks(np.zeros_like(peers)), rest.marks(peers)
+    told = [key for key in places or () if all(one[key].mean > -inf for one in marks)]
+    surfaces = None
+    if places and len(told) >= FEWEST_PLACES:
+        where = np.stack([places[key] for key in told])
+        surfaces = _smoothed(marks[0], told, where), _smoothed(marks[1], told, where)
+    standings = {key: Standing(marks[0][key], marks[1][key], len(table)) for key, table in tables.items()}
+    best = max(
+        (float(np.nanmax(table[:, 0])) for table in columns.values() if not np.isnan(table[:, 0]).all()),
+        default=inf,
+    )
+    return Field(standings, within, fewest, surfaces, best)
+
+
+def _smoothed(marks: dict[int, Mark], told: Sequence[int], where: Values) -> Surface:
+    """The surface through these marks, which become those of the surface."""
+    own = Marks.of([marks[key] for key in told])
+    surface = Surface.through(where, own.means, own.errors**2)
+    for key, mean, error in zip(told, *surface.at(where), strict=True):
+        marks[key] = Mark(float(mean), float(error))
+    return surface
+
+
+def _normal(at: Values) -> Values:
+    """The cumulative normal distribution."""
+    return np.array([0.5 * erfc(-float(one) / sqrt(2)) for one in at])
+
+
+def _expected_above(some: Marks, level: float | Values) -> Values:
+    """E max(0, f − level), (n,)."""
+    errors = np.maximum(some.errors, SURE)
+    far = (some.means - level) / errors
+    found: Values = errors * (far * _normal(far) + np.exp(-0.5 * far**2) / sqrt(2 * pi))
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""Which candidate comes next: Optuna by ask and tell, and steps from those that lead.
+"""Candidates that Optuna proposes, by ask and tell, and the trials of a search.
 
 TPE looks at the order of all candidates by the choice (`choose.Field.order`), so that it looks where one
-could be chosen, and not all along the front. NSGA-II looks at the objectives themselves. Every second
-proposal is an unseen neighbour of one that leads, a step along one axis: a quarter of the axis at first, then
-shorter ones, first where the trend of all candidates says (`trend.py`).
+could be chosen, and not all along the front. NSGA-II looks at the objectives themselves. A search takes the
+first candidates from here, and every fourth later; the others are those that the surface of all candidates
+promises most of (`search.py`).
 
 The trials stay in `tune.db` in the study's folder (SQLite), which is how a search goes on where it stopped.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import isnan
@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Literal
 
 from loralathe.errors import InputError, MachineError
 from loralathe.studies.tuning.space import Point, Space
-from loralathe.studies.tuning.trend import Trend
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -34,7 +33,7 @@ DATABASE = "tune.db"
 POPULATION = 16
 """Of NSGA-II."""
 TRIES = 12
-"""How often Optuna may propose what was seen already, before a neighbour or any unseen candidate is taken."""
+"""How often Optuna may propose what was seen already, before any unseen candidate is taken."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +46,6 @@ class Kept:
 
     seeds: Mapping[int, int]
     dropped: Mapping[int, int]
-
-
-@dataclass(frozen=True)
-class Steps:
-    """Whose neighbours to try, those of the first before those of the others, and which way is up."""
-
-    leaders: Sequence[Point]
-    trend: Trend
 
 
 def need_optuna() -> None:
@@ -136,20 +127,15 @@ class Proposals:
         )
         return Kept(seeds, dropped)
 
-    def ask(self, seen: set[Point], order: Sequence[Point], steps: Steps | None = None) -> Point | None:
+    def ask(self, seen: set[Point], order: Sequence[Point]) -> Point | None:
         """An unseen candidate; None when there is none left.
 
         seen: those that are known, and what was given.  order: those in the race, the best first.
-        steps: from whom it is to be a step, as long as one is unseen.
         """
         if len(seen) > self._space.size:  # what was given is among the seen
             return None
         number = 1000 * len(self.told())  # of those that were told: a stopped one does not count
         dice = random.Random(f"{self._seed} {number}")
-        for reach, leader in product(self._reaches(), steps.leaders if steps else ()):
-            near = [point for point in self.neighbours(leader, reach) if point not in seen]
-            if near and steps is not None:
-                return self._enqueued(max(near, key=lambda point: (steps.trend.at(point), point)))
         if self._sampler == "tpe":
             guided = self._guided(order, number)
             for _ in range(TRIES):
@@ -196,27 +182,6 @@ class Proposals:
         numbers = [-1.0 if isnan(value) else float(value) for value in values]
         for trial in self._open.pop(point, []):
             self._study.tell(trial, numbers)
-
-    def _reaches(self) -> list[int]:
-        """How long steps are: a quarter of the longest axis, then halves of it, down to one value."""
-        reach = max((len(axis.values) for axis in self._space.axes), default=1) // 4
-        found = []
-        while reach > 1:
-            found.append(reach)
-            reach //= 2
-        return [*found, 1]
-
-    def neighbours(self, point: Point, reach: int = 1) -> Iterator[Point]:
-        """One step of `reach` values along one axis, a quarter of that axis at most; any other value where
-        they have no order.
-        """
-        for axis, at in enumerate(point):
-            count = len(self._space.axes[axis].values)
-            step = max(1, min(reach, count // 4))
-            near = (at - step, at + step) if self._space.ordered[axis] else range(count)
-            for value in near:
-                if value != at and 0 <= value < count:
-                    yield (*point[:axis], value, *point[axis + 1 :])
 
     def _unseen(self, seen: set[Point], dice: random.Random) -> Point:
         """Any; those that are few are looked for one by one."""

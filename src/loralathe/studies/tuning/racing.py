@@ -20,7 +20,8 @@ most do, which are those that are close.
 
 Several objectives: a candidate is dropped when a rival surely beats it in one of them by more than the
 slack, is not seen to be worse by more than the slack in any other, and surely is not in the first, which
-comes before the others. The error of a race is split evenly
+comes before the others. Where it is not the first that the rival wins, it must be as good there on several
+seeds: who fails on one seed of ten looks flawless on two. The error of a race is split evenly
 over all pairs and objectives. So the chance that a candidate which no rival beats by more than the slack
 anywhere is dropped, at whatever moment, is `error` at most (tests/studies/tuning/test_racing.py plays this
 against a known truth).
@@ -49,12 +50,14 @@ class Rule:
     error: of the whole race.  rivals: how many candidates may meet in it.
     slack: differences up to this count as none, one for each objective.
     effect: g, the variance of the differences that one expects, in units of s².
+    proof: seeds on which one is shown to be as good in the first objective.
     """
 
     slack: tuple[float, ...]
     error: float = 0.05
     rivals: int = 50
     effect: float = 4.0
+    proof: int = 8
 
     @property
     def of_pair(self) -> float:
@@ -169,8 +172,9 @@ def surely_beats(better: Difference, rule: Rule) -> bool:
     """
     slack = np.asarray(rule.slack)
     seen_worse = bool((better.mean < -slack).any())
-    as_good = bool(better.low[0] >= -slack[0])
-    return as_good and not seen_worse and bool((better.low > slack).any())
+    ahead = better.low > slack
+    shown = bool(better.low[0] >= -slack[0]) and float(better.seeds[0]) >= rule.proof
+    return not seen_worse and bool(ahead.any()) and (bool(ahead[0]) or shown)
 
 
 def beaten_by(candidate: int, tables: Mapping[int, Values], noise: Noise, rule: Rule) -> int | None:

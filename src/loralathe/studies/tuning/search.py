@@ -4,9 +4,11 @@ report.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite
 
 import numpy as np
 
@@ -18,12 +20,12 @@ from loralathe.studies.plan import Job
 from loralathe.studies.store import CellStore
 from loralathe.studies.study_file import claim_folder
 from loralathe.studies.tuning.budget import Purse
-from loralathe.studies.tuning.choose import Field, comparable, field_of, front_of
+from loralathe.studies.tuning.choose import Field, Marks, comparable, field_of, front_of
 from loralathe.studies.tuning.final import finals_of
 from loralathe.studies.tuning.goals import estimates
 from loralathe.studies.tuning.measure import Measurer
 from loralathe.studies.tuning.options import TuneOptions, TunePlan, plan_tune, search_name, study_identity
-from loralathe.studies.tuning.proposals import Kept, Proposals, Steps
+from loralathe.studies.tuning.proposals import Kept, Proposals
 from loralathe.studies.tuning.racing import (
     Noise,
     Rule,
@@ -46,8 +48,17 @@ from loralathe.studies.tuning.report import (
     write_tune_report,
 )
 from loralathe.studies.tuning.space import AS_GIVEN, Point
-from loralathe.studies.tuning.trend import Trend
 
+EXPLORED = 4
+"""Every so-manieth candidate comes from Optuna, since a surface knows nothing of far places."""
+WORTH = 0.001
+"""A tenth of a point: to look for less is not worth pictures."""
+KNOWN = 2.0
+"""What a gain by more seeds of a known candidate counts beside one by a new candidate, of which less is known
+and so more hoped: what looks good must be shown to be, before more of the sort are looked at.
+"""
+LEADERS = 20
+"""Whose neighbours are looked at in a space too large to look at all of it."""
 LIVE_SECONDS = 5.0
 """How often the page is written while a search runs."""
 
@@ -89,6 +100,7 @@ class Race:
     final: Final | None = None
     _written: float = 0.0
     _stage: str = "search"
+    _field: tuple[tuple[int, int, int], Field] | None = None
 
     @classmethod
     def begin(cls, options: TuneOptions, plan: TunePlan, renderer: Renderer, progress: Progress) -> Race:
@@ -141,60 +153,74 @@ class Race:
             tick()
 
     def _search(self, tick: Callable[[], None]) -> None:
-        """New candidates for a part of the budget; then more seeds for those ahead while it is not clear
-        which is best, and new candidates again once it is.
-        """
-        of_scene, first = self.plan.pictures_of_scene, self.options.first
-        while self.purse.measuring(of_scene * first):
-            early = self.purse.searching(of_scene * first)
-            self._stage = "search" if early else "closer"
-            contest = self._contest(early=early)
-            if contest is not None and not self.purse.measuring(self._pictures_of_look(contest)):
-                return
-            if contest is not None:
-                self._look_closer(contest)
-            elif (point := self._propose(steps=not early)) is not None:
-                self._enter(point)
+        """New candidates, or more seeds for known ones, whichever promises more, while the budget lasts."""
+        while self.purse.measuring(self.plan.pictures_of_scene * self.options.first):
+            found = self._next()
+            if isinstance(found, int):
+                if not self.purse.measuring(self._pictures_of_look(found)):
+                    return
+                self._look_closer(found)
+            elif found is not None:
+                self._enter(found)
                 self._check_told()
             else:
                 return
             tick()
 
-    def _contest(self, *, early: bool) -> int | None:
-        """Who gets more seeds: one that looks better than who would be recommended; once no more candidates
-        are wanted, also the latter. Of all that were tried it had luck more likely than not.
-        """
-        field, most = self.field, self.options.most
-        if len(self.points) < 2:
-            return None
-        challenger = field.challenger(min(2 * self._seasoned, most) if early else most)
-        if early or challenger is not None:
-            return challenger
-        pair = (field.chosen, *self._partner(field))
-        unsure = [number for number in pair if field.standings[number].seeds < most]
-        return min(unsure, key=lambda number: field.standings[number].seeds, default=None)
+    def _next(self) -> Point | int | None:
+        """A new candidate, or the number of one that gets more seeds; None where all is known.
 
-    def _partner(self, field: Field) -> tuple[int, ...]:
-        """Who is measured on the same seeds as the chosen one: a seed that it alone has tells nothing, since
-        a failure may be the seed's. Who is as alike and, by the trend, should be more so fails least.
+        First the first value of every axis, then what Optuna says, which looks around, and later every fourth
+        time. Else the one that promises most. Where none promises anything, those that would be recommended
+        get more seeds: of all that were tried they had luck more likely than not.
         """
-        trend = self._trend(field, first=True)
-        some = [number for number in field.sparring if self.points[number]]
-        return (max(some, key=lambda number: trend.at(self.points[number])),) if some else ()
+        self._stage = "search"
+        if len(self.points) == 1:
+            return self.proposals.enqueue(tuple(0 for _ in self.plan.space.axes))
+        field = self.field
+        guided = len(self.points) > self.proposals.startup and len(self.points) % EXPLORED != 0
+        if guided and field.surfaces is not None:
+            gain, found = self._most_promising(field)
+            if gain >= WORTH:
+                return found if isinstance(found, int) else self.proposals.enqueue(found)
+            self._stage = "closer"
+            unsure = [n for n in (field.chosen, field.top) if field.standings[n].seeds < self.options.most]
+            if unsure:
+                return min(unsure, key=lambda number: field.standings[number].seeds)
+        order = [self.points[number] for number in field.order]
+        return self.proposals.ask({*self.points, AS_GIVEN}, order)
 
-    def _trend(self, field: Field, *, first: bool) -> Trend:
-        """Along the axes, of the first goal or of the rest."""
-        axes, ordered = self.plan.space.axes, self.plan.space.ordered
-        values = {
-            self.points[number]: (one.first if first else one.rest).mean
+    def _most_promising(self, field: Field) -> tuple[float, Point | int]:
+        """What most may be gained by, and how much (see `Field.gain`)."""
+        assert field.surfaces is not None
+        known = [
+            number
             for number, one in field.standings.items()
-        }
-        return Trend.through(values, [len(axis.values) for axis in axes], ordered)
+            if one.seeds < self.options.most and isfinite(one.first.mean + one.rest.mean)
+        ]
+        seen = set(self.points)
+        dice = random.Random(f"{self.options.request.seed} {len(seen)} {self.measurer.spent}")
+        leaders = [self.points[number] for number in field.order[:LEADERS] if self.points[number]]
+        new = [point for point in self.plan.space.pool(leaders, dice) if point not in seen]
+        some: list[Point | int] = [*known, *new]
+        marks = [
+            Marks.of([field.standings[number].first for number in known]),
+            Marks.of([field.standings[number].rest for number in known]),
+        ]
+        if new:
+            places = self.plan.space.places(new)
+            marks = [own.and_of(*one.at(places)) for own, one in zip(marks, field.surfaces, strict=True)]
+        gains = field.gain(*marks)
+        gains[: len(known)] *= KNOWN
+        best = int(np.argmax(gains))
+        return float(gains[best]), some[best]
 
     @property
     def _seasoned(self) -> int:
-        """Seeds that one needs to be recommended."""
-        return min(2 * self.options.first, self.options.most)
+        """Seeds that one needs to be recommended: fewer where the budget is small."""
+        affordable = self.purse.candidates(self.plan.pictures_of_scene * self.options.first)
+        times = 4 if affordable is None else max(2, min(4, affordable // 10))
+        return min(times * self.options.first, self.options.most)
 
     def _check_told(self) -> None:
         """InputError where the first two candidates show nothing of a goal: the rest would not, either."""
@@ -208,26 +234,6 @@ class Race:
                     where=str(self.options.folder / "cells"),
                     fix="look at them: is the person there, in a size that the scorer reads? Or leave it out",
                 )
-
-    def _propose(self, *, steps: bool) -> Point | None:
-        """The next candidate. At first the first value of every axis; then by turns what Optuna says and a
-        step from those that lead; `steps`: a step whenever there is one.
-        """
-        if len(self.points) == 1:
-            return self.proposals.enqueue(tuple(0 for _ in self.plan.space.axes))
-        step = steps or (len(self.points) >= self.proposals.startup and len(self.points) % 2 == 0)
-        field = self.field
-        order = [self.points[number] for number in field.order]
-        found = self._steps(field, up=len(self.points) % 4 == 2 and not steps) if step else None
-        return self.proposals.ask({*self.points, AS_GIVEN}, order, found)
-
-    def _steps(self, field: Field, *, up: bool) -> Steps:
-        """From those that look as good as the best one, towards less bleed and the like; `up`: from the top
-        one, towards more of the first goal.
-        """
-        trend = self._trend(field, first=up)
-        leaders = [self.points[number] for number in ((field.top,) if up else field.alike)]
-        return Steps(sorted((one for one in leaders if one), key=trend.at, reverse=True), trend)
 
     def _pictures_of_look(self, number: int) -> int:
         """What more seeds for a candidate may take: its own pictures, and the base's on seeds new to all."""
@@ -253,8 +259,18 @@ class Race:
 
     @property
     def field(self) -> Field:
-        """How those in the race stand."""
-        return field_of(self.alive, self.options.goals, self.options.within, self._seasoned)
+        """How those in the race stand. Those that were dropped tell of their neighbours still."""
+        known = len(self.points), self.measurer.spent, len(self.dropped)
+        if self._field is None or self._field[0] != known:
+            most, points = self.options.most, self.points
+            tables = {n: self.measurer.table(point)[:most] for n, point in enumerate(points)}
+            places = self.plan.space.places(points[1:])  # what was given lies nowhere
+            found = field_of(
+                tables, self.options.goals, self.options.within, self._seasoned, dict(enumerate(places, 1))
+            )
+            alive = {n: one for n, one in found.standings.items() if n not in self.dropped}
+            self._field = known, replace(found, standings=alive)
+        return self._field[1]
 
     def _enter(self, point: Point, *, again: int = 0) -> None:
         """Measure a new candidate on the first seeds; `again`: on as many as it got in an earlier run.

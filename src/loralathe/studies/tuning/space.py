@@ -6,13 +6,17 @@ other does not render again.
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise, product
 from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
 
 from loralathe.errors import InputError, about, option
 from loralathe.rendering.prompts import lift_tags
@@ -32,6 +36,7 @@ Point = tuple[int, ...]
 
 AS_GIVEN: Point = ()
 MOST_VALUES = 15
+POOL = 4096
 _STEPS = tuple(map(Fraction, ["0.05", "0.1", "0.2", "0.25", "0.5", "1", "2", "5", "10", "50", "100"]))
 _RANGE = re.compile(r"\s*([+-]?\d*\.?\d+)\s*(?:\.\.|-)\s*([+-]?\d*\.?\d+)\s*", re.ASCII)
 _CALLED = re.compile(r"\s*(.+?)\s*\(([^()]+)\)\s*=(.*)", re.DOTALL)
@@ -70,6 +75,36 @@ class Space:
     def ordered(self) -> tuple[bool, ...]:
         """For each axis whether its values are numbers that rise or fall."""
         return tuple(_is_ordered([value.label for value in axis.values]) for axis in self.axes)
+
+    def places(self, points: Sequence[Point]) -> NDArray[np.float64]:
+        """(n, axes, width): where candidates lie. An ordered axis goes from 0 to 1; of one without an order
+        all values are 1 from each other.
+        """
+        width = max((len(a.values) for a, o in zip(self.axes, self.ordered, strict=True) if not o), default=1)
+        found = np.zeros((len(points), len(self.axes), width))
+        for axis, (values, ordered) in enumerate(zip(self.axes, self.ordered, strict=True)):
+            at = np.array([point[axis] for point in points], dtype=np.int64)
+            if ordered:
+                found[:, axis, 0] = at / max(1, len(values.values) - 1)
+            else:
+                found[np.arange(len(points)), axis, at] = 0.5**0.5
+        return found
+
+    def pool(self, leaders: Sequence[Point], dice: random.Random) -> list[Point]:
+        """Candidates among which the next one is looked for: all of a small space; of a large one random
+        ones, and those that differ from a leader in one value.
+        """
+        counts = [len(axis.values) for axis in self.axes]
+        if self.size <= POOL:
+            return list(product(*map(range, counts)))
+        near = (
+            (*leader[:axis], value, *leader[axis + 1 :])
+            for leader in leaders
+            for axis, count in enumerate(counts)
+            for value in range(count)
+        )
+        far = (tuple(dice.randrange(count) for count in counts) for _ in range(POOL // 2))
+        return list(dict.fromkeys([*islice(near, POOL // 2), *far]))
 
     def labels(self, point: Point) -> tuple[str, ...]:
         """The values of a candidate as the axes show them; none for what was given."""
