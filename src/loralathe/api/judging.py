@@ -52,7 +52,7 @@ def within_of(points: float) -> float:
         raise InputError(
             f"{points:g} points cannot be given up",
             where=option("within", points),
-            fix=f"a goal has 0 to 100 points; {option('within', 1)} is usual",
+            fix=f"a goal has 0 to 100 points; {option('within', 2)} is usual",
         )
     return points / 100
 

@@ -68,7 +68,7 @@ class TuneChoices:
     likeness: str = ""
     trigger: str | Sequence[str] = ()
     goal: Sequence[str] = ()
-    within: float = 1.0
+    within: float = 2.0
     weigh: Mapping[str, float] = field(default_factory=dict)
     also: Sequence[str] = ()
     first_seeds: int = 2

@@ -62,8 +62,8 @@ def person_options() -> Option[Any]:
     ])  # fmt: skip
 
 
-def judging_options() -> Option[Any]:
-    """What counts in a search."""
+def judging_options(within: float = 2.0) -> Option[Any]:
+    """What counts in a search. within: its default."""
     return stack([
         person_options(),
         click.option(
@@ -75,9 +75,9 @@ def judging_options() -> Option[Any]:
         click.option(
             "--within",
             type=Number(),
-            default=1.0,
+            default=within,
             metavar="POINTS",
-            help="How much of the first goal may be given up for the others. Default: 1 of 100.",
+            help=f"How much of the first goal may be given up for the others. Default: {within:g} of 100.",
         ),
         click.option(
             "--weigh",

@@ -127,7 +127,7 @@ JUDGING: Mapping[str, Field] = {
     "trigger": Field("list", "rare", "Trigger words", help="one a line; empty: the card's"),
     "goal": Field("list", "usual", "What counts", help="likeness, bleed, prompt, diversity, …"),
     "weigh": Field("map", "rare", "What a point of a goal is worth", help="bleed=0.2, one a line"),
-    "within": Field("number", "rare", "Points of the first goal that may be given up for the others", 1.0),
+    "within": Field("number", "rare", "Points of the first goal that may be given up for the others", 2.0),
     "also": Field("list", "rare", "Other prompts", help="one a line; pictures take turns"),
 }
 SEARCH: Mapping[str, Field] = {
@@ -152,6 +152,7 @@ SOUP: Mapping[str, Field] = {
     "ema": Field("number", "usual", "Moving average", None, help="0.9: each weighs 0.9 times the next one"),
     "ranks": Field("map", "ranks", "Cut to a rank", help="rank=32 or energy=0.99, one a line"),
     **JUDGING,
+    "within": replace(JUDGING["within"], default=1.0),
     "strength": Field("number", "rare", "Strength of the LoRA in pictures", 1.0),
     "first_seeds": Field("whole", "rare", "Seeds that one begins on", 4),
     "most_seeds": Field("whole", "rare", "Most seeds of one", 24),

@@ -91,7 +91,7 @@ Examples:
     metavar="CHECKPOINT",
     help="Look at pictures of this checkpoint; needs --card or --scorer.",
 )
-@judging_options()
+@judging_options(within=1.0)
 @looked_at_options(
     seeds_options(
         (4, "Seeds that one begins on. Default: 4."),

@@ -30,7 +30,7 @@ Goals: likeness up (how much it is the person), bleed down (how much other peopl
 without the trigger word), prompt up, diversity up, or any score by its name, -NAME to lower it.
 
 \b
-The first goal comes first: of all that are within a point of the best likeness (--within), the
+The first goal comes first: of all that are within two points of the best likeness (--within), the
 one that is best in the other goals is recommended.
 
 \b

@@ -35,8 +35,8 @@ from loralathe.studies.soups.report import (
 )
 from loralathe.studies.store import CellStore
 from loralathe.studies.study_file import Identity, claim_folder, foreign_folder_note, identity_of
-from loralathe.studies.tuning.choose import WITHIN, Field, field_of, is_no_better, is_preferred, two_columns
-from loralathe.studies.tuning.goals import Goal, estimates
+from loralathe.studies.tuning.choose import Field, field_of, is_no_better, is_preferred, two_columns
+from loralathe.studies.tuning.goals import SLACK, Goal, estimates
 from loralathe.studies.tuning.measure import Measurer
 from loralathe.studies.tuning.racing import Noise, Rule, Values, difference, pooled_noise
 from loralathe.studies.tuning.space import Scene, make_scenes
@@ -68,7 +68,7 @@ class SoupOptions:
     first: int = 4
     most: int = 24
     check: int = 12
-    within: float = WITHIN
+    within: float = SLACK
     error: float = 0.05
     context: Context = DEFAULT_CONTEXT
     force: bool = False
