@@ -61,17 +61,16 @@ def test_make_and_check(person: Path, done: Run) -> None:
 
 def test_it_speaks_json(person: Path, done: Run) -> None:
     made(done)
-    lines = done(
-        "identity", "check", "her.card", "her3.png", "her2.png", "blank.png", "--json"
-    ).stdout.splitlines()
+    files = ("her3.png", "her2.png", "her1.png", "blank.png")
+    lines = done("identity", "check", "her.card", *files, "--json").stdout.splitlines()
     events = [json.loads(line) for line in lines]
     found = [event for event in events if event["event"] == "likeness"]
     assert [(one["file"], one["is_person"]) for one in found] == [
-        ("her3.png", True), ("her2.png", True), ("blank.png", False)
+        ("her3.png", True), ("her2.png", True), ("her1.png", True), ("blank.png", False)
     ]  # fmt: skip
-    assert found[2]["likeness"] is None
+    assert found[3]["likeness"] is None
     (mean,) = [event for event in events if event["event"] == "mean"]
-    assert mean["likeness"] == pytest.approx(np.mean([one["likeness"] for one in found[:2]]))
+    assert mean["likeness"] == pytest.approx(np.mean([one["likeness"] for one in found[:3]]))
     assert mean["low"] < mean["likeness"] < mean["high"]
 
 

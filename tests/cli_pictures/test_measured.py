@@ -25,7 +25,7 @@ from studies.fakes import draw
 LOOKING = ("--prompt", "a girl", *QUICK, "--scorer", "family", "--goal", "diversity")
 SOUP = (
     "soup", "hina-1.safetensors", "hina-2.safetensors", "--base", "baseA.safetensors", *LOOKING,
-    "--most-seeds", "4", "--check-seeds", "3", "--threads", "1", "--weights", "1,3",
+    "--most-seeds", "4", "--check-seeds", "4", "--threads", "1", "--weights", "1,3",
 )  # fmt: skip
 TUNE = (
     "tune", "baseA.safetensors", "hina.safetensors:0.5", *LOOKING, "--sweep", "hina unet = 0.3, 0.7",

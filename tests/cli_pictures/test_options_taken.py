@@ -54,6 +54,7 @@ LINES = (
     f"render {MODELS} -o hina.png --count 2 --card hina.card {LIST} {DRAWN}",
     f"grid {MODELS} {AXES} --max-cells 9 --redo 1,1 --vary-seed z --card hina.card --bleed --reference 2,1"
     f" --no-legend --margin 9 --sub-grids {SCORED} {LIST} {PAGE} {DRAWN}",
+    f"render -o hina.png --prompt hina {RECIPE} {PLANNED}",
     f'grid --x "vae = none" --vae-dir . --prompt hina {RECIPE} {PLANNED}',
     f"blocks {MODELS} --range 0,1 --blocks IN04,OUT03 --threshold 9 --color white --swap --seeds 2 --coarse"
     f" --coarse-floor 0.2 --card hina.card --te --adapter hina --list Face=17ALL {PAGE} {DRAWN}",

@@ -17,7 +17,7 @@ from studies.fakes import draw
 SOUP = (
     "soup", "hina-1.safetensors", "hina-2.safetensors", "--base", "baseA.safetensors",
     "--prompt", "a girl", *QUICK, "--scorer", "family", "--goal", "diversity",
-    "--most-seeds", "4", "--check-seeds", "3", "--threads", "1",
+    "--most-seeds", "4", "--check-seeds", "4", "--threads", "1",
 )  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def two_epochs(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_plan_says_how_many_pictures_at_most(done: Run) -> None:
     result = done(*SOUP, "--dry-run")
     assert "goals       diversity up" in result.stdout
-    assert "pictures    18 at most" in result.stdout
+    assert "pictures    20 at most" in result.stdout
     assert not Path("hina-study").exists()
     assert not Path("hina-soup.safetensors").exists()
 

@@ -9,9 +9,6 @@ from pathlib import Path
 import pytest
 
 from robustness.workdir import write_flux_inputs, write_inputs
-from words.heard import said_in_chinese_too
-
-__all__ = ["said_in_chinese_too"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from loralathe.errors import InputError, option
 
+CLOSING = 0.85
+"""From this part of the budget on, those that would be recommended get more seeds, and no others come."""
 _UNITS = {
     "picture": "pictures", "pictures": "pictures", "image": "pictures", "images": "pictures",
     "張": "pictures", "張圖": "pictures", "s": "1", "second": "1", "seconds": "1", "秒": "1",
@@ -59,6 +61,11 @@ class Purse:
     begun: float
     clock: Callable[[], float] = time.monotonic
 
+    @property
+    def closing(self) -> bool:
+        """Whether only the last part is left."""
+        return not self._within(CLOSING, 0)
+
     def candidates(self, pictures_of_each: int) -> int | None:
         """How many new ones there can be; None where time decides."""
         if self.budget.pictures is None:
@@ -67,10 +74,13 @@ class Purse:
 
     def measuring(self, next_pictures: int) -> bool:
         """Whether so many pictures more leave enough for the check."""
+        return self._within(1.0, next_pictures)
+
+    def _within(self, part: float, next_pictures: int) -> bool:
         if self.budget.pictures is not None:
-            return self.spent() + next_pictures <= max(0, self.budget.pictures - self.kept)
+            return self.spent() + next_pictures <= part * max(0, self.budget.pictures - self.kept)
         assert self.budget.seconds is not None
         passed = self.clock() - self.begun
         # Time is kept for the check as for so many pictures at this run's own speed.
         pace = passed / max(1, self.spent())
-        return passed + pace * (next_pictures + self.kept) <= self.budget.seconds
+        return passed + pace * next_pictures <= part * (self.budget.seconds - pace * self.kept)

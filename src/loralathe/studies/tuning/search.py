@@ -171,17 +171,18 @@ class Race:
         """A new candidate, or the number of one that gets more seeds; None where all is known.
 
         First the first value of every axis, then what Optuna says, which looks around, and later every fourth
-        time. Else the one that promises most. Where none promises anything, those that would be recommended
-        get more seeds: of all that were tried they had luck more likely than not.
+        time. Else what promises most. Where nothing promises anything, and at the end, those that would be
+        recommended get more seeds: of all that were tried they had luck more likely than not.
         """
         self._stage = "search"
         if len(self.points) == 1:
             return self.proposals.enqueue(tuple(0 for _ in self.plan.space.axes))
         field = self.field
-        guided = len(self.points) > self.proposals.startup and len(self.points) % EXPLORED != 0
-        if guided and field.surfaces is not None:
+        started = len(self.points) > self.proposals.startup
+        closing = self.purse.closing
+        if started and (closing or len(self.points) % EXPLORED != 0) and field.surfaces is not None:
             gain, found = self._most_promising(field)
-            if gain >= WORTH:
+            if gain >= WORTH and not closing:
                 return found if isinstance(found, int) else self.proposals.enqueue(found)
             self._stage = "closer"
             unsure = [n for n in (field.chosen, field.top) if field.standings[n].seeds < self.options.most]
