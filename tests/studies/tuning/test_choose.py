@@ -69,6 +69,19 @@ def test_what_a_seed_does_to_all_is_left_out() -> None:
         assert field.standings[key].first.error == pytest.approx(0, abs=1e-6)
 
 
+def test_what_one_alone_fails_on_is_its_own_fault() -> None:
+    """Nobody else has its last seeds: that they are hard is no excuse."""
+    failed = np.array([1.0] * 8 + [0.8] * 4)
+    tables = {
+        0: np.stack([failed, np.full(12, -0.3), np.full(12, 0.5)], 1),
+        1: rows(1.0, -0.5, 0.5, seeds=8),
+        2: rows(0.6, -0.5, 0.5, seeds=8),
+    }
+    field = field_of(tables, GOALS)
+    assert field.standings[1].first.mean - field.standings[0].first.mean > 0.05
+    assert field.chosen == 1
+
+
 def test_one_with_hard_seeds_is_not_behind_on_the_front() -> None:
     """It is as alike as the other and bleeds less, although its own mean of both is worse."""
     hard = np.array([0.0, 0.0, 0.2, 0.2])

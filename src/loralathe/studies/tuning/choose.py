@@ -284,6 +284,7 @@ class _Means:
         for _ in range(ROUNDS):
             own = (filled - told * seeds).sum(1) / np.maximum(of_row, 1)
             seeds = (filled - told * own[:, None]).sum(0) / np.maximum(of_column, 1)
+            seeds = np.where(of_column > 1, seeds, 0.0)  # what one alone fails on may be its own fault
             seeds -= seeds.mean() if count else 0.0  # so a candidate with all seeds keeps its own mean
         squares = (np.where(told, filled - own[:, None] - seeds, 0.0) ** 2).sum(1)
         own = np.where(of_row > 0, own, -inf)
