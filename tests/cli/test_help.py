@@ -68,7 +68,7 @@ def test_help_takes_under_300_ms_of_a_processor(tmp_path: Path) -> None:
     for _ in range(4):
         helps.append(spent("from loralathe.cli import main; main()", "--help"))
         standards.append(spent(STANDARD))
-    assert min(helps) / min(standards) < 300 / 170
+    assert min(helps) / min(standards) < 300 / 130
 
 
 def test_overview_lists_every_command(done: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import load_file
@@ -45,7 +46,9 @@ def test_networks_are_loaded_once(models: Path, tmp_path: Path) -> None:
         ("render", ("seed 7",)), ("grid", ("0",)), ("grid", ("1",)),
     ]  # fmt: skip
     assert {cell.labels[0] for cell in cells if cell.task == "blocks"} == {"", "BASE", "MID"}
-    assert pixels(Path(cells[2].path)) == pixels(one)
+    both = (np.frombuffer(pixels(found), np.uint8) for found in (Path(cells[2].path), one))
+    first, second = (found.astype(int) for found in both)
+    assert abs(first - second).max() <= 1, "a batch adds its sums in another order"
     assert result.rendered == 2
     assert report.pictures == 3
 
