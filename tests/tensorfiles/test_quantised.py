@@ -85,14 +85,7 @@ def test_any_range_of_bytes_is_that_of_the_whole(name: str) -> None:
         ]:
             piece = bytearray(count)
             file.readinto(info, memoryview(piece), start)
-            if name == "int8_turned":  # a matrix product, whose last bit depends on how much is asked for
-                mixed = bytes(whole[:start]) + bytes(piece) + bytes(whole[start + count :])
-                one, other = (
-                    torch.frombuffer(bytearray(data), dtype=torch.float32) for data in (mixed, whole)
-                )
-                assert torch.allclose(one, other, rtol=1e-5, atol=1e-5)
-            else:
-                assert piece == whole[start : start + count]
+            assert piece == whole[start : start + count]
         with pytest.raises(ValueError, match="bytes"):
             file.readinto(info, memoryview(bytearray(8)), len(whole) - 4)
 

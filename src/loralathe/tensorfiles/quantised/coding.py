@@ -97,18 +97,20 @@ class ScaledCodes:
 
         raw = np.empty(len(values) * self.bits // 8, np.uint8)
         read(self.name, first * self.bits // 8, raw.data)
-        one = self.scales.run >= self.numel
+        one = self.scales.run >= self.numel and not self.rotation
         codes = self._scaled(read) if one else self.codes
         if self.bits == 8:
             np.take(codes, raw, out=values, mode="wrap")
         else:
             pairs = np.stack([np.repeat(codes, 16), np.tile(codes, 16)], axis=1).view(np.complex64)[:, 0]
             np.take(pairs, raw, out=values.view(np.complex64), mode="wrap")
-        if not one:
-            _multiply(values, first, self.scales, read)
         if self.rotation:
+            # Before the scales, of which a group has one: sums of whole numbers, over a power of two, are
+            # exact, in whatever order a processor adds them.
             turned = values.reshape(-1, self.rotation) @ hadamard(self.rotation)
             values[:] = turned.reshape(-1)
+        if not one:
+            _multiply(values, first, self.scales, read)
 
     def _scaled(self, read: ReadPart) -> Values:
         """The table times the only scale; made once."""
