@@ -82,6 +82,17 @@ def test_a_finished_search_that_runs_again_renders_nothing(tmp_path: Path) -> No
         assert again.near == first.near
 
 
+def test_a_search_of_few_candidates_ends_when_all_is_known(tmp_path: Path) -> None:
+    """Four candidates and what was given, which is one of them, on all seeds; the budget is not spent."""
+    best = AdapterUse("hina.safetensors", te=0.4, unet=0.8, blocks="MID=0.5")
+    given = options(tmp_path, 900, sweeps=("hina unet = 0.8, 0.4", "hina te = 0.4, 1"), most=6)
+    report = run_tune(replace(given, request=replace(given.request, adapters=(best,))), renderer())
+    assert len(report.candidates) == 5
+    assert report.best is not None
+    assert len(report.best.keys) == 6
+    assert report.pictures < 100
+
+
 def test_what_was_given_is_kept_where_nothing_beats_it(tmp_path: Path) -> None:
     """It gets the seeds that a recommendation needs, although it leads from the beginning."""
     best = AdapterUse("hina.safetensors", te=0.4, unet=0.8, blocks="MID=0.5")

@@ -178,16 +178,19 @@ class Race:
         if len(self.points) == 1:
             return self.proposals.enqueue(tuple(0 for _ in self.plan.space.axes))
         field = self.field
-        started = len(self.points) > self.proposals.startup
-        closing = self.purse.closing
-        if started and (closing or len(self.points) % EXPLORED != 0) and field.surfaces is not None:
+        unsure = [n for n in (field.chosen, field.top) if field.standings[n].seeds < self.options.most]
+        closing = bool(unsure) and self.purse.closing
+        whole = len(self.points) > self.plan.space.size  # all candidates, and what was given
+        around = len(self.points) <= self.proposals.startup or len(self.points) % EXPLORED == 0
+        if not closing and field.surfaces is not None and (whole or not around):
             gain, found = self._most_promising(field)
-            if gain >= WORTH and not closing:
+            if gain >= WORTH:
                 return found if isinstance(found, int) else self.proposals.enqueue(found)
+            closing = bool(unsure)
+        closing |= whole and bool(unsure)
+        if closing:
             self._stage = "closer"
-            unsure = [n for n in (field.chosen, field.top) if field.standings[n].seeds < self.options.most]
-            if unsure:
-                return min(unsure, key=lambda number: field.standings[number].seeds)
+            return min(unsure, key=lambda number: field.standings[number].seeds)
         order = [self.points[number] for number in field.order]
         return self.proposals.ask({*self.points, AS_GIVEN}, order)
 
@@ -200,10 +203,12 @@ class Race:
             if one.seeds < self.options.most and isfinite(one.first.mean + one.rest.mean)
         ]
         seen = set(self.points)
-        dice = random.Random(f"{self.options.request.seed} {len(seen)} {self.measurer.spent}")
+        dice = random.Random(f"{self.options.request.seed} {len(seen)} {self._measured}")
         leaders = [self.points[number] for number in field.order[:LEADERS] if self.points[number]]
         new = [point for point in self.plan.space.pool(leaders, dice) if point not in seen]
         some: list[Point | int] = [*known, *new]
+        if not some:
+            return 0.0, field.chosen
         marks = [
             Marks.of([field.standings[number].first for number in known]),
             Marks.of([field.standings[number].rest for number in known]),
@@ -215,6 +220,11 @@ class Race:
         gains[: len(known)] *= KNOWN
         best = int(np.argmax(gains))
         return float(gains[best]), some[best]
+
+    @property
+    def _measured(self) -> int:
+        """Seeds of all candidates; of two that are the same, the second takes none of the budget."""
+        return sum(len(self.measurer.table(point)) for point in self.points)
 
     @property
     def _seasoned(self) -> int:
@@ -261,7 +271,7 @@ class Race:
     @property
     def field(self) -> Field:
         """How those in the race stand. Those that were dropped tell of their neighbours still."""
-        known = len(self.points), self.measurer.spent, len(self.dropped)
+        known = len(self.points), self._measured, len(self.dropped)
         if self._field is None or self._field[0] != known:
             most, points = self.options.most, self.points
             tables = {n: self.measurer.table(point)[:most] for n, point in enumerate(points)}
