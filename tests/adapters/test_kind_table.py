@@ -57,6 +57,7 @@ def test_each_kind_with_each_family(family: Family, tmp_path: Path) -> None:
     assert kind_table.family_row(family, tmp_path) in rows_under(TEXT, FAMILIES_OF)
 
 
+@pytest.mark.long
 def test_the_smallest_family_with_each_kind(tmp_path: Path) -> None:
     """The quick part of the one above."""
     smallest = next(family for family in FAMILIES if family.id == "klein4b")

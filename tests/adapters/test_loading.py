@@ -55,6 +55,7 @@ def loading(given: Mapping[str, torch.Tensor], program: str) -> Loading:
         return check_loading(adapter, PROGRAMS[program])
 
 
+@pytest.mark.long
 @pytest.mark.quick(12)
 @pytest.mark.parametrize(("name", "program", "used", "modules", "refused"), MEASURED)
 def test_what_the_programs_did(name: str, program: str, used: int, modules: int, refused: bool) -> None:

@@ -218,6 +218,7 @@ def say_inputs(path: Path, ends: tuple[str, ...]) -> None:
                 raw.write(np.float16(1).tobytes())
 
 
+@pytest.mark.long
 @pytest.mark.quick(6)
 @pytest.mark.parametrize(("name", "used"), READ, ids=[row[0] for row in READ])
 def test_whole_files_fit_the_model(tmp_path: Path, name: str, used: int) -> None:

@@ -47,6 +47,7 @@ def deltas(tensors: Tensors, family: Family | None = None) -> tuple[Family, dict
     return adapter.family, {name: made for name, made in found.items() if made.any()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("to", written_dialects())
 @pytest.mark.parametrize("family", ["sd1", "sdxl", "flux", *NEWER])
 def test_there_and_back(loras: dict[str, dict[str, torch.Tensor]], family: str, to: str) -> None:

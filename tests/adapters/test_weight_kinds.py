@@ -129,6 +129,7 @@ def test_changes(tmp_path: Path, name: str) -> None:
         assert np.abs(found - wanted).max() <= 2e-6 * np.abs(wanted).max() + 2e-6, height
 
 
+@pytest.mark.long
 @pytest.mark.quick(4)
 @pytest.mark.parametrize("name", CASES)
 def test_merging_adds_the_strength_times_the_change(tmp_path: Path, name: str) -> None:

@@ -67,6 +67,7 @@ def test_names_are_found_in_folders_that_are_typed_or_remembered(
     assert (result.read_bytes() if before else b"") == before
 
 
+@pytest.mark.long
 def test_the_current_folder_is_searched_and_endings_may_be_left_out(
     shelf: Path, models: Path, done: Run
 ) -> None:

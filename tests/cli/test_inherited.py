@@ -71,6 +71,7 @@ def test_the_table_has_all_that_write_models() -> None:
     assert models | {"run", "eval"} == WRITING.keys() | NOT_RUN
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", WRITING.values(), ids=WRITING)
 def test_no_command_passes_on_what_was_measured(here: Path, done: Run, words: tuple[str, ...]) -> None:
     done(*words, "-o", "out.safetensors")

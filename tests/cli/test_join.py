@@ -50,6 +50,7 @@ def test_combine_exactly(done: Run, models: Path, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.long
 def test_a_combined_lora_merges_as_its_parts_do(done: Run, models: Path, tmp_path: Path) -> None:
     hina, style = models / "hina.safetensors", models / "style.safetensors"
     both, one, two = (tmp_path / f"{name}.safetensors" for name in ("both", "one", "two"))

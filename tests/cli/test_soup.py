@@ -46,6 +46,7 @@ def mean(files: list[Path], weights: tuple[float, ...]) -> dict[str, NDArray[np.
     return {name: sum(w * one[name] for w, one in zip(weights, every, strict=True)) for name in every[0]}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "weights"),
     [
@@ -96,6 +97,7 @@ def test_tensors_in_memory_are_averaged(epochs: list[Path]) -> None:
         np.testing.assert_allclose(change, wanted[name], rtol=0, atol=3e-7 * np.abs(wanted[name]).max())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "what"),
     [

@@ -175,6 +175,7 @@ def test_words(here: Path, run: Run, line: str) -> None:
     assert not [path for folder in set(here.iterdir()) - before for path in folder.rglob("*.png")]
 
 
+@pytest.mark.long
 def test_a_gpu_that_is_not_there(here: Path, run: Run) -> None:
     result = run(*shlex.split(f"{R} --device cuda:9"))
     assert result.exit_code == 2

@@ -87,6 +87,7 @@ def searched(done: Run) -> str:
     return command
 
 
+@pytest.mark.long
 def test_the_recommended_merge_holds_the_numbers_of_its_search(
     searched: str, done: Run, run: Run, tmp_path: Path
 ) -> None:
@@ -110,6 +111,7 @@ def test_the_recommended_merge_holds_the_numbers_of_its_search(
     assert not Path("no.safetensors").exists()
 
 
+@pytest.mark.long
 def test_an_edited_recipe_does_not_keep_numbers_as_its_own(searched: str, done: Run) -> None:
     done(*shlex.split(searched)[1:], "-o", "merged.safetensors", "--measured", "out")
     done("run", "merged.safetensors", "--write-recipe", "mine.toml")
@@ -145,6 +147,7 @@ def test_the_card_is_named_by_its_content(card: str) -> None:
     assert card_file(None) == ("", "")
 
 
+@pytest.mark.long
 def test_a_cell_of_a_grid_gives_its_numbers_to_the_same_merge(card: str, done: Run, run: Run) -> None:
     grid = ("grid", "baseA.safetensors", "hina.safetensors", "--prompt", "hina, a girl", *QUICK, "-o", "her")
     done(*grid, "--x", "hina = 0.4, 0.7", "--y", "seed = 1-3", "--card", card, "--bleed")

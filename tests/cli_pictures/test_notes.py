@@ -36,6 +36,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["render", "grid", "blocks"])
 def test_words_without_a_meaning_are_told(here: Path, small: Path, done: Run, command: str) -> None:
     (here / small.name).symlink_to(small)

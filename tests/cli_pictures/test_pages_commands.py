@@ -134,6 +134,7 @@ def test_there_are_commands_on_these_pages() -> None:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_runs_as_it_is_printed(
     here: Path, shelf: Path, command: str, monkeypatch: pytest.MonkeyPatch

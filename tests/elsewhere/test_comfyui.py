@@ -166,6 +166,7 @@ FAULTS: dict[str, Spoil] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", FAULTS)
 def test_no_cell_is_lost(comfy: ComfyStandIn, studio: Studio, fault: str) -> None:
     with pool_on(comfy) as pool:

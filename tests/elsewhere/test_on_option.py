@@ -43,6 +43,7 @@ def comfy(here: Path) -> Iterator[tuple[ComfyStandIn, str]]:
         yield stand_in, f"comfyui://127.0.0.1:{server.port}"
 
 
+@pytest.mark.long
 def test_a_grid_by_comfyui(comfy: tuple[ComfyStandIn, str], here: Path, done: Run) -> None:
     stand_in, address = comfy
     for name in ("baseA", "hina"):

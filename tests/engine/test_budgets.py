@@ -180,6 +180,7 @@ def test_more_bytes_never_keep_less(step):
     assert kept == sorted(kept)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("share", [0.5, 0.95])
 def test_an_energy_is_reached_with_the_fewest_bytes(extract, deltas, share):
     file, lora, report = extract(f"extract(T - A, energy={share}, keep_noise=True)", dtype=None)
@@ -210,6 +211,7 @@ def test_a_cap_holds_and_a_missed_energy_is_said(extract):
     assert float(lora[next(key for key in lora if key.endswith("alpha"))]) == 2.0
 
 
+@pytest.mark.long
 def test_convolutions_share_the_budget_when_asked(extract, deltas):
     file, lora, _ = extract("extract(T - A, size='300kB', conv=True, keep_noise=True)")
     conv = [key for key, value in lora.items() if value.ndim == 4 and value.shape[2] == 3]
@@ -226,6 +228,7 @@ def test_metadata_does_not_claim_one_rank(extract):
     assert metadata["ss_network_alpha"] == "64.0"
 
 
+@pytest.mark.long
 def test_same_bytes_on_any_number_of_threads(extract):
     """And on deepened searches: modules are sorted by name before anything is shared out."""
     _, one, _ = extract("extract(T - A, size='150kB')", dtype=None, threads=1)

@@ -165,6 +165,7 @@ def test_rounding_leaves_the_further_channels_alone(tmp_path, A, B):
         assert verify(tmp_path / "out.safetensors", everything=True).ok
 
 
+@pytest.mark.long
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("formula", ["0.5*A + 0.5*fp16(0.5*B + 0.5*C)", "0.5*A + 0.5*fp16(fp16(B) + C - A)"])
 def test_what_is_rounded_has_the_keys_of_its_own_first(tmp_path, A, B, formula):
@@ -179,6 +180,7 @@ def test_what_is_rounded_has_the_keys_of_its_own_first(tmp_path, A, B, formula):
     assert verify(tmp_path / "out.safetensors", everything=True).ok
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("poor", ["A", "B"])
 def test_an_extraction_says_which_file_lacks_a_component(tmp_path, A, B, poor):
     unet = {key: value for key, value in A.items() if key.startswith("model.diffusion_model.")}
@@ -243,6 +245,7 @@ def test_discard_leaves_tensors_out(tmp_path, A):
         run(tmp_path, "A", A=A, save=Save("x", tmp_path / "out.safetensors", discard="nothing"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_nan_in_what_is_computed_names_file_and_tensor(tmp_path, A, B, value):
     key = "model.diffusion_model.out.2.weight"

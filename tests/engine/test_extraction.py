@@ -20,6 +20,7 @@ def modules_of(manifest_name: str) -> set[str]:
     return {key.split(".")[0] for key in manifest(manifest_name)}
 
 
+@pytest.mark.long
 @pytest.mark.quick(1)
 def test_scope_is_that_of_kohya(whole_family, evaluate):
     """72 + 192 modules for SD 1.5, 264 + 722 for SDXL; with conv_rank 278 and 788 U-Net modules."""

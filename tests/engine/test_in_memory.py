@@ -142,6 +142,7 @@ def test_a_name_that_is_not_text() -> None:
         in_memory({1: torch.zeros(2)})  # type: ignore[dict-item]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("names", [("A", "B"), ("hina", "hina"), ("A", "B", "A")])
 def test_comparing_looks_at_the_same_numbers(files: dict[str, Path], names: tuple[str, ...]) -> None:
     by_files = loralathe.compare(*(files[name] for name in names), threads=1)

@@ -88,6 +88,7 @@ def test_blocks_by_name_with_te1_over_base(family, evaluate):
     check(family, result, family.tensors["lora"], strength)
 
 
+@pytest.mark.long
 def test_convolutions_and_missing_blocks(family, evaluate):
     """Conv modules under a short list: an error by default, 0 as LBW, 1 as kohya."""
     weights = dict.fromkeys(SHORT_BLOCKS[family.name].split(), 0.5)

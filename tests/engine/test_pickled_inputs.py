@@ -45,6 +45,7 @@ def run(inputs: dict[str, Path], formula: str, dtype: str | None, output: Path) 
     return model_hash(output)
 
 
+@pytest.mark.long
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("name", FORMULAS)
 def test_the_same_bytes(sd1: Family, pickled: dict[str, Path], tmp_path: Path, name: str) -> None:

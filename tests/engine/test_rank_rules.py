@@ -72,6 +72,7 @@ def wanted_rank(kind, parameter, S):
     return 1 + int((sums < share * sums[-1]).sum())
 
 
+@pytest.mark.long
 @pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("kind", "parameter", "conv"),

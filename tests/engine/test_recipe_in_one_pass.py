@@ -101,6 +101,7 @@ def _check_extraction(family, lora, delta, rank):
     assert total <= optimum * 1.01**2
 
 
+@pytest.mark.long
 def test_rounded_steps_are_the_file_by_file_way(sd1, evaluate, tmp_path):
     """`fp16(A1)` gives what saving A1 in fp16 and loading it again gives, to the bit."""
     from safetensors.torch import save_file
@@ -114,6 +115,7 @@ def test_rounded_steps_are_the_file_by_file_way(sd1, evaluate, tmp_path):
         np.testing.assert_array_equal(value.numpy(), in_one[key].numpy(), err_msg=key)
 
 
+@pytest.mark.long
 def test_a_rounded_merge_is_extracted_as_its_file_would_be(sd1, evaluate, tmp_path):
     """The sum over A is 0 here, and yet A is needed: what was rounded does not cancel what was not."""
     from safetensors.torch import save_file

@@ -135,6 +135,7 @@ def vae_file(kind: str, folder: Path, other: Tensors) -> Path:
 KINDS = ("whole checkpoint", "alone", "pickle", "diffusers", "old diffusers", "with prefix", "trainer")
 
 
+@pytest.mark.long
 @pytest.mark.quick(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_vae_of_any_kind(folder: Path, a: Tensors, other: Tensors, kind: str) -> None:
@@ -185,6 +186,7 @@ def test_a_baked_vae_is_cast_with_the_rest_and_can_be_looked_at(folder: Path, ot
     assert all(torch.equal(seen[key], tensor) for key, tensor in found.items())
 
 
+@pytest.mark.long
 def test_the_vae_is_recorded_and_counted(folder: Path) -> None:
     run(folder, vae=folder / "other.safetensors")
     with safe_open(folder / "out.safetensors", "pt") as file:
@@ -227,6 +229,7 @@ def test_a_part_of_a_vae_when_allowed(folder: Path, a: Tensors, other: Tensors) 
     assert torch.equal(found[f"{VAE}encoder.conv_in.weight"], a[f"{VAE}encoder.conv_in.weight"])
 
 
+@pytest.mark.long
 @pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("choice", "expected"),
@@ -257,6 +260,7 @@ def test_metadata_of_nobody(folder: Path) -> None:
         run(folder, config_from="fist")
 
 
+@pytest.mark.long
 @pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("choice", "there", "expected"),
@@ -355,6 +359,7 @@ def test_the_same_in_a_recipe_file(folder: Path, other: Tensors) -> None:
         read_recipe(folder / "r.toml")
 
 
+@pytest.mark.long
 def test_text_encoders_of_the_oldest_files(folder: Path, a: Tensors) -> None:
     """Keys without CLIP's inner `text_model.` meet those with it; the output has today's names."""
     inner = "cond_stage_model.transformer.text_model."

@@ -98,6 +98,7 @@ def test_nothing_that_is_written_is_ignored(family: str, folder: Path, tmp_path:
     assert [finding.what for finding in loralathe.verify(file, search=[folder]).findings] == []
 
 
+@pytest.mark.long
 @pytest.mark.quick(1)
 def test_verification_misses_a_module_of_zeros(family: str, folder: Path, tmp_path: Path) -> None:
     from safetensors import safe_open

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from checkpoints import MANIFESTS, Spec, manifest, tiny_lora, write_safetensors, write_sparse
+from clock import at_most
 from loralathe.errors import InputError
 from loralathe.inspection import inspect_file
 
-NOT_FILES = ("map_", "lbw_", "extras_")
+NOT_FILES = ("map_", "lbw_", "extras_", "loranames_")
 FILES = sorted(
     path.name.removesuffix(".json.gz")
     for path in MANIFESTS.glob("*.json.gz")
@@ -130,13 +131,8 @@ def test_what_is_no_model_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_full_size_sdxl_takes_under_half_a_second_of_a_processor(tmp_path: Path) -> None:
-    import time
-
     path = write_sparse(tmp_path / "x.safetensors", manifest("ckpt_sdxl_base"))
     assert path.stat().st_size > 6.9e9
-    spent = []
-    for _ in range(3):
-        before = time.process_time()
+    inspect_file(path)  # what is imported for it is another matter
+    with at_most(4):  # a quarter of a second; the rest belongs to the start of the program
         inspect_file(path)
-        spent.append(time.process_time() - before)
-    assert min(spent) < 0.25  # the rest of the half second belongs to the start of the program

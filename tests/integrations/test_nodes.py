@@ -389,6 +389,7 @@ def test_a_recipe_takes_files_of_the_folders_and_writes_into_the_output(host: Ho
     assert all(torch.equal(value, wanted[key]) for key, value in made.items())
 
 
+@pytest.mark.long
 def test_a_recipe_reaches_nothing_else(host: Host, tmp_path: Path) -> None:
     outside = write_safetensors(tmp_path / "secret.safetensors", tiny_checkpoint("sd1", seed=1))
     for old, new, message in (

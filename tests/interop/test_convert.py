@@ -123,6 +123,7 @@ def test_flux(to: str) -> None:
         check(changes(other, before), expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("to", ["peft", "diffusers"])
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
 def test_unets(family: str, to: str) -> None:

@@ -35,6 +35,7 @@ def test_every_number_of_a_checkpoint_is_loaded_once(workshop: Workshop) -> None
     assert torch.equal(sorted_values(loaded), sorted_values(kept))
 
 
+@pytest.mark.long
 def test_from_single_file(workshop: Workshop, tmp_path: Path) -> None:
     from diffusers import AutoencoderKL, UNet2DConditionModel
 

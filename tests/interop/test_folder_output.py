@@ -81,6 +81,7 @@ def test_the_pipeline_loads(written: Written) -> None:
     same_state(found.vae, written.models.vae)
 
 
+@pytest.mark.long
 def test_a_round_trip_gives_every_byte_back(written: Written) -> None:
     back = written.folder / "back.safetensors"
     loralathe.convert(written.out, layout="original", output=back)

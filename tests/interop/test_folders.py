@@ -114,6 +114,7 @@ def test_what_is_no_network_is_told(folder: Path) -> None:
         checker.rmdir()
 
 
+@pytest.mark.long
 def test_a_scheduler_that_predicts_v_gives_the_marks(folder: Path) -> None:
     config = folder / "pipe" / "scheduler" / "scheduler_config.json"
     config.parent.mkdir()

@@ -26,6 +26,7 @@ def lora_of(workshop: Workshop, kind: str) -> dict[str, torch.Tensor]:
     return load_file(workshop.path(f"lora_{kind}"))
 
 
+@pytest.mark.long
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("kind", ["linear", "conv"])
 def test_names_and_parts(workshop: Workshop, kind: str) -> None:
@@ -37,6 +38,7 @@ def test_names_and_parts(workshop: Workshop, kind: str) -> None:
     assert len(modules) == MODULES[workshop.family][kind]
 
 
+@pytest.mark.long
 @pytest.mark.quick(2)
 @pytest.mark.parametrize("kind", ["linear", "conv"])
 def test_the_names_are_those_of_the_trainer(workshop: Workshop, kind: str) -> None:

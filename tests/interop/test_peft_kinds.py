@@ -57,6 +57,7 @@ def test_every_kind_is_known() -> None:
         assert start.startswith(prefix) or prefix.startswith(start), kind
 
 
+@pytest.mark.long
 @pytest.mark.quick(12)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", MADE)

@@ -68,6 +68,7 @@ def test_the_subnormal_step_of_fp16_is_two_to_the_minus_24() -> None:
     assert absolute_rounding("BF16") < 1e-40
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shape", [(320, 320), (640, 2560), (1280, 320)], ids=str)
 @pytest.mark.parametrize(("dtype", "scale"), [("F16", 0.03), ("BF16", 0.03), ("F16", 1e-6), ("F8_E4M3", 0.5)])
 def test_the_floor_is_the_largest_singular_value_of_rounding(

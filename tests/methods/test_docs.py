@@ -30,6 +30,7 @@ def test_every_function_has_a_section_with_an_example(name):
     assert any(f"{name}(" in example for example in EXAMPLES)
 
 
+@pytest.mark.long
 @pytest.mark.quick(8)
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_examples_can_be_planned(sd1, example, tmp_path, monkeypatch):

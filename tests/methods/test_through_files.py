@@ -71,12 +71,14 @@ DEFINITIONS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.quick(6)
 @pytest.mark.parametrize("formula", DEFINITIONS)
 def test_methods_through_files(sd1, run, formula):
     check(sd1, run, formula, discard=ELSEWHERE)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "formula", [formula for formula in DEFINITIONS if formula.startswith(("ties", "slerp"))]
 )
@@ -108,6 +110,7 @@ ADJUSTED = {
 LATENTS = {"sd1": (-1, 1 / 3, 2 / 3), "sdxl": (0, 0, 1)}
 
 
+@pytest.mark.long
 def test_adjust(models, run):
     """SuperMerger's fineman: IN=2, OUT=3, OUT2=4, CONT=1, BRI=0.5; all else is copied."""
     found, report = run(models, "adjust(A, '2,3,4,1,0.5')", dtype=None)
@@ -128,6 +131,7 @@ def test_adjust(models, run):
         np.testing.assert_array_equal(by_name[key].numpy(), tensor.numpy(), err_msg=key)
 
 
+@pytest.mark.long
 def test_loras_as_arguments_work_per_module_and_copy_the_rest(models, run):
     """ties() of two LoRAs is TIES of their dense deltas, q, k and v of a fused tensor one by one."""
     found, _ = run(models, "A + ties(lora, other, density=0.4)")
@@ -191,6 +195,7 @@ def test_extraction_of_a_method(sd1, run, delta):
     assert report.extractions[0].written == len(lora_names(sd1.tensors["lora"]))
 
 
+@pytest.mark.long
 def test_an_extraction_as_an_argument(sd1, run):
     """The method waits for the factors; merging them by ties with nothing else is merging them."""
     low, _ = run(sd1, "A + extract(B - A, rank=4)")

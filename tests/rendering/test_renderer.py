@@ -64,6 +64,7 @@ def test_the_loading_of_a_file_is_told_in_bytes(checkpoint_of: CheckpointOf, tmp
     assert 0.99 < told[-1].done / (told[-1].total or 1) <= 1
 
 
+@pytest.mark.long
 def test_models_are_opened_once_and_texts_encoded_once(
     checkpoint_of: CheckpointOf, monkeypatch: pytest.MonkeyPatch, lora_folder: Path
 ) -> None:

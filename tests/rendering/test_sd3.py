@@ -125,6 +125,7 @@ def theirs(model: Model, output: str) -> Any:
     return made[0]
 
 
+@pytest.mark.long
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("file", ["model", "clips"])
 def test_latents_are_the_pipelines(folder: Path, file: str) -> None:
@@ -230,6 +231,7 @@ def test_a_model_with_fewer_blocks_is_refused(folder: Path, tensors: Tensors, tm
         opened(tmp_path / "cut.safetensors", folder / "tokenizer_3")
 
 
+@pytest.mark.long
 def test_usual_settings_and_what_is_not_drawn(folder: Path) -> None:
     with loralathe.open_model(
         folder / "model.safetensors", device="cpu", tokenizer=folder / "tokenizer_3"

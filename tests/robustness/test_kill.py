@@ -184,6 +184,7 @@ def test_a_killed_extraction(forkserver: ForkServer, few: Path, trap: tuple[str,
     assert contents(few) == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "formula"),
     [

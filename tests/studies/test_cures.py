@@ -194,6 +194,7 @@ def test_nothing_is_written_where_every_damping_loses_too_much(lora: Path, insid
     assert report.sentences() == ["No damping keeps the likeness within 2 points, so nothing was changed."]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("after", "said"),
     [

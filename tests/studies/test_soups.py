@@ -108,6 +108,7 @@ def test_where_nothing_is_sure_to_help_the_soup_is_the_best_epoch(tmp_path: Path
     assert report.sentences()[-1] == "No epoch is sure to help, so the soup is that epoch alone."
 
 
+@pytest.mark.long
 def test_it_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     whole = stir(options(tmp_path / "whole"), FakeRenderer(draw), lambda mix: None)
     part = options(tmp_path / "part")

@@ -132,6 +132,7 @@ def test_every_example_of_the_page_runs(sd1, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "x.safetensors").exists()
 
 
+@pytest.mark.long
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("kind", ["torch", "numpy"])
 def test_state_dicts_in_and_out(sd1, tmp_path, kind):

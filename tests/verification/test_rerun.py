@@ -43,6 +43,7 @@ def test_the_same_bytes(shop, tmp_path):
         assert again.read_bytes() == path.read_bytes()
 
 
+@pytest.mark.long
 def test_on_the_processor_where_the_recorded_device_is_not_here(sd1, tmp_path):
     path, again = tmp_path / "small.safetensors", tmp_path / "again.safetensors"
     with safe_open(sd1.adapter, "pt") as file:

@@ -77,6 +77,7 @@ def test_what_the_file_holds_of_what_is_added(tmp_path):
     assert found.total.held < 0.9
 
 
+@pytest.mark.long
 def test_a_sound_checkpoint(shop):
     found = check(shop, shop.checkpoint)
     assert found.ok, found.findings[:5]
@@ -109,6 +110,7 @@ def test_the_sample_follows_the_seed(sd1):
     assert counts[0].total.checked == counts[2].total.checked < counts[0].total.tensors
 
 
+@pytest.mark.long
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_bit_of_a_checkpoints_data(sd1, copy, data):

@@ -22,6 +22,7 @@ def made(shop: Workshop, folder: Path, formula: str, dtype: str | None = None) -
     return file
 
 
+@pytest.mark.long
 @pytest.mark.quick(3)
 @pytest.mark.parametrize(
     "formula",

@@ -51,6 +51,7 @@ def test_it_finds_the_best_and_keeps_within_its_budget(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_it_goes_on_where_it_was_stopped_as_if_it_had_not_been(tmp_path: Path) -> None:
     whole = run_tune(options(tmp_path / "whole", 110), renderer())
     part = options(tmp_path / "part", 110)
@@ -66,6 +67,7 @@ def test_it_goes_on_where_it_was_stopped_as_if_it_had_not_been(tmp_path: Path) -
     assert again.best.labels == whole.best.labels
 
 
+@pytest.mark.long
 def test_a_finished_search_that_runs_again_renders_nothing(tmp_path: Path) -> None:
     """One candidate has the very pictures of what was given, and was measured on fewer of them."""
     best = AdapterUse("hina.safetensors", te=0.4, unet=0.8, blocks="MID=0.5")
