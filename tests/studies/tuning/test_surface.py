@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_it_is_the_conditional_normal_distribution() -> None:
     """Beside SciPy's joint density: f given y is density(f, y) / density(y), for every f."""
     random = np.random.default_rng(2)
     places, values, noise = random.random((6, 2, 1)), random.normal(0.5, 0.2, 6), random.random(6) * 0.01
-    surface = Surface.through(places, values, noise)
+    surface = replace(Surface.through(places, values, noise), off=np.ones(6))
     one = np.array([[[0.4], [0.7]]])
     together = np.concatenate([one, places])
     gaps = ((together[:, None, :, 0] - together[None, :, :, 0]) ** 2).transpose(2, 0, 1)
@@ -59,6 +60,33 @@ def test_it_is_the_conditional_normal_distribution() -> None:
             values, centre[1:], joint[1:, 1:]
         )
         assert told == pytest.approx(multivariate_normal.logpdf(at, mean, error**2), abs=1e-6)
+
+
+def test_what_each_is_off_is_that_of_the_surface_without_it() -> None:
+    random = np.random.default_rng(5)
+    places, values, noise = random.random((7, 2, 1)), random.normal(0.5, 0.2, 7), random.random(7) * 0.01
+    surface = Surface.through(places, values, noise)
+    gaps = ((places[:, None, :, 0] - places[None, :, :, 0]) ** 2).transpose(2, 0, 1)
+    whole = surface.shape.covariance(gaps) + np.diag(noise)
+    for at in range(7):
+        rest = np.arange(7) != at
+        pull = np.linalg.solve(whole[np.ix_(rest, rest)], whole[rest, at])
+        foretold = surface.mean + pull @ (values[rest] - surface.mean)
+        variance = whole[at, at] - pull @ whole[rest, at]
+        assert surface.off[at] == pytest.approx((values[at] - foretold) ** 2 / variance)
+
+
+def test_errors_are_small_on_the_flat_and_large_at_an_edge() -> None:
+    """Where a person is always recognized nothing is hoped for; elsewhere neighbours are unlike."""
+    places = grid(9)
+    x, y = places[:, 0, 0], places[:, 1, 0]
+    values = np.where(x < 0.6, 1.0, 0.7 + 0.3 * np.sin(9 * y))
+    surface = Surface.through(places, values, np.full(81, 0.01**2))
+    both = np.array([[[0.07], [0.55]], [[0.93], [0.55]]])
+    _, alike = replace(surface, off=np.ones(81)).at(both)
+    assert alike[0] == pytest.approx(alike[1])
+    _, (flat, edge) = surface.at(both)
+    assert flat < alike[0] < 1.5 * flat < 1.1 * edge
 
 
 def test_an_axis_that_does_nothing_is_flat_and_one_that_does_is_not() -> None:

@@ -14,7 +14,7 @@ export const WORDS = {
   whyTop: "What comes first is {first}: this one has the best of {count} candidates. Of the {near} that are at most {within} points behind, it has {rest}, too.",
   whyAlone: "What comes first is {first}: this one has the best of {count} candidates, and no other one is sure to be at most {within} points behind it.",
   whyOne: "What comes first is {first}: this one has the best of {count} candidates.",
-  luck: "One standard error is taken off all numbers before they are compared, so that luck does not win.",
+  luck: "Who is best is told with one standard error taken off, so that luck does not win.",
   bestUp: "the highest {}", bestDown: "the lowest {}", bestSum: "the best sum of {}",
   keep: "Nothing that was tried beats what you gave.",
   minus: "{} (less is better)", times: "{weight} × {name}",
@@ -36,7 +36,7 @@ export const WORDS = {
   across: "across", up: "up", order: "in order of trying",
   front: "front", behind: "behind", dropped: "dropped",
   frontCard: "The front", frontNote: "The best trades between the objectives, in the order in which they could be chosen. Pictures with the trigger word, on the same seeds.",
-  more: "and {} more on the chart", tableNote: "Means in points of 100, with 95 % intervals for comparing candidates. All were drawn on the same seeds, some on more of them: what a seed does to all is taken out.",
+  more: "and {} more on the chart", tableNote: "Means in points of 100, with 95 % intervals for comparing candidates. All were drawn on the same seeds, some on more of them: hard and easy seeds are allowed for.",
   beaten: "surely beaten by no. {}", value: "Values", status: "Place", noPictures: "Its pictures are in the folder.",
 };
 

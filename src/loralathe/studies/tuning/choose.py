@@ -5,8 +5,9 @@ the near ones, the one with the best *rest* is chosen: the other goals, each wit
 So the most alike one is not taken for its last half point whatever it costs, and nothing is ever worth more
 of likeness than `within`.
 
-A mean over few seeds is lucky as often as good. So numbers are compared with one standard error taken off,
-and more seeds go to those that look better than the one that is chosen so far.
+A mean over few seeds is lucky as often as good. So who is the best, in the first goal or in the rest, is told
+with one standard error taken off, and more seeds go to those that look better than the one that is chosen so
+far. Whether one is near is told by its mean: the best one's luck is taken off already.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from functools import cached_property
 from math import erfc, inf, pi, sqrt
 
 import numpy as np
-from numpy.typing import NDArray
 
+from loralathe.studies.tuning.few_seeds import SURE, Mark, Means
 from loralathe.studies.tuning.goals import SLACK, Goal
 from loralathe.studies.tuning.racing import Difference, Values, front
 from loralathe.studies.tuning.surface import Surface
@@ -31,39 +32,13 @@ the choice would go from one to the next with every picture.
 """
 SHORT = 5.0
 """What a point of the first goal counts among those that are not near, where it guides a search."""
-PRIOR_FREEDOM = 2.0
-"""How much the spread of others says of that of one: as much as so many seeds of its own.
-
-Without it, four flawless seeds would be proof; with it their error falls as 1/n, as for a failure that was
-not seen yet.
-"""
 PEERS = 0.05
 """Candidates so near to the best of the first goal tell of each other's spread in the rest."""
 FEWEST_PLACES = 4
 """Fewer candidates tell nothing of each other."""
-SURE = 1e-6
-"""An error that is none."""
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
 NODES = _NODES, _WEIGHTS / _WEIGHTS.sum()
 """Of a normal distribution, and their weights."""
-ROUNDS = 50
-"""Of alternating means; they settle within a few."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A mean over seeds without what the seeds do to all candidates, and its standard error."""
-
-    mean: float
-    error: float
-
-    @property
-    def low(self) -> float:
-        return self.mean - self.error
-
-    @property
-    def high(self) -> float:
-        return self.mean + self.error
 
 
 @dataclass(frozen=True)
@@ -122,7 +97,7 @@ class Field:
         return self.standings[self.top].first.low - self.within
 
     def is_near(self, key: int) -> bool:
-        return self.standings[key].first.low >= self.bar
+        return self.standings[key].first.mean >= self.bar
 
     @cached_property
     def near(self) -> tuple[int, ...]:
@@ -168,6 +143,20 @@ class Field:
             lacks = np.maximum(0.0, top - self.within - first.means - node * first.errors)
             better = better + weight * _expected_above(rest, chosen + SLACK + SHORT * lacks)
         return better
+
+    def doubt(self, key: int) -> float:
+        """What measuring the top or the chosen one is worth: by how much the next one is expected to be
+        better, in the first goal or in the rest, beyond the slack.
+        """
+        others = [one for other, one in self.standings.items() if other != key]
+        own, doubt = self.standings[key], 0.0
+        if key == self.top:
+            doubt += SHORT * _expected_below(own.first, max((one.first.mean for one in others), default=-inf))
+        if key == self.chosen:
+            bar = self.standings[self.top].first.mean - self.within
+            near = (one.rest.mean for one in others if one.first.mean >= bar)
+            doubt += _expected_below(own.rest, max(near, default=-inf))
+        return doubt
 
     def next_to_measure(self, most: int) -> int | None:
         """Who gets the next seeds: of those that matter to the choice, the one with the fewest. None where
@@ -217,11 +206,10 @@ def field_of(
     tell of each other, see `Space.places`; their means are then what they and their neighbours tell.
     """
     columns = {key: two_columns(table, goals) for key, table in tables.items()}
-    first, rest = (_Means.of({key: table[:, at] for key, table in columns.items()}) for at in (0, 1))
-    highest = max((own for own in first.own if own > -inf), default=0.0)
-    peers = first.own >= highest - PEERS
+    found = Means.of(columns)
+    peers = found.own[:, 0] >= max(found.own[:, 0], default=0.0) - PEERS
     # Of the first goal all tell: who never failed so far is as likely to fail as anybody was.
-    marks = first.marks(np.zeros_like(peers)), rest.marks(peers)
+    marks = found.marks(0, np.zeros_like(peers)), found.marks(1, peers)
     told = [key for key in places or () if all(one[key].mean > -inf for one in marks)]
     surfaces = None
     if places and len(told) >= FEWEST_PLACES:
@@ -257,59 +245,11 @@ def _expected_above(some: Marks, level: float | Values) -> Values:
     return found
 
 
-@dataclass(frozen=True)
-class _Means:
-    """One number of all candidates by a two-way table, candidate + seed: what a seed does to all falls out.
-
-    own: (candidates,), -inf where nothing tells it;  squares: of what is left, summed over the seeds;
-    counts: seeds that tell it;  seeds: that tell it of anybody.
-    """
-
-    keys: tuple[int, ...]
-    own: Values
-    squares: Values
-    counts: Values
-    seeds: int
-
-    @classmethod
-    def of(cls, rows: Mapping[int, Values]) -> _Means:
-        count = max(map(len, rows.values()), default=0)
-        table = np.full((len(rows), count), np.nan)
-        for at, row in enumerate(rows.values()):
-            table[at, : len(row)] = row
-        told = ~np.isnan(table)
-        of_row, of_column = told.sum(1), told.sum(0)
-        filled = np.where(told, table, 0.0)
-        own, seeds = np.zeros(len(rows)), np.zeros(count)
-        for _ in range(ROUNDS):
-            own = (filled - told * seeds).sum(1) / np.maximum(of_row, 1)
-            seeds = (filled - told * own[:, None]).sum(0) / np.maximum(of_column, 1)
-            seeds = np.where(of_column > 1, seeds, 0.0)  # what one alone fails on may be its own fault
-            seeds -= seeds.mean() if count else 0.0  # so a candidate with all seeds keeps its own mean
-        squares = (np.where(told, filled - own[:, None] - seeds, 0.0) ** 2).sum(1)
-        own = np.where(of_row > 0, own, -inf)
-        return cls(tuple(rows), own, squares, of_row.astype(float), int((of_column > 0).sum()))
-
-    def marks(self, peers: NDArray[np.bool_]) -> dict[int, Mark]:
-        """With errors. peers: those who tell of each other's spread more than the others do."""
-        told = self.counts > 0
-        common = self._spread(told)
-        near = self._spread(told & peers, PRIOR_FREEDOM, common)
-        found = {}
-        for at, key in enumerate(self.keys):
-            n, prior = self.counts[at], near if peers[at] else common
-            if n == 0:
-                found[key] = Mark(-inf, 0.0)
-                continue
-            squares, freedom = PRIOR_FREEDOM * prior + self.squares[at], PRIOR_FREEDOM + n - 1
-            found[key] = Mark(float(self.own[at]), sqrt(squares / freedom / n))
-        return found
-
-    def _spread(self, some: NDArray[np.bool_], prior: float = 0.0, before: float = 0.0) -> float:
-        """Variance of one picture among some of them; `before` says as much as `prior` pictures."""
-        taken = float(self.seeds - 1) * some.sum() / max(1, (self.counts > 0).sum())
-        freedom = prior + max(0.0, float((self.counts - 1)[some].sum()) - taken)
-        return (prior * before + float(self.squares[some].sum())) / freedom if freedom > 0 else 0.0
+def _expected_below(one: Mark, other: float) -> float:
+    """E max(0, other − f), beyond the slack; 0 where there is no other."""
+    if other == -inf:
+        return 0.0
+    return float(_expected_above(Marks.of([Mark(-one.mean, one.error)]), SLACK - other)[0])
 
 
 def is_preferred(gap: Difference, within: float) -> bool:
@@ -330,9 +270,7 @@ def is_no_better(gap: Difference, within: float) -> bool:
 
 def comparable(tables: Mapping[int, Values]) -> dict[int, Values]:
     """(goals,) of each candidate: means without what the seeds do to all, since some have more of them."""
-    goals = next(iter(tables.values())).shape[1] if tables else 0
-    columns = [_Means.of({key: table[:, at] for key, table in tables.items()}).own for at in range(goals)]
-    return {key: np.array([column[at] for column in columns]) for at, key in enumerate(tables)}
+    return dict(zip(tables, Means.of(tables).own, strict=True))
 
 
 def front_of(tables: Mapping[int, Values], goals: tuple[Goal, ...], within: float = WITHIN) -> list[int]:

@@ -178,7 +178,8 @@ class Race:
         if len(self.points) == 1:
             return self.proposals.enqueue(tuple(0 for _ in self.plan.space.axes))
         field = self.field
-        unsure = [n for n in (field.chosen, field.top) if field.standings[n].seeds < self.options.most]
+        ahead = (field.chosen, field.top, field.order[0])
+        unsure = [n for n in ahead if field.standings[n].seeds < self.options.most]
         closing = bool(unsure) and self.purse.closing
         whole = len(self.points) > self.plan.space.size  # all candidates, and what was given
         around = len(self.points) <= self.proposals.startup or len(self.points) % EXPLORED == 0
@@ -217,6 +218,9 @@ class Race:
             places = self.plan.space.places(new)
             marks = [own.and_of(*one.at(places)) for own, one in zip(marks, field.surfaces, strict=True)]
         gains = field.gain(*marks)
+        for at, number in enumerate(known):
+            if number in {field.top, field.chosen}:
+                gains[at] = field.doubt(number)
         gains[: len(known)] *= KNOWN
         best = int(np.argmax(gains))
         return float(gains[best]), some[best]

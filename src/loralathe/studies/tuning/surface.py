@@ -8,6 +8,9 @@ neighbours were, too, and one that was not measured can be foretold. A value is 
 with a length ℓ_a for each axis, and g for what a candidate has beside what its neighbours tell. They are
 those under which the values are most likely, with weak priors since candidates are few: C. E. Rasmussen and
 C. K. I. Williams, Gaussian Processes for Machine Learning, 2006, chapters 2 and 5.
+
+Likeness is flat where a person is always recognized, and falls at an edge. One g for both would hope for
+something on the flat, again and again, so errors grow and shrink with what the neighbours were off.
 """
 
 from __future__ import annotations
@@ -23,11 +26,13 @@ LENGTHS = (0.5, 0.8, 1.3, 2.0, 3.0)
 """ℓ, beside an axis from 0 to 1: from wavy to nearly flat. Quite flat would be sure of what nobody saw."""
 HEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """s², beside the variance of the values."""
-SHARES = (0.05, 0.1, 0.3)
+SHARES = (0.003, 0.01, 0.03, 0.1, 0.3)
 """g: never none, since a person is recognized or not, and that turns at edges."""
-USUAL_LENGTH, USUAL_SHARE = 1.3, 0.05
+USUAL_LENGTH, USUAL_SHARE = 1.3, 0.03
 LENGTH_PRIOR, HEIGHT_PRIOR = 1.0, 1.5
 """How far ℓ and s² may be from what is usual: standard deviations of their logarithms."""
+USUAL = 1.0
+"""How many neighbours it takes to say half of how rough a neighbourhood is."""
 ROUNDS = 3
 """Of looking for each number in turn; they settle within two."""
 SMALLEST = 1e-8
@@ -42,10 +47,14 @@ class Shape:
     height: float
     share: float
 
+    def near(self, squares: Values) -> Values:
+        """(n, m), from 0 to 1. squares: (axes, n, m), the squared distances."""
+        found: Values = np.exp(-0.5 * np.tensordot(1 / self.lengths**2, squares, 1))
+        return found
+
     def covariance(self, squares: Values) -> Values:
-        """(n, m) of f. squares: (axes, n, m), the squared distances."""
-        near = np.exp(-0.5 * np.tensordot(1 / self.lengths**2, squares, 1))
-        found: Values = self.height * (near + self.share * (squares.sum(0) == 0))
+        """(n, m) of f."""
+        found: Values = self.height * (self.near(squares) + self.share * (squares.sum(0) == 0))
         return found
 
     def with_length(self, axis: int, length: float) -> Shape:
@@ -56,13 +65,18 @@ class Shape:
 
 @dataclass(frozen=True)
 class Surface:
-    """f, where candidates were measured and where none was."""
+    """f, where candidates were measured and where none was.
+
+    off: (n,), the squares by which each value is off what the others foretell, beside the variance that they
+    foretell: 1 on average, but little where all is flat, and much at an edge.
+    """
 
     places: Values
     mean: float
     shape: Shape
     root: Values
     pull: Values
+    off: Values
 
     @classmethod
     def through(cls, places: Values, values: Values, noise: Values) -> Surface:
@@ -103,14 +117,18 @@ class Surface:
                 break
         root = np.linalg.cholesky(shape.covariance(squares) + noise).astype(np.float64)
         pull = np.linalg.solve(root.T, np.linalg.solve(root, values - mean)).astype(np.float64)
-        return cls(places, mean, shape, root, pull)
+        # Left out one by one: Rasmussen and Williams, equations 5.10 to 5.12.
+        off = pull**2 / (np.linalg.inv(root) ** 2).sum(0)
+        return cls(places, mean, shape, root, pull, off)
 
     def at(self, places: Values) -> tuple[Values, Values]:
-        """f there, (m,), and its standard errors, (m,)."""
-        tie = self.shape.covariance(_squares(places, self.places))
+        """f there, (m,), and its standard errors, (m,), which are those of the neighbourhood."""
+        squares = _squares(places, self.places)
+        tie, near = self.shape.covariance(squares), self.shape.near(squares)
         told = np.linalg.solve(self.root, tie.T)
         left = self.shape.height * (1 + self.shape.share) - (told**2).sum(0)
-        return self.mean + tie @ self.pull, np.sqrt(np.maximum(left, SMALLEST))
+        rough = (USUAL + near @ self.off) / (USUAL + near.sum(1))
+        return self.mean + tie @ self.pull, np.sqrt(np.maximum(left * rough, SMALLEST))
 
 
 def _squares(one: Values, other: Values) -> Values:
