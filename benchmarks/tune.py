@@ -6,9 +6,9 @@ word; that takes about half an hour of one core for each LoRA. What stands out t
 seeds, which makes the grid's best stronger than a grid alone would show it.
 
 The search begins at the worst corner, and is told of nothing better: what it is given is that corner, too. It
-may ask for a fifth of the grid's pictures. Then its choice, the grid's best ones and the article's uniform
-merge meet on seeds that nothing was chosen by, 60 pictures each, with and without the trigger word.
-Differences are paired, with 95 % intervals of Student's t.
+may ask for a fifth of the pictures that told the grid's best. Then its choice, the grid's best one and the
+article's uniform merge meet on seeds that nothing was chosen by, 60 pictures each, with and without the
+trigger word. Differences are paired, with 95 % intervals of Student's t.
 
     --lora NAME      hina or sailor; both if it is left out
     --part grid      only render the grid (it goes on where it stopped)
@@ -54,13 +54,18 @@ SWEEPS = (
     "{} MID = 0, 0.4, 0.7, 1",
     "{} OUT00-OUT05 = 0, 0.4, 0.7, 1",
 )
-SEED, HELD_OUT, PICTURES = 1, 30_001, 60
+SEED, HELD_OUT, PICTURES = 1, 60_001, 60
 CLOSER = ((64, 4), (16, 12), (6, 32))
 """(points, seeds): so many of the grid's best are looked at on so many seeds, round by round. With fewer, a
 point is taken for the best that was lucky: on sailor, one that had none of four pictures wrong had a third of
 sixty wrong.
 """
 CHUNK = 64
+SIZE = 4**5
+WHOLE = 2 * (
+    SIZE + sum(points * (seeds - before) for (points, seeds), before in zip(CLOSER, (1, 4, 12), strict=True))
+)
+"""Pictures that it takes to know the grid's best: every point, and the closer looks."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +190,7 @@ def compared(name: str, fresh: Measurer, point: Point, own: Values, other: Value
 def print_table(
     lora: str, found: Sequence[Compared], goals: Sequence[str], pictures: int, chosen: Sequence[str]
 ) -> None:
-    print(f"\n{lora}: the search's choice {' '.join(chosen)}, {pictures} pictures of {2 * 1024:,}")
+    print(f"\n{lora}: the search's choice {' '.join(chosen)}, {pictures} pictures of {WHOLE:,}")
     print("| against | " + " | ".join(f"{goal} | difference (95 %)" for goal in goals) + " |")
     print("|---|" + "---:|---:|" * len(goals))
     for one in found:
@@ -200,7 +205,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tune")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--lora", choices=tuple(PROMPTS), action="append")
-    parser.add_argument("--pictures", type=int, default=2 * 1024 // 5)
+    parser.add_argument("--pictures", type=int, default=WHOLE // 5)
     parser.add_argument("--part", choices=("grid", "all"), default="all")
     given = parser.parse_args(words)
     torch.set_num_threads(1)
