@@ -118,8 +118,8 @@ CASES = {
     f"{G} --redo second": "'second' is not a cell\n  where: --redo\n"
     "  fix:   write column,row or column,row,sheet, counted from 1: --redo \"3,1\"",
     f"{G} --vary-seed w": "'w' names no axes\n  where: --vary-seed\n  fix:   write x, y, z, or several: xy",
-    f"{G} --scorer identity=no.onnx": "the face model of the identity scorer is not there\n  where: no.onnx\n"
-    "  fix:   give the path of an ArcFace-type ONNX file, e.g. w600k_r50.onnx",
+    f"{G} --scorer identity=no.onnx": "no such file\n  where: no.onnx\n"
+    "  fix:   check the path and the spelling",
     f"{G} --scorer prompt": "the scorer 'prompt' needs a model\n  where: --scorer prompt\n"
     "  fix:   --scorer prompt=clip-vit-base-patch32",
     f"{G} --scorer promt=x": "there is no scorer 'promt'\n  where: --scorer promt=x\n  fix:   did you mean 'prompt'?",

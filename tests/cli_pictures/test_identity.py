@@ -119,7 +119,7 @@ def test_check_takes_no_options_of_make(person: Path, done: Run, run: Run) -> No
 def test_render_says_how_like_her_pictures_are(person: Path, done: Run) -> None:
     made(done)
     shown = done(
-        "render", "baseA.safetensors", "--prompt", "a girl", *QUICK, "--count", 2, "--card", "her.card"
+        "render", "baseA.safetensors", "--prompt", "a girl", *QUICK, "--count", 3, "--card", "her.card"
     )
     assert [line.split()[0] for line in shown.stdout.splitlines() if "0-7.png" in line][-1].endswith(
         "00000-7.png"

@@ -90,7 +90,7 @@ def test_a_merge_is_that_of_the_single_file_and_is_verified(folder: Path) -> Non
     assert checked.ok
     assert folder / "pipe" in checked.inputs.values()
     assert loralathe.merge.prepare(folder / "pipe", folder / "hina.safetensors").recipe.saves[0].file == (
-        folder / "pipe+hina.safetensors"
+        folder / "pipe+hina1.safetensors"
     )
 
 

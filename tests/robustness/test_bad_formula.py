@@ -77,7 +77,11 @@ TYPES: dict[str, Says] = {
 }
 
 NAMES: dict[str, Says] = {
-    "A + lorra": ("nothing is called 'lorra'", f"{STEP}, character 5", "did you mean 'lora' or 'dora'?"),
+    "A + lorra": (
+        "nothing is called 'lorra'",
+        f"{STEP}, character 5",
+        "did you mean 'lora' or 'glora' or 'dora'?",
+    ),
     "A + abc*lora": ("nothing is called 'abc'", f"{STEP}, character 5", "known names: A, B, lora, out"),
     'open("A.safetensors")': (
         "nothing is called 'open'",

@@ -30,6 +30,8 @@ DONE = {
     "brackets of a prompt, one closed", "tags of a prompt",
 }  # fmt: skip
 """Within the bounds: not refused, and not dear."""
+EITHER = {"discard, alternatives"}
+"""Refused where it takes more than two seconds, which depends on the processor."""
 
 MEASURE = """
 import resource, subprocess, sys
@@ -74,9 +76,10 @@ def test_what_a_refusal_costs(folder: Path, name: str) -> None:
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     ended = lathe(words, folder)
     assert ended.code not in ENDED, f"more than {SECONDS} seconds"
-    assert ended.code == (0 if name in DONE else 2), ended.text[-2000:]
+    if name not in EITHER:
+        assert ended.code == (0 if name in DONE else 2), ended.text[-2000:]
     assert ended.megabytes < MEGABYTES, ended
-    if name not in DONE:
+    if ended.code:
         assert ended.text.count("lathe: error: ") == 1, ended.text[-2000:]
         assert len(ended.text) < 20_000
     after = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
