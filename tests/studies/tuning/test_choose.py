@@ -208,3 +208,10 @@ def test_what_is_surely_preferred(
         gap = Difference(np.zeros(2), np.full(2, np.inf), np.zeros(2))
     assert is_preferred(gap, 0.01) is preferred
     assert is_no_better(gap, 0.01) is no_better
+
+
+def test_nobody_yet() -> None:
+    """A search that was stopped before its first picture, or with no seed told."""
+    assert field_of({}, GOALS).standings == {}
+    assert comparable({}) == {}
+    assert field_of({0: rows(1, -0.5, 0.5, seeds=0)}, GOALS).standings[0].first.mean == -np.inf

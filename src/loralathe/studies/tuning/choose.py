@@ -205,6 +205,8 @@ def field_of(
     tables: (seeds, goals) of each, on the same seeds from the first on.  places: (axes, width) of those that
     tell of each other, see `Space.places`; their means are then what they and their neighbours tell.
     """
+    if not tables:
+        return Field({}, within, fewest)
     columns = {key: two_columns(table, goals) for key, table in tables.items()}
     found = Means.of(columns)
     peers = found.own[:, 0] >= max(found.own[:, 0], default=0.0) - PEERS
