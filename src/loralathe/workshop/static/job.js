@@ -21,6 +21,8 @@ const listeners = new Set();
 let listening = false, paused = false;
 
 export const isOver = (job) => !["waiting", "running"].includes(job.state);
+/* Whether it ended while this answer was on its way: the event of its end may come first. */
+const endedSince = (job) => !isOver(job) && Boolean(jobs.get(job.id)?.state) && isOver(jobs.get(job.id));
 export const hasPictures = (job) => Boolean(job.page || job.cells?.length);
 export const latest = (page) => draft(page).get("job");
 
@@ -67,6 +69,7 @@ async function load(id) {
     if (error.status !== 404) return;  // no connection: it is asked for again when there is one
     job = { id, state: "gone", error, cells: [], log: [] };
   }
+  if (endedSince(job)) return load(id);
   jobs.set(id, job);
   tell(id);
 }
@@ -79,7 +82,7 @@ async function reload() {
 async function loadAll() {
   const found = await get("jobs?limit=40");
   paused = found.paused;
-  for (const job of found.jobs) jobs.set(job.id, { ...(jobs.get(job.id) ?? { cells: [], log: [] }), ...job });
+  for (const job of found.jobs.filter((one) => !endedSince(one))) jobs.set(job.id, { ...(jobs.get(job.id) ?? { cells: [], log: [] }), ...job });
   for (const listener of [...listeners]) listener();
 }
 
