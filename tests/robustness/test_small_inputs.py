@@ -38,8 +38,11 @@ from loralathe.tensorfiles import open_tensorfile, read_header
 from loralathe.verification import verify_file
 from robustness.workdir import refused
 
-QUICK = 75
-"""Millions of additions: a refusal, and making its input, may take as long as they; some five seconds."""
+QUICK = 300
+"""Millions of additions: a refusal, and making its input, may take as long, some fifteen seconds.
+
+Attacks take minutes.
+"""
 
 
 @pytest.fixture
