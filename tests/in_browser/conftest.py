@@ -27,6 +27,23 @@ PATIENCE = 180_000
 """Milliseconds that a job may take: a machine may have other work."""
 
 
+HOLD = """
+    const ask = window.fetch, pause = (time) => new Promise((resolve) => { setTimeout(resolve, time); });
+    window.fetch = async (path, options) => {
+        const answer = await ask(path, options);
+        const wanted = options.method === METHOD && /api\\/jobs(\\/[^/?]+)?$/.test(path);
+        if (window.held || !wanted || !answer.ok) return answer;
+        const job = await answer.clone().json();
+        window.held = job.state;
+        const state = async () => (await (await ask("/api/jobs/" + job.id)).json()).state;
+        while (["waiting", "running"].includes(await state())) await pause(100);
+        await pause(500);
+        return answer;
+    };
+"""
+"""The first answer about a job comes after the event of its end."""
+
+
 @dataclass
 class Visitor:
     """Somebody with a browser in a language. Whatever a page complains about is remembered."""
@@ -50,6 +67,10 @@ class Visitor:
     def hear(self, kind: str, text: str) -> None:
         if kind == "error" and "Failed to load resource" not in text:  # a study that has no page yet is 404
             self.complaints.append(text)
+
+    def hears_the_end_first(self, method: str) -> None:
+        """Before the answer to POST, which begins a job, or to GET, which asks for it; on the next page."""
+        self.page.add_init_script(HOLD.replace("METHOD", f'"{method}"'))
 
     def button(self, key: str) -> Any:
         return self.page.get_by_role("button", name=self.t(key), exact=True)

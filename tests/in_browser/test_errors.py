@@ -74,6 +74,14 @@ def test_a_fault_that_only_the_job_finds(either: Visitor) -> None:
     told.wait_for(state="detached")
 
 
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_a_fault_that_a_quick_job_finds_is_told_beside_its_field(visitor: Visitor, method: str) -> None:
+    visitor.hears_the_end_first(method)
+    test_a_fault_that_only_the_job_finds(visitor)
+    said = visitor.page.locator("#said").inner_text()
+    assert said.startswith(visitor.t("shell.said_failed")), said
+
+
 def test_a_mistake_in_a_recipe_is_told_with_its_place(either: Visitor) -> None:
     either.open("recipe")
     text = either.input("recipe")

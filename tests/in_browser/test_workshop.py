@@ -53,26 +53,9 @@ def test_a_grid_is_made_by_clicks(either: Visitor) -> None:
     assert either.complaints == []
 
 
-HOLD = """
-    const ask = window.fetch;
-    window.fetch = async (...words) => {
-        const answer = await ask(...words);
-        if (window.held || !/jobs\\/[^/?]+$/.test(String(words[0]?.url ?? words[0]))) return answer;
-        window.held = (await answer.clone().json()).state;
-        await new Promise((resolve) => {
-            const events = new EventSource("/api/events");
-            events.addEventListener("job", (event) => {
-                if (JSON.parse(event.data).state === "done") setTimeout(resolve, 500);
-            });
-        });
-        return answer;
-    };
-"""
-"""The first answer about a job comes after the event of its end."""
-
-
-def test_a_job_that_ends_while_it_is_asked_for_is_shown_as_done(visitor: Visitor) -> None:
-    visitor.page.add_init_script(HOLD)
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_a_job_that_ends_while_it_is_asked_for_is_shown_as_done(visitor: Visitor, method: str) -> None:
+    visitor.hears_the_end_first(method)
     visitor.open("test")
     small(visitor)
     visitor.input("seed").fill("31")

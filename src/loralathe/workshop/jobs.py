@@ -91,7 +91,7 @@ class Jobs:
             if job["folder"]:
                 self._remove_study(self._places.locate(job["folder"]))
         self._store.delete(number)
-        self._events.tell("job", {"id": number, "state": "deleted"})
+        self._events.tell("job", {"id": number, "state": "gone"})
 
     @staticmethod
     def _remove_study(folder: Path) -> None:

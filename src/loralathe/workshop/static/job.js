@@ -2,12 +2,14 @@
 
    follow(id, handler(job)) → a function that ends it. handler is called at once and after every change; the
        job has its cells and log; what was missed while the connection was lost is asked for again
-   jobCard(id, {compact, onjob(job), onagain(job)}) → {node, close()}: progress, time left, cancel, again, log, outputs, error;
+   jobCard(id, {compact, form, begun, onjob(job), onagain(job)}) → {node, close()}: progress, time left, cancel, again, log,
+       outputs, error, which is told beside its field of the form, too, where the job was begun here or was seen to run;
        onagain is told the new job that "again" began
    runner({page, text, request(), form, title(), onjob(job), start, plan}) → {node, button, run(request?), close()}
        the button "run" and the card of the page's last job, which it finds again after a reload. Errors go to
        `form`, beside their fields. page: the name that remembers the job; plan: a planBox shown under the button.
        request() gives a request or a Promise of one, null where a file is not chosen, false to let it be
+   begin(request) → the new job, queued
    isOver(job), hasPictures(job), latest(page) → the id of the page's last job */
 import { Refusal, del, fileUrl, get, post, subscribe } from "./api.js";
 import { draft } from "./state.js";
@@ -37,14 +39,25 @@ function listen() {
 }
 
 function merge(some, id) {
-  const before = jobs.get(id) ?? { cells: [], log: [] };
-  const job = { ...before, ...some };
-  jobs.set(id, job);
-  if (isOver(job) && before.state && !isOver(before)) {
-    announce(t("shell.said_" + job.state, retitled(job.title) || job.command));
-    if (followers.get(id)?.size) load(id);  // its report and outputs
-  }
+  const ends = keep({ ...(jobs.get(id) ?? { cells: [], log: [] }), ...some }, true);
+  if (ends && followers.get(id)?.size) load(id);  // its report and outputs
   tell(id);
+}
+
+/* Whether it ends with this. An event or an answer may bring that first: it is said once. */
+function keep(job, event = false) {
+  const before = jobs.get(job.id)?.state, ends = isOver(job) && (before ? !isOver({ state: before }) : event);
+  jobs.set(job.id, job);
+  if (ends && job.state !== "gone") announce(t("shell.said_" + job.state, retitled(job.title) || job.command));
+  return ends;
+}
+
+/* Events about it may come before this answer. */
+export async function begin(request) {
+  listen();
+  const job = await post("jobs", request);
+  if (!jobs.get(job.id)?.state) keep({ cells: [], log: [], ...job });
+  return job;
 }
 
 function grow(id, part, item, same) {
@@ -70,7 +83,7 @@ async function load(id) {
     job = { id, state: "gone", error, cells: [], log: [] };
   }
   if (endedSince(job)) return load(id);
-  jobs.set(id, job);
+  keep(job);
   tell(id);
 }
 
@@ -82,7 +95,7 @@ async function reload() {
 async function loadAll() {
   const found = await get("jobs?limit=40");
   paused = found.paused;
-  for (const job of found.jobs.filter((one) => !endedSince(one))) jobs.set(job.id, { ...(jobs.get(job.id) ?? { cells: [], log: [] }), ...job });
+  for (const job of found.jobs.filter((one) => !endedSince(one))) keep({ ...(jobs.get(job.id) ?? { cells: [], log: [] }), ...job });
   for (const listener of [...listeners]) listener();
 }
 
@@ -122,7 +135,7 @@ export function errorBox(error) {
     error.fix ? make("span", { className: "fix", textContent: error.fix }) : null);
 }
 
-export function jobCard(id, { compact = false, onjob = null, onagain = null } = {}) {
+export function jobCard(id, { compact = false, form = null, begun = false, onjob = null, onagain = null } = {}) {
   const head = make("div", { className: "job-head" }), body = make("div", { className: "job-body" });
   const lines = make("pre", { className: "log" }), log = fold(t("shell.log"), lines), command = make("div", {});
   const node = make("article", { className: "job" + (compact ? " compact" : "") }, head, body, ...(compact ? [] : [log, command]));
@@ -133,8 +146,10 @@ export function jobCard(id, { compact = false, onjob = null, onagain = null } = 
       then?.(job);
     } catch (error) { refuse(node, error); }
   };
-  let drawn = "";
+  let drawn = "", live = begun;
   const stop = follow(id, (job) => {
+    if (form && live && job.state === "failed") lateHint(form, job.error);
+    live = !isOver(job);
     onjob?.(job);
     node.dataset.state = job.state;
     const kind = [job.state, job.outputs?.length, Boolean(job.report), job.title, job.position].join();
@@ -163,22 +178,19 @@ export function runner({ page, text, request, form, title = () => "", onjob = nu
   const go = button(text, () => run(), { kind: "main" });
   const node = make("div", { className: "runner" }, make("div", { className: "row" }, go), plan?.node ?? null, place);
 
-  function show(id) {
+  function show(id, begun = false) {
     card?.close();
-    let live = false;
-    card = id ? jobCard(id, { onjob: (job) => {
+    card = jobCard(id, { form, begun, onjob: (job) => {
       if (job.state === "gone") { kept.set("job", null); place.replaceChildren(); return; }
-      if (live && job.state === "failed") lateHint(form, job.error);
-      live = !isOver(job);
       onjob?.(job);
-    }, onagain: begin }) : null;
-    if (card && kept.get("job") !== null) place.replaceChildren(card.node);
+    }, onagain: shows });
+    if (kept.get("job") !== null) place.replaceChildren(card.node);
   }
 
-  function begin(job) {
+  function shows(job) {
     kept.set("job", job.id);
     start?.(job);
-    show(job.id);
+    show(job.id, true);
   }
 
   async function run(given = null) {
@@ -190,8 +202,8 @@ export function runner({ page, text, request, form, title = () => "", onjob = nu
       if (!wanted) throw new Refusal(nothingChosen(form) ?? { what: t("shell.no_model"), fix: t("shell.no_model_fix") });
       const wrong = given ? null : plan?.problem(wanted);
       if (wrong) throw wrong;
-      const job = await post("jobs", { title: title(), ...wanted });
-      begin(job);
+      const job = await begin({ title: title(), ...wanted });
+      shows(job);
       return job;
     } catch (error) { refuse(form, error); return null; } finally { go.disabled = false; }
   }

@@ -10,9 +10,9 @@
    choose({label, value, choices, onchange})   chips of which one is chosen → {node, set(value)} */
 import { post } from "./api.js";
 import { fieldsOf, optionsForm, planBox } from "./form.js";
-import { isOver, jobCard, runner } from "./job.js";
+import { begin, jobCard, runner } from "./job.js";
 import { liveGrid } from "./live.js";
-import { accept, button, field, lateHint, question, refuse, section, textInput } from "./parts.js";
+import { accept, button, field, question, refuse, section, textInput } from "./parts.js";
 import { draft, intoFolder } from "./state.js";
 import { t } from "./words.js";
 import { make } from "./study/elements.js";
@@ -88,26 +88,23 @@ export function pictures({ key, form, title = "", onuse = null, ondone = null })
   const kept = draft("pictures"), node = make("div", { className: "pictures" });
   let grid = null, card = null;
   function close() { grid?.close(); card?.close(); grid = card = null; }
-  function show(id) {
+  function show(id, begun = false) {
     close();
     const place = section("");
     place.setAttribute("aria-label", title);
     grid = liveGrid(id, { onuse });
-    let live = false;
-    card = jobCard(id, { compact: true, onjob: (job) => {
+    card = jobCard(id, { compact: true, form, begun, onjob: (job) => {
       if (job.state === "gone") { kept.set(key, null); node.replaceChildren(); } else if (job.state === "done") ondone?.(job);
-      if (live && job.state === "failed") lateHint(form, job.error);
-      live = !isOver(job);
-    }, onagain: begin });
+    }, onagain: shows });
     place.append(card.node, grid.node);
     node.replaceChildren(place);
   }
-  function begin(job) { kept.set(key, job.id); show(job.id); }
+  function shows(job) { kept.set(key, job.id); show(job.id, true); }
   async function run(request) {
     accept(form);
     try {
-      const job = await post("jobs", intoFolder(request));
-      begin(job);
+      const job = await begin(intoFolder(request));
+      shows(job);
       return job;
     } catch (error) { refuse(form, error); return null; }
   }

@@ -3,7 +3,7 @@
    rankSweep({key, form, table, ondone([file]), onpick(rank, file)}) → {start({words, ranks, name}), close()}
        fills `table` with rank, size and what is kept; ondone when the last file is there */
 import { post } from "./api.js";
-import { follow, isOver } from "./job.js";
+import { begin, follow, isOver } from "./job.js";
 import { modelOf } from "./making.js";
 import { accept, button, question, refuse, section } from "./parts.js";
 import { changed } from "./shares.js";
@@ -33,7 +33,7 @@ export function rankSweep({ key, form, table, ondone, onpick }) {
       if (there.length && !await question({ title: t("making.replace"), text: there.join(", "), yes: t("making.replace_yes"), danger: true })) return;
       for (const [rank, request] of requests) {
         const options = { ...request.options, ...(there.length ? { force: true } : {}) };
-        jobs.push([rank, (await post("jobs", { ...request, options })).id]);
+        jobs.push([rank, (await begin({ ...request, options })).id]);
       }
     } catch (error) { refuse(form, error); }
     if (!jobs.length) return;

@@ -4,7 +4,7 @@ import { blockList } from "../block_list.js";
 import { compare } from "../compare.js";
 import { filePicker } from "../files.js";
 import { fieldsOf, optionsForm, planBox, settingsForm } from "../form.js";
-import { hasPictures, isOver, jobCard, runner } from "../job.js";
+import { begin, hasPictures, isOver, jobCard, runner } from "../job.js";
 import { liveBlocks } from "../live.js";
 import { liveReport } from "../reports.js";
 import { button, choiceInput, debounce, field, flagInput, fold, note, rangeInput, refuse, row, section } from "../parts.js";
@@ -122,7 +122,7 @@ function previewOf(app, { form, base, loras }) {
     turn = 1 - turn;
     try {
       const options = { ...settings, seed: settings.seed >= 0 ? settings.seed : 1, output: `preview/blocks-${turn + 1}`, force: true };
-      const job = await api.post("jobs", { command: "render", words, options, title: t("blocks.preview_job") });
+      const job = await begin({ command: "render", words, options, title: t("blocks.preview_job") });
       card?.close();
       card = jobCard(job.id, { compact: true, onjob: (next) => {
         if (!running || !isOver(next) || (next.state === "done" && !next.outputs?.length)) return;
