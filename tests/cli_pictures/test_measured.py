@@ -16,7 +16,7 @@ from checkpoints import write_safetensors
 from cli.kit import Run
 from cli_pictures.conftest import QUICK
 from likeness.models import pixels
-from loralathe.api.picture_options import card_file
+from loralathe.api.judging import card_file
 from loralathe.rendering import LocalRenderer
 from loralathe.tensorfiles import content_hash
 from rendering.conftest import make_lora

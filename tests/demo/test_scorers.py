@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from demo.conftest import PHRASES
-from loralathe.api.picture_options import GridChoices, scorers_of
+from loralathe.api.judging import scorers_of
+from loralathe.api.picture_options import GridChoices
 from loralathe.demo import family_scorers
 from loralathe.demo.family import DATA_VARIABLE
 from loralathe.demo.judge import CachedJudge, open_judge, said_by, trait_probabilities

@@ -173,10 +173,11 @@ def test_a_prepared_function_says_what_it_would_do(sd1, tmp_path):
 
 
 def test_keywords_of_pictures_are_fields_of_their_options():
+    from loralathe.api import model_options as mo
     from loralathe.api import picture_options as po
 
     picture = po.Picture.__dataclass_fields__.keys()
-    assert po.ModelKeywords.__annotations__.keys() == po.ModelOptions.__dataclass_fields__.keys()
+    assert mo.ModelKeywords.__annotations__.keys() == mo.ModelOptions.__dataclass_fields__.keys()
     assert po.PictureKeywords.__annotations__.keys() == picture
     assert po.GridKeywords.__annotations__.keys() == po.GridChoices.__dataclass_fields__.keys() | picture
     assert po.BlocksKeywords.__annotations__.keys() == po.BlocksChoices.__dataclass_fields__.keys() | picture

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from loralathe.api.arguments import PathLike, folders_of, harmless
 from loralathe.api.estimates import Estimate, estimate_pictures
 from loralathe.api.look import fitting
+from loralathe.api.model_options import ModelKeywords, ModelOptions, parted
 from loralathe.api.picture_inputs import adapters_of
-from loralathe.api.picture_options import ModelKeywords, ModelOptions, parted
 from loralathe.api.pictures import open_model, open_recipe
 from loralathe.api.search import Search
 from loralathe.api.sweeps import PARTS, STRENGTHS, parts_of, span, sweeps_of, touched_blocks

@@ -19,7 +19,8 @@ from loralathe.api.looked_at import (
     with_own_seed,
 )
 from loralathe.api.model import OpenModel
-from loralathe.api.picture_options import ModelOptions, Picture
+from loralathe.api.model_options import ModelOptions
+from loralathe.api.picture_options import Picture
 from loralathe.api.search import Search
 from loralathe.commands import command_line
 from loralathe.errors import InputError, Value, option

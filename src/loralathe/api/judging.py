@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from loralathe.api.arguments import PathLike, texts
-from loralathe.api.picture_options import GridChoices, card_file, card_of, scorers_of
-from loralathe.errors import InputError, option
+from loralathe.api.picture_options import GridChoices
+from loralathe.errors import InputError, did_you_mean, option
 
 if TYPE_CHECKING:
     from loralathe.likeness import Card
     from loralathe.studies import Scorer
     from loralathe.studies.tuning.goals import Goal
+
+SCORERS = ("identity", "prompt", "family", "none")
 
 
 class JudgingChoices(Protocol):
@@ -74,3 +78,60 @@ def judging_of(choices: JudgingChoices) -> Judging:
         weights=dict(choices.weigh),
     )
     return Judging(goals, tuple(trigger), card_file(choices.card))
+
+
+def scorers_of(choices: GridChoices) -> tuple[Scorer, ...]:
+    """The built-in scorers (without, if "none" is asked for) and those asked for; models are checked now."""
+    from loralathe.studies import DEFAULT_SCORERS
+
+    found: list[Scorer] = [] if "none" in choices.scorers else list(DEFAULT_SCORERS)
+    for one in choices.scorers:
+        if not isinstance(one, str):
+            found.append(one)
+        elif one != "none":
+            found.append(_scorer(one, choices))
+    for scorer in found:
+        scorer.check()
+    return tuple(found)
+
+
+def card_of(choice: PathLike | Card | None) -> Card | None:
+    """The card that is given, read if it is a file, and its models checked now."""
+    if choice is None:
+        return None
+    from loralathe.likeness import read_card
+
+    card = read_card(Path(choice)) if isinstance(choice, (str, os.PathLike)) else choice
+    card.check()
+    return card
+
+
+def card_file(choice: PathLike | Card | None) -> tuple[str, str]:
+    """Name and SHA-256 of the card's file; a card in memory has no hash, none has neither."""
+    from loralathe.engine.record import IN_MEMORY
+    from loralathe.tensorfiles import content_hash
+
+    if not isinstance(choice, (str, os.PathLike)):
+        return ("", "") if choice is None else (IN_MEMORY, "")
+    return Path(choice).name, content_hash(choice)
+
+
+def _scorer(word: str, choices: GridChoices) -> Scorer:
+    from loralathe.likeness.preparation import parse_box
+    from loralathe.studies import IdentityScorer, PromptScorer
+
+    name, equals, path = word.partition("=")
+    where = option("scorers", word)
+    if name not in SCORERS:
+        raise InputError(
+            f"there is no scorer '{name}'",
+            where=where,
+            fix=did_you_mean(name, SCORERS)
+            or "scorers are identity=MODEL.onnx, prompt=FOLDER, family, and none",
+        )
+    if not equals or not path:
+        example = "identity=w600k_r50.onnx" if name == "identity" else f"{name}=clip-vit-base-patch32"
+        raise InputError(f"the scorer '{name}' needs a model", where=where, fix=option("scorers", example))
+    if name == "identity":
+        return IdentityScorer(Path(path), tuple(map(Path, choices.photo)), parse_box(choices.face_box))
+    return PromptScorer(Path(path))

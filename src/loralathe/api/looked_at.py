@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from loralathe.api.arguments import File, PathLike
 from loralathe.api.judging import Judging, judging_of
 from loralathe.api.model import OpenModel
-from loralathe.api.picture_options import (
-    RANDOM_SEED,
-    ModelKeywords,
-    ModelOptions,
-    Picture,
-    PictureKeywords,
-    parted,
-)
+from loralathe.api.model_options import ModelKeywords, ModelOptions, parted
+from loralathe.api.picture_options import RANDOM_SEED, Picture, PictureKeywords
 from loralathe.api.pictures import open_model
 
 if TYPE_CHECKING:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loralathe.api.arguments import PathLike
+from loralathe.api.judging import card_file, card_of, scorers_of
+from loralathe.api.model_options import parted
 from loralathe.api.opened import Opened
 from loralathe.api.picture_inputs import check_examined
 from loralathe.api.picture_options import (
@@ -16,11 +18,7 @@ from loralathe.api.picture_options import (
     GridKeywords,
     Picture,
     RenderKeywords,
-    card_file,
-    card_of,
-    parted,
     position,
-    scorers_of,
 )
 from loralathe.api.prepared_pictures import PreparedBlocks, PreparedGrid, PreparedPictures
 from loralathe.errors import InputError

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 from loralathe.adapters import ModelFolders
 from loralathe.api.arguments import PathLike, folders_of, harmless
+from loralathe.api.model_options import ModelOptions
 from loralathe.api.picture_inputs import Lists, adapters_of, check_family
-from loralathe.api.picture_options import RANDOM_SEED, GridChoices, ModelOptions, Picture
+from loralathe.api.picture_options import RANDOM_SEED, GridChoices, Picture
 from loralathe.api.renderers import PictureMaker, first_device, make_renderer, server_of
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from loralathe.adapters import ModelFolders
 from loralathe.api.arguments import PathLike, block_presets, tell_problems
-from loralathe.api.picture_options import ModelOptions
+from loralathe.api.model_options import ModelOptions
 from loralathe.errors import InputError, option
 from loralathe.tensorfiles import MemoryPath
 

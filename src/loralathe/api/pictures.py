@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING
 
 from loralathe.api.arguments import File, Folders, PathLike, folders_of
 from loralathe.api.model import OpenModel
+from loralathe.api.model_options import ModelKeywords, ModelOptions, parted
 from loralathe.api.picture_inputs import Lists, adapters_of, lists_of
 from loralathe.api.picture_options import (
     BlocksChoices,
     GridChoices,
-    ModelKeywords,
-    ModelOptions,
     OpenBlocksKeywords,
     OpenGridKeywords,
     OpenRenderKeywords,
     Picture,
-    parted,
 )
 from loralathe.api.prepared_pictures import (
     BlocksPlan,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from loralathe.api.arguments import folders_of
+from loralathe.api.model_options import ModelOptions
 from loralathe.api.picture_inputs import Lists
-from loralathe.api.picture_options import ModelOptions
 from loralathe.errors import InputError, option
 
 if TYPE_CHECKING:

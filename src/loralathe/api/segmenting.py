@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from loralathe.api.arguments import File, PathLike
 from loralathe.api.model import OpenModel
-from loralathe.api.picture_options import BlocksKeywords, ModelKeywords, ModelOptions, parted
+from loralathe.api.model_options import ModelKeywords, ModelOptions, parted
+from loralathe.api.picture_options import BlocksKeywords
 from loralathe.api.pictures import open_model
 
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ from loralathe.api.looked_at import (
 )
 from loralathe.api.measuring import with_measured
 from loralathe.api.model import OpenModel
-from loralathe.api.picture_options import ModelOptions, Picture
+from loralathe.api.model_options import ModelOptions
+from loralathe.api.picture_options import Picture
 from loralathe.api.prepared import Prepared
 from loralathe.api.recipes import Ranks
 from loralathe.api.search import Search

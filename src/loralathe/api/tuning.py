@@ -11,15 +11,8 @@ from loralathe.api.arguments import File, PathLike
 from loralathe.api.judging import judging_of, within_of
 from loralathe.api.measuring import bound_to
 from loralathe.api.model import OpenModel
-from loralathe.api.picture_options import (
-    RANDOM_SEED,
-    ModelKeywords,
-    ModelOptions,
-    Picture,
-    PictureKeywords,
-    parted,
-    repeated,
-)
+from loralathe.api.model_options import ModelKeywords, ModelOptions, parted, repeated
+from loralathe.api.picture_options import RANDOM_SEED, Picture, PictureKeywords
 from loralathe.api.pictures import open_model
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
    Saved pages carry it inside; the workshop loads it.
 
    reportView({data, t, light}) → {cards(), title(), summary(), closeLight()} */
-import { interval, lightbox, make, number, rounded, signedPoints } from "./elements.js";
+import { interval, lightbox, make, number, points, rounded, signedPoints } from "./elements.js";
 import { JUDGED_WORDS, judgedOf } from "./judged.js";
 
 export const WORDS = {
@@ -43,7 +43,7 @@ export function reportView({ data, t, light }) {
 
   function reasons() {
     const found = [];
-    if (!data.made) return [make("li", { textContent: one("nothing", number(100 * data.keep)) })];
+    if (!data.made) return [make("li", { textContent: one("nothing", points(data.keep)) })];
     if (check) {
       const keys = { more: "higher", less: "lower", same: "same" };
       found.push(make("li", {}, one("check", check.seeds.length), make("ul", {}, ...data.goals.map((goal, i) => make("li", { textContent: between(goal, check.differences[i], check.seeds.length, keys) + t("stop") })))));
@@ -86,7 +86,7 @@ export function reportView({ data, t, light }) {
     const heads = [t("damping"), ...data.goals.map(goalName), t("seeds"), t("keeps")];
     const name = (levels) => (levels.some((level) => level) ? levels.join(" · ") : t("was"));
     const rows = data.tried.map((tried) => [[name(tried.levels), ...tried.values.map(interval), tried.seeds, t(tried.keeps ? "yes" : "no")], tried.levels.join() === data.levels.join() ? "best" : ""]);
-    return table(t("tried"), [one("triedNote", number(100 * data.keep)), ...notes(data.tried.map((tried) => tried.values)).slice(data.goals.length)], heads, rows);
+    return table(t("tried"), [one("triedNote", points(data.keep)), ...notes(data.tried.map((tried) => tried.values)).slice(data.goals.length)], heads, rows);
   }
 
   const useCard = () => (data.command ? make("section", { className: "card" }, make("h2", { textContent: t("use") }), ...commands([[t("command"), data.command]])) : null);

@@ -88,7 +88,7 @@ export function reportView({ data, t, light, redraw, use = null }) {
   }
 
   function whyText(best) {
-    const rest = restText(), first = goalName(data.goals[0]), within = points(data.within).replace(/\.0$/, "");
+    const rest = restText(), first = goalName(data.goals[0]), within = points(data.within);
     if (!rest || data.near.length < 2) return fill(rest ? "whyAlone" : "whyOne", { count: data.candidates.length, first, within });
     const facts = { first, near: data.near.length, within, rest };
     if (best.number === data.top) return fill("whyTop", { ...facts, count: data.candidates.length });
