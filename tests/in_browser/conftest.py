@@ -105,6 +105,7 @@ class Visitor:
     def switches(self, group: str, *values: str) -> None:
         """The chips of a group: these and no others."""
         chips = self.page.get_by_role("group", name=self.t(group), exact=True).get_by_role("button")
+        chips.first.wait_for()
         for i in range(chips.count()):
             chip = chips.nth(i)
             if (chip.get_attribute("aria-pressed") == "true") != (chip.text_content() in values):

@@ -190,6 +190,34 @@ def test_the_history_compares_two_and_deletes_after_a_question(visitor: Visitor)
     assert visitor.complaints == []
 
 
+LATE = """
+    const ask = window.fetch;
+    window.fetch = async (path, options) => {
+        const answer = await ask(path, options);
+        if (options.method !== "PUT" || window.puts) return answer;
+        window.puts = 1;
+        await new Promise((resolve) => { setTimeout(resolve, 3000); });
+        window.puts = 2;
+        return answer;
+    };
+"""
+"""The first PUT is answered after others that came later."""
+
+
+def test_a_recipe_of_another_name_is_kept_while_the_first_is_under_way(visitor: Visitor) -> None:
+    page = visitor.page
+    page.add_init_script(LATE)
+    visitor.open("recipe")
+    visitor.until(lambda: bool(page.evaluate("window.puts")))  # by itself, under the first name
+    visitor.input("name").fill("second")
+    visitor.button("shell.save").first.click()
+    visitor.until(lambda: page.evaluate("window.puts") == 2)
+    page.locator("main .note", has_text="second.toml").first.wait_for()
+    page.wait_for_timeout(1000)
+    page.locator("main .plan", has_text="hina_B.safetensors").wait_for()
+    assert visitor.complaints == []
+
+
 def test_a_recipe_is_run_and_swept(either: Visitor) -> None:
     page = either.page
     either.open("test")

@@ -61,7 +61,6 @@ def test_a_job_that_ends_while_it_is_asked_for_is_shown_as_done(visitor: Visitor
     visitor.input("seed").fill("31")
     visitor.button("test.run").click()
     visitor.until(lambda: bool(visitor.page.evaluate("window.held")))
-    assert visitor.page.evaluate("window.held") in {"waiting", "running"}
     visitor.until(lambda: visitor.shop.get("jobs?limit=1")["jobs"][0]["state"] == "done")
     visitor.ends()
     visitor.page.wait_for_timeout(1500)

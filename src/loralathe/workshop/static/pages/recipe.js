@@ -74,8 +74,14 @@ export async function open(root, app) {
 
   const file = () => `out/recipes/${kept.get("name", "recipe")}.toml`;
   const used = () => Object.fromEntries(Object.entries(values).filter(([one]) => names.includes(one)));
-  /* A sound text is kept under its name, so that the plan and the run read what is seen. */
-  async function save(loud = true) {
+  /* A sound text is kept under its name, so that the plan and the run read what is seen. One after the other: the
+     answer to an older one does not come last. */
+  let saving = Promise.resolve(true);
+  function save(loud = true) {
+    const next = () => keep(loud);
+    return saving = saving.then(next, next);
+  }
+  async function keep(loud) {
     const called = kept.get("name", "recipe"), key = `${called}\n${text.value}`;
     if (key === saved) return true;
     if (called !== own && there.includes(called) && !(loud && await question({ title: t("making.replace"), text: called, yes: t("making.replace_yes"), danger: true }))) return false;
