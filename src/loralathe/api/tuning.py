@@ -65,7 +65,7 @@ class TuneChoices:
     weigh: Mapping[str, float] = field(default_factory=dict)
     also: Sequence[str] = ()
     first_seeds: int = 2
-    most_seeds: int = 24
+    most_seeds: int = 48
     check_seeds: int | None = None
     error: float = 0.05
     search: Literal["tpe", "nsga2"] = "tpe"

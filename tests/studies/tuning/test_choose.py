@@ -149,6 +149,15 @@ def test_luck_does_not_lead_and_more_seeds_go_where_it_is_unclear() -> None:
     assert seasoned.chosen == 0, "two seeds are too few to lead"
 
 
+def test_the_chosen_one_gets_more_seeds_while_it_may_not_be_near() -> None:
+    top = standing(0.99, -0.9, 0.005, 24)
+    unsure, sure = (
+        Field({0: top, 1: Standing(Mark(0.98, error), Mark(-0.7, 0), 12)}) for error in (0.02, 0.001)
+    )
+    assert (unsure.chosen, sure.chosen) == (1, 1)
+    assert unsure.doubt(1) > sure.doubt(1) == pytest.approx(0)
+
+
 def test_of_equally_good_ones_the_best_known_is_chosen() -> None:
     found = {0: standing(0.8, -0.5, 0, 4), 1: standing(0.8, -0.503, 0, 8), 2: standing(0.8, -0.52, 0, 16)}
     assert Field(found).near == (1, 0, 2)

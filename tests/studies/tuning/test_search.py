@@ -15,7 +15,7 @@ from loralathe.errors import InputError
 from loralathe.strengths import AdapterUse
 from loralathe.studies.scorers import Scored
 from loralathe.studies.store import CellStore
-from loralathe.studies.tuning.budget import Budget, read_budget
+from loralathe.studies.tuning.budget import Budget, Closing, read_budget
 from loralathe.studies.tuning.goals import goals_of
 from loralathe.studies.tuning.options import plan_tune, space_of
 from loralathe.studies.tuning.proposals import Proposals
@@ -49,6 +49,29 @@ def test_it_finds_the_best_and_keeps_within_its_budget(tmp_path: Path) -> None:
     assert len((tmp_path / "tune.csv").read_text(encoding="utf-8-sig").splitlines()) == 1 + len(
         report.candidates
     )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("pictures", "seeds"), [(130, 4), (400, 20)])
+def test_a_larger_budget_asks_for_more_seeds(tmp_path: Path, pictures: int, seeds: int) -> None:
+    """No luck of few seeds is recommended."""
+    best = run_tune(options(tmp_path, pictures), renderer()).best
+    assert best is not None
+    assert best.values[0] is not None
+    assert len(best.values[0].values) >= seeds
+
+
+def test_the_last_part_of_a_budget_halves_those_ahead() -> None:
+    """Half as many, twice the seeds; what that takes is about the share that is kept for it."""
+    small, large = Closing.of(32, 2, 48), Closing.of(200, 2, 48)
+    assert small.rounds == ((3, 8), (3, 16), (3, 32), (3, 48))
+    assert large.rounds == ((10, 8), (5, 16), (3, 32), (3, 48))
+    assert (small.share, large.share) == (0.15, 0.5)
+    seeds = [level for _, level in large.rounds]
+    taken = sum(n * (level - before) for (n, level), before in zip(large.rounds, [2, *seeds], strict=False))
+    assert taken <= large.share * 2 * 200
+    assert Closing.of(200, 2, 12).rounds == ((10, 8), (5, 12))
+    assert Closing.of(None, 2, 48) == Closing.of(50, 2, 48)
 
 
 @pytest.mark.long

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from loralathe.errors import InputError, option
 
-CLOSING = 0.85
-"""From this part of the budget on, those that would be recommended get more seeds, and no others come."""
 _UNITS = {
     "picture": "pictures", "pictures": "pictures", "image": "pictures", "images": "pictures",
     "張": "pictures", "張圖": "pictures", "s": "1", "second": "1", "seconds": "1", "秒": "1",
@@ -48,6 +46,31 @@ def read_budget(text: str | int) -> Budget:
     return Budget(seconds=float(found[1]) * float(unit))
 
 
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The last part of a budget, in which no new candidates come: of those ahead, half as many get twice the
+    seeds, round by round. So nobody wins by the luck of a few.
+
+    share: of the budget, more where it pays for many candidates;  rounds: (candidates, seeds).
+    Sequential halving: Z. Karnin, T. Koren, O. Somekh, Almost optimal exploration in multi-armed bandits,
+    2013.
+    """
+
+    share: float
+    rounds: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, affordable: int | None, first: int, most: int) -> Closing:
+        """affordable: new candidates of `first` seeds that the budget pays for, None if it is time.  most:
+        seeds of the last round.
+        """
+        count = 50 if affordable is None else affordable
+        share = min(0.5, max(0.15, count / 400))
+        levels = [seeds for seeds in (8, 16, 32) if seeds < most] + [most]
+        width = share * count * first / 20  # seeds that the rounds take for each candidate of the first one
+        return cls(share, tuple((max(3, round(width / 2**at)), seeds) for at, seeds in enumerate(levels)))
+
+
 @dataclass
 class Purse:
     """A budget being spent.
@@ -61,10 +84,9 @@ class Purse:
     begun: float
     clock: Callable[[], float] = time.monotonic
 
-    @property
-    def closing(self) -> bool:
+    def closing(self, share: float) -> bool:
         """Whether only the last part is left."""
-        return not self._within(CLOSING, 0)
+        return not self._within(1 - share, 0)
 
     def candidates(self, pictures_of_each: int) -> int | None:
         """How many new ones there can be; None where time decides."""

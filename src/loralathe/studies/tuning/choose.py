@@ -7,7 +7,9 @@ of likeness than `within`.
 
 A mean over few seeds is lucky as often as good. So who is the best, in the first goal or in the rest, is told
 with one standard error taken off, and more seeds go to those that look better than the one that is chosen so
-far. Whether one is near is told by its mean: the best one's luck is taken off already.
+far. Whether one is near is told by its mean: the best one's luck is taken off already. Of many that are a
+little too far, some look near on few seeds: so the more seeds the budget allows, the more are needed to be
+recommended.
 """
 
 from __future__ import annotations
@@ -70,8 +72,9 @@ class Standing:
 class Field:
     """All candidates of a race.
 
-    within: what of the first goal may be given up.  fewest: seeds that the top and the chosen one need, if
-    anybody has them.  surfaces: of the first goal and of the rest, where candidates have places.
+    within: what of the first goal may be given up.  fewest: seeds that the top and the chosen one need;
+    half of what the best known one has, if that is fewer.  surfaces: of the first goal and of the rest,
+    where candidates have places.
     most: the first goal of the best picture; no mean will be above it.
     """
 
@@ -82,8 +85,8 @@ class Field:
     most: float = inf
 
     def _seasoned(self) -> Mapping[int, Standing]:
-        found = {key: one for key, one in self.standings.items() if one.seeds >= self.fewest}
-        return found or self.standings
+        enough = min(self.fewest, max((one.seeds for one in self.standings.values()), default=0) // 2)
+        return {key: one for key, one in self.standings.items() if one.seeds >= enough}
 
     @cached_property
     def top(self) -> int:
@@ -124,7 +127,7 @@ class Field:
 
     def _place(self, key: int) -> tuple[bool, float, int]:
         first, rest = self.standings[key].first.mean, self.standings[key].rest.mean
-        near = first >= self.standings[self.top].first.mean - self.within
+        near = first >= self.bar
         return near, rest if near else SHORT * first + rest, -key
 
     def gain(self, first: Marks, rest: Marks) -> Values:
@@ -153,9 +156,10 @@ class Field:
         if key == self.top:
             doubt += SHORT * _expected_below(own.first, max((one.first.mean for one in others), default=-inf))
         if key == self.chosen:
-            bar = self.standings[self.top].first.mean - self.within
-            near = (one.rest.mean for one in others if one.first.mean >= bar)
+            near = (one.rest.mean for one in others if one.first.mean >= self.bar)
             doubt += _expected_below(own.rest, max(near, default=-inf))
+            if key != self.top:
+                doubt += SHORT * _expected_below(own.first, self.bar)
         return doubt
 
     def next_to_measure(self, most: int) -> int | None:

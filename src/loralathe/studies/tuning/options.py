@@ -52,7 +52,7 @@ class TuneOptions:
     also: tuple[str, ...] = ()
     triggers: tuple[str, ...] = ()
     first: int = 2
-    most: int = 24
+    most: int = 48
     check: int = 8
     within: float = WITHIN
     error: float = 0.05

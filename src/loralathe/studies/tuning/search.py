@@ -19,7 +19,7 @@ from loralathe.rendering.request import Renderer
 from loralathe.studies.plan import Job
 from loralathe.studies.store import CellStore
 from loralathe.studies.study_file import claim_folder
-from loralathe.studies.tuning.budget import Purse
+from loralathe.studies.tuning.budget import Closing, Purse
 from loralathe.studies.tuning.choose import Field, Marks, comparable, field_of, front_of
 from loralathe.studies.tuning.final import finals_of
 from loralathe.studies.tuning.goals import estimates
@@ -178,22 +178,34 @@ class Race:
         if len(self.points) == 1:
             return self.proposals.enqueue(tuple(0 for _ in self.plan.space.axes))
         field = self.field
-        ahead = (field.chosen, field.top, field.order[0])
-        unsure = [n for n in ahead if field.standings[n].seeds < self.options.most]
-        closing = bool(unsure) and self.purse.closing
+        unsure = self._unsure(field)
+        closing = unsure is not None and self.purse.closing(self._closing.share)
         whole = len(self.points) > self.plan.space.size  # all candidates, and what was given
         around = len(self.points) <= self.proposals.startup or len(self.points) % EXPLORED == 0
         if not closing and field.surfaces is not None and (whole or not around):
             gain, found = self._most_promising(field)
             if gain >= WORTH:
                 return found if isinstance(found, int) else self.proposals.enqueue(found)
-            closing = bool(unsure)
-        closing |= whole and bool(unsure)
+            closing = unsure is not None
+        closing |= whole and unsure is not None
         if closing:
             self._stage = "closer"
-            return min(unsure, key=lambda number: field.standings[number].seeds)
+            return unsure
         order = [self.points[number] for number in field.order]
         return self.proposals.ask({*self.points, AS_GIVEN}, order)
+
+    @property
+    def _closing(self) -> Closing:
+        return Closing.of(self._affordable, self.options.first, self.options.most)
+
+    def _unsure(self, field: Field) -> int | None:
+        """Who of those ahead gets more seeds at the end; None where all of them have enough."""
+        ahead = list(dict.fromkeys((field.chosen, field.top, *field.order)))
+        for count, seeds in self._closing.rounds:
+            asked = [number for number in ahead[:count] if field.standings[number].seeds < seeds]
+            if asked:
+                return min(asked, key=lambda number: field.standings[number].seeds)
+        return None
 
     def _most_promising(self, field: Field) -> tuple[float, Point | int]:
         """What most may be gained by, and how much (see `Field.gain`)."""
@@ -231,10 +243,15 @@ class Race:
         return sum(len(self.measurer.table(point)) for point in self.points)
 
     @property
+    def _affordable(self) -> int | None:
+        """New candidates that the budget would pay for."""
+        return self.purse.candidates(self.plan.pictures_of_scene * self.options.first)
+
+    @property
     def _seasoned(self) -> int:
         """Seeds that one needs to be recommended: fewer where the budget is small."""
-        affordable = self.purse.candidates(self.plan.pictures_of_scene * self.options.first)
-        times = 4 if affordable is None else max(2, min(4, affordable // 10))
+        affordable = self._affordable
+        times = 4 if affordable is None else max(2, affordable // 10)
         return min(times * self.options.first, self.options.most)
 
     def _check_told(self) -> None:
