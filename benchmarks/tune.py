@@ -6,9 +6,9 @@ word; that takes about an hour of one core for each LoRA. What stands out there 
 which makes the grid's best stronger than a grid alone would show it.
 
 The search begins at the worst corner, and is told of nothing better: what it is given is that corner, too. It
-may ask for a fifth of the grid's pictures. Then its choice, the grid's best one and the
-article's uniform merge meet on seeds that nothing was chosen by, 60 pictures each, with and without the
-trigger word. Differences are paired, with 95 % intervals of Student's t.
+may ask for a fifth of the grid's pictures. Then its choice, the grid's best one and the article's uniform
+merge meet on seeds that nothing was chosen by, 60 pictures each, with and without the trigger word.
+Differences are paired, with 95 % intervals of Student's t.
 
     --lora NAME      hina or sailor; both if it is left out
     --part grid      only render the grid (it goes on where it stopped)
