@@ -82,6 +82,37 @@ def test_a_fault_that_a_quick_job_finds_is_told_beside_its_field(visitor: Visito
     assert said.startswith(visitor.t("shell.said_failed")), said
 
 
+HELD_PLANS = """
+    const ask = window.fetch;
+    const freed = new Promise((resolve) => { window.freePlans = resolve; });
+    Object.assign(window, { heldPlans: 0, holding: true });
+    window.fetch = async (path, options) => {
+        const held = window.holding && path === "/api/plan";
+        const answer = await ask(path, options);
+        if (held) { window.heldPlans += 1; await freed; }
+        return answer;
+    };
+"""
+"""Answers about what is about to happen wait, those that are asked for while `holding`."""
+
+
+def test_a_fault_that_the_job_finds_stays_when_the_plan_comes_later(visitor: Visitor) -> None:
+    page = visitor.page
+    page.add_init_script(HELD_PLANS)
+    _choose_files(visitor)
+    visitor.until(lambda: bool(page.evaluate("window.heldPlans")))
+    page.evaluate("window.holding = false")
+    visitor.input("x").fill("-0.7, cat")
+    visitor.click("difference.look")
+    told = page.locator('main [data-field="x"] .refusal')
+    told.wait_for(timeout=PATIENCE)
+    page.evaluate("window.freePlans()")
+    page.locator("main .plan details").first.wait_for()
+    assert told.is_visible()
+    visitor.input("x").fill("-0.7, 0")
+    told.wait_for(state="detached")
+
+
 def test_a_mistake_in_a_recipe_is_told_with_its_place(either: Visitor) -> None:
     either.open("recipe")
     text = either.input("recipe")

@@ -137,9 +137,10 @@ export function hint(root, error) {
   return box;
 }
 
-/* What only the job has found: until something else is written there. */
+/* What only the job has found: until something else is written there. A plan that comes later does not know it. */
 export function lateHint(root, error) {
   const box = hint(root, error);
+  box?.classList.replace("hint", "late");
   box?.parentElement.addEventListener("input", () => box.remove(), { once: true });
 }
 
