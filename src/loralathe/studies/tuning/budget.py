@@ -9,6 +9,15 @@ from dataclasses import dataclass
 
 from loralathe.errors import InputError, option
 
+LEAST, MOST = 0.15, 0.5
+"""Parts of a budget that go to telling those ahead apart. Between them it is candidates / `MANY`."""
+MANY = 400
+OF_TIME = 50
+"""Candidates that a budget of time is taken for."""
+LEVELS = (8, 16, 32)
+"""Seeds of each round but the last."""
+FEWEST = 3
+"""Of a round: the one to be recommended, the best of the first goal, and the one with the best mean."""
 _UNITS = {
     "picture": "pictures", "pictures": "pictures", "image": "pictures", "images": "pictures",
     "張": "pictures", "張圖": "pictures", "s": "1", "second": "1", "seconds": "1", "秒": "1",
@@ -64,11 +73,12 @@ class Closing:
         """affordable: new candidates of `first` seeds that the budget pays for, None if it is time.  most:
         seeds of the last round.
         """
-        count = 50 if affordable is None else affordable
-        share = min(0.5, max(0.15, count / 400))
-        levels = [seeds for seeds in (8, 16, 32) if seeds < most] + [most]
+        count = OF_TIME if affordable is None else affordable
+        share = min(MOST, max(LEAST, count / MANY))
+        levels = [seeds for seeds in LEVELS if seeds < most] + [most]
         width = share * count * first / 20  # seeds that the rounds take for each candidate of the first one
-        return cls(share, tuple((max(3, round(width / 2**at)), seeds) for at, seeds in enumerate(levels)))
+        counts = (max(FEWEST, round(width / 2**at)) for at in range(len(levels)))
+        return cls(share, tuple(zip(counts, levels, strict=True)))
 
 
 @dataclass
