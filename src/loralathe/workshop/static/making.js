@@ -8,7 +8,6 @@
    originOf(file), setOrigin(file, base)   on which base a model was made, for the pages that subtract it again
    axisValue(file)      how a file is called in an axis;  seedAxis(n)  "seed = 1-3"
    choose({label, value, choices, onchange})   chips of which one is chosen → {node, set(value)} */
-import { post } from "./api.js";
 import { fieldsOf, optionsForm, planBox } from "./form.js";
 import { begin, jobCard, runner } from "./job.js";
 import { liveGrid } from "./live.js";

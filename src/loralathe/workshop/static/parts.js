@@ -139,6 +139,7 @@ export function hint(root, error) {
 
 /* What only the job has found: until something else is written there. A plan that comes later does not know it. */
 export function lateHint(root, error) {
+  for (const box of root.querySelectorAll(".refusal.late")) box.remove();
   const box = hint(root, error);
   box?.classList.replace("hint", "late");
   box?.parentElement.addEventListener("input", () => box.remove(), { once: true });

@@ -95,7 +95,7 @@ export async function open(root, app) {
 
 /* The picture at the list of the moment. Two names in turn, so that the one before can be compared. */
 function previewOf(app, { form, base, loras }) {
-  const { t, api } = app, kept = app.draft("blocks");
+  const { t } = app, kept = app.draft("blocks");
   const place = make("div", { className: "preview" }, note(t("blocks.no_preview"))), state = make("div", {});
   let card = null, running = null, turn = 0, before = null, now = null, wanted = false;
   const follow = flagInput(kept.get("follow", true), (on) => { kept.set("follow", on); if (on) render(); });
